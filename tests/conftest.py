@@ -1,0 +1,36 @@
+"""Where the tests find real sound and real weights, and the isolation every test gets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SIBLING = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _root(variable: str, folder: str) -> Path:
+    given = os.environ.get(variable)
+    path = Path(given.split(os.pathsep)[0]) if given else SIBLING / folder
+    if not path.is_dir():
+        pytest.skip(f"needs real files: set {variable} (looked in {path})")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_audio() -> Path:
+    """Root of the real audio (manifest.csv and one folder a part)."""
+    return _root("WORKBENCH_DATA", "audio")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """Root of the real pretrained weights."""
+    return _root("WORKBENCH_WEIGHTS", "weights")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))

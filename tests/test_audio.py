@@ -1,0 +1,244 @@
+"""Sound in and out: levels kept, damage named, segments and inversions as documented."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbench import audio
+from workbench.errors import AudioError, ParameterError
+
+RATE = 16000
+
+
+def tone(seconds=1.0, rate=RATE, frequency=440.0, peak=0.5):
+    return (peak * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.fixture
+def wav(tmp_path):
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(), RATE)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_every_format_keeps_length_rate_and_level(tmp_path, suffix):
+    path = audio.write(tmp_path / f"tone.{suffix}", tone(), RATE)
+    x, rate = audio.load(path)
+    assert rate == RATE and x.dtype == np.float32 and len(x) == RATE
+    assert audio.level(x) == pytest.approx(audio.level(tone()), abs=0.2)
+
+
+def test_sources_give_the_same_samples(wav):
+    from_path, _ = audio.load(wav)
+    for source in (
+        str(wav),
+        io.BytesIO(wav.read_bytes()),
+        (from_path, RATE),
+        (torch.from_numpy(from_path), RATE),
+    ):
+        x, rate = audio.load(source)
+        assert rate == RATE
+        np.testing.assert_array_equal(x, from_path)
+
+
+def test_integers_are_divided_by_full_scale():
+    for values, expected in (
+        (np.array([-32768, 0, 16384], np.int16), [-1, 0, 0.5]),
+        (np.array([0, 128, 192], np.uint8), [-1, 0, 0.5]),
+    ):
+        np.testing.assert_array_equal(audio.load((values, RATE))[0], expected)
+
+
+def test_level_above_full_scale_survives(tmp_path):
+    soundfile.write(tmp_path / "hot.wav", tone(peak=1.5), RATE, subtype="FLOAT")
+    assert np.abs(audio.load(tmp_path / "hot.wav")[0]).max() == pytest.approx(1.5, abs=1e-3)
+
+
+def test_eight_channels(tmp_path):
+    channels = np.stack([np.full(100, c / 10, np.float32) for c in range(8)])
+    soundfile.write(tmp_path / "eight.wav", channels.T, RATE, subtype="FLOAT")
+    np.testing.assert_allclose(audio.load(tmp_path / "eight.wav")[0], 0.35, atol=1e-6)
+    np.testing.assert_allclose(audio.load(tmp_path / "eight.wav", mono=3)[0], 0.3, atol=1e-6)
+    assert audio.load(tmp_path / "eight.wav", mono="keep")[0].shape == (8, 100)
+    with pytest.raises(ParameterError, match=r"mono=8 must be a channel below 8"):
+        audio.load(tmp_path / "eight.wav", mono=8)
+
+
+def test_offset_and_duration_read_the_same_samples(wav):
+    whole, _ = audio.load(wav)
+    part, _ = audio.load(wav, offset=0.25, duration=0.5)
+    np.testing.assert_array_equal(part, whole[4000:12000])
+    assert len(audio.load(wav, offset=0.9, duration=5)[0]) == 1600
+    with pytest.raises(AudioError, match="ends at 1.000 s, before offset 2"):
+        audio.load(wav, offset=2)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_half_a_file_is_refused_by_name(tmp_path, suffix):
+    # Noise, so that the stream is long enough for its second half to matter in every format.
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE).astype(np.float32)
+    whole = audio.encode(noise, RATE, format=suffix)
+    (tmp_path / f"half.{suffix}").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match=rf"half\.{suffix}: (is cut short|does not decode)"):
+        audio.load(tmp_path / f"half.{suffix}")
+
+
+def test_wav_from_a_pipe_is_whole(wav, tmp_path):
+    data = bytearray(wav.read_bytes())
+    data[40:44] = b"\xff\xff\xff\xff"
+    (tmp_path / "pipe.wav").write_bytes(data)
+    assert len(audio.load(tmp_path / "pipe.wav")[0]) == RATE
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"the file is empty \(0 bytes\)"),
+        (b"not a sound" * 50, "does not decode"),
+        (None, "no such file"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, content, message):
+    path = tmp_path / "bad.wav"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(AudioError, match=rf"bad\.wav: {message}"):
+        audio.load(path)
+
+
+def test_folder_zero_length_and_nan(tmp_path):
+    with pytest.raises(AudioError, match="is a folder"):
+        audio.load(tmp_path)
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), RATE)
+    with pytest.raises(AudioError, match=r"none\.wav: has no samples"):
+        audio.load(tmp_path / "none.wav")
+    x = tone()
+    x[[7, 100]] = np.nan, np.inf
+    soundfile.write(tmp_path / "nan.wav", x, RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"nan\.wav: 2 of 16000 samples are not finite, the first at sample 7"):
+        audio.load(tmp_path / "nan.wav")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"mono": "left"}, "mono='left'"), ({"offset": -1}, "offset=-1"), ({"duration": 0}, "duration=0")],
+)
+def test_arguments_are_checked(wav, options, message):
+    with pytest.raises(ParameterError, match=message):
+        audio.load(wav, **options)
+
+
+def test_resample_keeps_a_tone():
+    y = audio.resample(tone(rate=44100), 44100, RATE)
+    assert len(y) == RATE
+    np.testing.assert_allclose(y[500:-500], tone()[500:-500], atol=2e-3)
+    assert len(audio.resample(np.ones(1, np.float32), 44100, 8000)) == 1
+
+
+@given(st.integers(1, 400), st.integers(1, 50), st.integers(1, 50))
+@settings(max_examples=200, deadline=None)
+def test_segments_tile_the_waveform(n, size, step):
+    x = np.arange(1, n + 1, dtype=np.float32)
+    cut = {tail: audio.segment(x, 1, seconds=size, hop=step, tail=tail) for tail in ("pad", "keep", "drop")}
+    assert all(len(p) == size for p in cut["pad"] + cut["drop"])
+    assert cut["drop"] == [] or all(p[-1] > 0 for p in cut["drop"])
+    assert len(cut["drop"]) == max((n - size) // step + 1, 0)
+    for padded, kept in zip(cut["pad"], cut["keep"], strict=True):
+        np.testing.assert_array_equal(padded[: len(kept)], kept)
+        assert not padded[len(kept) :].any()
+    if step <= size:  # nothing is lost
+        assert set(np.concatenate(cut["keep"])) == set(x)
+
+
+def test_fit_pads_and_cuts():
+    assert audio.fit(tone(0.5), RATE, seconds=1).shape == (RATE,)
+    np.testing.assert_array_equal(audio.fit(tone(2), RATE, seconds=1), tone(2)[:RATE])
+
+
+def test_level_of_known_signals():
+    assert audio.level(np.ones(8)) == 0
+    assert audio.level(tone(peak=1)) == pytest.approx(-3.0103, abs=1e-3)
+    assert audio.level(np.zeros(8)) == -np.inf
+
+
+def test_encode_refuses_to_clip():
+    with pytest.raises(ParameterError, match=r"peak 1\.5' must be within \[-1, 1\]"):
+        audio.encode(tone(peak=1.5), RATE)
+    with pytest.raises(ParameterError, match="format='au'"):
+        audio.encode(tone(), RATE, format="au")
+
+
+def test_mp3_of_an_unknown_rate_is_resampled_up():
+    x, rate = audio.load(io.BytesIO(audio.encode(tone(rate=20000), 20000)))
+    assert rate == 22050 and len(x) == 22050
+
+
+def test_write_leaves_nothing_partial(tmp_path):
+    with pytest.raises(ParameterError):
+        audio.write(tmp_path / "a.wav", tone(peak=2), RATE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_spectrogram_peaks_at_the_tone_and_keeps_energy():
+    S = audio.spectrogram(tone(frequency=1000.0), n_fft=512, hop=128)
+    assert S.shape == (257, 126)
+    assert S[:, 60].argmax() == round(1000 / RATE * 512)
+    # Parseval: each sample is seen through the window n_fft / hop times.
+    x = torch.randn(4, RATE, generator=torch.Generator().manual_seed(0))
+    S = audio.spectrogram(x, n_fft=512, hop=128)
+    energy = (2 * S.sum(1) - S[:, 0] - S[:, -1]).sum(-1)
+    gain = 512 * torch.hann_window(512).square().sum() / 128
+    torch.testing.assert_close(energy / gain, x.square().sum(-1), rtol=0.02, atol=0)
+
+
+def test_short_clip_still_has_frames():
+    assert audio.log_mel(tone(0.01), RATE, n_mels=40).shape == (40, 1)
+
+
+def test_log_mel_matches_librosa():
+    import librosa
+
+    x = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.1
+    ours = audio.mel_spectrogram(x, RATE, n_fft=1024, hop=256, n_mels=64)
+    theirs = librosa.feature.melspectrogram(y=x, sr=RATE, n_fft=1024, hop_length=256, n_mels=64, pad_mode="constant")
+    np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_mel_filters_check_their_range():
+    with pytest.raises(ParameterError, match="f_min, f_max"):
+        audio.mel_filters(RATE, f_max=9000.0)
+
+
+def chirp():
+    t = np.arange(2 * RATE) / RATE
+    return (0.3 * np.sin(2 * np.pi * (200 * t + 400 * t**2))).astype(np.float32)
+
+
+def test_griffin_lim_returns_the_spectrogram_and_is_seeded():
+    S = audio.spectrogram(chirp(), power=1)
+    y = audio.griffin_lim(S, seed=1)
+    error = (audio.spectrogram(y, power=1) - S).norm() / S.norm()
+    assert error < 0.15
+    assert torch.equal(y, audio.griffin_lim(S, seed=1)) and not torch.equal(y, audio.griffin_lim(S, seed=2))
+
+
+def test_mel_inversion_keeps_level_and_mel():
+    mel = audio.mel_spectrogram(chirp(), RATE, n_mels=80)
+    y = audio.mel_to_audio(mel, RATE, length=2 * RATE)
+    assert y.shape == (2 * RATE,)
+    assert audio.level(y.numpy()) == pytest.approx(audio.level(chirp()), abs=1.5)
+    again = audio.mel_spectrogram(y, RATE, n_mels=80)
+    assert np.corrcoef((mel + 1e-4).log().flatten(), (again + 1e-4).log().flatten())[0, 1] > 0.95
+
+
+def test_real_files_decode(shared_audio):
+    for path in sorted(shared_audio.glob("*/*/*.*"))[::300]:
+        if path.suffix in (".wav", ".flac", ".ogg", ".mp3"):
+            x, rate = audio.load(path, rate=RATE)
+            assert rate == RATE and len(x) > 0

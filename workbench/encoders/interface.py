@@ -1,0 +1,151 @@
+"""What an encoder is: a frozen model that turns waveforms into frames, layer by layer.
+
+To bring your own model, subclass :class:`Encoder`, fill in the attributes in ``__init__`` and write
+``forward``; batching, padding, caching, probing and the notebooks then work with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One place in a network where frames can be read."""
+
+    name: str
+    """As the family calls it: "0" ... "12" for transformer hidden states, "features.4" for a convolution block."""
+    dim: int
+    """Length D of one frame."""
+    frame_rate: float
+    """Frames a second (Hz); 0.0 when the layer gives one frame a clip."""
+
+
+class Encoder(ABC):
+    """A frozen model: waveforms and lengths in, frames of each layer and their lengths out.
+
+    Attributes
+    ----------
+    name : str
+        Registry name or the path it was loaded from.
+    rate : int
+        Sample rate (Hz) of the waveforms it takes.
+    layers : tuple of Layer
+        Where frames can be read, input side first.
+    fingerprint : str
+        Hash of everything that changes the numbers: weights, front end and its code version, padding policy,
+        compute dtype. Equal fingerprints promise equal frames.
+    padding : {"masked", "equal", "fixed"}
+        What zero-padding a clip in a batch does. "masked": nothing (up to float tolerance); "equal": it would change
+        the numbers, so only clips of equal length share a batch; "fixed": the front end pads or cuts every clip to
+        ``window`` seconds itself, so batch-mates cannot matter.
+    window : float or None
+        Seconds the front end pads or cuts to, where ``padding == "fixed"``.
+    minimum : int
+        Shortest waveform in samples that gives a frame; shorter clips are zero-padded to it on the right.
+    device : torch.device
+    """
+
+    name: str
+    rate: int
+    layers: tuple[Layer, ...]
+    fingerprint: str
+    padding: str = "masked"
+    window: float | None = None
+    minimum: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def dim(self) -> int:
+        """D of the last layer."""
+        return self.layers[-1].dim
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second (Hz) of the last layer."""
+        return self.layers[-1].frame_rate
+
+    @abstractmethod
+    def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Encode one batch; called in inference mode, on ``self.device``, by :func:`workbench.encoders.extract`.
+
+        Parameters
+        ----------
+        x : Tensor, float32 (B, samples)
+            Zero-padded on the right.
+        lengths : Tensor, int64 (B,)
+            True samples of each row.
+        layers : sequence of int
+            Positions in ``self.layers``, ascending.
+
+        Returns
+        -------
+        list of (frames, lengths), one a layer asked for
+            ``frames`` (B, T, D) and ``lengths`` int64 (B,); frames past a row's length are undefined.
+        """
+
+    def select(self, layers: str | int | Sequence[str | int] = "all") -> tuple[int, ...]:
+        """Positions in ``self.layers`` of the layers asked for: "all", a name, a position, or several of these.
+
+        Raises
+        ------
+        ParameterError
+            For a layer the encoder does not have; the message lists those it has.
+        """
+        if layers == "all":
+            return tuple(range(len(self.layers)))
+        asked = [layers] if isinstance(layers, (str, int)) else list(layers)
+        names = [layer.name for layer in self.layers]
+        found = set()
+        for layer in asked:
+            if isinstance(layer, str) and layer in names:
+                found.add(names.index(layer))
+            elif isinstance(layer, int) and -len(names) <= layer < len(names):
+                found.add(layer % len(names))
+            else:
+                raise ParameterError("layers", layer, f"'all' or among {', '.join(names)} of encoder {self.name}")
+        return tuple(sorted(found))
+
+    def describe(self) -> dict[str, object]:
+        """What a run records about its encoder (plain types only)."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "rate": self.rate,
+            "layers": [layer.name for layer in self.layers],
+            "dim": self.dim,
+            "frame_rate": self.frame_rate,
+            "padding": self.padding,
+            "device": str(self.device),
+        }
+
+
+def fingerprint(*parts: object, weights: dict[str, Tensor] | None = None) -> str:
+    """Hash of a model's weights and of whatever else changes its numbers.
+
+    Parameters
+    ----------
+    *parts : object
+        Plain values (str, int, float, tuples of them): family, front-end code version, padding policy, dtype.
+    weights : dict of str to Tensor, optional
+        A state dict; names, shapes, dtypes and bytes all count.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    digest = hashlib.sha256(repr(parts).encode())
+    for key in sorted(weights or {}):
+        tensor = weights[key].detach().cpu().contiguous()
+        digest.update(f"{key}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,51 @@
+"""The errors of the package: one family, each message names the argument or file, its value and what was expected."""
+
+from __future__ import annotations
+
+
+class WorkbenchError(Exception):
+    """Root of every error that the package raises on purpose."""
+
+
+class ParameterError(WorkbenchError, ValueError):
+    """An argument has a value that cannot work.
+
+    Parameters
+    ----------
+    name : str
+        The argument as the caller spelled it.
+    value : object
+        What was passed.
+    expected : str
+        Completes the sentence "name=value must be ...".
+    """
+
+    def __init__(self, name: str, value: object, expected: str):
+        super().__init__(f"{name}={value!r} must be {expected}")
+
+
+class AudioError(WorkbenchError):
+    """A sound cannot be read or is not usable; the message begins with the file or clip."""
+
+    def __init__(self, source: object, reason: str):
+        super().__init__(f"{source}: {reason}")
+        self.source, self.reason = source, reason
+
+    def __reduce__(self):
+        return type(self), (self.source, self.reason)
+
+
+class DatasetError(WorkbenchError):
+    """A manifest, table or split is wrong, or the data are not there."""
+
+
+class WeightsError(WorkbenchError):
+    """Model weights are missing, damaged, or do not fit the model."""
+
+
+class StoreError(WorkbenchError):
+    """The embedding store cannot be read or written."""
+
+
+class RunError(WorkbenchError):
+    """A notebook run failed or was asked for with wrong parameters."""
