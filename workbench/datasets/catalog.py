@@ -1,0 +1,302 @@
+"""Datasets by name: where they lie, how they are loaded, and what to do when they are not there."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DatasetError, ParameterError
+from .clips import Clips
+from .folders import read_folder, read_table
+from .layouts import CARRIED, Found, find, read, read_part, root_parts
+from .manifest import close_match, manifests, read_manifest
+from .schema import Manifest
+from .sounds import FileSounds, GeneratedSounds
+from .tables import finish, typed
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generated set: a module with table(size, seed=), recipe(row), render(recipe), RATE, VERSION and FACTORS."""
+
+    module: str
+    label: str
+    """Factor that the table's label is."""
+    group: str
+    """Factor that the table's group is."""
+
+
+#: Generated sets by name.
+GENERATED = {"voices": Generated("workbench.datasets.voices", "technique", "singer")}
+#: Clips of a generated set unless a size is asked for.
+GENERATED_SIZE = 1000
+
+Roots = "str | os.PathLike | Sequence[str | os.PathLike] | None"
+
+
+def cache_folder() -> Path:
+    """Where downloads go: below WORKBENCH_CACHE, else below the user's cache folder."""
+    given = os.environ.get("WORKBENCH_CACHE")
+    if given:
+        return Path(given).expanduser() / "data"
+    import pooch
+
+    return Path(pooch.os_cache("workbench")) / "data"
+
+
+def data_roots(root: Roots = None) -> list[Path]:
+    """Folders searched for datasets, in order: those given, those of WORKBENCH_DATA, the download cache.
+
+    Raises
+    ------
+    DatasetError
+        A root that was given is not a folder.
+    """
+    given = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else list(root)
+    for one in given:
+        if not Path(one).expanduser().is_dir():
+            raise DatasetError(f"root={str(one)!r} must be a folder with datasets in it; there is no such folder")
+    named = [part for part in os.environ.get("WORKBENCH_DATA", "").split(os.pathsep) if part]
+    return [Path(one).expanduser() for one in [*given, *named]] + [cache_folder()]
+
+
+def load_dataset(
+    name: str | os.PathLike,
+    *,
+    root: Roots = None,
+    label: str | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Clips:
+    """Load a dataset: a generated one, a published one that is on this machine, or your own sounds.
+
+    Parameters
+    ----------
+    name : str or path
+        A name from :func:`list_datasets`; a part of a data root's manifest.csv; a folder whose sub-folders are the
+        labels (below train, valid and test folders if there are such); a csv with columns path and label, and maybe
+        id, group, split, fold, start, stop and factors; or your own manifest (.yaml).
+    root : path or several, optional
+        Data roots searched first; then those of the environment variable WORKBENCH_DATA, then the download cache.
+    label : str, optional
+        Another column as the label; clips where it is empty are left out and counted.
+    size : int, optional
+        Generated sets: number of clips (1000 unless given). Others: this many clips at random, classes balanced.
+    seed : int
+        Of the generated set, or of the random choice.
+    **options
+        Published sets: ``split`` (a rule of the manifest, or "none"), ``group`` (another group column, "" for none).
+        Sets in files: ``missing`` ("raise", or "skip" to leave out clips whose files are missing).
+
+    Returns
+    -------
+    Clips
+
+    Raises
+    ------
+    DatasetError
+        Unknown name (close matches are named), files not there (says what to get, where, under which licence, and
+        where to put it), or a table that is wrong (names the file and row).
+    ParameterError
+        A column or option the dataset does not have.
+    """
+    key = os.fspath(name)
+    if not key:
+        raise ParameterError("name", key, "a dataset's name, a folder or a table")
+    if key in GENERATED:
+        clips = _generate(key, size, seed, options)
+        return clips if label is None else clips.with_label(label)
+    own = Path(key).expanduser()
+    if key in manifests() or own.suffix in (".yaml", ".yml"):
+        _allow(key, options, ("split", "group", "missing"))
+        clips = _published(manifests().get(key) or read_manifest(own), data_roots(root), options)
+    elif own.is_dir():
+        _allow(key, options, ("missing",))
+        clips = _own(own, read_folder(own), (), "raise")
+    elif own.is_file():
+        _allow(key, options, ("missing",))
+        clips = _own(own, *read_table(own, label), options.get("missing", "raise"))
+        label = None
+    else:
+        _allow(key, options, ("missing",))
+        clips = _part(key, data_roots(root), options.get("missing", "raise"))
+    clips = clips if label is None else clips.with_label(label)
+    return clips if size is None else clips.balanced(size, seed=seed)
+
+
+def _allow(name: str, options: dict[str, Any], allowed: Sequence[str]) -> None:
+    for option in options:
+        if option not in allowed:
+            hint = close_match(option, allowed)
+            raise ParameterError(
+                option, options[option], f"left out: {name} takes the options {', '.join(allowed)}{hint}"
+            )
+    missing = options.get("missing", "raise")
+    if missing not in ("raise", "skip"):
+        raise ParameterError("missing", missing, "'raise' or 'skip'")
+
+
+def _generate(name: str, size: int | None, seed: int, options: dict[str, Any]) -> Clips:
+    _allow(name, options, ())
+    maker = importlib.import_module(GENERATED[name].module)
+    table = maker.table(GENERATED_SIZE if size is None else size, seed=seed)
+    columns = tuple(column for column in table.columns if column not in ("id", "label", "split", "fold", "group"))
+    if hasattr(maker, "SECONDS"):
+        table["seconds"] = float(maker.SECONDS)
+    about = describe_dataset(name)
+    more = {"title": about.title, "licence": about.licence, "citation": about.citation}
+    return Clips(table, GeneratedSounds(GENERATED[name].module, columns), name=name, factors=maker.FACTORS, **more)
+
+
+def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
+    found = find(manifest, roots)
+    if found is None:
+        raise DatasetError(how_to_get(manifest, roots))
+    raw = read(manifest, found)
+    table, factors = finish(manifest, raw, found, split=options.get("split", "default"), group=options.get("group"))
+    if not len(table):
+        raise DatasetError(f"{found.folder}: none of the {len(raw)} rows found is one of {manifest.name}'s clips")
+    about = {"title": manifest.title, "licence": manifest.licence, "citation": manifest.citation}
+    where = f"{manifest.name} in {found.folder}"
+    table, dropped = _without_missing(table, where, options.get("missing", "raise"), manifest, found.kind != "part")
+    return Clips(table, FileSounds(), name=manifest.name, factors=factors, dropped=dropped, **about)
+
+
+def _own(path: Path, table: pd.DataFrame, factors: tuple[str, ...], missing: str) -> Clips:
+    table, dropped = _without_missing(table, str(path), missing)
+    return Clips(table, FileSounds(), name=path.stem, factors=factors, dropped=dropped)
+
+
+def _part(name: str, roots: Sequence[Path], missing: str) -> Clips:
+    """A part of some root's manifest.csv that has no manifest of its own here."""
+    for root in roots:
+        if name in root_parts(root):
+            raw = read_part(root, name)
+            skip = ("label", "split", *CARRIED)
+            factors = tuple(c for c in raw.columns if not c.startswith("_") and c not in skip)
+            table = pd.DataFrame({"id": [tail.rsplit(".", 1)[0] for tail in raw["_tail"]], "label": raw["label"]})
+            split = raw["split"] if "split" in raw else pd.Series("", raw.index)
+            is_fold = split.str.fullmatch(r"fold\d+")
+            table["split"] = split.where(split.isin(["train", "valid", "test"]), "")
+            table["fold"] = pd.to_numeric(split.where(is_fold, "").str.removeprefix("fold")).astype("Int64")
+            for column in (*factors, *[c for c in CARRIED if c in raw]):
+                kind = "float" if column == "seconds" else "str"
+                table[column] = typed(raw[column], kind, column, raw["_line"])
+            for column in ("_path", "_line", "_tail"):
+                table[column.replace("_path", "path")] = raw[column]
+            table, dropped = _without_missing(table, f"{name} in {root}", missing)
+            return Clips(table, FileSounds(), name=name, factors=factors, dropped=dropped)
+    known = sorted([*GENERATED, *manifests(), *(part for root in roots for part in root_parts(root))])
+    if os.sep in name or "/" in name or Path(name).suffix:
+        raise DatasetError(f"{name}: no such folder or file")
+    raise DatasetError(_unknown(name, known))
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    return f"unknown dataset {name!r}: there are {', '.join(dict.fromkeys(known))}{close_match(name, known)}"
+
+
+def _without_missing(
+    table: pd.DataFrame,
+    where: str,
+    missing: str,
+    manifest: Manifest | None = None,
+    listed: bool = False,
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Refuse or leave out rows whose file is not there; `listed`: paths come from looking, "" where nothing was."""
+    gone = ~np.array([bool(path) and (listed or os.path.isfile(path)) for path in table["path"]], bool)
+    absent, table = table[gone], table[~gone].drop(columns=["_line", "_tail"], errors="ignore")
+    if not len(absent):
+        return table, {}
+    if len(table) and missing == "skip":
+        return table, {"clips whose file is missing": len(absent)}
+    lines = absent["_line"] if "_line" in absent else absent["id"]
+    names = absent["_tail"] if "_tail" in absent else absent["path"]
+    shown = "; ".join(f"line {line}: {name}" for line, name in list(zip(lines, names, strict=True))[:5])
+    message = f"{where}: the files of {len(absent)} of {len(gone)} clips are missing ({shown})"
+    if manifest is not None:
+        message += f". {how_to_get(manifest)}"
+    raise DatasetError(message + ('; missing="skip" leaves such clips out' if len(table) else ""))
+
+
+def how_to_get(manifest: Manifest, roots: Sequence[Path] = ()) -> str:
+    """What to do when a dataset is not here: what, how big, which licence, both ways to get it, where to put it."""
+    folders = " or ".join(dict.fromkeys([manifest.name, *(manifest.layout.folders if manifest.layout else ())]))
+    lines = []
+    if roots:
+        searched = ", ".join(f"{root}{'' if root.is_dir() else ' (no such folder)'}" for root in roots)
+        lines.append(f"{manifest.name!r} ({manifest.title}) is not on this machine; looked in {searched}.")
+    lines.append(f"Licence: {manifest.licence}.")
+    if manifest.access == "unreleased":
+        return " ".join([*lines, f"It was never released. {manifest.obtain}"])
+    if manifest.files and manifest.access == "open":
+        lines.append(f"Get it with `workbench data fetch {manifest.name}` ({manifest.size}), or by hand from:")
+        lines.append(
+            ", ".join(file.url for file in manifest.files[:3]) + (" ..." if len(manifest.files) > 3 else "") + "."
+        )
+    lines += [manifest.obtain] if manifest.obtain else []
+    lines.append(f"Then put the unpacked files into ROOT/{folders} and pass root=ROOT or set WORKBENCH_DATA=ROOT.")
+    return " ".join(lines)
+
+
+def describe_dataset(name: str) -> Manifest:
+    """What is known of a dataset; print it, or read its fields.
+
+    Raises
+    ------
+    DatasetError
+        Unknown name; close matches are named.
+    """
+    if name in GENERATED:
+        maker = importlib.import_module(GENERATED[name].module)
+        sample, kinds = maker.table(1), {"i": "int", "f": "float", "b": "bool"}
+        title = (maker.__doc__ or name).strip().split("\n")[0].rstrip(".")
+        return Manifest(
+            name=name,
+            title=title,
+            licence="MIT, as this package",
+            citation="made by this package; say that the audio is generated",
+            homepage="",
+            access="generated",
+            label=GENERATED[name].label,
+            notes=f"Version {maker.VERSION}, {maker.RATE} Hz; made from a seed when it is loaded, nothing to download.",
+            factors={factor: kinds.get(sample[factor].dtype.kind, "str") for factor in maker.FACTORS},
+            group=(GENERATED[name].group,),
+        )
+    if name in manifests():
+        return manifests()[name]
+    known = sorted([*GENERATED, *manifests()])
+    raise DatasetError(_unknown(name, known))
+
+
+def list_datasets(*, root: Roots = None) -> pd.DataFrame:
+    """All datasets by name.
+
+    Parameters
+    ----------
+    root : path or several, optional
+        As in :func:`load_dataset`.
+
+    Returns
+    -------
+    DataFrame
+        name, title, licence, access, clips (Int64, of the complete set), size (of the download), found (the folder
+        it lies in on this machine, "" where it does not).
+    """
+    roots = data_roots(root)
+    rows = []
+    for name in sorted([*GENERATED, *manifests()]):
+        about = describe_dataset(name)
+        place: Found | None = None if name in GENERATED else find(about, roots)
+        found = "built in" if name in GENERATED else "" if place is None else str(place.folder)
+        rows.append((name, about.title, about.licence, about.access, about.clips, about.size, found))
+    table = pd.DataFrame(rows, columns=["name", "title", "licence", "access", "clips", "size", "found"])
+    return table.astype({"clips": "Int64"})

@@ -1,0 +1,352 @@
+"""Clips: a dataset's table, and the sound of each row when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import AudioError, DatasetError, ParameterError
+from .manifest import close_match
+from .sounds import ArraySounds, Sounds
+from .splits import Split, check, choose, each_fold, grouped_folds
+
+
+class Clips:
+    """One dataset: a table with a row a clip, and the clips' sounds, decoded or made when asked for.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns id and label; split, fold and group where known; then factors and anything else that goes with a clip.
+    sounds : Sounds
+        Where a row's sound comes from.
+    name, title, licence, citation : str
+    factors : sequence of str
+        Columns that are known properties of a clip.
+    dropped : mapping of str to int
+        What was left out on the way here, and how many clips.
+
+    Attributes
+    ----------
+    table : DataFrame
+        RangeIndex; id (str, unique), label, split, group (str, "" where there is none), fold (Int64).
+    generated : bool
+        Whether the sounds were made by this package; results on them must say so.
+
+    Raises
+    ------
+    DatasetError
+        No rows, a column is missing, or ids repeat (their rows are named).
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        sounds: Sounds,
+        *,
+        name: str,
+        title: str = "",
+        licence: str = "",
+        citation: str = "",
+        factors: Sequence[str] = (),
+        dropped: Mapping[str, int] | None = None,
+    ):
+        self.name, self.title, self.licence, self.citation = name, title or name, licence, citation
+        self.sounds, self.generated = sounds, sounds.generated
+        self.factors, self.dropped = tuple(factors), dict(dropped or {})
+        self.table = _standard(table, name)
+        missing = [factor for factor in self.factors if factor not in self.table]
+        if missing:
+            raise DatasetError(f"{name}: no column for the factors {', '.join(missing)}")
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Sequence[np.ndarray], rate: int, *, name: str = "arrays", **columns: Sequence[Any]
+    ) -> Clips:
+        """A dataset from sounds in memory.
+
+        Parameters
+        ----------
+        arrays : sequence of np.ndarray (samples,) or (channels, samples)
+        rate : int
+            Hz.
+        name : str
+        **columns : sequences, one value a sound
+            id, label, split, fold, group, and any factors; by default ids are "0", "1", ... and labels "".
+        """
+        table = pd.DataFrame({"id": [str(i) for i in range(len(arrays))], "label": ""})
+        for column, values in columns.items():
+            if len(values) != len(arrays):
+                raise ParameterError(column, f"{len(values)} values", f"one value for each of the {len(arrays)} sounds")
+            table[column] = list(values)
+        table["id"] = table["id"].astype(str)
+        known = ("id", "label", "split", "fold", "group", "seconds")
+        sounds = ArraySounds(dict(zip(table["id"], arrays, strict=True)), rate)
+        return cls(table, sounds, name=name, factors=[column for column in columns if column not in known])
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def _facts(self) -> list[str]:
+        facts = [f"{len(self)} clips", f"{len(self.classes)} classes"]
+        groups = self.table["group"].nunique() if (self.table["group"] != "").any() else 0
+        facts += [f"{groups} groups"] if groups else []
+        if "seconds" in self.table and self.table["seconds"].notna().all():
+            hours = float(self.table["seconds"].sum()) / 3600
+            facts.append(f"{hours:.2f} h" if hours >= 0.1 else f"{hours * 60:.1f} min")
+        facts += ["generated audio"] if self.generated else []
+        return facts + [f"{count} {reason} left out" for reason, count in self.dropped.items()]
+
+    def __repr__(self) -> str:
+        return f"Clips({self.name}: {', '.join(self._facts())})"
+
+    def _repr_html_(self) -> str:
+        rows = [("clips", ", ".join(self._facts())), ("factors", ", ".join(self.factors)), ("licence", self.licence)]
+        rows.append(("classes", ", ".join(self.classes[:12]) + (" ..." if len(self.classes) > 12 else "")))
+        lines = [f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows if v]
+        return f"<b>{html.escape(self.title)}</b><table>{''.join(lines)}</table>"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """str (N,); "" where a clip has no label."""
+        return self.table["label"].to_numpy(dtype=str)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels there are, sorted."""
+        return tuple(sorted(set(self.table["label"]) - {""}))
+
+    def summary(self) -> pd.DataFrame:
+        """Clips, groups and (where known) seconds of each class; index: label."""
+        by_label = self.table.groupby("label")
+        found = pd.DataFrame({"clips": by_label.size(), "groups": by_label["group"].nunique()})
+        if "seconds" in self.table:
+            found["seconds"] = by_label["seconds"].sum().round(1)
+        return found
+
+    # --- sound --------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, list]:
+        return {column: self.table[column].tolist() for column in self.sounds.columns if column in self.table}
+
+    def _row(self, i: int) -> dict[str, Any]:
+        if not -len(self) <= i < len(self):
+            raise ParameterError("i", i, f"a row of the {len(self)} clips of {self.name}")
+        return {column: values[i] for column, values in self._columns.items()}
+
+    def audio(self, i: int, *, rate: int | None = None) -> tuple[np.ndarray, int]:
+        """The sound of row i: channels averaged, level untouched.
+
+        Parameters
+        ----------
+        i : int
+        rate : int, optional
+            Resample to this rate (Hz); by default the clip's own.
+
+        Returns
+        -------
+        x : np.ndarray, float32 (samples,)
+        rate : int
+
+        Raises
+        ------
+        AudioError
+            Cannot be decoded; names the clip and its file.
+        """
+        row = self._row(i)
+        try:
+            return self.sounds.audio(row, rate)
+        except AudioError as error:
+            source = str(self.sounds.source(row))
+            raise AudioError(f"clip {self.table['id'].iat[i]} of {self.name} ({source})", error.reason) from None
+
+    def source(self, i: int) -> Path | str:
+        """The file of row i, or how its sound is made."""
+        return self.sounds.source(self._row(i))
+
+    def signature(self, i: int) -> str:
+        """Cheap identity of row i's sound, for a cache: made without decoding, changes when the sound may have."""
+        return self.sounds.signature(self._row(i))
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over ids, labels, groups and what the sounds are (recipe, sha256 or size)."""
+        digest = hashlib.sha256()
+        for i, key in enumerate(zip(*(self.table[c].tolist() for c in ("id", "label", "group")), strict=True)):
+            digest.update("\x1f".join((*key, self.sounds.identity(self._row(i)))).encode() + b"\x1e")
+        return digest.hexdigest()[:16]
+
+    # --- choosing rows --------------------------------------------------------------------------------------------
+
+    def _with(self, table: pd.DataFrame, **dropped: int) -> Clips:
+        more = {**self.dropped, **dropped}
+        about = {"name": self.name, "title": self.title, "licence": self.licence, "citation": self.citation}
+        return Clips(table, self.sounds, factors=self.factors, dropped=more, **about)
+
+    def _column(self, column: str) -> pd.Series:
+        if column not in self.table:
+            columns = list(self.table.columns)
+            raise ParameterError("column", column, f"one of {', '.join(columns)}{close_match(column, columns)}")
+        return self.table[column]
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Clips:
+        """The rows at these positions, in this order, or where a boolean mask (N,) is true."""
+        rows = np.asarray(rows)
+        if rows.dtype == bool and rows.shape != (len(self),):
+            raise ParameterError("rows", f"mask of shape {rows.shape}", f"of shape ({len(self)},)")
+        if rows.dtype != bool and rows.size and not (-len(self) <= rows.min() and rows.max() < len(self)):
+            raise ParameterError("rows", f"positions up to {rows.max()}", f"positions in {len(self)} clips")
+        return self._with(self.table[rows] if rows.dtype == bool else self.table.iloc[rows.astype(int)])
+
+    def where(self, **columns: Any) -> Clips:
+        """Rows whose columns have a value, one of several values, or a value a function says yes to.
+
+        >>> clips.where(technique=["vibrato", "straight"], midi=lambda m: m > 60)  # doctest: +SKIP
+        """
+        mask = np.ones(len(self), bool)
+        for column, wanted in columns.items():
+            values = self._column(column)
+            if callable(wanted):
+                mask &= np.array([bool(wanted(value)) for value in values], bool)
+            else:
+                several = isinstance(wanted, (list, tuple, set, frozenset, np.ndarray, pd.Series))
+                mask &= values.isin(list(wanted) if several else [wanted]).to_numpy(bool)
+        if not mask.any():
+            raise DatasetError(f"{self.name}: no clip has {', '.join(f'{k}={v!r}' for k, v in columns.items())}")
+        return self.take(mask)
+
+    def sample(self, n: int, *, seed: int = 0, per: str | None = None) -> Clips:
+        """n rows at random, in the table's order; with `per`, up to n for each value of that column."""
+        if n < 1 or (per is None and n > len(self)):
+            raise ParameterError("n", n, f"between 1 and the {len(self)} clips of {self.name}")
+        rng = np.random.default_rng(seed)
+        if per is None:
+            return self.take(np.sort(rng.choice(len(self), n, replace=False)))
+        shuffled = rng.permutation(len(self))
+        rank = self._column(per).iloc[shuffled].groupby(self._column(per).iloc[shuffled]).cumcount()
+        return self.take(np.sort(shuffled[rank.to_numpy() < n]))
+
+    def balanced(self, size: int, *, seed: int = 0) -> Clips:
+        """`size` rows at random with the classes as equal as they can be, in the table's order.
+
+        Classes are served in turn, so that sizes differ by one at most unless a class runs out of clips.
+        """
+        if size < 1:
+            raise ParameterError("size", size, "1 or more clips")
+        if size >= len(self):
+            return self
+        rng = np.random.default_rng(seed)
+        shuffled = rng.permutation(len(self))
+        label = self.table["label"].iloc[shuffled]
+        turn = label.groupby(label).cumcount().to_numpy()
+        return self.take(np.sort(shuffled[np.argsort(turn, kind="stable")[:size]]))
+
+    def with_label(self, column: str) -> Clips:
+        """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`."""
+        values = self._column(column)
+        named = values.notna() & (values.astype(object).astype(str) != "")
+        if not named.any():
+            raise DatasetError(f"{self.name}: column {column!r} is empty")
+        table = self.table[named].copy()
+        table["label"] = values[named].astype(object).astype(str)
+        lost = int((~named).sum())
+        return self._with(table, **({f"without {column}": lost} if lost else {}))
+
+    # --- splitting ------------------------------------------------------------------------------------------------
+
+    def groups(self, by: str | None = None) -> np.ndarray:
+        """str (N,): the group of each clip by a column (default: group); a clip without one is a group of its own."""
+        column = self._column(by or "group")
+        values = column.astype(object).astype(str).to_numpy(dtype=str)
+        alone = (values == "") | column.isna().to_numpy(bool)
+        return np.where(alone, np.char.add("clip ", self.table["id"].to_numpy(str)), values)
+
+    def split(
+        self,
+        *,
+        test: str | int | float | Sequence | None = None,
+        valid: str | int | float | Sequence | None = None,
+        by: str | None = None,
+        seed: int = 0,
+    ) -> Split:
+        """Train, validation and test rows, never with a group on two sides.
+
+        Parameters
+        ----------
+        test : str, int, float or several, optional
+            A split's name ("test"), a fold ("fold5" or 5), several of these, or the share to draw at random (0.2).
+            By default the publisher's test split, else the publisher's last fold, else a fifth drawn at random.
+        valid : the same, optional
+            By default the publisher's validation split, else a fifth of what is left; 0 for none. Clips are drawn
+            whole groups at a time, classes in proportion, and never from the publisher's validation or test split.
+        by : str, optional
+            Column whose values must not be on two sides; by default the dataset's group. "id" lets every clip stand
+            alone: say so when you report it.
+        seed : int
+
+        Raises
+        ------
+        DatasetError
+            A group is on two sides, a side is empty, or test has none of train's classes.
+        ParameterError
+            A name or fold the dataset does not have.
+        """
+        groups = self.groups(by)
+        names, folds = self.table["split"].to_numpy(str), self._fold_numbers()
+        split = choose(names, folds, self.labels, groups, test=test, valid=valid, seed=seed, name=self.name)
+        check(split, groups, self.labels, name=self.name, by=by or "group")
+        return split
+
+    def folds(self, n: int | None = None, *, valid: bool = True, by: str | None = None, seed: int = 0) -> list[Split]:
+        """One split a fold, each fold testing once: the publisher's folds, or grouped random ones.
+
+        Parameters
+        ----------
+        n : int, optional
+            Make n random folds; by default the publisher's, or 5 where there are none.
+        valid : bool
+            Validate on the fold after the test fold; False leaves it in train.
+        by, seed
+            As in :meth:`split`.
+        """
+        groups, fold = self.groups(by), self._fold_numbers()
+        if n is not None or not (fold >= 0).any():
+            fold = grouped_folds(self.labels, groups, 5 if n is None else n, seed=seed)
+        splits = each_fold(fold, valid=valid)
+        for split, number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
+            check(split, groups, self.labels, name=f"{self.name}, fold {number}", by=by or "group")
+        return splits
+
+    def _fold_numbers(self) -> np.ndarray:
+        return self.table["fold"].fillna(-1).to_numpy(int)
+
+
+def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A copy with the columns every table has, checked."""
+    for column in ("id", "label"):
+        if column not in table:
+            raise DatasetError(f"{name}: the table has no column {column!r}, only {', '.join(map(str, table.columns))}")
+    if not len(table):
+        raise DatasetError(f"{name}: no clips")
+    table = table.reset_index(drop=True)
+    for column in ("id", "label", "split", "group"):
+        table[column] = table[column].fillna("").astype(object).astype(str) if column in table else ""
+    table["fold"] = (
+        pd.array(table["fold"], dtype="Int64") if "fold" in table else pd.array([pd.NA] * len(table), "Int64")
+    )
+    twice = table.index[table["id"].duplicated(keep=False)]
+    if len(twice):
+        shown = "; ".join(f"row {i}: {table['id'][i]}" for i in twice[:6])
+        raise DatasetError(f"{name}: {len(twice)} rows share their id with another ({shown})")
+    first = ["id", "label", "split", "fold", "group"]
+    return table[first + [column for column in table.columns if column not in first]]

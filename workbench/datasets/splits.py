@@ -1,0 +1,245 @@
+"""Train, validation and test: grouped so that nothing leaks, and checked wherever they come from. Arrays in and out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import DatasetError, ParameterError
+
+#: Share of the clips drawn for a test or validation set where nobody says how many.
+SHARE = 0.2
+#: A side of a split: a published name, a fold, several of these, or a share to draw.
+Side = str | int | float | Sequence[str | int | float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which rows of a :class:`~workbench.datasets.Clips` to train on, to choose settings on, and to report on."""
+
+    train: np.ndarray
+    """int64 (N_train,), ascending."""
+    valid: np.ndarray
+    """int64 (N_valid,), ascending; may be empty."""
+    test: np.ndarray
+    """int64 (N_test,), ascending."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter((self.train, self.valid, self.test))
+
+    def __repr__(self) -> str:
+        return f"Split(train={len(self.train)}, valid={len(self.valid)}, test={len(self.test)})"
+
+
+def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int = 0) -> np.ndarray:
+    """Deal clips into n folds: groups stay whole, classes are spread as evenly as that allows.
+
+    Parameters
+    ----------
+    labels : np.ndarray of str (N,)
+    groups : np.ndarray of str (N,)
+    n : int
+        2 or more.
+    seed : int
+
+    Returns
+    -------
+    np.ndarray, int (N,)
+        Fold of each clip, 0 ... n - 1.
+
+    Raises
+    ------
+    DatasetError
+        There are fewer groups than folds.
+
+    Notes
+    -----
+    scikit-learn's StratifiedGroupKFold (StratifiedKFold where every clip is a group of its own), shuffled.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    if n < 2:
+        raise ParameterError("n", n, "2 or more folds")
+    count = len(np.unique(groups))
+    if count < n:
+        raise DatasetError(f"{count} groups cannot be dealt into {n} folds; every fold needs a group of its own")
+    labels = np.asarray(labels)
+    rows = np.zeros(len(labels))
+    if np.unique(labels, return_counts=True)[1].max() < n:
+        # the dealers refuse when every class is smaller than n; without classes they still keep groups whole
+        labels = np.zeros(len(labels), int)
+    folds = np.empty(len(labels), int)
+    with warnings.catch_warnings():
+        # small classes cannot be in every fold; that is said where it matters, when a split is made
+        warnings.filterwarnings("ignore", message="The least populated class")
+        if count == len(groups):
+            dealt = StratifiedKFold(n, shuffle=True, random_state=seed).split(rows, labels)
+        else:
+            dealt = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(rows, labels, groups)
+        for fold, (_, members) in enumerate(dealt):
+            folds[members] = fold
+    return folds
+
+
+def draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0) -> np.ndarray:
+    """Choose about `share` of the clips at random, whole groups only, classes in proportion.
+
+    Parameters
+    ----------
+    labels, groups : np.ndarray of str (N,)
+    share : float
+        Between 0 and 1.
+    seed : int
+
+    Returns
+    -------
+    np.ndarray, bool (N,)
+    """
+    if not 0 < share < 1:
+        raise ParameterError("share", share, "between 0 and 1")
+    if not len(labels):
+        raise DatasetError("no clips are left to draw from")
+    count = len(np.unique(groups))
+    if count < 2:
+        raise DatasetError(f"all {len(groups)} clips are in one group: no part of them can be set aside without a leak")
+    options = [(m, n) for n in range(2, min(count, 20) + 1) for m in range(1, n)]
+    m, n = min(options, key=lambda option: (round(abs(option[0] / option[1] - share), 9), option[1]))
+    folds = grouped_folds(labels, groups, n, seed=seed)
+    # with few groups folds differ in size: take those nearest to what is wanted
+    off = np.abs(np.bincount(folds, minlength=n) - share / m * len(folds))
+    return np.isin(folds, np.argsort(off, kind="stable")[:m])
+
+
+def choose(
+    names: np.ndarray,
+    folds: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    test: Side = None,
+    valid: Side = None,
+    seed: int = 0,
+    name: str = "the dataset",
+) -> Split:
+    """Put published, named and drawn parts together, as `Clips.split` says. The result is not checked.
+
+    Parameters
+    ----------
+    names : np.ndarray of str (N,)
+        Published split of each clip, "" where none.
+    folds : np.ndarray of int (N,)
+        Published fold, -1 where none.
+    labels, groups : np.ndarray of str (N,)
+    test, valid
+        A split's name, a fold, several of these, a share to draw, or None for what is published.
+    seed : int
+    name : str
+        The dataset, for messages.
+    """
+    if test is None:
+        test = "test" if "test" in names else int(folds.max()) if (folds >= 0).any() else SHARE
+    by_name = any(str(one) in names for one in _several(test))
+    if not by_name:
+        pool = np.ones(len(names), bool)
+    elif "train" in names:
+        pool = names == "train"
+    else:
+        pool = names == ""
+    if valid is None:
+        valid = "valid" if by_name and "valid" in names and "valid" not in _several(test) else SHARE
+
+    def side(part: str, asked: Side, draw_seed: int) -> np.ndarray:
+        mask = np.zeros(len(names), bool)
+        for one in _several(asked):
+            if part == "valid" and isinstance(one, (int, float)) and one == 0:
+                continue
+            if isinstance(one, float) and 0 < one < 1:
+                rows = np.flatnonzero(pool)
+                mask[rows] |= draw(labels[rows], groups[rows], one, seed=draw_seed)
+            else:
+                mask |= _published(part, one, names, folds, name)
+        return mask
+
+    in_test = side("test", test, seed)
+    pool = pool & ~in_test
+    in_valid = side("valid", valid, seed + 1) & ~in_test
+    return Split(*(np.flatnonzero(rows) for rows in (pool & ~in_valid, in_valid, in_test)))
+
+
+def _several(asked: Side) -> list:
+    return list(asked) if isinstance(asked, (list, tuple)) else [asked]
+
+
+def _published(part: str, asked: object, names: np.ndarray, folds: np.ndarray, name: str) -> np.ndarray:
+    """Mask of the clips of a published split or fold."""
+    text = str(asked)
+    if text and text in names:
+        return names == text
+    number = text.removeprefix("fold")
+    if number.isdigit() and int(number) in folds:
+        return folds == int(number)
+    known = sorted(set(names) - {""}) + [f"fold{k}" for k in sorted(set(folds[folds >= 0]))]
+    raise ParameterError(
+        part, asked, f"among {', '.join(known) or 'no splits or folds'} of {name}, or a share like 0.2"
+    )
+
+
+def each_fold(folds: np.ndarray, *, valid: bool = True) -> list[Split]:
+    """A split a fold, in ascending order; clips with fold -1 are in none. `valid`: validate on the fold after."""
+    numbers = sorted(set(folds[folds >= 0]))
+    if len(numbers) < 2 or (valid and len(numbers) < 3):
+        raise ParameterError("valid", valid, f"False, with at least two folds, where there are {len(numbers)}")
+    splits = []
+    for position, number in enumerate(numbers):
+        in_valid = (folds == numbers[(position + 1) % len(numbers)]) & valid
+        in_test = folds == number
+        in_train = (folds >= 0) & ~in_test & ~in_valid
+        splits.append(Split(*(np.flatnonzero(rows) for rows in (in_train, in_valid, in_test))))
+    return splits
+
+
+def check(
+    split: Split, groups: np.ndarray, labels: np.ndarray, *, name: str = "the dataset", by: str = "group"
+) -> None:
+    """Refuse a split that leaks, is empty, or tests classes that were never trained.
+
+    Parameters
+    ----------
+    split : Split
+    groups, labels : np.ndarray of str (N,)
+    name, by : str
+        The dataset and its group column, for the message.
+
+    Raises
+    ------
+    DatasetError
+        A group is on two sides (up to five are named); train or test is empty; or no class of test is in train.
+
+    Warns
+    -----
+    UserWarning
+        Some classes of test are not in train.
+    """
+    for part in ("train", "test"):
+        if not len(getattr(split, part)):
+            raise DatasetError(f"{name}: the split leaves no clips for {part}")
+    for one, other in (("train", "test"), ("train", "valid"), ("valid", "test")):
+        shared = sorted(set(groups[getattr(split, one)]) & set(groups[getattr(split, other)]))
+        if shared:
+            more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+            raise DatasetError(
+                f"{name}: the split leaks: {len(shared)} of its groups ({by}) are in both {one} and {other}: "
+                f"{', '.join(shared[:5])}{more}; split by another column, or leave the split to the dataset"
+            )
+    unseen = sorted(set(labels[split.test]) - set(labels[split.train]) - {""})
+    if unseen and len(unseen) == len(set(labels[split.test]) - {""}):
+        raise DatasetError(
+            f"{name}: no class of test ({', '.join(unseen[:5])}) is in train: the label goes with the group ({by}); "
+            "choose another label or another column to split by"
+        )
+    if unseen:
+        few = ", ".join(unseen[:5]) + (" ..." if len(unseen) > 5 else "")
+        warnings.warn(f"{name}: {len(unseen)} classes of test are not in train: {few}", UserWarning, stacklevel=3)

@@ -1,0 +1,345 @@
+"""Generated set `voices`: singing techniques x vowel x pitch x singer x loudness x context, every factor exact.
+
+The ten techniques, five vowels, twenty singers (nine women, eleven men) and the singer-disjoint test split mirror
+VocalSet (Wilkins, Seetharaman, Wahl and Pardo, ISMIR 2018), so that a notebook written for it runs at once, without a
+download. It is synthetic sound: how well a model reads it says nothing yet about human singers.
+
+A row of `table` holds all that is needed to sing it: ``render(recipe(row))``. The sound depends on that row alone;
+``table(100)`` is the beginning of ``table(1000)``, and the same seed gives the same bits on every machine (see
+`portable_math`). The rate is 24 kHz: the band of the breath noise that tells the techniques apart is kept, the rates
+that encoders want (16 kHz, 24 kHz, 32 kHz, 48 kHz) are simple ratios of it, and it costs half of 44.1 kHz.
+
+Formants and singers: `voice_tract`. Techniques: `voice_gestures`. Sound: `voice_synthesis`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from workbench.datasets.portable_math import Draws, exp2
+from workbench.datasets.voice_gestures import MELODIES, SECONDS
+from workbench.datasets.voice_synthesis import RATE, render
+from workbench.datasets.voice_tract import SINGERS, VOWELS, formants
+from workbench.errors import ParameterError
+
+__all__ = ["FACTORS", "RATE", "SECONDS", "TECHNIQUES", "VERSION", "VOWELS", "VoiceRecipe", "recipe", "render", "table"]
+
+VERSION = 1  # raised whenever a recipe sounds different from before
+
+TECHNIQUES = (
+    "belt",
+    "breathy",
+    "inhaled",
+    "lip_trill",
+    "spoken",
+    "straight",
+    "trill",
+    "trillo",
+    "vibrato",
+    "vocal_fry",
+)
+# VocalSet's own test singers; the validation singers are ours, taken from its training singers.
+TEST_SINGERS = ("female2", "female8", "male3", "male5", "male10")
+VALID_SINGERS = ("female5", "male1", "male8")
+
+_SUNG = ("long_tone", "scale", "arpeggio")
+_CONTEXTS = {"belt": _SUNG, "breathy": _SUNG, "lip_trill": _SUNG, "straight": _SUNG, "vibrato": _SUNG}
+_CONTEXTS["spoken"] = ("phrase",)
+CONTEXTS = (*_SUNG, "phrase")
+
+
+@dataclass(frozen=True)
+class VoiceRecipe:
+    """All that determines one clip. Change a field with `dataclasses.replace` to hear that factor alone change.
+
+    Attributes
+    ----------
+    technique : str
+        One of `TECHNIQUES`.
+    vowel : str
+        a, e, i, o or u.
+    singer : str
+        A name in `voice_tract.SINGERS`; decides the size of the vocal tract and the singer's formant.
+    context : str
+        long_tone, scale, arpeggio, or phrase (spoken).
+    f0 : float
+        Median pitch over the voiced part, vibrato set aside, Hz.
+    loudness : float
+        RMS level of the clip, dBFS.
+    vibrato_rate, vibrato_extent : float
+        Hz; cents to either side of the note. NaN where the technique has no vibrato.
+    modulation_rate : float
+        Hz: alternations of a trill, strokes of a trillo, flaps of a lip trill, syllables of speech; else NaN.
+    modulation_depth : float
+        0 to 1, amplitude lost between strokes or flaps (trillo, lip_trill), else NaN.
+    trill_interval : float
+        Cents between the two notes of a trill, else NaN.
+    hnr : float
+        Harmonics-to-noise ratio, dB: power of the voiced sound over power of the aspiration noise, whole clip.
+    tilt : float
+        Spectral tilt of the source, dB lost at 3 kHz on top of the glottal pulse's 6 dB an octave.
+    open_quotient : float
+        Share of the period in which the glottis is open.
+    jitter, shimmer : float
+        Relative standard deviation of period and of pulse amplitude from cycle to cycle.
+    openness, frontness : float
+        Relative deviation of F1 and of F2 from the singer's mean for the vowel.
+    microphone : float
+        Treble shelf of the recording, dB.
+    direct_to_reverberant : float
+        Direct over reverberant sound, dB.
+    decay_time : float
+        Time in which the room's echo falls by 60 dB, s.
+    snr : float
+        Voice over background noise, dB, whole clip.
+    random_seed : int
+        Draws noise, jitter, drift and timing.
+    """
+
+    technique: str
+    vowel: str
+    singer: str
+    context: str
+    f0: float
+    loudness: float
+    vibrato_rate: float
+    vibrato_extent: float
+    modulation_rate: float
+    modulation_depth: float
+    trill_interval: float
+    hnr: float
+    tilt: float
+    open_quotient: float
+    jitter: float
+    shimmer: float
+    openness: float
+    frontness: float
+    microphone: float
+    direct_to_reverberant: float
+    decay_time: float
+    snr: float
+    random_seed: int
+
+    def __post_init__(self):
+        allowed = {"technique": TECHNIQUES, "vowel": VOWELS, "singer": tuple(SINGERS), "context": CONTEXTS}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ParameterError(name, getattr(self, name), f"one of {', '.join(values)}")
+        if (self.context == "phrase") != (self.technique == "spoken"):
+            raise ParameterError(
+                "context", self.context, f"{' or '.join(contexts(self.technique))} when {self.technique}"
+            )
+        if not 20.0 <= self.f0 <= 1500.0:
+            raise ParameterError("f0", self.f0, "between 20 and 1500 Hz")
+        for name in _NEEDED.get(self.technique, ()) + _ALWAYS:
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise ParameterError(name, value, f"a finite number for the technique {self.technique}")
+
+    def formants_at(self, pitch: float) -> tuple[float, ...]:
+        """F1 to F5 in Hz of a note of this clip at `pitch` Hz."""
+        return formants(
+            self.technique, self.vowel, self.singer, pitch, openness=self.openness, frontness=self.frontness
+        )
+
+
+_NEEDED = {
+    "lip_trill": ("modulation_rate", "modulation_depth"),
+    "trillo": ("modulation_rate", "modulation_depth"),
+    "trill": ("modulation_rate", "trill_interval"),
+    "spoken": ("modulation_rate",),
+    "vibrato": ("vibrato_rate", "vibrato_extent"),
+}
+_ALWAYS = ("loudness", "hnr", "tilt", "open_quotient", "jitter", "shimmer", "openness", "frontness")
+_ALWAYS += ("microphone", "direct_to_reverberant", "decay_time", "snr")
+
+FACTORS = (
+    *("technique", "vowel", "midi", "f0", "singer", "gender", "loudness", "context"),
+    *("vibrato_rate", "vibrato_extent", "modulation_rate", "modulation_depth", "trill_interval"),
+    *("hnr", "tilt", "open_quotient", "jitter", "shimmer", "f1", "f2", "f3"),
+    *("openness", "frontness", "microphone", "direct_to_reverberant", "decay_time", "snr"),
+)
+
+# Ranges from which a technique draws: loudness (dBFS), tilt (dB), open quotient, hnr (dB).
+_RANGES = {
+    "belt": ((-25.0, -15.0), (0.0, 4.0), (0.38, 0.54), (24.0, 36.0)),
+    "breathy": ((-39.0, -23.0), (13.0, 25.0), (0.70, 0.92), (2.0, 13.0)),
+    "inhaled": ((-40.0, -25.0), (5.0, 16.0), (0.60, 0.85), (-9.0, 4.0)),
+    "lip_trill": ((-36.0, -21.0), (6.0, 16.0), (0.50, 0.75), (10.0, 22.0)),
+    "spoken": ((-36.0, -21.0), (5.0, 15.0), (0.45, 0.70), (12.0, 24.0)),
+    "straight": ((-34.0, -18.0), (5.0, 16.0), (0.48, 0.72), (18.0, 33.0)),
+    "trill": ((-34.0, -18.0), (4.0, 15.0), (0.48, 0.72), (18.0, 32.0)),
+    "trillo": ((-34.0, -20.0), (4.0, 15.0), (0.45, 0.72), (13.0, 28.0)),
+    "vibrato": ((-33.0, -18.0), (3.0, 14.0), (0.48, 0.72), (18.0, 33.0)),
+    "vocal_fry": ((-42.0, -27.0), (4.0, 14.0), (0.25, 0.45), (9.0, 22.0)),
+}
+
+
+def contexts(technique: str) -> tuple[str, ...]:
+    """Contexts in which a technique occurs."""
+    return _CONTEXTS.get(technique, ("long_tone",))
+
+
+def recipe(row: Mapping) -> VoiceRecipe:
+    """Recipe of one row of `table` (a Series, a dict, or a row read back from a csv file).
+
+    Raises
+    ------
+    ParameterError
+        If a column is missing or holds a value that cannot be sung.
+    """
+    values = {}
+    for field in fields(VoiceRecipe):
+        if field.name not in row:
+            raise ParameterError("row", sorted(row.keys()), f"a row with a column {field.name}")
+        value = row[field.name]
+        values[field.name] = str(value) if field.type == "str" else (int if field.type == "int" else float)(value)
+    return VoiceRecipe(**values)
+
+
+def table(size: int, *, seed: int = 0) -> pd.DataFrame:
+    """Table of the first `size` clips of the endless set with this seed.
+
+    Techniques are balanced in every run of ten clips, singers and vowels within each technique in every 200 and 50
+    clips; a quarter of the clips is sung by the five test singers.
+
+    Parameters
+    ----------
+    size : int
+        Number of clips, at least 1.
+    seed : int
+        Another seed gives other clips by the same twenty singers.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns id, label (the technique), split (train, valid or test: disjoint singers), group (the singer), the
+        `FACTORS`, and random_seed. f1 to f3 in Hz are those of the median note. NaN where a factor has no meaning
+        (midi of speech and fry, the rate of a vibrato that is not there).
+
+    Raises
+    ------
+    ParameterError
+        If `size` or `seed` is not a whole number in range.
+    """
+    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ParameterError(name, value, f"a whole number, at least {least}")
+    return pd.DataFrame([_row(index, int(seed)) for index in range(size)])
+
+
+def _row(index: int, seed: int) -> dict:
+    block, slot = divmod(index, len(TECHNIQUES))
+    technique = TECHNIQUES[_shuffled(seed, 0, block, len(TECHNIQUES))[slot]]
+    number = TECHNIQUES.index(technique)
+    singer = _singer_order(seed, number, block // 20)[block % 20]
+    vowel = VOWELS[_shuffled(seed, 200 + number, block // 5, 5)[block % 5]]
+    possible = contexts(technique)
+    context = possible[_shuffled(seed, 300 + number, block // len(possible), len(possible))[block % len(possible)]]
+    sung, midi = _draw(technique, vowel, singer, context, (seed, 400, index))
+    f1, f2, f3 = sung.formants_at(sung.f0)[:3]
+    split = "test" if singer in TEST_SINGERS else "valid" if singer in VALID_SINGERS else "train"
+    row = {"id": f"voices-{seed}-{index:06d}", "label": technique, "split": split, "group": singer}
+    row |= asdict(sung) | {"midi": midi, "gender": SINGERS[singer].gender, "f1": f1, "f2": f2, "f3": f3}
+    return {name: row[name] for name in ("id", "label", "split", "group", *FACTORS, "random_seed")}
+
+
+def _shuffled(seed: int, stream: int, block: int, count: int) -> list[int]:
+    """Permutation of one block of a stream; depends on nothing else, so larger tables begin like smaller ones."""
+    return Draws((seed, stream, block)).permutation(count)
+
+
+def _singer_order(seed: int, technique: int, block: int) -> list[str]:
+    """All singers once, with one test singer among any four, so that small tables too have all splits."""
+    rng = Draws((seed, 100 + technique, block))
+    pools = {"x": TEST_SINGERS, "v": VALID_SINGERS}
+    pools["t"] = tuple(name for name in SINGERS if name not in TEST_SINGERS + VALID_SINGERS)
+    mixed = {kind: iter([pool[i] for i in rng.permutation(len(pool))]) for kind, pool in pools.items()}
+    return [next(mixed[kind]) for kind in "txtvtxttvxtttxtvtxtt"]
+
+
+def _draw(technique, vowel, singer, context, key) -> tuple[VoiceRecipe, float]:
+    """Draw what the design leaves open: a recipe and the note number (NaN for speech and fry)."""
+    rng = Draws(key)
+    person = SINGERS[singer]
+
+    def between(low, high, digits=2):
+        return round(low + (high - low) * rng.random(), digits)
+
+    loudness, tilt, opened, hnr = (between(*limits, 3) for limits in _RANGES[technique])
+    midi, f0 = _pitch(technique, context, person, rng)
+    vibrato = _vibrato_habit(technique, person, between)
+    modulation, depth, interval = _modulation(technique, between, rng)
+    rough = {"inhaled": between(0.015, 0.05, 4), "vocal_fry": between(0.03, 0.13, 4)}.get(technique, 0.0)
+    made = VoiceRecipe(
+        technique=technique,
+        vowel=vowel,
+        singer=singer,
+        context=context,
+        f0=f0,
+        loudness=loudness,
+        vibrato_rate=vibrato[0],
+        vibrato_extent=vibrato[1],
+        modulation_rate=modulation,
+        modulation_depth=depth,
+        trill_interval=interval,
+        hnr=round(hnr + person.hnr, 3),
+        tilt=round(max(tilt + person.tilt, 0.0), 3),
+        open_quotient=opened,
+        jitter=round(person.jitter * between(0.7, 1.6, 4) + rough, 5),
+        shimmer=round(person.shimmer * between(0.7, 1.6, 4) + 2.0 * min(rough, 0.1), 5),
+        openness=between(-0.07, 0.07, 4),
+        frontness=between(-0.05, 0.05, 4),
+        microphone=between(-5.0, 5.0),
+        direct_to_reverberant=between(6.0, 24.0),
+        decay_time=between(0.15, 0.7, 3),
+        snr=between(22.0, 55.0),
+        random_seed=rng.below(2**32),
+    )
+    return made, midi
+
+
+def _pitch(technique, context, person, rng) -> tuple[float, float]:
+    """Note number and median pitch in Hz, within the singer's range and the technique's part of it."""
+    if technique == "vocal_fry":
+        return math.nan, round(26.0 + 36.0 * rng.random(), 3)
+    if technique == "spoken":
+        usual = 54.0 + 0.5 * (person.low - 57) if person.gender == "female" else 45.0 + 0.5 * (person.low - 44)
+        note = usual - 2.0 + 4.5 * rng.random()
+        return math.nan, round(440.0 * float(exp2((note - 69.0) / 12.0)), 3)
+    degrees = MELODIES[context]
+    low, high = person.low - min(degrees), person.high - max(degrees)
+    if technique in ("belt", "inhaled"):  # upper half of the range
+        low = (low + high) // 2
+    midi = low + rng.below(high + 1 - low)
+    detune = -0.2 + 0.4 * rng.random()  # semitones: nobody sings at exactly 440 Hz
+    return float(midi), round(440.0 * float(exp2((midi + detune - 69.0) / 12.0)), 3)
+
+
+def _vibrato_habit(technique, person, between) -> tuple[float, float]:
+    """Vibrato rate (Hz) and extent (cents), NaN for techniques without."""
+    rate = round(person.vibrato_rate + between(-0.4, 0.4), 3)
+    if technique == "vibrato":
+        return rate, round(max(person.vibrato_extent * between(0.7, 1.35), 35.0), 3)
+    if technique in ("straight", "belt", "breathy"):  # what is left of the habit
+        share = {"straight": 0.12, "belt": 0.4, "breathy": 0.3}[technique]
+        return rate, round(person.vibrato_extent * share * between(0.0, 1.0, 4), 3)
+    return math.nan, math.nan
+
+
+def _modulation(technique, between, rng) -> tuple[float, float, float]:
+    """Rate (Hz), amplitude depth and interval (cents) of whatever the technique alternates."""
+    if technique == "trill":
+        return between(4.6, 7.4, 3), math.nan, round((100.0, 200.0)[rng.below(2)] + between(-15.0, 15.0), 2)
+    if technique == "trillo":
+        return between(4.5, 9.5, 3), between(0.6, 1.0, 3), math.nan
+    if technique == "lip_trill":
+        return between(18.0, 30.0, 3), between(0.65, 0.97, 3), math.nan
+    if technique == "spoken":
+        return between(3.4, 6.2, 3), math.nan, math.nan
+    return math.nan, math.nan, math.nan
