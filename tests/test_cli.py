@@ -1,0 +1,271 @@
+"""The command line: every command does what it says, and bad input ends in one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import soundfile
+from nbformat.v4 import new_code_cell, new_notebook
+from typer.testing import CliRunner
+
+import workbench
+from workbench.cli import app
+from workbench.runs import read_results
+
+NOTEBOOK = ["seed = 0\nscale = 'smoke'\nnames = ['a']", "from workbench.runs import record\nrecord(twice=2 * seed)"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WORKBENCH_DATA", raising=False)
+    monkeypatch.delenv("WORKBENCH_WEIGHTS", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def sounds(here):
+    """A folder with two classes of three short sounds each."""
+    for label, pitch in (("high", 880), ("low", 220)):
+        (here / "sounds" / label).mkdir(parents=True)
+        for n in range(3):
+            t = np.arange(16000) / 16000
+            soundfile.write(here / "sounds" / label / f"{n}.wav", 0.3 * np.sin(2 * np.pi * (pitch + n) * t), 16000)
+    return here / "sounds"
+
+
+@pytest.fixture
+def notebook(here):
+    cells = [new_code_cell(source) for source in NOTEBOOK]
+    cells[0].metadata.tags = ["parameters"]
+    nbformat.write(new_notebook(cells=cells), here / "toy.ipynb")
+    return "toy.ipynb"
+
+
+def cli(*arguments: str, code: int = 0) -> str:
+    """Run a command in this process; all it printed."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result.output
+
+
+# --- help and usage ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "data",
+        "data list",
+        "data info",
+        "data fetch",
+        "data verify",
+        "encoders list",
+        "encoders info",
+        "embed",
+        "cache info",
+        "cache verify",
+        "cache prune",
+        "run",
+        "sweep",
+        "compare",
+    ],
+)
+def test_every_command_has_help(command):
+    text = cli(*command.split(), "--help")
+    assert f"Usage: root {command}".strip() in text
+    assert len(text.splitlines()) > 4
+
+
+def test_help_is_fast():
+    paths = os.pathsep.join([str(Path(workbench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "workbench", "--help"],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.7
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["run", "--nope"], ["sweep", "toy"], ["embed", "voices"]])
+def test_wrong_usage_exits_with_2(arguments):
+    assert "Usage" in cli(*arguments, code=2)
+
+
+# --- data and encoders ---------------------------------------------------------------------------------------------
+
+
+def test_data_list_and_info_of_names(here):
+    listed = cli("data", "list")
+    assert re.search(r"^voices .*built in", listed, re.MULTILINE)
+    assert re.search(r"^vocalset ", listed, re.MULTILINE)
+    about = cli("data", "info", "iemocap")  # on request, and not here: that is news, not an error
+    assert "on_request" in about and "not on this machine" in about
+
+
+def test_data_info_of_a_folder_and_a_csv(sounds):
+    text = cli("data", "info", "sounds")
+    assert "6 clips" in text and re.search(r"^high +3", text, re.MULTILINE)
+    table = sounds.parent / "table.csv"
+    table.write_text("path,label\n" + "".join(f"sounds/{label}/0.wav,{label}\n" for label in ("low", "high")))
+    assert "2 clips" in cli("data", "info", "table.csv")
+
+
+def test_unknown_names_are_one_line_with_close_matches(here):
+    text = cli("data", "info", "voicse", code=1)
+    assert text.startswith("error: unknown dataset 'voicse'") and "did you mean 'voices'?" in text
+    assert len(text.splitlines()) == 1
+    text = cli("encoders", "info", "minni", code=1)
+    assert text.startswith("error: name='minni' must be among mini") and "Traceback" not in text
+
+
+def test_encoders(here):
+    assert re.search(r"^mini +16000 ", cli("encoders", "list"), re.MULTILINE)
+    assert re.search(r"^rate +32000$", cli("encoders", "info", "mn04_as"), re.MULTILINE)
+
+
+def test_fetch_and_verify_of_what_cannot_be_fetched(here):
+    assert "error: voices: is generated when it is loaded" in cli("data", "fetch", "voices", code=1)
+    assert "error: 'xai_genre'" in cli("data", "fetch", "xai_genre", code=1)
+    assert "not on this machine" in cli("data", "verify", "esc50", code=1)
+
+
+def test_fetch_asks_before_it_downloads(here, monkeypatch):
+    asked = []
+
+    def fetch(name, *, root, confirm, say):
+        say(f"{name}: big")
+        asked.append(confirm is None or confirm("Download it?"))
+
+    monkeypatch.setattr("workbench.datasets.fetch", fetch)
+    result = CliRunner().invoke(app, ["data", "fetch", "esc50"], input="n\n")
+    assert "esc50: big" in result.output and "Download it? [y/N]" in result.output
+    cli("data", "fetch", "esc50", "--yes")
+    assert asked == [False, True]
+
+
+def test_verify_exits_with_1_when_something_is_wrong(here, monkeypatch):
+    import pandas as pd
+
+    problems = pd.DataFrame([("a.wav", "damaged", "aa", "bb")], columns=["file", "problem", "expected", "found"])
+    monkeypatch.setattr("workbench.datasets.verify", lambda name, root=None: problems)
+    assert re.search(r"^a.wav +damaged +aa +bb$", cli("data", "verify", "esc50", code=1), re.MULTILINE)
+    monkeypatch.setattr("workbench.datasets.verify", lambda name, root=None: problems.iloc[:0])
+    assert cli("data", "verify", "esc50") == "esc50: nothing is wrong\n"
+
+
+# --- embed and cache -----------------------------------------------------------------------------------------------
+
+
+def test_embed_twice_then_look_at_the_store_and_empty_it(sounds):
+    first = cli("embed", "sounds", "logmel", "--pooling", "mean+std", "--device", "cpu")
+    assert "0 found, 6 computed" in first
+    assert "6 found, 0 computed" in cli("embed", "sounds", "logmel", "--pooling", "mean+std", "--device", "cpu")
+    assert re.search(r"^logmel .* 6 ", cli("cache", "info"), re.MULTILINE)
+    assert "0 damaged" in cli("cache", "verify")
+    assert "would be removed" in cli("cache", "prune", "--encoder", "logmel")
+    assert "MB removed" in cli("cache", "prune", "--encoder", "logmel", "--yes")
+    assert "(none)" in cli("cache", "info")
+
+
+def test_cache_verify_exits_with_1_on_damage(sounds):
+    cli("embed", "sounds", "logmel", "--device", "cpu")
+    shards = [path for path in Path(os.environ["WORKBENCH_CACHE"]).rglob("*") if path.is_file()]
+    largest = max(shards, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[-20] ^= 255
+    largest.chmod(0o644)
+    largest.write_bytes(content)
+    assert "1 damaged" in cli("cache", "verify", code=1)
+
+
+def test_embed_names_the_bad_clip_or_skips_it(sounds):
+    whole = (sounds / "low" / "0.wav").read_bytes()
+    (sounds / "low" / "0.wav").write_bytes(whole[: len(whole) // 2])
+    text = cli("embed", "sounds", "logmel", "--device", "cpu", code=1)
+    assert "error:" in text and "low/0" in text and "Traceback" not in text
+    text = cli("embed", "sounds", "logmel", "--device", "cpu", "--on-error", "skip")
+    assert "1 skipped" in text and "skipped low/0" in text
+
+
+def test_embed_with_an_unknown_encoder_or_option(sounds):
+    assert "'nope' must be a model folder, a hub id" in cli("embed", "sounds", "nope", code=1)
+    assert "on_error='shrug' must be" in cli("embed", "sounds", "logmel", "--on-error", "shrug", code=1)
+    assert "layers" in cli("embed", "sounds", "logmel", "--layers", "99x", code=1)
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def test_run_prints_where_and_compare_reads_it(notebook, here):
+    for seed in ("1", "3"):
+        text = cli("run", notebook, "--seed", seed, "--out", f"out{seed}", "-p", "names=x,y")
+        assert text.splitlines()[-1] == f"out{seed}/index.html"
+    assert read_results("out3/toy")["metrics"] == {"twice": 6}
+    assert read_results("out3/toy")["parameters"]["names"] == ["x", "y"]
+    text = cli("compare", "out1", "out3", "--csv", "both.csv")
+    assert re.search(r"^metric +twice +2 +6 +4$", text, re.MULTILINE)
+    assert (here / "both.csv").read_text().splitlines()[-1] == "metric,twice,2,6,4"
+
+
+def test_run_lists_notebooks_with_their_parameters(notebook):
+    text = cli("run", notebook, "--list")
+    assert re.search(r"^ +names +\['a'\] +list\[str\]", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "toy.ipynb", "-p", "sede=1"], 1, "error: notebook toy has no parameter 'sede'; did you mean 'seed'?"),
+        (["run", "toy.ipynb", "-p", "seed=one"], 1, "error: seed='one' must be an int"),
+        (["run", "toy.ipynb", "-p", "seed"], 2, "must have the form key=value"),
+        (["run", "toy.ipynb", "--scale", "huge"], 1, "error: scale='huge' must be one of smoke, small, paper"),
+        (["run", "gone/toy.ipynb"], 1, "error: gone/toy.ipynb: no such notebook file"),
+        (["sweep", "toy.ipynb", "-p", "seed=1,x"], 1, "error: seed='x' must be an int"),
+        (["compare", "nowhere", "nowhere"], 1, "error: nowhere: no results here"),
+    ],
+)
+def test_bad_requests_are_one_line_and_run_nothing(notebook, here, arguments, code, message):
+    text = cli(*arguments, code=code)
+    assert message in text and "Traceback" not in text
+    assert not (here / "runs").exists()
+
+
+def test_debug_shows_the_traceback(notebook):
+    result = CliRunner().invoke(app, ["--debug", "run", notebook, "-p", "seed=one"])
+    assert isinstance(result.exception, workbench.ParameterError)
+
+
+def test_failed_runs_and_sweeps_exit_with_1_and_keep_the_rest(notebook, here):
+    node = nbformat.read(notebook, as_version=4)
+    node.cells.append(new_code_cell("assert seed != 2, 'two is not allowed'"))
+    nbformat.write(node, here / notebook)
+    text = cli("run", notebook, "--seed", "2", "--out", "bad", code=1)
+    assert "notebook toy, cell 3: AssertionError: two is not allowed" in text and "bad/index.html" in text
+    text = cli("sweep", notebook, "-p", "seed=1,2", code=1)
+    assert re.search(r"^ +1 +ok +[\d.]+ +2$", text, re.MULTILINE)
+    assert re.search(r"^ +2 +failed +[\d.]+ +4$", text, re.MULTILINE)
+    shutil.rmtree(here / "runs")
+
+
+def test_a_folder_that_cannot_be_made_is_named(notebook, here):
+    (here / "file").touch()
+    assert "error: the folder file/out cannot be written" in cli("run", notebook, "--out", "file/out", code=1)
+    assert "error: the folder file/out cannot be made" in cli(
+        "sweep", notebook, "-p", "seed=1", "--out", "file/out", code=1
+    )

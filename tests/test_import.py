@@ -1,0 +1,100 @@
+"""``import workbench`` costs next to nothing; the names it offers are there when they are used."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import workbench
+
+HEAVY = (
+    "IPython",
+    "ipywidgets",
+    "librosa",
+    "matplotlib",
+    "nbconvert",
+    "numpy",
+    "pandas",
+    "papermill",
+    "plotly",
+    "pooch",
+    "sklearn",
+    "torch",
+    "torchaudio",
+    "transformers",
+    "umap",
+)
+
+
+def in_fresh_process(code: str) -> dict:
+    """Run code in a new interpreter and read the JSON it prints."""
+    paths = os.pathsep.join([str(Path(workbench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    return json.loads(done.stdout)
+
+
+def measured(module: str) -> tuple[float, set[str]]:
+    """Seconds that an import takes (the best of five) and the heavy packages it pulls in."""
+    code = f"""
+import json, sys, time
+start = time.perf_counter()
+import {module}
+print(json.dumps([time.perf_counter() - start, [name for name in {HEAVY!r} if name in sys.modules]]))
+"""
+    runs = [in_fresh_process(code) for _ in range(5)]
+    return min(seconds for seconds, _ in runs), {name for _, names in runs for name in names}
+
+
+def test_import_is_fast_and_light():
+    seconds, heavy = measured("workbench")
+    assert seconds < 0.3
+    assert heavy == set()
+
+
+def test_the_command_line_and_record_are_light_too():
+    seconds, heavy = measured("workbench.cli, workbench.runs")
+    assert seconds < 0.7
+    assert heavy == set()
+
+
+def test_no_more_than_25_names_and_all_of_them_are_there():
+    assert len(workbench.__all__) <= 25
+    for name in workbench.__all__:
+        assert getattr(workbench, name) is not None
+        assert name in dir(workbench)
+
+
+def test_rooms_are_attributes():
+    assert workbench.errors.WorkbenchError is workbench.WorkbenchError
+    assert {"audio", "datasets", "encoders", "runs", "views"} <= set(dir(workbench))
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="module 'workbench' has no attribute 'embeds'"):
+        workbench.embeds  # noqa: B018
+
+
+def test_no_name_of_the_project_is_swallowed_by_an_ignore_rule():
+    """Executed runs are ignored; the package's own ``runs`` must not be, or it would be left out of wheels."""
+    root = Path(workbench.__file__).parents[1]
+    if not (root / ".git").exists():
+        pytest.skip("not a git checkout")
+    sources = [str(path.relative_to(root)) for path in (root / "workbench").rglob("*.py")]
+    done = subprocess.run(
+        ["git", "-C", str(root), "check-ignore", "--no-index", "--stdin"],
+        input="\n".join(sources),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == [], "anchor the rule in .gitignore: /runs/"

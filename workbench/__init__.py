@@ -1,0 +1,47 @@
+"""A bench for hearing and seeing what audio models know.
+
+>>> import workbench as wb
+>>> clips = wb.load_dataset("voices", size=200)
+>>> encoder = wb.load_encoder("mini")
+>>> layers = wb.embed(clips, encoder)
+
+Every name below is imported at its first use, so that ``import workbench`` itself costs next to nothing; the rest of
+the package is in its modules (``workbench.audio``, ``workbench.metrics`` ...).
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_EXPORTS = {
+    "datasets": ("Clips", "list_datasets", "load_dataset"),
+    "encoders": ("Encoder", "list_encoders", "load_encoder"),
+    "embeddings": ("Embeddings", "Store", "embed"),
+    "probes": ("fit_probes",),
+    "views": ("confusion_matrix", "layer_curve", "players", "sound_map", "spectrogram"),
+    "runs": ("compare", "record", "run", "sweep"),
+    "errors": ("ParameterError", "WorkbenchError"),
+}
+_ROOMS = ("audio", "cli", "datasets", "embeddings", "encoders", "errors", "metrics", "probes", "runs", "views")
+_HOME = {name: room for room, names in _EXPORTS.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f".{name}", __name__)
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("workbench")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS, "__version__"})

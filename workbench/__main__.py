@@ -1,0 +1,5 @@
+"""``python -m workbench`` does what ``workbench`` does."""
+
+from workbench.cli import main
+
+main()

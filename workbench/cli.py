@@ -1,0 +1,344 @@
+"""``workbench ...``: a thin skin over the package. Every command is one call whose result is printed."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from .errors import DatasetError, WorkbenchError
+
+
+class _Commands(TyperGroup):
+    """Turns the package's errors into one line and an exit code."""
+
+    def invoke(self, ctx):
+        def show(message, category, *_rest, **_more):
+            typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
+
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                raise
+            except (WorkbenchError, OSError) as error:
+                if ctx.params.get("debug"):
+                    raise
+                typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+                raise typer.Exit(1) from error
+            except KeyboardInterrupt as stop:
+                typer.secho(f"stopped. {stop}".strip(), fg=typer.colors.RED, err=True)
+                raise typer.Exit(130) from stop
+
+
+def _group(text: str, **options) -> typer.Typer:
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        **options,
+    )
+
+
+app = _group("Hear and see what audio models know.", cls=_Commands, context_settings={"max_content_width": 110})
+data = _group("Datasets: list, info, fetch, verify.")
+encoders = _group("Encoders: list, info.")
+cache = _group("The store of embeddings: info, verify, prune.")
+app.add_typer(data, name="data")
+app.add_typer(encoders, name="encoders")
+app.add_typer(cache, name="cache")
+
+Root = Annotated[list[Path] | None, typer.Option(help="Folder with local data; looked at first. May be repeated.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the notebook.")
+]
+Scale = Annotated[str, typer.Option(help="smoke (seconds), small (minutes) or paper.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of everything random; the notebook's own without it.")]
+Kernel = Annotated[str | None, typer.Option(help="An installed Jupyter kernel; this very Python without it.")]
+
+
+@app.callback()
+def _main(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """Hear and see what audio models know."""
+
+
+# --- datasets ------------------------------------------------------------------------------------------------------
+
+
+@data.command("list")
+def data_list(root: Root = None) -> None:
+    """The datasets known by name, and where they lie on this machine."""
+    from .datasets import list_datasets
+
+    _print_table(list_datasets(root=root)[["name", "clips", "access", "size", "found", "licence", "title"]])
+
+
+@data.command("info")
+def data_info(
+    name: Annotated[str, typer.Argument(help="A name from the list, a folder of sounds, or a csv file.")],
+    root: Root = None,
+    label: Annotated[str | None, typer.Option(help="Column to use as label.")] = None,
+) -> None:
+    """What a dataset is, and what of it is here."""
+    from .datasets import describe_dataset, list_datasets, load_dataset
+
+    known = list_datasets(root=root).set_index("name")["found"]
+    if name in known:
+        typer.echo(f"{describe_dataset(name)}\n")
+    try:
+        clips = load_dataset(name, root=root, label=label)
+    except DatasetError as error:
+        if name in known and not known[name]:  # not being here is news, not an error
+            typer.echo(error)
+            return
+        raise
+    typer.echo(f"{clips!r}\n")
+    _print_table(clips.summary().reset_index())
+
+
+@data.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A name from the list.")],
+    root: Annotated[Path | None, typer.Option(help="Folder to put it into; the download cache without it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the download begins.")] = False,
+) -> None:
+    """Download a dataset.
+
+    Size and licence are shown first. A download that was interrupted goes on where it stopped.
+    """
+    from .datasets import fetch
+
+    fetch(name, root=root, confirm=None if yes else typer.confirm, say=typer.echo)
+
+
+@data.command("verify")
+def data_verify(name: Annotated[str, typer.Argument(help="A name from the list.")], root: Root = None) -> None:
+    """Check a dataset's files against what is known of them; exit code 1 when something is wrong."""
+    from .datasets import verify
+
+    problems = verify(name, root=root)
+    if problems.empty:
+        typer.echo(f"{name}: nothing is wrong")
+        return
+    _print_table(problems)
+    raise typer.Exit(1)
+
+
+# --- encoders ------------------------------------------------------------------------------------------------------
+
+
+@encoders.command("list")
+def encoders_list() -> None:
+    """The encoders known by name."""
+    from .encoders import list_encoders
+
+    table = list_encoders()[["name", "rate", "layers", "dim", "frame_rate", "size", "licence", "title"]]
+    _print_table(table.rename(columns={"rate": "rate (Hz)", "frame_rate": "frames/s", "size": "size (MB)"}))
+
+
+@encoders.command("info")
+def encoders_info(name: Annotated[str, typer.Argument(help="A name from the list.")]) -> None:
+    """What is known of an encoder."""
+    from dataclasses import asdict
+
+    from .encoders import describe_encoder
+
+    for key, value in asdict(describe_encoder(name)).items():
+        if value not in (None, "", {}, ()) and key not in ("config", "preprocess"):
+            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+            typer.echo(f"{key:<12}{text}")
+
+
+# --- embeddings ----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def embed(
+    dataset: Annotated[str, typer.Argument(help="Name, folder of sounds or csv file.")],
+    encoder: Annotated[str, typer.Argument(help="Name, model folder or hub id.")],
+    layers: Annotated[str, typer.Option(help="all, or names with commas between.")] = "all",
+    pooling: Annotated[str, typer.Option(help="mean, mean+std, or none to keep the frames.")] = "mean",
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, as stored.")] = "float32",
+    seconds: Annotated[float | None, typer.Option(help="First seconds of each clip; whole clips without it.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column to use as label.")] = None,
+    size: Annotated[int | None, typer.Option(help="Number of clips.")] = None,
+    seed: Annotated[int, typer.Option(help="Of a generated dataset, or of the choice that --size makes.")] = 0,
+    root: Root = None,
+    device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
+    weights: Annotated[Path | None, typer.Option(help="File or folder with the encoder's weights.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download missing weights.")] = False,
+    on_error: Annotated[str, typer.Option(help="What an unreadable clip does: raise or skip.")] = "raise",
+) -> None:
+    """Run an encoder over a dataset, once.
+
+    What it says is stored: the second time costs nothing, a new clip costs one clip.
+    """
+    from .datasets import load_dataset
+    from .embeddings import embed as run_encoder
+    from .encoders import load_encoder
+
+    clips = load_dataset(dataset, root=root, label=label, size=size, seed=seed)
+    model = load_encoder(encoder, device=device, weights=weights, fetch=fetch)
+    typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")
+    warnings.filterwarnings("ignore", message=".* left out")  # each of them is listed below
+    found = run_encoder(
+        clips,
+        model,
+        layers=layers if layers == "all" else layers.split(","),
+        pooling=None if pooling == "none" else pooling,
+        dtype=dtype,
+        seconds=seconds,
+        on_error=on_error,
+    )
+    typer.echo(f"{found!r}")
+    for name, reason in found.skipped.items():
+        typer.secho(f"skipped {name}: {reason}", fg=typer.colors.YELLOW, err=True)
+
+
+@cache.command("info")
+def cache_info() -> None:
+    """What the store holds and where it is."""
+    from .embeddings import Store
+
+    store = Store()
+    typer.echo(f"{store!r}")
+    _print_table(store.info())
+
+
+@cache.command("verify")
+def cache_verify() -> None:
+    """Read every shard and compare its checksums; exit code 1 when one is damaged."""
+    from .embeddings import Store
+
+    shards = Store().verify()
+    damaged = shards[shards["problem"] != ""]
+    _print_table(damaged)
+    typer.echo(f"{len(shards)} shards read, {len(damaged)} damaged")
+    if len(damaged):
+        raise typer.Exit(1)
+
+
+@cache.command("prune")
+def cache_prune(
+    encoder: Annotated[str | None, typer.Option(help="Name or fingerprint of an encoder, or all.")] = None,
+    older_than: Annotated[float | None, typer.Option(help="Not used for so many days.")] = None,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Shards that verify finds damaged.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove; without it they are only listed.")] = False,
+) -> None:
+    """Remove stored embeddings, and what killed writers left behind."""
+    from .embeddings import Store
+
+    gone = Store().prune(encoder=encoder, older_than=older_than, damaged=damaged, dry_run=not yes)
+    _print_table(gone)
+    what = "removed" if yes else "would be removed (--yes does it)"
+    typer.echo(f"{len(gone)} files, {gone['bytes'].sum() / 1e6:.1f} MB {what}")
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Notebooks; all without it.")] = None,
+    parameter: Parameters = None,
+    scale: Scale = "smoke",
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="A new folder; runs/<date and time> without it.")] = None,
+    kernel: Kernel = None,
+    show: Annotated[bool, typer.Option("--list", help="List the notebooks and their parameters instead.")] = False,
+) -> None:
+    """Execute notebooks, write a report.
+
+    A page, the executed notebook and results.json of each, and an index of all; its place is printed.
+    """
+    from . import runs
+
+    if show:
+        for notebook in runs.find_notebooks(names or None):
+            typer.echo(f"{notebook.name}: {notebook.title}")
+            rows = [[f"  {p.name}", repr(p.default), p.type_name, p.help] for p in notebook.parameters.values()]
+            typer.echo(runs.text_table(["  parameter", "default", "type", ""], rows) + "\n")
+        return
+    given = _pairs(parameter)
+    results = runs.run(names or None, parameters=given, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
+    typer.echo(results[0].folder.parent / "index.html")
+    if any(result.status != "ok" for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    name: Annotated[str, typer.Argument(help="A notebook.")],
+    parameter: Annotated[
+        list[str], typer.Option("--parameter", "-p", metavar="KEY=A,B,C", help="Values of a parameter; lists as [1,2].")
+    ],
+    scale: Scale = "smoke",
+    seed: Seed = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the sweep; runs/sweep-NAME without it.")] = None,
+    kernel: Kernel = None,
+) -> None:
+    """Run one notebook over a grid of parameters.
+
+    Finished combinations are skipped on a rerun, a failed one does not stop the others.
+    """
+    from . import runs
+    from .runs.parameters import split_values
+
+    grid = {key: split_values(text) for key, text in _pairs(parameter).items()}
+    results = runs.sweep(name, grid, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
+    typer.echo(runs.text_table(*runs.sweep_table(results, list(grid))))
+    typer.echo(results[0].folder.parent / "index.html")
+    if any(result.status != "ok" for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs or results.json files.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file too.")] = None,
+) -> None:
+    """Put runs side by side.
+
+    The parameters, data and encoders that differ, every metric, and for two runs their difference.
+    """
+    from . import runs as room
+
+    table = room.compare(*runs)
+    if csv is not None:
+        table.to_csv(csv)
+    _print_table(table.reset_index())
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in texts or []:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"{text!r} must have the form key=value", param_hint="--parameter")
+        pairs[key.strip()] = value
+    return pairs
+
+
+def _print_table(frame) -> None:
+    """A data frame as aligned text; empty ones say so."""
+    from .runs import text_table
+
+    if frame.empty:
+        typer.echo("(none)")
+        return
+    rows = frame.astype(object).where(frame.notna(), None).values.tolist()
+    typer.echo(text_table([str(column) for column in frame.columns], rows))
+
+
+def main() -> None:
+    """Entry point of the command ``workbench``."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 must not end a command
+    app(prog_name="workbench")

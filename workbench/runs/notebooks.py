@@ -1,0 +1,143 @@
+"""Find notebooks and read what must be known of them before they run."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import RunError
+from .parameters import Parameter, read_parameters
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """One notebook on disk."""
+
+    name: str
+    """File name without its suffix."""
+    path: Path
+    """The file."""
+    title: str
+    """First heading, or the name."""
+    sha256: str
+    """Hash of the cells' sources, types and tags: outputs and execution counts do not change it."""
+    parameters: dict[str, Parameter] = field(repr=False)
+    """What its ``parameters`` cell assigns, in order."""
+    headings: tuple[str, ...] = field(repr=False)
+    """For each cell the heading it stands under ("" before the first)."""
+    parameters_cell: int = field(repr=False)
+    """Position of the ``parameters`` cell."""
+
+
+def notebooks_folder() -> Path:
+    """Folder of the project's own notebooks: beside the package in a checkout, inside it when installed.
+
+    Raises
+    ------
+    RunError
+        When neither is there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package.parent / "notebooks", package / "notebooks"):
+        if folder.is_dir() and any(folder.glob("*.ipynb")):
+            return folder
+    raise RunError(f"no notebooks found beside or inside the package at {package}; give the path of an .ipynb file")
+
+
+def find_notebooks(names: Iterable[str | os.PathLike] | str | os.PathLike | None = None) -> list[Notebook]:
+    """Read the notebooks asked for.
+
+    Parameters
+    ----------
+    names : str, path, iterable of them or None
+        Names of the project's notebooks ("sae") or paths of any .ipynb files; None for all of the project's.
+
+    Raises
+    ------
+    RunError
+        For a name that is not there (close ones are offered), a file that is not a notebook, or one without a
+        ``parameters`` cell.
+    """
+    if names is None:
+        return [read_notebook(path) for path in sorted(notebooks_folder().glob("*.ipynb"))]
+    names = [names] if isinstance(names, (str, os.PathLike)) else list(names)
+    if not names:
+        raise RunError("no notebook was named; leave the names out to run all of them")
+    notebooks = [read_notebook(_locate(os.fspath(name))) for name in names]
+    seen: dict[str, Path] = {}
+    for notebook in notebooks:
+        if notebook.name in seen:
+            raise RunError(
+                f"two notebooks are called {notebook.name!r} ({seen[notebook.name]}, {notebook.path}): run them apart"
+            )
+        seen[notebook.name] = notebook.path
+    return notebooks
+
+
+def read_notebook(path: str | os.PathLike) -> Notebook:
+    """Read one notebook file; nothing is executed.
+
+    Raises
+    ------
+    RunError
+        When the file is not a notebook, or has no cell tagged ``parameters``, or more than one.
+    """
+    import nbformat
+
+    path = Path(path)
+    try:
+        node = nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises anything from OSError to its own validation errors
+        raise RunError(f"{path}: not a readable notebook ({type(error).__name__}: {error})") from error
+    tagged = [i for i, cell in enumerate(node.cells) if "parameters" in cell.metadata.get("tags", [])]
+    if len(tagged) != 1:
+        many = "no cell" if not tagged else f"{len(tagged)} cells (numbers {', '.join(str(i + 1) for i in tagged)})"
+        raise RunError(f"{path}: {many} tagged 'parameters'; a notebook needs exactly one to be run")
+    headings = _headings(node)
+    title = next((heading for heading in headings if heading), path.stem)
+    parameters = read_parameters(node.cells[tagged[0]].source, notebook=path.stem)
+    return Notebook(path.stem, path, title, _source_hash(node), parameters, headings, tagged[0])
+
+
+def _locate(name: str) -> Path:
+    if name.endswith(".ipynb") or os.sep in name:
+        path = Path(name)
+        if path.is_file():
+            return path
+        if os.sep in name:
+            raise RunError(f"{name}: no such notebook file")
+    try:
+        folder = notebooks_folder()
+    except RunError as error:
+        raise RunError(f"no notebook {name!r} here: {error}") from error
+    known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    stem = name.removesuffix(".ipynb")
+    if stem in known:
+        return known[stem]
+    close = difflib.get_close_matches(stem, known, n=2)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+    raise RunError(f"no notebook {name!r}{hint} (there are: {', '.join(known)}; or give the path of an .ipynb file)")
+
+
+def _headings(node) -> tuple[str, ...]:
+    current, found = "", []
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+            lines = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose, re.MULTILINE)
+            found.append(lines[0] if lines else current)
+            current = lines[-1] if lines else current
+        else:
+            found.append(current)
+    return tuple(found)
+
+
+def _source_hash(node) -> str:
+    cells = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in node.cells]
+    return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()

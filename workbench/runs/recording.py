@@ -1,0 +1,210 @@
+"""What a notebook says of its results, and the file that keeps it: ``results.json``."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import ParameterError, RunError
+
+SCHEMA = 1
+"""Version of the layout of ``results.json``."""
+
+RUN_FOLDER = "WORKBENCH_RUN_DIR"
+"""Environment variable that a run sets for its kernel: the folder that holds its ``results.json``."""
+
+_LARGEST = 100_000  # numbers in one metric; beyond this a file of its own is the right place
+
+_in_memory: dict[str, dict[str, object]] = {"metrics": {}, "context": {}}
+
+
+class Recorded(dict):
+    """What one call of :func:`record` wrote, plain Python values; shows itself as a small table."""
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
+            f"<td style='text-align:left'>{html.escape(brief(value))}</td></tr>"
+            for key, value in self.items()
+        )
+        return f"<table><caption style='text-align:left'>recorded</caption>{rows}</table>"
+
+    def __repr__(self) -> str:
+        return "recorded " + ", ".join(f"{key}={brief(value)}" for key, value in self.items())
+
+
+def record(**values: object) -> Recorded:
+    """Keep results of a notebook: numbers, texts, lists, dicts, tables, and which data and encoder made them.
+
+    Under ``workbench run`` they are written to the run's ``results.json`` at once (whole file, then renamed); in a
+    notebook opened by hand they are kept in memory and shown. A key given again takes the new value.
+
+    Parameters
+    ----------
+    **values : object
+        Metrics: None, bool, int, float, str, and lists or dicts (with text keys) of them; numpy and torch scalars and
+        arrays, pandas Series (-> dict) and DataFrames (-> list of rows). NaN becomes null, infinities become the
+        texts "Infinity" and "-Infinity".
+        Context: an object with ``describe() -> dict`` (an encoder) or with a ``fingerprint`` (a dataset's clips) is
+        stored by its description and fingerprint, apart from the metrics.
+
+    Returns
+    -------
+    Recorded
+        A dict of what was stored; as the last line of a cell it shows a table.
+
+    Raises
+    ------
+    ParameterError
+        For a value of another type; names the key and the place inside the value.
+    RunError
+        When ``results.json`` cannot be written.
+
+    Examples
+    --------
+    >>> record(accuracy=0.91, per_layer=[0.4, 0.6, 0.91])
+    recorded accuracy=0.91, per_layer=[0.4, 0.6, 0.91]
+    """
+    metrics: dict[str, object] = {}
+    context: dict[str, object] = {}
+    for key, value in values.items():
+        description = _describe(value)
+        if description is not None:
+            context[key] = plain(description, key)
+        else:
+            metrics[key] = plain(value, key)
+    folder = os.environ.get(RUN_FOLDER)
+    if folder:
+        path = Path(folder) / "results.json"
+        results = read_results(path)
+        results["metrics"].update(metrics)
+        results["context"].update(context)
+        write_results(path, results)
+    else:
+        _in_memory["metrics"].update(metrics)
+        _in_memory["context"].update(context)
+    return Recorded(**metrics, **context)
+
+
+def plain(value: object, where: str) -> object:
+    """Value as JSON can hold it, see :func:`record`; ``where`` names it in errors."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # torch, without importing it
+        value = value.detach().cpu().tolist()
+    elif type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_dict"):
+        is_table = hasattr(value, "columns")
+        value = value.to_dict("records") if is_table else {str(k): v for k, v in value.to_dict().items()}
+    elif type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _not_finite(value)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise ParameterError(where, value, "a dict whose keys are texts")
+        return {key: plain(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        if len(value) > _LARGEST:
+            raise ParameterError(where, f"a list of {len(value)}", f"at most {_LARGEST} long; save arrays to a file")
+        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if str(value) in ("NaT", "<NA>"):
+        return None
+    raise ParameterError(
+        where, value, "a number, text, None, a list or dict of them, an array, a table, a dataset or an encoder"
+    )
+
+
+def brief(value: object, limit: int = 120) -> str:
+    """Short text of a stored value: four significant digits, long ones cut."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        text = "[" + ", ".join(brief(item, limit) for item in value[:20]) + (", ..." if len(value) > 20 else "") + "]"
+    elif isinstance(value, dict):
+        shown = list(value.items())[:20]
+        text = "{" + ", ".join(f"{key}: {brief(item, limit)}" for key, item in shown)
+        text += ", ...}" if len(value) > 20 else "}"
+    else:
+        text = str(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def read_results(path: str | os.PathLike) -> dict:
+    """Contents of a ``results.json`` (its folder will do).
+
+    Raises
+    ------
+    RunError
+        When it is not there, not JSON, or of another schema.
+    """
+    path = Path(path)
+    path = path / "results.json" if path.is_dir() else path
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(
+            f"{path}: no results here; give the folder of one notebook's run, or its results.json"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: not readable as results ({error})") from error
+    if not isinstance(results, dict) or results.get("schema") != SCHEMA:
+        found = results.get("schema") if isinstance(results, dict) else type(results).__name__
+        raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}")
+    return results
+
+
+def write_results(path: str | os.PathLike, results: Mapping[str, object]) -> None:
+    """Write results as JSON under their final name, whole or not at all."""
+    write_text(path, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file under a temporary name, flush it, rename it.
+
+    Raises
+    ------
+    RunError
+        When the folder is not writable or full; nothing is left behind.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)  # the only way to read it is to set it
+    os.umask(mask)
+    return mask
+
+
+def _not_finite(value: float) -> str | None:
+    return None if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _describe(value: object) -> dict[str, object] | None:
+    """Description of a dataset's clips or an encoder; None for anything else."""
+    if callable(getattr(value, "describe", None)) and type(value).__module__.partition(".")[0] != "pandas":
+        return value.describe()
+    if hasattr(value, "fingerprint") and hasattr(value, "name"):
+        description: dict[str, object] = {"name": value.name, "fingerprint": value.fingerprint}
+        if hasattr(value, "table"):
+            description |= {"clips": len(value), "generated": bool(getattr(value, "generated", False))}
+            description |= {name: getattr(value, name) for name in ("title", "licence") if hasattr(value, name)}
+        return description
+    return None
