@@ -1,0 +1,383 @@
+"""One extraction: find what is missing, decode it ahead of the encoder, encode it chunk by chunk, store it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .. import audio
+from ..encoders.batching import BATCH_SECONDS, WINDOW_SECONDS, compute_dtype, extract
+from ..encoders.interface import Encoder
+from ..errors import AudioError, ParameterError, StoreError
+from .claims import Claims
+from .memo import Memo
+from .result import Embeddings
+from .shards import Frames, pack
+from .store import Group
+
+if TYPE_CHECKING:
+    from ..datasets.clips import Clips
+
+#: Seconds of sound that are encoded and stored as one where frames are kept (13 layers of 768: 400 MB).
+FRAMES_CHUNK_SECONDS = 192.0
+#: A shard is written when so much is waiting, or when so long has passed since the last one.
+SHARD_BYTES = 64 * 2**20
+SHARD_SECONDS = 30.0
+#: How long another process's claim on a chunk is respected.
+PATIENCE = 600.0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What :func:`~workbench.embeddings.embed` was asked for."""
+
+    layers: list[str]
+    pooling: str | None
+    dtype: str
+    seconds: float | None
+    skip: bool
+
+
+@dataclass
+class _Chunk:
+    """Clips that lack the same layers and are encoded together."""
+
+    layers: tuple[str, ...]
+    clips: list[int] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    waveforms: list[np.ndarray] = field(default_factory=list)
+    samples: int = 0
+
+    def add(self, clip: int, content: str, x: np.ndarray) -> None:
+        self.clips.append(clip)
+        self.contents.append(content)
+        self.waveforms.append(x)
+        self.samples += len(x)
+
+    @property
+    def work(self) -> str:
+        """Identity of the work, the same in every process that plans it."""
+        return hashlib.sha256(repr((self.layers, self.contents)).encode()).hexdigest()
+
+
+class Extraction:
+    """One call of :func:`embed`."""
+
+    def __init__(self, clips: Clips, encoder: Encoder, policy: Policy, group: Group, memo: Memo, progress: bool):
+        self.clips, self.encoder, self.policy = clips, encoder, policy
+        self.group, self.memo, self.progress = group, memo, progress
+        self.ids = clips.table["id"].to_numpy(dtype=str)
+        self.planned = len(group.shards)  # what is missing is decided by what was there at the beginning
+        self.skipped: dict[int, str] = {}  # by clip: cannot be read
+        self.failed: dict[str, str] = {}  # by content: cannot be encoded
+        self.keys = [self._key(i) for i in range(len(clips))]
+        self.contents = [memo.get(key) for key in self.keys]
+        self.computed = 0
+        self.seconds = 0.0
+        self.claims: Claims | None = None
+        self.waiting: dict[tuple[str, ...], list[tuple[str, dict[str, np.ndarray]]]] = {}
+        self.waiting_bytes, self.waiting_seconds, self.written = 0, 0.0, time.monotonic()
+
+    def run(self) -> Embeddings:
+        todo = [i for i, c in enumerate(self.contents) if i not in self.skipped and (c is None or self._lacks(c))]
+        if todo:
+            try:
+                self._compute_missing(todo)
+            except StoreError:
+                raise  # nothing more can be written
+            except BaseException:
+                self._flush()
+                raise
+            else:
+                self._flush()
+            finally:
+                if self.claims is not None:
+                    self.claims.close()
+        self.skipped |= {i: self.failed[c] for i, c in enumerate(self.contents) if c in self.failed}
+        self._warn()
+        self.group.touch()
+        return self._result()
+
+    # ---- deciding what to compute ----
+
+    def _lacks(self, content: str) -> tuple[str, ...]:
+        return self.group.missing(content, self.policy.layers, among=self.planned)
+
+    def _compute_missing(self, todo: list[int]) -> None:
+        deferred = []
+        with self._bar(todo) as bar:
+            for chunk in self._chunks(todo, bar.update):
+                if not self.claims.take(chunk.work):
+                    chunk.waveforms = []  # another process is at it; come back when everything else is done
+                    deferred.append(chunk)
+                    continue
+                self._compute(chunk, bar.update)
+            for chunk in deferred:
+                self._flush()  # gives up our own claims: nobody waits for one who waits
+                bar.set_postfix_str("waiting for another process")
+                if self._done_elsewhere(chunk):
+                    bar.update(len(chunk.clips))
+                else:
+                    chunk.waveforms = [self._load(i)[1] for i in chunk.clips]
+                    self._compute(chunk, bar.update)
+
+    def _chunks(self, todo: list[int], done: Callable[[int], object]) -> Iterator[_Chunk]:
+        """Decode, and put together what lacks the same layers; a clip that turns out to be there counts as done."""
+        filling: dict[tuple[str, ...], _Chunk] = {}
+        seen: set[str] = set()
+        batch = BATCH_SECONDS.get(self.encoder.device.type, BATCH_SECONDS["cpu"])
+        # one window of extract(), in which it sorts by length
+        longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else WINDOW_SECONDS
+        full = min(4 * batch, longest) * self.encoder.rate
+        with closing(_ahead(self._load, todo, full)) as loaded:
+            for i, future in loaded:
+                try:
+                    content, x = future.result()
+                except AudioError as error:
+                    self._unreadable(i, error)
+                    done(1)
+                    continue
+                self.contents[i] = content
+                self.memo.put(self.keys[i], content)
+                layers = self._lacks(content)
+                if not layers or content in seen:
+                    done(1)
+                    continue
+                seen.add(content)
+                self._prepare()
+                chunk = filling.setdefault(layers, _Chunk(layers))
+                chunk.add(i, content, x)
+                if chunk.samples >= full:
+                    yield filling.pop(layers)
+        yield from (filling[layers] for layers in sorted(filling))
+
+    def _load(self, i: int) -> tuple[str, np.ndarray]:
+        """Content hash and samples of a clip as the encoder will hear it."""
+        rate = self.encoder.rate
+        x = np.ascontiguousarray(self.clips.audio(i, rate=rate)[0], dtype=np.float32)
+        if self.policy.seconds is not None:
+            x = audio.fit(x, rate, seconds=self.policy.seconds)
+        return hashlib.sha256(f"{rate}|".encode() + x.tobytes()).hexdigest()[:32], x
+
+    def _key(self, i: int) -> str:
+        """The clip's key in the memo; of a clip that is not there, none that could be found."""
+        try:
+            return self.memo.key(self.clips.signature(i), self.encoder.rate, self.policy.seconds)
+        except AudioError as error:
+            self._unreadable(i, error)
+            return ""
+
+    def _unreadable(self, i: int, error: AudioError) -> None:
+        """Skip the clip, or raise the error with the clip's id in it."""
+        if self.policy.skip:
+            self.skipped[i] = error.reason
+        elif str(error).startswith(f"clip {self.ids[i]}"):
+            raise error
+        else:
+            raise AudioError(f"clip {self.ids[i]}", str(error)) from error
+
+    def _prepare(self) -> None:
+        """Before the first chunk: can its results be kept?"""
+        if self.claims is None:
+            self.group.check_writable()
+            self.claims = Claims(self.group.folder)
+
+    def _done_elsewhere(self, chunk: _Chunk) -> bool:
+        """Wait until another process has stored the chunk, or has given it up (then it is ours)."""
+        patience = time.monotonic() + PATIENCE
+        while True:
+            ours = self.claims.take(chunk.work)
+            self.group.refresh()
+            if not self._absent(chunk):
+                return True
+            if ours or time.monotonic() > patience:
+                return False
+            time.sleep(0.1)
+
+    def _absent(self, chunk: _Chunk) -> list[int]:
+        """Positions in the chunk of what nobody has stored by now."""
+        return [k for k, content in enumerate(chunk.contents) if self.group.missing(content, chunk.layers)]
+
+    # ---- computing and storing ----
+
+    def _compute(self, chunk: _Chunk, done: Callable[[int], object]) -> None:
+        """Encode a whole chunk; keep what nobody has stored meanwhile."""
+        self.group.refresh()
+        fresh = set(self._absent(chunk))
+        if not fresh:
+            done(len(chunk.clips))
+            return
+        start = time.monotonic()
+        rows: dict[int, dict[str, np.ndarray]] = {}
+        results = extract(
+            self.encoder,
+            chunk.waveforms,
+            layers=chunk.layers,
+            pooling=self.policy.pooling,
+            names=[self.ids[i] for i in chunk.clips],
+            on_error=self._fail(chunk) if self.policy.skip else None,
+            progress=False,
+        )
+        for k, arrays in results:
+            done(1)
+            if k in fresh:
+                rows[k] = {
+                    layer: self._pack(array, layer, chunk.clips[k])
+                    for layer, array in zip(chunk.layers, arrays, strict=True)
+                }
+        elapsed = time.monotonic() - start
+        self.seconds += elapsed
+        self.waiting_seconds += elapsed
+        # only now, at once: an interrupt before this line leaves nothing of the chunk, one after it all
+        self.waiting.setdefault(chunk.layers, []).extend((chunk.contents[k], rows[k]) for k in sorted(rows))
+        self.computed += len(rows)
+        self.waiting_bytes += sum(array.nbytes for row in rows.values() for array in row.values())
+        if self.waiting_bytes >= SHARD_BYTES or time.monotonic() - self.written >= SHARD_SECONDS:
+            self._flush()
+
+    def _fail(self, chunk: _Chunk) -> Callable[[int, AudioError], None]:
+        def note(k: int, error: AudioError) -> None:
+            self.failed[chunk.contents[k]] = error.reason
+
+        return note
+
+    def _pack(self, frames: np.ndarray, layer: str, clip: int) -> np.ndarray:
+        stored = pack(frames, self.policy.dtype)
+        if self.policy.dtype == "float16" and not np.isfinite(stored).all():
+            peak = np.abs(frames).max()
+            where = f"layer {layer} of clip {self.ids[clip]} reaches {peak:.3g}"
+            raise ParameterError("dtype", "float16", f"bfloat16 or float32: {where}, float16 ends at 65504")
+        return stored
+
+    def _flush(self) -> None:
+        """Write what is waiting, then let others have what we claimed."""
+        for layers in list(self.waiting):
+            rows = self.waiting[layers]
+            contents = [content for content, _ in rows]
+            frames = Frames.of(contents, [row for _, row in rows], ragged=self.policy.pooling is None)
+            self.group.add(frames, self._record(frames, layers))
+            del self.waiting[layers]  # after it is stored: an interrupted flush is made up for by the next
+        self.waiting_bytes, self.waiting_seconds, self.written = 0, 0.0, time.monotonic()
+        self.memo.save()
+        if self.claims is not None:
+            self.claims.release()
+
+    def _record(self, frames: Frames, layers: Sequence[str]) -> dict[str, object]:
+        """What a shard says about how it was made."""
+        policy = self.policy
+        return {
+            "format": 1,
+            "encoder": self.encoder.describe(),
+            "fingerprint": self.encoder.fingerprint,
+            "layers": list(layers),
+            "pooling": policy.pooling,
+            "dtype": policy.dtype,
+            "segment": {"seconds": policy.seconds, "tail": "whole" if policy.seconds is None else "pad"},
+            "compute_dtype": compute_dtype(self.encoder),
+            "rate": self.encoder.rate,
+            "resampler": "soxr HQ",
+            "dataset": self.clips.name,
+            "versions": _versions(),
+            "device": str(self.encoder.device),
+            "compute_seconds": round(self.waiting_seconds, 3),
+            "peak_memory_bytes": _peak_memory(self.encoder.device),
+            "count": len(frames.contents),
+            "nan": sum(_count_nan(array) for name, array in frames.arrays.items() if name.startswith("frames/")),
+        }
+
+    # ---- the outcome ----
+
+    def _bar(self, todo: list[int]):
+        from tqdm.auto import tqdm
+
+        return tqdm(total=len(todo), desc=self.encoder.name, unit="clip", disable=not self.progress)
+
+    def _warn(self) -> None:
+        if self.skipped:
+            lines = [f"{self.ids[i]}: {reason}" for i, reason in sorted(self.skipped.items())]
+            more = "" if len(lines) <= 3 else f"; and {len(lines) - 3} more (see .skipped)"
+            message = f"{len(lines)} of {len(self.clips)} clips cannot be read or encoded and are left out: "
+            warnings.warn(message + "; ".join(lines[:3]) + more, stacklevel=4)
+
+    def _result(self) -> Embeddings:
+        valid = np.array([i for i in range(len(self.clips)) if i not in self.skipped], np.int64)
+        contents = [self.contents[i] for i in valid]
+        addresses = {layer: self.group.addresses(contents, layer) for layer in self.policy.layers}
+        if any((found < 0).any() for found in addresses.values()):
+            raise StoreError(f"shards were removed from {self.group.folder} while they were in use; run again")
+        return Embeddings(
+            layers=tuple(self.policy.layers),
+            ids=self.ids[valid],
+            valid=valid,
+            skipped={str(self.ids[i]): reason for i, reason in sorted(self.skipped.items())},
+            pooling=self.policy.pooling,
+            dtype=self.policy.dtype,
+            encoder=self.encoder.describe(),
+            clips=self.clips,
+            hits=len(valid) - self.computed,
+            computed=self.computed,
+            seconds=self.seconds,
+            shards=self.group.shards,
+            addresses=addresses,
+        )
+
+
+def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterator[tuple[int, Future]]:
+    """Decode in threads ahead of the encoder, in order, keeping no more than about ``room`` samples waiting."""
+    workers = min(8, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        queue: deque[tuple[int, Future]] = deque()
+        ahead, rest = workers, iter(todo)
+        while True:
+            while len(queue) < ahead and (i := next(rest, None)) is not None:
+                queue.append((i, pool.submit(load, i)))
+            if not queue:
+                return
+            i, future = queue.popleft()
+            if future.exception() is None:
+                ahead = min(max(int(room // max(len(future.result()[1]), 1)), workers), 256)
+            yield i, future
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _count_nan(stored: np.ndarray) -> int:
+    if stored.dtype == np.uint16:  # bfloat16: exponent all ones and a fraction
+        return int(np.count_nonzero((stored & 0x7FFF) > 0x7F80))
+    return int(np.count_nonzero(np.isnan(stored)))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in ("workbench", "torch", "numpy", "soxr", "soundfile", "transformers"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _peak_memory(device: torch.device) -> int | None:
+    """Bytes: of the accelerator where one computes, else of this process; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:
+        return None
+    # kilobytes, but bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

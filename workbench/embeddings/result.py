@@ -1,0 +1,164 @@
+"""Embeddings: what :func:`~workbench.embeddings.embed` returns, arrays gathered from shards on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ParameterError
+from .shards import Frames, gather, gather_frames
+
+if TYPE_CHECKING:
+    from ..datasets.clips import Clips
+
+
+class Embeddings:
+    """Some clips' embeddings at some layers of one encoder; rows are read from disk when asked for.
+
+    Rows follow the clips in order, without those that were skipped: row ``r`` belongs to clip ``valid[r]``.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Layers held, input side first.
+    ids : ndarray of str (N,)
+        Clip id of each row.
+    valid : ndarray, int64 (N,)
+        Position among the clips of each row: ``clips.labels[embeddings.valid]`` are the rows' labels.
+    skipped : dict of str to str
+        Id of each clip that has no row, and why.
+    pooling : str or None
+    dtype : str
+        As stored; what comes out is float32.
+    encoder : dict
+        :meth:`Encoder.describe <workbench.encoders.interface.Encoder.describe>`.
+    clips : Clips
+        What was embedded; ``clips.fingerprint`` identifies it.
+    hits, computed : int
+        Rows that were there already, rows computed by this call.
+    seconds : float
+        Seconds the encoder computed in this call.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: tuple[str, ...],
+        ids: np.ndarray,
+        valid: np.ndarray,
+        skipped: dict[str, str],
+        pooling: str | None,
+        dtype: str,
+        encoder: dict[str, object],
+        clips: Clips,
+        hits: int,
+        computed: int,
+        seconds: float,
+        shards: list[Frames],
+        addresses: dict[str, np.ndarray],
+    ):
+        self.layers, self.ids, self.valid, self.skipped = layers, ids, valid, skipped
+        self.pooling, self.dtype, self.encoder, self.clips = pooling, dtype, encoder, clips
+        self.hits, self.computed, self.seconds = hits, computed, seconds
+        self._shards, self._addresses = shards, addresses
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def __repr__(self) -> str:
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return (
+            f"Embeddings({len(self)} clips x {len(self.layers)} layers of {self.encoder['name']}, "
+            f"{self.pooling or 'frames'}, {self.dtype}; {self.hits} found, {self.computed} computed "
+            f"in {self.seconds:.1f} s{skipped})"
+        )
+
+    def layer(self, layer: str | int, *, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """Pooled vectors of one layer.
+
+        Parameters
+        ----------
+        layer : str or int
+            A name in :attr:`layers` or a position among them.
+        rows : sequence of int or bool mask, optional
+            Only these rows, in this order; for sets that do not fit into memory.
+
+        Returns
+        -------
+        ndarray, float32 (N, D)
+
+        Raises
+        ------
+        ParameterError
+            No such layer or row; or whole frames are held, which have no single vector a clip.
+        """
+        if self.pooling is None:
+            raise ParameterError("pooling", None, "'mean' or 'mean+std' for .layer(); use .frames() or .flat()")
+        name = self._name(layer)
+        return gather(self._shards, self._addresses[name][self._rows(rows)], name)
+
+    def stack(self) -> np.ndarray:
+        """All layers, float32 (L, N, D), where their dimensions agree.
+
+        Raises
+        ------
+        ParameterError
+            They do not; the message lists them.
+        """
+        arrays = self.arrays()
+        dims = {name: array.shape[1] for name, array in arrays.items()}
+        if len(set(dims.values())) > 1:
+            raise ParameterError("layers", dims, "of one dimension to be stacked; .arrays() gives them one by one")
+        return np.stack(list(arrays.values()))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every layer's float32 (N, D) by name."""
+        return {name: self.layer(name) for name in self.layers}
+
+    def frames(self, layer: str | int, row: int) -> np.ndarray:
+        """Frames of one row, float32 (T, D); for embeddings made with ``pooling=None``."""
+        return self.flat(layer, rows=[row])[0]
+
+    def flat(
+        self, layer: str | int, *, rows: Sequence[int] | np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Frames of many rows, one after the other; for embeddings made with ``pooling=None``.
+
+        Returns
+        -------
+        frames : ndarray, float32 (sum of T, D)
+        offsets : ndarray, int64 (N + 1,)
+            Row ``r`` is ``frames[offsets[r]:offsets[r + 1]]``.
+
+        Raises
+        ------
+        ParameterError
+            No such layer or row, or pooled vectors are held.
+        """
+        if self.pooling is not None:
+            raise ParameterError("pooling", self.pooling, "None to have frames; pooled vectors come from .layer()")
+        name = self._name(layer)
+        return gather_frames(self._shards, self._addresses[name][self._rows(rows)], name)
+
+    def _name(self, layer: str | int) -> str:
+        if isinstance(layer, str) and layer in self.layers:
+            return layer
+        if isinstance(layer, (int, np.integer)) and -len(self.layers) <= layer < len(self.layers):
+            return self.layers[layer]
+        raise ParameterError("layer", layer, f"a position or among {', '.join(self.layers)}")
+
+    def _rows(self, rows: Sequence[int] | np.ndarray | None) -> slice | np.ndarray:
+        if rows is None:
+            return slice(None)
+        rows = np.asarray(rows)
+        if rows.dtype == bool and rows.shape == (len(self),):
+            return np.flatnonzero(rows)
+        rows = rows.astype(np.int64) if rows.size == 0 else rows
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not self._within(rows)):
+            raise ParameterError("rows", rows, f"positions in 0 ... {len(self) - 1}, or a mask of {len(self)}")
+        return rows
+
+    def _within(self, rows: np.ndarray) -> bool:
+        return bool(rows.min() >= -len(self) and rows.max() < len(self))

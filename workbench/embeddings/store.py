@@ -1,0 +1,351 @@
+"""The store that remembers embeddings: immutable shards in folders, and nothing else that could disagree with them.
+
+::
+
+    <root>/embeddings/memo.txt              which content an unchanged file or recipe has (never decoded twice)
+    <root>/embeddings/<group>/<shard>       one group for encoder fingerprint + pooling + segment policy + dtype
+    <root>/embeddings/<group>/claims        byte-range locks: who is computing what at this moment
+
+A row's key is its group, its layer and the content of the audio: a hash of the float32 samples at the encoder's
+rate. The index lives in memory and is read from the shards' own headers, so it cannot be stale or damaged. Any
+number of processes may read and write at once: each writes shards under names of its own, and a reader sees every
+row once (the oldest, where two processes computed the same). Killing a process loses what it had not yet written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ParameterError, StoreError
+from . import shards
+from .memo import Memo
+from .shards import SHIFT, SUFFIX, TEMPORARY, Frames, Shard
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Version of the layout; part of every group's name.
+FORMAT = 1
+#: Seconds after which a temporary file cannot belong to a living writer any more.
+ABANDONED = 3600.0
+
+
+class Group:
+    """The shards of one encoder, pooling, segment policy and dtype, and the index over them.
+
+    Parameters
+    ----------
+    folder : Path or None
+        None keeps everything in memory.
+
+    Attributes
+    ----------
+    shards : list of Frames
+        In the order in which they were found; an address's high bits are a position in it.
+    damaged : dict of Path to str
+        Shards that cannot be read, and why. Each was warned of; their rows count as missing.
+    """
+
+    def __init__(self, folder: Path | None):
+        self.folder = folder
+        self.shards: list[Frames] = []
+        self.damaged: dict[Path, str] = {}
+        self._names: set[str] = set()
+        self._index: dict[tuple[str, ...], dict[str, int]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in the shards that have appeared since the last look."""
+        for path in self._files(SUFFIX):
+            if path.name in self._names:
+                continue
+            self._names.add(path.name)
+            try:
+                self._take(Shard(path))
+            except FileNotFoundError:
+                continue
+            except StoreError as error:
+                self.damaged[path] = str(error.__cause__)
+                message = f"{error}; its rows count as missing (`workbench cache prune --damaged --yes` removes it)"
+                warnings.warn(message, stacklevel=3)
+
+    def add(self, frames: Frames, record: dict) -> None:
+        """Store rows as one shard, whole or not at all.
+
+        Raises
+        ------
+        StoreError
+            The folder cannot be written or is full; nothing of the shard is left.
+        """
+        if self.folder is None:
+            self._take(frames)
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shard = shards.write(self.folder, frames, record)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        self._names.add(shard.path.name)
+        self._take(shard)
+
+    def check_writable(self) -> None:
+        """Find out before the computing whether its results can be kept.
+
+        Raises
+        ------
+        StoreError
+            They cannot; the message names the folder and the ways out.
+        """
+        if self.folder is None:
+            return
+        probe = self.folder / f"{uuid.uuid4().hex}{TEMPORARY}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"\0" * 4096)
+            probe.unlink()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+            raise unwritable(self.folder, error) from error
+
+    def missing(self, content: str, layers: Sequence[str], *, among: int | None = None) -> tuple[str, ...]:
+        """Those of the layers that no shard (of the first ``among``) holds for this content."""
+        limit = (len(self.shards) if among is None else among) << SHIFT
+        there = {name for names, rows in self._index.items() if rows.get(content, limit) < limit for name in names}
+        return tuple(name for name in layers if name not in there)
+
+    def addresses(self, contents: Sequence[str], layer: str) -> np.ndarray:
+        """Where each content's row of a layer is: int64 (N,), -1 where it is nowhere."""
+        found = np.full(len(contents), -1, np.int64)
+        for names, rows in self._index.items():
+            if layer in names:
+                here = np.fromiter((rows.get(content, -1) for content in contents), np.int64, len(contents))
+                # of rows in several shards the oldest, as in one index
+                found = np.where((found < 0) | ((here >= 0) & (here < found)), here, found)
+        return found
+
+    def touch(self) -> None:
+        """Note that the group was used just now (its folder's time), where it may be noted."""
+        if self.folder is not None:
+            with contextlib.suppress(OSError):
+                os.utime(self.folder)
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files of writers that were killed."""
+        return [p for p in self._files(TEMPORARY) if time.time() - p.stat().st_mtime > ABANDONED]
+
+    def _files(self, suffix: str) -> list[Path]:
+        if self.folder is None:
+            return []
+        try:
+            return [self.folder / name for name in sorted(os.listdir(self.folder)) if name.endswith(suffix)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"cannot read the embedding store in {self.folder}: {error}") from error
+
+    def _take(self, frames: Frames) -> None:
+        base = len(self.shards) << SHIFT
+        self.shards.append(frames)
+        rows = self._index.setdefault(frames.layers, {})
+        for row, content in enumerate(frames.contents):
+            rows.setdefault(content, base + row)
+
+
+class Store:
+    """A folder of embeddings.
+
+    Parameters
+    ----------
+    root : path, optional
+        Default: the environment variable ``WORKBENCH_CACHE``, else the user's cache folder.
+
+    Raises
+    ------
+    ParameterError
+        ``root`` is a file.
+    """
+
+    def __init__(self, root: str | os.PathLike | None = None):
+        self.root = Path(root).expanduser() if root is not None else default_root()
+        if self.root.is_file():
+            raise ParameterError("root", str(self.root), "a folder (one that is not there yet is made), not a file")
+        self.folder = self.root / "embeddings"
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def group(self, fingerprint: str, *, compute: str, pooling: str | None, seconds: float | None, dtype: str) -> Group:
+        """The group in which rows of this kind are kept; ``compute`` and ``dtype``: as computed, as stored."""
+        segment = None if seconds is None else float(seconds)
+        identity = repr((FORMAT, fingerprint, compute, pooling, segment, dtype))
+        return Group(self.folder / hashlib.sha256(identity.encode()).hexdigest()[:24])
+
+    def memo(self) -> Memo:
+        """What is known about the content of files and recipes."""
+        return Memo(self.folder / "memo.txt")
+
+    def info(self) -> pd.DataFrame:
+        """What the store holds: one row an encoder, pooling, segment policy, dtype and layer.
+
+        Returns
+        -------
+        DataFrame
+            encoder, fingerprint, pooling, seconds (NaN: whole clips), dtype, layer, clips, bytes, last_used.
+        """
+        import pandas as pd
+
+        columns = ["encoder", "fingerprint", "pooling", "seconds", "dtype", "layer", "clips", "bytes", "last_used"]
+        rows = [row for group in self._groups() for row in _contents(group)]
+        return pd.DataFrame(rows, columns=columns)
+
+    def verify(self) -> pd.DataFrame:
+        """Read every shard and compare its checksums.
+
+        Returns
+        -------
+        DataFrame
+            path, clips, bytes, problem ("" where the shard is sound): one row a shard.
+        """
+        import pandas as pd
+
+        rows = []
+        for group in self._groups(quiet=True):
+            rows += [(str(p), 0, _size(p), problem) for p, problem in group.damaged.items()]
+            rows += [(str(s.path), len(s.contents), s.bytes, s.problem()) for s in group.shards]
+        return pd.DataFrame(rows, columns=["path", "clips", "bytes", "problem"])
+
+    def prune(
+        self,
+        *,
+        encoder: str | None = None,
+        older_than: float | None = None,
+        damaged: bool = False,
+        dry_run: bool = True,
+    ) -> pd.DataFrame:
+        """Remove shards; always also what killed writers left behind an hour ago or earlier.
+
+        Parameters
+        ----------
+        encoder : str, optional
+            Name or fingerprint of the encoder whose shards go; "all" for every one.
+        older_than : float, optional
+            Remove what was not used for so many days. With ``encoder``: only that encoder's.
+        damaged : bool
+            Remove the shards that :meth:`verify` finds damaged.
+        dry_run : bool
+            Only list; nothing is removed unless this is False.
+
+        Returns
+        -------
+        DataFrame
+            path, bytes, why: what was (or would be) removed.
+
+        Raises
+        ------
+        ParameterError
+            No shard is of that encoder; the message lists those there are.
+        StoreError
+            A file cannot be removed.
+        """
+        import pandas as pd
+
+        doomed: dict[Path, str] = {}
+        names = {"all"}
+        for group in self._groups(quiet=True):
+            doomed |= dict.fromkeys(group.leftovers(), "left by a killed writer")
+            if damaged:
+                doomed |= {path: f"damaged: {problem}" for path, problem in _damage(group)}
+            mine = {name for shard in group.shards for name in _identity(shard)}
+            names |= mine
+            stale = older_than is not None and time.time() - group.folder.stat().st_mtime > older_than * 86400
+            chosen = encoder in mine | {"all"}
+            if (chosen and (stale or older_than is None)) or (stale and encoder is None):
+                why = f"encoder {encoder}" if chosen else f"unused for more than {older_than:g} days"
+                doomed |= {path: why for path in group._files(SUFFIX) if path not in doomed}
+        if encoder is not None and encoder not in names:
+            raise ParameterError("encoder", encoder, f"one that the store holds: {', '.join(sorted(names))}")
+        table = [(str(path), _size(path), why) for path, why in doomed.items()]
+        for path in () if dry_run else doomed:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreError(f"cannot remove {path}: {error}") from error
+        return pd.DataFrame(table, columns=["path", "bytes", "why"])
+
+    def _groups(self, *, quiet: bool = False) -> Iterator[Group]:
+        """Every group; ``quiet`` where the caller reports damaged shards itself."""
+        folders = sorted(p for p in self.folder.iterdir() if p.is_dir()) if self.folder.is_dir() else []
+        for folder in folders:
+            with warnings.catch_warnings():
+                if quiet:
+                    warnings.simplefilter("ignore")
+                group = Group(folder)
+            yield group
+
+
+def default_root() -> Path:
+    """``WORKBENCH_CACHE``, else the user's cache folder of this system."""
+    given = os.environ.get("WORKBENCH_CACHE")
+    if given:
+        return Path(given).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("workbench"))
+
+
+def unwritable(folder: Path, error: OSError) -> StoreError:
+    """The error for a store that cannot be written, with the ways out."""
+    return StoreError(
+        f"cannot write embeddings to {folder}: {error}. Name a folder with room that you may write to in the "
+        "environment variable WORKBENCH_CACHE (or store=...), or pass store=False to keep them in memory only"
+    )
+
+
+def _contents(group: Group) -> Iterator[tuple]:
+    """Rows of :meth:`Store.info` for one group."""
+    import pandas as pd
+
+    if not group.shards:
+        return
+    record = group.shards[0].record
+    used = pd.Timestamp(group.folder.stat().st_mtime, unit="s").round("s")
+    policy = (record["pooling"] or "frames", record["segment"]["seconds"] or float("nan"), record["dtype"])
+    for layer in _in_order(name for shard in group.shards for name in shard.layers):
+        having = [shard for shard in group.shards if layer in shard.layers]
+        clips = len({content for shard in having for content in shard.contents})
+        size = sum(shard.layer_bytes(layer) for shard in having)
+        yield record["encoder"]["name"], record["fingerprint"], *policy, layer, clips, size, used
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Distinct names, in natural order ("features.2" before "features.10")."""
+    import re
+
+    return sorted(set(names), key=lambda n: [(int(d or -1), t) for d, t in re.findall(r"(\d+)|(\D+)", n)])
+
+
+def _identity(shard: Shard) -> set[str]:
+    return {shard.record["encoder"]["name"], shard.record["fingerprint"]}
+
+
+def _damage(group: Group) -> list[tuple[Path, str]]:
+    found = [(shard.path, shard.problem()) for shard in group.shards]
+    return [*group.damaged.items(), *((path, problem) for path, problem in found if problem)]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
