@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -17,6 +18,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import workbench
+from workbench.datasets.portable_math import Draws
+from workbench.datasets.voice_gestures import gesture
 from workbench.datasets.voice_tract import HILLENBRAND, SINGERS, formants
 from workbench.datasets.voices import (
     FACTORS,
@@ -36,7 +40,7 @@ CLIPS = 200  # every technique by every singer once
 
 # SHA-256 of the 16-bit samples of the first ten clips with seed 0. If this test fails, the sound has changed:
 # raise VERSION and put the new value here.
-DIGEST = {1: "@@"}
+DIGEST = {1: "8d821838564547c92ed73f87c2c02fbd7cd80cda681ce957e4f388baf0482ccf"}
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +145,15 @@ def test_formants_are_the_published_ones_for_an_average_tract_without_ring():
         (lambda: replace(clean("belt"), technique="yodel"), r"technique='yodel' must be one of belt, breathy"),
         (lambda: replace(clean("belt"), vowel="y"), r"vowel='y' must be one of a, e, i, o, u"),
         (lambda: replace(clean("belt"), context="phrase"), r"context='phrase' must be long_tone or scale"),
-        (lambda: replace(clean("belt"), f0=5.0), r"f0=5.0 must be between 20 and 1500 Hz"),
-        (lambda: replace(clean("trill"), modulation_rate=float("nan")), r"modulation_rate=nan must be a finite"),
+        (lambda: replace(clean("belt"), f0=5.0), r"f0=5.0 must be between 20 and 1500 for"),
+        (lambda: replace(clean("belt"), f0=float("nan")), r"f0=nan must be between 20 and 1500"),
+        (
+            lambda: replace(clean("trill"), modulation_rate=float("nan")),
+            r"modulation_rate=nan must be between 1 and 60",
+        ),
+        (lambda: replace(clean("vibrato"), vibrato_rate=float("nan")), r"vibrato_rate=nan must be between 1 and 12"),
+        (lambda: replace(clean("belt"), decay_time=0.0), r"decay_time=0.0 must be between 0.05 and 2 for"),
+        (lambda: replace(clean("belt"), random_seed=-1), r"random_seed=-1 must be 0 or more"),
         (lambda: render(clean("straight", loudness=-1.0)), r"loudness=-1.0 must be at most -\d+\.\d dBFS"),
         (lambda: recipe({"technique": "belt"}), r"row=\['technique'\] must be a row with a column vowel"),
     ],
@@ -175,6 +186,7 @@ def test_the_processor_does_not_matter():
         "print(total.hexdigest())\n"
     )
     environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(found)}
+    environment["PYTHONPATH"] = str(Path(workbench.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == DIGEST[VERSION]
 
@@ -214,11 +226,11 @@ def test_nothing_above_the_band(clips, sounds):
     assert 10 * np.log10(power[frequency > 11700].max() / power.max()) < -70.0
 
 
-def track(x, f0, window=1024):
-    """Pitch track in cents around `f0`, 100 frames a second, voiced frames only."""
+def track(x, f0):
+    """Pitch in cents around `f0` at 100 Hz, from 0.9 s after the onset; windows of 43 ms can follow a vibrato."""
     y = librosa.resample(x, orig_sr=RATE, target_sr=12000)
     pitch, _, _ = librosa.pyin(
-        y, fmin=f0 * 0.7, fmax=f0 * 1.45, sr=12000, frame_length=window, hop_length=120, resolution=0.05
+        y, fmin=f0 * 0.7, fmax=f0 * 1.45, sr=12000, frame_length=512, hop_length=120, resolution=0.05
     )
     voiced = np.flatnonzero(np.isfinite(pitch))
     inner = pitch[voiced[0] + 90 : voiced[-1] - 20]
@@ -243,17 +255,23 @@ def envelope(x, cutoff=60.0, rate=200):
     return curve[loud[0] + 20 : loud[-1] - 20]
 
 
+def test_f0_is_the_exact_median_of_the_pitch_curve(clips):
+    for _, row in clips[:60].iterrows():
+        made = gesture(replace(recipe(row), vibrato_extent=0.0), Draws(row.random_seed))
+        assert np.median(made.cents[made.voice > 0.05]) == pytest.approx(0.0, abs=1e-9), row.id
+
+
 @pytest.mark.parametrize("technique", ["straight", "vibrato", "belt"])
 def test_median_pitch(clips, sounds, technique):
-    rows = clips[(clips.technique == technique) & (clips.context == "long_tone")][:3]
+    rows = clips[(clips.technique == technique) & (clips.context == "long_tone")][:2]
     for i, row in rows.iterrows():
         assert np.median(track(sounds[i], row.f0)) == pytest.approx(0.0, abs=30.0), row.id
 
 
 def test_vibrato_rate_and_extent(clips, sounds):
-    rows = clips[(clips.technique == "vibrato") & (clips.context == "long_tone")][:4]
+    rows = clips[(clips.technique == "vibrato") & (clips.context == "long_tone")][:3]
     for i, row in rows.iterrows():
-        cents = track(sounds[i], row.f0, window=512)
+        cents = track(sounds[i], row.f0)
         assert strongest(cents, 100, 3.0, 9.0) == pytest.approx(row.vibrato_rate, rel=0.06), row.id
         extent = np.sqrt(2.0) * (cents - np.median(cents)).std()
         assert extent == pytest.approx(row.vibrato_extent, rel=0.3), row.id
@@ -261,7 +279,7 @@ def test_vibrato_rate_and_extent(clips, sounds):
 
 def test_trill_rate_and_interval(clips, sounds):
     for i, row in clips[clips.technique == "trill"][:3].iterrows():
-        cents = track(sounds[i], row.f0, window=512)
+        cents = track(sounds[i], row.f0)
         assert strongest(cents, 100, 3.0, 9.0) == pytest.approx(row.modulation_rate, rel=0.08), row.id
         low, high = np.percentile(cents, [10, 90])
         assert high - low == pytest.approx(row.trill_interval, rel=0.25), row.id
@@ -368,14 +386,14 @@ def log_mel_statistics(sounds):
     return np.array(features)
 
 
-def test_log_mel_statistics_know_something_but_not_all(clips, sounds, record_property):
+def test_log_mel_statistics_know_something_but_not_all(clips, sounds):
     features = log_mel_statistics(sounds)
     held_out = (clips.split == "test").to_numpy()
     for target, low, high in (("technique", 0.40, 0.97), ("vowel", 0.40, 0.99)):
         y = clips[target].to_numpy()
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=500))
         accuracy = model.fit(features[~held_out], y[~held_out]).score(features[held_out], y[held_out])
-        record_property(f"log_mel_{target}_accuracy", round(float(accuracy), 3))
+        print(f"log-mel statistics, held-out singers, {target}: {accuracy:.3f}")
         assert low < accuracy < high, target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import os
@@ -95,6 +96,14 @@ class ArraySounds:
     identity = signature
 
 
+@functools.lru_cache(maxsize=512)  # a five-second clip at 24 kHz is half a megabyte
+def _rendered(module: str, recipe: Any) -> np.ndarray:
+    # A notebook asks for the same few hundred clips once an encoder, a map and a player: making them is the slow part.
+    x = importlib.import_module(module).render(recipe)
+    x.setflags(write=False)
+    return x
+
+
 class GeneratedSounds:
     """Sounds made when asked for by a module of this package from a recipe in the row.
 
@@ -118,7 +127,7 @@ class GeneratedSounds:
 
     def audio(self, row: Row, rate: int | None) -> tuple[np.ndarray, int]:
         maker = self._maker
-        return audio.load((maker.render(maker.recipe(row)), maker.RATE), rate=rate)
+        return audio.load((_rendered(self.module, maker.recipe(row)), maker.RATE), rate=rate)
 
     def source(self, row: Row) -> str:
         return f"generated: {self._maker.recipe(row)!r}"

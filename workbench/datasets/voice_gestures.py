@@ -1,9 +1,9 @@
 """What a singer does in time: the control curves of the ten techniques of the generated set `voices`.
 
 Each technique turns a recipe into a `Gesture`: pitch, voicing, breath and the succession of vocal-tract shapes at a
-thousand frames a second. `voice_synthesis` turns the gesture into sound. What the techniques are follows the
-descriptions in VocalSet (Wilkins et al., ISMIR 2018); rates and extents lie in the ranges reported for singers, among
-them vibrato 5-7 Hz (Prame 1994), lip trill 20-30 Hz and vocal fry 25-65 Hz (Blomgren et al. 1998).
+thousand frames a second. `voice_synthesis` turns the gesture into sound. The techniques are those of VocalSet (Wilkins
+et al., ISMIR 2018); their rates lie in the ranges reported for people, such as a vibrato around 6 Hz (Prame, J. Acoust.
+Soc. Am. 96 (1994) 1979-1984) and a vocal fry around 50 Hz (Blomgren et al., J. Acoust. Soc. Am. 103 (1998) 2649-2658).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MELODIES = {
     "scale": (-4, -2, 0, 1, 3, 1, 0, -2, -4),
     "arpeggio": (-4, 0, 3, 8, 3, 0, -4),
 }
-# Consonants of the spoken syllables: locus of F2 as a share of F2 of [e]; colour of the noise.
+# Where F2 of a spoken syllable starts from, relative to 2200 Hz: lips, teeth, palate.
 _LOCI = (0.45, 0.85, 1.1)
 
 
@@ -165,7 +165,7 @@ def _trill(recipe, rng) -> Gesture:
     start, stop = _span(rng)
     rate = recipe.modulation_rate * (1.0 + 0.06 * drift(rng, FRAMES, 500.0))
     grown = _ramp((_TIME - start) / rng.between(0.02, 0.5))
-    upper = np.clip(0.5 + rng.between(1.2, 2.4) * (sine(_cycles(rate)) - 0.18), 0.0, 1.0)
+    upper = np.clip(0.5 + rng.between(1.2, 2.4) * (sine(_cycles(rate)) - 0.34), 0.0, 1.0)
     cents = recipe.trill_interval * _ramp(upper) * grown + _wander(rng, 6.0)
     voice = _envelope(start, stop, rng.between(0.04, 0.1), rng.between(0.08, 0.2)) * _swell(rng, 3.0)
     voice *= 1.0 - 0.12 * np.abs(2.0 * upper - 1.0) * rng.random()
@@ -250,47 +250,58 @@ def _vocal_fry(recipe, rng) -> Gesture:
 def _spoken(recipe, rng) -> Gesture:
     """Syllables on one vowel with changing consonants, in phrases that fall in pitch; no note is held."""
     start, stop = _span(rng, 3.8, 4.7)
-    voice, breath, hiss = np.zeros(FRAMES), np.zeros(FRAMES), np.zeros(FRAMES)
-    colour, state = np.zeros(FRAMES, dtype=np.int64), np.zeros(FRAMES, dtype=np.int64)
-    cents = np.zeros(FRAMES)
+    voice, hiss, cents = np.zeros((3, FRAMES))
+    colour, state = np.zeros((2, FRAMES), dtype=np.int64)
     fall, time, phrase_end = rng.between(250.0, 600.0), start, 0.0
     while time < stop - 0.18:
         if time >= phrase_end:
-            pause = rng.between(0.15, 0.4) if phrase_end else 0.0
-            phrase_start, time = time + pause, time + pause
-            phrase_end = min(time + rng.between(1.1, 2.2), stop)
-        long = rng.between(0.75, 1.3) / recipe.modulation_rate
-        end = min(time + long, stop)
+            time += rng.between(0.15, 0.4) if phrase_end else 0.0
+            phrase_start, phrase_end = time, min(time + rng.between(1.1, 2.2), stop)
+        length = rng.between(0.75, 1.3) / recipe.modulation_rate
+        end = min(time + length, stop)
         kind, place = rng.below(4), rng.below(3)
         gap = time + rng.between(0.05, 0.1) * (0.6 if kind == 1 else 1.0)
-        loud = rng.between(0.55, 1.0)
-        voice = np.maximum(voice, loud * _envelope(gap - 0.01, end + 0.02, 0.04, 0.06))
-        if kind == 1:  # nasal or liquid: the voice goes on, muffled
-            voice = np.maximum(voice, 0.3 * loud * _envelope(time - 0.01, gap + 0.03, 0.02, 0.03))
-        elif kind == 2:  # stop: silence, then a burst
-            hiss = np.maximum(hiss, 0.5 * _envelope(gap - 0.016, gap + 0.012, 0.004, 0.015))
-        elif kind == 3:  # fricative
-            hiss = np.maximum(hiss, rng.between(0.25, 0.6) * _envelope(time, gap + 0.01, 0.03, 0.02))
+        sounding, hissing = _syllable(rng, kind, time, gap, end)
+        voice, hiss = np.maximum(voice, sounding), np.maximum(hiss, hissing)
         inside = (time <= _TIME) & (end > _TIME)
         colour[inside] = place
-        # Four steps of formant movement out of the consonant into the vowel.
-        step = np.clip(np.floor((_TIME - gap + 0.02) / 0.018), 0.0, 4.0).astype(np.int64)
-        state[inside] = np.where(step < 4, 1 + place * 4 + np.minimum(step, 3), 0)[inside]
+        # Four steps of formant movement out of the consonant into the vowel, which is shape 0.
+        step = np.maximum(np.floor((_TIME - gap + 0.02) / 0.018), 0.0).astype(np.int64)
+        state[inside] = np.where(step < 4, 1 + place * 4 + step, 0)[inside]
         accent = rng.between(-80.0, 380.0) * (1.0 if rng.random() < 0.45 else 0.15)
-        tone = accent * (1.0 - np.abs(2.0 * (_TIME - time) / long - 1.0)) - fall * (_TIME - phrase_start) / 1.8
+        tone = accent * (1.0 - np.abs(2.0 * (_TIME - time) / length - 1.0)) - fall * (_TIME - phrase_start) / 1.8
         cents[inside] = tone[inside]
         time = end
-    breath = np.maximum(voice, 0.3 * hiss)
-    base = np.array(recipe.formants_at(recipe.f0))
-    locus = np.array([0.45 * base[0], 0.0, base[2], base[3], base[4]])
-    shapes = [base]
-    for place in _LOCI:
-        locus[1] = place * 2200.0 * SINGERS[recipe.singer].tract
-        shapes += [base + weight * (locus - base) for weight in (0.9, 0.65, 0.4, 0.15)]
-    pitches = np.full(len(shapes), recipe.f0)
     total = np.cumsum(np.pad(cents, (21, 20), mode="edge"))
     cents = _centred((total[41:] - total[:-41]) / 41.0 + _wander(rng, 20.0), voice)
-    return Gesture(cents, voice, breath, np.array(shapes), pitches, state, hiss=hiss, hiss_colour=colour)
+    shapes = _consonant_shapes(recipe)
+    pitches = np.full(len(shapes), recipe.f0)
+    return Gesture(cents, voice, voice.copy(), shapes, pitches, state, hiss=hiss, hiss_colour=colour)
+
+
+def _syllable(rng, kind, time, gap, end):
+    """Voicing and consonant noise of one syllable: consonant from `time` to `gap`, vowel to `end`, seconds."""
+    loud = rng.between(0.55, 1.0)
+    voice, hiss = loud * _envelope(gap - 0.01, end + 0.02, 0.04, 0.06), np.zeros(FRAMES)
+    if kind == 1:  # nasal or liquid: the voice goes on, muffled
+        voice = np.maximum(voice, 0.3 * loud * _envelope(time - 0.01, gap + 0.03, 0.02, 0.03))
+    elif kind == 2:  # stop: silence, then a burst
+        hiss = 0.5 * _envelope(gap - 0.016, gap + 0.012, 0.004, 0.015)
+    elif kind == 3:  # fricative
+        hiss = rng.between(0.25, 0.6) * _envelope(time, gap + 0.01, 0.03, 0.02)
+    return voice, hiss
+
+
+def _consonant_shapes(recipe):
+    """The vowel, then for each of three places of articulation four shapes on the way to the vowel, (13, 5)."""
+    vowel = np.array(recipe.formants_at(recipe.f0))
+    shapes = [vowel]
+    for place in _LOCI:
+        locus = vowel.copy()
+        locus[0] *= 0.45
+        locus[1] = place * 2200.0 * SINGERS[recipe.singer].tract
+        shapes += [vowel + weight * (locus - vowel) for weight in (0.9, 0.65, 0.4, 0.15)]
+    return np.array(shapes)
 
 
 _MAKERS = {

@@ -8,7 +8,7 @@ linear model of Doval, d'Alessandro and Henrich ("The voice source as a causal/a
 Klatt and Klatt's TL (J. Acoust. Soc. Am. 87 (1990) 820-857) as dB lost at 3 kHz. The tract is a cascade of fourteen
 resonances. Aspiration is noise through the same resonances, with a first formant damped by the open glottis, and
 pulsates with the glottal cycle. A small room (velvet noise: Karjalainen and Jarvelainen, AES 2007) and background
-noise follow. Nothing lies above 11.5 kHz, so nothing folds.
+noise follow. The voice has nothing above 11.5 kHz, so nothing folds.
 
 All arithmetic is that of `portable_math`: the same bits on every machine.
 """
@@ -89,7 +89,7 @@ def _finish(x, recipe):
     if peak > 0.999:
         most = recipe.loudness - 20.0 * float(np.log10(peak / 0.999))
         raise ParameterError("loudness", recipe.loudness, f"at most {most:.1f} dBFS for this clip (it would clip)")
-    return (np.rint(x * 32768.0) / 32768.0).astype(np.float32)
+    return (np.rint(x * 32768.0) / 32768.0 + 0.0).astype(np.float32)  # + 0.0: no negative zeros
 
 
 # Voiced sound ----------------------------------------------------------------------------------------------------
@@ -124,9 +124,9 @@ def _pulses(recipe, made, phase, rng):
         strict=True,
     )
     for start, state, phase_row, early, late in pulses:
-        place = out[start : start + _GRAIN]
-        place += early * table[state, phase_row]
-        place += late * table[state, phase_row + 1]
+        target = out[start : start + _GRAIN]
+        target += early * table[state, phase_row]
+        target += late * table[state, phase_row + 1]
     return out[_GRAIN : _GRAIN + SAMPLES]
 
 
@@ -152,8 +152,7 @@ def _grains(recipe, made):
     window = np.ones(_GRAIN)
     window[:96] = np.arange(96) / 96.0
     window[-160:] = np.arange(160, 0, -1) / 160.0
-    table = np.ascontiguousarray((table * window[:, None]).T).reshape(count, _PHASES + 1, _GRAIN)
-    return table
+    return np.ascontiguousarray((table * window[:, None]).T).reshape(count, _PHASES + 1, _GRAIN)
 
 
 def _voice_spectrum(recipe, made):

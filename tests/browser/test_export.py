@@ -1,0 +1,74 @@
+"""A notebook run without a browser and exported to HTML: the page shows and plays, with or without widget state."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+
+CELL = """
+import numpy as np, pandas as pd
+from workbench.views import layer_curve, players, sound_map, spectrogram
+{tone}
+rng = np.random.default_rng(0)
+table = pd.DataFrame({{"id": [f"clip {{i}}" for i in range(60)], "label": list("abc") * 20}})
+display(sound_map(rng.normal(size=(60, 8)), table, audio=make_tone, sounds=10))
+display(players(table, [0, 1, 2], audio=make_tone))
+spectrogram(*make_tone(3))
+"""
+
+
+@pytest.fixture(scope="module")
+def executed(tone):
+    """The executed notebook with its widget state, as nbclient leaves it by default."""
+    nbclient = pytest.importorskip("nbclient", reason="needs nbclient")
+    root = str(Path(__file__).resolve().parents[2])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, before]))
+    try:
+        cell = nbformat.v4.new_code_cell(CELL.format(tone=inspect.getsource(tone)))
+        book = nbformat.v4.new_notebook(cells=[cell])
+        return nbclient.NotebookClient(book, timeout=120, kernel_name="python3").execute()
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
+
+
+def test_outputs_are_plain_html_and_picture(executed):
+    kinds = [set(output["data"]) for output in executed.cells[0].outputs]
+    assert kinds == [{"text/html", "text/plain"}, {"text/html", "text/plain"}, {"image/png", "text/plain"}]
+    assert "SoundMap('60 clips, PCA': 60 points, 10 carry sound)" in executed.cells[0].outputs[0]["data"]["text/plain"]
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_exported_page_plays_without_network(executed, state, offline_page, tmp_path):
+    nbconvert = pytest.importorskip("nbconvert", reason="needs nbconvert")
+    book = nbformat.from_dict(executed)
+    assert "widgets" in book.metadata, "the link to the kernel is a widget, so there is state to leave out"
+    if not state:
+        del book.metadata["widgets"]
+    text, _ = nbconvert.HTMLExporter().from_notebook_node(book)
+    path = tmp_path / "export.html"
+    path.write_text(text, encoding="utf-8")
+    page = offline_page
+    page.goto(path.as_uri(), wait_until="domcontentloaded")
+    page.wait_for_selector(".wb-marks", timeout=20_000)
+    assert "10 of 60 carry sound" in page.inner_text(".wb-note >> nth=0")
+    point = page.evaluate(
+        """() => {
+          const map = document.querySelector('.wb-map').wbMap, plot = map.panels[0], i = [...map.state.ringed][0];
+          plot.holder.scrollIntoView({block: 'center'});
+          const box = plot.marks.getBoundingClientRect(), [x, y] = plot.toScreen(i);
+          return [box.left + x, box.top + y];
+        }"""
+    )
+    page.mouse.click(*point)
+    page.wait_for_function("document.querySelector('.wb-audio').currentTime > 0.2", timeout=10_000)
+    page.locator(".wb-card audio").nth(1).evaluate("(audio) => audio.scrollIntoView()")
+    page.locator(".wb-picture").nth(1).click()
+    page.wait_for_function("document.querySelectorAll('.wb-card audio')[1].currentTime > 0.9", timeout=10_000)
+    assert page.evaluate("document.querySelector('.wb-audio').paused"), "one sound at a time"
+    if state:
+        page.screenshot(path=tmp_path / "export.png")

@@ -1,0 +1,393 @@
+"""transformers models: hidden states equal to transformers' own, in any batch; checkpoints that do not fit; MERT."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from workbench.encoders import extract, load_encoder
+from workbench.errors import ParameterError, WeightsError
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "conv_dim": [16] * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+SPEECH = ("hubert", "wavlm", "wav2vec2", "unispeech-sat")
+ALONE = {"group": {}, "layer": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small are slower on two cores; one test below asks for two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def clips(rate=16000):
+    """Seven clips of 0.025 to 1 s, one of 0.05 s; loud, with an offset, so that normalisation matters."""
+    rng = np.random.default_rng(0)
+    seconds = (0.05, 1.0, 0.3125, 0.77156, 0.025, 1.0, 0.4375)
+    return [(0.3 * rng.standard_normal(round(s * rate)) + 0.1).astype(np.float32) for s in seconds]
+
+
+def small_model(kind, **options):
+    """(model with seeded weights, its feature extractor)."""
+    from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+    torch.manual_seed(0)
+    if kind == "whisper":
+        from transformers import WhisperFeatureExtractor
+
+        side = {"layers": 2, "attention_heads": 2, "ffn_dim": 48}
+        shape = {f"{name}_{key}": value for name in ("encoder", "decoder") for key, value in side.items()}
+        words = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+        config = AutoConfig.for_model(kind, d_model=32, max_source_positions=100, **shape, **words)
+        return AutoModel.from_config(config).eval(), WhisperFeatureExtractor(chunk_length=2)
+    if kind == "audio-spectrogram-transformer":
+        from transformers import ASTFeatureExtractor
+
+        shape = {key: value for key, value in SMALL.items() if "conv" not in key}
+        config = AutoConfig.for_model(kind, max_length=80, **shape)
+        return AutoModel.from_config(config).eval(), ASTFeatureExtractor(max_length=80)
+    config = AutoConfig.for_model(kind, **SMALL, **options)
+    return AutoModel.from_config(config).eval(), Wav2Vec2FeatureExtractor(do_normalize=kind != "wavlm")
+
+
+def saved(folder, kind, **options):
+    model, extractor = small_model(kind, **options)
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return model, extractor
+
+
+def direct(model, extractor, x, rate=16000):
+    """transformers' own hidden states of one clip alone."""
+    inputs = extractor(x, sampling_rate=rate, return_tensors="pt")
+    with torch.inference_mode():
+        states = model(**inputs, output_hidden_states=True).hidden_states
+    return [state[0].numpy() for state in states]
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("kind", SPEECH)
+def test_speech_models_in_one_batch_equal_transformers_alone(tmp_path, kind, norm):
+    model, extractor = saved(tmp_path, kind, **ALONE[norm])
+    encoder = load_encoder(tmp_path, device="cpu")
+    assert (encoder.padding, encoder.rate, encoder.minimum, encoder.frame_rate) == ("masked", 16000, 400, 50.0)
+    assert [layer.name for layer in encoder.layers] == ["0", "1", "2"] and encoder.dim == 32
+    found = dict(extract(encoder, clips(), pooling=None, batch_seconds=100, progress=False))
+    for i, x in enumerate(clips()):
+        for mine, theirs in zip(found[i], direct(model, extractor, x), strict=True):
+            assert mine.shape == theirs.shape
+            np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_batches_side_by_side_do_not_meet(tmp_path):
+    """The group norm's true lengths belong to one batch; two threads run two batches at once."""
+    model, extractor = saved(tmp_path, "hubert")
+    encoder = load_encoder(tmp_path, device="cpu")
+    many = clips() * 6
+    torch.set_num_threads(2)
+    found = dict(extract(encoder, many, batch_seconds=2, progress=False))
+    expected = [np.stack([state.mean(0) for state in direct(model, extractor, x)]) for x in clips()]
+    for i in range(len(many)):
+        np.testing.assert_allclose(np.stack(found[i]), expected[i % len(expected)], atol=1e-4)
+
+
+def test_a_plain_padded_batch_would_differ(tmp_path):
+    """What the masked group norm is for: transformers' own zero-padded batch changes a clip's numbers."""
+    model, extractor = saved(tmp_path, "hubert")
+    x = clips()
+    inputs = extractor([x[3], x[1]], sampling_rate=16000, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        states = model(inputs["input_values"], output_hidden_states=True).hidden_states
+    alone = direct(model, extractor, x[3])
+    difference = max(np.abs(s[0, : len(a)].numpy() - a).max() for s, a in zip(states, alone, strict=True))
+    assert difference > 0.01
+
+
+def test_whisper_encoder(tmp_path):
+    model, extractor = saved(tmp_path, "whisper")
+    encoder = load_encoder(tmp_path, device="cpu")
+    assert (encoder.padding, encoder.window, encoder.frame_rate) == ("fixed", 2.0, 50.0)
+    long = np.tile(clips()[1], 3)  # 3 s: cut to the window
+    found = dict(extract(encoder, [*clips(), long], pooling=None, progress=False))
+    for i, x in enumerate([*clips(), long]):
+        for mine, theirs in zip(found[i], direct(model.encoder, extractor, x), strict=True):
+            assert len(mine) == min(-(-len(x) // 320), 100)
+            np.testing.assert_allclose(mine, theirs[: len(mine)], atol=1e-4)
+
+
+def test_ast(tmp_path):
+    model, extractor = saved(tmp_path, "audio-spectrogram-transformer")
+    encoder = load_encoder(tmp_path, device="cpu")
+    assert (encoder.padding, encoder.window, encoder.frame_rate) == ("fixed", 0.8, 0.0)
+    found = dict(extract(encoder, clips(), pooling=None, progress=False))
+    for i, x in enumerate(clips()):
+        for mine, theirs in zip(found[i], direct(model, extractor, x), strict=True):
+            assert len(mine) == 2 + 12 * 7  # class and distillation token, then patches
+            np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["data2vec-audio", "wav2vec2-conformer"])
+def test_other_models_batch_equal_lengths_only(tmp_path, kind):
+    model, extractor = saved(tmp_path, kind)
+    encoder = load_encoder(tmp_path, device="cpu")
+    assert encoder.padding == "equal" and encoder.frame_rate == 50.0
+    x = [clip for clip in clips() if len(clip) >= encoder.minimum]
+    found = dict(extract(encoder, x, pooling=None, progress=False))
+    for i in range(len(x)):
+        for mine, theirs in zip(found[i], direct(model, extractor, x[i]), strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_normalisation_flag_is_read(tmp_path):
+    saved(tmp_path, "hubert")
+    encoder = load_encoder(tmp_path, device="cpu")
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**settings, "do_normalize": False}))
+    without = load_encoder(tmp_path, device="cpu")
+    assert encoder.fingerprint != without.fingerprint
+    x = clips()[1]
+    loud, quiet = (next(extract(encoder, [x * gain], progress=False))[1][0] for gain in (1.0, 0.1))
+    np.testing.assert_allclose(loud, quiet, atol=1e-3)
+    loud, quiet = (next(extract(without, [x * gain], pooling=None, progress=False))[1][0] for gain in (1.0, 0.01))
+    assert np.abs(loud - quiet).max() > 1e-3
+
+
+def as_mert(folder, **options):
+    """A MERT folder as published: own model type, remote code beside it, HuBERT's keys with the old weight norm."""
+    model, extractor = saved(folder, "hubert")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "mert_model",
+        "architectures": ["MERTModel"],
+        "auto_map": {"AutoConfig": "configuration_MERT.MERTConfig", "AutoModel": "modeling_MERT.MERTModel"},
+        "attention_relax": -1.0,
+        "deepnorm": False,
+        "feature_extractor_cqt": False,
+        "feature_extractor_cqt_bins": 336,
+        "sample_rate": 24000,
+        **options,
+    }
+    config.pop("conv_pos_batch_norm", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling_MERT.py").write_text("raise SystemExit('remote code ran')")
+    (folder / "configuration_MERT.py").write_text("raise SystemExit('remote code ran')")
+    settings = json.loads((folder / "preprocessor_config.json").read_text()) | {"sampling_rate": 24000}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    state = load_file(folder / "model.safetensors")
+    prefix = "encoder.pos_conv_embed.conv."
+    for new, old in (
+        ("parametrizations.weight.original0", "weight_g"),
+        ("parametrizations.weight.original1", "weight_v"),
+    ):
+        if prefix + new in state:
+            state[prefix + old] = state.pop(prefix + new)
+    assert prefix + "weight_g" in state
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    return model, extractor
+
+
+def test_mert_without_remote_code(tmp_path):
+    model, extractor = as_mert(tmp_path)
+    encoder = load_encoder(tmp_path, device="cpu")
+    assert (encoder.rate, encoder.frame_rate, encoder.padding) == (24000, 75.0, "masked")
+    assert encoder.describe()["model"] == "HubertModel"
+    found = dict(extract(encoder, clips(24000), pooling=None, progress=False))
+    for i, x in enumerate(clips(24000)):
+        for mine, theirs in zip(found[i], direct(model, extractor, x), strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("option", ["feature_extractor_cqt", "deepnorm"])
+def test_mert_options_that_are_not_hubert_are_refused(tmp_path, option):
+    as_mert(tmp_path, **{option: True})
+    with pytest.raises(ParameterError, match=f"{option}=True must be false"):
+        load_encoder(tmp_path, device="cpu")
+
+
+def test_remote_code_is_never_run(tmp_path):
+    as_mert(tmp_path, model_type="someones_own")
+    with pytest.raises(ParameterError, match="model_type='someones_own' must be .* remote code is never run"):
+        load_encoder(tmp_path, device="cpu")
+
+
+def test_wrong_keys_are_listed(tmp_path):
+    saved(tmp_path, "hubert")
+    path = tmp_path / "model.safetensors"
+    state = load_file(path)
+    state["encoder.layers.7.surplus"] = torch.zeros(1)
+    state.pop("encoder.layers.1.attention.q_proj.weight")
+    state["feature_projection.projection.bias"] = torch.zeros(5)
+    save_file(state, path, metadata={"format": "pt"})
+    with pytest.raises(WeightsError) as caught:
+        load_encoder(tmp_path, device="cpu")
+    for part in (
+        "missing keys: encoder.layers.1.attention.q_proj.weight",
+        "unexpected keys: encoder.layers.7.surplus",
+        "wrong shapes: feature_projection.projection.bias (5,), expected (32,)",
+        str(tmp_path),
+    ):
+        assert part in str(caught.value)
+
+
+def test_heads_are_left_out_and_recorded(tmp_path):
+    from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+
+    bare, _ = saved(tmp_path / "bare", "wav2vec2")
+    sizes = {"codevector_dim": 8, "proj_codevector_dim": 8, "num_codevectors_per_group": 4}
+    whole = Wav2Vec2ForPreTraining(Wav2Vec2Config(**SMALL, **sizes))
+    whole.wav2vec2.load_state_dict(bare.state_dict())
+    whole.save_pretrained(tmp_path / "whole")
+    (tmp_path / "whole" / "preprocessor_config.json").write_text(
+        (tmp_path / "bare" / "preprocessor_config.json").read_text()
+    )
+    one, two = (load_encoder(tmp_path / name, device="cpu") for name in ("bare", "whole"))
+    assert one.describe()["left_out"] == []
+    assert {key.split(".")[0] for key in two.describe()["left_out"]} == {"quantizer", "project_hid", "project_q"}
+    x = clips()[:2]
+    for (_, a), (_, b) in zip(extract(one, x, progress=False), extract(two, x, progress=False), strict=True):
+        np.testing.assert_array_equal(a[-1], b[-1])
+
+
+def test_damaged_and_missing_files(tmp_path):
+    saved(tmp_path, "hubert")
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="weights cannot be read"):
+        load_encoder(tmp_path, device="cpu")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match="weights cannot be read"):
+        load_encoder(tmp_path, device="cpu")
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(WeightsError, match="preprocessor_config.json: no such file"):
+        load_encoder(tmp_path, device="cpu")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match="not valid json"):
+        load_encoder(tmp_path, device="cpu")
+
+
+def test_pickles_are_not_run(tmp_path):
+    """A .bin is read with weights_only: code inside it does not run."""
+    saved(tmp_path, "hubert")
+    (tmp_path / "model.safetensors").unlink()
+    witness = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(witness), "w"))
+
+    torch.save({"masked_spec_embed": Evil()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(WeightsError, match="weights cannot be read"):
+        load_encoder(tmp_path, device="cpu")
+    assert not witness.exists()
+
+
+def test_wavlm_paper_variant_is_wav2vec2_with_its_weights(tmp_path):
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    model, extractor = saved(tmp_path, "wavlm")
+    with torch.no_grad():  # biases that matter, as after training
+        for layer in model.encoder.layers:
+            layer.attention.gru_rel_pos_linear.weight.normal_()
+        model.encoder.layers[0].attention.rel_attn_embed.weight.normal_()
+    model.save_pretrained(tmp_path)
+    paper, right = load_encoder(tmp_path, device="cpu", variant="paper"), load_encoder(tmp_path, device="cpu")
+    assert paper.fingerprint != right.fingerprint
+    assert {key.split("attention.")[1] for key in paper.describe()["left_out"]} == {
+        "gru_rel_pos_const",
+        "gru_rel_pos_linear.weight",
+        "gru_rel_pos_linear.bias",
+        "rel_attn_embed.weight",
+    }
+    same = Wav2Vec2Model(Wav2Vec2Config(**SMALL)).eval()
+    kept = {key: value for key, value in model.state_dict().items() if "rel_" not in key}
+    same.load_state_dict(kept)
+    for encoder, reference in ((paper, same), (right, model)):
+        found = dict(extract(encoder, clips(), pooling=None, progress=False))
+        for i, x in enumerate(clips()):
+            for mine, theirs in zip(found[i], direct(reference, extractor, x), strict=True):
+                np.testing.assert_allclose(mine, theirs, atol=1e-4)
+    x = clips()[1:2]
+    (_, a), (_, b) = next(extract(paper, x, progress=False)), next(extract(right, x, progress=False))
+    assert np.abs(a[0] - b[0]).max() < 1e-6 < 1e-3 < np.abs(a[-1] - b[-1]).max()
+
+
+def test_paper_variant_is_for_wavlm(tmp_path):
+    saved(tmp_path, "hubert")
+    with pytest.raises(ParameterError, match="variant='paper' must be None for a hubert model"):
+        load_encoder(tmp_path, device="cpu", variant="paper")
+
+
+def test_eval_mode_even_after_train(tmp_path):
+    """Trap 2 of the paper's code: in training mode dropout, SpecAugment and LayerDrop change the hidden states."""
+    saved(tmp_path, "wavlm")
+    encoder = load_encoder(tmp_path, device="cpu")
+    x = [np.tile(clip, 4) for clip in clips()[1:3]]
+    calm = dict(extract(encoder, x, progress=False))
+    encoder.model.train()
+    again = dict(extract(encoder, x, progress=False))
+    for i in calm:
+        assert len(again[i]) == 3
+        np.testing.assert_array_equal(calm[i], again[i])
+
+
+def test_random_weights_from_a_folder(tmp_path):
+    saved(tmp_path, "hubert")
+    (tmp_path / "model.safetensors").unlink()  # not needed
+    one, same, other = (load_encoder(tmp_path, device="cpu", random_weights=seed) for seed in (1, 1, 2))
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+    assert one.describe()["random_weights"] == 1
+    ((_, a),) = extract(one, clips()[1:2], progress=False)
+    assert all(np.isfinite(layer).all() and layer.std() > 0 for layer in a)
+
+
+def test_random_weights_leave_the_generator_alone(tmp_path):
+    saved(tmp_path, "hubert")
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_encoder(tmp_path, device="cpu", random_weights=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("kind", [*SPEECH, "whisper", "audio-spectrogram-transformer"])
+def test_half_precision_runs_close_by(tmp_path, kind):
+    saved(tmp_path, kind)
+    encoder = load_encoder(tmp_path, device="cpu")
+    full = dict(extract(encoder, clips(), progress=False))
+    half = dict(extract(encoder, clips(), dtype="bfloat16", progress=False))
+    for i in full:
+        for a, b in zip(full[i], half[i], strict=True):
+            assert 0 < np.abs(a - b).max() < 0.1
+
+
+def test_precision_is_in_the_fingerprint(tmp_path):
+    saved(tmp_path, "hubert")
+    full, half = (load_encoder(tmp_path, device="cpu", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    assert full.fingerprint != half.fingerprint
+    assert full.fingerprint == load_encoder(tmp_path, device="cpu").fingerprint
+
+
+def test_loading_is_silent(tmp_path, capfd):
+    from transformers import HubertConfig, HubertForCTC
+
+    _, extractor = saved(tmp_path, "hubert")
+    HubertForCTC(HubertConfig(**SMALL)).save_pretrained(tmp_path)
+    capfd.readouterr()
+    encoder = load_encoder(tmp_path, device="cpu")
+    list(extract(encoder, clips(), progress=False))
+    out, err = capfd.readouterr()
+    assert out == "" and "lm_head" not in err and "Loading weights" not in err
+    assert encoder.describe()["left_out"] == ["lm_head.bias", "lm_head.weight"]

@@ -1,0 +1,106 @@
+"""Plots: what is drawn has the numbers it was given; strange labels and wrong input."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from workbench.errors import ParameterError
+from workbench.views import audio_grid, confusion_matrix, layer_curve, layer_heatmap, spectrogram
+
+
+def result(values, **more):
+    accuracy = np.stack([np.array(values) - 0.01, np.array(values) + 0.01], axis=1)
+    interval = np.stack([np.array(values) - 0.05, np.array(values) + 0.05], axis=1)
+    names = [f"layer.{k}" for k in range(len(values))]
+    fields = {"names": names, "accuracy": accuracy, "interval": interval, "chance": 0.1, "majority": 0.2} | more
+    return SimpleNamespace(**fields)
+
+
+def legend(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_layer_curve_draws_mean_band_and_levels():
+    figure = layer_curve({"net": result([0.3, 0.8, 0.5])}, reference={"paper": [0.2, 0.6, 0.4]})
+    ax = figure.axes[0]
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(lines["net\n  best layer.1, 80.0%"].get_ydata(), [30, 80, 50])
+    np.testing.assert_allclose(lines["paper"].get_ydata(), [20, 60, 40])
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx(25) and band.max() == pytest.approx(85)
+    assert {"chance, 10.0%", "majority, 20.0%"} <= set(legend(figure))
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["layer.0", "layer.1", "layer.2"]
+
+
+def test_control_with_one_layer_is_a_level_line():
+    figure = layer_curve(result([0.3, 0.8]), controls={"log-mel": result([0.45])})
+    assert "log-mel, 45.0%" in legend(figure)
+    line = next(line for line in figure.axes[0].lines if line.get_label() == "log-mel, 45.0%")
+    assert list(line.get_ydata()) == [45, 45]
+
+
+def test_networks_of_different_depth():
+    both = {"a": result([0.1, 0.2, 0.3]), "b": result([0.4, 0.5], names=["x", "y"])}
+    assert [t.get_text() for t in layer_curve(both).axes[0].get_xticklabels()] == ["0", "1", "2"]
+    line = layer_curve(both, x="depth").axes[0].lines[2]
+    assert list(line.get_xdata()) == [0, 1]
+
+
+def test_layer_curve_refuses():
+    with pytest.raises(ParameterError, match="accuracy=.*one number in \\[0, 1\\]"):
+        layer_curve(result([30.0, 80.0]))
+    with pytest.raises(ParameterError, match="reference\\['p'\\]"):
+        layer_curve(result([0.3]), reference={"p": [45.0]})
+    with pytest.raises(ParameterError, match="x='time'"):
+        layer_curve(result([0.3]), x="time")
+    with pytest.raises(ParameterError, match="probes={}"):
+        layer_curve({})
+
+
+def test_heatmap_is_zero_at_the_majority_and_boxes_the_best():
+    figure = layer_heatmap({"pitch": result([0.2, 0.6, 1.0]), "vowel": result([0.4, 0.1, 0.2])})
+    ax = figure.axes[0]
+    np.testing.assert_allclose(ax.images[0].get_array(), [[0, 0.5, 1], [0.25, 0, 0]], atol=1e-9)
+    assert [round(patch.get_x() + 0.5) for patch in ax.patches] == [2, 0]
+    with pytest.raises(ParameterError, match="same layers"):
+        layer_heatmap({"a": result([0.2]), "b": result([0.2, 0.3])})
+
+
+def test_confusion_matrix_shows_shares_and_counts():
+    figure = confusion_matrix([[3, 1], [0, 0]], ["cat", "dog"])
+    ax = figure.axes[0]
+    np.testing.assert_allclose(ax.images[0].get_array(), [[75, 25], [0, 0]])
+    assert [t.get_text() for t in ax.texts] == ["3", "1"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["cat (4)", "dog (0)"]
+
+
+def test_confusion_matrix_refuses():
+    with pytest.raises(ParameterError, match=r"shape \(2, 3\)"):
+        confusion_matrix(np.zeros((2, 3)), ["a", "b"])
+    with pytest.raises(ParameterError, match="classes='1 names'"):
+        confusion_matrix(np.zeros((2, 2)), ["a"])
+    with pytest.raises(ParameterError, match="negative or NaN"):
+        confusion_matrix([[1, -1], [0, 1]], ["a", "b"])
+
+
+def test_dollars_in_labels_are_text():
+    names = [r"$\frac", "a_b^{"]
+    for figure in (
+        confusion_matrix(np.eye(2), names, title=names[0]),
+        layer_curve({names[0]: result([0.3, 0.4], names=names)}, title=names[0]),
+        spectrogram(np.zeros(50), 8000, title=names[0]),
+        audio_grid([(names[0], np.zeros(900), 8000)], title=names[0]),
+    ):
+        assert figure._repr_png_()[0][:4] == b"\x89PNG"
+
+
+def test_figures_leave_no_trace_in_pyplot():
+    import matplotlib.pyplot as plt
+
+    figure = confusion_matrix(np.eye(2), ["a", "b"])
+    assert plt.get_fignums() == []
+    data, size = figure._repr_png_()
+    assert size["width"] == round(figure.get_figwidth() * 80) and len(data) > 1000

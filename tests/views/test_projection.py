@@ -1,0 +1,74 @@
+"""project: PCA as scikit-learn has it, seeded neighbours, small and broken input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workbench.errors import ParameterError
+from workbench.views import project
+
+
+def test_pca_axes_carry_the_stated_variance(z):
+    result = project(z)
+    centred = z - z.mean(axis=0)
+    values = np.linalg.svd(centred, compute_uv=False) ** 2
+    np.testing.assert_allclose((result.xy**2).sum(axis=0), values[:2], rtol=1e-4)
+    assert result.axes[0] == f"PC 1 ({values[0] / values.sum():.0%} of variance)"
+
+
+@pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+def test_neighbours_stay_and_seed_repeats(z, method):
+    one, two = (project(z, method=method, seed=3).xy for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    gaps = np.linalg.norm(one[:, None] - one[None], axis=2)
+    np.fill_diagonal(gaps, np.inf)
+    same_class = gaps.argmin(axis=1) % 4 == np.arange(40) % 4
+    assert same_class.mean() > 0.95
+    assert one.dtype == np.float32 and one.shape == (40, 2)
+
+
+@pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
+def test_few_points(z, method):
+    assert np.isfinite(project(z[:5], method=method).xy).all()
+    with pytest.raises(ParameterError, match=r"array of 4 rows.*at least 5 rows"):
+        project(z[:4], method=method)
+
+
+def test_many_dimensions_are_reduced_first():
+    rng = np.random.default_rng(0)
+    result = project(rng.normal(size=(30, 300)), method="tsne")
+    assert result.xy.shape == (30, 2)
+    assert result.method == "t-SNE, perplexity 9.67"
+
+
+def test_pca_of_one_dimension_has_an_empty_second_axis():
+    result = project(np.array([[1.0], [2.0], [4.0]]))
+    assert np.ptp(result.xy[:, 0]) == pytest.approx(3)
+    assert (result.xy[:, 1] == 0).all()
+
+
+def test_standardise_makes_units_irrelevant(z):
+    scaled = z * np.array([1e4] + [1] * 11)
+    raw = project(scaled).xy
+    np.testing.assert_allclose(project(scaled, standardise=True).xy, project(z, standardise=True).xy, atol=1e-3)
+    assert np.abs(raw[:, 0]).max() > 1e4
+
+
+def test_given_coordinates_stay():
+    xy = np.array([[1, 2], [1, 2]])
+    np.testing.assert_array_equal(project(xy, method="given").xy, xy)
+    with pytest.raises(ParameterError, match=r"shape \(clips, 2\)"):
+        project(np.zeros((4, 3)), method="given")
+
+
+def test_broken_input_is_named(z):
+    z[[2, 7]] = np.nan
+    with pytest.raises(ParameterError, match=r"NaN or infinity in 2 of 40 rows \(2, 7\)"):
+        project(z)
+    with pytest.raises(ParameterError, match="5 equal rows"):
+        project(np.ones((5, 3)))
+    with pytest.raises(ParameterError, match=r"shape \(0, 3\)"):
+        project(np.ones((0, 3)))
+    with pytest.raises(ParameterError, match="method='lda' must be one of"):
+        project(z, method="lda")

@@ -1,0 +1,43 @@
+"""Spectrograms: a tone lies where it belongs, a grid shares one level, wrong input is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from workbench.errors import AudioError, ParameterError
+from workbench.views import audio_grid, spectrogram
+
+
+# Slaney's scale has 15 steps to 1 kHz and 27 for each factor of 6.4 above.
+@pytest.mark.parametrize(("mel", "place"), [(True, np.log(2) / np.log(6.4)), (False, 2 / 8)])
+def test_spectrogram_puts_a_tone_where_it_belongs(mel, place):
+    place = (15 + 27 * place) / (15 + 27 * np.log(8) / np.log(6.4)) if mel else place
+    x = 0.5 * np.sin(2 * np.pi * 2000 * np.arange(16000) / 16000)
+    figure = spectrogram(x, 16000, mel=mel)
+    picture = figure.axes[0].images[0]
+    shown = np.asarray(picture.get_array())
+    assert np.argmax(shown.mean(axis=1)) / (shown.shape[0] - 1) == pytest.approx(place, abs=0.02)
+    assert shown.max() == 0 and shown.min() >= -80
+    assert picture.get_extent()[:2] == [0, 1]
+    axis = figure.axes[0]
+    ticks = dict(zip([t.get_text() for t in axis.get_yticklabels()], axis.get_yticks(), strict=True))
+    assert ticks["2"] / (shown.shape[0] - 1) == pytest.approx(place, abs=0.01)
+
+
+def test_grid_shares_one_level():
+    x = np.sin(2 * np.pi * 500 * np.arange(8000) / 8000).astype(np.float32)
+    figure = audio_grid({"loud": (0.5 * x, 8000), "quiet": (0.05 * x, 8000), "none": (0 * x, 8000)}, columns=2)
+    tops = [float(np.asarray(ax.images[0].get_array()).max()) for ax in figure.axes if ax.images]
+    assert tops == pytest.approx([0, -20, -80], abs=0.1)
+
+
+def test_spectrogram_refuses():
+    with pytest.raises(AudioError, match=r"shape \(2, 4\)"):
+        spectrogram(np.zeros((2, 4)), 8000)
+    with pytest.raises(AudioError, match="clip: 1 of 2 samples"):
+        spectrogram(np.array([0, np.nan]), 8000, title="clip")
+    with pytest.raises(ParameterError, match="f_max=9000"):
+        spectrogram(np.zeros(100), 8000, f_max=9000)
+    with pytest.raises(ParameterError, match="sounds="):
+        audio_grid([])

@@ -1,0 +1,294 @@
+"""Audio models of the transformers library: HuBERT, WavLM, wav2vec2, MERT, AST, Whisper's encoder, and others.
+
+A model is a local folder with ``config.json``, ``preprocessor_config.json`` and weights (safetensors, or a ``.bin``
+read with ``weights_only``); code that lies beside it is never run. Layers are the hidden states: "0" is the input
+of block 1, "12" the output of block 12, exactly as transformers returns them.
+
+What zero-padding in a batch does to the numbers:
+
+- HuBERT, WavLM, wav2vec2, UniSpeech, MERT: "masked", nothing. Attention is masked, and where the first convolution
+  has a group norm over time (the base models) its statistics are taken over the true frames only, so that a clip
+  gets in any batch what transformers gives for it alone. (transformers itself pads such models without a mask.)
+  Their normalisation to zero mean and unit variance, where ``do_normalize`` asks for it, is over the true samples.
+- AST: "fixed"; 1024 filterbank frames (10.24 s), zero-padded or cut. Its frames are tokens: class and distillation
+  token, then 12 x 101 patches, low frequencies first; all of them, over padding too, enter a mean, as in the
+  sparse-autoencoder paper. They are no time series, so the frame rate is 0.
+- Whisper: "fixed"; 30 s, zero-padded or cut; frames beyond the clip's end are dropped.
+- any other model with hidden states of shape (B, T, D): "equal", clips of one length share a batch.
+
+``variant="paper"`` puts WavLM weights into the wav2vec2 network, as the code of arXiv 2509.24793 does: the gated
+relative position bias (``gru_rel_pos_const``, ``gru_rel_pos_linear``, ``rel_attn_embed``) is left out.
+
+MERT is loaded as the HuBERT network that it is when its options are off; with the CQT input or with deep-norm it is
+refused. ``attention_relax`` is only used by the deep-norm layers, and a softmax does not change under it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ParameterError, WeightsError
+from .frontends import FilterbankFront, OtherFront, WaveformFront, WhisperFront
+from .interface import Encoder, Layer, fingerprint
+
+CODE_VERSION = 1
+WAVEFORM_MODELS = ("hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat", "mert_model")
+HEADS = re.compile(
+    r"^(lm_head|classifier|projector|proj_out|quantizer|project_q|project_hid|dropout_features|final_proj|speaker_proj"
+    r"|label_embeddings_concat|layer_weights|objective|feature_extractor_cqt|decoder)\b|masked_spec_embed$"
+)
+"""Checkpoint entries that a bare encoder has no use for: heads of pretraining and fine-tuning, SpecAugment's mask."""
+POSITION_BIAS = re.compile(
+    r"^encoder\.layers\.\d+\.attention\.(gru_rel_pos_(const|linear\.\w+)|rel_attn_embed\.weight)$"
+)
+NOT_IN_FINGERPRINT = {
+    "transformers_version", "architectures", "id2label", "label2id", "dtype", "torch_dtype", "auto_map",
+    "output_hidden_states", "return_dict", "problem_type", "tokenizer_class", "task_specific_params",
+}  # fmt: skip
+
+
+class HuggingFaceEncoder(Encoder):
+    """A transformers model behind the encoder interface; see the module for padding and layers.
+
+    Parameters
+    ----------
+    name : str
+    model : torch.nn.Module
+        Takes the front end's inputs and ``output_hidden_states``.
+    front : front end
+        Turns waveforms and lengths into the model's inputs, and lengths into numbers of frames.
+    layers : tuple of Layer
+    device : torch.device
+    record : dict
+        What :meth:`describe` adds: model class, variant, revision, weights left out ...
+    parts : tuple
+        What the fingerprint hashes besides the weights.
+    """
+
+    def __init__(self, name, model, front, layers, *, device, record, parts):
+        self.name = name
+        self.device = torch.device(device)
+        self.rate, self.padding, self.window, self.minimum = front.rate, front.padding, front.window, front.minimum
+        self.layers = layers
+        weights = {key: value for key, value in model.state_dict().items() if not key.endswith("masked_spec_embed")}
+        self.fingerprint = fingerprint("huggingface", CODE_VERSION, self.padding, *parts, weights=weights)
+        self.front = front
+        self.model = model.eval().requires_grad_(False).to(self.device)
+        self.record = record
+
+    def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """See :meth:`Encoder.forward`."""
+        with torch.autocast(self.device.type, enabled=False):  # front ends stay in float32
+            inputs = self.front.inputs(x, lengths)
+        states = self.model(**inputs, output_hidden_states=True).hidden_states
+        counts = self.front.frames(lengths, states[0].shape[1])
+        return [(states[i], counts) for i in layers]
+
+    def describe(self) -> dict[str, object]:
+        """See :meth:`Encoder.describe`; adds the model class, variant, revision and what was left out."""
+        return {**super().describe(), **self.record}
+
+
+def load_huggingface(
+    name: str,
+    *,
+    folder: Path | str | None,
+    device: str | torch.device = "cpu",
+    variant: str | None = None,
+    random_weights: int | None = None,
+    config: dict | None = None,
+    preprocess: dict | None = None,
+    revision: str | None = None,
+) -> HuggingFaceEncoder:
+    """A transformers model from a local folder, or with seeded random weights.
+
+    Parameters
+    ----------
+    name : str
+        What the encoder calls itself.
+    folder : path or None
+        Holds config.json, preprocessor_config.json and, unless ``random_weights``, the weights. None only with
+        ``random_weights``, ``config`` and ``preprocess``.
+    device : str or torch.device
+    variant : {None, "paper"}
+        "paper": WavLM weights in the wav2vec2 network (see the module).
+    random_weights : int, optional
+        Seed: the network of the configuration as it is before training, as a control.
+    config, preprocess : dict, optional
+        In place of the folder's two json files.
+    revision : str, optional
+        Recorded where the folder is the hub cache's for that commit.
+
+    Returns
+    -------
+    HuggingFaceEncoder
+
+    Raises
+    ------
+    WeightsError
+        A file is missing or damaged, or the checkpoint's entries are not those of the network (all listed).
+    ParameterError
+        Model type, MERT option or variant that is not supported.
+    """
+    config = _json(folder, "config.json") if config is None else config
+    preprocess = _preprocess(folder) if preprocess is None else preprocess
+    kind = config.get("model_type")
+    settings = _settings(config, variant)
+    network = _network(settings)
+    if random_weights is None:
+        model, left_out = _load(network, settings, Path(folder), variant)
+    else:
+        model, left_out = _random(network, settings, random_weights), []
+    kind_of_front = {"audio-spectrogram-transformer": FilterbankFront, "whisper": WhisperFront}.get(kind, OtherFront)
+    if kind in WAVEFORM_MODELS:
+        kind_of_front = WaveformFront
+    if settings.is_encoder_decoder:
+        model = model.get_encoder()
+    # torch on WavLM's float bias beside a boolean mask; the result is right
+    warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
+    model.eval()
+    front = kind_of_front(settings, preprocess, model)
+    layers = _layers(settings, front, model)
+    noise = {key: value for key, value in settings.to_dict().items() if key not in NOT_IN_FINGERPRINT and key[0] != "_"}
+    parts = (type(model).__name__, _transformers(), front.parts, json.dumps(noise, sort_keys=True, default=str))
+    record = {"model": type(model).__name__, "transformers": _transformers(), "variant": variant}
+    record |= {"revision": revision if folder and Path(folder).name == revision else None}
+    record |= {"random_weights": random_weights, "left_out": sorted(left_out)}
+    name = name if random_weights is None else f"{name}-random{random_weights}"
+    return HuggingFaceEncoder(name, model, front, layers, device=device, record=record, parts=parts)
+
+
+def _transformers() -> str:
+    """Major and minor version: what a hidden state is has changed between them."""
+    import transformers
+
+    return ".".join(transformers.__version__.split(".")[:2])
+
+
+def _json(folder: Path | str | None, file: str) -> dict:
+    path = Path(folder) / file
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path}: no such file; a model folder holds config.json, preprocessor_config.json and the weights"
+        ) from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: not valid json ({error})") from error
+
+
+def _preprocess(folder: Path | str | None) -> dict:
+    """Settings of the feature extractor; newer folders keep them inside processor_config.json."""
+    inside = Path(folder) / "processor_config.json"
+    if not (Path(folder) / "preprocessor_config.json").exists() and inside.exists():
+        found = _json(folder, inside.name).get("feature_extractor")
+        if found:
+            return found
+    found = _json(folder, "preprocessor_config.json")
+    if "sampling_rate" not in found:
+        raise WeightsError(f"{Path(folder) / 'preprocessor_config.json'}: has no sampling_rate")
+    return found
+
+
+def _settings(config: dict, variant: str | None):
+    """The transformers configuration object for a config.json, without any remote code."""
+    from transformers import CONFIG_MAPPING, HubertConfig, Wav2Vec2Config
+
+    kind = config.get("model_type")
+    if variant not in (None, "paper") or (variant == "paper" and kind != "wavlm"):
+        raise ParameterError("variant", variant, f"None for a {kind} model ('paper' is for wavlm)")
+    if kind == "mert_model":
+        for option in ("feature_extractor_cqt", "deepnorm"):
+            if config.get(option):
+                raise ParameterError(option, config[option], "false: only MERT models that are HuBERT networks load")
+        return HubertConfig.from_dict({**config, "model_type": "hubert"})
+    if variant == "paper":
+        return Wav2Vec2Config.from_dict({**config, "model_type": "wav2vec2"})
+    if kind not in CONFIG_MAPPING:
+        raise ParameterError("model_type", kind, "a type that transformers itself knows; remote code is never run")
+    return CONFIG_MAPPING[kind].from_dict(config)
+
+
+def _network(settings) -> type:
+    from transformers import MODEL_MAPPING
+
+    try:
+        return MODEL_MAPPING[type(settings)]
+    except KeyError as error:
+        raise ParameterError("model_type", settings.model_type, "one with an encoder in transformers") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' own loading table and progress bar say in other words what is checked here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _random(kind: type, settings, seed: int) -> nn.Module:
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(settings)
+
+
+def _load(kind: type, settings, folder: Path, variant: str | None) -> tuple[nn.Module, list[str]]:
+    """The network with a folder's weights and the checkpoint entries it has no place for; anything odd is an error."""
+    with _quiet():
+        try:
+            model, info = kind.from_pretrained(
+                folder,
+                config=settings,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that all of them are listed below
+                weights_only=True,
+                dtype=torch.float32,
+            )
+        except Exception as error:
+            raise WeightsError(f"{folder}: weights cannot be read ({type(error).__name__}: {error})") from error
+    allowed = [key for key in info["unexpected_keys"] if HEADS.search(key)]
+    if variant == "paper":
+        allowed += [key for key in info["unexpected_keys"] if POSITION_BIAS.match(key)]
+    problems = {
+        "missing keys": [key for key in info["missing_keys"] if not key.endswith("masked_spec_embed")],
+        "unexpected keys": set(info["unexpected_keys"]) - set(allowed),
+        "wrong shapes": [f"{key} {tuple(found)}, expected {tuple(own)}" for key, found, own in info["mismatched_keys"]],
+    }
+    listed = "; ".join(f"{what}: {', '.join(sorted(keys))}" for what, keys in problems.items() if keys)
+    if listed or info["error_msgs"]:
+        raise WeightsError(f"{folder} does not fit {kind.__name__}: {listed} {' '.join(info['error_msgs'])}".rstrip())
+    return model, allowed
+
+
+def _layers(settings, front, model: nn.Module) -> tuple[Layer, ...]:
+    if not isinstance(front, OtherFront):
+        count = getattr(settings, "encoder_layers", None) or settings.num_hidden_layers
+        dim = getattr(settings, "d_model", None) or settings.hidden_size
+        return tuple(Layer(str(i), dim, front.frame_rate) for i in range(count + 1))
+    samples = max(front.minimum, front.rate)
+    counts = []
+    for n in (samples, 2 * samples):
+        with torch.inference_mode():
+            states = model(
+                **front.inputs(torch.zeros(1, n), torch.tensor([n])), output_hidden_states=True
+            ).hidden_states
+        counts.append(states[0].shape[1])
+    frame_rate = (counts[1] - counts[0]) * front.rate / samples
+    return tuple(Layer(str(i), state.shape[2], frame_rate) for i, state in enumerate(states))

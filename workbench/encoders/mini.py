@@ -1,0 +1,315 @@
+"""``mini``: the built-in encoder, a small transformer trained by this project and shipped in the package.
+
+16 kHz mono in, 25 frames a second out. Log-mel frames go through a fixed bank of spectro-temporal modulation
+filters (ripples of several rates, scales and directions, as in Chi, Ru and Shamma, "Multiresolution
+spectrotemporal analysis of complex sounds", JASA 2005), whose magnitudes are projected to the network's width:
+layer "0". Pre-norm transformer layers with rotary positions (Su et al., "RoFormer", 2021) follow. What it was
+trained on and how well it does is in ``weights/mini.md``.
+
+Padding: "masked". The front end is local and never looks at the whole clip, its filters see silence beyond a
+clip's last frame just as they would without batch-mates, attention leaves padded frames out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ParameterError, WeightsError
+from .interface import Encoder, Layer, fingerprint
+
+FRONT_END_VERSION = 1
+WEIGHTS = Path(__file__).parent / "weights" / "mini.safetensors"
+RATE = 16000
+N_FFT, HOP = 512, 160
+FLOOR = 1e-8
+
+
+@dataclass(frozen=True)
+class MiniConfig:
+    """The shape of the network; stored beside the weights."""
+
+    n_mels: int = 80
+    """Slaney mel bands, 0 to 8 kHz."""
+    dim: int = 256
+    """Length of a frame at every layer."""
+    layers: int = 6
+    """Transformer layers; with the stem's output there is one tap more."""
+    heads: int = 8
+    """Attention heads."""
+    expansion: int = 2
+    """Hidden width of the feed-forward part over ``dim``."""
+
+
+class LogMel(nn.Module):
+    """Log-mel frames at 100 Hz; nothing is taken from the clip itself.
+
+    (ln(power + 1e-8) - ln 1e-8) / 4: digital silence is 0, a full-scale sine about 4.6. Hann window of 512
+    samples, centred, zeros outside the clip.
+    """
+
+    def __init__(self, n_mels: int):
+        super().__init__()
+        from torchaudio.functional import melscale_fbanks
+
+        banks = melscale_fbanks(N_FFT // 2 + 1, 0.0, RATE / 2, n_mels, RATE, norm=None, mel_scale="slaney")
+        window = torch.hann_window(N_FFT)
+        self.register_buffer("banks", banks, persistent=False)
+        self.register_buffer("window", window / (window.sum() / 2), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, samples) to (B, 1 + samples // 160, n_mels)."""
+        x = F.pad(x, (N_FFT // 2, N_FFT // 2))
+        spectrum = torch.stft(x, N_FFT, HOP, N_FFT, self.window, center=False, return_complex=True)
+        power = spectrum.real.square() + spectrum.imag.square()
+        return ((power.transpose(1, 2) @ self.banks + FLOOR).log() - math.log(FLOOR)) / 4.0
+
+
+class Ripples(nn.Module):
+    """Magnitudes of spectro-temporal modulations around every fourth log-mel frame, in every fourth band.
+
+    One average and 24 quadrature pairs of Hann-windowed ripples, 17 frames (170 ms) by 13 bands: 0, 5, 10, 20 Hz
+    by 0, .06, .12, .25 cycles a band, rising and falling.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        time, band = torch.arange(-8, 9)[:, None] / 100, torch.arange(-6, 7)[None]
+        window = torch.hann_window(19, periodic=False)[1:-1, None] * torch.hann_window(15, periodic=False)[1:-1]
+        filters = [window]
+        for rate in (0.0, 5.0, 10.0, 20.0):
+            for scale in (0.0, 0.06, 0.12, 0.25):
+                for sign in (1, -1) if rate and scale else (1,):
+                    for phase in (0.0, math.pi / 2) if rate or scale else ():
+                        ripple = torch.cos(2 * math.pi * (rate * time + sign * scale * band) + phase) * window
+                        filters.append(ripple - window * (ripple.sum() / window.sum()))
+        bank = torch.stack([ripple / ripple.abs().sum() for ripple in filters])
+        self.register_buffer("bank", bank[:, None], persistent=False)
+
+    @staticmethod
+    def size(n_mels: int) -> int:
+        """Numbers a frame."""
+        return 25 * ((n_mels - 1) // 4 + 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B, T, n_mels) to (B, (T + 3) // 4, 25 * bands)."""
+        y = F.conv2d(mel[:, None], self.bank, stride=4, padding=(8, 6))
+        pairs = (y[:, 1::2].square() + y[:, 2::2].square() + 1e-4).sqrt()
+        return torch.cat((y[:, :1], pairs), 1).transpose(1, 2).flatten(2)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions on (B, heads, T, d): pairs (i, i + d/2) turn by an angle that grows with time."""
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
+
+
+class _TransformerLayer(nn.Module):
+    def __init__(self, dim: int, heads: int, expansion: int):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, expansion * dim)
+        self.down = nn.Linear(expansion * dim, dim)
+        with torch.no_grad():  # a layer begins close to the identity: the stem's frames are good ones already
+            self.out.weight *= 0.2
+            self.down.weight *= 0.2
+
+    def forward(self, y: Tensor, keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        batch, time, dim = y.shape
+        qkv = self.qkv(self.norm1(y)).view(batch, time, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        z = F.scaled_dot_product_attention(_rotate(q, cos, sin), _rotate(k, cos, sin), v, attn_mask=keys)
+        y = y + self.out(z.transpose(1, 2).reshape(batch, time, dim))
+        return y + self.down(F.gelu(self.up(self.norm2(y))))
+
+
+class MiniNet(nn.Module):
+    """The network: waveforms and lengths in, frames of every layer out.
+
+    Parameters
+    ----------
+    config : MiniConfig
+    """
+
+    def __init__(self, config: MiniConfig):
+        super().__init__()
+        self.config = config
+        self.log_mel = LogMel(config.n_mels)
+        self.ripples = Ripples()
+        size = Ripples.size(config.n_mels)
+        # fitted once on training sounds, then fixed: see mini_training.prepare
+        self.register_buffer("centre", torch.zeros(size))
+        self.register_buffer("projection", torch.randn(size, config.dim) / size**0.5)
+        self.blocks = nn.ModuleList(
+            _TransformerLayer(config.dim, config.heads, config.expansion) for _ in range(config.layers)
+        )
+
+    def modulations(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, samples) to magnitudes of ripples (B, T, 500) and their lengths."""
+        mel = self.log_mel(x)
+        counts = lengths // HOP + 1
+        return self.ripples(mel * frame_mask(counts, mel.shape[1])[..., None]), (counts + 3) // 4
+
+    def stem(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, samples) to the frames of layer "0", (B, T, dim), and their lengths."""
+        y, counts = self.modulations(x, lengths)
+        return (y - self.centre) @ self.projection, counts
+
+    def encode(self, y: Tensor, counts: Tensor, depth: int | None = None) -> list[Tensor]:
+        """Frames of layers 0 ... depth from the stem's output."""
+        keys = frame_mask(counts, y.shape[1])[:, None, None]
+        half = self.config.dim // self.config.heads // 2
+        speed = 10000.0 ** (-torch.arange(half, device=y.device) / half)
+        angle = torch.arange(y.shape[1], device=y.device)[:, None] * speed
+        cos, sin = angle.cos().to(y.dtype), angle.sin().to(y.dtype)
+        outputs = [y]
+        for block in self.blocks[:depth]:
+            y = block(y, keys, cos, sin)
+            outputs.append(y)
+        return outputs
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        y, counts = self.stem(x, lengths)
+        return self.encode(y, counts), counts
+
+
+def frame_mask(counts: Tensor, total: int) -> Tensor:
+    """(B, total) True where a frame belongs to the clip."""
+    return torch.arange(total, device=counts.device) < counts[:, None]
+
+
+class Mini(Encoder):
+    """The built-in encoder: layers "0" (modulation magnitudes) to "6", 256-d, 25 frames a second, from 16 kHz.
+
+    Parameters
+    ----------
+    net : MiniNet
+    name : str, optional
+    device : str or torch.device, optional
+    """
+
+    rate = RATE
+    padding = "masked"
+    minimum = 400
+
+    def __init__(self, net: MiniNet, *, name: str = "mini", device: str | torch.device = "cpu"):
+        self.name = name
+        self.device = torch.device(device)
+        self.net = net.eval().requires_grad_(False).to(self.device)
+        frame_rate = RATE / HOP / 4
+        self.layers = tuple(Layer(str(i), net.config.dim, frame_rate) for i in range(net.config.layers + 1))
+        self.fingerprint = fingerprint(
+            "mini",
+            FRONT_END_VERSION,
+            tuple(asdict(net.config).items()),
+            self.padding,
+            self.minimum,
+            "float32",
+            weights=net.state_dict(),
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """See :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
+        # what a caller left beyond a row's length must not leak through the analysis window
+        x = x * frame_mask(lengths, x.shape[1])
+        if x.shape[1] < self.minimum:
+            x = F.pad(x, (0, self.minimum - x.shape[1]))
+        with torch.autocast(x.device.type, enabled=False):  # logarithms of half-precision spectra would be coarse
+            y, counts = self.net.stem(x, lengths.clamp(min=self.minimum))
+        outputs = self.net.encode(y, counts, max(layers))
+        return [(outputs[i], counts) for i in layers]
+
+
+def save_mini(net: MiniNet, path: Path | str, *, note: dict[str, str] | None = None) -> None:
+    """Write a network as float16 safetensors with its configuration, atomically.
+
+    Parameters
+    ----------
+    net : MiniNet
+    path : path
+    note : dict of str to str, optional
+        Kept in the file's metadata (command, seed, steps ...).
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    state = {key: value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()}
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(state, str(partial), metadata={"config": json.dumps(asdict(net.config)), **(note or {})})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> MiniNet:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; it should hold the weights of mini (safetensors)")
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+    if "config" not in metadata:
+        raise WeightsError(f"{path}: its metadata has no 'config'; weights of mini are written by save_mini")
+    net = MiniNet(MiniConfig(**json.loads(metadata["config"])))
+    expected = net.state_dict()
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    wrong = [k for k in expected if k in state and state[k].shape != expected[k].shape]
+    if missing or unexpected or wrong:
+        raise WeightsError(
+            f"{path} does not fit mini: missing keys {missing}, unexpected keys {unexpected}, wrong shapes {wrong}"
+        )
+    net.load_state_dict(state)
+    return net
+
+
+def load_mini(
+    *,
+    device: str | torch.device = "cpu",
+    weights: Path | str | None = None,
+    random_weights: int | None = None,
+) -> Mini:
+    """The built-in encoder with the shipped weights, others, or seeded random ones.
+
+    Parameters
+    ----------
+    device : str or torch.device, optional
+    weights : path, optional
+        A file written by :func:`save_mini`; None takes the one in the package.
+    random_weights : int, optional
+        Seed; the architecture without training, as a control. Not together with ``weights``.
+
+    Returns
+    -------
+    Mini
+
+    Raises
+    ------
+    ParameterError
+        ``weights`` and ``random_weights`` together.
+    WeightsError
+        File missing, unreadable, or with missing, unexpected or misshapen entries (all listed).
+    """
+    if random_weights is None:
+        return Mini(_read(WEIGHTS if weights is None else Path(weights)), device=device)
+    if weights is not None:
+        raise ParameterError("weights", weights, "None when random_weights is given")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(random_weights)
+        net = MiniNet(MiniConfig())
+    return Mini(net, name=f"mini-random{random_weights}", device=device)

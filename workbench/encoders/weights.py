@@ -1,0 +1,200 @@
+"""Where model weights are found, and how they are fetched when that is asked for.
+
+Looked up in this order: the path given; every folder named in the environment variable ``WORKBENCH_WEIGHTS``
+(several are separated as in ``PATH``); the download caches. Nothing is downloaded unless ``fetch=True``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import WeightsError
+
+CONFIG = "config.json"
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for: one published file, or a model folder of the Hugging Face hub."""
+
+    name: str
+    """What the user asked for."""
+    source: str
+    """Address of the file, or hub id ("facebook/hubert-base-ls960")."""
+    revision: str | None = None
+    """Hub commit; None where ``source`` is a file's address."""
+    files: tuple[str, ...] = ()
+    """The file's name, or the files of the folder that are needed (empty: whatever the hub lists)."""
+    size: int | None = None
+    """Bytes to download, where known."""
+    sha256: str | None = None
+    """Of the single file, where known."""
+    licence: str = "unknown: see the model card"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether one file is wanted rather than a folder."""
+        return "://" in self.source
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        if self.is_file:
+            return self.source
+        return f"https://huggingface.co/{self.source}/tree/{self.revision or 'main'}"
+
+
+def roots() -> list[Path]:
+    """The folders of the environment variable ``WORKBENCH_WEIGHTS``, in its order."""
+    return [Path(part).expanduser() for part in os.environ.get("WORKBENCH_WEIGHTS", "").split(os.pathsep) if part]
+
+
+def cache() -> Path:
+    """Where fetched single files are kept: ``weights`` in ``WORKBENCH_CACHE`` or in the user's cache folder."""
+    given = os.environ.get("WORKBENCH_CACHE")
+    if given:
+        return Path(given).expanduser() / "weights"
+    import pooch
+
+    return Path(pooch.os_cache("workbench")) / "weights"
+
+
+def find(wanted: Wanted, *, given: str | os.PathLike | None = None, fetch: bool = False) -> Path:
+    """The file or model folder that is wanted.
+
+    Parameters
+    ----------
+    wanted : Wanted
+    given : path, optional
+        The file or folder itself, or a folder that holds it; looked at alone.
+    fetch : bool
+        Download it where it is not found; size and licence are printed first.
+
+    Returns
+    -------
+    Path
+        A file, or a folder with config.json.
+
+    Raises
+    ------
+    WeightsError
+        Not there (what it is, how big, which licence, both ways to get it) or not downloadable.
+    """
+    if given is not None:
+        path = Path(given).expanduser()
+        right = path.is_file() if wanted.is_file else (path / CONFIG).is_file()
+        found = path if right else _inside(path, wanted)
+        if found:
+            return found
+        needed = wanted.files[0] if wanted.is_file else f"a folder with {CONFIG} and weights"
+        raise WeightsError(f"weights={str(given)!r} for encoder {wanted.name}: expected {needed} there")
+    for place in roots():
+        if found := _inside(place, wanted):
+            return found
+    if found := _inside(cache(), wanted) if wanted.is_file else _hub(wanted):
+        return found
+    if not fetch:
+        raise WeightsError(_missing(wanted))
+    return _fetch_file(wanted) if wanted.is_file else _fetch_folder(wanted)
+
+
+def _inside(root: Path, wanted: Wanted) -> Path | None:
+    """The file up to two folders deep in a root; or the model's folder by hub id, short id, name or hub cache."""
+    if wanted.is_file:
+        file = wanted.files[0]
+        found = (path for pattern in (file, f"*/{file}", f"*/*/{file}") for path in sorted(root.glob(pattern)))
+        return next((path for path in found if path.is_file()), None)
+    owner, _, short = wanted.source.rpartition("/")
+    snapshot = Path(f"models--{owner}--{short}", "snapshots", wanted.revision or "main")
+    folders = (root / name for name in (wanted.source, short, wanted.name, snapshot))
+    return next((folder for folder in folders if (folder / CONFIG).is_file()), None)
+
+
+def _hub(wanted: Wanted, *, local: bool = True) -> Path | None:
+    """The folder in the hub's own cache, filled first unless ``local``."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    files = list(wanted.files) or [CONFIG, "preprocessor_config.json", "processor_config.json", *WEIGHT_FILES]
+    try:
+        folder = snapshot_download(
+            wanted.source, revision=wanted.revision, local_files_only=local, allow_patterns=files
+        )
+    except LocalEntryNotFoundError:
+        if local:
+            return None
+        raise
+    folder = Path(folder)
+    has_weights = any((folder / file).exists() for file in WEIGHT_FILES)
+    return folder if (folder / CONFIG).exists() and has_weights else None
+
+
+def _size(wanted: Wanted) -> str:
+    return "size not known" if wanted.size is None else f"{wanted.size / 1e6:.1f} MB"
+
+
+def _missing(wanted: Wanted) -> str:
+    if wanted.is_file:
+        what, put = wanted.files[0], f"<folder>/{wanted.files[0]}"
+    else:
+        files = ", ".join(wanted.files) if wanted.files else f"{CONFIG}, preprocessor_config.json, model.safetensors"
+        what, put = f"{wanted.source} ({files})", f"<folder>/{wanted.source}"
+    looked = ", ".join(map(str, roots())) or "WORKBENCH_WEIGHTS, which is not set"
+    return (
+        f"the weights of encoder {wanted.name!r} are not on this machine: {what}; {_size(wanted)}; "
+        f"licence {wanted.licence}. Looked in {looked}, and in the download cache. Two ways to get them: "
+        f"load_encoder({wanted.name!r}, fetch=True) downloads them; or download {wanted.address} yourself, put it at "
+        f"{put} and set WORKBENCH_WEIGHTS=<folder> (or pass weights=<path>)."
+    )
+
+
+def _announce(wanted: Wanted) -> None:
+    print(f"Fetching {wanted.address} ({_size(wanted)}, licence {wanted.licence})")
+
+
+def _fetch_file(wanted: Wanted) -> Path:
+    from ..datasets.fetch import download
+
+    _announce(wanted)
+    checksum = f"sha256:{wanted.sha256}" if wanted.sha256 else None
+    return Path(download(wanted.source, cache() / wanted.files[0], size=wanted.size, checksum=checksum))
+
+
+def _fetch_folder(wanted: Wanted) -> Path:
+    try:
+        if not wanted.files:
+            wanted = _listed(wanted)
+        _announce(wanted)
+        found = _hub(wanted, local=False)
+    except Exception as error:  # the hub's client raises a dozen kinds; the reader needs one message
+        reason = (str(error).splitlines() or [""])[0]
+        raise WeightsError(
+            f"fetching {wanted.address} failed ({type(error).__name__}: {reason});"
+            f" without a network, download it elsewhere and set WORKBENCH_WEIGHTS to the folder it lies in"
+        ) from error
+    if found is None:
+        raise WeightsError(f"{wanted.address} holds no {CONFIG} with weights")
+    return found
+
+
+def _listed(wanted: Wanted) -> Wanted:
+    """The files that a hub folder needs, as its listing says, with their size: safetensors where there are some."""
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(wanted.source, revision=wanted.revision, files_metadata=True)
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings if "/" not in file.rfilename}
+    kept = [file for file in (CONFIG, "preprocessor_config.json", "processor_config.json") if file in sizes]
+    for start, end in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        weights = [f for f in sizes if f.startswith(start) and f.endswith((end, f"{end}.index.json"))]
+        if weights:
+            kept += weights
+            break
+    return replace(wanted, files=tuple(kept), size=sum(sizes[file] for file in kept), revision=info.sha)

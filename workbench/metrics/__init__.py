@@ -1,0 +1,5 @@
+"""Numbers that judge a result: one flat module a family, arrays in, numbers out.
+
+Each module follows the same plan: ``validate`` (refuses what cannot be scored), the metrics themselves, and
+``evaluate`` (all of them as an ordered dict).
+"""

@@ -1,0 +1,385 @@
+"""How well predicted classes match true ones, how sure that is, and what guessing would give.
+
+Conventions
+-----------
+Labels are one-dimensional arrays of any sortable dtype, one entry a clip. Rates are in [0, 1]. A *group* is what must
+not leak between splits (speaker, singer, source): clips of one group resemble each other, so an interval that treats
+them as independent is too narrow. Intervals that know the groups resample whole groups.
+
+Metrics
+-------
+* :func:`accuracy`: share of clips predicted right.
+* :func:`balanced_accuracy`: mean recall over classes, also called class-normalised accuracy [1]_.
+* :func:`macro_f1`: mean over classes of the harmonic mean of precision and recall [2]_.
+* :func:`confusion_matrix`: counts of true class against predicted class.
+* :func:`chance`, :func:`majority`: what uniform guessing and the commonest training class would score.
+* :func:`wilson_interval`: score interval of a rate from independent clips [3]_, the better behaved of the simple
+  ones [4]_.
+* :func:`group_interval`: percentile bootstrap over groups, the cluster bootstrap [5]_.
+* :func:`mcnemar`: exact test of two classifiers on the same independent clips [6]_.
+* :func:`paired_interval`: interval of the difference of two classifiers on the same clips, by group bootstrap.
+
+References
+----------
+.. [1] Brodersen, Ong, Stephan, Buhmann: The balanced accuracy and its posterior distribution. ICPR 2010.
+.. [2] Sokolova, Lapalme: A systematic analysis of performance measures for classification tasks. Information
+   Processing & Management 45(4), 2009. Here the mean of the classes' F1, as in scikit-learn's ``average="macro"``.
+.. [3] Wilson: Probable inference, the law of succession, and statistical inference. JASA 22, 1927.
+.. [4] Newcombe: Two-sided confidence intervals for the single proportion: comparison of seven methods. Statistics in
+   Medicine 17, 1998 (method 3).
+.. [5] Davison, Hinkley: Bootstrap Methods and their Application, section 3.8. Cambridge University Press, 1997.
+.. [6] McNemar: Note on the sampling error of the difference between correlated proportions or percentages.
+   Psychometrika 12, 1947; the exact binomial form.
+"""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+
+
+def validate(
+    true: ArrayLike, predicted: ArrayLike, groups: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Labels and groups as arrays, or an error that says what is wrong with them.
+
+    Parameters
+    ----------
+    true, predicted : array_like (N,)
+        True and predicted label of each clip.
+    groups : array_like (N,), optional
+        Group of each clip.
+
+    Returns
+    -------
+    true, predicted, groups : np.ndarray (N,)
+        ``groups`` stays None when it was.
+
+    Raises
+    ------
+    ParameterError
+        Not one-dimensional, empty, of unequal length, or labels that cannot be compared (text with numbers).
+    """
+    arrays = {"true": np.asarray(true), "predicted": np.asarray(predicted)}
+    if groups is not None:
+        arrays["groups"] = np.asarray(groups)
+    for name, array in arrays.items():
+        if array.ndim != 1 or not len(array):
+            raise ParameterError(f"{name}.shape", array.shape, "(N,) with at least one clip")
+        if len(array) != len(arrays["true"]):
+            raise ParameterError(f"len({name})", len(array), f"len(true)={len(arrays['true'])}")
+    kinds = {name: "text" if arrays[name].dtype.kind in "UST" else "number" for name in ("true", "predicted")}
+    if "O" not in (arrays["true"].dtype.kind, arrays["predicted"].dtype.kind) and len(set(kinds.values())) > 1:
+        raise ParameterError("predicted.dtype", str(arrays["predicted"].dtype), f"like true's, {arrays['true'].dtype}")
+    return arrays["true"], arrays["predicted"], arrays.get("groups")
+
+
+def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Share of clips predicted right.
+
+    Parameters
+    ----------
+    true, predicted : array_like (N,)
+        Labels.
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Examples
+    --------
+    >>> accuracy(["a", "a", "b"], ["a", "b", "b"])
+    0.6666666666666666
+    """
+    true, predicted, _ = validate(true, predicted)
+    return float(np.mean(true == predicted))
+
+
+def confusion_matrix(
+    true: ArrayLike, predicted: ArrayLike, *, classes: ArrayLike | None = None, normalise: bool = False
+) -> np.ndarray:
+    """Counts of true class (rows) against predicted class (columns).
+
+    Parameters
+    ----------
+    true, predicted : array_like (N,)
+        Labels.
+    classes : array_like (C,), optional
+        Order of rows and columns; default: every class of either array, sorted.
+    normalise : bool
+        Divide each row by its sum: row c then says where clips of class c go. A class without clips stays a row of 0.
+
+    Returns
+    -------
+    np.ndarray (C, C)
+        int64 counts, or float64 shares in [0, 1] when normalised.
+
+    Raises
+    ------
+    ParameterError
+        A label that ``classes`` does not list.
+    """
+    true, predicted, _ = validate(true, predicted)
+    seen = np.unique(np.concatenate([true, predicted]))
+    classes = seen if classes is None else np.asarray(classes)
+    missing = np.setdiff1d(seen, classes)
+    if len(missing):
+        raise ParameterError("classes", classes.tolist(), f"a list that has every label, also {missing.tolist()}")
+    order = np.argsort(classes)
+    rows, columns = (order[np.searchsorted(classes, labels, sorter=order)] for labels in (true, predicted))
+    counts = np.bincount(rows * len(classes) + columns, minlength=len(classes) ** 2).reshape(2 * (len(classes),))
+    return counts / np.maximum(counts.sum(1, keepdims=True), 1) if normalise else counts
+
+
+def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean recall over the classes that ``true`` contains (class-normalised accuracy).
+
+    Equals :func:`accuracy` when every class has as many clips; says what a majority guess hides when not.
+
+    Parameters
+    ----------
+    true, predicted : array_like (N,)
+        Labels.
+
+    Returns
+    -------
+    float in [0, 1]
+    """
+    counts = confusion_matrix(true, predicted)
+    present = counts.sum(1) > 0
+    return float(np.mean(np.diag(counts)[present] / counts.sum(1)[present]))
+
+
+def macro_f1(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean F1 over the classes of either array; a class never predicted, or never true, counts as 0.
+
+    Parameters
+    ----------
+    true, predicted : array_like (N,)
+        Labels.
+
+    Returns
+    -------
+    float in [0, 1]
+    """
+    counts = confusion_matrix(true, predicted)
+    return float(np.mean(2 * np.diag(counts) / (counts.sum(0) + counts.sum(1))))
+
+
+def chance(classes: ArrayLike) -> float:
+    """Expected accuracy of uniform guessing among the distinct ``classes``: 1 / C, whatever their frequencies."""
+    return 1.0 / len(np.unique(np.asarray(classes)))
+
+
+def majority(train: ArrayLike, true: ArrayLike) -> float:
+    """Accuracy on ``true`` of always answering the commonest label of ``train`` (a tie: the first in sorted order).
+
+    Parameters
+    ----------
+    train : array_like (M,)
+        Labels a classifier could learn from.
+    true : array_like (N,)
+        Labels it is judged on.
+
+    Returns
+    -------
+    float in [0, 1]
+    """
+    labels, counts = np.unique(np.asarray(train), return_counts=True)
+    return accuracy(true, np.full(len(np.asarray(true)), labels[counts.argmax()]))
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ParameterError("level", level, "between 0 and 1, such as 0.95")
+
+
+def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a rate, for independent clips.
+
+    Parameters
+    ----------
+    successes : float
+        Clips predicted right, in [0, n]; a mean over seeds need not be whole.
+    n : int
+        Clips.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    low, high : float in [0, 1]
+
+    Raises
+    ------
+    ParameterError
+        ``n`` below 1, ``successes`` outside [0, n], or ``level`` outside (0, 1).
+
+    Examples
+    --------
+    >>> [round(bound, 4) for bound in wilson_interval(81, 263)]
+    [0.2553, 0.3662]
+    """
+    _check_level(level)
+    if n < 1:
+        raise ParameterError("n", n, "at least 1")
+    if not 0 <= successes <= n:
+        raise ParameterError("successes", successes, f"in [0, n={n}]")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    rate = successes / n
+    centre = rate + z * z / (2 * n)
+    half = z * np.sqrt(rate * (1 - rate) / n + (z / (2 * n)) ** 2)
+    low, high = (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+    return float(low if successes > 0 else 0.0), float(high if successes < n else 1.0)
+
+
+def group_interval(
+    values: ArrayLike, groups: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
+) -> np.ndarray:
+    """Percentile bootstrap interval of a mean over clips, resampling whole groups with replacement.
+
+    Every draw takes as many groups as there are; the mean is over the clips of the groups drawn, so large groups weigh
+    more, as they do in the plain mean.
+
+    Parameters
+    ----------
+    values : array_like (..., N)
+        What is averaged: 1 for a clip predicted right and 0 otherwise, a difference of two such, or a mean over seeds.
+        Leading axes share the same draws.
+    groups : array_like (N,)
+        Group of each clip.
+    level : float
+        Confidence level.
+    draws : int
+        Bootstrap draws.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    np.ndarray float64 (..., 2)
+        Low and high bound.
+
+    Raises
+    ------
+    ParameterError
+        Fewer than two groups, lengths that differ, ``level`` outside (0, 1).
+
+    Notes
+    -----
+    With few groups the interval is too narrow, and it has no width at all where every value is the same. Measured with
+    groups of 20 clips whose own accuracies spread by .1 (standard deviation) around .7: a nominal 95 % interval covers
+    the truth in 63, 85, 90, 93 and 93 % of 4,000 simulations with 2, 5, 10, 20 and 40 groups; Wilson's, which takes
+    the clips for independent, in 82 to 85 % at any number of groups.
+    """
+    _check_level(level)
+    values, groups = np.asarray(values, dtype=np.float64), np.asarray(groups)
+    if groups.ndim != 1 or values.shape[-1:] != groups.shape:
+        raise ParameterError("groups.shape", groups.shape, f"(N,) like the last axis of values {values.shape}")
+    names, member = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise ParameterError("groups", names.tolist(), "at least two different groups, to resample them")
+    sizes = np.bincount(member)
+    sums = np.stack([np.bincount(member, weights=row) for row in values.reshape(-1, len(groups))])
+    weights = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    means = (sums @ weights.T) / (weights @ sizes)
+    bounds = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2], axis=-1)
+    return np.moveaxis(bounds, 0, -1).reshape(*values.shape[:-1], 2)
+
+
+def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
+    """Exact two-sided McNemar test: are two classifiers right equally often on the same independent clips?
+
+    Parameters
+    ----------
+    right_a, right_b : array_like of bool (N,)
+        Whether each classifier is right on each clip.
+
+    Returns
+    -------
+    float in [0, 1]
+        p-value; 1.0 when they never disagree. Only the clips on which one is right and the other wrong count.
+    """
+    from scipy.stats import binomtest
+
+    a, b, _ = validate(np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool))
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+def paired_interval(
+    right_a: ArrayLike,
+    right_b: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """Difference of two accuracies on the same clips, with its interval.
+
+    What both get right or wrong cancels, so this is far narrower than two separate intervals laid side by side.
+
+    Parameters
+    ----------
+    right_a, right_b : array_like (N,)
+        1 where the classifier is right, 0 where not (or a mean over seeds).
+    groups : array_like (N,), optional
+        Group of each clip; default: every clip its own group.
+    level, draws, seed
+        As in :func:`group_interval`.
+
+    Returns
+    -------
+    difference, low, high : float in [-1, 1]
+        Accuracy of a minus accuracy of b.
+    """
+    a, b, groups = validate(right_a, right_b, groups)
+    values = a.astype(np.float64) - b
+    groups = np.arange(len(values)) if groups is None else groups
+    low, high = group_interval(values, groups, level=level, draws=draws, seed=seed)
+    return float(values.mean()), float(low), float(high)
+
+
+def evaluate(
+    true: ArrayLike,
+    predicted: ArrayLike,
+    *,
+    train: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, float]:
+    """All metrics of this module that one set of predictions allows.
+
+    Parameters
+    ----------
+    true, predicted : array_like (N,)
+        Labels.
+    train : array_like (M,), optional
+        Training labels; adds ``chance`` and ``majority``.
+    groups : array_like (N,), optional
+        Group of each clip; the interval is then :func:`group_interval`, else :func:`wilson_interval`.
+    level, seed
+        Of the interval.
+
+    Returns
+    -------
+    dict of str to float
+        accuracy, low, high, balanced_accuracy, macro_f1, then chance and majority.
+    """
+    true, predicted, groups = validate(true, predicted, groups)
+    right = true == predicted
+    if groups is None:
+        low, high = wilson_interval(int(right.sum()), len(right), level=level)
+    else:
+        low, high = map(float, group_interval(right, groups, level=level, seed=seed))
+    scores = {"accuracy": accuracy(true, predicted), "low": low, "high": high}
+    scores |= {"balanced_accuracy": balanced_accuracy(true, predicted), "macro_f1": macro_f1(true, predicted)}
+    if train is not None:
+        scores |= {"chance": chance(train), "majority": majority(train, true)}
+    return scores

@@ -1,0 +1,23 @@
+"""Linear probes, many at once: what can be read off a frozen representation with one linear map?
+
+Presets
+-------
+``default``
+    Inputs standardised with the training clips' mean and standard deviation (constant columns become 0), multinomial
+    logistic regression ``sum over clips of cross-entropy + penalty / 2 * ||W||^2``, intercept free. This is
+    scikit-learn's ``LogisticRegression(C=1 / penalty)``. The penalty is the one of highest validation accuracy (ties:
+    the strongest), then the probe is fitted again on train and valid together.
+``paper``
+    Mariotte et al. (arXiv 2509.24793): one ``torch.nn.Linear`` on the raw states, cross-entropy, Adam 1e-3, batches of
+    32, 120 epochs, constant rate, weights of the epoch with the lowest validation loss. No standardisation, no penalty.
+
+Reading a probe: compare it with chance and majority, with other layers (:meth:`Probes.compare`) and with shuffled
+labels (``shuffle_labels``, in the spirit of the control tasks of Hewitt and Liang, EMNLP 2019). High accuracy alone
+says little.
+"""
+
+from .fit import fit_probes
+from .logistic import TOLERANCE
+from .result import Difference, Probes
+
+__all__ = ["TOLERANCE", "Difference", "Probes", "fit_probes"]

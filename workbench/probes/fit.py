@@ -1,0 +1,290 @@
+"""From embeddings, labels and a split to fitted probes: checks, parts and folds, and the two presets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..errors import ParameterError
+from ..metrics import classification
+from . import inputs, logistic, paper
+from .result import Probes
+
+INNER_FOLDS = 5
+"""Folds of train that stand in for a missing valid part."""
+
+Fitted = tuple[Tensor, Tensor, np.ndarray]
+"""Of one layer: weights (S, D, C) and bias (S, C) in float64, validation accuracy (S, P)."""
+Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
+"""Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
+
+
+def fit_probes(
+    layers: Mapping[str, ArrayLike] | ArrayLike | object,
+    y: ArrayLike,
+    split: object,
+    *,
+    groups: ArrayLike | None = None,
+    preset: str = "default",
+    penalties: Sequence[float] | None = None,
+    seeds: Sequence[int] | None = None,
+    shuffle_labels: int | None = None,
+    level: float = 0.95,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Probes:
+    """Fit one linear probe a layer (x seed) and judge it on the test clips.
+
+    Parameters
+    ----------
+    layers : mapping of name to (N, D) array, or (L, N, D) array, or an object with ``layers`` and ``layer(name)``
+        Clip embeddings; D may differ between layers. Used as float32. Only the rows in ``split`` are looked at.
+    y : array_like (N,)
+        Labels: text, integers or bool.
+    split : object with ``train``, ``valid``, ``test``, or a mapping or tuple of these
+        Positions (int) or masks (bool, N). ``valid`` may be None or empty: the default preset then picks the penalty
+        on five grouped folds of train, the paper preset holds out one such fold; test never takes part in a choice.
+    groups : array_like (N,), optional
+        What must not leak (singer, speaker, source). Whole groups go into inner folds and redrawn parts, and the
+        interval resamples the test groups. A group in both test and the rest is refused.
+    preset : {"default", "paper"}
+        See :mod:`workbench.probes`.
+    penalties : sequence of float, optional
+        L2 path of the default preset; default: eight from .1 to 10,000, each 5.2 times the one before.
+    seeds : sequence of int, optional
+        None: the split as it is, one fit (paper preset: seed 0). Otherwise one probe a seed, S in all. The default
+        preset's fit has no randomness: there a seed redraws which groups of train and valid together are train and
+        which are valid, in about the same proportion (without valid: four to one), and the probe is fitted on that
+        train part alone. The spread over seeds then says how much hangs on the training clips. In the paper preset a
+        seed draws the initial weights and the order of the clips.
+    shuffle_labels : int, optional
+        Control: permutes the labels of train and valid with this seed. On the true test labels such a probe should be
+        near chance (or majority); more means a leak.
+    level : float
+        Of the confidence interval.
+    device : str
+        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
+    progress : callable (done, total), optional
+        Told about finished fits (default preset) or epochs (paper preset).
+
+    Returns
+    -------
+    Probes
+
+    Raises
+    ------
+    ParameterError
+        Shapes that do not fit; NaN or infinite values (layer and clip named); split parts empty, overlapping or out of
+        range; a class of valid or test that train lacks; fewer than two classes; a group that leaks.
+
+    Warns
+    -----
+    RuntimeWarning
+        A fit whose gradient did not get down to ``TOLERANCE``.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat(["low", "high"], 50)
+    >>> noise = rng.normal(size=(100, 8))
+    >>> order = rng.permutation(100)
+    >>> split = order[:60], order[60:80], order[80:]
+    >>> probes = fit_probes({"noise": noise, "signal": noise + 9 * (y == "high")[:, None]}, y, split)
+    >>> probes.best_layer, float(probes.accuracy[1, 0])
+    ('signal', 1.0)
+    """
+    labels = np.asarray(y)
+    parts = inputs.parts(split, len(labels))
+    arrays = inputs.arrays(layers, len(labels), np.concatenate(list(parts.values())))
+    classes, codes = inputs.codes(labels, parts)
+    members = inputs.members(groups, parts, len(labels))
+    if preset not in ("default", "paper"):
+        raise ParameterError("preset", preset, "'default' or 'paper'")
+    path = inputs.path(penalties, preset)
+    if seeds is not None and (not len(seeds) or len(set(seeds)) < len(seeds)):
+        raise ParameterError("seeds", seeds, "None, or integers that differ")
+    target = codes.copy()
+    if shuffle_labels is not None:
+        development = np.concatenate([parts["train"], parts["valid"]])
+        target[development] = np.random.default_rng(shuffle_labels).permutation(target[development])
+    chosen_device = inputs.device(device)
+    if preset == "default":
+        repeats = _repeats(target, parts, members, seeds)
+        fitted = _fit_default(arrays, target, repeats, path, len(classes), chosen_device, progress)
+    else:
+        fit, valid = _repeats(target, parts, members, None)[0][0][0]
+        drawn = (0,) if seeds is None else seeds
+        fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), chosen_device, progress)
+
+    test = parts["test"]
+    logits = [
+        torch.from_numpy(arrays[name][test]).to(chosen_device).double() @ weight + bias[:, None]
+        for name, (weight, bias, _) in zip(arrays, fitted, strict=True)
+    ]
+    probabilities = torch.stack(logits).softmax(-1).float().cpu().numpy()
+    true, predictions = classes[codes[test]], classes[probabilities.argmax(-1)]
+    right = (predictions == true).mean(1)
+    grouped = groups is not None and len(np.unique(members[test])) > 1
+    if grouped:
+        interval = classification.group_interval(right, members[test], level=level)
+    else:
+        interval = [classification.wilson_interval(hits, len(test), level=level) for hits in right.sum(1)]
+    validation = np.stack([accuracies for _, _, accuracies in fitted])
+    chosen = _strongest_best(validation)
+    return Probes(
+        names=tuple(arrays),
+        classes=classes,
+        preset=preset,
+        seeds=None if seeds is None else tuple(int(seed) for seed in seeds),
+        test=test,
+        true=true,
+        groups=np.asarray(groups)[test] if grouped else None,
+        accuracy=(predictions == true).mean(-1),
+        balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
+        interval=np.asarray(interval),
+        interval_kind="groups" if grouped else "wilson",
+        chance=classification.chance(classes),
+        majority=classification.majority(codes[parts["train"]], codes[test]),
+        penalties=path,
+        penalty=path[chosen] if len(path) else np.full(chosen.shape, np.nan),
+        validation_path=validation,
+        validation_accuracy=np.take_along_axis(validation, chosen[..., None], -1)[..., 0],
+        predictions=predictions,
+        probabilities=probabilities,
+        weights=tuple(weight.cpu().numpy() for weight, _, _ in fitted),
+        bias=torch.stack([bias for _, bias, _ in fitted]).cpu().numpy(),
+    )
+
+
+def _fit_default(
+    arrays: dict[str, np.ndarray],
+    target: np.ndarray,
+    repeats: list[Repeat],
+    path: np.ndarray,
+    classes: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None,
+) -> list[Fitted]:
+    """Every layer x repeat x fold x penalty in one solve; then, where a repeat asks for it, the refits in another."""
+    finished, total = 0, len(arrays) * sum(len(folds) * len(path) + (refit is not None) for folds, refit in repeats)
+
+    def report(fits: int) -> None:
+        nonlocal finished
+        finished += fits
+        if progress:
+            progress(finished, total)
+
+    features = {name: logistic.Features(array) for name, array in arrays.items()}
+
+    def solve(tasks: list[tuple[str, np.ndarray, np.ndarray]]) -> list[tuple[Tensor, Tensor]]:
+        problems = [
+            logistic.Problem(features[name], rows, target[rows], penalties, f"layer {name}")
+            for name, rows, penalties in tasks
+        ]
+        return logistic.solve(problems, classes, device, report)
+
+    keys = [(name, r, f) for name in arrays for r, (folds, _) in enumerate(repeats) for f in range(len(folds))]
+    solved = dict(zip(keys, solve([(name, repeats[r][0][f][0], path) for name, r, f in keys]), strict=True))
+    accuracies = {}
+    for name in arrays:
+        for r, (folds, _) in enumerate(repeats):
+            right = [_right(arrays[name], target, valid, *solved[name, r, f]) for f, (_, valid) in enumerate(folds)]
+            accuracies[name, r] = torch.cat(right, 1).double().mean(1).cpu().numpy()
+    best = {key: int(_strongest_best(values)) for key, values in accuracies.items()}
+    again = [(name, r) for name in arrays for r, (_, refit) in enumerate(repeats) if refit is not None]
+    refits = solve([(name, repeats[r][1], path[[best[name, r]]]) for name, r in again])
+    final = {(name, r): tuple(value[best[name, r]] for value in solved[name, r, 0]) for name, r in best}
+    final |= {key: (weight[0], bias[0]) for key, (weight, bias) in zip(again, refits, strict=True)}
+    return [
+        (
+            torch.stack([final[name, r][0] for r in range(len(repeats))]),
+            torch.stack([final[name, r][1] for r in range(len(repeats))]),
+            np.stack([accuracies[name, r] for r in range(len(repeats))]),
+        )
+        for name in arrays
+    ]
+
+
+def _fit_paper(
+    arrays: dict[str, np.ndarray],
+    target: np.ndarray,
+    fit: np.ndarray,
+    valid: np.ndarray,
+    seeds: Sequence[int],
+    classes: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None,
+) -> list[Fitted]:
+    """Layers of equal D train as one stack."""
+    widths: dict[int, list[str]] = {}
+    for name, array in arrays.items():
+        widths.setdefault(array.shape[1], []).append(name)
+    finished, total = 0, paper.EPOCHS * len(widths)
+
+    def report(epochs: int) -> None:
+        nonlocal finished
+        finished += epochs
+        if progress:
+            progress(finished, total)
+
+    fitted: dict[str, Fitted] = {}
+    labels = [torch.from_numpy(target[rows]).to(device) for rows in (fit, valid)]
+    for names in widths.values():
+        x, x_valid = (
+            torch.from_numpy(np.stack([arrays[name][rows] for name in names])).to(device) for rows in (fit, valid)
+        )
+        stacks = paper.train(x, labels[0], x_valid, labels[1], classes, seeds, report)
+        for name, weight, bias in zip(names, *(stack.double() for stack in stacks), strict=True):
+            right = _right(arrays[name], target, valid, weight, bias)
+            fitted[name] = weight, bias, right.double().mean(1, keepdim=True).cpu().numpy()
+    return [fitted[name] for name in arrays]
+
+
+def _right(array: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: Tensor, bias: Tensor) -> Tensor:
+    """Bool (M, rows): whether each of M probes, weights (M, D, C) and bias (M, C), is right on each row."""
+    x = torch.from_numpy(array[rows]).to(weight)
+    return (x @ weight + bias[:, None]).argmax(-1) == torch.from_numpy(target[rows]).to(weight.device)
+
+
+def _strongest_best(accuracies: np.ndarray) -> np.ndarray:
+    """Position of the highest accuracy along the last axis, the last one on a tie: the path ascends."""
+    return accuracies.shape[-1] - 1 - accuracies[..., ::-1].argmax(-1)
+
+
+def _repeats(
+    target: np.ndarray, parts: dict[str, np.ndarray], members: np.ndarray, seeds: Sequence[int] | None
+) -> list[Repeat]:
+    """What each repeat fits and validates on, and on which rows it is fitted again."""
+    development = np.concatenate([parts["train"], parts["valid"]])
+    if seeds is None and len(parts["valid"]):
+        return [([(parts["train"], parts["valid"])], development)]
+    count = len(np.unique(members[development]))
+    if count < 2:
+        raise ParameterError("groups", count, "at least 2 in train and valid together, to hold one out for validation")
+    share = len(parts["valid"]) / len(development) or 1 / INNER_FOLDS
+    folds = min(max(round(1 / share), 2), count)
+    repeats: list[Repeat] = []
+    for seed in [None] if seeds is None else seeds:
+        fold = _deal(target[development], members[development], folds, seed or 0)
+        cuts = [(development[fold != f], development[fold == f]) for f in range(folds)]
+        repeats.append((cuts, development) if seed is None else (cuts[:1], None))
+    return repeats
+
+
+def _deal(target: np.ndarray, members: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Fold (n,) of each row: whole groups, dealt in random order to the fold that most lacks their classes."""
+    _, member = np.unique(members, return_inverse=True)
+    counts = np.zeros((member.max() + 1, target.max() + 1))
+    np.add.at(counts, (member, target), 1)
+    scale = 1 / np.maximum(counts.sum(0), 1)  # a clip of a rare class weighs more
+    load, given = np.zeros((folds, counts.shape[1])), np.empty(len(counts), dtype=np.int64)
+    for group in np.random.default_rng(seed).permutation(len(counts)):
+        # smallest growth of the sum of squared loads; on a tie the emptiest fold
+        growth = (load * (counts[group] * scale)).sum(1)
+        given[group] = np.lexsort((load.sum(1), growth))[0]
+        load[given[group]] += counts[group] * scale
+    return given[member]

@@ -1,0 +1,144 @@
+"""What a caller may pass to the probes, checked and brought into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..errors import ParameterError
+
+PENALTIES = tuple(np.geomspace(0.1, 10_000.0, 8).tolist())
+"""Default L2 path, weak to strong; for standardised inputs and a loss summed over clips."""
+
+
+def parts(split: object, count: int) -> dict[str, np.ndarray]:
+    """train, valid and test as int64 positions; valid may be empty."""
+    names = ("train", "valid", "test")
+    if isinstance(split, Mapping):
+        found = [split.get(name) for name in names]
+    elif isinstance(split, (tuple, list)) and len(split) == 3:
+        found = list(split)
+    elif hasattr(split, "train") and hasattr(split, "test"):
+        found = [getattr(split, name, None) for name in names]
+    else:
+        raise ParameterError("split", type(split).__name__, "an object, mapping or 3-tuple with train, valid and test")
+    parts = {}
+    for name, part in zip(names, found, strict=True):
+        rows = np.asarray([] if part is None else part)
+        if rows.dtype == bool and rows.shape == (count,):
+            rows = np.flatnonzero(rows)
+        if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
+            raise ParameterError(f"split.{name}", part, f"positions (int) or a mask (bool, {count})")
+        if not len(rows) and name != "valid":
+            raise ParameterError(f"split.{name}", [], "at least one clip")
+        outside = rows[(rows < 0) | (rows >= count)] if len(rows) else rows
+        if len(outside):
+            raise ParameterError(f"split.{name}", outside[:5].tolist(), f"positions in [0, {count}), one a label in y")
+        parts[name] = rows.astype(np.int64)
+    rows, times = np.unique(np.concatenate(list(parts.values())), return_counts=True)
+    if (times > 1).any():
+        where = {name: np.intersect1d(part, rows[times > 1])[:5].tolist() for name, part in parts.items()}
+        where = {name: clips for name, clips in where.items() if clips}
+        raise ParameterError("split", where, "disjoint: these clips occur more than once")
+    return parts
+
+
+def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray]:
+    """Each layer as (N, D) float32, checked on the rows in use."""
+    if isinstance(layers, Mapping):
+        named = {str(name): array for name, array in layers.items()}
+    elif hasattr(layers, "layers") and callable(getattr(layers, "layer", None)):
+        names = [getattr(layer, "name", layer) for layer in layers.layers]
+        named = {str(name): layers.layer(name) for name in names}
+    else:
+        stacked = layers.detach().cpu().float().numpy() if isinstance(layers, Tensor) else np.asarray(layers)
+        if stacked.ndim != 3:
+            raise ParameterError("layers.shape", stacked.shape, "(L, N, D), or a mapping of name to (N, D)")
+        named = {str(i): array for i, array in enumerate(stacked)}
+    if not named:
+        raise ParameterError("layers", [], "at least one layer")
+    arrays = {}
+    for name, array in named.items():
+        array = array.detach().cpu().float() if isinstance(array, Tensor) else array
+        with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+            array = np.asarray(array, dtype=np.float32)
+        if array.ndim != 2 or len(array) != count or not array.shape[1]:
+            raise ParameterError(f"layers[{name!r}].shape", array.shape, f"({count}, D): one row a label in y")
+        bad = used[~np.isfinite(array[used]).all(1)]
+        if len(bad):
+            value = float(array[bad[0]][~np.isfinite(array[bad[0]])][0])
+            raise ParameterError(
+                f"layers[{name!r}][{bad[0]}]", value, f"finite; clips {bad[:5].tolist()} ({len(bad)} in all)"
+            )
+        arrays[name] = array
+    return arrays
+
+
+def codes(labels: np.ndarray, parts: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Classes of train (C,) and the class number of each clip (N,); -1 where a clip is not in the split."""
+    if labels.ndim != 1:
+        raise ParameterError("y.shape", labels.shape, "(N,)")
+    used = np.concatenate(list(parts.values()))
+    values = labels[used]
+    if values.dtype.kind in "Of":
+        empty = [int(clip) for clip, value in zip(used, values, strict=True) if value is None or value != value]
+        if empty:
+            raise ParameterError("y", "missing", f"a label for every clip of the split; clips {empty[:5]} have none")
+    kinds = {isinstance(value, str) for value in values.tolist()}
+    if len(kinds) > 1:
+        raise ParameterError("y", "text and numbers", "labels of one kind")
+    values = np.asarray(values.tolist())
+    train = values[: len(parts["train"])]
+    classes = np.unique(train)
+    start = len(train)
+    for name in ("valid", "test"):
+        unknown = np.setdiff1d(values[start : start + len(parts[name])], classes)
+        if len(unknown):
+            raise ParameterError(f"classes of split.{name}", unknown.tolist(), "in train too: a probe cannot know them")
+        start += len(parts[name])
+    if len(classes) < 2:
+        raise ParameterError("classes of split.train", classes.tolist(), "at least two")
+    codes = np.full(len(labels), -1, dtype=np.int64)
+    codes[used] = np.searchsorted(classes, values)
+    return classes, codes
+
+
+def members(groups: ArrayLike | None, parts: dict[str, np.ndarray], count: int) -> np.ndarray:
+    """Group number of each clip (N,); without groups every clip is its own."""
+    if groups is None:
+        return np.arange(count)
+    groups = np.asarray(groups)
+    if groups.shape != (count,):
+        raise ParameterError("groups.shape", groups.shape, f"({count},): one a label in y")
+    if groups.dtype == object:
+        groups = groups.astype(str)
+    development = np.concatenate([parts["train"], parts["valid"]])
+    leaking = np.intersect1d(groups[parts["test"]], groups[development])
+    if len(leaking):
+        raise ParameterError("groups", leaking[:5].tolist(), "on one side only: they are in test and in train or valid")
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:
+    if preset == "paper":
+        if penalties is not None:
+            raise ParameterError("penalties", penalties, "None in the paper preset, which has none")
+        return np.empty(0)
+    path = np.unique(np.asarray(PENALTIES if penalties is None else penalties, dtype=np.float64))
+    if path.ndim != 1 or not len(path) or not (np.isfinite(path) & (path > 0)).all():
+        raise ParameterError("penalties", penalties, "positive and finite")
+    return path
+
+
+def device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not str(device).startswith(("cpu", "cuda")):
+        raise ParameterError("device", device, "'auto', 'cpu', 'cuda' or 'cuda:<number>' (the fits need float64)")
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ParameterError("device", device, "'auto' or 'cpu': this machine has no usable CUDA device")
+    return torch.device(device)

@@ -1,0 +1,234 @@
+"""What fitted probes know: accuracies with their intervals, predictions clip by clip, and comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+from ..metrics import classification
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two layers' probes on the same test clips."""
+
+    a: str
+    """First layer."""
+    b: str
+    """Second layer."""
+    difference: float
+    """Accuracy of a minus accuracy of b."""
+    low: float
+    """Lower bound of the paired bootstrap interval, over test groups when there are any, else over clips."""
+    high: float
+    """Upper bound."""
+    p_value: float
+    """Exact McNemar test; NaN with groups or several seeds, whose results are not independent clips."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Probes:
+    """Fitted probes of L layers x S seeds (S = 1 when no seeds were given), judged on n test clips of C classes."""
+
+    names: tuple[str, ...]
+    """Layers, in the order given."""
+    classes: np.ndarray
+    """(C,) labels that training has, sorted."""
+    preset: str
+    """"default" or "paper"."""
+    seeds: tuple[int, ...] | None
+    """As given."""
+    test: np.ndarray
+    """(n,) int64: test clips, as positions among all N clips."""
+    true: np.ndarray
+    """(n,) their labels."""
+    groups: np.ndarray | None
+    """(n,) their groups; None when none were given or the test part has only one."""
+    accuracy: np.ndarray
+    """(L, S) on test."""
+    balanced_accuracy: np.ndarray
+    """(L, S) mean recall over the test classes."""
+    interval: np.ndarray
+    """(L, 2) of the mean accuracy over seeds, for other test clips; the spread over seeds is not in it."""
+    interval_kind: str
+    """"wilson", or "groups": bootstrap of test groups, since clips of one singer are not independent."""
+    chance: float
+    """1 / C."""
+    majority: float
+    """Test accuracy of always answering the commonest class of train."""
+    penalties: np.ndarray
+    """(P,) path tried, weak to strong; empty in the paper preset."""
+    penalty: np.ndarray
+    """(L, S) chosen; NaN in the paper preset."""
+    validation_path: np.ndarray
+    """(L, S, P) validation accuracy along the path; in the paper preset P = 1, that of the epoch kept."""
+    validation_accuracy: np.ndarray
+    """(L, S) at the chosen penalty or epoch, of the probe fitted on train alone."""
+    predictions: np.ndarray
+    """(L, S, n) predicted labels."""
+    probabilities: np.ndarray
+    """(L, S, n, C) float32."""
+    weights: tuple[np.ndarray, ...]
+    """One (S, D, C) float64 array a layer, for inputs as they were given (standardisation folded in)."""
+    bias: np.ndarray
+    """(L, S, C) float64."""
+
+    def __repr__(self) -> str:
+        best = self.position(self.best_layer)
+        low, high = self.interval[best]
+        return (
+            f"Probes({len(self.names)} layers, {len(self.classes)} classes, {len(self.test)} test clips, "
+            f"{self.preset} preset; best on validation: layer {self.best_layer}, test accuracy "
+            f"{self.accuracy[best].mean():.3f} [{low:.3f}, {high:.3f}]; chance {self.chance:.3f}, "
+            f"majority {self.majority:.3f})"
+        )
+
+    def position(self, layer: str | int) -> int:
+        """Position of a layer given by name or position.
+
+        Raises
+        ------
+        ParameterError
+            No such layer; the message lists those there are.
+        """
+        if isinstance(layer, str) and layer in self.names:
+            return self.names.index(layer)
+        if isinstance(layer, (int, np.integer)) and -len(self.names) <= layer < len(self.names):
+            return int(layer) % len(self.names)
+        raise ParameterError("layer", layer, f"a position or one of {', '.join(self.names)}")
+
+    @property
+    def best_layer(self) -> str:
+        """Layer of highest validation accuracy (mean over seeds; ties: the first). Never chosen on test."""
+        return self.names[int(self.validation_accuracy.mean(1).argmax())]
+
+    @property
+    def worst_layer(self) -> str:
+        """Layer of lowest validation accuracy (mean over seeds; ties: the first). Never chosen on test."""
+        return self.names[int(self.validation_accuracy.mean(1).argmin())]
+
+    def confusion(self, layer: str | int, *, normalise: bool = False) -> np.ndarray:
+        """Test clips by true class (rows) and predicted class (columns), in the order of ``classes``.
+
+        Parameters
+        ----------
+        layer : str or int
+            Name or position.
+        normalise : bool
+            Divide each row by its sum.
+
+        Returns
+        -------
+        np.ndarray (C, C)
+            int64 counts for one seed; float64 means over several seeds, or shares in [0, 1] when normalised.
+        """
+        tables = [
+            classification.confusion_matrix(self.true, predicted, classes=self.classes, normalise=normalise)
+            for predicted in self.predictions[self.position(layer)]
+        ]
+        return tables[0] if len(tables) == 1 else np.mean(tables, axis=0)
+
+    def confused(self, layer: str | int, n: int = 10) -> pd.DataFrame:
+        """Test clips that the probe of a layer gets wrong, the most confident first.
+
+        Parameters
+        ----------
+        layer : str or int
+            Name or position.
+        n : int
+            At most so many rows.
+
+        Returns
+        -------
+        DataFrame
+            ``clip`` (position among all N clips), ``true``, ``predicted``, ``probability`` (of the predicted class,
+            mean over seeds), ``probability_true``.
+        """
+        import pandas as pd
+
+        probability = self.probabilities[self.position(layer)].mean(0)
+        rows, winner = np.arange(len(self.test)), probability.argmax(1)
+        truth = np.searchsorted(self.classes, self.true)
+        wrong = np.flatnonzero(winner != truth)
+        wrong = wrong[np.argsort(-probability[wrong, winner[wrong]], kind="stable")][:n]
+        columns = {"clip": self.test, "true": self.true, "predicted": self.classes[winner]}
+        columns |= {"probability": probability[rows, winner], "probability_true": probability[rows, truth]}
+        return pd.DataFrame({name: values[wrong] for name, values in columns.items()})
+
+    def compare(self, a: str | int, b: str | int, *, level: float = 0.95, seed: int = 0) -> Difference:
+        """Paired comparison of two layers on the same test clips; what both get right or wrong cancels.
+
+        The interval is a bootstrap over test groups when there are any, else over clips; seeds are averaged first.
+        Two layers picked by their test accuracies make it optimistic.
+
+        Parameters
+        ----------
+        a, b : str or int
+            Names or positions.
+        level : float
+            Confidence level.
+        seed : int
+            Of the bootstrap.
+
+        Returns
+        -------
+        Difference
+        """
+        i, j = self.position(a), self.position(b)
+        right = (self.predictions == self.true).mean(1)
+        bounds = classification.paired_interval(right[i], right[j], self.groups, level=level, seed=seed)
+        independent = self.groups is None and self.predictions.shape[1] == 1
+        p_value = classification.mcnemar(right[i], right[j]) if independent else float("nan")
+        return Difference(self.names[i], self.names[j], *bounds, p_value)
+
+    def predict_proba(self, layer: str | int, x: ArrayLike) -> np.ndarray:
+        """Class probabilities of new embeddings.
+
+        Parameters
+        ----------
+        layer : str or int
+            Name or position.
+        x : array_like (M, D)
+            Embeddings of that layer, not standardised.
+
+        Returns
+        -------
+        np.ndarray float64 (M, C)
+            Mean over seeds, columns in the order of ``classes``.
+
+        Raises
+        ------
+        ParameterError
+            Another D than the layer's.
+        """
+        i = self.position(layer)
+        x = np.asarray(x, dtype=np.float64)
+        if x.ndim != 2 or x.shape[1] != self.weights[i].shape[1]:
+            raise ParameterError("x.shape", x.shape, f"(clips, {self.weights[i].shape[1]}) for layer {self.names[i]}")
+        logits = x @ self.weights[i] + self.bias[i][:, None]
+        likelihood = np.exp(logits - logits.max(-1, keepdims=True))
+        return (likelihood / likelihood.sum(-1, keepdims=True)).mean(0)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a layer: mean accuracy, its interval, the spread over seeds and the levels to beat.
+
+        Returns
+        -------
+        DataFrame
+            ``layer``, ``accuracy``, ``low``, ``high``, ``spread`` (standard deviation over seeds; 0 for one),
+            ``balanced_accuracy``, ``validation_accuracy``, ``penalty`` (median over seeds), ``chance``, ``majority``.
+        """
+        import pandas as pd
+
+        columns = {"layer": self.names, "accuracy": self.accuracy.mean(1)}
+        columns |= {"low": self.interval[:, 0], "high": self.interval[:, 1], "spread": self.accuracy.std(1)}
+        columns |= {"balanced_accuracy": self.balanced_accuracy.mean(1)}
+        columns |= {"validation_accuracy": self.validation_accuracy.mean(1), "penalty": np.median(self.penalty, 1)}
+        return pd.DataFrame(columns).assign(chance=self.chance, majority=self.majority)

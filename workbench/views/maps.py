@@ -1,0 +1,337 @@
+"""The sound map: embeddings as points on a plane; hover to read, click to hear, lasso to get rows.
+
+One small script of our own (``static/scatter.js``, ``static/sound_map.js``; a 2-D canvas, no library) draws the map
+from data inside the output itself. The same output is the live view in JupyterLab, the view in a notebook opened again
+without a kernel, and the static twin in an exported page without a network. While a kernel runs, a widget model
+without a view (``live.py``, anywidget) lends it the sounds of all points and takes the selection; without one, the
+points drawn with a ring play what the page carries.
+
+Why not plotly's FigureWidget, which would do the drawing: its script is 4.5 MB in every exported page or comes from the
+network, its widget needs the kernel to draw at all (an export shows a second, separate figure without callbacks), a
+click reaches a sound only by a round trip through the kernel, and its output holds random ids, so that a strict
+comparison of notebooks fails. Ours is 35 kB, plays without a kernel and is the same byte for byte for the same data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import AudioError, ParameterError
+from . import sounds as clip_sounds
+from .colours import MISSING, PALETTE, SHAPES, VIRIDIS, Coloured, colour_by
+from .live import in_kernel, open_link
+from .page import pack, save_page, static
+from .points import base64_of, colour_data, hover_data, panel_data, positions, spread
+from .projection import Projection, project
+from .sounds import MEDIA, Sound
+from .still import still_picture
+
+#: An (x, rate) source by position.
+Audio = Callable[[int], tuple[np.ndarray, int]]
+
+
+def sound_map(
+    z,
+    clips,
+    *,
+    method: str = "pca",
+    color="label",
+    hover: Sequence[str] | None = None,
+    title: str | None = None,
+    seed: int = 0,
+    sounds: int = 60,
+    seconds: float | None = 5.0,
+    megabytes: float = 3.0,
+    format: str = "mp3",
+    gain_db: float = 0.0,
+    audio: Audio | None = None,
+    height: int = 440,
+    standardise: bool = False,
+) -> SoundMap:
+    """Show embeddings as a map that sounds.
+
+    Parameters
+    ----------
+    z : array (N, D), or mapping of title -> array (N, D)
+        Embeddings of the clips, in their order; with ``method="given"`` coordinates (N, 2). Several arrays become
+        panels side by side whose hover, sound and selection are one.
+    clips : Clips or pandas.DataFrame
+        The N clips: an object with ``.table`` and ``.audio(i)``, or a table alone.
+    method : {"pca", "tsne", "umap", "given"}
+        See :func:`workbench.views.project`.
+    color : str, or values (N,), or None
+        Column (or values) that colours the points: numbers get a scale, anything else classes.
+    hover : names of columns, optional
+        Shown beside ``id``, ``label`` and the colour.
+    title : str, optional
+    seed : int
+        Of the projection and of the choice of sounds.
+    sounds : int
+        How many points carry their sound in the output itself, spread over classes and plane; 0 for none.
+    seconds : float or None
+        Longest part of a clip that plays (None: all), counted from its beginning.
+    megabytes : float
+        Most sound (10^6 bytes, compressed) in the output; fewer points carry sound when it is reached.
+    format : {"mp3", "ogg", "wav", "flac"}
+    gain_db : float
+        The same for all clips: nothing is rescaled clip by clip.
+    audio : callable, optional
+        i -> (x, rate), instead of ``clips.audio``.
+    height : int
+        Of the plot, in pixels.
+    standardise : bool
+        Scale every dimension to deviation 1 before the projection.
+
+    Returns
+    -------
+    SoundMap
+        Displays itself; ``.selection`` is the table of the selected rows.
+
+    Raises
+    ------
+    ParameterError
+        z and clips differ in length, an unknown column, NaN in z, and what :func:`project` refuses.
+
+    Notes
+    -----
+    A clip that cannot be read carries no ring, and the note below the map names it.
+    """
+    import pandas as pd
+
+    table = clips if isinstance(clips, pd.DataFrame) else getattr(clips, "table", None)
+    if not isinstance(table, pd.DataFrame):
+        raise ParameterError("clips", type(clips).__name__, "Clips or a pandas.DataFrame")
+    _check_options(sounds, seconds, megabytes, format, height)
+    panels = {}
+    for name, one in (z if isinstance(z, Mapping) else {"": z}).items():
+        if len(one) != len(table):
+            raise ParameterError("z", f"array of {len(one)} rows", f"as long as clips, which has {len(table)}")
+        panels[str(name)] = project(one, method=method, seed=seed, standardise=standardise)
+    if not panels:
+        raise ParameterError("z", z, "an array or a mapping with at least one")
+    coloured = _coloured(color, table)
+    if audio is None and hasattr(clips, "audio"):
+        audio = clips.audio
+    what = next(iter(panels.values())).method
+    made = " of generated audio" if getattr(clips, "generated", False) is True else ""
+    return SoundMap(
+        table,
+        panels,
+        coloured,
+        columns=_columns(table, coloured, hover),
+        audio=audio,
+        title=title if title is not None else f"{len(table):,} clips{made}, {what}",
+        carried=spread(next(iter(panels.values())).xy, coloured.codes, sounds, seed=seed) if audio else [],
+        megabytes=megabytes,
+        height=height,
+        encoding={"seconds": seconds, "format": format, "gain_db": gain_db},
+    )
+
+
+def _check_options(sounds, seconds, megabytes, format, height) -> None:
+    for name, value, fine, expected in (
+        ("sounds", sounds, sounds >= 0, "0 or more"),
+        ("seconds", seconds, seconds is None or seconds > 0, "more than 0, or None for whole clips"),
+        ("megabytes", megabytes, megabytes >= 0, "0 or more"),
+        ("format", format, format in MEDIA, f"one of {', '.join(map(repr, MEDIA))}"),
+        ("height", height, height >= 100, "at least 100 pixels"),
+    ):
+        if not fine:
+            raise ParameterError(name, value, expected)
+
+
+def _coloured(color, table) -> Coloured:
+    import pandas as pd
+
+    if color is None:
+        return colour_by("all clips", pd.Series(["clip"] * len(table)))
+    if isinstance(color, str):
+        return colour_by(color, _column("color", color, table))
+    values = color if isinstance(color, pd.Series) else pd.Series(np.asarray(color))
+    if len(values) != len(table):
+        raise ParameterError("color", f"{len(values)} values", f"a column, or one value for each of {len(table)} clips")
+    return colour_by(str(values.name) if values.name is not None else "colour", values)
+
+
+def _column(argument: str, name: str, table):
+    if name not in table.columns:
+        raise ParameterError(argument, name, f"a column of the table: {', '.join(map(str, table.columns))}")
+    return table[name]
+
+
+def _columns(table, coloured: Coloured, hover) -> list[tuple[str, object]]:
+    names = [name for name in ("id", "label") if name in table.columns]
+    if coloured.name in table.columns:
+        names.append(coloured.name)
+    names += [hover] if isinstance(hover, str) else list(hover or ())
+    return [(name, _column("hover", name, table)) for name in dict.fromkeys(names)]
+
+
+class SoundMap:
+    """A map of clips, made by :func:`sound_map`; display it, listen, select, read ``.selection``."""
+
+    def __init__(
+        self,
+        table,
+        panels: dict[str, Projection],
+        coloured: Coloured,
+        *,
+        columns: list,
+        audio: Audio | None,
+        title: str,
+        carried: list[int],
+        megabytes: float,
+        height: int,
+        encoding: dict,
+    ):
+        self.table, self.panels, self.title = table, panels, title
+        self._audio, self._encoding = audio, encoding
+        self._cache: dict[int, Sound] = {}
+        self._selected: list[int] = []
+        self._observers: list[Callable] = []
+        self._link = None
+        #: Clips that could not be read, by position: the reason.
+        self.failed: dict[int, str] = {}
+        #: Positions whose sound the output carries.
+        self.carried = self._carry(carried, megabytes)
+        data = self._data(coloured, columns, height)
+        self._packed, self.key = pack(data)
+        self._packed, _ = pack(data | {"key": self.key})
+        self._still = still_picture(next(iter(panels.values())), coloured, title)
+
+    def sound(self, i: int) -> Sound:
+        """The compressed sound of clip ``i``; made once.
+
+        Raises
+        ------
+        AudioError
+            The clip cannot be read.
+        ParameterError
+            The map was made without audio.
+        """
+        if self._audio is None:
+            raise ParameterError("audio", None, "given to sound_map for clips to be heard")
+        if i not in self._cache:
+            name = str(self.table["id"].iloc[i]) if "id" in self.table.columns else f"clip {i}"
+            x, rate = clip_sounds.checked(name, *self._audio(i))
+            short = clip_sounds.cut(x, rate, seconds=self._encoding["seconds"])
+            options = {"gain_db": self._encoding["gain_db"], "format": self._encoding["format"]}
+            self._cache[i] = clip_sounds.compress(short, rate, total=len(x) / rate, **options)
+        return self._cache[i]
+
+    def _carry(self, wanted: list[int], megabytes: float) -> list[int]:
+        carried, size = [], 0
+        for i in wanted:
+            try:
+                size += len(self.sound(i).data)
+            except AudioError as error:
+                self.failed[i] = str(error)
+                continue
+            if size > megabytes * 1e6:
+                break
+            carried.append(i)
+        return carried
+
+    def _data(self, coloured: Coloured, columns: list, height: int) -> dict:
+        return {
+            "n": len(self.table),
+            "title": self.title,
+            "height": height,
+            "panels": [panel_data(name, panel) for name, panel in self.panels.items()],
+            "colour": colour_data(coloured),
+            "palette": PALETTE,
+            "shapes": SHAPES,
+            "scale": VIRIDIS,
+            "missing": MISSING,
+            "columns": [hover_data(name, column) for name, column in columns],
+            "sounds": {str(i): [base64_of(self.sound(i).data), self.sound(i).caption] for i in self.carried},
+            "media": MEDIA[self._encoding["format"]],
+            "note": self._note(),
+            "live_note": self._live_note(),
+        }
+
+    def _played(self) -> str:
+        seconds, gain = self._encoding["seconds"], self._encoding["gain_db"]
+        part = "whole clips" if seconds is None else f"at most the first {clip_sounds.duration(seconds)} of a clip"
+        return f"{part}, " + (f"all at {gain:+.1f} dB" if gain else "each at its own level")
+
+    def _note(self) -> str:
+        n, k = len(self.table), len(self.carried)
+        size = sum(len(self._cache[i].data) for i in self.carried)
+        size = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+        if self._audio is None:
+            return "These points came without sound."
+        if k == n:
+            return f"Click a point to hear it ({self._played()})." + self._failures()
+        if not k:
+            return "This page carries no sound; run the notebook to hear the points." + self._failures()
+        return (
+            f"Points with a ring play: {k:,} of {n:,} carry sound on this page ({size}; {self._played()}), "
+            f"chosen to spread over the classes and the plane. Run the notebook to hear them all." + self._failures()
+        )
+
+    def _live_note(self) -> str:
+        if self._audio is None:
+            return "These points came without sound."
+        return f"Every point plays; the kernel sends its sound ({self._played()})." + self._failures()
+
+    def _failures(self) -> str:
+        if not self.failed:
+            return ""
+        reasons = list(self.failed.values())
+        more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        return f" Could not be read: {'; '.join(reasons[:3])}{more}."
+
+    @property
+    def html(self) -> str:
+        """The map as HTML that needs neither kernel nor network."""
+        script = static("one_sound.js", "scatter.js", "sound_map.js")
+        return (
+            f'<div class="wb-map"><style>{static("sound_map.css")}</style>{self._still}'
+            f'<script type="text/plain" class="wb-data">{self._packed}</script>'
+            f"<script>(() => {{\n{script}\nshowMap(document.currentScript);\n}})();</script></div>"
+        )
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the map as a page of its own."""
+        return save_page(path, self.html, title=self.title)
+
+    @property
+    def selected(self) -> np.ndarray:
+        """Positions of the selected clips, rising: (n,) int."""
+        return np.array(self._link.selected if self._link is not None else self._selected, dtype=int)
+
+    @property
+    def selection(self):
+        """Rows of the table that are selected (pandas.DataFrame, empty if none)."""
+        return self.table.iloc[self.selected]
+
+    def select(self, rows) -> None:
+        """Select from Python: positions, a boolean mask (N,), or rows of the table (a DataFrame of them)."""
+        indices = positions(rows, self.table)
+        self._selected = sorted(set(indices))
+        if self._link is not None:
+            self._link.selected = self._selected
+
+    def on_select(self, observer: Callable) -> None:
+        """Call ``observer(rows)`` with the selected rows (DataFrame) whenever the selection changes."""
+        self._observers.append(observer)
+
+    def connect(self) -> None:
+        """Open the channel to the kernel; displaying the map does it."""
+        if self._link is None:
+            self._link = open_link(self.key, len(self.table), self.sound, self._selected)
+            self._link.observe(lambda _: [observer(self.selection) for observer in self._observers], "selected")
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        if in_kernel():
+            self.connect()
+        return {"text/html": self.html, "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        names = f" in {len(self.panels)} panels" if len(self.panels) > 1 else ""
+        return f"SoundMap({self.title!r}: {len(self.table):,} points{names}, {len(self.carried):,} carry sound)"

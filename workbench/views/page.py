@@ -1,0 +1,75 @@
+"""What the views' HTML is made of: the static files, packed data, escaped text, and a page to put it in."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import hashlib
+import json
+import os
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["array", "escape", "pack", "save_page", "static"]
+
+
+@functools.cache
+def static(*names: str) -> str:
+    """Text of files in ``static/``, one after the other.
+
+    They stand inside ``<script>`` and ``<style>``, so none of them may contain ``</script`` or ``</style``.
+    """
+    folder = resources.files(__package__) / "static"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+def array(values: np.ndarray, dtype: str) -> str:
+    """Numbers as base64 of little-endian ``dtype`` ("<u2" or "<f4")."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
+
+
+def pack(data: dict) -> tuple[str, str]:
+    """JSON -> gzip -> base64, and a key of 16 hex digits that is the same for the same data.
+
+    Base64 contains no character that means anything in HTML: what the labels hold cannot leave its place.
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    raw = text.encode("utf-8")
+    return base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode("ascii"), key_of(raw)
+
+
+def key_of(raw: bytes) -> str:
+    """16 hex digits of the SHA-256."""
+    return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def save_page(path: str | os.PathLike, body: str, *, title: str) -> Path:
+    """Write a complete HTML page that needs no other file and no network; all of it or nothing.
+
+    Parameters
+    ----------
+    path : path
+        Should end in ``.html``; the folder must exist.
+    body : str
+        HTML, already escaped where needed.
+    title : str
+        Plain text; escaped here.
+    """
+    path = Path(path)
+    text = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        "<style>body{margin:24px;background:#fff;font-family:system-ui,sans-serif}</style></head>"
+        f"<body>{body}</body></html>\n"
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,266 @@
+"""A table of clips to hear and see: captions, small spectrograms, players that share one gain.
+
+Plain HTML: an ``<audio controls>`` and a picture for each clip, all inside the output, so that it plays in a live
+notebook, in one opened again, in an exported page without a network, and where scripts are stripped. A small script
+adds comfort: one sound at a time over the whole page, a play head, and seeking by clicking the picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import audio as sound_io
+from ..errors import ParameterError
+from .page import escape, save_page, static
+from .points import positions
+from .sounds import CEILING_DB, MEDIA, Sound, checked, compress, cut, shared_gain
+
+#: Decibels from the brightest colour of a small spectrogram to its darkest.
+RANGE_DB = 70.0
+_WIDTH, _BANDS = 256, 64
+
+
+@dataclass(frozen=True)
+class _Clip:
+    name: str
+    """First line of the card."""
+    detail: str
+    """Second line."""
+    x: np.ndarray
+    """(samples,) what plays, before the gain."""
+    rate: int
+    total: float
+    """Seconds of the whole clip."""
+
+
+def players(
+    clips,
+    indices=None,
+    *,
+    captions: str | Sequence[str] | None = None,
+    columns: Sequence[str] = (),
+    title: str | None = None,
+    seconds: float | None = 10.0,
+    gain: str | float = "shared",
+    spectrogram: bool = True,
+    limit: int = 12,
+    format: str = "mp3",
+    audio: Callable | None = None,
+) -> Players:
+    """Show clips as a table of players.
+
+    Parameters
+    ----------
+    clips : Clips, pandas.DataFrame, sequence of (name, x, rate), or mapping name -> (x, rate)
+        A dataset, or sounds made in the notebook (components, reconstructions). A DataFrame needs ``audio``.
+    indices : positions, boolean mask (N,), or rows of the clips' table, optional
+        Which clips, in this order; all by default. Not for sounds given by name.
+    captions : sequence of str, or name of a column, optional
+        First line of each card, one for each clip asked for; by default the label (or the name).
+    columns : names of columns
+        Shown in the second line, after the id.
+    title : str, optional
+    seconds : float or None
+        Longest part that plays, from the beginning, faded out over 10 ms where cut; None for all.
+    gain : {"shared", "none", "each"} or float
+        "shared": one gain for all, so that the loudest peak is at -1 dBFS (at most +20 dB): levels stay comparable.
+        "each": every clip to -1 dBFS by itself. "none": 0 dB. A number: that many dB for all. It is always stated.
+    spectrogram : bool
+        A small mel spectrogram above each player.
+    limit : int
+        Most clips shown; the caption says how many there are.
+    format : {"mp3", "ogg", "wav", "flac"}
+    audio : callable, optional
+        i -> (x, rate), instead of ``clips.audio``.
+
+    Returns
+    -------
+    Players
+
+    Raises
+    ------
+    AudioError
+        A clip cannot be read, is not mono, or holds NaN; it is named.
+    ParameterError
+        Unknown columns or indices, captions of another number than the clips.
+    """
+    if not (gain in ("shared", "none", "each") if isinstance(gain, str) else np.isfinite(gain)):
+        raise ParameterError("gain", gain, "'shared', 'none', 'each' or a number of dB")
+    if limit < 1:
+        raise ParameterError("limit", limit, "at least 1")
+    if seconds is not None and not seconds > 0:
+        raise ParameterError("seconds", seconds, "more than 0, or None for whole clips")
+    if format not in MEDIA:
+        raise ParameterError("format", format, f"one of {', '.join(map(repr, MEDIA))}")
+    named = _named(clips)
+    if named is not None:
+        if indices is not None or columns or isinstance(captions, str):
+            raise ParameterError(
+                "clips", "named sounds", "a dataset where indices, columns or a caption column are given"
+            )
+        total = len(named)
+        wanted = [(name, "", x, rate) for name, x, rate in named[:limit]]
+    else:
+        rows = _rows(clips, indices)
+        total = len(rows)
+        wanted = list(_read(clips, rows[:limit], captions, columns, audio))
+    if captions is not None and not isinstance(captions, str):
+        if len(captions) not in (total, len(wanted)):
+            raise ParameterError("captions", f"{len(captions)} captions", f"one for each of {total} clips")
+        wanted = [(str(caption), *rest[1:]) for caption, rest in zip(captions, wanted, strict=False)]
+    cards = []
+    for name, detail, x, rate in wanted:
+        x, rate = checked(detail or name, x, rate)
+        cards.append(_Clip(name, detail, cut(x, rate, seconds=seconds), rate, len(x) / rate))
+    made = getattr(clips, "generated", False) is True
+    return Players(cards, total=total, generated=made, title=title, gain=gain, spectrogram=spectrogram, format=format)
+
+
+def _named(clips) -> list[tuple] | None:
+    if isinstance(clips, Mapping):
+        return [(str(name), *sound) for name, sound in clips.items()]
+    if hasattr(clips, "columns") or hasattr(clips, "table"):
+        return None
+    try:
+        return [(str(name), x, rate) for name, x, rate in clips]
+    except (TypeError, ValueError):
+        raise ParameterError("clips", type(clips).__name__, "Clips, a DataFrame, or (name, x, rate) triples") from None
+
+
+def _rows(clips, indices) -> list[int]:
+    table = getattr(clips, "table", clips)
+    return list(range(len(table))) if indices is None else positions(indices, table)
+
+
+def _read(clips, rows: list[int], captions, columns, audio: Callable | None):
+    table = getattr(clips, "table", clips)
+    audio = audio or getattr(clips, "audio", None)
+    if audio is None:
+        raise ParameterError("audio", None, "given where clips is a table: i -> (x, rate)")
+    first = captions if isinstance(captions, str) else "label" if "label" in table.columns else "id"
+    columns = [columns] if isinstance(columns, str) else list(columns)
+    for argument, name in [("captions", first), *(("columns", c) for c in columns)]:
+        if name not in table.columns:
+            raise ParameterError(argument, name, f"a column of the table: {', '.join(map(str, table.columns))}")
+    for i in rows:
+        row = table.iloc[i]
+        parts = [str(row["id"])] if "id" in table.columns and first != "id" else []
+        parts += [f"{name} {_shown(row[name])}" for name in columns]
+        yield str(row[first]), " · ".join(parts), *audio(i)
+
+
+def _shown(value) -> str:
+    if value is None or value != value or str(value) in ("<NA>", "NaT", ""):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+class Players:
+    """A table of players, made by :func:`players`; display it."""
+
+    def __init__(self, cards: list[_Clip], *, total: int, generated: bool, title, gain, spectrogram: bool, format: str):
+        self.title, self.total = title, total
+        self._generated = generated
+        self._cards = cards
+        each = [shared_gain([card.x]) for card in cards] if gain == "each" else []
+        one = shared_gain(card.x for card in cards) if gain == "shared" else 0.0 if gain == "none" else gain
+        #: dB applied to each clip.
+        self.gains = each or [float(one if gain != "each" else 0.0)] * len(cards)
+        self._gain = gain
+        self.sounds: list[Sound] = [
+            compress(card.x, card.rate, total=card.total, gain_db=g, format=format)
+            for card, g in zip(cards, self.gains, strict=True)
+        ]
+        self._pictures = _pictures(cards, self.gains) if spectrogram and cards else []
+
+    @property
+    def html(self) -> str:
+        """The table as HTML that needs neither kernel nor network, and is usable without scripts."""
+        title = f'<div class="wb-title">{escape(self.title)}</div>' if self.title else ""
+        cards = "".join(self._card(k) for k in range(len(self._cards)))
+        script = static("one_sound.js", "players.js")
+        return (
+            f'<div class="wb-players"><style>{static("players.css")}</style>{title}<div class="wb-cards">{cards}</div>'
+            f'<div class="wb-note">{escape(self.caption)}</div><script>(() => {{\n{script}\n}})();</script></div>'
+        )
+
+    def _card(self, k: int) -> str:
+        card, sound = self._cards[k], self.sounds[k]
+        detail = f'<div class="wb-detail">{escape(card.detail)}</div>' if card.detail else ""
+        picture = ""
+        if self._pictures:
+            alt = escape(f"mel spectrogram of {card.name}")
+            picture = f'<div class="wb-picture"><img alt="{alt}" src="{self._pictures[k]}"><i></i></div>'
+        gain = f" · gain {self.gains[k]:+.1f} dB" if self._gain == "each" else ""
+        return (
+            f'<div class="wb-card"><div class="wb-name">{escape(card.name)}</div>{detail}{picture}'
+            f'<audio controls preload="metadata" src="{sound.uri}"></audio>'
+            f'<div class="wb-length">{escape(sound.caption)}{gain}</div></div>'
+        )
+
+    @property
+    def caption(self) -> str:
+        """What the table's last line says: gain, number shown, what the pictures show."""
+        if not self._cards:
+            return "No clips."
+        if self._gain == "each":
+            parts = [f"Every clip at its own gain, its peak at {CEILING_DB:.0f} dBFS: levels cannot be compared."]
+        elif self._gain == "none":
+            parts = ["Every clip at its own level (gain 0 dB)."]
+        else:
+            parts = [f"All clips at one gain of {self.gains[0]:+.1f} dB: levels can be compared."]
+        if self._generated:
+            parts.append("Generated audio.")
+        if self.total > len(self._cards):
+            parts.append(f"{len(self._cards)} of {self.total:,} clips shown.")
+        if self._pictures:
+            top = min(card.rate for card in self._cards) / 2000
+            scale = "each clip's own peak" if self._gain == "each" else "the loudest moment of all"
+            parts.append(f"Mel spectrograms, 0 to {top:.4g} kHz, {RANGE_DB:.0f} dB below {scale}.")
+        return " ".join(parts)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the table as a page of its own."""
+        return save_page(path, self.html, title=self.title or "players")
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"Players({len(self._cards)} of {self.total} clips, gain {self._gain})"
+
+
+def _pictures(cards: list[_Clip], gains: list[float]) -> list[str]:
+    # One top frequency and one reference level for all: the pictures compare like the sounds.
+    top = min(card.rate for card in cards) / 2
+    decibels = [_mel_db(card.x, card.rate, top) + g for card, g in zip(cards, gains, strict=True)]
+    return [_picture(d, max(float(e.max()) for e in decibels)) for d in decibels]
+
+
+def _mel_db(x: np.ndarray, rate: int, top: float) -> np.ndarray:
+    n_fft = 2 ** round(np.log2(0.05 * rate))
+    hop = max(16, min(n_fft // 4, len(x) // _WIDTH))
+    padded = np.pad(x, (0, max(0, n_fft - len(x))))
+    log = sound_io.log_mel(padded, rate, n_fft=n_fft, hop=hop, n_mels=_BANDS, f_max=top).numpy()
+    return log[:, : -(-len(x) // hop) + 1] * (10 / np.log(10))
+
+
+def _picture(decibels: np.ndarray, reference: float) -> str:
+    from matplotlib import colormaps
+    from PIL import Image
+
+    parts = np.array_split(decibels, min(_WIDTH, decibels.shape[1]), axis=1)
+    shown = np.stack([part.max(axis=1) for part in parts], axis=1)
+    silent = reference <= 10 * np.log10(sound_io.LOG_FLOOR) + 1
+    level = np.zeros_like(shown) if silent else np.clip(1 + (shown - reference) / RANGE_DB, 0, 1)
+    pixels = (colormaps["magma"](level[::-1])[..., :3] * 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((_WIDTH, _BANDS)).save(buffer, format="webp", quality=75)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,0 +1,243 @@
+"""Plots of what probes found: layer curves, heat maps, confusion matrices. Each returns a matplotlib Figure.
+
+Nothing here touches pyplot or any other global state: a figure shows itself as the last line of a cell, or by
+``display``, and is saved by its own ``savefig``. Labels are shown as they are, dollar signs included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..errors import ParameterError
+from .colours import PALETTE
+from .figures import new_figure, plain, short
+
+_GREY = "#656364"
+#: Blue, orange, red ... and a marker each, so that lines stay apart in grey print too.
+_MARKERS = "osD^v<>P"
+
+
+def layer_curve(
+    probes,
+    *,
+    controls: Mapping | None = None,
+    reference: Mapping[str, Sequence[float]] | None = None,
+    x: str = "layer",
+    title: str | None = None,
+    metric: str = "accuracy",
+):
+    """Accuracy against layer, with confidence band, chance and majority.
+
+    Parameters
+    ----------
+    probes : Probes, or mapping of name -> Probes
+        Each with ``names`` (L), ``accuracy`` (L, S) in [0, 1] over S seeds, ``interval`` (L, 2), and the levels
+        ``chance`` and ``majority``.
+    controls : mapping of name -> Probes, optional
+        Drawn dashed and grey: what a trivial feature or an untrained network reaches. One layer makes a level line.
+    reference : mapping of name -> (L,) numbers in [0, 1], optional
+        Published curves, drawn dotted; they have no band.
+    x : {"layer", "depth"}
+        "depth" places the layers from 0 to 1, to compare networks of different depth.
+    title, metric : str
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        No probes, values outside [0, 1], unknown ``x``.
+    """
+    curves = dict(probes) if isinstance(probes, Mapping) else {"": probes}
+    if not curves:
+        raise ParameterError("probes", probes, "at least one result")
+    if x not in ("layer", "depth"):
+        raise ParameterError("x", x, "'layer' or 'depth'")
+    figure = new_figure(9.0, 4.2)
+    ax = figure.add_subplot()
+    for k, (name, result) in enumerate(curves.items()):
+        style = {"color": PALETTE[k % 8], "marker": _MARKERS[k % 8], "linewidth": 2, "markersize": 5, "zorder": 3}
+        _curve(ax, name or metric, result, x, style, best=True)
+    for k, (name, result) in enumerate((controls or {}).items()):
+        style = {
+            "color": _GREY,
+            "linestyle": (0, (5, 2 + k)),
+            "marker": _MARKERS[k % 8],
+            "markersize": 3.5,
+            "zorder": 2,
+        }
+        _curve(ax, name, result, x, style, best=False)
+    for k, (name, values) in enumerate((reference or {}).items()):
+        values = _fractions(f"reference[{name!r}]", values)
+        style = {"color": "black", "linestyle": ":", "marker": _MARKERS[k % 8], "markersize": 4, "fillstyle": "none"}
+        ax.plot(_places(len(values), x), 100 * values, label=name, zorder=2.5, **style)
+    _levels(ax, {**curves, **(controls or {})})
+    _layer_axis(ax, x, [list(map(str, result.names)) for result in curves.values()])
+    ax.set_ylabel(f"{metric} (%)")
+    ax.set_ylim(0, 104)
+    ax.grid(axis="y", alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    if title:
+        plain(ax.set_title(title, loc="left", fontweight="bold", fontsize=11))
+    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    plain(*legend.get_texts())
+    return figure
+
+
+def _fractions(name: str, values) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    known = values[np.isfinite(values)]
+    if values.ndim != 1 or not len(values) or len(known) == 0 or known.min() < 0 or known.max() > 1:
+        raise ParameterError(name, values.tolist() if values.size < 20 else values, "one number in [0, 1] a layer")
+    return values
+
+
+def _places(count: int, x: str) -> np.ndarray:
+    return np.arange(count) if x == "layer" else np.linspace(0, 1, count) if count > 1 else np.zeros(1)
+
+
+def _curve(ax, name: str, result, x: str, style: dict, *, best: bool) -> None:
+    accuracy = np.asarray(result.accuracy, dtype=float)
+    mean = _fractions("accuracy", accuracy.reshape(len(result.names), -1).mean(axis=1))
+    low, high = np.asarray(result.interval, dtype=float).T
+    if len(mean) == 1 and not best:
+        line = {key: style[key] for key in ("color", "linestyle", "zorder")}
+        ax.axhline(100 * mean[0], label=f"{name}, {mean[0]:.1%}", **line)
+        ax.axhspan(100 * low[0], 100 * high[0], color=style["color"], alpha=0.1, linewidth=0)
+        return
+    at = _places(len(mean), x)
+    top = int(np.argmax(mean))
+    label = f"{name}\n  best {short(result.names[top], 20)}, {mean[top]:.1%}" if best else name
+    ax.plot(at, 100 * mean, label=label, **style)
+    ax.fill_between(at, 100 * low, 100 * high, color=style["color"], alpha=0.16, linewidth=0)
+    if best:
+        ax.plot(at[top], 100 * mean[top], "o", markersize=12, fillstyle="none", color=style["color"], zorder=4)
+
+
+def _levels(ax, results: Mapping) -> None:
+    for attribute, line in (("majority", "-."), ("chance", (0, (1, 1.5)))):
+        for value in sorted({round(float(getattr(result, attribute)), 4) for result in results.values()}):
+            ax.axhline(100 * value, color="black", linewidth=1, linestyle=line, alpha=0.6, zorder=1)
+            ax.plot([], [], color="black", linewidth=1, linestyle=line, alpha=0.6, label=f"{attribute}, {value:.1%}")
+
+
+def _layer_axis(ax, x: str, all_names: list[list[str]]) -> None:
+    if x == "depth":
+        ax.set_xlabel("depth (0 first layer, 1 last)")
+        return
+    names = max(all_names, key=len)
+    if any(other != names[: len(other)] for other in all_names):
+        names = [str(k) for k in range(len(names))]  # networks that name their layers differently: count them
+    step = -(-len(names) // 26)
+    shown = list(range(0, len(names), step))
+    long = max(len(names[k]) for k in shown) * len(shown) > 90
+    labels = [short(names[k], 22) for k in shown]
+    ax.set_xticks(shown, labels, rotation=45 if long else 0, ha="right" if long else "center", fontsize=8)
+    plain(*ax.get_xticklabels())
+    ax.set_xlabel("layer")
+
+
+def confusion_matrix(matrix, classes: Sequence[str], *, title: str | None = None):
+    """Rows: what it is; columns: what was said; colour: share of the row; numbers: counts (up to 24 classes).
+
+    Parameters
+    ----------
+    matrix : array (C, C)
+        Counts >= 0, or mean counts over seeds; true class by row.
+    classes : sequence of C str
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        Not square, negative or NaN, another number of classes.
+    """
+    matrix = np.asarray(matrix, dtype=float)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ParameterError("matrix", f"array of shape {matrix.shape}", "square and not empty")
+    if len(classes) != len(matrix):
+        raise ParameterError("classes", f"{len(classes)} names", f"one for each of {len(matrix)} rows")
+    if not (matrix >= 0).all():
+        raise ParameterError("matrix", "array with negative or NaN entries", "counts of 0 or more")
+    count, rows = len(matrix), matrix.sum(axis=1, keepdims=True)
+    share = matrix / np.where(rows > 0, rows, 1)
+    side = float(np.clip(0.42 * count + 2.2, 4.2, 9.5))
+    figure = new_figure(side + 1.2, side)
+    ax = figure.add_subplot()
+    picture = ax.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
+    size = 9 if count <= 14 else 7 if count <= 30 else 5
+    numbers = [f"{short(name)} ({row:g})" for name, row in zip(classes, rows[:, 0].round(1), strict=True)]
+    ax.set_xticks(range(count), [short(name) for name in classes], rotation=45, ha="right", fontsize=size)
+    ax.set_yticks(range(count), numbers, fontsize=size)
+    ax.tick_params(length=0)
+    plain(*ax.get_xticklabels(), *ax.get_yticklabels())
+    if count <= 24:
+        for i, j in zip(*np.nonzero(matrix), strict=True):
+            ink = "white" if share[i, j] > 0.6 else "black"
+            ax.text(j, i, f"{round(matrix[i, j], 1):g}", ha="center", va="center", color=ink, fontsize=min(size, 8.5))
+    ax.set(xlabel="predicted", ylabel="true (number of clips)")
+    if title:
+        plain(ax.set_title(title, loc="left", fontweight="bold", fontsize=11))
+    figure.colorbar(picture, ax=ax, shrink=0.7, label="share of the true class (%)")
+    return figure
+
+
+def layer_heatmap(probes: Mapping, *, title: str | None = None):
+    """What each layer knows: one row a target, one column a layer, accuracy between majority (0) and perfect (1).
+
+    Parameters
+    ----------
+    probes : mapping of target -> Probes
+        Of the same layers; each with ``names`` (L), ``accuracy`` (L, S) and ``majority``.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Each row's best layer is boxed. Values below 0 (worse than the commonest answer) are drawn as 0 and written
+        as they are.
+
+    Raises
+    ------
+    ParameterError
+        No probes, or probes of different layers.
+    """
+    if not probes:
+        raise ParameterError("probes", probes, "at least one target")
+    names = [list(map(str, result.names)) for result in probes.values()]
+    if any(other != names[0] for other in names):
+        raise ParameterError("probes", names, "results for the same layers")
+    skill = np.stack(
+        [(result.accuracy.mean(1) - result.majority) / max(1 - result.majority, 1e-9) for result in probes.values()]
+    )
+    figure = new_figure(min(2.6 + 0.62 * len(names[0]), 11.0), 1.3 + 0.42 * len(skill))
+    ax = figure.add_subplot()
+    picture = ax.imshow(np.clip(skill, 0, 1), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    for i, row in enumerate(skill):
+        ax.add_patch(_rectangle(int(row.argmax()), i))
+        for j, value in enumerate(row):
+            ax.text(
+                j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="black" if value > 0.6 else "white"
+            )
+    _layer_axis(ax, "layer", names[:1])
+    ax.set_yticks(range(len(probes)), [short(target) for target in probes], fontsize=9)
+    ax.tick_params(length=0)
+    plain(*ax.get_yticklabels())
+    if title:
+        plain(ax.set_title(title, loc="left", fontweight="bold", fontsize=11))
+    figure.colorbar(picture, ax=ax, label="0 majority, 1 perfect")
+    return figure
+
+
+def _rectangle(column: int, row: int):
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor="#e31a1c", linewidth=2)

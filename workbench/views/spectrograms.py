@@ -1,0 +1,160 @@
+"""Pictures of sound over time and frequency, in dB: one, or several that can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .. import audio as sound_io
+from ..errors import AudioError, ParameterError
+from .figures import new_figure, plain, short
+
+
+def spectrogram(
+    x,
+    rate: int,
+    *,
+    ax=None,
+    mel: bool = True,
+    n_mels: int = 80,
+    f_max: float | None = None,
+    range_db: float = 80.0,
+    reference_db: float | None = None,
+    title: str | None = None,
+):
+    """A sound over time and frequency, in dB.
+
+    Parameters
+    ----------
+    x : array or tensor (samples,)
+    rate : int
+        Hz.
+    ax : matplotlib Axes, optional
+        Draw there, without colour bar, and return its figure.
+    mel : bool
+        Frequency on the mel scale, else linear.
+    n_mels : int
+    f_max : float, optional
+        Hz; half the rate by default.
+    range_db : float
+        From the brightest colour down to the darkest.
+    reference_db : float, optional
+        Level of the brightest colour; by default the loudest moment. Give the same to plots that are to be compared.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    AudioError
+        Not (samples,), empty, NaN.
+    """
+    x, rate = _waveform(title or "x", x, rate)
+    decibels, hop, top = _decibels(x, rate, mel, n_mels, f_max)
+    reference = float(decibels.max()) if reference_db is None else reference_db
+    figure = new_figure(9.0, 3.2) if ax is None else ax.figure
+    own = figure.add_subplot() if ax is None else ax
+    extent = (0, len(x) / rate, 0, decibels.shape[0] - 1)
+    shown = np.clip(decibels - reference, -range_db, 0)
+    options = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -range_db, "vmax": 0}
+    picture = own.imshow(shown[:, : len(x) // hop + 1], extent=extent, **options)
+    _frequency_axis(own, mel, decibels.shape[0] - 1, top)
+    own.set_xlabel("time (s)")
+    if title:
+        plain(own.set_title(short(title, 60), loc="left", fontsize=10))
+    if ax is None:
+        figure.colorbar(
+            picture, ax=own, label="dB below the loudest" if reference_db is None else f"dB re {reference:.0f}"
+        )
+    return figure
+
+
+def _waveform(name: str, x, rate: int) -> tuple[np.ndarray, int]:
+    x = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
+    if x.ndim != 1 or not x.size:
+        raise AudioError(name, f"a spectrogram takes a mono waveform (samples,), got shape {x.shape}")
+    if not np.isfinite(x).all():
+        raise AudioError(name, f"{int((~np.isfinite(x)).sum())} of {x.size} samples are NaN or infinite")
+    return x.astype(np.float32, copy=False), int(rate)
+
+
+def _decibels(x: np.ndarray, rate: int, mel: bool, n_mels: int, f_max: float | None):
+    top = rate / 2 if f_max is None else f_max
+    if not 0 < top <= rate / 2:
+        raise ParameterError("f_max", f_max, f"above 0 and at most {rate / 2} Hz, half the rate")
+    n_fft = 2 ** round(np.log2(0.05 * rate))
+    hop = n_fft // 4
+    padded = np.pad(x, (0, max(0, n_fft - len(x))))
+    if mel:
+        natural = sound_io.log_mel(padded, rate, n_fft=n_fft, hop=hop, n_mels=n_mels, f_max=top).numpy()
+        return natural * (10 / np.log(10)), hop, top
+    power = sound_io.spectrogram(padded, n_fft=n_fft, hop=hop).numpy()[: int(top / rate * n_fft) + 1]
+    return 10 * np.log10(power + sound_io.LOG_FLOOR), hop, top
+
+
+def _mel_of(hertz) -> np.ndarray:
+    # Slaney's scale, as in the filters: linear up to 1 kHz, logarithmic above.
+    hertz = np.asarray(hertz, dtype=float)
+    above = 15 + 27 * np.log(np.maximum(hertz, 1e-9) / 1000) / np.log(6.4)
+    return np.where(hertz < 1000, hertz * 3 / 200, above)
+
+
+def _frequency_axis(ax, mel: bool, height: int, top: float) -> None:
+    if mel:
+        ticks = np.array([f for f in (0, 500, 1000, 2000, 4000, 8000, 16000) if f <= top])
+        places = _mel_of(ticks) / _mel_of(top) * height
+    else:
+        step = next((s for s in (500, 1000, 2000, 5000, 10000) if top / s <= 7), 50000)
+        ticks = np.arange(0, top + 1, step)
+        places = ticks / top * height
+    ax.set_yticks(places, [f"{f / 1000:.3g}" for f in ticks])
+    ax.set_ylabel("kHz (mel)" if mel else "kHz")
+
+
+def audio_grid(sounds, *, columns: int = 4, title: str | None = None, mel: bool = True, range_db: float = 80.0):
+    """Spectrograms side by side, one frequency range and one level for all.
+
+    Parameters
+    ----------
+    sounds : sequence of (name, x, rate), or mapping of name -> (x, rate)
+    columns : int
+    title : str, optional
+    mel, range_db
+        See :func:`spectrogram`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        No sounds, or columns below 1.
+    """
+    sounds = [(n, *s) for n, s in sounds.items()] if isinstance(sounds, Mapping) else list(sounds)
+    if not sounds:
+        raise ParameterError("sounds", sounds, "at least one (name, x, rate)")
+    if columns < 1:
+        raise ParameterError("columns", columns, "at least 1")
+    top = min(rate for _, _, rate in sounds) / 2
+    clean = [(str(name), *_waveform(str(name), x, rate)) for name, x, rate in sounds]
+    loudest = max(float(_decibels(x, rate, mel, 80, top)[0].max()) for _, x, rate in clean)
+    columns = min(columns, len(clean))
+    lines = -(-len(clean) // columns)
+    figure = new_figure(min(10.0, 2.6 * columns + 0.6), 1.9 * lines + (0.4 if title else 0.1))
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for ax in axes.flat[len(clean) :]:
+        ax.set_axis_off()
+    for k, (name, x, rate) in enumerate(clean):
+        ax = axes.flat[k]
+        spectrogram(x, rate, ax=ax, mel=mel, f_max=top, range_db=range_db, reference_db=loudest)
+        plain(ax.set_title(short(name, 26), loc="left", fontsize=9))
+        ax.tick_params(labelsize=7)
+        ax.set_xlabel("s" if k >= len(clean) - columns else "", fontsize=8)
+        ax.set_ylabel("kHz" if k % columns == 0 else "", fontsize=8)
+    if title:
+        plain(figure.suptitle(title, fontweight="bold", fontsize=11))
+    return figure
