@@ -18,7 +18,7 @@ _EXPORTS = {
     "encoders": ("Encoder", "list_encoders", "load_encoder"),
     "embeddings": ("Embeddings", "Store", "embed"),
     "probes": ("fit_probes",),
-    "views": ("confusion_matrix", "layer_curve", "players", "sound_map", "spectrogram"),
+    "views": ("confusion_matrix", "layer_curve", "layer_heatmap", "players", "sound_map", "spectrogram"),
     "runs": ("compare", "record", "run", "sweep"),
     "errors": ("ParameterError", "WorkbenchError"),
 }

@@ -52,7 +52,7 @@ def timed(work) -> tuple[np.ndarray, np.ndarray]:
 
 def batched(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Test probabilities (L, P, n, C) of all fits at once."""
-    problems = [logistic.Problem(logistic.Features(f), train, y[train], np.array(PENALTIES), "") for f in x]
+    problems = [logistic.Problem(f, train, y[train], np.array(PENALTIES), "") for f in x]
     solved = logistic.solve(problems, y.max() + 1, torch.device("cpu"))
     scores = [torch.from_numpy(f[test]).double() @ w + b[:, None] for f, (w, b) in zip(x, solved, strict=True)]
     return torch.stack(scores).softmax(-1).numpy()
@@ -102,8 +102,8 @@ def main() -> None:
     print(f"penalties {', '.join(f'{p:.3g}' for p in PENALTIES)}; accuracy, mean over layers:")
     accuracy = 100 * (ours.argmax(-1) == y[test]).mean(-1)
     print(" ", np.round(accuracy.mean(0), 1))
-    for name, loop in (("1e-4", loop), ("1e-8", exact)):
-        other = np.stack([probabilities for probabilities, _ in loop])
+    for name, results in (("1e-4", loop), ("1e-8", exact)):
+        other = np.stack([probabilities for probabilities, _ in results])
         points = np.abs(accuracy[: len(other)] - 100 * (other.argmax(-1) == y[test]).mean(-1))
         apart = np.abs(ours[: len(other)] - other).max((0, 2, 3))
         print(f"largest difference from tol {name}, each penalty: points {np.round(points.max(0), 2)}")

@@ -178,11 +178,9 @@ def _fit_default(
         if progress:
             progress(finished, total)
 
-    features = {name: logistic.Features(array) for name, array in arrays.items()}
-
     def solve(tasks: list[tuple[str, np.ndarray, np.ndarray]]) -> list[tuple[Tensor, Tensor]]:
         problems = [
-            logistic.Problem(features[name], rows, target[rows], penalties, f"layer {name}")
+            logistic.Problem(arrays[name], rows, target[rows], penalties, f"layer {name}")
             for name, rows, penalties in tasks
         ]
         return logistic.solve(problems, classes, device, report)

@@ -1,23 +1,25 @@
 """Many L2-penalised multinomial logistic regressions solved together.
 
-One problem: features x (n, D), classes y (n,), penalty p >= 0 minimise
+One problem: features x (n, D), classes y (n,), penalty p > 0 minimise
 
     f(W, b) = 1/n [ sum_i cross_entropy(softmax(W z_i + b), y_i) + p/2 ||W||^2 ],   z standardised x,
 
-which is scikit-learn's ``LogisticRegression(C=1/p)`` on standardised features. What makes a stack of them fast:
+which is scikit-learn's ``LogisticRegression(C=1/p)`` on standardised features. What makes many of them fast:
 
-* The penalty does not see rotations, so x is turned into its principal axes: at most min(n, D) columns, and a Hessian
-  that is nearly diagonal. A diagonal preconditioner then leaves a well-conditioned problem: tens of steps where the
-  plain coordinates need hundreds.
-* All penalties of one x share its products: logits and gradients are two batched matrix products for everything.
+* The penalty does not see rotations. So x is turned: into the span of its rows where n < D, and so that its leading
+  principal axes become coordinates. There the Hessian is nearly diagonal where it is large, and its diagonal a
+  preconditioner that leaves a tenth of the steps.
+* All penalties of one x share its products: logits and gradients are two matrix products for everything.
 * Logits are linear in the step length, so each problem's line search costs no product at all.
 * L-BFGS restarts every ``MEMORY`` steps with the Hessian's true diagonal, and drops the problems that are done.
+* On the CPU each core works on its own stack of problems; on a GPU one stack is as large as memory allows.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,37 +27,29 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-5
-"""A fit is done when the gradient of f has this 2-norm or less (in any rotation; in nats a clip)."""
+"""A fit is done when the gradient of f has this 2-norm or less (the same in any rotation)."""
 MEMORY = 8
 """L-BFGS pairs, and steps between two looks at the Hessian's diagonal."""
 ROUNDS = {torch.float32: 12, torch.float64: 100}
 """Restarts allowed in single precision, then in double for what is left."""
-BYTES = 2**30
-"""What one stack may take; more problems are solved in several stacks."""
-
-
-@dataclass(eq=False)
-class Features:
-    """One layer, shared by all its problems."""
-
-    x: np.ndarray
-    """(N, D) float32, as they are."""
-    axes: Tensor | None = None
-    """(D, D) principal axes of the first problem that has at least D clips; any rotation serves the others as well."""
+AXES = 80
+"""Principal axes looked for (Halko, Martinsson, Tropp 2011); more cost more to find than they save in steps."""
+BYTES = {"cpu": 2**24, "cuda": 2**32}
+"""What one stack may take; a single problem may take more."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """One training set, with every penalty to be tried on it."""
 
-    features: Features
-    """Where the clips' features are."""
+    x: np.ndarray
+    """(N, D) float32 features of all clips, as they are."""
     rows: np.ndarray
-    """(n,) the clips to train on, as rows of the features."""
+    """(n,) the clips to train on."""
     y: np.ndarray
     """(n,) int64 their classes in [0, C)."""
     penalties: np.ndarray
-    """(P,) float64, the same P for all problems of a stack."""
+    """(P,) float64, the same P for all problems of one call."""
     name: str
     """For the warning when a fit does not converge."""
 
@@ -75,6 +69,7 @@ def solve(
     classes : int
         C.
     device : torch.device
+        CPU or CUDA.
     progress : callable
         Called with the number of fits just finished.
 
@@ -89,79 +84,116 @@ def solve(
         A fit that did not reach ``TOLERANCE``.
     """
     stacks: list[list[int]] = []
-    for i in sorted(range(len(problems)), key=lambda i: problems[i].features.x.shape[1]):
-        stack = stacks[-1] if stacks else []
-        fits = stack and problems[stack[0]].features.x.shape[1] == problems[i].features.x.shape[1]
-        if fits and sum(_bytes(problems[j], classes) for j in [*stack, i]) <= BYTES:
-            stack.append(i)
+    room = 0
+    for i in sorted(range(len(problems)), key=lambda i: problems[i].x.shape[1]):
+        need = _bytes(problems[i], classes)
+        if stacks and need <= room and problems[i].x.shape[1] == problems[stacks[-1][0]].x.shape[1]:
+            stacks[-1].append(i)
         else:
             stacks.append([i])
-    solved: dict[int, tuple[Tensor, Tensor]] = {}
-    for stack in stacks:
-        solved |= zip(stack, _solve_stack([problems[i] for i in stack], classes, device), strict=True)
+            room = BYTES[device.type]
+        room -= need
+
+    def work(stack: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        return _solve_stack([problems[i] for i in stack], classes, device)
+
+    solved: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    for stack, results in zip(stacks, _each(work, stacks, device), strict=True):
+        solved |= zip(stack, results, strict=True)
         progress(sum(len(problems[i].penalties) for i in stack))
-    return [solved[i] for i in range(len(problems))]
+    for i, problem in enumerate(problems):
+        for penalty, norm in zip(problem.penalties, solved[i][2].tolist(), strict=True):
+            if not norm <= TOLERANCE:
+                message = f"{problem.name}, penalty {penalty:g}: stopped at gradient norm {norm:.1e} > {TOLERANCE:g}"
+                warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return [solved[i][:2] for i in range(len(problems))]
 
 
 def _bytes(problem: Problem, classes: int) -> int:
     n, width = len(problem.rows), len(problem.penalties) * classes
-    rank = min(n, problem.features.x.shape[1])
+    rank = min(n, problem.x.shape[1])
     return 4 * (3 * n * rank + 6 * n * width + (2 * MEMORY + 8) * rank * width)
 
 
-def _solve_stack(problems: list[Problem], classes: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """As :func:`solve`, in one stack; smaller problems are padded with zero rows and columns, which change nothing."""
-    axes = [_rotate(problem, device) for problem in problems]
-    rows, rank = max(len(z) for z, _, _ in axes), max(z.shape[1] for z, _, _ in axes)
+def _each(work: Callable, stacks: Sequence, device: torch.device):
+    """Results of ``work`` in order; on the CPU with a core a stack, as cores that share one wait for each other."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or min(threads, len(stacks)) == 1:
+        yield from map(work, stacks)
+        return
+
+    def alone(stack):
+        torch.set_num_threads(1)  # of this worker
+        return work(stack)
+
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(alone, stacks)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _solve_stack(problems: list[Problem], classes: int, device: torch.device) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Weights, bias and gradient norms; smaller problems are padded with zero rows and columns, which change nothing."""
+    turned = [_turn(torch.from_numpy(problem.x[problem.rows]).to(device)) for problem in problems]
+    rows, rank = max(len(z) for z, _, _ in turned), max(z.shape[1] for z, _, _ in turned)
     z = torch.zeros(len(problems), rows, rank + 1, device=device)
     y = torch.zeros(len(problems), 1, classes, rows, device=device)
-    for g, ((member, _, _), problem) in enumerate(zip(axes, problems, strict=True)):
+    for g, ((member, _, _), problem) in enumerate(zip(turned, problems, strict=True)):
         n = len(member)
         z[g, :n, : member.shape[1]] = member
         z[g, :n, -1] = 1  # the intercept; zero in padded rows, so that these drop out of every sum
         y[g, 0, torch.from_numpy(problem.y).to(device), torch.arange(n, device=device)] = 1
     count = torch.tensor([len(problem.rows) for problem in problems], device=device)
     penalty = torch.from_numpy(np.stack([problem.penalties for problem in problems])).to(device)
-    weights, norm = _minimise(z, y, penalty, count)
-    for problem, norms in zip(problems, norm, strict=True):
-        for p in torch.nonzero(norms > TOLERANCE).flatten().tolist():
-            warnings.warn(
-                f"{problem.name}, penalty {problem.penalties[p]:g}: gradient norm {norms[p]:.1e} > {TOLERANCE:g}",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+    weights, norms = _minimise(z, y, penalty, count)
     solved = []
-    for w, (member, fold, mean) in zip(weights, axes, strict=True):
-        folded = fold(w[..., : member.shape[1]].flatten(0, 1)).unflatten(1, w.shape[:2]).movedim(0, 1)
-        solved.append((folded, w[..., -1] - mean @ folded))
+    for w, norm, (member, back, mean) in zip(weights, norms, turned, strict=True):
+        columns = back(w[..., : member.shape[1]].flatten(0, 1).mT)
+        folded = columns.unflatten(1, w.shape[:2]).movedim(0, 1)
+        solved.append((folded, w[..., -1] - mean @ folded, norm))
     return solved
 
 
-def _rotate(problem: Problem, device: torch.device) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
-    """Standardised x of a problem, along principal axes.
+def _turn(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
+    """Standardise and turn x (n, D).
 
-    Returns z float32 (n, R); a function that turns weights for z, float64 (M, R), into weights for x (D, M); and the
-    mean (D,) that those expect to be subtracted.
+    Returns z float32 (n, R), R = min(n, D); a function that turns weights for z, float64 (R, M), into weights for x
+    (D, M); and the mean (D,) that those expect to be subtracted.
     """
-    features = problem.features
-    x = torch.from_numpy(features.x[problem.rows]).to(device).double()
-    mean, deviation = x.mean(0), x.std(0, correction=0)
+    x = x.double()
+    mean = x.mean(0)
+    x = x - mean
+    deviation = x.square().mean(0).sqrt()
     constant = deviation <= 1e-7 * mean.abs()  # what float32 rounding leaves of a constant column
     scale = torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation))
-    x = (x - mean) * scale
-    scale = scale[:, None]
-    if x.shape[1] <= len(x):
-        # any orthonormal axes are exact here, so single precision will do, and so will those of another fold: they
-        # only have to make the Hessian nearly diagonal
-        x = x.float()
-        if features.axes is None:
-            features.axes = torch.linalg.eigh(x.mT @ x).eigenvectors
-        axes = features.axes
-        return x @ axes, lambda w: scale * (axes.double() @ w.mT), mean
-    energy, left = torch.linalg.eigh(x @ x.mT)
-    kept = energy > 1e-12 * energy[-1]
-    length, left = energy[kept].sqrt(), left[:, kept]
-    return (left * length).float(), lambda w: scale * (x.mT @ (left / length @ w.mT)), mean
+    z = (x * scale).float()
+    turns = []
+    if len(z) < z.shape[1]:
+        turns.append(torch.geqrf(z.mT.contiguous()))  # z = R^T Q^T: R^T are the coordinates in the span of the rows
+        z = turns[0][0][: len(z)].triu().mT.contiguous()
+    axes = _principal_axes(z)
+    # Q of these axes' QR has them as its first columns and any complement after, and is never formed
+    turns.append(torch.geqrf(axes))
+    z = torch.ormqr(*turns[-1], z, left=False)
+
+    def back(w: Tensor) -> Tensor:
+        for reflectors, tau in reversed(turns):
+            w = torch.nn.functional.pad(w, (0, 0, 0, len(reflectors) - len(w)))
+            w = torch.ormqr(reflectors.double(), tau.double(), w)
+        return scale[:, None] * w
+
+    return z, back, mean
+
+
+def _principal_axes(z: Tensor) -> Tensor:
+    """(R, k) orthonormal: about the k = min(``AXES``, R) leading right singular vectors of z (n, R), strongest first."""
+    generator = torch.Generator().manual_seed(0)
+    sketch = torch.randn(z.shape[1], min(AXES, z.shape[1]), generator=generator).to(z.device)
+    for _ in range(2):
+        sketch = torch.linalg.qr(z.mT @ (z @ sketch)).Q
+    small = (z @ sketch).double()
+    return sketch @ torch.linalg.eigh(small.mT @ small).eigenvectors.flip(1).float()
 
 
 def _minimise(z: Tensor, y: Tensor, penalty: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
