@@ -243,9 +243,7 @@ class EfficientAT(Encoder):
 def _width(name: str) -> float:
     match = re.match(r"mn(\d\d)(?!\d)", name)
     if match is None or match.group(1) == "00":
-        raise ParameterError(
-            "name", name, "an EfficientAT name: mn01_as, mn04_as, mn10_as ... (two digits: ten times the width)"
-        )
+        raise ParameterError("name", name, "of the form mn04_as: two digits that are ten times the width (01 to 40)")
     return int(match.group(1)) / 10
 
 
