@@ -293,8 +293,8 @@ def sweep(
 
     grid = {key: split_values(text) for key, text in _pairs(parameter).items()}
     results = runs.sweep(name, grid, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
-    typer.echo(runs.text_table(*runs.sweep_table(results, list(grid))))
-    typer.echo(results[0].folder.parent / "index.html")
+    typer.echo(runs.text_table(*runs.sweep_table(results, list(grid), inner=False)))
+    typer.echo(f"every metric: {results[0].folder.parent / 'sweep.csv'}, {results[0].folder.parent / 'index.html'}")
     if any(result.status != "ok" for result in results):
         raise typer.Exit(1)
 

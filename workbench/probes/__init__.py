@@ -6,7 +6,7 @@ Presets
     Inputs standardised with the training clips' mean and standard deviation (constant columns become 0), multinomial
     logistic regression ``sum over clips of cross-entropy + penalty / 2 * ||W||^2``, intercept free. This is
     scikit-learn's ``LogisticRegression(C=1 / penalty)``. The penalty is the one of highest validation accuracy (ties:
-    the strongest), then the probe is fitted again on train and valid together.
+    of lowest validation cross-entropy), then the probe is fitted again on train and valid together.
 ``paper``
     Mariotte et al. (arXiv 2509.24793): one ``torch.nn.Linear`` on the raw states, cross-entropy, Adam 1e-3, batches of
     32, 120 epochs, constant rate, weights of the epoch with the lowest validation loss. No standardisation, no penalty.

@@ -18,7 +18,7 @@ INNER_FOLDS = 5
 """Folds of train that stand in for a missing valid part."""
 
 Fitted = tuple[Tensor, Tensor, np.ndarray]
-"""Of one layer: weights (S, D, C) and bias (S, C) in float64, validation accuracy (S, P)."""
+"""Of one layer: weights (S, D, C) and bias (S, C) in float64, validation accuracy and cross-entropy (2, S, P)."""
 Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
 """Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
 
@@ -129,12 +129,9 @@ def fit_probes(
     true, predictions = classes[codes[test]], classes[probabilities.argmax(-1)]
     right = (predictions == true).mean(1)
     grouped = groups is not None and len(np.unique(members[test])) > 1
-    if grouped:
-        interval = classification.group_interval(right, members[test], level=level)
-    else:
-        interval = [classification.wilson_interval(hits, len(test), level=level) for hits in right.sum(1)]
-    validation = np.stack([accuracies for _, _, accuracies in fitted])
-    chosen = _strongest_best(validation)
+    interval = _interval(right, members[test] if grouped else None, level)
+    accuracy, loss = np.stack([scores for _, _, scores in fitted], axis=1)
+    chosen = _best(accuracy, loss)
     return Probes(
         names=tuple(arrays),
         classes=classes,
@@ -145,14 +142,15 @@ def fit_probes(
         groups=np.asarray(groups)[test] if grouped else None,
         accuracy=(predictions == true).mean(-1),
         balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
-        interval=np.asarray(interval),
+        interval=interval,
         interval_kind="groups" if grouped else "wilson",
         chance=classification.chance(classes),
         majority=classification.majority(codes[parts["train"]], codes[test]),
         penalties=path,
         penalty=path[chosen] if len(path) else np.full(chosen.shape, np.nan),
-        validation_path=validation,
-        validation_accuracy=np.take_along_axis(validation, chosen[..., None], -1)[..., 0],
+        validation_path=accuracy,
+        validation_accuracy=np.take_along_axis(accuracy, chosen[..., None], -1)[..., 0],
+        validation_loss=np.take_along_axis(loss, chosen[..., None], -1)[..., 0],
         predictions=predictions,
         probabilities=probabilities,
         weights=tuple(weight.cpu().numpy() for weight, _, _ in fitted),
@@ -178,30 +176,32 @@ def _fit_default(
         if progress:
             progress(finished, total)
 
-    def solve(tasks: list[tuple[str, np.ndarray, np.ndarray]]) -> list[tuple[Tensor, Tensor]]:
+    def solve(tasks: list[tuple[str, np.ndarray, np.ndarray]], tolerance: float) -> list[tuple[Tensor, Tensor]]:
         problems = [
             logistic.Problem(arrays[name], rows, target[rows], penalties, f"layer {name}")
             for name, rows, penalties in tasks
         ]
-        return logistic.solve(problems, classes, device, report)
+        return logistic.solve(problems, classes, device, tolerance=tolerance, progress=report)
 
     keys = [(name, r, f) for name in arrays for r, (folds, _) in enumerate(repeats) for f in range(len(folds))]
-    solved = dict(zip(keys, solve([(name, repeats[r][0][f][0], path) for name, r, f in keys]), strict=True))
-    accuracies = {}
+    stays = any(refit is None for _, refit in repeats)
+    tasks = [(name, repeats[r][0][f][0], path) for name, r, f in keys]
+    solved = dict(zip(keys, solve(tasks, logistic.TOLERANCE if stays else logistic.PATH_TOLERANCE), strict=True))
+    scores = {}
     for name in arrays:
         for r, (folds, _) in enumerate(repeats):
-            right = [_right(arrays[name], target, valid, *solved[name, r, f]) for f, (_, valid) in enumerate(folds)]
-            accuracies[name, r] = torch.cat(right, 1).double().mean(1).cpu().numpy()
-    best = {key: int(_strongest_best(values)) for key, values in accuracies.items()}
+            each = [_score(arrays[name], target, valid, *solved[name, r, f]) for f, (_, valid) in enumerate(folds)]
+            scores[name, r] = np.concatenate(each, axis=-1).mean(-1)
+    best = {key: int(_best(*values)) for key, values in scores.items()}
     again = [(name, r) for name in arrays for r, (_, refit) in enumerate(repeats) if refit is not None]
-    refits = solve([(name, repeats[r][1], path[[best[name, r]]]) for name, r in again])
+    refits = solve([(name, repeats[r][1], path[[best[name, r]]]) for name, r in again], logistic.TOLERANCE)
     final = {(name, r): tuple(value[best[name, r]] for value in solved[name, r, 0]) for name, r in best}
     final |= {key: (weight[0], bias[0]) for key, (weight, bias) in zip(again, refits, strict=True)}
     return [
         (
             torch.stack([final[name, r][0] for r in range(len(repeats))]),
             torch.stack([final[name, r][1] for r in range(len(repeats))]),
-            np.stack([accuracies[name, r] for r in range(len(repeats))]),
+            np.stack([scores[name, r] for r in range(len(repeats))], axis=1),
         )
         for name in arrays
     ]
@@ -237,20 +237,35 @@ def _fit_paper(
         )
         stacks = paper.train(x, labels[0], x_valid, labels[1], classes, seeds, report)
         for name, weight, bias in zip(names, *(stack.double() for stack in stacks), strict=True):
-            right = _right(arrays[name], target, valid, weight, bias)
-            fitted[name] = weight, bias, right.double().mean(1, keepdim=True).cpu().numpy()
+            scores = _score(arrays[name], target, valid, weight, bias).mean(-1)
+            fitted[name] = weight, bias, scores[..., None]
     return [fitted[name] for name in arrays]
 
 
-def _right(array: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: Tensor, bias: Tensor) -> Tensor:
-    """Bool (M, rows): whether each of M probes, weights (M, D, C) and bias (M, C), is right on each row."""
-    x = torch.from_numpy(array[rows]).to(weight)
-    return (x @ weight + bias[:, None]).argmax(-1) == torch.from_numpy(target[rows]).to(weight.device)
+def _interval(right: np.ndarray, groups: np.ndarray | None, level: float) -> np.ndarray:
+    """(L, 2) interval of each layer's mean of ``right`` (L, n)."""
+    if groups is None:
+        return np.array([classification.wilson_interval(hits, right.shape[1], level=level) for hits in right.sum(1)])
+    interval = classification.group_interval(right, groups, level=level)
+    # all right or all wrong: resampling shows no spread, although so few groups cannot exclude one
+    for i in np.flatnonzero((right == right[:, :1]).all(1) & np.isin(right[:, 0], (0, 1))):
+        count = len(np.unique(groups))
+        interval[i] = classification.wilson_interval(right[i, 0] * count, count, level=level)
+    return interval
 
 
-def _strongest_best(accuracies: np.ndarray) -> np.ndarray:
-    """Position of the highest accuracy along the last axis, the last one on a tie: the path ascends."""
-    return accuracies.shape[-1] - 1 - accuracies[..., ::-1].argmax(-1)
+def _score(array: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
+    """(2, M, n): whether each of M probes is right on each of n rows, and its cross-entropy (nats) there."""
+    x, y = (torch.from_numpy(values[rows]).to(weight.device) for values in (array, target))
+    log = (x.to(weight) @ weight + bias[:, None]).log_softmax(-1)
+    loss = -log.gather(-1, y.expand(len(log), -1)[..., None])[..., 0]
+    return torch.stack([(log.argmax(-1) == y).to(loss), loss]).cpu().numpy()
+
+
+def _best(accuracy: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Position of the highest accuracy along the last axis; among equals, of the lowest cross-entropy."""
+    highest = np.isclose(accuracy, accuracy.max(-1, keepdims=True), rtol=0, atol=1e-12)
+    return np.where(highest, loss, np.inf).argmin(-1)
 
 
 def _repeats(

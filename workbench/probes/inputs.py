@@ -19,20 +19,21 @@ def parts(split: object, count: int) -> dict[str, np.ndarray]:
     """train, valid and test as int64 positions; valid may be empty."""
     names = ("train", "valid", "test")
     if isinstance(split, Mapping):
-        found = [split.get(name) for name in names]
+        given = [split.get(name) for name in names]
     elif isinstance(split, (tuple, list)) and len(split) == 3:
-        found = list(split)
+        given = list(split)
     elif hasattr(split, "train") and hasattr(split, "test"):
-        found = [getattr(split, name, None) for name in names]
+        given = [getattr(split, name, None) for name in names]
     else:
         raise ParameterError("split", type(split).__name__, "an object, mapping or 3-tuple with train, valid and test")
     parts = {}
-    for name, part in zip(names, found, strict=True):
+    for name, part in zip(names, given, strict=True):
         rows = np.asarray([] if part is None else part)
         if rows.dtype == bool and rows.shape == (count,):
             rows = np.flatnonzero(rows)
         if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
-            raise ParameterError(f"split.{name}", part, f"positions (int) or a mask (bool, {count})")
+            found = f"{rows.dtype} of shape {rows.shape}"
+            raise ParameterError(f"split.{name}", found, f"positions (int) or a mask (bool, {count})")
         if not len(rows) and name != "valid":
             raise ParameterError(f"split.{name}", [], "at least one clip")
         outside = rows[(rows < 0) | (rows >= count)] if len(rows) else rows

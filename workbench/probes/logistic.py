@@ -4,7 +4,9 @@ One problem: features x (n, D), classes y (n,), penalty p > 0 minimise
 
     f(W, b) = 1/n [ sum_i cross_entropy(softmax(W z_i + b), y_i) + p/2 ||W||^2 ],   z standardised x,
 
-which is scikit-learn's ``LogisticRegression(C=1/p)`` on standardised features. What makes many of them fast:
+which is scikit-learn's ``LogisticRegression(C=1/p)`` on standardised features. (With two classes that has one weight
+vector, the difference of the two here; so that it stays the same model, W then weighs double.) What makes many of them
+fast:
 
 * The penalty does not see rotations. So x is turned: into the span of its rows where n < D, and so that its leading
   principal axes become coordinates. There the Hessian is nearly diagonal where it is large, and its diagonal a
@@ -18,7 +20,7 @@ which is scikit-learn's ``LogisticRegression(C=1/p)`` on standardised features. 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,15 +29,19 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 1e-5
-"""A fit is done when the gradient of f has this 2-norm or less (the same in any rotation)."""
+"""A fit that stays is done when the gradient of f has this 2-norm or less (the same in any rotation)."""
+PATH_TOLERANCE = 1e-4
+"""The same for fits that only choose the penalty. scikit-learn stops at about 1e-3: a largest entry of 1e-4."""
 MEMORY = 8
 """L-BFGS pairs, and steps between two looks at the Hessian's diagonal."""
 ROUNDS = {torch.float32: 12, torch.float64: 100}
 """Restarts allowed in single precision, then in double for what is left."""
 AXES = 80
 """Principal axes looked for (Halko, Martinsson, Tropp 2011); more cost more to find than they save in steps."""
-BYTES = {"cpu": 2**24, "cuda": 2**32}
-"""What one stack may take; a single problem may take more."""
+BYTES = {"cpu": 2**25, "cuda": 2**32}
+"""What one stack may take; a single problem may take more. On the CPU small stacks stay in the caches."""
+TOGETHER = 2**32
+"""Bytes that stacks worked on at the same time may take."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ def solve(
     problems: Sequence[Problem],
     classes: int,
     device: torch.device,
+    *,
+    tolerance: float = TOLERANCE,
     progress: Callable[[int], None] = lambda fits: None,
 ) -> list[tuple[Tensor, Tensor]]:
     """Fit every problem at each of its penalties.
@@ -70,6 +78,8 @@ def solve(
         C.
     device : torch.device
         CPU or CUDA.
+    tolerance : float
+        2-norm of the gradient of f at which a fit is done.
     progress : callable
         Called with the number of fits just finished.
 
@@ -81,9 +91,14 @@ def solve(
     Warns
     -----
     RuntimeWarning
-        A fit that did not reach ``TOLERANCE``.
+        A fit that did not reach the tolerance.
     """
+    if not problems:
+        return []
     stacks: list[list[int]] = []
+    # on the CPU at least a stack a thread
+    total = sum(_bytes(problem, classes) for problem in problems)
+    share = BYTES["cuda"] if device.type == "cuda" else min(BYTES["cpu"], total / torch.get_num_threads())
     room = 0
     for i in sorted(range(len(problems)), key=lambda i: problems[i].x.shape[1]):
         need = _bytes(problems[i], classes)
@@ -91,50 +106,62 @@ def solve(
             stacks[-1].append(i)
         else:
             stacks.append([i])
-            room = BYTES[device.type]
+            room = share
         room -= need
 
     def work(stack: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        return _solve_stack([problems[i] for i in stack], classes, device)
+        return _solve_stack([problems[i] for i in stack], classes, device, tolerance)
 
+    largest = max(sum(_bytes(problems[i], classes) for i in stack) for stack in stacks)
+    workers = 1 if device.type == "cuda" else max(1, min(len(stacks), TOGETHER // largest))
     solved: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-    for stack, results in zip(stacks, _each(work, stacks, device), strict=True):
+    for stack, results in zip(stacks, _each(work, stacks, workers), strict=True):
         solved |= zip(stack, results, strict=True)
         progress(sum(len(problems[i].penalties) for i in stack))
-    for i, problem in enumerate(problems):
-        for penalty, norm in zip(problem.penalties, solved[i][2].tolist(), strict=True):
-            if not norm <= TOLERANCE:
-                message = f"{problem.name}, penalty {penalty:g}: stopped at gradient norm {norm:.1e} > {TOLERANCE:g}"
-                warnings.warn(message, RuntimeWarning, stacklevel=3)
+    norms = torch.stack([solved[i][2] for i in range(len(problems))]).cpu()
+    if not (norms <= tolerance).all():
+        worst = divmod(int(norms.nan_to_num(torch.inf).argmax()), norms.shape[1])
+        message = (
+            f"{int((~(norms <= tolerance)).sum())} of {norms.numel()} fits stopped above gradient norm {tolerance:g}; "
+            f"the worst: {problems[worst[0]].name}, penalty {problems[worst[0]].penalties[worst[1]]:g}, "
+            f"norm {norms[worst]:.1e}"
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
     return [solved[i][:2] for i in range(len(problems))]
 
 
 def _bytes(problem: Problem, classes: int) -> int:
-    n, width = len(problem.rows), len(problem.penalties) * classes
-    rank = min(n, problem.x.shape[1])
-    return 4 * (3 * n * rank + 6 * n * width + (2 * MEMORY + 8) * rank * width)
+    n, dim, width = len(problem.rows), problem.x.shape[1], len(problem.penalties) * classes
+    rank = min(n, dim)
+    return 16 * n * dim + 4 * (3 * n * rank + 6 * n * width + (2 * MEMORY + 8) * rank * width)
 
 
-def _each(work: Callable, stacks: Sequence, device: torch.device):
-    """Results of ``work`` in order; on the CPU with a core a stack, as cores that share one wait for each other."""
+def _each(work: Callable, stacks: Sequence, workers: int) -> Iterator:
+    """Results of ``work`` in order, from at most ``workers`` threads among which torch's threads are shared out.
+
+    Threads that work on the same small product wait for each other more than they compute.
+    """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or min(threads, len(stacks)) == 1:
+    workers = min(workers, threads)
+    if workers == 1:
         yield from map(work, stacks)
         return
 
     def alone(stack):
-        torch.set_num_threads(1)  # of this worker
+        torch.set_num_threads(threads // workers)  # of this worker
         return work(stack)
 
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(alone, stacks)
     finally:
         torch.set_num_threads(threads)
 
 
-def _solve_stack(problems: list[Problem], classes: int, device: torch.device) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Weights, bias and gradient norms; smaller problems are padded with zero rows and columns, which change nothing."""
+def _solve_stack(
+    problems: list[Problem], classes: int, device: torch.device, tolerance: float
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Weights, bias, gradient norms; smaller problems are padded with zero rows and columns, which change nothing."""
     turned = [_turn(torch.from_numpy(problem.x[problem.rows]).to(device)) for problem in problems]
     rows, rank = max(len(z) for z, _, _ in turned), max(z.shape[1] for z, _, _ in turned)
     z = torch.zeros(len(problems), rows, rank + 1, device=device)
@@ -146,7 +173,9 @@ def _solve_stack(problems: list[Problem], classes: int, device: torch.device) ->
         y[g, 0, torch.from_numpy(problem.y).to(device), torch.arange(n, device=device)] = 1
     count = torch.tensor([len(problem.rows) for problem in problems], device=device)
     penalty = torch.from_numpy(np.stack([problem.penalties for problem in problems])).to(device)
-    weights, norms = _minimise(z, y, penalty, count)
+    if classes == 2:
+        penalty = 2 * penalty  # ||w1 - w0||^2 = 2 ||W||^2, as the two mirror each other
+    weights, norms = _minimise(z, y, penalty, count, tolerance)
     solved = []
     for w, norm, (member, back, mean) in zip(weights, norms, turned, strict=True):
         columns = back(w[..., : member.shape[1]].flatten(0, 1).mT)
@@ -187,7 +216,7 @@ def _turn(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
 
 
 def _principal_axes(z: Tensor) -> Tensor:
-    """(R, k) orthonormal: about the k = min(``AXES``, R) leading right singular vectors of z (n, R), strongest first."""
+    """(R, k) orthonormal: about the k = min(``AXES``, R) leading right singular vectors of z (n, R), strong first."""
     generator = torch.Generator().manual_seed(0)
     sketch = torch.randn(z.shape[1], min(AXES, z.shape[1]), generator=generator).to(z.device)
     for _ in range(2):
@@ -196,7 +225,7 @@ def _principal_axes(z: Tensor) -> Tensor:
     return sketch @ torch.linalg.eigh(small.mT @ small).eigenvectors.flip(1).float()
 
 
-def _minimise(z: Tensor, y: Tensor, penalty: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def _minimise(z: Tensor, y: Tensor, penalty: Tensor, count: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
     """Weights float64 (G, P, C, R) that minimise f, and the norm of its gradient there (G, P).
 
     z (G, n, R) with the ones as last column, y (G, 1, C, n) one-hot, penalty (G, P), count (G,) rows that are real.
@@ -211,16 +240,18 @@ def _minimise(z: Tensor, y: Tensor, penalty: Tensor, count: Tensor) -> tuple[Ten
         for _ in range(rounds):
             at = (group[:, None], column)
             data = (z[group].to(dtype), y[group].to(dtype), ridge[at].to(dtype), count[group])
-            found, size = _descend(*data, weights[at].to(dtype))
+            found, size = _descend(*data, weights[at].to(dtype), tolerance)
             weights[at], norm[at] = found.double(), size.double()
-            busy = size > TOLERANCE
+            busy = size > tolerance
             group, column = group[busy.any(1)], column[busy.any(0)]
             if not len(group):
                 return weights, norm
     return weights, norm
 
 
-def _descend(z: Tensor, y: Tensor, ridge: Tensor, count: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _descend(
+    z: Tensor, y: Tensor, ridge: Tensor, count: Tensor, weights: Tensor, tolerance: float
+) -> tuple[Tensor, Tensor]:
     """``MEMORY`` steps of L-BFGS (Nocedal 1980) on G x P problems at once; weights and gradient norms afterwards."""
     groups, penalties, classes, rank = weights.shape
     count = count.to(z.dtype)[:, None, None, None]
@@ -239,7 +270,7 @@ def _descend(z: Tensor, y: Tensor, ridge: Tensor, count: Tensor, weights: Tensor
     history: list[tuple[Tensor, Tensor, Tensor]] = []
     scale = 1.0
     for _ in range(MEMORY):
-        active = _dot(gradient, gradient).sqrt() > TOLERANCE
+        active = _dot(gradient, gradient).sqrt() > tolerance
         if not active.any():
             break
         direction, alphas = -gradient, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,6 +14,18 @@ BATCH = 32
 """Clips a step; the last batch of an epoch may be smaller."""
 RATE = 1e-3
 """Adam's learning rate, constant."""
+SINGLE_THREAD = 4e6
+"""Multiplications in one step of the stack below which one CPU thread does it."""
+
+
+@contextlib.contextmanager
+def _threads(number: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def train(
@@ -69,7 +82,10 @@ def train(
     best = torch.full((members, 1, 1), torch.inf, device=x.device)
     kept_weight, kept_bias = weight.detach().clone(), bias.detach().clone()
     x_valid = x_valid.repeat_interleave(len(seeds), 0) if members > layers else x_valid
-    with torch.no_grad():
+    # Steps of microseconds: threads that wait for each other cost more than they save, and beside any other busy
+    # process a hundred times more.
+    tiny = members * BATCH * dim * classes < SINGLE_THREAD
+    with torch.no_grad(), _threads(1 if tiny else torch.get_num_threads()):
         for _ in range(EPOCHS):
             order = torch.stack([torch.randperm(n, generator=g) for g in generators]).to(x.device)
             for batch in order.split(BATCH, dim=1):

@@ -58,7 +58,8 @@ class Probes:
     interval: np.ndarray
     """(L, 2) of the mean accuracy over seeds, for other test clips; the spread over seeds is not in it."""
     interval_kind: str
-    """"wilson", or "groups": bootstrap of test groups, since clips of one singer are not independent."""
+    """"wilson", or "groups": bootstrap of test groups, since clips of one singer are not independent (where all clips
+    are right or all wrong, which bootstraps to no width: Wilson's with the groups for clips)."""
     chance: float
     """1 / C."""
     majority: float
@@ -71,6 +72,8 @@ class Probes:
     """(L, S, P) validation accuracy along the path; in the paper preset P = 1, that of the epoch kept."""
     validation_accuracy: np.ndarray
     """(L, S) at the chosen penalty or epoch, of the probe fitted on train alone."""
+    validation_loss: np.ndarray
+    """(L, S) cross-entropy (nats a clip) of the same."""
     predictions: np.ndarray
     """(L, S, n) predicted labels."""
     probabilities: np.ndarray
@@ -104,15 +107,19 @@ class Probes:
             return int(layer) % len(self.names)
         raise ParameterError("layer", layer, f"a position or one of {', '.join(self.names)}")
 
+    def _ranked(self) -> np.ndarray:
+        accuracy, loss = self.validation_accuracy.mean(1).round(12), self.validation_loss.mean(1)
+        return np.lexsort((loss, -accuracy))
+
     @property
     def best_layer(self) -> str:
-        """Layer of highest validation accuracy (mean over seeds; ties: the first). Never chosen on test."""
-        return self.names[int(self.validation_accuracy.mean(1).argmax())]
+        """Layer of highest validation accuracy (mean over seeds; ties: of lower cross-entropy). Never by test."""
+        return self.names[self._ranked()[0]]
 
     @property
     def worst_layer(self) -> str:
-        """Layer of lowest validation accuracy (mean over seeds; ties: the first). Never chosen on test."""
-        return self.names[int(self.validation_accuracy.mean(1).argmin())]
+        """Layer of lowest validation accuracy (mean over seeds; ties: of higher cross-entropy). Never by test."""
+        return self.names[self._ranked()[-1]]
 
     def confusion(self, layer: str | int, *, normalise: bool = False) -> np.ndarray:
         """Test clips by true class (rows) and predicted class (columns), in the order of ``classes``.

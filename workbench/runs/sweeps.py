@@ -96,10 +96,20 @@ def sweep(
     return list(finished.values())
 
 
-def sweep_table(results: Sequence[RunResult], varied: Sequence[str]) -> tuple[list[str], list[list[object]]]:
-    """Columns and rows of a sweep's table: varied parameters, status, seconds, every metric that is not a list."""
+def sweep_table(
+    results: Sequence[RunResult], varied: Sequence[str], *, inner: bool = True
+) -> tuple[list[str], list[list[object]]]:
+    """Columns and rows of a sweep's table: varied parameters, status, seconds, every metric that is not a list.
+
+    ``inner=False`` leaves out what stands in dicts (one number a layer, say), which would make a line too long to read.
+    """
     metrics: dict[str, None] = {}
-    flat = [flatten(result.metrics) for result in results]
+    flat = [
+        flatten(result.metrics)
+        if inner
+        else {key: value for key, value in result.metrics.items() if not isinstance(value, Mapping)}
+        for result in results
+    ]
     for one in flat:
         metrics |= {key: None for key, value in one.items() if not isinstance(value, list)}
     taken = {*varied, "status", "seconds"}

@@ -1,0 +1,121 @@
+"""metrics.classification against golden values, closed forms and properties."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench.errors import ParameterError
+from workbench.metrics import classification as metrics
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "classification.json").read_text())
+
+
+@pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda case: case["name"])
+def test_golden_scores(case):
+    true, predicted, expected = case["true"], case["predicted"], case["expected"]
+    assert metrics.accuracy(true, predicted) == pytest.approx(expected["accuracy"], abs=1e-12)
+    assert metrics.balanced_accuracy(true, predicted) == pytest.approx(expected["balanced_accuracy"], abs=1e-12)
+    assert metrics.macro_f1(true, predicted) == pytest.approx(expected["macro_f1"], abs=1e-12)
+    assert metrics.confusion_matrix(true, predicted).tolist() == expected["confusion_matrix"]
+
+
+@pytest.mark.parametrize("case", GOLDEN["wilson"], ids=lambda case: f"{case['successes']} of {case['n']}")
+def test_wilson_matches_newcombes_table(case):
+    low, high = metrics.wilson_interval(case["successes"], case["n"])
+    assert (low, high) == pytest.approx((case["low"], case["high"]), abs=5e-5)
+
+
+@pytest.mark.parametrize("case", GOLDEN["mcnemar"], ids=lambda case: f"{case['only_a']} against {case['only_b']}")
+def test_mcnemar_is_the_exact_binomial(case):
+    a = [1] * case["only_a"] + [0] * case["only_b"] + [1, 0]
+    b = [0] * case["only_a"] + [1] * case["only_b"] + [1, 0]
+    assert metrics.mcnemar(a, b) == pytest.approx(case["p"], abs=1e-12)
+
+
+def test_wilson_is_closed_at_the_ends_and_widens_with_the_level():
+    assert metrics.wilson_interval(0, 10)[0] == 0.0 and metrics.wilson_interval(10, 10)[1] == 1.0
+    narrow, wide = (metrics.wilson_interval(7, 10, level=level) for level in (0.5, 0.99))
+    assert wide[0] < narrow[0] < 0.7 < narrow[1] < wide[1]
+
+
+def test_confusion_matrix_follows_the_order_asked_for_and_normalises_rows():
+    counts = metrics.confusion_matrix(["a", "b", "b"], ["b", "b", "a"], classes=["b", "a", "c"])
+    assert counts.tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
+    shares = metrics.confusion_matrix(["a", "b", "b"], ["b", "b", "a"], classes=["b", "a", "c"], normalise=True)
+    assert shares.tolist() == [[0.5, 0.5, 0], [1, 0, 0], [0, 0, 0]]
+
+
+def test_chance_and_majority():
+    assert metrics.chance(["a", "b", "c", "a"]) == pytest.approx(1 / 3)
+    assert metrics.majority(["a", "a", "b"], ["a", "b", "b", "b"]) == 0.25
+    assert metrics.majority(["b", "a"], ["a", "a", "b"]) == pytest.approx(2 / 3)  # a tie: the first in sorted order
+
+
+def test_group_interval_of_singleton_groups_agrees_with_wilson():
+    right = np.arange(400) < 300
+    low, high = metrics.group_interval(right, np.arange(400))
+    assert (low, high) == pytest.approx(metrics.wilson_interval(300, 400), abs=0.006)
+
+
+def test_group_interval_is_wider_when_clips_of_a_group_agree():
+    groups = np.repeat(np.arange(20), 20)
+    right = groups < 14  # a group is all right or all wrong: 20 independent answers, not 400
+    grouped = metrics.group_interval(right, groups)
+    single = metrics.group_interval(right, np.arange(400))
+    assert np.diff(grouped) / np.diff(single) == pytest.approx(np.sqrt(20), rel=0.1)
+
+
+def test_group_interval_keeps_leading_axes_and_is_seeded():
+    rng = np.random.default_rng(0)
+    values, groups = rng.random((3, 2, 30)), rng.integers(0, 6, 30)
+    bounds = metrics.group_interval(values, groups, seed=4)
+    assert bounds.shape == (3, 2, 2)
+    np.testing.assert_array_equal(bounds[1, 1], metrics.group_interval(values[1, 1], groups, seed=4))
+    assert not np.array_equal(bounds, metrics.group_interval(values, groups, seed=5))
+
+
+def test_paired_interval_is_narrower_than_two_separate_ones():
+    rng = np.random.default_rng(1)
+    a = rng.random(300) < 0.7
+    b = np.where(rng.random(300) < 0.05, ~a, a)
+    difference, low, high = metrics.paired_interval(a, b)
+    assert difference == pytest.approx(a.mean() - b.mean()) and low <= difference <= high
+    assert high - low < 0.6 * np.diff(metrics.wilson_interval(int(a.sum()), 300))[0]
+
+
+def test_paired_interval_resamples_groups():
+    a, b = np.ones(40), np.repeat([1, 0, 0, 0], 10)
+    groups = np.repeat(np.arange(4), 10)
+    assert metrics.paired_interval(a, b, groups)[1] < metrics.paired_interval(a, b)[1]
+
+
+def test_evaluate_holds_every_metric_in_order():
+    scores = metrics.evaluate(["a", "a", "b", "b"], ["a", "a", "b", "a"], train=["a", "b", "b"])
+    assert list(scores) == ["accuracy", "low", "high", "balanced_accuracy", "macro_f1", "chance", "majority"]
+    assert scores["accuracy"] == 0.75 and scores["majority"] == 0.5 and scores["low"] < 0.75 < scores["high"]
+    grouped = metrics.evaluate(["a", "a", "b", "b"], ["a", "a", "b", "a"], groups=[1, 1, 2, 2])
+    assert list(grouped) == list(scores)[:5] and grouped["low"] == 0.5 and grouped["high"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.accuracy([], []), r"true.shape=\(0,\) must be \(N,\) with at least one clip"),
+        (lambda: metrics.accuracy([[1]], [[1]]), r"true.shape=\(1, 1\)"),
+        (lambda: metrics.accuracy([1, 2], [1]), r"len\(predicted\)=1 must be len\(true\)=2"),
+        (lambda: metrics.accuracy(["a"], [1]), "predicted.dtype='int64' must be like true's"),
+        (lambda: metrics.confusion_matrix(["a"], ["b"], classes=["a"]), r"also \['b'\]"),
+        (lambda: metrics.wilson_interval(3, 2), r"successes=3 must be in \[0, n=2\]"),
+        (lambda: metrics.wilson_interval(0, 0), "n=0 must be at least 1"),
+        (lambda: metrics.wilson_interval(1, 2, level=95), "level=95 must be between 0 and 1"),
+        (lambda: metrics.group_interval([1, 0], ["s", "s"]), r"groups=\['s'\] must be at least two different"),
+        (lambda: metrics.group_interval([1, 0], ["s"]), r"groups.shape=\(1,\) must be \(N,\) like"),
+    ],
+)
+def test_errors_name_the_argument_its_value_and_what_was_expected(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call()

@@ -1,0 +1,81 @@
+"""notebooks/sae.ipynb at the paper's scale: a tiny set in VocalSet's layout, small models of the paper's four kinds.
+
+Twelve layers as in the real checkpoints, so that the published curves have their place; widths and weights differ.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from workbench import audio, run
+from workbench.datasets import load_dataset, voices
+
+SHAPE = {"hidden_size": 24, "num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 32}
+SPEECH = {**SHAPE, "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+MODELS = {
+    "hubert-base": ("hubert", SPEECH),
+    "wavlm-base-plus": ("wavlm", SPEECH),
+    "ast": ("audio-spectrogram-transformer", SHAPE),
+    "mert-95m": ("hubert", SPEECH),
+}
+TRAIN, TEST = ("female1", "female3", "male1", "male2"), ("female2", "male3")
+TECHNIQUES = ("belt", "breathy", "lip_trill", "vibrato")
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory):
+    """ROOT/vocalset/FULL/<singer>/<context>/<technique>/<...>_<vowel>.wav: two takes of four techniques a singer."""
+    root = tmp_path_factory.mktemp("data")
+    table = voices.table(400, seed=0)
+    table = table[table["label"].isin(TECHNIQUES)].groupby("label").head(2 * len(TRAIN + TEST))
+    for technique, rows in table.groupby("label"):
+        for k, (_, row) in enumerate(rows.iterrows()):
+            singer = (TRAIN + TEST)[k // 2]
+            folder = root / "vocalset" / "FULL" / singer / "long_tones" / technique
+            folder.mkdir(parents=True, exist_ok=True)
+            x = voices.render(voices.recipe(row))[: voices.RATE]
+            audio.write(folder / f"{singer}_long_{technique}_{'ae'[k % 2]}.wav", x, voices.RATE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def weights_root(tmp_path_factory):
+    """ROOT/<name>: what a download of each checkpoint would leave, smaller."""
+    from transformers import ASTFeatureExtractor, AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+    root = tmp_path_factory.mktemp("weights")
+    for name, (kind, shape) in MODELS.items():
+        torch.manual_seed(0)
+        AutoModel.from_config(AutoConfig.for_model(kind, **shape)).save_pretrained(root / name)
+        rate = 24000 if name == "mert-95m" else 16000
+        extractor = ASTFeatureExtractor() if name == "ast" else Wav2Vec2FeatureExtractor(sampling_rate=rate)
+        extractor.save_pretrained(root / name)
+        if name == "mert-95m":  # the real one's configuration names a class of remote code
+            path = root / name / "config.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "mert_model"}))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", MODELS)
+def test_paper_scale_runs_once_data_and_weights_are_there(tmp_path, monkeypatch, data_root, weights_root, encoder):
+    monkeypatch.setenv("WORKBENCH_DATA", str(data_root))
+    monkeypatch.setenv("WORKBENCH_WEIGHTS", str(weights_root))
+    (result,) = run("sae", scale="paper", parameters={"encoder": encoder}, out=tmp_path / "run", progress=False)
+    assert result.status == "ok", result.problem
+    assert result.results["context"]["dataset"]["name"] == "vocalset"
+    assert list(result.metrics["accuracy"]) == [str(layer) for layer in range(13)]
+    assert result.metrics["chance"] == 1 / len(TECHNIQUES)
+    assert "the paper's curve is drawn" in result.page.read_text()
+
+
+def test_the_split_is_the_publishers(data_root):
+    clips = load_dataset("vocalset", root=data_root)
+    split = clips.split(seed=0)
+    singers = clips.table["singer"].to_numpy()
+    assert len(clips) == 48
+    assert set(singers[split.test]) == set(TEST)
+    assert not set(singers[split.train]) & set(singers[split.valid])
+    assert np.isin(np.concatenate([split.train, split.valid]), split.test).sum() == 0
