@@ -73,7 +73,7 @@ def solve(
     Parameters
     ----------
     problems : sequence of Problem
-        n and D may differ, P not; those of equal D share stacks.
+        n and D may differ, P not.
     classes : int
         C.
     device : torch.device
@@ -99,20 +99,17 @@ def solve(
     # on the CPU at least a stack a thread
     total = sum(_bytes(problem, classes) for problem in problems)
     share = BYTES["cuda"] if device.type == "cuda" else min(BYTES["cpu"], total / torch.get_num_threads())
-    room = 0
     for i in sorted(range(len(problems)), key=lambda i: problems[i].x.shape[1]):
-        need = _bytes(problems[i], classes)
-        if stacks and need <= room and problems[i].x.shape[1] == problems[stacks[-1][0]].x.shape[1]:
+        # all of a stack are padded to its largest D, that of the last
+        if stacks and (len(stacks[-1]) + 1) * _bytes(problems[i], classes) <= share:
             stacks[-1].append(i)
         else:
             stacks.append([i])
-            room = share
-        room -= need
 
     def work(stack: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
         return _solve_stack([problems[i] for i in stack], classes, device, tolerance)
 
-    largest = max(sum(_bytes(problems[i], classes) for i in stack) for stack in stacks)
+    largest = max(len(stack) * _bytes(problems[stack[-1]], classes) for stack in stacks)
     workers = 1 if device.type == "cuda" else max(1, min(len(stacks), TOGETHER // largest))
     solved: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     for stack, results in zip(stacks, _each(work, stacks, workers), strict=True):
