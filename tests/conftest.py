@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# Before torch is loaded, and for the kernels of notebooks too: threads that sleep while they wait, because a machine
+# that runs tests is rarely idle, and a cache that is not the user's.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+_cache = tempfile.TemporaryDirectory(prefix="workbench-tests-")
+os.environ["WORKBENCH_CACHE"] = _cache.name
 
 SIBLING = Path(__file__).resolve().parents[2] / "shared"
 

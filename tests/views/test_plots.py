@@ -35,6 +35,13 @@ def test_layer_curve_draws_mean_band_and_levels():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["layer.0", "layer.1", "layer.2"]
 
 
+def test_the_circle_is_where_validation_chose_not_where_test_is_best():
+    figure = layer_curve({"net": result([0.3, 0.8, 0.5], best_layer="layer.2")})
+    assert "net\n  validation picks layer.2, 50.0%" in legend(figure)
+    circle = next(line for line in figure.axes[0].lines if line.get_markersize() == 12)
+    assert (list(circle.get_xdata()), list(circle.get_ydata())) == ([2], [pytest.approx(50)])
+
+
 def test_control_with_one_layer_is_a_level_line():
     figure = layer_curve(result([0.3, 0.8]), controls={"log-mel": result([0.45])})
     assert "log-mel, 45.0%" in legend(figure)

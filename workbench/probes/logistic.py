@@ -13,7 +13,7 @@ fast:
   preconditioner that leaves a tenth of the steps.
 * All penalties of one x share its products: logits and gradients are two matrix products for everything.
 * Logits are linear in the step length, so each problem's line search costs no product at all.
-* L-BFGS restarts every ``MEMORY`` steps with the Hessian's true diagonal, and drops the problems that are done.
+* L-BFGS restarts now and then with the Hessian's true diagonal, and drops the problems that are done.
 * On the CPU each core works on its own stack of problems; on a GPU one stack is as large as memory allows.
 """
 
@@ -32,10 +32,11 @@ TOLERANCE = 1e-5
 """A fit that stays is done when the gradient of f has this 2-norm or less (the same in any rotation)."""
 PATH_TOLERANCE = 1e-4
 """The same for fits that only choose the penalty. scikit-learn stops at about 1e-3: a largest entry of 1e-4."""
+ROUNDS = {torch.float32: (8, 8, 8, 16, 32, 64), torch.float64: (128,) * 16}
+"""Steps between restarts of L-BFGS, in single precision and then in double for what is left. Wide features are done
+soonest with the Hessian's diagonal looked at often; few columns with a weak penalty need long memories."""
 MEMORY = 8
-"""L-BFGS pairs, and steps between two looks at the Hessian's diagonal."""
-ROUNDS = {torch.float32: 12, torch.float64: 100}
-"""Restarts allowed in single precision, then in double for what is left."""
+"""L-BFGS pairs, and steps to the first restart."""
 AXES = 80
 """Principal axes looked for (Halko, Martinsson, Tropp 2011); more cost more to find than they save in steps."""
 BYTES = {"cpu": 2**25, "cuda": 2**32}
@@ -168,11 +169,13 @@ def _solve_stack(
         z[g, :n, : member.shape[1]] = member
         z[g, :n, -1] = 1  # the intercept; zero in padded rows, so that these drop out of every sum
         y[g, 0, torch.from_numpy(problem.y).to(device), torch.arange(n, device=device)] = 1
-    count = torch.tensor([len(problem.rows) for problem in problems], device=device)
+    count = torch.tensor([float(len(problem.rows)) for problem in problems], device=device)[:, None, None, None]
     penalty = torch.from_numpy(np.stack([problem.penalties for problem in problems])).to(device)
     if classes == 2:
         penalty = 2 * penalty  # ||w1 - w0||^2 = 2 ||W||^2, as the two mirror each other
-    weights, norms = _minimise(z, y, penalty, count, tolerance)
+    ridge = (penalty[..., None, None] / count).expand(-1, -1, 1, rank + 1).clone()
+    ridge[..., -1] = 0
+    weights, norms = _minimise(_Stack(z, y, ridge, count), tolerance)
     solved = []
     for w, norm, (member, back, mean) in zip(weights, norms, turned, strict=True):
         columns = back(w[..., : member.shape[1]].flatten(0, 1).mT)
@@ -222,97 +225,108 @@ def _principal_axes(z: Tensor) -> Tensor:
     return sketch @ torch.linalg.eigh(small.mT @ small).eigenvectors.flip(1).float()
 
 
-def _minimise(z: Tensor, y: Tensor, penalty: Tensor, count: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Weights float64 (G, P, C, R) that minimise f, and the norm of its gradient there (G, P).
+@dataclass(frozen=True)
+class _Stack:
+    """G training sets x P penalties in one dtype."""
 
-    z (G, n, R) with the ones as last column, y (G, 1, C, n) one-hot, penalty (G, P), count (G,) rows that are real.
-    """
-    shape = (len(z), penalty.shape[1], y.shape[2], z.shape[2])
-    weights = torch.zeros(shape, dtype=torch.float64, device=z.device)
-    norm = torch.full(shape[:2], torch.inf, dtype=torch.float64, device=z.device)
-    ridge = (penalty / count[:, None])[..., None, None].expand(-1, -1, 1, shape[3]).clone()
-    ridge[..., -1] = 0
-    group, column = (torch.arange(size, device=z.device) for size in shape[:2])
+    z: Tensor
+    """(G, n, R), the last column ones."""
+    y: Tensor
+    """(G, 1, C, n) one-hot."""
+    ridge: Tensor
+    """(G, P, 1, R) penalty over count, 0 for the intercept."""
+    count: Tensor
+    """(G, 1, 1, 1) rows that are real."""
+
+    def take(self, groups: Tensor, columns: Tensor, dtype: torch.dtype) -> _Stack:
+        """Those training sets and penalties alone."""
+        ridge = self.ridge[groups[:, None], columns]
+        return _Stack(*(part.to(dtype) for part in (self.z[groups], self.y[groups], ridge, self.count[groups])))
+
+    def scores(self, weights: Tensor) -> Tensor:
+        """Logits (G, P, C, n) of weights (G, P, C, R)."""
+        return (weights.flatten(1, 2) @ self.z.mT).unflatten(1, weights.shape[1:3])
+
+    def gradient(self, probability: Tensor, weights: Tensor) -> Tensor:
+        """Of f at weights with these class probabilities (G, P, C, n)."""
+        slopes = ((probability - self.y).flatten(1, 2) @ self.z).view_as(weights)
+        return torch.addcmul(slopes / self.count, self.ridge, weights)
+
+    def inverse_diagonal(self, probability: Tensor) -> Tensor:
+        """1 over the Hessian's diagonal (G, P, C, R)."""
+        curvature = (probability * (1 - probability)).flatten(1, 2) @ self.z.square()
+        return 1 / (curvature.unflatten(1, probability.shape[1:3]) / self.count + self.ridge).clamp_min(1e-9)
+
+
+def _minimise(stack: _Stack, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Weights float64 (G, P, C, R) that minimise f, and the norm of its gradient there (G, P)."""
+    shape = (*stack.ridge.shape[:2], stack.y.shape[2], stack.z.shape[2])
+    weights = torch.zeros(shape, dtype=torch.float64, device=stack.z.device)
+    norms = torch.full(shape[:2], torch.inf, dtype=torch.float64, device=stack.z.device)
+    groups, columns = (torch.arange(size, device=stack.z.device) for size in shape[:2])
     for dtype, rounds in ROUNDS.items():
-        for _ in range(rounds):
-            at = (group[:, None], column)
-            data = (z[group].to(dtype), y[group].to(dtype), ridge[at].to(dtype), count[group])
-            found, size = _descend(*data, weights[at].to(dtype), tolerance)
-            weights[at], norm[at] = found.double(), size.double()
-            busy = size > tolerance
-            group, column = group[busy.any(1)], column[busy.any(0)]
-            if not len(group):
-                return weights, norm
-    return weights, norm
+        for steps in rounds:
+            at = (groups[:, None], columns)
+            found, norm = _descend(stack.take(groups, columns, dtype), weights[at].to(dtype), steps, tolerance)
+            weights[at], norms[at] = found.double(), norm.double()
+            busy = norm > tolerance
+            groups, columns = groups[busy.any(1)], columns[busy.any(0)]
+            if not len(groups):
+                return weights, norms
+    return weights, norms
 
 
-def _descend(
-    z: Tensor, y: Tensor, ridge: Tensor, count: Tensor, weights: Tensor, tolerance: float
-) -> tuple[Tensor, Tensor]:
-    """``MEMORY`` steps of L-BFGS (Nocedal 1980) on G x P problems at once; weights and gradient norms afterwards."""
-    groups, penalties, classes, rank = weights.shape
-    count = count.to(z.dtype)[:, None, None, None]
-
-    def logits(w: Tensor) -> Tensor:
-        return (w.view(groups, penalties * classes, rank) @ z.mT).view(groups, penalties, classes, -1)
-
-    def collect(error: Tensor, features: Tensor) -> Tensor:
-        return (error.view(groups, penalties * classes, -1) @ features).view_as(weights) / count
-
-    scores = logits(weights)
+def _descend(stack: _Stack, weights: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Steps of L-BFGS (Nocedal 1980) on all problems at once; weights and gradient norms (G, P) afterwards."""
+    scores = stack.scores(weights)
     probability = scores.softmax(2)
-    gradient = torch.addcmul(collect(probability - y, z), ridge, weights)
-    tiny = torch.finfo(z.dtype).tiny
-    inverse = 1 / (collect(probability * (1 - probability), z * z) + ridge).clamp_min(1e-9)
-    history: list[tuple[Tensor, Tensor, Tensor]] = []
-    scale = 1.0
-    for _ in range(MEMORY):
+    gradient = stack.gradient(probability, weights)
+    inverse = stack.inverse_diagonal(probability)
+    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    for _ in range(steps):
         active = _dot(gradient, gradient).sqrt() > tolerance
         if not active.any():
             break
-        direction, alphas = -gradient, []
-        for step, change, rho in reversed(history):
-            alphas.append(rho * _dot(step, direction))
-            direction.addcmul_(change, -alphas[-1])
-        direction *= inverse
-        direction *= scale * active  # what is done stays where it is
-        for (step, change, rho), alpha in zip(history, reversed(alphas), strict=True):
-            direction.addcmul_(step, alpha - rho * _dot(change, direction))
-        direction *= active
-        ahead = logits(direction)
-        length, probability = _line_search(
-            scores, ahead, y, weights, direction, ridge, count, _dot(gradient, direction)
-        )
-        step, before = length * direction, gradient
-        weights, scores = weights + step, torch.addcmul(scores, length, ahead)
-        gradient = torch.addcmul(collect(probability.sub_(y), z), ridge, weights)
+        direction = _direction(gradient, inverse, pairs) * active  # what is done stays where it is
+        ahead = stack.scores(direction)
+        length, probability = _line_search(stack, scores, ahead, weights, direction, _dot(gradient, direction))
+        move, before = length * direction, gradient
+        weights, scores = weights + move, torch.addcmul(scores, length, ahead)
+        gradient = stack.gradient(probability, weights)
         change = gradient - before
-        curvature = _dot(step, change)
-        usable = curvature > tiny  # false where nothing moved: such a pair must do nothing
-        rho = torch.where(usable, 1 / curvature.clamp_min(tiny), 0.0)
-        scale = torch.where(usable, curvature / _dot(change, inverse * change).clamp_min(tiny), 1.0)
-        history.append((step, change, rho))
+        curvature = _dot(move, change)
+        # where nothing moved the pair must do nothing
+        rho = torch.where(curvature > torch.finfo(move.dtype).tiny, 1 / curvature, 0.0)
+        pairs.append((move, change, rho))
     return weights, _dot(gradient, gradient).sqrt()[..., 0, 0]
 
 
+def _direction(gradient: Tensor, inverse: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """The two-loop recursion: minus the approximate inverse Hessian times the gradient."""
+    direction, alphas = -gradient, []
+    for move, change, rho in reversed(pairs):
+        alphas.append(rho * _dot(move, direction))
+        direction.addcmul_(change, -alphas[-1])
+    direction *= inverse
+    if pairs:
+        _, change, rho = pairs[-1]
+        direction *= torch.where(rho > 0, 1 / (rho * _dot(change, inverse * change)), 1.0)
+    for (move, change, rho), alpha in zip(pairs, reversed(alphas), strict=True):
+        direction.addcmul_(move, alpha - rho * _dot(change, direction))
+    return direction
+
+
 def _line_search(
-    scores: Tensor,
-    ahead: Tensor,
-    y: Tensor,
-    weights: Tensor,
-    direction: Tensor,
-    ridge: Tensor,
-    count: Tensor,
-    slope: Tensor,
+    stack: _Stack, scores: Tensor, ahead: Tensor, weights: Tensor, direction: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Step length of each problem (G, P, 1, 1) and the class probabilities there.
 
     Newton on the convex f(t), kept inside the bracket found so far, until the slope is at most half of that at 0.
     ``scores + t * ahead`` are the logits at t: no matrix product is needed.
     """
-    pull = ridge * direction
+    pull, count = stack.ridge * direction, stack.count
     linear, quadratic = _dot(pull, weights), _dot(pull, direction)
-    target = _dot(y.expand_as(ahead), ahead)
+    target = _dot(stack.y.expand_as(ahead), ahead)
     t = torch.ones_like(slope)
     low, high = torch.zeros_like(t), torch.full_like(t, torch.inf)
     for _ in range(8):

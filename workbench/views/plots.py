@@ -28,7 +28,7 @@ def layer_curve(
     title: str | None = None,
     metric: str = "accuracy",
 ):
-    """Accuracy against layer, with confidence band, chance and majority.
+    """Accuracy against layer, with confidence band, chance and majority; the layer that validation picks is circled.
 
     Parameters
     ----------
@@ -110,8 +110,10 @@ def _curve(ax, name: str, result, x: str, style: dict, *, best: bool) -> None:
         ax.axhspan(100 * low[0], 100 * high[0], color=style["color"], alpha=0.1, linewidth=0)
         return
     at = _places(len(mean), x)
-    top = int(np.argmax(mean))
-    label = f"{name}\n  best {short(result.names[top], 20)}, {mean[top]:.1%}" if best else name
+    # the layer that validation picks, where the result knows it: the best on test would be chosen by its own score
+    top = list(result.names).index(result.best_layer) if hasattr(result, "best_layer") else int(np.argmax(mean))
+    word = "validation picks" if hasattr(result, "best_layer") else "best"
+    label = f"{name}\n  {word} {short(result.names[top], 20)}, {mean[top]:.1%}" if best else name
     ax.plot(at, 100 * mean, label=label, **style)
     ax.fill_between(at, 100 * low, 100 * high, color=style["color"], alpha=0.16, linewidth=0)
     if best:
