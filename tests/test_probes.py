@@ -114,8 +114,7 @@ def test_threads_share_the_work_and_are_given_back():
 
 
 def test_a_fit_that_does_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(logistic, "ROUNDS", {torch.float32: 1})
-    monkeypatch.setattr(logistic, "MEMORY", 1)
+    monkeypatch.setattr(logistic, "ROUNDS", {torch.float32: (1,)})
     layers, y, split, _ = sounds()
     with pytest.warns(
         RuntimeWarning,

@@ -35,8 +35,6 @@ PATH_TOLERANCE = 1e-4
 ROUNDS = {torch.float32: (8, 8, 8, 16, 32, 64), torch.float64: (128,) * 16}
 """Steps between restarts of L-BFGS, in single precision and then in double for what is left. Wide features are done
 soonest with the Hessian's diagonal looked at often; few columns with a weak penalty need long memories."""
-MEMORY = 8
-"""L-BFGS pairs, and steps to the first restart."""
 AXES = 80
 """Principal axes looked for (Halko, Martinsson, Tropp 2011); more cost more to find than they save in steps."""
 BYTES = {"cpu": 2**25, "cuda": 2**32}
@@ -97,23 +95,19 @@ def solve(
     if not problems:
         return []
     stacks: list[list[int]] = []
-    # on the CPU at least a stack a thread
-    total = sum(_bytes(problem, classes) for problem in problems)
-    share = BYTES["cuda"] if device.type == "cuda" else min(BYTES["cpu"], total / torch.get_num_threads())
     for i in sorted(range(len(problems)), key=lambda i: problems[i].x.shape[1]):
         # all of a stack are padded to its largest D, that of the last
-        if stacks and (len(stacks[-1]) + 1) * _bytes(problems[i], classes) <= share:
+        if stacks and (len(stacks[-1]) + 1) * _bytes(problems[i], classes) <= BYTES[device.type]:
             stacks[-1].append(i)
         else:
             stacks.append([i])
+    largest = max(len(stack) * _bytes(problems[stack[-1]], classes) for stack in stacks)
 
     def work(stack: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
         return _solve_stack([problems[i] for i in stack], classes, device, tolerance)
 
-    largest = max(len(stack) * _bytes(problems[stack[-1]], classes) for stack in stacks)
-    workers = 1 if device.type == "cuda" else max(1, min(len(stacks), TOGETHER // largest))
     solved: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-    for stack, results in zip(stacks, _each(work, stacks, workers), strict=True):
+    for stack, results in zip(stacks, _each(work, stacks, largest, device), strict=True):
         solved |= zip(stack, results, strict=True)
         progress(sum(len(problems[i].penalties) for i in stack))
     norms = torch.stack([solved[i][2] for i in range(len(problems))]).cpu()
@@ -131,27 +125,32 @@ def solve(
 def _bytes(problem: Problem, classes: int) -> int:
     n, dim, width = len(problem.rows), problem.x.shape[1], len(problem.penalties) * classes
     rank = min(n, dim)
-    return 16 * n * dim + 4 * (3 * n * rank + 6 * n * width + (2 * MEMORY + 8) * rank * width)
+    # features in double precision and turned; arrays as large as the logits; weights and about eight pairs of L-BFGS
+    return 16 * n * dim + 4 * (3 * n * rank + 6 * n * width + 24 * rank * width)
 
 
-def _each(work: Callable, stacks: Sequence, workers: int) -> Iterator:
-    """Results of ``work`` in order, from at most ``workers`` threads among which torch's threads are shared out.
+def _each(work: Callable, stacks: Sequence, largest: int, device: torch.device) -> Iterator:
+    """Results of ``work`` in order; on the CPU torch's threads take a stack each, or share one that is large.
 
-    Threads that work on the same small product wait for each other more than they compute.
+    Threads that share small products wait for each other more than they compute.
     """
-    threads = torch.get_num_threads()
-    workers = min(workers, threads)
-    if workers == 1:
+    if device.type != "cpu":
         yield from map(work, stacks)
         return
+    threads = torch.get_num_threads()
+    workers = max(1, min(threads, len(stacks), TOGETHER // largest))
+    inner = threads // workers if largest > BYTES["cpu"] else 1
 
     def alone(stack):
-        torch.set_num_threads(threads // workers)  # of this worker
+        torch.set_num_threads(inner)  # of this worker
         return work(stack)
 
     try:
-        with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(alone, stacks)
+        if workers == 1:
+            yield from map(alone, stacks)
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                yield from pool.map(alone, stacks)
     finally:
         torch.set_num_threads(threads)
 
