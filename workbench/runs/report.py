@@ -91,7 +91,8 @@ def _cell(value: object) -> str:
 
 def _row(folder: str, results: Mapping) -> str:
     name, status = results["notebook"]["name"], results["status"]
-    shown = flatten(results["metrics"])
+    # single numbers first: of nested results (one a layer, say) the page has the rest
+    shown = flatten(dict(sorted(results["metrics"].items(), key=lambda item: isinstance(item[1], Mapping))))
     key_metrics = [(k, v) for k, v in shown.items() if not isinstance(v, list)][:_KEY_METRICS]
     lines = [f"{html.escape(key)} = <b>{html.escape(brief(value))}</b>" for key, value in key_metrics]
     if len(shown) > len(key_metrics):
