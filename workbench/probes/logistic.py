@@ -35,7 +35,7 @@ PATH_TOLERANCE = 1e-4
 ROUNDS = {torch.float32: (8, 8, 8, 16, 32, 64), torch.float64: (128,) * 16}
 """Steps between restarts of L-BFGS, in single precision and then in double for what is left. Wide features are done
 soonest with the Hessian's diagonal looked at often; few columns with a weak penalty need long memories."""
-AXES = 80
+AXES = 128
 """Principal axes looked for (Halko, Martinsson, Tropp 2011); more cost more to find than they save in steps."""
 BYTES = {"cpu": 2**25, "cuda": 2**32}
 """What one stack may take; a single problem may take more. On the CPU small stacks stay in the caches."""
