@@ -88,12 +88,14 @@ def main() -> None:
             loops.append([spent for _, spent in loop])
     exact = [timed(lambda f=f: looped(f, y, split, 1e-8), 1) for f in x[: args.exact]]
     seconds = np.min(ours, 0)
-    others = {"1e-4": np.min(loops, 0).sum(0), "1e-8": np.mean([spent for _, spent in exact], 0) * args.layers}
+    others = {"1e-4": np.min(loops, 0).sum(0)}
+    if exact:
+        others["1e-8"] = np.mean([spent for _, spent in exact], 0) * args.layers
 
     sizes = " / ".join(str(len(part)) for part in split)
     print(f"{args.layers} layers x {len(PENALTIES)} penalties, {sizes} clips x {args.dim}, {args.classes} classes")
     print(f"fit_probes, {args.threads} threads: {seconds[0]:.2f} s wall, {seconds[1]:.2f} s processor")
-    for tolerance, results in (("1e-4", loop), ("1e-8", exact)):
+    for tolerance, results in zip(others, (loop, exact), strict=False):
         wall, processor = others[tolerance]
         ratio = others[tolerance] / seconds
         note = "" if tolerance == "1e-4" else f" (from {args.exact} layers)"
