@@ -72,6 +72,8 @@ def test_repr_states_counts_and_html_is_escaped():
 def test_summary_counts_clips_groups_and_seconds_of_each_class():
     summary = _clips(seconds=[0.5] * 60).summary()
     assert summary.loc["a"].to_dict() == {"clips": 30, "groups": 10, "seconds": 15.0}
+    alone = Clips.from_arrays([np.zeros(9)] * 4, RATE, label=list("aabb"), group=[""] * 4)
+    assert alone.summary()["groups"].tolist() == [0, 0]
 
 
 # --- sound ----------------------------------------------------------------------------------------------------------

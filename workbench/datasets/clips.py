@@ -127,7 +127,7 @@ class Clips:
 
     def summary(self) -> pd.DataFrame:
         """Clips, groups and (where known) seconds of each class; index: label."""
-        by_label = self.table.groupby("label")
+        by_label = self.table.assign(group=self.table["group"].replace("", pd.NA)).groupby("label")
         found = pd.DataFrame({"clips": by_label.size(), "groups": by_label["group"].nunique()})
         if "seconds" in self.table:
             found["seconds"] = by_label["seconds"].sum().round(1)
