@@ -1,0 +1,76 @@
+"""Interventions: what is removed is what the latent wrote, and a latent that a probe reads matters more than others."""
+
+import numpy as np
+import pytest
+
+from workbench.errors import ParameterError
+from workbench.sae.interventions import ablations, attributions, intervene
+
+
+class Planted:
+    """Codes that are known: x = z @ decoder + error, with an encoder that looks them up."""
+
+    def __init__(self, z, decoder, x):
+        self.decoder, self._z = decoder, {row.tobytes(): code for row, code in zip(x, z, strict=True)}
+
+    def encode(self, x):
+        return np.stack([self._z[row.tobytes()] for row in x])
+
+
+@pytest.fixture
+def planted():
+    """Class c has latent c; six others are as busy and mean nothing."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    z = np.zeros((300, 9), np.float32)
+    z[np.arange(300), y] = 2 + rng.random(300)
+    z[:, 3:] = rng.random((300, 6)) * (rng.random((300, 6)) < 0.5) * 3
+    decoder = np.eye(9, 12, dtype=np.float32)
+    x = (z @ decoder + 0.1 * rng.standard_normal((300, 12))).astype(np.float32)
+    weights = np.zeros((12, 3))
+    weights[:3] = 3 * np.eye(3)
+    return x, np.array(list("abc"))[y], Planted(z, decoder, x), weights, z
+
+
+def test_intervene_moves_by_what_the_latents_wrote(planted):
+    x, _, sae, _, z = planted
+    np.testing.assert_allclose(x - intervene(x, sae, [1, 4]), z[:, [1, 4]] @ sae.decoder[[1, 4]], atol=1e-6)
+    np.testing.assert_array_equal(intervene(x, sae, [2], factor=1.0), x)
+    np.testing.assert_allclose(intervene(x, sae, [2], factor=3.0) - x, 2 * z[:, [2]] @ sae.decoder[[2]], atol=1e-5)
+    with pytest.raises(ParameterError, match=r"latents=\[9\] must be in 0 ... 8"):
+        intervene(x, sae, [9])
+
+
+def test_attributions_add_up_to_what_the_code_says(planted):
+    x, _, sae, weights, z = planted
+    centred = weights - weights.mean(1, keepdims=True)
+    np.testing.assert_allclose(
+        attributions(z, sae.decoder, weights).sum(0), (z @ sae.decoder @ centred).mean(0), atol=1e-6
+    )
+
+
+def test_the_latent_that_the_probe_reads_matters_and_random_ones_do_not(planted):
+    x, y, sae, weights, _ = planted
+    table = ablations(
+        x, y, sae, weights=weights, bias=np.zeros(3), classes="abc", choose=np.arange(150), test=np.arange(150, 300),
+        top=1, draws=30, seed=0,
+    )  # fmt: skip
+    for c, name in enumerate("abc"):
+        chosen, control = table.loc[(name, "chosen")], table.loc[(name, "random")]
+        assert chosen["latents"] == [c]
+        assert chosen["high"] < -0.3 < -0.05 < control["mean"]
+        assert chosen["others"] == pytest.approx(0, abs=0.01), "others do not have the latent"
+    again = ablations(
+        x, y, sae, weights=weights, bias=np.zeros(3), classes="abc", choose=np.arange(150), test=np.arange(150, 300),
+        top=1, draws=30, seed=0,
+    )  # fmt: skip
+    assert table.equals(again)
+
+
+def test_amplifying_goes_the_other_way(planted):
+    x, y, sae, weights, _ = planted
+    options = {"weights": weights / 9, "bias": np.zeros(3), "classes": "abc", "choose": np.arange(150)}
+    up = ablations(x, y, sae, **options, test=np.arange(150, 300), top=1, factor=2.0)
+    assert (up.xs("chosen", level="kind")["low"] > 0).all()
+    with pytest.raises(ParameterError, match="top=0"):
+        ablations(x, y, sae, **options, test=np.arange(150, 300), top=0)
