@@ -1,9 +1,13 @@
-"""What a person sees and hears: maps that sound, tables of players, and plots.
+"""What a person sees and hears: maps that sound, tables of players, pages of latents, and plots.
 
-``sound_map`` and ``players`` return objects that display themselves as HTML which plays without kernel and network;
-``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram`` and ``audio_grid`` return matplotlib figures.
+``sound_map``, ``players`` and ``latent_page`` return objects that display themselves as HTML which plays without kernel
+and network. ``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram`` and ``audio_grid`` return
+matplotlib figures, as do the charts of tidy tables: ``curves``, ``heatmap``, ``intervals`` and ``scatter``.
 """
 
+from .charts import curves, heatmap, intervals, scatter
+from .latents import LatentPage, latent_page
+from .latents_data import latent_statistics
 from .maps import SoundMap, sound_map
 from .players import Players, players
 from .plots import confusion_matrix, layer_curve, layer_heatmap
@@ -11,15 +15,22 @@ from .projection import Projection, project
 from .spectrograms import audio_grid, spectrogram
 
 __all__ = [
+    "LatentPage",
     "Players",
     "Projection",
     "SoundMap",
     "audio_grid",
     "confusion_matrix",
+    "curves",
+    "heatmap",
+    "intervals",
+    "latent_page",
+    "latent_statistics",
     "layer_curve",
     "layer_heatmap",
     "players",
     "project",
+    "scatter",
     "sound_map",
     "spectrogram",
 ]

@@ -1,0 +1,85 @@
+"""The set "egemaps": the 88 functionals of eGeMAPSv02, computed by openSMILE.
+
+Eyben et al., "The Geneva minimalistic acoustic parameter set (GeMAPS) for voice research and affective computing",
+IEEE Trans. Affective Computing 7 (2016) 190-202; the set of Mariotte et al. (arXiv 2509.24793). Sounds are heard at
+44.1 kHz, mono, whatever their own rate: openSMILE's loudness and spectral flux grow with the rate (one voice has a mean
+loudness of 0.28 at 16 kHz, 0.32 at 24 kHz, 0.49 at 44.1 kHz), so that clips of different rates could not be compared.
+
+openSMILE gives 0, not NaN, for pitch, voice quality and formants of a clip without voice; that is kept. A clip shorter
+than its analysis window gives NaN throughout.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+
+from ..errors import ParameterError
+
+CODE_VERSION = 1
+RATE = 44100
+#: First match wins: a functional's family by a part of its name (the grouping of arXiv 2509.24793).
+FAMILIES = (
+    ("formants", "F[123]"),
+    ("pitch", "F0"),
+    ("voice quality", "shimmer|jitter|hnr"),
+    ("loudness", "loudness|equivalentSoundLevel"),
+    ("rhythm", "voiced"),
+    ("spectral", "slope|spectral|alpha|hammarberg"),
+    ("MFCC", "mfcc"),
+)
+
+
+def family(name: str) -> str:
+    """Family of one functional: "F0semitoneFrom27.5Hz_sma3nz_amean" is of "pitch"."""
+    for title, pattern in FAMILIES:
+        if re.search(pattern, name, re.IGNORECASE):
+            return title
+    raise ParameterError("name", name, "a functional of eGeMAPSv02")
+
+
+def installed() -> bool:
+    """Whether the extra is there."""
+    import importlib.util
+
+    return importlib.util.find_spec("opensmile") is not None
+
+
+class Egemaps:
+    """openSMILE with eGeMAPSv02.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The 88 functionals, as openSMILE names them.
+    version : str
+        Of the package opensmile, which carries the openSMILE library.
+
+    Raises
+    ------
+    ParameterError
+        opensmile is not installed; the message says how to install it and under which licence it is.
+    """
+
+    def __init__(self):
+        if not installed():
+            raise ParameterError(
+                "set",
+                "egemaps",
+                '"voice", or the package opensmile installed: pip install "workbench[egemaps]" (openSMILE by audEERING '
+                "is free for research, teaching and private use only; a commercial licence is sold)",
+            )
+        import opensmile
+
+        self.version = opensmile.__version__
+        functionals = opensmile.FeatureLevel.Functionals
+        self._smile = opensmile.Smile(feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=functionals)
+        self.names = tuple(self._smile.feature_names)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The functionals of one sound at 44.1 kHz, float32 (88,)."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Segment too short")  # the NaN say so
+            return self._smile.process_signal(x, RATE).to_numpy(np.float32)[0]

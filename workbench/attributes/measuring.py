@@ -1,0 +1,205 @@
+"""Measure clips: the sets of attributes, and the store that remembers them.
+
+A set that is computed from sound is dressed as an encoder whose only frame is the vector of attributes, so that
+:func:`~workbench.embeddings.embed` does the rest: content keys, work shared among processes, nothing lost by an
+interrupt, nothing decoded twice, damaged files named.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..embeddings import embed
+from ..encoders.interface import Encoder, Layer, fingerprint
+from ..errors import ParameterError
+from . import egemaps
+from .result import Attributes
+from .voice import CODE_VERSION, RATE, VOICE, voice
+
+if TYPE_CHECKING:
+    from ..datasets.clips import Clips
+
+SETS = ("auto", "egemaps", "voice", "factors")
+#: Families of the factors of the generated sets; any other factor is a family of its own.
+FACTOR_FAMILIES = {
+    **dict.fromkeys(("midi", "f0", "pitch", "trill_interval", "vibrato_rate", "vibrato_extent"), "pitch"),
+    **dict.fromkeys(("f1", "f2", "f3", "vowel", "openness", "frontness"), "formants"),
+    **dict.fromkeys(("hnr", "jitter", "shimmer", "open_quotient"), "voice quality"),
+    **dict.fromkeys(("loudness", "dynamic", "modulation_depth"), "loudness"),
+    **dict.fromkeys(("modulation_rate", "rate"), "rhythm"),
+    **dict.fromkeys(("tilt", "microphone"), "spectral"),
+    **dict.fromkeys(("direct_to_reverberant", "decay_time", "snr"), "recording"),
+}
+
+
+def measure(
+    clips: Clips,
+    *,
+    set: Literal["auto", "egemaps", "voice", "factors"] = "auto",
+    seconds: float | None = None,
+    cache: bool | str | os.PathLike = True,
+    progress: bool = True,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> Attributes:
+    """Measured properties of clips, from the store where they are there, else computed and stored.
+
+    Parameters
+    ----------
+    clips : Clips
+    set : {"auto", "egemaps", "voice", "factors"}
+        "egemaps": 88 functionals by openSMILE, for research only (:mod:`workbench.attributes.egemaps`).
+        "voice": this package's own (:mod:`workbench.attributes.voice`).
+        "factors": the columns of the clips' table that are known properties, exact in generated sets; numbers as they
+        are, each value of a category as a column of 0 and 1 named "factor=value".
+        "auto": "egemaps" where opensmile is installed, else "voice"; the result says which.
+    seconds : float, optional
+        Measure the first ``seconds`` of each clip, zero-padded on the right, which is what an encoder hears that was
+        given the same ``seconds``; the silence counts. Default whole clips. Factors are of whole clips always.
+    cache : bool or path
+        True: the user's store; False: none; a path: a store there.
+    progress : bool
+        Show a bar while something is computed.
+    on_error : {"raise", "skip"}
+        What a clip that cannot be read does: stop, or be left out with a warning and an entry in ``skipped``.
+
+    Returns
+    -------
+    Attributes
+
+    Raises
+    ------
+    ParameterError
+        An unknown set, opensmile is asked for and not installed, or the clips have no factors.
+    AudioError
+        A clip cannot be read and ``on_error`` is "raise"; the message names it.
+    StoreError
+        Something has to be computed and the store cannot be written.
+    """
+    if set not in SETS:
+        raise ParameterError("set", set, f"one of {', '.join(map(repr, SETS))}")
+    if set == "factors":
+        return _factors(clips)
+    if set == "auto":
+        set = "egemaps" if egemaps.installed() else "voice"
+    meter = _egemaps_meter() if set == "egemaps" else _voice_meter()
+    found = embed(clips, meter, seconds=seconds, store=cache, progress=progress, on_error=on_error)
+    both = found.layer(0).astype(np.float64)
+    values, defined = np.split(both, 2, axis=1)
+    return Attributes(
+        set=set,
+        names=meter.names,
+        values=np.where(defined > 0, values, np.nan),
+        families=meter.families,
+        meanings=meter.meanings,
+        ids=found.ids,
+        valid=found.valid,
+        skipped=found.skipped,
+    )
+
+
+class Meter(Encoder):
+    """A function from waveform to attributes, as an encoder of one layer with one frame a clip.
+
+    A frame holds the values, 0 where undefined, and then for each whether it is defined: frames must be finite.
+
+    Parameters
+    ----------
+    name : str
+    rate : int
+        Hz at which ``function`` hears.
+    function : callable
+        float32 (samples,) -> (A,), NaN where undefined.
+    version : tuple
+        What else changes the numbers.
+    families, meanings : dict of str to str
+        By name of the attribute, in the order of ``function``.
+    reentrant : bool
+        Whether ``function`` may run in several threads at once.
+    """
+
+    padding = "masked"
+    compute = "float32"
+
+    def __init__(
+        self,
+        name: str,
+        rate: int,
+        function: Callable[[np.ndarray], Sequence[float]],
+        *,
+        version: tuple,
+        families: dict[str, str],
+        meanings: dict[str, str],
+        reentrant: bool,
+    ):
+        self.name, self.rate, self.function, self.reentrant = f"attributes {name}", rate, function, reentrant
+        self.names, self.families, self.meanings = tuple(families), families, meanings
+        self.layers = (Layer(name, 2 * len(self.names), 0.0),)
+        self.fingerprint = fingerprint("attributes", name, rate, version, self.names)
+
+    def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """See :meth:`Encoder.forward`."""
+        rows = [self.function(row[:n]) for row, n in zip(x.numpy(), lengths.tolist(), strict=True)]
+        values = torch.tensor(np.array(rows), dtype=torch.float32)
+        defined = values.isfinite()
+        frame = torch.cat((values.where(defined, 0.0), defined.float()), 1)[:, None]
+        return [(frame, torch.ones_like(lengths)) for _ in layers]
+
+
+def _voice_meter() -> Meter:
+    return Meter(
+        "voice",
+        RATE,
+        lambda x: list(voice(x, RATE).values()),
+        version=(CODE_VERSION,),
+        families={name: family for name, (family, _) in VOICE.items()},
+        meanings={name: meaning for name, (_, meaning) in VOICE.items()},
+        reentrant=True,
+    )
+
+
+def _egemaps_meter() -> Meter:
+    smile = egemaps.Egemaps()
+    return Meter(
+        "egemaps",
+        egemaps.RATE,
+        smile,
+        version=(egemaps.CODE_VERSION, smile.version),
+        families={name: egemaps.family(name) for name in smile.names},
+        meanings=dict.fromkeys(smile.names, "functional of eGeMAPSv02 (Eyben et al. 2016)"),
+        reentrant=False,
+    )
+
+
+def _factors(clips: Clips) -> Attributes:
+    """The factors of the table: numbers as they are, categories as indicators."""
+    if not clips.factors:
+        raise ParameterError("set", "factors", f"'voice' or 'egemaps': {clips.name} has no known factors")
+    columns, families, meanings = {}, {}, {}
+    for factor in clips.factors:
+        column = clips.table[factor]
+        family = FACTOR_FAMILIES.get(factor, factor)
+        if column.dtype.kind in "iuf":
+            columns[factor] = column.to_numpy(np.float64)
+            families[factor], meanings[factor] = family, "number, as in the table"
+            continue
+        text = column.astype(object).where(column.notna(), "").astype(str)
+        for value in sorted({*text} - {""}):
+            name = f"{factor}={value}"
+            columns[name] = np.where(text == "", np.nan, text == value).astype(np.float64)
+            families[name], meanings[name] = family, f"category: 1 where {factor} is {value}, else 0"
+    return Attributes(
+        set="factors",
+        names=tuple(columns),
+        values=np.stack(list(columns.values()), axis=1),
+        families=families,
+        meanings=meanings,
+        ids=clips.table["id"].to_numpy(dtype=str),
+        valid=np.arange(len(clips)),
+        skipped={},
+    )

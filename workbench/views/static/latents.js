@@ -1,0 +1,549 @@
+// A page of sparse latents: a table to search and sort, and the latent that is open with its clips, labels, factors and
+// relatives. Needs nothing but the page it is in; where a kernel answers (link.js) it fetches what the page lacks.
+
+const NO_CLIP = 4294967295, MISSING_CODE = 65535, WAIT_SECONDS = 20, ROW = 27, MOST_LABELS = 24, BINS = 8, PAUSE_MS = 120;
+
+function bytes(text) { return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); }
+async function unpack(text) {
+  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return JSON.parse(await new Response(stream).text());
+}
+function uint16(text) { return new Uint16Array(bytes(text).buffer); }
+function uint32(text) { return new Uint32Array(bytes(text).buffer); }
+function float32(text) { return new Float32Array(bytes(text).buffer); }
+function make(tag, className, ...content) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  node.append(...content); // strings become text, never markup: labels are other people's text
+  return node;
+}
+function button(className, text, hint, act) {
+  const node = make("button", className, text);
+  Object.assign(node, { type: "button", title: hint });
+  node.addEventListener("click", act);
+  return node;
+}
+function show(value) { return Number.isNaN(value) ? "–" : String(+value.toPrecision(3)); }
+function fixed(value) { return Number.isNaN(value) ? "–" : value.toFixed(2); }
+function signed(value) { return Number.isNaN(value) ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`; }
+function percent(share) { return Number.isNaN(share) ? "–" : `${share > 0 && share < 0.0995 ? +(100 * share).toPrecision(2) : Math.round(100 * share)} %`; }
+function count(n) { return n.toLocaleString("en"); }
+function clamp(value, low, high) { return Math.min(Math.max(value, low), high); }
+
+class LatentPage {
+  constructor(root, data) {
+    Object.assign(this, { root, data, link: null, ticket: 0, past: [], urls: [], dark: false, columnOf: {} });
+    const s = (this.stats = Object.fromEntries(Object.entries(data.statistics).map(([name, text]) => [name, float32(text)])));
+    this.numbers = uint32(data.numbers);
+    this.place = new Map([...this.numbers].map((latent, k) => [latent, k]));
+    this.examples = uint32(data.examples);
+    this.carried = new Set(data.carried);
+    this.columns = data.columns.map((c) => ({ ...c, codes: c.codes && uint16(c.codes), values: c.numbers && float32(c.numbers) }));
+    this.relatives = Object.fromEntries(Object.entries(data.relatives).map(([name, { latents, values }]) =>
+      [name, { latents: uint32(latents), values: name === "decoder" ? float32(values) : uint32(values) }]));
+    data.bests = data.about.map(([column, label]) => (!column || column === "label" ? label : `${column} = ${label}`));
+    this.texts = data.bests.map((best, k) => `${best} ${data.factors[k]} #${this.numbers[k]}`.toLowerCase());
+    const by = (name) => (k) => s[name][k];
+    this.fields = [
+      { key: "sound", head: "♪", hint: "its clips play on this page", value: (k) => +this.carried.has(this.numbers[k]), text: (k) => (this.carried.has(this.numbers[k]) ? "♪" : ""), down: true },
+      { key: "latent", head: "latent", hint: "its number", value: (k) => this.numbers[k], text: (k) => String(this.numbers[k]) },
+      { key: "density", head: "active in", hint: "share of the clips in which it is active", value: by("density"), text: (k) => percent(s.density[k]), bar: by("density"), down: true },
+      { key: "mean", head: "mean", hint: "mean activation over all clips", value: by("mean"), text: (k) => show(s.mean[k]), down: true },
+      { key: "max", head: "max", hint: "largest activation", value: by("max"), text: (k) => show(s.max[k]), down: true },
+      { key: "best", head: "best label", hint: "the label that its activation tells best from all other clips", value: (k) => data.bests[k], text: (k) => data.bests[k] || "–" },
+      { key: "auc", head: "AUC", hint: "area under the ROC curve for the best label; 0.5 is a coin", value: by("auc"), text: (k) => fixed(s.auc[k]), weak: (k) => !(s.auc[k] > s.auc_chance[k]), down: true },
+      { key: "auc-chance", head: "chance", hint: "AUC that the best of all labels reaches when the clips are shuffled (luckiest of 20)", value: by("auc_chance"), text: (k) => fixed(s.auc_chance[k]), down: true },
+      { key: "factor", head: "best factor", hint: "the number that its activation follows best", value: (k) => data.factors[k], text: (k) => data.factors[k] || "–" },
+      { key: "correlation", head: "r", hint: "Pearson correlation with the best factor; sorted by size", value: (k) => Math.abs(s.correlation[k]), text: (k) => signed(s.correlation[k]), weak: (k) => !(Math.abs(s.correlation[k]) > s.correlation_chance[k]), down: true },
+      { key: "correlation-chance", head: "chance", hint: "correlation that the best of all factors reaches when the clips are shuffled (luckiest of 20)", value: by("correlation_chance"), text: (k) => fixed(s.correlation_chance[k]), down: true },
+    ].filter((f) => data.carried.length || f.key !== "sound");
+    this.sorting = { key: "auc", down: true };
+    this.build();
+    this.watchTheme();
+    new ResizeObserver(() => { this.drawRows(); this.drawPlots(); }).observe(this.root);
+    this.filter();
+    this.open(data.first, { tell: false });
+  }
+
+  build() {
+    const { root, data } = this;
+    root.replaceChildren(...[...root.children].filter((node) => node.tagName === "STYLE"));
+    root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: letters go to the search, arrows to the table
+    this.search = make("input", "wb-search");
+    Object.assign(this.search, { type: "search", placeholder: "search: a label, a factor, #12" });
+    this.search.setAttribute("aria-label", "search the latents by label, factor or #number");
+    this.search.addEventListener("input", () => this.filter());
+    this.search.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowDown") this.scroller.focus();
+      else if (event.key === "Enter" && this.order.length) this.open(this.numbers[this.order[0]]);
+      else return;
+      event.preventDefault();
+    });
+    this.found = make("span", "wb-found");
+    this.found.setAttribute("aria-live", "polite");
+    const head = make("div", "wb-head", make("strong", "wb-title", data.title), this.search, this.found);
+    this.heads = {};
+    const names = make("div", "wb-row wb-names");
+    names.setAttribute("role", "row");
+    for (const field of this.fields) {
+      const sort = button("wb-sort", field.head, `${field.hint}: click to sort`, () => this.sortBy(field)), cell = make("div", `wb-c wb-c-${field.key}`, sort);
+      cell.setAttribute("role", "columnheader");
+      names.append(cell);
+      this.heads[field.key] = cell;
+    }
+    this.rows = make("div", "wb-rows");
+    this.scroller = make("div", "wb-scroller", this.rows);
+    this.scroller.tabIndex = 0;
+    this.scroller.setAttribute("aria-label", "latents: arrow keys go from one to the next");
+    this.scroller.addEventListener("scroll", () => requestAnimationFrame(() => this.drawRows()));
+    this.scroller.addEventListener("keydown", (event) => this.key(event));
+    this.grid = make("div", "wb-grid", names, this.scroller);
+    this.grid.setAttribute("role", "grid");
+    this.latent = make("section", "wb-latent");
+    this.note = make("div", "wb-note");
+    root.append(head, make("div", "wb-wide", this.grid), this.latent, this.note);
+    this.describe();
+  }
+
+  watchTheme() {
+    const look = () => {
+      let node = this.root.parentElement, tone = null;
+      for (; node && !tone; node = node.parentElement) {
+        const c = (getComputedStyle(node).backgroundColor.match(/[\d.]+/g) || []).map(Number);
+        if (c.length === 3 || c[3] > 0.5) tone = c;
+      }
+      this.dark = tone ? 0.2126 * tone[0] + 0.7152 * tone[1] + 0.0722 * tone[2] < 110 : false;
+      this.root.classList.toggle("wb-dark", this.dark);
+      this.drawPlots();
+    };
+    const watch = new MutationObserver(() => requestAnimationFrame(look));
+    for (const node of [document.documentElement, document.body]) {
+      watch.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-theme", "style"] });
+    }
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look);
+    look();
+  }
+
+  // ---- the table
+
+  sortBy(field) {
+    const again = this.sorting.key === field.key;
+    this.sorting = { key: field.key, down: again ? !this.sorting.down : !!field.down };
+    this.filter();
+  }
+
+  filter() {
+    const wanted = this.search.value.toLowerCase().split(/\s+/).filter(Boolean), { data } = this;
+    // "#12" means this latent alone; any other word must be part of the best label or factor.
+    const fits = (k) => wanted.every((word) => (/^#\d+$/.test(word) ? +word.slice(1) === this.numbers[k] : this.texts[k].includes(word)));
+    this.order = [...this.numbers.keys()].filter(fits);
+    const field = this.fields.find((f) => f.key === this.sorting.key), sign = this.sorting.down ? -1 : 1;
+    const empty = (v) => v === "" || Number.isNaN(v);
+    const keys = new Map(this.order.map((k) => [k, field.value(k)]));
+    this.order.sort((a, b) => {
+      const [x, y] = [keys.get(a), keys.get(b)];
+      if (empty(x) || empty(y)) return empty(x) - empty(y) || a - b; // what has no value comes last either way
+      return sign * (typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y) || a - b;
+    });
+    for (const f of this.fields) {
+      const chosen = f === field;
+      this.heads[f.key].setAttribute("aria-sort", !chosen ? "none" : this.sorting.down ? "descending" : "ascending");
+    }
+    const alive = this.numbers.length, dead = data.total - alive;
+    const exact = wanted.length === 1 && /^#\d+$/.test(wanted[0]) ? +wanted[0].slice(1) : -1;
+    this.found.textContent = !wanted.length ? `${count(alive)} alive · ${count(dead)} dead (active in no clip)`
+      : this.order.length ? `${count(this.order.length)} of ${count(alive)} alive latents`
+        : exact >= 0 && exact < data.total ? `latent ${exact} is dead: active in no clip` : "no alive latent fits";
+    this.grid.setAttribute("aria-rowcount", this.order.length + 1);
+    this.rows.style.height = `${this.order.length * ROW}px`;
+    this.scroller.scrollTop = 0;
+    this.drawRows();
+  }
+
+  // Only the rows in view exist: there may be many thousand latents.
+  drawRows() {
+    const { scrollTop, clientHeight } = this.scroller, first = Math.max(0, Math.floor(scrollTop / ROW) - 6);
+    const last = Math.min(this.order.length, Math.ceil((scrollTop + clientHeight) / ROW) + 6), rows = [];
+    for (let at = first; at < last; at++) {
+      const k = this.order[at], latent = this.numbers[k], row = make("div", "wb-row");
+      row.id = `${this.data.key}-${latent}`;
+      row.style.top = `${at * ROW}px`;
+      row.setAttribute("role", "row");
+      row.setAttribute("aria-rowindex", at + 2);
+      row.setAttribute("aria-selected", String(latent === this.current));
+      for (const field of this.fields) {
+        const cell = make("div", `wb-c wb-c-${field.key}${field.weak && field.weak(k) ? " wb-weak" : ""}`, make("span", "", field.text(k)));
+        cell.setAttribute("role", "gridcell");
+        if (field.key === "best" || field.key === "factor") cell.title = field.text(k);
+        if (field.bar) cell.style.setProperty("--wb-share", `${Math.max(2, 100 * field.bar(k))}%`);
+        row.append(cell);
+      }
+      row.addEventListener("click", () => { this.scroller.focus({ preventScroll: true }); this.open(latent); });
+      rows.push(row);
+    }
+    this.rows.replaceChildren(...rows);
+    this.scroller.setAttribute("aria-activedescendant", `${this.data.key}-${this.current}`);
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(1, Math.floor(this.scroller.clientHeight / ROW) - 1), end = this.order.length;
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -end, End: end };
+    if (event.key === "Enter" || event.key === " ") {
+      const audio = this.latent.querySelector("audio");
+      if (audio) { if (audio.paused) audio.play().catch(() => {}); else audio.pause(); }
+    } else if (steps[event.key] && end) {
+      const at = this.order.indexOf(this.place.get(this.current));
+      this.open(this.numbers[this.order[at < 0 ? 0 : clamp(at + steps[event.key], 0, end - 1)]]);
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  reveal() {
+    const at = this.order.indexOf(this.place.get(this.current)), { scroller } = this;
+    if (at >= 0 && at * ROW < scroller.scrollTop) scroller.scrollTop = at * ROW;
+    if (at >= 0 && (at + 1) * ROW > scroller.scrollTop + scroller.clientHeight) scroller.scrollTop = (at + 1) * ROW - scroller.clientHeight;
+    this.drawRows();
+  }
+
+  // ---- the latent that is open
+
+  open(latent, { tell = true, back = false } = {}) {
+    if (latent === this.current || !this.place.has(latent)) return;
+    if (this.current !== undefined && !back) this.past.push(this.current);
+    this.current = latent;
+    this.columnOf = {};
+    this.reveal();
+    this.fill();
+    if (tell && this.link) this.link.select([latent]);
+  }
+
+  async fill() {
+    const ticket = ++this.ticket, latent = this.current, { data } = this;
+    for (const audio of this.latent.querySelectorAll("audio")) audio.pause();
+    this.urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
+    this.readActivations();
+    this.drawLatent();
+    if (!this.link) return;
+    // A hand that runs down the table asks for nothing until it rests.
+    await new Promise((done) => setTimeout(done, PAUSE_MS));
+    const own = data.latents[latent], lacking = this.cards.filter((card) => data.media && !data.clips[card.clip] && !data.failed[card.clip]);
+    try {
+      if (ticket === this.ticket && this.link && (!own || (data.framed && !own.curves))) {
+        data.latents[latent] = await this.ask(data.n + latent);
+        if (ticket !== this.ticket) return;
+        this.readActivations();
+        this.drawProfiles();
+        for (const card of this.cards) this.fillCard(card);
+      }
+    } catch (error) { this.say(error); }
+    for (const card of lacking) {
+      if (ticket !== this.ticket || !this.link) return;
+      try { data.clips[card.clip] = await this.ask(card.clip); } catch (error) { card.wrong = this.reason(error); }
+      if (ticket === this.ticket) this.fillCard(card);
+    }
+  }
+
+  async ask(index) {
+    const { data } = await this.link.sound(index, WAIT_SECONDS);
+    return JSON.parse(new TextDecoder().decode(data));
+  }
+  reason(error) {
+    return this.link ? error.message : "the kernel that made this page has ended: run the cell again";
+  }
+  say(error) { this.problem.textContent = this.reason(error); }
+
+  // Activation of every clip by the open latent; null where the page does not have it.
+  readActivations() {
+    const parcel = this.data.latents[this.current];
+    this.activation = null;
+    if (!parcel) return;
+    const gaps = uint32(parcel.gaps), levels = uint16(parcel.levels), max = this.stats.max[this.place.get(this.current)];
+    this.activation = new Float32Array(this.data.n);
+    for (let j = 0, i = 0; j < gaps.length; j++) { i += gaps[j]; this.activation[i] = (levels[j] / 65535) * max; }
+  }
+
+  drawLatent() {
+    const { data, stats: s } = this, k = this.place.get(this.current), width = data.top + data.weaker.length + data.silent;
+    const back = button("wb-button", "‹ back", "the latent before", () => this.open(this.past.pop(), { back: true }));
+    back.hidden = !this.past.length;
+    const strong = s.auc[k] > s.auc_chance[k], follows = Math.abs(s.correlation[k]) > s.correlation_chance[k];
+    const verdict = [strong ? data.bests[k] : "", follows ? `${s.correlation[k] > 0 ? "rises" : "falls"} with ${data.factors[k]}` : ""].filter(Boolean);
+    const head = make("div", "wb-latent-head", make("h3", "", `Latent ${this.current}`),
+      make("span", "wb-verdict", verdict.join("; ") || "no label or factor above chance"), back);
+    this.problem = make("div", "wb-wrong");
+    const tiles = make("div", "wb-tiles", ...this.tiles(k));
+    const places = Array.from(this.examples.subarray(k * width, (k + 1) * width)), active = Math.round(s.density[k] * data.n);
+    this.cards = [];
+    const groups = make("div", "wb-players wb-groups"), some = (list) => list.filter((clip) => clip !== NO_CLIP);
+    const group = (clips, title, hint) => {
+      if (!clips.length) return;
+      const cards = clips.map((clip) => { const card = { clip, node: make("div", "wb-card") }; this.cards.push(card); return card; });
+      groups.append(make("div", "wb-group", make("h4", "", title, make("small", "", hint)), make("div", "wb-cards", ...cards.map((c) => c.node))));
+    };
+    const strongest = some(places.slice(0, data.top)), weaker = some(places.slice(data.top, -data.silent)), silent = some(places.slice(-data.silent));
+    group(strongest, "Strongest", strongest.length < active ? `${strongest.length} of ${count(active)} active clips` : `all ${strongest.length} active clips`);
+    group(weaker, "Weaker", "a quarter, half, three quarters of the way down the active clips".split(", ").slice(-weaker.length).join(", "));
+    group(silent, "Silent", `drawn at random from ${count(data.n - active)} clips in which it is not active`);
+    this.curveNote = make("div", "wb-small");
+    groups.append(this.curveNote);
+    this.profiles = make("div", "wb-profiles");
+    this.latent.replaceChildren(head, this.problem, tiles, make("div", "wb-two", groups, make("div", "wb-side", this.profiles, ...this.drawRelatives(k))));
+    for (const card of this.cards) this.fillCard(card);
+    this.drawProfiles();
+  }
+
+  tiles(k) {
+    const { data, stats: s } = this, active = Math.round(s.density[k] * data.n);
+    const tile = (name, big, meter, ...lines) => make("div", "wb-tile", make("div", "wb-small", name), make("div", "wb-big", big), ...(meter ? [meter] : []), ...lines.map((line) => make("div", "wb-small", line)));
+    const meter = (from, to, chance, both) => {
+      const node = make("div", "wb-meter"), fill = make("i");
+      fill.style.left = `${100 * Math.min(from, to)}%`;
+      fill.style.width = `${100 * Math.abs(to - from)}%`;
+      node.append(fill);
+      for (const at of both ? [1 - chance, chance] : [chance]) {
+        const tick = make("b");
+        tick.style.left = `${100 * clamp(at, 0, 1)}%`;
+        node.append(tick);
+      }
+      node.title = "the bar starts at 0; beyond the mark lies what shuffled clips do not reach";
+      return node;
+    };
+    const tiles = [tile("Active in", percent(s.density[k]), meter(0, s.density[k], -1), `${count(active)} of ${count(data.n)} clips`, `mean ${show(s.mean[k])}, largest ${show(s.max[k])}`)];
+    tiles[0].querySelector("b").remove();
+    if (data.bests[k]) {
+      tiles.push(tile(`Best label: ${data.bests[k]}`, `AUC ${fixed(s.auc[k])}`, meter(0, 2 * s.auc[k] - 1, 2 * s.auc_chance[k] - 1),
+        `a coin 0.5, shuffled clips at best ${fixed(s.auc_chance[k])}`,
+        `${percent(s.precision[k])} of its clips have the label (of all clips ${percent(s.share[k])}); it finds ${percent(s.recall[k])} of them`));
+    }
+    if (data.factors[k]) {
+      tiles.push(tile(`Best factor: ${data.factors[k]}`, `r = ${signed(s.correlation[k])}`, meter(0.5, (1 + s.correlation[k]) / 2, (1 + s.correlation_chance[k]) / 2, true),
+        `shuffled clips at best ±${fixed(s.correlation_chance[k])}`));
+    }
+    return tiles;
+  }
+
+  fillCard(card) {
+    const { data } = this, { clip, node } = card, parcel = data.clips[clip], curves = data.latents[this.current]?.curves;
+    const value = this.activation ? make("span", "wb-value", show(this.activation[clip])) : "";
+    const name = make("div", "wb-name", make("span", "", data.labels[clip] || data.ids[clip] || `clip ${clip}`), value);
+    const detail = data.labels[clip] && data.ids[clip] ? [make("div", "wb-detail", data.ids[clip])] : [];
+    if (detail.length) detail[0].title = data.ids[clip];
+    if (!parcel) {
+      const why = card.wrong || data.failed[clip] || (!data.media ? "came without sound" : this.link ? "waiting for the kernel …" : "its sound is not on this page");
+      node.replaceChildren(name, ...detail, make("div", "wb-blank", why));
+      return;
+    }
+    const picture = make("div", "wb-picture"), image = make("img");
+    Object.assign(image, { src: parcel.picture, alt: `mel spectrogram of ${data.labels[clip] || data.ids[clip] || clip}` });
+    picture.append(image);
+    if (curves?.of[clip]) picture.append(this.curve(...curves.of[clip], parcel.seconds));
+    picture.append(make("i"));
+    // A card that is drawn again keeps its player, which may be sounding.
+    card.audio ??= this.player(parcel);
+    node.replaceChildren(name, ...detail, picture, card.audio, make("div", "wb-length", parcel.caption));
+    this.curveNote.textContent = curves ? `Line: activation over time; the full height is ${show(curves.largest)}, the largest of these clips.` : "";
+  }
+
+  player(parcel) {
+    const audio = make("audio"), url = URL.createObjectURL(new Blob([bytes(parcel.sound)], { type: this.data.media }));
+    this.urls.push(url);
+    Object.assign(audio, { controls: true, preload: "metadata", src: url });
+    return audio;
+  }
+
+  curve(times, values, seconds) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), t = float32(times), v = uint16(values);
+    const points = Array.from(t, (at, j) => `${((100 * at) / seconds).toFixed(2)},${(96 - (v[j] / 65535) * 92).toFixed(1)}`).join(" ");
+    svg.setAttribute("viewBox", "0 0 100 100");
+    svg.setAttribute("preserveAspectRatio", "none");
+    for (const name of ["wb-halo", "wb-line"]) {
+      const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
+      line.setAttribute("points", points);
+      line.setAttribute("class", name);
+      svg.append(line);
+    }
+    return svg;
+  }
+
+  drawRelatives(k) {
+    const { data, stats: s } = this, panels = [];
+    const panel = (name, title, hint, text) => {
+      const relatives = this.relatives[name];
+      if (!relatives) return;
+      const per = relatives.latents.length / this.numbers.length, chips = [];
+      for (let j = k * per; j < (k + 1) * per; j++) {
+        const other = relatives.latents[j], value = relatives.values[j];
+        if (name === "together" && !value) continue;
+        const chip = button("wb-chip", "", `open latent ${this.numbers[other]}`, () => this.open(this.numbers[other]));
+        chip.append(make("strong", "", String(this.numbers[other])), make("span", "", text(value, other)), make("em", "", data.bests[other] || ""));
+        chips.push(chip);
+      }
+      panels.push(make("div", "wb-panel", make("h4", "", title, make("small", "", hint)), ...(chips.length ? chips : [make("div", "wb-small", "none")])));
+    };
+    panel("decoder", "Writes in a similar direction", "cosine of the decoder's directions", (value) => signed(value));
+    panel("together", "Active together", "number of clips shared", (value, other) => `${count(value)} of its ${count(Math.round(s.density[other] * data.n))}`);
+    return panels;
+  }
+
+  // ---- labels and factors
+
+  drawProfiles() {
+    const { data } = this, k = this.place.get(this.current), about = data.about[k][0], nodes = [];
+    this.plots = [];
+    if (!this.activation) {
+      this.profiles.replaceChildren(make("div", "wb-small", this.link ? "waiting for the kernel …" : "The activations of this latent are not on this page; run the notebook to see them."));
+      return;
+    }
+    const panel = (kind, best, title, caption, draw, hint) => {
+      const columns = this.columns.filter((c) => c.kind === kind);
+      if (!columns.length) return;
+      const chosen = this.columnOf[kind] ?? (columns.some((c) => c.name === best) ? best : columns[0].name), select = make("select");
+      for (const column of columns) {
+        const option = make("option", "", hint ? `${column.name}  (r ${signed(hint(column))})` : column.name);
+        Object.assign(option, { value: column.name, selected: column.name === chosen });
+        select.append(option);
+      }
+      select.setAttribute("aria-label", title);
+      select.addEventListener("change", () => { this.columnOf[kind] = select.value; this.drawProfiles(); });
+      nodes.push(make("div", "wb-panel", make("h4", "", title, select), draw(columns.find((c) => c.name === chosen)), make("div", "wb-small", caption)));
+    };
+    panel("category", about, "By", "Dot: an active clip. Bar: mean over all clips of the label. Right: share of them active.", (c) => this.strips(c));
+    panel("number", data.factors[k], "Against", "Dot: a clip. Line: mean activation in equal parts of the clips.", (c) => this.scatter(c), (c) => this.correlation(c));
+    this.profiles.replaceChildren(...nodes);
+    this.drawPlots();
+  }
+
+  correlation(column) {
+    let n = 0, x = 0, y = 0, xx = 0, yy = 0, xy = 0;
+    column.values.forEach((v, i) => {
+      if (Number.isNaN(v)) return;
+      const a = this.activation[i], u = v - column.min;
+      n++; x += u; y += a; xx += u * u; yy += a * a; xy += u * a;
+    });
+    const spread = Math.sqrt((n * xx - x * x) * (n * yy - y * y));
+    return spread > 1e-9 * n * Math.sqrt(xx * yy) ? (n * xy - x * y) / spread : NaN;
+  }
+
+  strips(column) {
+    const rows = column.levels.map((level, code) => ({ level, clips: [], sum: 0, all: 0, code }));
+    column.codes.forEach((code, i) => {
+      if (code === MISSING_CODE) return;
+      const row = rows[code], a = this.activation[i];
+      row.all++; row.sum += a;
+      if (a > 0) row.clips.push(i);
+    });
+    rows.sort((a, b) => b.sum / b.all - a.sum / a.all || a.code - b.code);
+    const [name, best] = this.data.about[this.place.get(this.current)], box = make("div", "wb-strips");
+    for (const row of rows.slice(0, MOST_LABELS)) {
+      const canvas = make("canvas"), label = make("span", "wb-strip-name", row.level);
+      label.title = row.level;
+      const line = make("div", `wb-strip${name === column.name && best === row.level ? " wb-best" : ""}`, label, canvas, make("span", "wb-strip-share", percent(row.clips.length / row.all)));
+      box.append(line);
+      this.plots.push({ canvas, draw: (c, w, h) => this.drawStrip(c, w, h, row) });
+    }
+    if (rows.length > MOST_LABELS) box.append(make("div", "wb-small", `and ${rows.length - MOST_LABELS} more with lower means`));
+    const max = this.stats.max[this.place.get(this.current)];
+    box.append(make("div", "wb-strip", make("span", ""), make("span", "wb-ends", make("span", "", "0"), make("span", "", "activation"), make("span", "", show(max))), make("span", "")));
+    return box;
+  }
+
+  ink() {
+    const style = getComputedStyle(this.root), read = (name) => style.getPropertyValue(name).trim();
+    return { on: read("--wb-on"), line: read("--wb-line"), soft: read("--wb-soft"), ink: read("--wb-ink"), bar: read("--wb-bar") };
+  }
+
+  drawStrip(c, w, h, row) {
+    const ink = this.ink(), max = this.stats.max[this.place.get(this.current)], x = (a) => (a / max) * (w - 4);
+    c.fillStyle = ink.bar;
+    c.fillRect(0, 2, Math.max(x(row.sum / row.all), row.sum ? 1 : 0), h - 4);
+    c.fillStyle = ink.line;
+    c.fillRect(0, 0, 1, h);
+    c.fillStyle = ink.on;
+    c.globalAlpha = clamp(12 / Math.sqrt(row.clips.length + 1), 0.35, 0.85);
+    for (const i of row.clips) {
+      c.beginPath();
+      c.arc(x(this.activation[i]), 4 + (h - 8) * ((i * 0.618034) % 1), 2, 0, 2 * Math.PI);
+      c.fill();
+    }
+    c.globalAlpha = 1;
+  }
+
+  scatter(column) {
+    const canvas = make("canvas", "wb-scatter"), known = [];
+    column.values.forEach((v, i) => { if (!Number.isNaN(v)) known.push(i); });
+    known.sort((a, b) => column.values[a] - column.values[b]);
+    this.plots.push({ canvas, draw: (c, w, h) => this.drawScatter(c, w, h, column, known) });
+    const missing = this.data.n - known.length;
+    return make("div", "", canvas, make("span", "wb-ends", make("span", "", show(column.min)), make("span", "", column.name + (missing ? `, ${count(missing)} clips without` : "")), make("span", "", show(column.max))));
+  }
+
+  drawScatter(c, w, h, column, known) {
+    const ink = this.ink(), max = this.stats.max[this.place.get(this.current)], span = column.max - column.min || 1;
+    const x = (v) => 4 + ((v - column.min) / span) * (w - 8), y = (a) => h - 4 - (a / max) * (h - 8);
+    c.fillStyle = ink.line;
+    c.fillRect(0, h - 1, w, 1);
+    for (const i of known) {
+      const a = this.activation[i];
+      c.globalAlpha = a > 0 ? 0.7 : 0.35;
+      c.fillStyle = a > 0 ? ink.on : ink.soft;
+      c.beginPath();
+      c.arc(x(column.values[i]), y(a), a > 0 ? 2.2 : 1.4, 0, 2 * Math.PI);
+      c.fill();
+    }
+    c.globalAlpha = 1;
+    c.strokeStyle = ink.ink;
+    c.lineWidth = 1.6;
+    c.beginPath();
+    const bins = Math.min(BINS, known.length);
+    for (let b = 0; b < bins; b++) {
+      const part = known.slice(Math.round((b * known.length) / bins), Math.round(((b + 1) * known.length) / bins));
+      const mean = (of) => part.reduce((sum, i) => sum + of(i), 0) / part.length;
+      c.lineTo(x(mean((i) => column.values[i])), y(mean((i) => this.activation[i])));
+    }
+    c.stroke();
+  }
+
+  drawPlots() {
+    const ratio = window.devicePixelRatio || 1;
+    for (const { canvas, draw } of this.plots || []) {
+      const w = canvas.clientWidth, h = canvas.clientHeight;
+      if (!w || !h) continue;
+      canvas.width = Math.round(w * ratio);
+      canvas.height = Math.round(h * ratio);
+      const c = canvas.getContext("2d");
+      c.setTransform(ratio, 0, 0, ratio, 0, 0);
+      draw(c, w, h);
+    }
+  }
+
+  // ---- the kernel
+
+  showSelection([latent]) { this.open(latent, { tell: false }); }
+  connect(link) {
+    this.link = link;
+    this.root.dataset.live = "true";
+    const [latent] = link.selected();
+    if (latent === this.current) this.fill(); else this.open(latent, { tell: false });
+    this.describe();
+  }
+  disconnect() {
+    this.link = null;
+    delete this.root.dataset.live;
+    this.describe();
+    for (const card of this.cards) if (!card.audio) this.fillCard(card);
+  }
+  describe() { this.note.textContent = this.link ? this.data.live_note : this.data.note; }
+}
+
+// Find the place, show the page, and tell the kernel's link, whichever of the two came first.
+function showLatents(script) {
+  const root = script.parentElement, maps = (window.workbenchMaps ??= { views: {}, links: {} });
+  unpack(root.querySelector(".wb-data").textContent).then((data) => {
+    const view = new LatentPage(root, data), link = (maps.links[data.key] || []).at(-1);
+    (maps.views[data.key] ??= []).push(view);
+    root.wbLatents = view;
+    if (link) view.connect(link);
+  });
+}
