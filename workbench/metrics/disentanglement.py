@@ -1,0 +1,396 @@
+"""How a code's dimensions share out the factors of variation: does one code know one factor, and is it alone in that?
+
+Conventions
+-----------
+``z`` (n, d) holds codes and ``v`` (n, K) factors, one row a clip. An importance matrix ``R`` (d, K) says how much code
+i matters for factor j, in any unit, and never below 0; :mod:`workbench.metrics.importance` makes some. A code or factor
+without any importance has no profile to judge; ``zero`` says what it scores. ``each`` of a :class:`Score` has one value
+a code or factor, ``overall`` is their average.
+
+Metrics
+-------
+From an importance matrix:
+
+* :func:`disentanglement`: 1 - entropy of a code's importance over factors: 1 when it knows one factor [1]_.
+* :func:`completeness`: 1 - entropy of a factor's importance over codes: 1 when one code knows it all [1]_.
+* :func:`effective_codes`: exp of that entropy: how many codes of equal importance would be as spread out.
+* :func:`modularity`: how far a code's importances are from those of a single factor [2]_.
+
+From codes and factors:
+
+* :func:`mig`: gap between the two codes most informative on a factor, as a share of its entropy [3]_.
+* :func:`sap`: gap between the two codes that predict a factor best [4]_.
+* :func:`explicitness`: area under the ROC curve of a logistic regression from all codes [2]_.
+
+Informativeness, the third of [1]_'s scores, is how well the model behind the importances predicts: it comes with them.
+
+Reading completeness: it depends on how many codes there are. m codes of equal weight among d score 1 - ln m / ln d,
+so dead codes raise it for free. :func:`effective_codes` does not change with them and should stand beside it.
+
+Degenerate cases
+----------------
+With one code (or, ``base="alive"``, one code alive) there is nothing to spread over: completeness is 1 for a factor
+that has importance at all. The same holds for disentanglement and modularity with one factor, :func:`mig` and
+:func:`sap` with one code take the runner-up as 0.
+
+References
+----------
+.. [1] Eastwood, Williams: A framework for the quantitative evaluation of disentangled representations. ICLR 2018.
+.. [2] Ridgeway, Mozer: Learning deep disentangled embeddings with the F-statistic loss. NeurIPS 2018.
+.. [3] Chen, Li, Grosse, Duvenaud: Isolating sources of disentanglement in variational autoencoders. NeurIPS 2018.
+.. [4] Kumar, Sattigeri, Balakrishnan: Variational inference of disentangled latent concepts from unlabeled
+   observations. ICLR 2018.
+.. [5] Locatello et al.: Challenging common assumptions in the unsupervised learning of disentangled representations.
+   ICML 2019; its library disentanglement_lib fixed the choices (20 bins, weighted completeness, 0 without importance).
+.. [6] Mariotte et al.: Sparse autoencoders make audio foundation models more explainable. arXiv 2509.24793.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+from .importance import BINS, classes, entropy, kinds, mutual_information
+from .lasso import finite, part, validate
+
+PAPER = {"base": "all", "zero": 1, "average": "mean", "epsilon": 1e-6}
+"""Options of :func:`completeness` that are those of the code of [6]_: a factor without importance scores 1."""
+
+
+class Score(NamedTuple):
+    """A metric's average and what it averages."""
+
+    overall: float
+    """In [0, 1]; NaN when everything is skipped."""
+    each: np.ndarray
+    """float64, one value a code or factor; NaN where skipped."""
+
+
+def _importances(R: ArrayLike) -> np.ndarray:
+    R = finite("R", R)
+    if (R < 0).any():
+        row, column = map(int, np.argwhere(R < 0)[0])
+        raise ParameterError(f"R[{row}, {column}]", float(R[row, column]), "0 or more: an importance")
+    return R
+
+
+def disentanglement(
+    R: ArrayLike, *, base: str = "all", zero: float | str = 0, average: str = "weighted", epsilon: float = 0.0
+) -> Score:
+    """Does each code know one factor? (Eastwood and Williams, section 2)
+
+    D_i = 1 - H(P_i) / ln K with P_ij = R_ij / sum_k R_ik.
+
+    Parameters
+    ----------
+    R : array_like (d, K)
+        Importances.
+    base : {"all", "alive"}
+        Logarithm base: all K factors, or those that have importance.
+    zero : {0, 1, "skip"}
+        Score of a code without importance; "skip" leaves it out of the average (NaN in ``each``).
+    average : {"weighted", "mean"}
+        Over codes: weighted by their share of all importance, as Eastwood and Williams do, or plain.
+    epsilon : float
+        Added to sums and inside logarithms, to compare with code that does; 0 takes 0 ln 0 = 0.
+
+    Returns
+    -------
+    Score
+        ``each`` (d,).
+    """
+    return _concentration(_importances(R).T, base, zero, average, epsilon)
+
+
+def completeness(
+    R: ArrayLike, *, base: str = "all", zero: float | str = 0, average: str = "mean", epsilon: float = 0.0
+) -> Score:
+    """Is each factor known by one code? (Eastwood and Williams, section 2)
+
+    C_j = 1 - H(P~_j) / ln d with P~_ij = R_ij / sum_c R_cj. Not comparable between different d: see
+    :func:`effective_codes`.
+
+    Parameters
+    ----------
+    R : array_like (d, K)
+        Importances.
+    base : {"all", "alive"}
+        Logarithm base: all d codes, or those that have importance for any factor.
+    zero : {0, 1, "skip"}
+        Score of a factor without importance. 0: as disentanglement_lib; 1: as the code of Mariotte et al.
+    average : {"mean", "weighted"}
+        Over factors: plain (Eastwood and Williams), or weighted by their share of all importance
+        (disentanglement_lib), which hides factors that no code knows.
+    epsilon : float
+        Mariotte et al. use 1e-6 in sums and logarithms; 0 takes 0 ln 0 = 0.
+
+    Returns
+    -------
+    Score
+        ``each`` (K,).
+
+    Raises
+    ------
+    ParameterError
+        A negative or non-finite importance, an unknown option.
+
+    Examples
+    --------
+    >>> R = [[3, 1], [1, 3], [0, 0], [0, 0]]
+    >>> round(completeness(R).overall, 6), effective_codes(R).round(3).tolist()
+    (0.594361, [1.755, 1.755])
+    """
+    return _concentration(_importances(R), base, zero, average, epsilon)
+
+
+def _concentration(R: np.ndarray, base: str, zero: float | str, average: str, epsilon: float) -> Score:
+    """1 - normalised entropy of each column; the average."""
+    if base not in ("all", "alive"):
+        raise ParameterError("base", base, "'all' or 'alive'")
+    if zero not in (0, 1, "skip"):
+        raise ParameterError("zero", zero, "0, 1 or 'skip'")
+    if average not in ("mean", "weighted"):
+        raise ParameterError("average", average, "'mean' or 'weighted'")
+    if not 0 <= epsilon < 1:
+        raise ParameterError("epsilon", epsilon, "in [0, 1)")
+    count = len(R) if base == "all" else int(R.any(1).sum())
+    # one code: its entropy is 0 and the base does not matter
+    each = 1 - _entropies(R, epsilon) / np.log(max(count, 2))
+    if not epsilon:
+        each = each.clip(0, 1)
+    mass = R.sum(0)
+    each[mass == 0] = np.nan if zero == "skip" else zero
+    kept = ~np.isnan(each)
+    if not kept.any():
+        return Score(float("nan"), each)
+    weights = mass[kept] / mass.max() if average == "weighted" and mass.any() else None
+    return Score(float(np.average(each[kept], weights=weights)), each)
+
+
+def _entropies(R: np.ndarray, epsilon: float = 0.0) -> np.ndarray:
+    """Entropy of each column as a distribution, nats."""
+    mass = R.sum(0)
+    if epsilon:
+        p = R / (mass + epsilon)
+        return -(p * np.log(p + epsilon)).sum(0)
+    p = R / np.where(mass, mass, 1)
+    return -(p * np.log(np.where(p, p, 1))).sum(0)
+
+
+def effective_codes(R: ArrayLike) -> np.ndarray:
+    """Effective number of codes of each factor: exp of the entropy of its importance over codes.
+
+    1: one code knows it all; m: as spread as over m equal codes. Unlike completeness it does not depend on d, so it
+    compares representations of different size. 0 for a factor without importance.
+
+    Parameters
+    ----------
+    R : array_like (d, K)
+        Importances.
+
+    Returns
+    -------
+    np.ndarray float64 (K,)
+    """
+    R = _importances(R)
+    return np.where(R.any(0), np.exp(_entropies(R)), 0.0)
+
+
+def modularity(R: ArrayLike) -> Score:
+    """How close each code's importances are to a single factor's (Ridgeway and Mozer, section 3).
+
+    With t_i the largest of code i: 1 - (sum_j R_ij^2 - t_i^2) / (t_i^2 (K - 1)), and 0 for a code without importance;
+    the plain mean over all codes, dead ones too. Meant for :func:`~workbench.metrics.importance.mutual_information`.
+
+    Parameters
+    ----------
+    R : array_like (d, K)
+        Mutual information or any importance.
+
+    Returns
+    -------
+    Score
+        ``each`` (d,).
+    """
+    R = _importances(R)
+    largest = R.max(1)
+    shares = R / np.where(largest, largest, 1)[:, None]
+    each = np.where(largest > 0, 1 - ((shares**2).sum(1) - 1) / max(R.shape[1] - 1, 1), 0.0)
+    return Score(float(each.mean()), each)
+
+
+def _gap(table: np.ndarray) -> np.ndarray:
+    """Largest minus second largest of each column; one row has 0 as its runner-up."""
+    best = np.sort(np.vstack([table, np.zeros((1, table.shape[1]))]) if len(table) == 1 else table, axis=0)
+    return best[-1] - best[-2]
+
+
+def mig(
+    z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike, bins: int = BINS, names: Sequence[str] | None = None
+) -> Score:
+    """Mutual information gap (Chen et al., equation 6): (I_(1)j - I_(2)j) / H(v_j).
+
+    Parameters
+    ----------
+    z, v, discrete, bins
+        As in :func:`~workbench.metrics.importance.mutual_information`; a factor's entropy is of the same classes.
+    names : sequence of str (K,), optional
+        Of the factors, for errors.
+
+    Returns
+    -------
+    Score
+        ``each`` (K,).
+
+    Raises
+    ------
+    ParameterError
+        A constant factor, NaN, shapes that do not fit.
+    """
+    z, v, _, _ = validate(z, v, names=names)
+    known = [entropy(factor) for factor in classes(v, kinds(discrete, v.shape[1]), bins)]
+    each = _gap(mutual_information(z, v, discrete=discrete, bins=bins)) / known
+    return Score(float(each.mean()), each)
+
+
+def sap(
+    z: ArrayLike,
+    v: ArrayLike,
+    *,
+    discrete: bool | ArrayLike,
+    split: tuple[ArrayLike, ArrayLike] | None = None,
+    names: Sequence[str] | None = None,
+) -> Score:
+    """Separated attribute predictability (Kumar et al., section 3): gap between the two most predictive codes.
+
+    A code's score on a factor is their squared correlation (continuous), or the test accuracy of a linear
+    support-vector machine on that code alone, C = .01, classes balanced (discrete; d fits a factor, so slow for many
+    codes).
+
+    Parameters
+    ----------
+    z : array_like (n, d)
+        Codes; a constant one scores 0 on continuous factors.
+    v : array_like (n, K)
+        Factors.
+    discrete : bool or array_like of bool (K,)
+        Which factors are classes.
+    split : (train, test) positions, optional
+        Needed for discrete factors. Continuous ones use all rows, as their score fits nothing.
+    names : sequence of str (K,), optional
+        Of the factors, for errors.
+
+    Returns
+    -------
+    Score
+        ``each`` (K,).
+
+    Raises
+    ------
+    ParameterError
+        A constant factor, NaN, shapes that do not fit, no ``split`` for a discrete factor.
+    """
+    z, v, _, _ = validate(z, v, names=names)
+    nominal = kinds(discrete, v.shape[1])
+    zc, vc = z - z.mean(0), v - v.mean(0)
+    squares = np.outer((zc * zc).sum(0), (vc * vc).sum(0))
+    table = np.where((z != z[0]).any(0)[:, None], (zc.T @ vc) ** 2 / np.where(squares, squares, 1), 0.0)
+    if nominal.any():
+        train, test = _split(split, len(z))
+        for j in np.flatnonzero(nominal):
+            table[:, j] = [_accuracy(z[:, i : i + 1], v[:, j], train, test) for i in range(z.shape[1])]
+    each = _gap(table)
+    return Score(float(each.mean()), each)
+
+
+def _split(split: tuple[ArrayLike, ArrayLike] | None, rows: int) -> list[np.ndarray]:
+    if split is None:
+        raise ParameterError("split", None, "(train, test) positions: a classifier is fitted")
+    return [part(f"split[{i}]", side, rows) for i, side in enumerate(split)]
+
+
+def _accuracy(code: np.ndarray, factor: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    from sklearn.svm import LinearSVC
+
+    model = LinearSVC(C=0.01, class_weight="balanced", random_state=0).fit(code[train], factor[train])
+    return model.score(code[test], factor[test])
+
+
+def explicitness(
+    z: ArrayLike, v: ArrayLike, *, split: tuple[ArrayLike, ArrayLike], names: Sequence[str] | None = None
+) -> Score:
+    """Can a linear classifier read each factor off all codes? (Ridgeway and Mozer, section 3)
+
+    One-vs-rest area under the ROC curve, mean over classes, of a logistic regression (L2, C = 1) from codes
+    standardised on train. .5 is chance. For the training value pass the same rows twice.
+
+    Parameters
+    ----------
+    z : array_like (n, d)
+        Codes.
+    v : array_like (n, K)
+        Discrete factors.
+    split : (train, test) positions
+        Test rows of a class that train lacks are an error.
+    names : sequence of str (K,), optional
+        Of the factors, for errors.
+
+    Returns
+    -------
+    Score
+        ``each`` (K,).
+
+    Raises
+    ------
+    ParameterError
+        Fewer than two classes on either side, classes of test that train lacks; NaN, shapes that do not fit.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    z, v, names, _ = validate(z, v, names=names)
+    train, test = _split(split, len(z))
+    each = np.empty(v.shape[1])
+    for j, factor in enumerate(v.T):
+        seen, met = np.unique(factor[train]), np.unique(factor[test])
+        if min(len(seen), len(met)) < 2 or not np.isin(met, seen).all():
+            expected = f"two or more, all in train: {seen.tolist()}"
+            raise ParameterError(f"classes of {names[j]} in test", met.tolist(), expected)
+        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000)).fit(z[train], factor[train])
+        sure = model.predict_proba(z[test])
+        each[j] = np.mean([roc_auc_score(factor[test] == value, sure[:, seen == value]) for value in met])
+    return Score(float(each.mean()), each)
+
+
+def evaluate(
+    R: ArrayLike,
+    z: ArrayLike,
+    v: ArrayLike,
+    *,
+    discrete: bool | ArrayLike,
+    split: tuple[ArrayLike, ArrayLike] | None = None,
+) -> dict[str, float]:
+    """All averages of this module, each metric at its defaults, by name.
+
+    ``effective_codes`` is a mean over the factors that have importance; ``explicitness`` is there when all factors are
+    discrete. Arguments as in :func:`completeness` and :func:`sap`.
+    """
+    effective = effective_codes(R)
+    known = effective[effective > 0]
+    scores = {
+        "disentanglement": disentanglement(R).overall,
+        "completeness": completeness(R).overall,
+        "effective_codes": float(known.mean()) if len(known) else 0.0,
+        "modularity": modularity(mutual_information(z, v, discrete=discrete)).overall,
+        "mig": mig(z, v, discrete=discrete).overall,
+        "sap": sap(z, v, discrete=discrete, split=split).overall,
+    }
+    if np.all(discrete):
+        scores["explicitness"] = explicitness(z, v, split=split).overall
+    return scores

@@ -1,0 +1,398 @@
+"""Importance matrices: how much each code matters for each factor, and how well all of them together predict it.
+
+Metrics
+-------
+* :func:`lasso_importance`: size of lasso weights between standardised codes and factors [1]_ [2]_.
+* :func:`forest_importance`: random forests, depth chosen per factor [1]_.
+* :func:`boosting_importance`: gradient-boosted trees [3]_.
+* :func:`mutual_information`: of histogrammed codes and factors, for MIG and modularity [3]_.
+
+The first three return an :class:`Importance`: the matrix R for :mod:`workbench.metrics.disentanglement`, and
+informativeness. By default that is held out: models are fitted on some groups (speakers, singers) and judged on others,
+because in-sample R^2 is high for anything when there are more codes than clips. R itself is from a fit on all rows.
+Scores of different importances are not comparable.
+
+References
+----------
+.. [1] Eastwood, Williams: A framework for the quantitative evaluation of disentangled representations. ICLR 2018.
+.. [2] Mariotte et al.: Sparse autoencoders make audio foundation models more explainable. arXiv 2509.24793.
+.. [3] Locatello et al.: Challenging common assumptions in the unsupervised learning of disentangled representations.
+   ICML 2019, and its library disentanglement_lib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+from .lasso import lasso, part, validate
+
+ALPHAS = tuple(0.1 * 2 ** (k / 2) for k in range(4, -6, -1))
+"""Lasso penalties to choose from, .4 to .018, strong to weak; .1 is the one of [2]_."""
+FOLDS, INNER_FOLDS = 5, 4
+"""Grouped folds dealt when none are given, and those within a training part that choose a setting."""
+DEPTHS = (2, 4, 8, 16)
+"""Tree depths a forest chooses from."""
+BINS = 20
+"""Bins of equal width between a column's extremes, for codes and continuous factors, as in [3]_."""
+Progress = Callable[[int, int], None]
+Folds = Sequence[tuple[ArrayLike, ArrayLike]]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Importance:
+    """What a family of models knows of K factors through d codes."""
+
+    method: str
+    """"lasso", "forest" or "boosting"."""
+    names: tuple[str, ...]
+    """(K,) factors."""
+    R: np.ndarray
+    """float64 (d, K), 0 or more; a column of 0 where the factor is constant."""
+    score: tuple[str, ...]
+    """(K,) what informativeness is: "r2", where 0 is no better than the training mean, or "accuracy"."""
+    in_sample: np.ndarray
+    """(K,) score of the models behind R on the rows they were fitted on; NaN where the factor is constant."""
+    held_out: np.ndarray
+    """(K,) score over all test rows together; NaN without folds."""
+    folds: np.ndarray
+    """(F, K) the same fold by fold."""
+    settings: np.ndarray
+    """(K,) penalty (lasso), depth (forest) or number of trees (boosting) of the models behind R."""
+
+    @property
+    def informativeness(self) -> np.ndarray:
+        """(K,) held-out score where there is one, else in-sample. Eastwood and Williams' NRMSE is (1 - r2)^.5."""
+        return self.held_out if len(self.folds) else self.in_sample
+
+    def __repr__(self) -> str:
+        kind = f"held out over {len(self.folds)} folds" if len(self.folds) else "in-sample"
+        mean = np.nanmean(self.informativeness)
+        return f"Importance({self.method}, {len(self.R)} codes x {len(self.names)} factors, mean {mean:.3f} {kind})"
+
+
+def classes(v: np.ndarray, discrete: np.ndarray, bins: int) -> list[np.ndarray]:
+    """Each column as class numbers: its values, or the bins of equal width between its extremes."""
+    if bins < 2:
+        raise ParameterError("bins", bins, "at least 2")
+    cut = (
+        column if kind else np.digitize(column, np.histogram_bin_edges(column, bins)[:-1])
+        for column, kind in zip(v.T, discrete, strict=True)
+    )
+    return [np.unique(column, return_inverse=True)[1] for column in cut]
+
+
+def kinds(discrete: bool | ArrayLike, factors: int) -> np.ndarray:
+    """One bool a factor."""
+    given = np.asarray(discrete)
+    if given.dtype != bool or given.shape not in ((), (factors,)):
+        raise ParameterError("discrete", discrete, f"True, False, or one of these for each of {factors} factors")
+    return np.broadcast_to(given, factors)
+
+
+def entropy(numbers: np.ndarray) -> float:
+    """Of class numbers, nats."""
+    share = np.bincount(numbers) / len(numbers)
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum())
+
+
+def mutual_information(z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike, bins: int = BINS) -> np.ndarray:
+    """Mutual information of each code with each factor, nats.
+
+    Plug-in estimate: independent variables get about (bins - 1) (classes - 1) / (2 n) instead of 0.
+
+    Parameters
+    ----------
+    z : array_like (n, d)
+        Codes; each is cut into ``bins`` bins of equal width between its extremes.
+    v : array_like (n, K)
+        Factors.
+    discrete : bool or array_like of bool (K,)
+        True: a factor's values are its classes. False: it is cut into bins as the codes are.
+    bins : int
+        Default 20, as disentanglement_lib.
+
+    Returns
+    -------
+    np.ndarray float64 (d, K)
+    """
+    z, v, _, _ = validate(z, v, constant="nan")
+    codes = classes(z, np.zeros(z.shape[1], bool), bins)
+    factors = classes(v, kinds(discrete, v.shape[1]), bins)
+    known = [entropy(factor) for factor in factors]
+    table = np.empty((len(codes), len(factors)))
+    for i, code in enumerate(codes):
+        own = entropy(code)
+        for j, factor in enumerate(factors):
+            table[i, j] = own + known[j] - entropy(code * (factor.max() + 1) + factor)
+    return table.clip(0)
+
+
+def _dealt(rows: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows dealt into folds, groups whole."""
+    from sklearn.model_selection import GroupKFold
+
+    count = len(np.unique(groups[rows]))
+    if count < 2:
+        raise ParameterError("groups", count, "at least two different ones among the rows to divide into folds")
+    dealer = GroupKFold(min(folds, count), shuffle=True, random_state=seed)
+    return [(rows[train], rows[test]) for train, test in dealer.split(rows, groups=groups[rows])]
+
+
+def _plan(
+    folds: Folds | None, groups: ArrayLike | None, count: int, seed: int
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray, np.ndarray]:
+    """Outer folds, the rows they cover, and each row's group; refuses what leaks."""
+    groups = np.arange(count) if groups is None else np.asarray(groups)
+    if groups.shape != (count,):
+        raise ParameterError("groups.shape", groups.shape, f"({count},): one a clip")
+    groups = np.unique(groups, return_inverse=True)[1]
+    if folds is None:
+        return _dealt(np.arange(count), groups, FOLDS, seed), np.arange(count), groups
+    plan = [tuple(part(f"folds[{f}]", rows, count) for rows in pair) for f, pair in enumerate(folds)]
+    if not plan:
+        raise ParameterError("folds", [], "None or at least one pair (train rows, test rows)")
+    for f, (train, test) in enumerate(plan):
+        shared = np.intersect1d(groups[train], groups[test])
+        if len(shared):
+            clips = test[np.isin(groups[test], shared)][:5].tolist()
+            raise ParameterError(
+                f"folds[{f}]", f"{len(shared)} groups on both sides", f"disjoint in groups; test clips {clips} leak"
+            )
+    return plan, np.unique(np.concatenate([rows for pair in plan for rows in pair])), groups
+
+
+def _ratio(loss: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """1 - loss / total, NaN where total is 0."""
+    return 1 - np.divide(loss, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total) > 0)
+
+
+def lasso_importance(
+    z: ArrayLike,
+    v: ArrayLike,
+    *,
+    preset: str = "default",
+    alpha: float | Sequence[float] | None = None,
+    folds: Folds | None = None,
+    groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    constant: str = "raise",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Importance:
+    """Importance of a code: the size of its weight in a lasso regression of the factor on all codes, both standardised.
+
+    Parameters
+    ----------
+    z : array_like (n, d)
+        Codes; a constant one gets weight 0.
+    v : array_like (n, K)
+        Factors, as quantities.
+    preset : {"default", "paper"}
+        "paper", Mariotte et al.: one fit on all rows, penalty .1, informativeness in-sample. "default": each factor's
+        penalty is the one of least squared error over grouped folds within the rows at hand; informativeness is that
+        of this procedure on rows it never saw, R that of the procedure on all rows.
+    alpha : float or sequence of float, optional
+        One penalty, or some to choose from; default :data:`ALPHAS` (paper: .1).
+    folds : sequence of (train, test) positions, optional
+        Outer folds; default: five, dealt by group. Not for the paper preset.
+    groups : array_like (n,), optional
+        What must not leak; default: every row its own.
+    names : sequence of str (K,), optional
+        Of the factors.
+    constant : {"raise", "nan"}
+        A factor with one value is an error, or scores NaN with importance 0.
+    seed : int
+        Of the dealing of folds.
+    progress : callable (done, total), optional
+        Told about finished fits of all factors.
+
+    Returns
+    -------
+    Importance
+
+    Raises
+    ------
+    ParameterError
+        Bad shapes or values; a constant factor; a group on both sides of a fold; folds with the paper preset.
+
+    Warns
+    -----
+    RuntimeWarning
+        A fit that did not converge; names the factor.
+    """
+    z, v, names, varying = validate(z, v, names=names, constant=constant)
+    if preset not in ("default", "paper"):
+        raise ParameterError("preset", preset, "'default' or 'paper'")
+    paper = preset == "paper"
+    if paper and (folds is not None or np.ndim(alpha)):
+        raise ParameterError(
+            "folds or alpha", "given", "None and one number in the paper preset, which chooses nothing"
+        )
+    alphas = np.sort(np.atleast_1d(alpha if alpha is not None else 0.1 if paper else ALPHAS))[::-1]
+    plan, rows, groups = ([], np.arange(len(z)), None) if paper else _plan(folds, groups, len(z), seed)
+
+    def fit(train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        chosen = np.full(v.shape[1], alphas[0])
+        if len(alphas) > 1:
+            inner = _dealt(train, groups, INNER_FOLDS, seed)
+            errors = [((_predicted(z, v, a, b, alphas, names, 1e-5)[0] - v[b]) ** 2).sum(1) for a, b in inner]
+            chosen = alphas[np.sum(errors, axis=0).argmin(0)]  # equal: the strongest
+        return chosen, *_predicted(z, v, train, np.arange(len(z)), chosen[None], names)
+
+    losses, totals = np.zeros((2, len(plan), v.shape[1]))
+    for f, (train, test) in enumerate(plan):
+        _, predicted, _ = fit(train)
+        losses[f] = ((v[test] - predicted[0, test]) ** 2).sum(0)
+        totals[f] = ((v[test] - v[train].mean(0)) ** 2).sum(0)
+        if progress:
+            progress(f + 1, len(plan) + 1)
+    chosen, predicted, weights = fit(rows)
+    if progress:
+        progress(len(plan) + 1, len(plan) + 1)
+    totals[:, ~varying] = 0
+    spread = np.where(varying, ((v[rows] - v[rows].mean(0)) ** 2).sum(0), 0)
+    in_sample = _ratio(((v[rows] - predicted[0, rows]) ** 2).sum(0), spread)
+    held, by_fold = _ratio(losses.sum(0), totals.sum(0)), _ratio(losses, totals)
+    return Importance("lasso", names, np.abs(weights[0]), ("r2",) * v.shape[1], in_sample, held, by_fold, chosen)
+
+
+def _predicted(
+    z: np.ndarray,
+    v: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    alphas: np.ndarray,
+    names: Sequence[str],
+    tolerance: float = 1e-8,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions (P, test, K) of lassos fitted on train, and their weights (P, d, K) between standardised columns."""
+
+    def moments(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return a.mean(0), np.where((a != a[0]).any(0), a.std(0), 1)
+
+    (z_mean, z_std), (v_mean, v_std) = moments(z[train]), moments(v[train])
+    fits = lasso((z[train] - z_mean) / z_std, (v[train] - v_mean) / v_std, alphas, names=names, tolerance=tolerance)
+    return fits.predict((z[test] - z_mean) / z_std) * v_std + v_mean, fits.coefficients
+
+
+def forest_importance(
+    z: ArrayLike,
+    v: ArrayLike,
+    *,
+    discrete: bool | ArrayLike,
+    trees: int = 10,
+    depths: Sequence[int] = DEPTHS,
+    folds: Folds | None = None,
+    groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    constant: str = "raise",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Importance:
+    """Importance of a code: the share of impurity it removes in a random forest (Eastwood and Williams, section 4.3).
+
+    Parameters
+    ----------
+    z, v, folds, groups, names, constant, seed
+        As in :func:`lasso_importance`; the seed also grows the trees.
+    discrete : bool or array_like of bool (K,)
+        True: the factor is a class, informativeness an accuracy. False: a quantity, R^2.
+    trees : int
+        In a forest; Eastwood and Williams take 10.
+    depths : sequence of int
+        Each factor takes the best on one inner grouped fold; equal: the first.
+    progress : callable (done, total), optional
+        Told about finished factors.
+
+    Returns
+    -------
+    Importance
+        Columns of R sum to 1, or to 0 where no tree found a split.
+
+    Raises
+    ------
+    ParameterError
+        As :func:`lasso_importance`; also a fold whose training part has one class.
+    """
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    def build(z, target, rows, groups, kind):
+        def grow(depth, train):
+            family = RandomForestClassifier if kind else RandomForestRegressor
+            return family(trees, max_depth=depth, random_state=seed).fit(z[train], target[train])
+
+        depth = depths[0]
+        if len(depths) > 1:
+            train, valid = _dealt(rows, groups, INNER_FOLDS, seed)[0]
+            depth = max(depths, key=lambda depth: grow(depth, train).score(z[valid], target[valid]))
+        return grow(depth, rows), depth
+
+    return _trees("forest", build, z, v, discrete, folds, groups, names, constant, seed, progress)
+
+
+def boosting_importance(
+    z: ArrayLike,
+    v: ArrayLike,
+    *,
+    discrete: bool | ArrayLike,
+    trees: int = 100,
+    folds: Folds | None = None,
+    groups: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    constant: str = "raise",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Importance:
+    """Importance of a code: the share of impurity it removes in gradient-boosted trees (as disentanglement_lib).
+
+    scikit-learn's GradientBoosting at its defaults: depth 3, rate .1. One tree a class and round: slow for many codes
+    and classes.
+
+    Parameters
+    ----------
+    z, v, discrete, folds, groups, names, constant, seed, progress
+        As in :func:`forest_importance`; disentanglement_lib takes every factor as discrete.
+    trees : int
+        Rounds of boosting.
+
+    Returns
+    -------
+    Importance
+    """
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+
+    def build(z, target, rows, groups, kind):
+        family = GradientBoostingClassifier if kind else GradientBoostingRegressor
+        return family(n_estimators=trees, random_state=seed).fit(z[rows], target[rows]), trees
+
+    return _trees("boosting", build, z, v, discrete, folds, groups, names, constant, seed, progress)
+
+
+def _trees(method, build, z, v, discrete, folds, groups, names, constant, seed, progress) -> Importance:
+    """One model a factor and fold, and one on all rows; ``build`` gives a fitted model and its setting."""
+    z, v, names, varying = validate(z, v, names=names, constant=constant)
+    nominal = kinds(discrete, v.shape[1])
+    plan, rows, groups = _plan(folds, groups, len(z), seed)
+    R, settings = np.zeros((z.shape[1], v.shape[1])), np.full(v.shape[1], np.nan)
+    losses, totals = np.zeros((2, len(plan) + 1, v.shape[1]))
+    for j in np.flatnonzero(varying):
+        for f, (train, test) in enumerate([*plan, (rows, rows)]):
+            if nominal[j] and len(np.unique(v[train, j])) < 2:
+                raise ParameterError(f"folds[{f}]", f"train with one class of {names[j]}", "with at least two")
+            model, settings[j] = build(z, v[:, j], train, groups, nominal[j])
+            true, predicted = v[test, j], model.predict(z[test])
+            losses[f, j] = (true != predicted).sum() if nominal[j] else ((true - predicted) ** 2).sum()
+            totals[f, j] = len(test) if nominal[j] else ((true - v[train, j].mean()) ** 2).sum()
+        R[:, j] = model.feature_importances_
+        if progress:
+            progress(int(varying[: j + 1].sum()), int(varying.sum()))
+    score = tuple("accuracy" if kind else "r2" for kind in nominal)
+    held = _ratio(losses[:-1].sum(0), totals[:-1].sum(0))
+    by_fold = _ratio(losses, totals)
+    return Importance(method, names, R, score, by_fold[-1], held, by_fold[:-1], settings)
