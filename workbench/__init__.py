@@ -17,12 +17,25 @@ _EXPORTS = {
     "datasets": ("Clips", "list_datasets", "load_dataset"),
     "encoders": ("Encoder", "list_encoders", "load_encoder"),
     "embeddings": ("Embeddings", "Store", "embed"),
+    "attributes": ("measure",),
     "probes": ("fit_probes",),
-    "views": ("confusion_matrix", "layer_curve", "layer_heatmap", "players", "sound_map", "spectrogram"),
+    "sae": ("sweep_saes",),
+    "views": (
+        "confusion_matrix",
+        "latent_page",
+        "layer_curve",
+        "layer_heatmap",
+        "players",
+        "sound_map",
+        "spectrogram",
+    ),
     "runs": ("compare", "record", "run", "sweep"),
     "errors": ("ParameterError", "WorkbenchError"),
 }
-_ROOMS = ("audio", "cli", "datasets", "embeddings", "encoders", "errors", "metrics", "probes", "runs", "views")
+_ROOMS = (
+    "attributes", "audio", "cli", "datasets", "embeddings", "encoders", "errors", "metrics", "probes", "runs", "sae",
+    "views",
+)  # fmt: skip
 _HOME = {name: room for room, names in _EXPORTS.items() for name in names}
 
 __all__ = sorted(_HOME)

@@ -12,6 +12,7 @@ import torch
 
 from workbench import audio, run
 from workbench.datasets import load_dataset, voices
+from workbench.sae.published import LAYERS, published
 
 SHAPE = {"hidden_size": 24, "num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 32}
 SPEECH = {**SHAPE, "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
@@ -64,12 +65,17 @@ def weights_root(tmp_path_factory):
 def test_paper_scale_runs_once_data_and_weights_are_there(tmp_path, monkeypatch, data_root, weights_root, encoder):
     monkeypatch.setenv("WORKBENCH_DATA", str(data_root))
     monkeypatch.setenv("WORKBENCH_WEIGHTS", str(weights_root))
-    (result,) = run("sae", scale="paper", parameters={"encoder": encoder}, out=tmp_path / "run", progress=False)
+    parameters = {"encoder": encoder, "latents": 64, "sparsities": [0.75, 0.95], "attributes": "voice"}
+    (result,) = run("sae", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
     assert result.results["context"]["dataset"]["name"] == "vocalset"
     assert list(result.metrics["accuracy"]) == [str(layer) for layer in range(13)]
     assert result.metrics["chance"] == 1 / len(TECHNIQUES)
-    assert "the paper's curve is drawn" in result.page.read_text()
+    assert result.metrics["layers"] == list(LAYERS[encoder])
+    page = result.page.read_text()
+    assert "the paper&#39;s curve is drawn" in page or "the paper's curve is drawn" in page
+    for value in published("accuracy").loc[(encoder, LAYERS[encoder][0])].dropna():
+        assert f">{value:.1f}<" in page, "the paper's table stands beside ours"
 
 
 def test_the_split_is_the_publishers(data_root):

@@ -59,6 +59,7 @@ def test_the_latent_that_the_probe_reads_matters_and_random_ones_do_not(planted)
         chosen, control = table.loc[(name, "chosen")], table.loc[(name, "random")]
         assert chosen["latents"] == [c]
         assert chosen["high"] < -0.3 < -0.05 < control["mean"]
+        assert control["moved"] == pytest.approx(chosen["moved"], rel=0.15), "all are pushed as far, but where none is"
         assert chosen["others"] == pytest.approx(0, abs=0.01), "others do not have the latent"
     again = ablations(
         x, y, sae, weights=weights, bias=np.zeros(3), classes="abc", choose=np.arange(150), test=np.arange(150, 300),

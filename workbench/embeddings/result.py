@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ParameterError
-from .shards import Frames, gather, gather_frames
+from .shards import SHIFT, Frames, gather, gather_frames, widen
 
 if TYPE_CHECKING:
     from ..datasets.clips import Clips
@@ -142,6 +142,19 @@ class Embeddings:
         name = self._name(layer)
         return gather_frames(self._shards, self._addresses[name][self._rows(rows)], name)
 
+    def flat_frames(self, layer: str | int) -> FlatFrames:
+        """All frames of a layer as if they were one array that stays on disk; for ``pooling=None``.
+
+        Raises
+        ------
+        ParameterError
+            No such layer, or pooled vectors are held.
+        """
+        if self.pooling is not None:
+            raise ParameterError("pooling", self.pooling, "None to have frames; pooled vectors come from .layer()")
+        name = self._name(layer)
+        return FlatFrames(self._shards, self._addresses[name], name)
+
     def _name(self, layer: str | int) -> str:
         if isinstance(layer, str) and layer in self.layers:
             return layer
@@ -162,3 +175,55 @@ class Embeddings:
 
     def _within(self, rows: np.ndarray) -> bool:
         return bool(rows.min() >= -len(self) and rows.max() < len(self))
+
+
+class FlatFrames:
+    """The frames of all clips one after the other, (N, D): ``frames[rows]`` reads these rows and no others.
+
+    Made by :meth:`Embeddings.flat_frames`.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (N, D), N frames of all clips together.
+    offsets : ndarray, int64 (clips + 1,)
+        Row r of the embeddings has the frames ``offsets[r]`` to ``offsets[r + 1]``.
+    """
+
+    def __init__(self, shards: list[Frames], addresses: np.ndarray, layer: str):
+        self._shards, self._addresses, self._layer = shards, addresses, layer
+        (lengths, self._starts), dim = np.zeros((2, len(addresses)), np.int64), 0
+        for number in np.unique(addresses >> SHIFT):
+            here = addresses >> SHIFT == number
+            ends, rows = shards[number].offsets(layer), addresses[here] & (2**SHIFT - 1)
+            lengths[here], self._starts[here] = np.diff(ends)[rows], ends[rows]
+            dim = shards[number].layer(layer).shape[1]
+        self.offsets = np.concatenate([[0], np.cumsum(lengths)])
+        self.shape = (int(self.offsets[-1]), dim)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"FlatFrames({self.shape[0]} frames of {len(self._addresses)} clips x {self.shape[1]}, {self._layer})"
+
+    def clip_of(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where frames come from: row among the embeddings and number of the frame within it, int64 (n,) each."""
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise ParameterError("rows", rows, f"positions in 0 ... {len(self) - 1}")
+        clips = np.searchsorted(self.offsets, rows, side="right") - 1
+        return clips, rows - self.offsets[clips]
+
+    def __getitem__(self, rows: Sequence[int] | np.ndarray | slice) -> np.ndarray:
+        """Frames float32 (n, D) at these positions, or at a slice of them."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        clips, frames = self.clip_of(rows)
+        numbers, places = self._addresses[clips] >> SHIFT, self._starts[clips] + frames
+        out = np.empty((len(clips), self.shape[1]), np.float32)
+        for number in np.unique(numbers):
+            here = np.flatnonzero(numbers == number)
+            here = here[np.argsort(places[here], kind="stable")]  # as they lie on disk
+            out[here] = widen(self._shards[number].layer(self._layer)[places[here]])
+        return out

@@ -105,8 +105,8 @@ def ablations(
     top : int
         Latents changed together.
     draws : int
-        Random sets a class, drawn from the latents that are active on a tenth of the class's clips or more and are
-        not among the chosen: a control that is as busy as what it is compared with.
+        Random sets a class: of each clip as many of its other active latents. What these write is scaled to move
+        the embedding as far as the chosen ones do; weak latents would otherwise be no control for strong ones.
     factor : float
         See :func:`intervene`.
     seed : int
@@ -131,12 +131,11 @@ def ablations(
             raise ParameterError(name, value, "1 or more")
     rng, rows = np.random.default_rng(seed), []
     z = np.asarray(sae.encode(x))
-    decoder, spread = np.asarray(sae.decoder), np.sqrt(x[test].var(0).sum())
-    before = _softmax(x[test] @ weights + bias)
+    decoder, tested = np.asarray(sae.decoder), z[test]
+    spread, before = np.sqrt(x[test].var(0).sum()), _softmax(x[test] @ weights + bias)
 
-    def ask(latents: np.ndarray, c: int) -> tuple[np.ndarray, dict[str, float]]:
+    def ask(shift: np.ndarray, c: int) -> tuple[np.ndarray, dict[str, float]]:
         """Changes of the class's probability on its own clips, and the rest of the row."""
-        shift = (factor - 1) * (z[np.ix_(test, latents)] @ decoder[latents])
         after, own = _softmax((x[test] + shift) @ weights + bias), y[test] == classes[c]
         change = after[:, c] - before[:, c]
         rest = {
@@ -150,22 +149,37 @@ def ablations(
         own = choose[y[choose] == name]
         if not len(own) or not (y[test] == name).any():
             continue  # a class without clips here has nothing to be asked about
-        order = np.argsort(-attributions(z[own], decoder, weights)[:, c], kind="stable")
-        chosen = order[:top]
-        change, rest = ask(chosen, c)
+        chosen = np.argsort(-attributions(z[own], decoder, weights)[:, c], kind="stable")[:top]
+        shift = (factor - 1) * (tested[:, chosen] @ decoder[chosen])
+        change, rest = ask(shift, c)
         resampled = change[rng.integers(len(change), size=(1000, len(change)))].mean(1)
-        low, high = np.quantile(resampled, [0.025, 0.975])
-        row = {"class": name, "kind": "chosen", "mean": change.mean(), "low": low, "high": high}
+        row = {"class": name, "kind": "chosen", "mean": change.mean(), **_middle(resampled)}
         rows.append(row | rest | {"latents": chosen.tolist()})
-        busy = np.setdiff1d(np.flatnonzero((z[own] > 0).mean(0) >= 0.1), chosen)
-        if len(busy) < top:
-            continue  # no control can be drawn: the class has hardly any other active latent
-        found = [ask(rng.choice(busy, top, replace=False), c) for _ in range(draws)]
+        others = tested.copy()
+        others[:, chosen] = 0
+        found = [ask(_as_far((factor - 1) * (_some(others, top, rng) @ decoder), shift), c) for _ in range(draws)]
         means = np.array([change.mean() for change, _ in found])
-        low, high = np.quantile(means, [0.025, 0.975])
-        row = {"class": name, "kind": "random", "mean": means.mean(), "low": low, "high": high}
+        row = {"class": name, "kind": "random", "mean": means.mean(), **_middle(means)}
         rows.append(row | pd.DataFrame([rest for _, rest in found]).mean().to_dict() | {"latents": []})
     return pd.DataFrame(rows).set_index(["class", "kind"])
+
+
+def _middle(values: np.ndarray) -> dict[str, float]:
+    return dict(zip(("low", "high"), np.quantile(values, [0.025, 0.975]), strict=True))
+
+
+def _some(z: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Codes with at most ``count`` active latents a row, drawn from those that are active there."""
+    lot = np.where(z > 0, rng.random(z.shape), 2.0)
+    last = np.partition(lot, min(count, z.shape[1]) - 1, axis=1)[:, min(count, z.shape[1]) - 1, None]
+    return z * (lot <= last)
+
+
+def _as_far(shift: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Rows of ``shift`` at the lengths of ``wanted``; a row of zeros stays."""
+    length = np.linalg.norm(shift, axis=1, keepdims=True)
+    target = np.linalg.norm(wanted, axis=1, keepdims=True)
+    return shift * np.divide(target, length, out=np.zeros_like(length), where=length > 0)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,326 @@
+"""sae.sweep: the grid, streaming, checkpoints that resume to the same bits, bad input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from workbench.errors import ParameterError
+from workbench.sae import SAEConfig, SparseAutoencoder, data, sweep, sweep_saes
+from workbench.sae.stack import Stack
+
+
+def vectors(rows: int = 120, dim: int = 10, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    codes = rng.exponential(size=(rows, 8)) * (rng.random((rows, 8)) < 0.3)
+    noise = 0.1 * rng.standard_normal((rows, dim)) + 2
+    return (codes @ rng.standard_normal((8, dim)) + noise).astype(np.float32)
+
+
+SETTINGS = {"train": np.arange(90), "valid": np.arange(90, 120), "latents": 24, "batch": 8, "progress": False}
+
+
+def small(layers=None, **options):
+    layers = {"a": vectors(), "b": 5 * vectors(seed=1)} if layers is None else layers
+    return sweep_saes(layers, **{**SETTINGS, "ks": [2, 6], "epochs": 3} | options)
+
+
+def weights(result) -> list[torch.Tensor]:
+    return [tensor for sae in result.saes for tensor in sae.tensors().values()]
+
+
+def same(a, b) -> bool:
+    tables = a.table.equals(b.table) and a.history.equals(b.history)
+    return tables and all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+def test_table_has_a_row_a_member_and_its_numbers_are_those_of_the_autoencoder():
+    layers = {"a": vectors(), "b": 5 * vectors(seed=1)}
+    result = small(layers, seeds=(0, 3))
+    table = result.table
+    assert len(result) == 8 and list(table.columns[:4]) == ["layer", "sparsity", "k", "seed"]
+    assert table.groupby(["layer", "k", "seed"]).size().eq(1).all() and (table.l0 <= table.k).all()
+    for row, sae in zip(table.itertuples(), result.saes, strict=True):
+        x = layers[row.layer][90:]
+        rest = x - sae.decode(sae.encode(x))
+        assert row.mse == pytest.approx(np.square(rest).mean(), rel=1e-5)
+        assert row.fvu == pytest.approx(np.square(rest).sum() / np.square(x - x.mean(0)).sum(), rel=1e-4)
+        assert row.dead == pytest.approx(1 - (sae.encode(x) > 0).any(0).mean())
+        assert row.sparsity == 1 - row.k / 24
+    steps = result.history.pivot(index="step", columns=["layer", "k", "seed"], values="fvu")
+    assert steps.index.tolist() == [0, 12, 24, 36] and (steps.loc[36] < steps.loc[0]).all()
+
+
+def test_members_are_found_by_what_names_them():
+    layers = {"a": vectors(), "b": 5 * vectors(seed=1)}
+    result = small(layers)
+    assert result.sae(layer="b", k=6) is result.saes[3] and result.sae(layer="b", sparsity=0.75) is result.saes[3]
+    np.testing.assert_array_equal(result.encode(layers["a"], layer="a", k=2), result.saes[0].encode(layers["a"]))
+    with pytest.raises(ParameterError, match=r"not of 2, out of \{'layer': \['a', 'b'\]"):
+        result.sae(k=2)
+    with pytest.raises(ParameterError, match="among layer, sparsity, k, seed"):
+        result.sae(depth=2)
+
+
+def test_same_call_same_bits_and_another_seed_others():
+    assert same(small(), small())
+    assert small().table.mse.ne(small(seeds=(1,)).table.mse).all()
+
+
+def test_sweep_equals_each_of_its_single_sweeps():
+    layers = {"a": vectors(), "b": 5 * vectors(seed=1)}
+    result = small(layers, seeds=(0, 1))
+    for row, sae in zip(result.table.itertuples(), result.saes, strict=True):
+        alone = small({row.layer: layers[row.layer]}, ks=[row.k], seeds=[row.seed])
+        torch.testing.assert_close(sae.decoder, alone.saes[0].decoder, rtol=1e-4, atol=1e-4)
+        assert alone.table.fvu[0] == pytest.approx(row.fvu, rel=1e-3)
+
+
+def test_default_sparsities_are_the_papers():
+    result = small({"a": vectors()}, ks=None, latents=200, steps=1)
+    assert result.table.k.tolist() == [50, 39, 30, 19, 10, 2]  # int((1 - .8) * 200) is 39: floating point
+
+
+def test_layers_of_different_width_share_a_sweep():
+    layers = {"a": vectors(), "wide": vectors(dim=14), "b": vectors(seed=1)}
+    result = small(layers)
+    assert result.table.layer.tolist() == ["a", "a", "b", "b", "wide", "wide"]
+    assert result.sae(layer="wide", k=2).decoder.shape == (24, 14)
+    alone = small({"wide": layers["wide"]})
+    torch.testing.assert_close(alone.sae(k=6).decoder, result.sae(layer="wide", k=6).decoder, rtol=1e-4, atol=1e-4)
+
+
+def test_no_steps_give_the_untrained_control():
+    layers = {"a": vectors()}
+    paper = small(layers, steps=0, preset="paper", ks=[6])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = torch.nn.Linear(10, 24)
+    torch.testing.assert_close(paper.saes[0].encoder, encoder.weight.detach(), rtol=0, atol=0)
+    assert paper.saes[0].config == SAEConfig.paper(10, latents=24, k=6)
+    assert paper.table.kept[0] == 0 and small(layers, ks=[6]).table.fvu[0] < paper.table.fvu[0]
+
+
+def test_kept_weights_are_the_best_on_all_validation_rows_or_as_asked():
+    layers = {"a": vectors()}
+    options = {"ks": [2], "epochs": 12, "learning_rate": 0.05, "decay": 0.0}
+    best, last, paper = (small(layers, keep=keep, **options) for keep in ("best", "last", "paper"))
+    curve = best.history.fvu.to_numpy()
+    assert best.table.kept[0] == best.history.step[curve.argmin()] < last.table.kept[0] == 144
+    mean, x = layers["a"][:90].mean(0), layers["a"][90:]
+    for result, at in ((best, curve.argmin()), (last, -1)):
+        rest = x - result.saes[0].decode(result.saes[0].encode(x))
+        assert np.square(rest).sum() / np.square(x - mean).sum() == pytest.approx(curve[at], rel=1e-4)
+    x = layers["a"][114:]  # 30 validation rows in batches of 8: the last has 6
+    rest = x - paper.saes[0].decode(paper.saes[0].encode(x))
+    assert np.square(rest).sum() / np.square(x - mean).sum() == pytest.approx(paper.history.fvu.min(), rel=1e-4)
+
+
+class Rows:
+    """Ten million vectors made when asked for; remembers the largest request."""
+
+    def __init__(self, count: int, dim: int):
+        self.shape, self.largest, self.asked = (count, dim), 0, 0
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        assert rows.ndim == 1 and (np.diff(rows) > 0).all()  # ascending: as they lie on disk
+        self.largest, self.asked = max(self.largest, len(rows)), self.asked + len(rows)
+        return np.sin(rows[:, None] * (1.0 + np.arange(self.shape[1]))).astype(np.float32)
+
+
+def test_ten_million_rows_stream(monkeypatch):
+    monkeypatch.setattr(data, "CHUNK", 4 * 8 * 500)
+    monkeypatch.setattr(data, "SAMPLE", 3000)
+    rows = Rows(10_000_000, 8)
+    result = sweep_saes(
+        {"a": rows},
+        train=np.arange(9_999_000),
+        valid=np.arange(9_999_000, 10_000_000),
+        ks=[3],
+        latents=16,
+        steps=40,
+        batch=64,
+        progress=False,
+    )
+    assert rows.largest <= 500 and rows.asked < 20_000
+    assert result.table.fvu[0] < result.history.fvu[0]
+
+
+def test_every_row_once_an_epoch_and_the_same_for_all_layers(monkeypatch):
+    seen = {name: [] for name in "ab"}
+    train = Stack.train
+
+    def spy(self, x, batch, rates):
+        for name, rows in zip("ab", x, strict=True):
+            seen[name] += rows[:, 0].tolist()
+        train(self, x, batch, rates)
+
+    monkeypatch.setattr(Stack, "train", spy)
+    monkeypatch.setattr(data, "CHUNK", 2 * 4 * 10 * 20)  # 20 rows a chunk: 16 that are whole batches
+    numbered = np.repeat(np.arange(120, dtype=np.float32)[:, None], 10, 1) + vectors() / 1000
+    small({"a": numbered, "b": numbered})
+    epochs = np.round(np.array(seen["a"])).reshape(3, 90)
+    assert seen["a"] == seen["b"] and (np.sort(epochs, 1) == np.arange(90)).all()
+    assert not (epochs[0] == epochs[1]).all()
+
+
+def test_embeddings_can_be_passed_as_they_are():
+    class Held:
+        layers, pooling = ("a",), "mean"
+
+        def layer(self, name):
+            return vectors()
+
+    assert same(small(Held()), small({"a": vectors()}))
+
+
+# ---- resuming ----
+
+RESUMABLE = {"ks": [2, 6], "epochs": 4, "seeds": (0, 1), "dead_after": 24, "activation": "batchtopk"}
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("calls", [1, 2, 5])
+def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls):
+    monkeypatch.setattr(data, "CHUNK", 2 * 4 * 10 * 2 * 40)
+    monkeypatch.setattr(sweep, "CHECKPOINT_SECONDS", 0.0)
+    whole, train, done = small(**RESUMABLE), Stack.train, []
+
+    def breaks(self, x, batch, rates):
+        if len(done) == calls:
+            raise Stopped
+        done.append(len(rates))
+        train(self, x, batch, rates)
+
+    monkeypatch.setattr(Stack, "train", breaks)
+    with pytest.raises(Stopped):
+        small(**RESUMABLE, folder=tmp_path)
+    monkeypatch.setattr(Stack, "train", train)
+    assert same(small(**RESUMABLE, folder=tmp_path), whole)
+    monkeypatch.setattr(Stack, "train", None)  # what is finished is read, not trained
+    assert same(small(**RESUMABLE, folder=tmp_path), whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_killed_process_is_resumed_bit_identically(tmp_path, monkeypatch):
+    script = f"""
+        import sys, time
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import torch
+        torch.set_num_threads({torch.get_num_threads()})
+        from test_sweep import RESUMABLE, small, sweep
+        sweep.CHECKPOINT_SECONDS = 0.0
+        save = sweep._Run.save
+        def slow(self):
+            save(self)
+            print(self.step, flush=True)
+            time.sleep(0.2)
+        sweep._Run.save = slow
+        small(**RESUMABLE, folder={str(tmp_path)!r})
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    for line in process.stdout:
+        if int(line) >= 24:
+            time.sleep(0.05)
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL
+    steps = []
+    train = Stack.train
+    monkeypatch.setattr(
+        Stack, "train", lambda self, x, batch, rates: (steps.append(len(rates)), train(self, x, batch, rates))
+    )
+    resumed = small(**RESUMABLE, folder=tmp_path)
+    assert 0 < sum(steps) < 48
+    assert same(resumed, small(**RESUMABLE))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.01}, "learning_rate was 0.001, is 0.01"),
+        ({"ks": [2, 5]}, r"ks was \[2, 6\], is \[2, 5\]"),
+        ({"seeds": (0,)}, r"seeds was \[0, 1\], is \[0\]"),
+        ({"epochs": 5}, "steps was 48, is 60"),
+        ({"dead_after": 25}, "config.dead_after was 24, is 25"),
+        ({"layers": {"a": vectors(seed=7), "b": 5 * vectors(seed=1)}}, "layers and their training rows was"),
+        ({"train": np.arange(1, 91)}, "layers and their training rows was"),
+        ({"valid": np.arange(91, 120)}, "valid was"),
+    ],
+)
+def test_resuming_with_other_settings_names_what_differs(finished, change, message):
+    with pytest.raises(ParameterError, match=f"of a sweep with these settings; {message}"):
+        small(**RESUMABLE | {"folder": finished} | change)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    small(**RESUMABLE, folder=folder)
+    return folder
+
+
+# ---- bad input ----
+
+
+def broken(row: int) -> np.ndarray:
+    x = vectors()
+    x[row, 3] = np.nan
+    return x
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ks": [25]}, "k=25 must be from 1 to latents=24"),
+        ({"ks": [0]}, "k=0 must be from 1 to latents=24"),
+        ({"ks": []}, r"ks=\[\] must be at least one"),
+        ({"ks": None, "sparsities": [0.99]}, "sparsity=0.99 must be low enough"),
+        ({"sparsities": [0.5]}, r"ks=\[2, 6\] must be None where sparsities are given"),
+        ({"train": []}, "train='rows of shape .* must be at least one row"),
+        ({"valid": np.zeros(120, bool)}, "valid='rows of shape .* must be at least one row"),
+        ({"train": [0, 120]}, r"train='int64 up to 120' must be positions in \[0, 120\)"),
+        ({"layers": {}}, r"layers=\[\] must be at least one layer"),
+        ({"layers": vectors()}, "layers='ndarray' must be a mapping"),
+        ({"layers": {"a": vectors(), "b": vectors(50)}}, r"layers\['b'\].shape=\(50, 10\) must be \(N, D\) with N=120"),
+        ({"layers": {"a": vectors(), "b": broken(17)}}, r"layers\['b'\]\[17\]='nan or inf' must be finite"),
+        ({"layers": {"a": broken(100)}}, r"layers\['a'\]\[100\]='nan or inf' must be finite"),
+        ({"preset": "best"}, "preset='best' must be 'default' or 'paper'"),
+        ({"keep": "all"}, "keep='all' must be 'best', 'last' or 'paper'"),
+        ({"seeds": (1, 1)}, r"seeds=\(1, 1\) must be at least one, all different"),
+        ({"batch": 0}, "batch=0 must be at least 1"),
+        ({"width": 3}, r"fields=\['width'\] must be among dim, latents"),
+    ],
+)
+def test_errors_name_the_argument_its_value_and_what_was_expected(options, message):
+    with pytest.raises(ParameterError, match=message):
+        small(**options)
+
+
+def test_constant_vectors_do_not_break():
+    result = small({"a": np.ones((120, 10), np.float32)})
+    assert np.isfinite(result.table.mse).all() and result.table.fvu.isna().all()
+
+
+def test_result_is_plain(tmp_path):
+    result = small({"a": vectors()}, ks=[2])
+    assert isinstance(result.table, pd.DataFrame) and isinstance(result.saes[0], SparseAutoencoder)
+    x = vectors()
+    again = SparseAutoencoder.load(result.sae().save(tmp_path / "a.safetensors"))
+    np.testing.assert_array_equal(again.encode(x), result.encode(x))

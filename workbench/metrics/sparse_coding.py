@@ -1,0 +1,207 @@
+"""How well a sparse code reconstructs what it encodes, and how sparse it is.
+
+Conventions
+-----------
+``x`` are the vectors (N, D), ``x_hat`` their reconstructions in the same units, ``z`` the codes (N, latents); a latent
+is *active* on a row where it is not 0. All sums are in double precision. Sets too large for memory go through
+:class:`Scores`, part by part, with the same result.
+
+Metrics
+-------
+* :func:`mse`: mean squared error over rows and dimensions; in the units of x squared, so no two models compare by it.
+* :func:`fvu`: fraction of variance unexplained: the squared error over that of the best constant, the mean [1]_.
+  Predicting the mean scores 1, perfection 0; against 0 instead of the mean, vectors far from the origin would look
+  well explained whatever the code does.
+* :func:`explained_variance`: 1 - FVU.
+* :func:`cosine`: mean cosine between x and its reconstruction.
+* :func:`l0`: mean number of active latents a row.
+* :func:`latent_density`: share of rows on which each latent is active.
+* :func:`dead_fraction`: share of latents active on no row. It falls as N grows: compare at equal N only.
+
+References
+----------
+.. [1] Gao, Dupre la Tour, Tillman, Goh, Troll, Radford, Sutskever, Leike, Wu: Scaling and evaluating sparse
+   autoencoders. ICLR 2025, arXiv 2406.04093 (normalised MSE).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+
+
+def validate(x: ArrayLike, x_hat: ArrayLike | None = None, *, name: str = "x") -> tuple[np.ndarray, ...]:
+    """Vectors and reconstructions as float64 (N, D), or an error that says what is wrong with them.
+
+    Raises
+    ------
+    ParameterError
+        Not two-dimensional, empty, of unequal shape, or not finite.
+    """
+    arrays = {name: x} if x_hat is None else {name: x, f"{name}_hat": x_hat}
+    arrays = {key: np.asarray(value, dtype=np.float64) for key, value in arrays.items()}
+    for key, array in arrays.items():
+        if array.ndim != 2 or not array.size:
+            raise ParameterError(f"{key}.shape", array.shape, "(N, D) with at least one row and column")
+        if array.shape != arrays[name].shape:
+            raise ParameterError(f"{key}.shape", array.shape, f"that of {name}, {arrays[name].shape}")
+        bad = np.flatnonzero(~np.isfinite(array).all(1))
+        if len(bad):
+            raise ParameterError(f"{key}[{bad[0]}]", "nan or inf", "finite")
+    return tuple(arrays.values())
+
+
+class Scores:
+    """Every metric of this module, accumulated over parts of a set.
+
+    Parameters
+    ----------
+    mean : array_like (D,), optional
+        What FVU compares with; default: the mean of the rows that were added.
+
+    Examples
+    --------
+    >>> scores = Scores()
+    >>> scores.add([[2.0], [4.0]], [[0.0], [0.0]], [[0, 0, 1], [0, 0, 2]])
+    >>> {name: float(value) for name, value in scores.result().items()}
+    {'mse': 10.0, 'fvu': 10.0, 'cosine': 0.0, 'l0': 1.0, 'dead': 0.6666666666666666}
+    """
+
+    def __init__(self, *, mean: ArrayLike | None = None):
+        self.rows = 0
+        self._given = None if mean is None else np.asarray(mean, dtype=np.float64)
+        self._error = self._spread = self._cosine = 0.0
+        self._mean: np.ndarray | None = None
+        self._active: np.ndarray | None = None
+
+    def add(self, x: ArrayLike, x_hat: ArrayLike, z: ArrayLike) -> None:
+        """Take some more rows: x and x_hat (n, D), z (n, latents)."""
+        x, x_hat = validate(x, x_hat)
+        z = np.asarray(z)
+        if z.ndim != 2 or len(z) != len(x):
+            raise ParameterError("z.shape", z.shape, f"({len(x)}, latents): one row a row of x")
+        self._add_vectors(x, x_hat)
+        active = np.count_nonzero(z, axis=0)
+        self._active = active if self._active is None else self._active + active
+
+    def _add_vectors(self, x: np.ndarray, x_hat: np.ndarray) -> None:
+        self._error += float(np.square(x - x_hat).sum())
+        lengths = np.sqrt(np.square(x).sum(1) * np.square(x_hat).sum(1))
+        self._cosine += float(
+            np.divide((x * x_hat).sum(1), lengths, out=np.zeros_like(lengths), where=lengths > 0).sum()
+        )
+        before, self.rows = self.rows, self.rows + len(x)
+        if self._given is not None:
+            self._spread += float(np.square(x - self._given).sum())
+            return
+        mean = x.mean(0)
+        self._spread += float(np.square(x - mean).sum())
+        if self._mean is None:
+            self._mean = mean
+        else:  # the two parts' means differ (Chan, Golub, LeVeque 1983)
+            apart = mean - self._mean
+            self._spread += float(np.square(apart).sum()) * before * len(x) / self.rows
+            self._mean = self._mean + apart * len(x) / self.rows
+
+    @property
+    def density(self) -> np.ndarray:
+        """Share of rows on which each latent was active, float64 (latents,)."""
+        return self._active / self.rows
+
+    def result(self) -> dict[str, float]:
+        """mse, fvu, cosine, l0 and dead of all rows added so far.
+
+        ``fvu`` is nan where every row equals the mean: there is no variance to explain.
+        """
+        if not self.rows:
+            raise ParameterError("rows", 0, "at least 1: nothing was added")
+        result = self._vector_result()
+        return result | {"l0": float(self.density.sum()), "dead": float(np.mean(self._active == 0))}
+
+    def _vector_result(self) -> dict[str, float]:
+        dimensions = len(self._mean if self._given is None else self._given)
+        return {
+            "mse": self._error / (self.rows * dimensions),
+            "fvu": self._error / self._spread if self._spread > 0 else float("nan"),
+            "cosine": self._cosine / self.rows,
+        }
+
+
+def _score(x: ArrayLike, x_hat: ArrayLike, metric: str, mean: ArrayLike | None = None) -> float:
+    scores = Scores(mean=mean)
+    scores._add_vectors(*validate(x, x_hat))
+    return scores._vector_result()[metric]
+
+
+def mse(x: ArrayLike, x_hat: ArrayLike) -> float:
+    """Mean squared error over rows and dimensions of x and x_hat (N, D)."""
+    return _score(x, x_hat, "mse")
+
+
+def fvu(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> float:
+    """Fraction of variance unexplained: ``sum |x - x_hat|^2 / sum |x - mean|^2``.
+
+    Parameters
+    ----------
+    x, x_hat : array_like (N, D)
+    mean : array_like (D,), optional
+        Default: that of x. The training set's, where x is a test set that the model must not know.
+
+    Returns
+    -------
+    float
+        0 at best; nan where x does not vary.
+
+    Examples
+    --------
+    >>> fvu([[2.0], [4.0]], [[0.0], [0.0]]), fvu([[2.0], [4.0]], [[3.0], [3.0]])
+    (10.0, 1.0)
+    """
+    return _score(x, x_hat, "fvu", mean)
+
+
+def explained_variance(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> float:
+    """1 - :func:`fvu`; below 0 where the mean would do better."""
+    return 1.0 - fvu(x, x_hat, mean=mean)
+
+
+def cosine(x: ArrayLike, x_hat: ArrayLike) -> float:
+    """Mean over rows of the cosine between x and x_hat (N, D); a row of length 0 counts as 0."""
+    return _score(x, x_hat, "cosine")
+
+
+def l0(z: ArrayLike) -> float:
+    """Mean number of active latents a row of z (N, latents)."""
+    return float(latent_density(z).sum())
+
+
+def latent_density(z: ArrayLike) -> np.ndarray:
+    """Share of rows of z (N, latents) on which each latent is active, float64 (latents,)."""
+    (z,) = validate(z, name="z")
+    return np.count_nonzero(z, axis=0) / len(z)
+
+
+def dead_fraction(z: ArrayLike) -> float:
+    """Share of latents that are active on no row of z (N, latents)."""
+    return float(np.mean(latent_density(z) == 0))
+
+
+def evaluate(x: ArrayLike, x_hat: ArrayLike, z: ArrayLike, *, mean: ArrayLike | None = None) -> dict[str, float]:
+    """All metrics that are one number: mse, fvu, cosine, l0, dead.
+
+    Parameters
+    ----------
+    x, x_hat : array_like (N, D)
+    z : array_like (N, latents)
+    mean
+        As in :func:`fvu`.
+
+    Returns
+    -------
+    dict of str to float
+    """
+    scores = Scores(mean=mean)
+    scores.add(x, x_hat, z)
+    return scores.result()

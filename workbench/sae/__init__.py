@@ -1,0 +1,19 @@
+"""Sparse autoencoders: a vector as a few of many learnt directions, many autoencoders trained at once.
+
+Forms
+-----
+:class:`SAEConfig` is the better form of the field and the default; :meth:`SAEConfig.paper` is that of Mariotte et al.
+(arXiv 2509.24793). :func:`sweep_saes` trains a grid of either over layers, sparsities and seeds; a loaded or trained
+:class:`SparseAutoencoder` encodes and decodes in the units of its input.
+
+Which is better depends on the data. On a thousand clip vectors the default reconstructs the training clips with half
+the paper form's error or less and leaves far fewer latents dead; on clips it has not seen, the paper's form, most of
+whose latents die, is ahead wherever many latents are kept, because it overfits less.
+"""
+
+from .model import SAEConfig, SparseAutoencoder, k_of
+from .result import SAESweep
+from .saelens import load_saelens, save_saelens
+from .sweep import sweep_saes
+
+__all__ = ["SAEConfig", "SAESweep", "SparseAutoencoder", "k_of", "load_saelens", "save_saelens", "sweep_saes"]

@@ -1,0 +1,266 @@
+"""One sparse autoencoder: its configuration, encode and decode, and its file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ParameterError, WeightsError
+
+#: Rows encoded at once.
+ROWS = 4096
+
+
+def k_of(sparsity: float, latents: int) -> int:
+    """Latents kept at a sparsity, ``int((1 - sparsity) * latents)`` in floating point, as in arXiv 2509.24793.
+
+    Of 2048: .75 -> 512, .80 -> 409, .85 -> 307, .90 -> 204, .95 -> 102, .99 -> 20.
+
+    Raises
+    ------
+    ParameterError
+        ``sparsity`` outside [0, 1), or so high that no latent is kept.
+    """
+    if not 0 <= sparsity < 1:
+        raise ParameterError("sparsity", sparsity, "in [0, 1)")
+    k = int((1 - sparsity) * latents)
+    if k < 1:
+        raise ParameterError("sparsity", sparsity, f"low enough to keep at least one of {latents} latents")
+    return k
+
+
+@dataclass(frozen=True)
+class SAEConfig:
+    """Shape and training rules of a sparse autoencoder; the defaults are the better form, :meth:`paper` the paper's.
+
+    With ``s`` the input scale and ``b`` the pre-bias (1 and 0 where switched off),
+    ``z = top-k(ReLU(W_e (x / s - b) + b_e))`` and ``x_hat = s (W_d^T z + b)``.
+
+    Raises
+    ------
+    ParameterError
+        A field out of range, such as ``k`` below 1 or above ``latents``.
+    """
+
+    dim: int
+    """D, of the input vectors."""
+    latents: int = 2048
+    """Size of the code."""
+    k: int = 102
+    """Latents kept of each vector (of ``batchtopk``: on average)."""
+    activation: str = "topk"
+    """"topk", or "batchtopk": the k times batch largest of a batch; outside training, all above a learnt threshold
+    (Bussmann et al. 2024, arXiv 2412.06410)."""
+    prefixes: tuple[int, ...] = ()
+    """Matryoshka (Bussmann et al. 2025, arXiv 2503.17547): the first so many latents must reconstruct by themselves
+    too; the loss is the mean over these prefixes and the whole code."""
+    pre_bias: bool = True
+    """Train a vector that is subtracted from the input and added to the output; starts at the training mean."""
+    unit_norm_decoder: bool = True
+    """Keep every latent's decoder direction at length 1 (in scaled units)."""
+    tied_init: bool = True
+    """Start with encoder = decoder, of random directions (Gao et al. 2024, arXiv 2406.04093); False: as
+    ``torch.nn.Linear`` does."""
+    normalise_input: bool = True
+    """Divide inputs by one number, so that their training variance is 1 a dimension on average."""
+    auxk: float = 1 / 32
+    """Weight of the AuxK loss, by which dead latents learn to reconstruct the residual (Gao et al. 2024); 0: off."""
+    auxk_latents: int = 256
+    """Dead latents used for each vector's residual."""
+    dead_after: int = 2000
+    """A latent silent for a whole block of this many training vectors is dead during the next block."""
+    decay: float = 0.2
+    """Last share of the steps over which the learning rate falls linearly to 0."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "prefixes", tuple(self.prefixes))
+        for name in ("dim", "latents", "auxk_latents", "dead_after"):
+            if getattr(self, name) < 1:
+                raise ParameterError(name, getattr(self, name), "at least 1")
+        if not 1 <= self.k <= self.latents:
+            raise ParameterError("k", self.k, f"from 1 to latents={self.latents}")
+        if self.activation not in ("topk", "batchtopk"):
+            raise ParameterError("activation", self.activation, "'topk' or 'batchtopk'")
+        if list(self.prefixes) != sorted({p for p in self.prefixes if 0 < p < self.latents}):
+            raise ParameterError("prefixes", self.prefixes, f"ascending, between 0 and latents={self.latents}")
+        if not 0 <= self.decay <= 1 or self.auxk < 0:
+            name = "auxk" if self.auxk < 0 else "decay"
+            raise ParameterError(name, getattr(self, name), "0 or more" if name == "auxk" else "in [0, 1]")
+
+    @classmethod
+    def paper(cls, dim: int, *, latents: int = 2048, sparsity: float = 0.95, k: int | None = None) -> SAEConfig:
+        """The form of Mariotte et al. (arXiv 2509.24793): ReLU then TopK, biased encoder, unbiased decoder, nothing
+        normalised or constrained, the initial weights of ``torch.nn.Linear``, nothing done about dead latents."""
+        return cls(
+            dim,
+            latents,
+            k_of(sparsity, latents) if k is None else k,
+            pre_bias=False,
+            unit_norm_decoder=False,
+            tied_init=False,
+            normalise_input=False,
+            auxk=0.0,
+            decay=0.0,
+        )
+
+
+class SparseAutoencoder:
+    """A trained (or untrained) sparse autoencoder in the units of its input: the training scale is folded in.
+
+    ``z = top-k(ReLU(encoder (x - bias) + encoder_bias))``, ``x_hat = z decoder + bias``.
+
+    Attributes
+    ----------
+    config : SAEConfig
+    encoder, decoder : Tensor, float32 (latents, D)
+        A row a latent. ``decoder[j]`` is what one unit of latent j adds to the reconstruction.
+    encoder_bias : Tensor, float32 (latents,)
+    bias : Tensor, float32 (D,)
+        Zero without ``pre_bias``.
+    threshold : Tensor, float32 (latents,), or None
+        ``batchtopk`` alone: a latent counts where it is above.
+    """
+
+    def __init__(
+        self,
+        config: SAEConfig,
+        *,
+        encoder: Tensor,
+        encoder_bias: Tensor,
+        decoder: Tensor,
+        bias: Tensor,
+        threshold: Tensor | None = None,
+    ):
+        self.config, self.encoder, self.encoder_bias, self.decoder = config, encoder, encoder_bias, decoder
+        self.bias, self.threshold = bias, threshold
+        shapes = {"encoder": (config.latents, config.dim), "encoder_bias": (config.latents,), "bias": (config.dim,)}
+        for name, shape in (shapes | {"decoder": shapes["encoder"]}).items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise ParameterError(f"{name}.shape", tuple(getattr(self, name).shape), f"{shape}, as config says")
+        if (threshold is None) != (config.activation == "topk"):
+            raise ParameterError("threshold", threshold, "given for activation='batchtopk', None for 'topk'")
+
+    def __repr__(self) -> str:
+        c = self.config
+        return f"SparseAutoencoder({c.dim} -> {c.latents}, {c.activation} k={c.k})"
+
+    @torch.no_grad()
+    def encode(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """Codes (N, latents), float32, of vectors (N, D); a tensor gives a tensor, anything else an ndarray.
+
+        Raises
+        ------
+        ParameterError
+            Wrong shape; NaN or infinite values (the row is named).
+        """
+        rows = self._rows(x, "x", self.config.dim)
+        if not rows.isfinite().all():
+            row = int((~rows.isfinite().all(1)).nonzero()[0])
+            raise ParameterError(f"x[{row}]", "nan or inf", "finite")
+        parts = [self._encode(part) for part in rows.split(ROWS)]
+        z = torch.cat(parts) if parts else rows.new_zeros(0, self.config.latents)
+        return z if isinstance(x, Tensor) else z.cpu().numpy()
+
+    @torch.no_grad()
+    def preactivations(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """What each latent sees in vectors (N, D) before ReLU and top-k, float32 (N, latents).
+
+        They are affine in x, so of the frames of a clip their mean over time is that of the mean frame: a latent's
+        activation of a pooled clip falls apart exactly into what each moment adds to it.
+        """
+        rows = self._rows(x, "x", self.config.dim)
+        a = torch.addmm(self.encoder_bias, rows - self.bias, self.encoder.T)
+        return a if isinstance(x, Tensor) else a.cpu().numpy()
+
+    def _encode(self, x: Tensor) -> Tensor:
+        a = torch.addmm(self.encoder_bias, x - self.bias, self.encoder.T).relu_()
+        if self.threshold is not None:
+            return a * (a > self.threshold)
+        values, index = a.topk(self.config.k, sorted=False)
+        return torch.zeros_like(a).scatter_(1, index, values)
+
+    @torch.no_grad()
+    def decode(self, z: np.ndarray | Tensor) -> np.ndarray | Tensor:
+        """Reconstructions (N, D), float32, in the input's units, of codes (N, latents)."""
+        x_hat = torch.addmm(self.bias, self._rows(z, "z", self.config.latents), self.decoder)
+        return x_hat if isinstance(z, Tensor) else x_hat.cpu().numpy()
+
+    def _rows(self, values: np.ndarray | Tensor, name: str, width: int) -> Tensor:
+        values = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values, dtype=np.float32))
+        if values.ndim != 2 or values.shape[1] != width:
+            raise ParameterError(f"{name}.shape", tuple(values.shape), f"(N, {width})")
+        return values.to(self.encoder)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights by name, those of :meth:`save`."""
+        names = ("encoder", "encoder_bias", "decoder", "bias", "threshold")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def to(self, device: str | torch.device) -> SparseAutoencoder:
+        """The same on another device."""
+        return SparseAutoencoder(self.config, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file, wholly or not at all; the configuration is JSON in its metadata."""
+        return write(Path(path), self.tensors(), {"config": asdict(self.config)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> SparseAutoencoder:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            No such file, a damaged one, or one that holds something else.
+        """
+        tensors, record = read(Path(path))
+        try:
+            return cls(SAEConfig(**record["config"]), **tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"{path}: not a sparse autoencoder of this package ({error})") from error
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], record: dict) -> Path:
+    """Write tensors and a JSON record as one safetensors file: complete under its name, or not there."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(whole, temporary, metadata={"record": json.dumps(record)})
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and record of :func:`write`.
+
+    Raises
+    ------
+    WeightsError
+        No such file, or a damaged one.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {}).get("record", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        raise WeightsError(f"cannot read {path}: {error}") from error

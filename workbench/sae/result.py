@@ -1,0 +1,76 @@
+"""What a sweep gives back: its autoencoders, how each did, and how to get at one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ParameterError
+from .model import SparseAutoencoder, k_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class SAESweep:
+    """The autoencoders of a sweep and how they did.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row an autoencoder: layer, sparsity, k, seed; then, on the validation rows, mse (units of the input), fvu,
+        cosine, l0 and dead (share of latents silent on these rows); fvu and dead of at most 65,536 training rows; and
+        ``kept``, the step whose weights these are. See :mod:`workbench.metrics.sparse_coding`.
+    history : DataFrame
+        FVU of every autoencoder on the rows that ``keep`` goes by, whenever it was looked at: layer, sparsity, k, seed,
+        step, fvu. Compared with the mean of the training rows.
+    saes : tuple of SparseAutoencoder
+        In the order of ``table``.
+    """
+
+    table: pd.DataFrame
+    history: pd.DataFrame
+    saes: tuple[SparseAutoencoder, ...]
+
+    def __len__(self) -> int:
+        return len(self.saes)
+
+    def sae(self, **which: object) -> SparseAutoencoder:
+        """The one autoencoder with these values: ``sweep.sae(layer="6", sparsity=0.95)``.
+
+        Parameters
+        ----------
+        **which
+            Any of layer, sparsity, k and seed; what takes one value only may be left out.
+
+        Raises
+        ------
+        ParameterError
+            None or several have these values; the message lists the choice.
+        """
+        keys = ["layer", "sparsity", "k", "seed"]
+        if set(which) - set(keys):
+            raise ParameterError("which", sorted(which), f"among {', '.join(keys)}")
+        rows = np.ones(len(self.table), dtype=bool)
+        for key, value in which.items():
+            column = self.table[key]
+            if key == "layer":
+                rows &= column == str(value)
+                continue
+            same = np.isclose(column.astype(float), float(value))
+            if key == "sparsity":  # .95 of 512 latents is 25 latents kept, .9512 in the table
+                same |= self.table["k"] == k_of(float(value), self.saes[0].config.latents)
+            rows &= same
+        if rows.sum() != 1:
+            choice = {key: self.table[key].unique().tolist() for key in keys if self.table[key].nunique() > 1}
+            raise ParameterError(
+                "which", which, f"values of one autoencoder, not of {int(rows.sum())}, out of {choice}"
+            )
+        return self.saes[int(np.flatnonzero(rows)[0])]
+
+    def encode(self, x: np.ndarray, **which: object) -> np.ndarray:
+        """Codes, float32 (N, latents), of vectors (N, D) by :meth:`sae` ``(**which)``."""
+        return self.sae(**which).encode(np.asarray(x, dtype=np.float32))

@@ -1,0 +1,371 @@
+"""Many sparse autoencoders of one shape trained together, each exactly as it would be alone.
+
+Weights are stacked, (M, latents, D), and so are Adam's moments. One step of the stack is a few batched products, one
+top-k and one fused Adam step; no number of one member enters another. Gradients are written out by hand: those of the
+loss through the latents that were kept are products that have to be formed anyway.
+
+On a GPU all members step together. On a CPU the whole stack does not fit into the caches, and threads that share one
+product spend their time waiting for each other: there, threads take members (or, where these are small, a few members)
+each, and a large member's gradients are formed, used and forgotten by blocks of latents that stay in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .model import SAEConfig, SparseAutoencoder
+
+#: Weights of one matrix that a CPU thread works on at once: more members while they are fewer, blocks of latents
+#: where one member has more.
+BLOCK = 2**17
+#: Adam's moment decays and the guard of its division, those of ``torch.optim.Adam``.
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+#: Decay a step of the running threshold of BatchTopK.
+THRESHOLD_DECAY = 0.99
+#: Rows encoded at once for a loss.
+ROWS = 512
+TRAINED = ("encoder", "encoder_bias", "decoder", "bias")
+
+
+class Stack:
+    """M sparse autoencoders that differ in k, seed and input.
+
+    Parameters
+    ----------
+    config : SAEConfig
+        What all share; its ``k`` is not used.
+    ks, seeds, inputs : sequence of int (M,)
+        Of each member: latents kept, seed of the initial weights, and which of the I inputs it sees.
+    mean : ndarray, float32 (I, D)
+        Training mean of each input.
+    scale : ndarray, float32 (I,)
+        What each input is divided by.
+    device : torch.device
+
+    Attributes
+    ----------
+    state : dict of str to Tensor
+        Everything a resumed run needs, next to ``steps`` and ``seen``: weights, moments, dead latents, kept weights.
+    steps, seen : int
+        Steps taken; training vectors since dead latents were last told.
+    """
+
+    def __init__(
+        self,
+        config: SAEConfig,
+        ks: Sequence[int],
+        seeds: Sequence[int],
+        inputs: Sequence[int],
+        *,
+        mean: np.ndarray,
+        scale: np.ndarray,
+        device: torch.device,
+    ):
+        self.config, self.ks, self.inputs = config, list(ks), list(inputs)
+        self.scale = torch.from_numpy(np.asarray(scale, dtype=np.float32)).to(device)
+        self.steps = self.seen = 0
+        members = len(self.ks)
+        drawn = {seed: initial_weights(config, seed) for seed in sorted(set(seeds))}
+        state = {name: torch.stack([drawn[seed][name] for seed in seeds]) for name in drawn[seeds[0]]}
+        state["bias"] = torch.zeros(members, config.dim)
+        if config.pre_bias:
+            state["bias"] += torch.from_numpy(np.asarray(mean / scale[:, None], dtype=np.float32))[self.inputs]
+        for name in TRAINED:
+            state |= {f"{name}.first": torch.zeros_like(state[name]), f"{name}.second": torch.zeros_like(state[name])}
+        state["fired"] = torch.zeros(members, config.latents, dtype=torch.bool)
+        state["dead"] = torch.zeros_like(state["fired"])
+        state["threshold"] = torch.zeros(members)
+        state["kept.loss"] = torch.full((members,), torch.inf, dtype=torch.float64)
+        for name in (*TRAINED, "threshold"):
+            state[f"kept.{name}"] = state[name].clone()
+        self.state = {name: tensor.to(device) for name, tensor in state.items()}
+        self._split(device)
+
+    def __len__(self) -> int:
+        return len(self.ks)
+
+    def _split(self, device: torch.device) -> None:
+        members, weights = len(self), self.config.latents * self.config.dim
+        self._workers, self._inner, each, block = 1, 1, members, self.config.latents
+        if device.type == "cpu":
+            threads = torch.get_num_threads()
+            each = max(1, min(BLOCK // weights, math.ceil(members / threads)))
+            self._workers = min(threads, math.ceil(members / each))
+            self._inner = threads // self._workers
+            if each == 1 and self._inner == 1:
+                block = math.ceil(self.config.latents / math.ceil(weights / BLOCK))
+        self._parts = [_Part(self, slice(at, min(at + each, members)), block) for at in range(0, members, each)]
+
+    def restore(self, state: dict[str, Tensor], steps: int, seen: int) -> None:
+        """Go on from another stack's ``state``, ``steps`` and ``seen``."""
+        for name, tensor in self.state.items():
+            tensor.copy_(state[name])
+        self.steps, self.seen = steps, seen
+        for part in self._parts:
+            part.restore(steps)
+
+    def train(self, x: Tensor, batch: int, rates: Sequence[float]) -> None:
+        """One step a batch of rows of x (I, n, D), the last batch being what is left; a learning rate a step."""
+        x = self._scaled(x)
+        self._each(lambda part: part.train(x, batch, rates, self.seen))
+        self.steps += len(rates)
+        for width in _widths(x.shape[1], batch):
+            self.seen = 0 if self.seen + width >= self.config.dead_after else self.seen + width
+
+    def errors(self, x: Tensor) -> Tensor:
+        """Sum over rows and dimensions of each member's squared error on x (I, n, D), float64 (M,), in x's units."""
+        scaled = self._scaled(x)
+        sums = torch.cat(self._each(lambda part: part.errors(scaled)))
+        return sums * self.scale[self.inputs].double().square()
+
+    def keep(self, losses: Tensor) -> None:
+        """Remember the weights of the members whose loss (M,) is the lowest so far."""
+        better = losses < self.state["kept.loss"]
+        self.state["kept.loss"] = torch.where(better, losses, self.state["kept.loss"])
+        for member in better.nonzero().flatten().tolist():
+            for name in (*TRAINED, "threshold"):
+                self.state[f"kept.{name}"][member] = self.state[name][member]
+
+    def member(self, member: int, *, kept: bool = True) -> SparseAutoencoder:
+        """One member in the units of its input, with the weights that were kept or the present ones; on the CPU."""
+        weights = {name: self.state[f"kept.{name}" if kept else name][member].cpu() for name in (*TRAINED, "threshold")}
+        scale, batchwise = self.scale[self.inputs[member]].cpu(), self.config.activation == "batchtopk"
+        return SparseAutoencoder(
+            replace(self.config, k=self.ks[member]),
+            encoder=weights["encoder"] / scale,
+            encoder_bias=weights["encoder_bias"].clone(),
+            decoder=weights["decoder"] * scale,
+            bias=weights["bias"] * scale,
+            threshold=weights["threshold"].expand(self.config.latents).clone() if batchwise else None,
+        )
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x / self.scale[:, None, None] if self.config.normalise_input else x
+
+    def _each(self, work) -> list:
+        """Results of ``work(part)`` in order."""
+        if self._workers == 1:
+            return [work(part) for part in self._parts]
+
+        def alone(part: _Part):
+            torch.set_num_threads(self._inner)  # of this worker
+            return work(part)
+
+        threads = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(self._workers) as pool:
+                return list(pool.map(alone, self._parts))
+        finally:
+            torch.set_num_threads(threads)  # the workers' setting is also what threads started later would get
+
+
+def initial_weights(config: SAEConfig, seed: int) -> dict[str, Tensor]:
+    """Encoder, encoder_bias and decoder before training; ``tied_init=False`` draws what ``torch.nn.Linear(D, latents)``
+    and then ``torch.nn.Linear(latents, D, bias=False)`` would after ``torch.manual_seed(seed)``."""
+    generator = torch.Generator().manual_seed(seed)
+    if config.tied_init:
+        directions = torch.randn(config.latents, config.dim, generator=generator)
+        directions /= directions.norm(dim=1, keepdim=True)
+        return {"encoder": directions, "encoder_bias": torch.zeros(config.latents), "decoder": directions.clone()}
+    encoder, decoder = torch.empty(config.latents, config.dim), torch.empty(config.dim, config.latents)
+    nn.init.kaiming_uniform_(encoder, a=math.sqrt(5), generator=generator)
+    bound = 1 / math.sqrt(config.dim)
+    bias = torch.empty(config.latents).uniform_(-bound, bound, generator=generator)
+    nn.init.kaiming_uniform_(decoder, a=math.sqrt(5), generator=generator)
+    decoder = decoder.T.contiguous()
+    if config.unit_norm_decoder:
+        decoder /= decoder.norm(dim=1, keepdim=True)
+    return {"encoder": encoder, "encoder_bias": bias, "decoder": decoder}
+
+
+def _widths(rows: int, batch: int) -> list[int]:
+    return [min(batch, rows - at) for at in range(0, rows, batch)]
+
+
+class _Part:
+    """G neighbouring members that step together, on views of the stack's tensors."""
+
+    def __init__(self, stack: Stack, members: slice, block: int):
+        config, self.config = stack.config, stack.config
+        self.state = {name: tensor[members] for name, tensor in stack.state.items()}
+        device = stack.scale.device
+        self.inputs, ks = stack.inputs[members], stack.ks[members]
+        self.shared = len(set(self.inputs)) == 1
+        self.index = torch.tensor(self.inputs, device=device)
+        self.k = max(ks)
+        self.ks = torch.tensor(ks, device=device)[:, None] if len(set(ks)) > 1 else None
+        self.count = torch.zeros((), device=device)  # steps, as fused Adam wants them
+        self.reviving = False
+        edges = [0, *config.prefixes, config.latents]
+        self.levels = list(zip(edges[:-1], edges[1:], strict=True))
+        starts = sorted({*range(0, config.latents, block), *(edges[:-1] if block < config.latents else ())})
+        self.blocks = [
+            _Block(self.state, self.levels, start, stop)
+            for start, stop in zip(starts, [*starts[1:], config.latents], strict=True)
+        ]
+        shape = (len(ks), max(b.stop - b.start for b in self.blocks), config.dim)
+        self.buffers = [torch.empty(shape, device=device) for _ in range(2)]
+
+    def restore(self, steps: int) -> None:
+        self.count.fill_(steps)
+        self.reviving = bool(self.config.auxk and self.state["dead"].any())
+
+    def take(self, x: Tensor, rows: slice) -> Tensor:
+        """Rows (G, n, D) of each member's input."""
+        if self.shared:
+            return x[self.inputs[0], rows].expand(len(self.inputs), -1, -1)
+        return x[self.index, rows]
+
+    def train(self, x: Tensor, batch: int, rates: Sequence[float], seen: int) -> None:
+        for step, rate in enumerate(rates):
+            rows = self.take(x, slice(step * batch, (step + 1) * batch))
+            self.step(rows, rate)
+            seen += rows.shape[1]
+            if seen >= self.config.dead_after:
+                seen = 0
+                if self.config.auxk:
+                    torch.logical_not(self.state["fired"], out=self.state["dead"])
+                    self.state["fired"].zero_()
+                    self.reviving = bool(self.state["dead"].any())
+
+    def step(self, x: Tensor, rate: float) -> None:
+        """Gradients and one Adam step on x (G, B, D).
+
+        The loss is ``mean over levels of |x - x_hat|^2 / (B D)``, plus ``auxk`` times that of the residual
+        reconstructed by dead latents, over the residual's own mean square.
+        """
+        state, cells = self.state, x.shape[1] * x.shape[2]
+        centred = x - state["bias"][:, None] if self.config.pre_bias else x
+        a = self.activations(centred)
+        z = self.select(a)
+        misses, total = [], -centred
+        for lo, hi in self.levels:
+            total = torch.baddbmm(total, z[..., lo:hi], state["decoder"][:, lo:hi])
+            misses.append(total)
+        slopes = [total * (2 / (cells * len(misses)))]  # of each level's latents: they serve all levels from theirs on
+        for miss in misses[-2::-1]:
+            slopes.insert(0, torch.add(slopes[0], miss, alpha=2 / (cells * len(misses))))
+        bias_grad = slopes[0].sum(1)
+        if self.config.auxk:
+            state["fired"] |= (z > 0).any(1)
+        if self.reviving:
+            silent = _keep_top(a * state["dead"][:, None], min(self.config.auxk_latents, self.config.latents))
+            miss = torch.baddbmm(total, silent, state["decoder"])
+            power = total.square().mean((1, 2), keepdim=True).clamp_min(1e-12)
+            slope = miss * (2 * self.config.auxk / cells / power)
+            z, centred = torch.cat([z, silent], 1), torch.cat([centred, centred], 1)
+            slopes = [torch.cat([main, slope], 1) for main in slopes]
+        self.count += 1
+        for block in self.blocks:
+            code_grads = block.gradients(z, slopes, centred, self.buffers, self.config.unit_norm_decoder)
+            if self.config.pre_bias:
+                bias_grad = torch.baddbmm(bias_grad[:, None], code_grads, block.encoder, alpha=-1)[:, 0]
+            self.adam(block.trained, block.grads, rate)
+            if self.config.unit_norm_decoder:
+                block.decoder.div_(block.decoder.norm(dim=-1, keepdim=True))
+        if self.config.pre_bias:
+            names = ("bias", "bias.first", "bias.second")
+            self.adam([[state[name]] for name in names], [bias_grad], rate)
+
+    def adam(self, trained: list[list[Tensor]], grads: list[Tensor], rate: float) -> None:
+        # what torch.optim.Adam(fused=True) calls; here because it owns whole parameters, not blocks that share a step
+        parameters, first, second = trained
+        torch._fused_adam_(
+            parameters,
+            grads,
+            first,
+            second,
+            [],
+            [self.count] * len(grads),
+            lr=rate,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            weight_decay=0.0,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def activations(self, centred: Tensor) -> Tensor:
+        state = self.state
+        return torch.baddbmm(state["encoder_bias"][:, None], centred, state["encoder"].mT).relu_()
+
+    def select(self, a: Tensor) -> Tensor:
+        """Code (G, B, latents) of the activations a; moves the threshold of BatchTopK."""
+        if self.config.activation == "topk":
+            return _keep_top(a, self.k, None if self.ks is None else self.ks[:, None])
+        rows = a.shape[1]
+        z = _keep_top(a.flatten(1), self.k * rows, None if self.ks is None else self.ks * rows).view_as(a)
+        least = torch.where(z > 0, z, torch.inf).flatten(1).amin(1)
+        threshold = self.state["threshold"]
+        moved = torch.where(threshold > 0, torch.lerp(least, threshold, THRESHOLD_DECAY), least)
+        threshold.copy_(torch.where(least.isinf(), threshold, moved))
+        return z
+
+    def errors(self, x: Tensor) -> Tensor:
+        sums = torch.zeros(len(self.inputs), dtype=torch.float64, device=x.device)
+        for at in range(0, x.shape[1], ROWS):
+            centred = self.take(x, slice(at, at + ROWS)) - self.state["bias"][:, None]
+            z = self.activations(centred)
+            if self.config.activation == "topk":
+                z = self.select(z)
+            else:
+                z *= z > self.state["threshold"][:, None, None]
+            sums += torch.baddbmm(-centred, z, self.state["decoder"]).square().sum((1, 2), dtype=torch.float64)
+        return sums
+
+
+def _keep_top(a: Tensor, most: int, ks: Tensor | None = None) -> Tensor:
+    """a with all but the ``ks`` (default: ``most``) largest of the last axis set to 0; equal values count apart."""
+    values, index = a.topk(most, sorted=ks is not None)
+    if ks is not None:
+        values = values * (torch.arange(most, device=a.device) < ks)
+    return torch.zeros_like(a).scatter_(-1, index, values)
+
+
+class _Block:
+    """Latents ``start`` to ``stop`` of a part: their weights and moments, and their gradients when asked for."""
+
+    def __init__(self, state: dict[str, Tensor], levels: list[tuple[int, int]], start: int, stop: int):
+        self.start, self.stop = start, stop
+        #: (level, first latent, last latent) of this block's share of each level
+        self.shares = [(i, max(lo, start), min(hi, stop)) for i, (lo, hi) in enumerate(levels)]
+        self.shares = [share for share in self.shares if share[1] < share[2]]
+        self.trained = [
+            [state[f"{name}{moment}"][:, start:stop] for name in ("encoder", "decoder", "encoder_bias")]
+            for moment in ("", ".first", ".second")
+        ]
+        self.encoder, self.decoder, _ = self.trained[0]
+        self.grads: list[Tensor] = []
+
+    def gradients(
+        self, z: Tensor, slopes: list[Tensor], centred: Tensor, buffers: list[Tensor], unit_norm: bool
+    ) -> Tensor:
+        """Fill ``grads``; the sum over the batch of the gradients of the pre-activations, (G, 1, latents here).
+
+        z is (G, B, latents); slopes are the loss's derivatives by the reconstruction of each level, (G, B, D).
+        """
+        z = z[..., self.start : self.stop]
+        by_encoder, by_decoder = (buffer[:, : self.stop - self.start] for buffer in buffers)
+        by_code = []
+        for level, lo, hi in self.shares:
+            here = slice(lo - self.start, hi - self.start)
+            by_code.append(torch.bmm(slopes[level], self.decoder[:, here].mT))
+            if len(self.shares) == 1:
+                torch.bmm(z.mT, slopes[level], out=by_decoder)
+            else:
+                by_decoder[:, here] = torch.bmm(z[..., here].mT, slopes[level])
+        by_code = (by_code[0] if len(by_code) == 1 else torch.cat(by_code, -1)).mul_(z > 0)
+        torch.bmm(by_code.mT, centred, out=by_encoder)
+        if unit_norm:  # what would only lengthen a direction
+            by_decoder.sub_(self.decoder * (by_decoder * self.decoder).sum(-1, keepdim=True))
+        sums = by_code.sum(1)
+        self.grads = [by_encoder, by_decoder, sums]
+        return sums[:, None]

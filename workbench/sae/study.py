@@ -1,0 +1,213 @@
+"""Sparse codes beside what they must be compared with: the embedding itself and other codes of as many numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ParameterError
+from ..metrics import sparse_coding
+from ..metrics.disentanglement import PAPER, completeness, effective_codes
+from ..metrics.importance import lasso_importance
+from .controls import principal_components, random_projection
+from .sweep import SAESweep
+
+
+@dataclass(frozen=True, eq=False)
+class Code:
+    """One code of N clips."""
+
+    kind: str
+    """Of which sweep or control."""
+    sparsity: float
+    """Share of the sparse code's latents that are zero; a control has as many numbers as the sparse code non-zero."""
+    k: int
+    """Non-zero numbers a clip."""
+    seed: int
+    """Of weights or directions."""
+    z: np.ndarray
+    """float32 (N, latents), or (N, k) of a dense control."""
+    x_hat: np.ndarray
+    """float32 (N, D), the reconstruction."""
+
+    @property
+    def name(self) -> str:
+        """Unlike that of every other code of a study."""
+        return f"{self.kind}, {self.sparsity:.4g}, seed {self.seed}"
+
+
+def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: np.ndarray) -> Iterator[Code]:
+    """Every sparse code of some sweeps, and for each sparsity and seed of the first the linear codes of k numbers.
+
+    Parameters
+    ----------
+    x : ndarray (N, D)
+        Embeddings of one layer.
+    sweeps : mapping of name to SAESweep
+        Over this layer; one with ``steps=0`` is the control that was never trained.
+    layer : str
+        The layer's name in the sweeps.
+    train : ndarray of int
+        Clips that the linear codes are fitted on.
+
+    Yields
+    ------
+    Code
+        Kinds: the names of the sweeps, "principal components" (the same for every seed, given once) and "random
+        projection".
+    """
+    for name, sweep in sweeps.items():
+        for row, sae in zip(sweep.table.itertuples(), sweep.saes, strict=True):
+            if row.layer == layer:
+                z = sae.encode(x)
+                yield Code(name, row.sparsity, row.k, row.seed, z, sae.decode(z))
+    first = next(iter(sweeps.values())).table
+    for row in first[first["layer"] == layer].itertuples():
+        if row.seed == first["seed"].iloc[0]:
+            yield Code("principal components", row.sparsity, row.k, 0, *principal_components(x, row.k, train=train))
+        linear = random_projection(x, row.k, train=train, seed=row.seed)
+        yield Code("random projection", row.sparsity, row.k, row.seed, *linear)
+
+
+def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.ndarray):
+    """One row a code: what it loses and what a probe reads from it.
+
+    Parameters
+    ----------
+    x : ndarray (N, D)
+    found : mapping of name to Code
+    probes : Probes
+        Fitted on the codes' ``z`` under the same names.
+    test : ndarray of int
+        Clips that FVU is taken on; it compares with the mean of these clips.
+
+    Returns
+    -------
+    pandas.DataFrame
+        kind, sparsity, k, seed, fvu, accuracy, low, high (of the accuracy, its 95 % interval).
+    """
+    import pandas as pd
+
+    rows = []
+    for name, code in found.items():
+        i = probes.position(name)
+        fvu = sparse_coding.fvu(x[test], code.x_hat[test])
+        row = {"kind": code.kind, "sparsity": round(code.sparsity, 2), "k": code.k, "seed": code.seed, "fvu": fvu}
+        rows.append(
+            row | {"accuracy": probes.accuracy[i].mean(), "low": probes.interval[i][0], "high": probes.interval[i][1]}
+        )
+    return pd.DataFrame(rows)
+
+
+RECIPES = ("paper", "held out")
+PENALTIES = (0.2, 0.1, 0.05, 0.018)
+"""Of the lasso, to choose from in the recipe "held out"; the paper's .1 is among them."""
+
+
+def attribute_table(
+    z: np.ndarray, v: np.ndarray, *, names: list[str], split, groups: np.ndarray | None = None, recipe: str = "held out"
+):
+    """What a code says of each attribute, and how many of its numbers that takes.
+
+    Parameters
+    ----------
+    z : ndarray (N, d)
+        Codes.
+    v : ndarray (N, A)
+        Attributes; NaN where one is not defined (of a pitch: nothing is voiced) takes the mean of the others.
+    names : list of str (A,)
+    split : object with ``train``, ``valid`` and ``test``
+    groups : ndarray (N,), optional
+        What must not leak.
+    recipe : {"paper", "held out"}
+        "paper": that of Mariotte et al. (2025): lasso with penalty .1 on the test clips, R^2 on the same clips,
+        completeness to the base of all codes, and 1 for an attribute that got no weight at all.
+        "held out": the penalty chosen within the clips that are not test, R^2 on the test clips, completeness to the
+        base of the codes that are used at all, nothing for an attribute without weights.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: attribute. ``r2``; ``completeness`` in [0, 1]; ``codes``, the effective number of codes exp(H), which
+        unlike completeness does not depend on how many codes there are.
+
+    Raises
+    ------
+    ParameterError
+        An unknown recipe, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
+    """
+    import pandas as pd
+
+    if recipe not in RECIPES:
+        raise ParameterError("recipe", recipe, f"one of {', '.join(map(repr, RECIPES))}")
+    development = np.concatenate([split.train, split.valid])
+    fitted = split.test if recipe == "paper" else development
+    v = np.where(np.isfinite(v), v, np.nanmean(np.where(np.isfinite(v), v, np.nan)[fitted], axis=0))
+    same = {"names": names, "constant": "nan"}
+    if recipe == "paper":
+        found, options = lasso_importance(z[split.test], v[split.test], preset="paper", **same), PAPER
+    else:
+        found = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, split.test)], groups=groups, **same)
+        options = {"base": "alive", "zero": "skip"}
+    columns = {"r2": found.informativeness, "completeness": completeness(found.R, **options).each}
+    return pd.DataFrame(columns | {"codes": effective_codes(found.R)}, index=names)
+
+
+def attribute_study(
+    codes: Mapping[tuple[str, float], np.ndarray],
+    attributes,
+    *,
+    split,
+    groups: np.ndarray | None = None,
+    recipes: tuple[str, ...] = RECIPES,
+):
+    """:func:`attribute_table` of several codes by several recipes, as one tidy table.
+
+    Parameters
+    ----------
+    codes : mapping of (kind, sparsity) to ndarray (N, d)
+    attributes : Attributes
+        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out.
+    split, groups
+        As in :func:`attribute_table`.
+    recipes : tuple of str
+
+    Returns
+    -------
+    pandas.DataFrame
+        kind, sparsity, recipe, attribute, family, r2, completeness, codes.
+    """
+    import pandas as pd
+
+    defined = np.isfinite(attributes.values).mean(0) >= 0.5
+    names = [name for name, kept in zip(attributes.names, defined, strict=True) if kept]
+    parts = []
+    for recipe in recipes:
+        for (kind, sparsity), z in codes.items():
+            one = attribute_table(
+                z, attributes.values[:, defined], names=names, split=split, groups=groups, recipe=recipe
+            )
+            one.insert(0, "family", [attributes.families[name] for name in names])
+            parts.append(one.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, recipe=recipe))
+    first = ["kind", "sparsity", "recipe"]
+    return pd.concat(parts, ignore_index=True)[[*first, "attribute", "family", "r2", "completeness", "codes"]]
+
+
+def best_attributes(study, *, n: int = 10):
+    """The n attributes that each code and recipe explains best, those the paper averages over.
+
+    Parameters
+    ----------
+    study : pandas.DataFrame
+        Of :func:`attribute_study`.
+    n : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        n rows of each kind, sparsity and recipe, by falling R^2.
+    """
+    ranked = study.dropna(subset=["r2"]).sort_values("r2", ascending=False, kind="stable")
+    return ranked.groupby(["kind", "sparsity", "recipe"], sort=False, dropna=False).head(n)

@@ -1,0 +1,341 @@
+"""A sweep: sparse autoencoders over layers, sparsities and seeds, trained together over data that is read once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError, WeightsError
+from ..metrics.sparse_coding import Scores
+from ..probes.inputs import device as chosen_device
+from . import data
+from .model import SAEConfig, SparseAutoencoder, k_of, read, write
+from .result import SAESweep
+from .stack import Stack
+
+#: Seconds between two checkpoints.
+CHECKPOINT_SECONDS = 300.0
+#: Most steps from one look at the validation rows to the next; otherwise an epoch.
+EVALUATE_STEPS = 2000
+
+
+def sweep_saes(
+    layers: Mapping[str, ArrayLike] | object,
+    *,
+    train: ArrayLike,
+    valid: ArrayLike,
+    sparsities: Sequence[float] | None = None,
+    ks: Sequence[int] | None = None,
+    seeds: Sequence[int] = (0,),
+    latents: int = 2048,
+    preset: str = "default",
+    epochs: int = 100,
+    steps: int | None = None,
+    batch: int = 16,
+    learning_rate: float = 1e-3,
+    keep: str = "best",
+    device: str = "auto",
+    folder: str | Path | None = None,
+    progress: bool = True,
+    **fields: object,
+) -> SAESweep:
+    """Train one sparse autoencoder a layer x sparsity x seed, all together.
+
+    Parameters
+    ----------
+    layers : mapping of name to (N, D), or embeddings
+        Arrays, memory maps, or anything with ``shape`` and ``x[rows]``; used as float32. D may differ. Rows are asked
+        for in chunks of at most 128 MiB over all layers, so the whole need not fit into memory.
+    train, valid : array_like
+        Rows, as positions (int) or masks (bool, N).
+    sparsities, ks : sequence, optional
+        Either shares of silent latents, in [0, 1), or latents kept; default: the paper's six, .75 to .99.
+    seeds : sequence of int
+        A seed draws the initial weights and the order of the training rows, the same for every layer and sparsity.
+    latents : int
+    preset : {"default", "paper"}
+        The form: :class:`SAEConfig`, or its :meth:`~SAEConfig.paper`.
+    epochs : int
+        Times that every training row is seen.
+    steps : int, optional
+        Instead of ``epochs``; 0 gives the untrained autoencoders, a control.
+    batch : int
+        Rows a step; an epoch's last batch is what is left.
+    learning_rate : float
+        Of Adam; default forms let it fall to 0 over the last fifth.
+    keep : {"best", "last", "paper"}
+        Weights kept of each: those with the lowest error on all validation rows (looked at every epoch, at most 2,000
+        steps apart), the last, or, as the paper's code does, those with the lowest error on the last, possibly short,
+        batch of the validation rows.
+    device : str
+        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
+    folder : path, optional
+        Where ``checkpoint.safetensors`` is written every five minutes and at the end. The same call goes on from it,
+        to the same numbers as if it had never stopped; a finished one is read back.
+    progress : bool
+        Show a bar.
+    **fields
+        Fields of :class:`SAEConfig` that replace the preset's, such as ``activation="batchtopk"``.
+
+    Returns
+    -------
+    SAESweep
+
+    Raises
+    ------
+    ParameterError
+        Shapes, rows, sparsities or settings that cannot work; NaN or infinite values (layer and row named); a folder
+        that holds a sweep with other settings or data (each difference named).
+
+    Notes
+    -----
+    On one machine, with one number of threads, the same call gives the same numbers.
+    """
+    arrays = data.named(layers)
+    count = next(iter(arrays.values())).shape[0]
+    train, valid = data.positions(train, "train", count), data.positions(valid, "valid", count)
+    configs = _configs(arrays, sparsities, ks, latents, preset, fields)
+    for name, value, lowest in (("batch", batch, 1), ("epochs", epochs, 0), ("steps", steps or 0, 0)):
+        if value < lowest:
+            raise ParameterError(name, value, f"at least {lowest}")
+    if keep not in ("best", "last", "paper"):
+        raise ParameterError("keep", keep, "'best', 'last' or 'paper'")
+    if not len(seeds) or len(set(seeds)) < len(seeds):
+        raise ParameterError("seeds", seeds, "at least one, all different")
+    statistics = data.statistics(arrays, train)
+    run = _Run(
+        arrays=arrays,
+        train=train,
+        valid=valid,
+        configs=configs,
+        seeds=[int(seed) for seed in seeds],
+        statistics=statistics,
+        steps=epochs * math.ceil(len(train) / batch) if steps is None else steps,
+        batch=batch,
+        rate=learning_rate,
+        keep=keep,
+        device=chosen_device(device),
+        path=None if folder is None else Path(folder) / "checkpoint.safetensors",
+    )
+    run.go(progress)
+    return run.result()
+
+
+def _configs(
+    arrays: Mapping[str, object],
+    sparsities: Sequence[float] | None,
+    ks: Sequence[int] | None,
+    latents: int,
+    preset: str,
+    fields: Mapping[str, object],
+) -> dict[str, list[SAEConfig]]:
+    """Of each layer a configuration a sparsity."""
+    if preset not in ("default", "paper"):
+        raise ParameterError("preset", preset, "'default' or 'paper'")
+    if sparsities is not None and ks is not None:
+        raise ParameterError("ks", ks, "None where sparsities are given")
+    if ks is None:
+        sparsities = (0.75, 0.8, 0.85, 0.9, 0.95, 0.99) if sparsities is None else sparsities
+        ks = [k_of(sparsity, latents) for sparsity in sparsities]
+    ks = [int(k) for k in ks]
+    if not ks or len(set(ks)) < len(ks):
+        raise ParameterError(
+            "ks", ks, "at least one, all different (sparsities give k = int((1 - sparsity) * latents))"
+        )
+    unknown = set(fields) - set(SAEConfig.__dataclass_fields__)
+    if unknown:
+        raise ParameterError("fields", sorted(unknown), f"among {', '.join(SAEConfig.__dataclass_fields__)}")
+    form = SAEConfig.paper if preset == "paper" else SAEConfig
+    return {
+        name: [replace(form(array.shape[1], latents=latents, k=k), **fields) for k in ks]
+        for name, array in arrays.items()
+    }
+
+
+class _Run:
+    """A sweep under way: stacks of one D each, and where they are in the data."""
+
+    def __init__(self, **given):
+        self.__dict__.update(given)
+        self.epoch_steps = math.ceil(len(self.train) / self.batch)
+        self.step, self.history, self._order = 0, [], {}
+        self.names: list[list[str]] = []  # of each stack's layers
+        self.stacks: list[Stack] = []
+        self.members: list[tuple[str, SAEConfig, int]] = []
+        dims = {array.shape[1]: None for array in self.arrays.values()}
+        for dim in dims:
+            self._add([name for name, array in self.arrays.items() if array.shape[1] == dim])
+
+    def _add(self, names: list[str]) -> None:
+        members = [
+            (i * len(self.seeds) + j, config, seed, name)
+            for i, name in enumerate(names)
+            for config in self.configs[name]
+            for j, seed in enumerate(self.seeds)
+        ]
+        means, scales, _ = zip(*(self.statistics[name] for name in names for _ in self.seeds), strict=True)
+        config = members[0][1]
+        self.names.append(names)
+        self.stacks.append(
+            Stack(
+                config,
+                [config.k for _, config, _, _ in members],
+                [seed for _, _, seed, _ in members],
+                [which for which, _, _, _ in members],
+                mean=np.stack(means),
+                scale=np.array(scales if config.normalise_input else np.ones(len(scales)), dtype=np.float32),
+                device=self.device,
+            )
+        )
+        self.members += [(name, config, seed) for _, config, seed, name in members]
+
+    # ---- training ----
+
+    def go(self, progress: bool) -> None:
+        from tqdm.auto import tqdm
+
+        self.resume()
+        saved = time.monotonic()
+        with tqdm(total=self.steps, initial=self.step, unit="step", disable=not progress, leave=False) as bar:
+            if not self.history:
+                self.evaluate()
+            while self.step < self.steps:
+                taken = self.advance()
+                bar.update(taken)
+                bar.set_postfix_str(f"validation FVU {np.mean(self.history[-1][1:]):.4f}")
+                if self.path and (self.step == self.steps or time.monotonic() - saved >= CHECKPOINT_SECONDS):
+                    self.save()
+                    saved = time.monotonic()
+
+    def advance(self) -> int:
+        """Train on the next chunk: to the end of the epoch, the next look at the validation rows, or what fits."""
+        at = self.step % self.epoch_steps
+        stop = min(self.epoch_steps, at + self.steps - self.step, at + self.period - self.step % self.period)
+        room = data.chunk_rows(self.arrays, len(self.seeds)) // self.batch
+        stop = min(stop, at + max(1, room))
+        rates = [self.rate_at(self.step + i) for i in range(stop - at)]
+        rows = {seed: self.train[self.order(seed)[at * self.batch : stop * self.batch]] for seed in self.seeds}
+        for names, stack in zip(self.names, self.stacks, strict=True):
+            wanted = [(name, rows[seed]) for name in names for seed in self.seeds]
+            stack.train(data.tensors(self.arrays, wanted, self.device), self.batch, rates)
+        self.step += len(rates)
+        if self.step % self.period == 0 or self.step == self.steps:
+            self.evaluate()
+        return len(rates)
+
+    @property
+    def period(self) -> int:
+        """Steps between two looks at the validation rows."""
+        return min(self.epoch_steps, EVALUATE_STEPS)
+
+    def order(self, seed: int) -> np.ndarray:
+        epoch = self.step // self.epoch_steps
+        if self._order.get(seed, (None,))[0] != epoch:
+            self._order[seed] = epoch, data.order(len(self.train), seed, epoch)
+        return self._order[seed][1]
+
+    def rate_at(self, step: int) -> float:
+        falling = self.stacks[0].config.decay * self.steps
+        return self.rate * min(1.0, (self.steps - step) / falling) if falling else self.rate
+
+    def evaluate(self) -> None:
+        """Every member's FVU on the validation rows, and the weights to keep by it."""
+        rows = self.valid
+        if self.keep == "paper":
+            rows = rows[(len(rows) - 1) // self.batch * self.batch :]
+        size, fvus = data.chunk_rows(self.arrays), []
+        for names, stack in zip(self.names, self.stacks, strict=True):
+            errors, spread = 0.0, np.zeros(len(names))
+            for at in range(0, len(rows), size):
+                x = data.tensors(self.arrays, [(name, rows[at : at + size]) for name in names], torch.device("cpu"))
+                means = torch.from_numpy(np.stack([self.statistics[name][0] for name in names]))
+                spread += (x - means[:, None]).square().sum((1, 2), dtype=torch.float64).numpy()
+                errors = errors + stack.errors(x.repeat_interleave(len(self.seeds), 0).to(self.device))
+            if self.keep != "last" or self.step == self.steps:
+                stack.keep(errors if self.keep != "last" else torch.full_like(errors, -torch.inf))
+            inputs = np.array(stack.inputs) // len(self.seeds)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                fvus += (errors.cpu().numpy() / spread[inputs]).tolist()
+        self.history.append([self.step, *fvus])
+
+    # ---- checkpoints ----
+
+    def settings(self) -> dict[str, object]:
+        """What has to agree for two runs to be one, as JSON would give it back."""
+        layers = {name: [array.shape[1], self.statistics[name][2]] for name, array in self.arrays.items()}
+        config = asdict(self.stacks[0].config)
+        settings = {f"config.{name}": value for name, value in config.items() if name not in ("k", "dim")}
+        settings["config.prefixes"] = list(settings["config.prefixes"])
+        return settings | {
+            "layers and their training rows": layers,
+            "train": len(self.train),
+            "valid": [len(self.valid), int(self.valid.sum())],
+            "ks": [config.k for config in next(iter(self.configs.values()))],
+            "seeds": self.seeds,
+            "steps": self.steps,
+            "batch": self.batch,
+            "learning_rate": self.rate,
+            "keep": self.keep,
+        }
+
+    def save(self) -> None:
+        tensors = {f"{i}.{name}": t for i, stack in enumerate(self.stacks) for name, t in stack.state.items()}
+        seen = [stack.seen for stack in self.stacks]
+        write(
+            self.path, tensors, {"settings": self.settings(), "step": self.step, "seen": seen, "history": self.history}
+        )
+
+    def resume(self) -> None:
+        if self.path is None or not self.path.exists():
+            return
+        tensors, record = read(self.path)
+        if "settings" not in record:
+            raise WeightsError(f"{self.path}: not a checkpoint of a sweep")
+        now, then = self.settings(), record["settings"]
+        differ = [f"{key} was {then.get(key)}, is {now.get(key)}" for key in now if then.get(key) != now[key]]
+        if differ:
+            raise ParameterError(
+                "folder", str(self.path.parent), f"of a sweep with these settings; {'; '.join(differ)}"
+            )
+        for i, stack in enumerate(self.stacks):
+            state = {name: tensors[f"{i}.{name}"] for name in stack.state}
+            stack.restore(state, record["step"], record["seen"][i])
+        self.step, self.history = record["step"], record["history"]
+
+    # ---- results ----
+
+    def result(self) -> SAESweep:
+        import pandas as pd
+
+        saes = [stack.member(m) for stack in self.stacks for m in range(len(stack))]
+        keys = [
+            {"layer": name, "sparsity": 1 - config.k / config.latents, "k": config.k, "seed": seed}
+            for name, config, seed in self.members
+        ]
+        looked = np.array(self.history)
+        best = looked[:, 1:].argmin(0) if self.keep != "last" else np.full(len(saes), len(looked) - 1)
+        rows = []
+        for key, sae, at in zip(keys, saes, best, strict=True):
+            scores, trained = (self.scores(key["layer"], sae, part) for part in (self.valid, data.sample(self.train)))
+            trained = {"train_fvu": trained["fvu"], "train_dead": trained["dead"]}
+            rows.append(key | scores | trained | {"kept": int(looked[at, 0])})
+        history = [
+            key | {"step": int(step), "fvu": fvu}
+            for step, *fvus in self.history
+            for key, fvu in zip(keys, fvus, strict=True)
+        ]
+        return SAESweep(pd.DataFrame(rows), pd.DataFrame(history), tuple(saes))
+
+    def scores(self, name: str, sae: SparseAutoencoder, rows: np.ndarray) -> dict[str, float]:
+        scores, on_device = Scores(), sae.to(self.device)
+        for x in data.chunks(self.arrays[name], rows, name, min(2048, data.chunk_rows(self.arrays))):
+            z = on_device.encode(torch.from_numpy(x).to(self.device))
+            scores.add(x, on_device.decode(z).cpu().numpy(), z.cpu().numpy())
+        return scores.result()
