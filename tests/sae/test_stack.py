@@ -149,6 +149,20 @@ def test_every_member_equals_its_single_run(layout, name):
         assert errors[m].item() == pytest.approx(alone.errors(x[[which]]).item(), rel=1e-4)
 
 
+def test_calibrated_encoders_write_their_inputs_once(layout):
+    """The scale is the best one: no other lowers the error, and without it k > D overshoots."""
+    x, ks = vectors(2), [3, 30, 3, 30]
+    raw, stack = (make(SAEConfig(DIM, latents=LATENTS, k=1), x, ks, [0] * 4, [0, 0, 1, 1]) for _ in range(2))
+    stack.calibrate(x)
+    assert (raw.errors(x)[1::2] > 3 * stack.errors(x)[1::2]).all()
+    assert (stack.errors(x) < (x - x.mean(1, keepdim=True)).square().sum((1, 2))[[0, 0, 1, 1]]).all()
+    best = stack.errors(x)
+    for factor in (0.97, 1.03):
+        stack.state["encoder"] *= factor
+        assert (stack.errors(x) > best).all()
+        stack.state["encoder"] /= factor
+
+
 def test_members_differ_by_seed_and_share_the_start_within_one():
     stack = make(CONFIGS["default"], vectors(2), [2, 5, 2], [0, 0, 1], [0, 1, 0])
     encoder = stack.state["encoder"]

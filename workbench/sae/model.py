@@ -68,8 +68,8 @@ class SAEConfig:
     unit_norm_decoder: bool = True
     """Keep every latent's decoder direction at length 1 (in scaled units)."""
     tied_init: bool = True
-    """Start with encoder = decoder, of random directions (Gao et al. 2024, arXiv 2406.04093); False: as
-    ``torch.nn.Linear`` does."""
+    """Start with encoder = decoder, of random directions (Gao et al. 2024, arXiv 2406.04093), and the encoder scaled so
+    that the first code reconstructs as well as it can; False: as ``torch.nn.Linear`` does."""
     normalise_input: bool = True
     """Divide inputs by one number, so that their training variance is 1 a dimension on average."""
     auxk: float = 1 / 32

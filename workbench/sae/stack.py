@@ -111,6 +111,12 @@ class Stack:
         for part in self._parts:
             part.restore(steps)
 
+    def calibrate(self, x: Tensor) -> None:
+        """Scale each member's encoder, before training, to the length at which its first code reconstructs x (I, n, D)
+        best: directions that are not orthogonal would together write each input many times over where k nears D."""
+        x = self._scaled(x)
+        self._each(lambda part: part.calibrate(x))
+
     def train(self, x: Tensor, batch: int, rates: Sequence[float]) -> None:
         """One step a batch of rows of x (I, n, D), the last batch being what is left; a learning rate a step."""
         x = self._scaled(x)
@@ -222,6 +228,13 @@ class _Part:
         if self.shared:
             return x[self.inputs[0], rows].expand(len(self.inputs), -1, -1)
         return x[self.index, rows]
+
+    def calibrate(self, x: Tensor) -> None:
+        centred = self.take(x, slice(None)) - self.state["bias"][:, None]
+        z = _keep_top(self.activations(centred), self.k, None if self.ks is None else self.ks[:, None])
+        x_hat = z @ self.state["decoder"]
+        overlap, power = ((a * x_hat).sum((1, 2)) for a in (centred, x_hat))
+        self.state["encoder"] *= torch.where(power > 0, overlap / power, 1.0)[:, None, None]
 
     def train(self, x: Tensor, batch: int, rates: Sequence[float], seen: int) -> None:
         for step, rate in enumerate(rates):

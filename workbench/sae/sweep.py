@@ -22,6 +22,8 @@ from .stack import Stack
 
 #: Seconds between two checkpoints.
 CHECKPOINT_SECONDS = 300.0
+#: Training rows by which encoders are scaled before the first step.
+CALIBRATED = 1024
 #: Most steps from one look at the validation rows to the next; otherwise an epoch.
 EVALUATE_STEPS = 2000
 
@@ -182,18 +184,21 @@ class _Run:
         ]
         means, scales, _ = zip(*(self.statistics[name] for name in names for _ in self.seeds), strict=True)
         config = members[0][1]
-        self.names.append(names)
-        self.stacks.append(
-            Stack(
-                config,
-                [config.k for _, config, _, _ in members],
-                [seed for _, _, seed, _ in members],
-                [which for which, _, _, _ in members],
-                mean=np.stack(means),
-                scale=np.array(scales if config.normalise_input else np.ones(len(scales)), dtype=np.float32),
-                device=self.device,
-            )
+        stack = Stack(
+            config,
+            [config.k for _, config, _, _ in members],
+            [seed for _, _, seed, _ in members],
+            [which for which, _, _, _ in members],
+            mean=np.stack(means),
+            scale=np.array(scales if config.normalise_input else np.ones(len(scales)), dtype=np.float32),
+            device=self.device,
         )
+        if config.tied_init:
+            rows = data.sample(self.train, min(CALIBRATED, data.chunk_rows(self.arrays, len(self.seeds))))
+            wanted = [(name, rows) for name in names for _ in self.seeds]
+            stack.calibrate(data.tensors(self.arrays, wanted, self.device))
+        self.names.append(names)
+        self.stacks.append(stack)
         self.members += [(name, config, seed) for _, config, seed, name in members]
 
     # ---- training ----
