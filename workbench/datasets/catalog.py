@@ -34,7 +34,10 @@ class Generated:
 
 
 #: Generated sets by name.
-GENERATED = {"voices": Generated("workbench.datasets.voices", "technique", "singer")}
+GENERATED = {
+    "utterances": Generated("workbench.datasets.utterances", "emotion_like", "speaker"),
+    "voices": Generated("workbench.datasets.voices", "technique", "singer"),
+}
 #: Clips of a generated set unless a size is asked for.
 GENERATED_SIZE = 1000
 
