@@ -93,9 +93,9 @@ def chunks(array: object, rows: np.ndarray, name: str, size: int) -> Iterator[np
         yield gather(array, rows[at : at + size], name)
 
 
-def sample(rows: np.ndarray, most: int = SAMPLE) -> np.ndarray:
-    """All rows, or ``most`` of them spread evenly."""
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64)]
+def sample(rows: np.ndarray, most: int | None = None) -> np.ndarray:
+    """All rows, or ``most`` (default: :data:`SAMPLE`) of them spread evenly."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most or SAMPLE)).astype(np.int64)]
 
 
 def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tuple[np.ndarray, float, str]]:
