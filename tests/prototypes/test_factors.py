@@ -1,0 +1,133 @@
+"""prototypes.factors: cuts from training values alone, codes, blocks, linearity, errors."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+
+from workbench.errors import ParameterError
+from workbench.prototypes import FactorPrototypes, Levels
+
+NAMES = ("pitch_median", "pitch_std", "loudness")
+
+
+def values(n: int = 600, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal([150, 30, -25], [30, 8, 5], (n, 3))
+
+
+def test_quantile_cuts_fill_levels_evenly_and_do_not_look_at_test_clips():
+    levels = Levels.fit(values(), NAMES)
+    for column in levels.codes(values()).T:
+        assert np.bincount(column).tolist() == [100] * 6
+    shifted = values(seed=1) + 1000
+    assert (levels.codes(shifted) == 5).all()
+
+
+def test_code_is_the_number_of_cuts_at_or_below_the_value():
+    levels = Levels.fit([[0.0], [1], [2], [3], [4]], ["x"], count=2)
+    assert levels.cuts[None] == ((2.0,),)
+    assert levels.codes([[1.9], [2.0], [2.1]]).tolist() == [[0], [1], [1]]
+
+
+def test_exclusive_cuts_are_those_of_the_statistics_module():
+    column = values(37)[:, 0]
+    cuts = Levels.fit(column[:, None], ["x"], method="exclusive").cuts[None][0]
+    assert cuts == tuple(statistics.quantiles(column, n=6, method="exclusive"))
+    assert cuts[0] < Levels.fit(column[:, None], ["x"]).cuts[None][0][0]
+    assert Levels.fit(column[:, None], ["x"]).cuts[None][0] == pytest.approx(np.quantile(column, np.arange(1, 6) / 6))
+
+
+def test_cuts_by_group_free_the_levels_of_the_group():
+    gender = np.repeat(["f", "m"], 300)
+    pitch = values()[:, :1] + 80 * (gender == "f")[:, None]
+    pooled = Levels.fit(pitch, ["pitch"]).codes(pitch)[:, 0]
+    own = Levels.fit(pitch, ["pitch"], by=gender).codes(pitch, by=gender)[:, 0]
+    assert pooled[:300].mean() - pooled[300:].mean() > 2
+    assert own[:300].mean() == own[300:].mean() == 2.5
+
+
+def test_distinct_values_as_levels():
+    levels = Levels.fit([[3.0, 0.1], [5, 0.2], [3, 0.4], [9, 0.3]], ["rate", "x"], count=[None, 2])
+    assert levels.counts == (3, 2)
+    assert levels.codes([[9, 0.1], [3, 0.9]]).tolist() == [[2, 0], [0, 1]]
+    with pytest.raises(ParameterError, match=r"rate of row 1=4.0 must be a level seen in training: \[3.0, 5.0, 9.0\]"):
+        levels.codes([[9, 0.1], [4, 0.9]])
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: Levels.fit([[1.0, 2], [np.nan, 3]], "ab"), "a of row 1=nan must be finite: leave out clips"),
+        (lambda: Levels.fit(values(), ["a", "b"]), r"values.shape=\(600, 3\) must be \(N, 2\)"),
+        (lambda: Levels.fit(values(), NAMES, count=1), "count of pitch_median=1 must be at least 2 levels"),
+        (lambda: Levels.fit(values(), NAMES, count=[6, 6]), "one number, or one for each"),
+        (lambda: Levels.fit(values(), NAMES, method="cubic"), "'inclusive' or 'exclusive'"),
+        (lambda: Levels.fit([[0.0]] * 9 + [[1.0]], ["x"], count=3), "training clips of x in level 0 of 3=0 must be at"),
+        (lambda: Levels.fit(values(), NAMES, by=np.arange(600) < 1), "at least two training clips"),
+        (lambda: Levels.fit(values(), NAMES).codes(values(), by=np.zeros(600)), "without groups"),
+        (lambda: grouped().codes(values()), "by=None must be given"),
+        (lambda: grouped().codes(values(), by=["f"] * 599 + ["x"]), r"by='x' must be a group seen in training"),
+    ],
+)
+def test_errors_of_levels(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call()
+
+
+def grouped() -> Levels:
+    return Levels.fit(values(), NAMES, by=np.repeat(["f", "m"], 300))
+
+
+def test_one_hot_blocks_and_targets():
+    factors = FactorPrototypes(Levels.fit(values(), NAMES), 32, scale=4.0)
+    blocks = {"pitch_median": slice(0, 6), "pitch_std": slice(6, 12), "loudness": slice(12, 18), "rest": slice(18, 32)}
+    assert factors.blocks == blocks
+    assert np.array_equal(factors.table("loudness"), 4 * np.eye(6))
+    p = factors.targets([[2, 0, 5]])
+    assert p.dtype == np.float32 and np.flatnonzero(p).tolist() == [2, 6, 17]
+    assert np.linalg.norm(p) == pytest.approx(4 * np.sqrt(3))
+    assert FactorPrototypes(factors.levels, 18, scale=1.0).blocks["rest"] == slice(18, 18)
+
+
+def test_thermometer_keeps_neighbours_close_and_lengths_equal():
+    factors = FactorPrototypes(Levels.fit(values(), NAMES), 20, scale=3.0, code="thermometer")
+    table = factors.table("pitch_std")
+    assert table.shape == (6, 5) and factors.blocks["rest"] == slice(15, 20)
+    assert np.linalg.norm(table, axis=1) == pytest.approx(np.full(6, 3))
+    steps = np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
+    apart = np.linalg.norm(table[:, None] - table, axis=2)
+    assert apart == pytest.approx(2 * 3 * np.sqrt(steps / 5), abs=1e-6)
+
+
+@pytest.mark.parametrize("code", ["one-hot", "thermometer"])
+def test_targets_of_mixed_levels_are_mixed_targets(code):
+    factors = FactorPrototypes(Levels.fit(values(), NAMES), 24, scale=2.0, code=code)
+    a, b = np.array([[0, 1, 2]]), np.array([[0, 4, 5]])
+    mixed = 0.3 * factors.one_hot(a) + 0.7 * factors.one_hot(b)
+    assert factors.targets(mixed) == pytest.approx(0.3 * factors.targets(a) + 0.7 * factors.targets(b), abs=1e-6)
+    if code == "one-hot":
+        p = factors.targets(mixed)[0, factors.blocks["loudness"]]
+        assert np.sum(p**2) == pytest.approx(4 * 0.58, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (
+            lambda f: FactorPrototypes(f.levels, 12, scale=1.0),
+            "dim=12 must be at least 18, .*: pitch_median 6 [+]",
+        ),
+        (lambda f: FactorPrototypes(f.levels, 32, scale=-1.0), "scale=-1.0 must be positive"),
+        (lambda f: FactorPrototypes(f.levels, 32, scale=1.0, code="gray"), "'one-hot' or 'thermometer'"),
+        (lambda f: f.targets([[0, 6, 0]]), "pitch_std of row 0=6 must be a level seen in training, 0 to 5"),
+        (lambda f: f.targets([[0, -1, 0]]), "pitch_std of row 0=-1"),
+        (lambda f: f.targets([[0, 1]]), r"must be integers \(N, 3\)"),
+        (lambda f: f.targets([[0.0, 1, 0]]), r"\(N, 18\) weights of levels"),
+        (lambda f: f.table("rest"), "factor='rest' must be one of"),
+    ],
+)
+def test_errors_of_factor_prototypes(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call(FactorPrototypes(Levels.fit(values(), NAMES), 32, scale=1.0))

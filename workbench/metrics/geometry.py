@@ -1,0 +1,275 @@
+"""How a classifier's embeddings lie: collapsed or spread, near their prototypes or not; and are its odds honest?
+
+Conventions
+-----------
+``z`` (N, k) holds embeddings and ``y`` (N,) their classes, of any sortable dtype. Classes count equally, however many
+clips they have. All is computed in float64.
+
+Metrics
+-------
+* :func:`nc1`: spread within classes against spread between them, 0 when each class is one point [1]_.
+* :func:`nc2`: how far the class means are from a simplex, 0 when they are one [1]_ [2]_.
+* :func:`distances`: mean distance of clips to their class mean, and between class means.
+* :func:`silhouette`: is each clip nearer to its class than to the next? [3]_
+* :func:`alignment`: distance and cosine of embeddings and the points they were pulled to (also of a head's weights and
+  prototypes).
+* :func:`nearest_prototype`, :func:`head_gap`: classification by prototype, and what the head gets right beyond that.
+* :func:`expected_calibration_error`: do predictions of 80 % come true in 80 % of cases? [4]_
+* :func:`weighted_kappa`, :func:`rank_correlation`: agreement of ordered levels [5]_, and of any two rankings.
+
+References
+----------
+.. [1] Papyan, Han, Donoho: Prevalence of neural collapse during the terminal phase of deep learning training. PNAS
+   2020.
+.. [2] Zhu et al.: A geometric analysis of neural collapse with unconstrained features. NeurIPS 2021 (the normalised
+   distance to the simplex).
+.. [3] Rousseeuw: Silhouettes: a graphical aid to the interpretation and validation of cluster analysis. J. Comput.
+   Appl. Math. 1987.
+.. [4] Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks. ICML 2017 (eq. 3).
+.. [5] Cohen: Weighted kappa. Psychological Bulletin 1968.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+
+BINS = 15
+"""Of the calibration error."""
+
+
+class Distances(NamedTuple):
+    """Euclidean distances, averaged over classes and over pairs of classes."""
+
+    intra: float
+    """Of clips to their class mean."""
+    inter: float
+    """Between class means."""
+
+
+class Alignment(NamedTuple):
+    """Means over rows."""
+
+    distance: float
+    """||z - p|| / ||p||; 0 on the target, 1 at the origin."""
+    cosine: float
+    """Of z and p."""
+
+
+def validate(z: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings float64 (N, k) and class indices int64 (N,), in sorted order of the labels.
+
+    Raises
+    ------
+    ParameterError
+        Wrong shapes, NaN or infinite embeddings (the row is named), fewer than two classes.
+    """
+    z, y = _rows("z", z), np.asarray(y)
+    if y.shape != (len(z),):
+        raise ParameterError("y.shape", y.shape, f"({len(z)},), a class for each row of z")
+    labels, index = np.unique(y, return_inverse=True)
+    if len(labels) < 2:
+        raise ParameterError("y", labels.tolist(), "of at least two classes")
+    return z, index
+
+
+def nc1(z: ArrayLike, y: ArrayLike) -> float:
+    """Variability collapse, Tr(S_W S_B^+) / C (Papyan et al. 2020): 0 when every clip is at its class mean.
+
+    S_W and S_B are the mean covariance within classes and the covariance of the class means. Infinite when the means
+    coincide. It measures spread only along the directions between means.
+    """
+    z, y = validate(z, y)
+    means = _means(z, y)
+    _, size, axes = np.linalg.svd((means - means.mean(0)) / np.sqrt(len(means)), full_matrices=False)
+    size, axes = size[: len(means) - 1], axes[: len(means) - 1]  # C centred means span C - 1 dimensions
+    kept = size > 1e-10 * np.abs(z).max()
+    if not kept.any():
+        return float("inf")
+    spread = _means(((z - means[y]) @ axes[kept].T) ** 2, y).mean(0)
+    return float(np.sum(spread / size[kept] ** 2) / len(means))
+
+
+def nc2(z: ArrayLike, y: ArrayLike) -> float:
+    """Distance of the class means to a simplex: ||G / ||G|| - I_c / ||I_c|| ||, Frobenius norms (Zhu et al. 2021).
+
+    G is the Gram matrix of the means minus their mean, I_c = I - 1 1^T / C. Between 0 (equally long, all angles those
+    of a simplex; orthogonal means are one, once centred) and sqrt(2). NaN when the means coincide.
+    """
+    z, y = validate(z, y)
+    means = _means(z, y)
+    if np.ptp(means, axis=0).max() <= 1e-10 * np.abs(z).max():
+        return float("nan")
+    centred = means - means.mean(0)
+    gram, ideal = centred @ centred.T, np.eye(len(means)) - 1 / len(means)
+    return float(np.linalg.norm(gram / np.linalg.norm(gram) - ideal / np.linalg.norm(ideal)))
+
+
+def distances(z: ArrayLike, y: ArrayLike) -> Distances:
+    """Mean distance of clips to their class mean, and mean distance between class means."""
+    from scipy.spatial.distance import pdist
+
+    z, y = validate(z, y)
+    means = _means(z, y)
+    own = np.linalg.norm(z - means[y], axis=1)
+    return Distances(float(_means(own[:, None], y).mean()), float(pdist(means).mean()))
+
+
+def silhouette(z: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> float:
+    """Mean silhouette of the clips, in [-1, 1] (scikit-learn); ``metric`` as there, such as "cosine"."""
+    from sklearn.metrics import silhouette_score
+
+    z, y = validate(z, y)
+    if y.max() + 1 == len(y):
+        raise ParameterError("y", "a class for each clip", "of fewer classes than clips")
+    return float(silhouette_score(z, y, metric=metric))
+
+
+def alignment(z: ArrayLike, targets: ArrayLike) -> Alignment:
+    """How near each row is to its target.
+
+    Parameters
+    ----------
+    z : array_like (N, k)
+    targets : array_like (N, k)
+        Row i is what ``z[i]`` was pulled to, such as ``prototypes[y]``.
+
+    Raises
+    ------
+    ParameterError
+        Shapes that differ, or a target of length 0. A z of length 0 counts as cosine 0.
+    """
+    z, targets = _rows("z", z), _rows("targets", targets)
+    if z.shape != targets.shape:
+        raise ParameterError("targets.shape", targets.shape, f"{z.shape}, like z")
+    length, size = np.linalg.norm(targets, axis=1), np.linalg.norm(z, axis=1)
+    if not length.all():
+        raise ParameterError(f"targets[{int(length.argmin())}]", 0, "a vector with a direction")
+    cosine = np.sum(z * targets, axis=1) / (np.where(size == 0, 1, size) * length)
+    return Alignment(float((np.linalg.norm(z - targets, axis=1) / length).mean()), float(cosine.mean()))
+
+
+def nearest_prototype(z: ArrayLike, prototypes: ArrayLike) -> np.ndarray:
+    """Index of the prototype nearest to each row, int64 (N,); of equal ones the first."""
+    z, prototypes = _rows("z", z), _rows("prototypes", prototypes)
+    if z.shape[1] != prototypes.shape[1]:
+        raise ParameterError("prototypes.shape", prototypes.shape, f"(C, {z.shape[1]})")
+    return (z @ prototypes.T - np.square(prototypes).sum(1) / 2).argmax(1)
+
+
+def head_gap(true: ArrayLike, head: ArrayLike, nearest: ArrayLike) -> float:
+    """Accuracy of the head minus accuracy of the nearest prototype; labels (N,)."""
+    from .classification import accuracy
+
+    return accuracy(true, head) - accuracy(true, nearest)
+
+
+def expected_calibration_error(probabilities: ArrayLike, y: ArrayLike, *, bins: int = BINS) -> float:
+    """Mean gap between confidence and accuracy over bins of equal width, weighted by their clips (Guo et al. 2017).
+
+    Parameters
+    ----------
+    probabilities : array_like (N, C)
+        Of the classes.
+    y : array_like of int (N,)
+        True class, as a column.
+    bins : int
+        Of confidence, the largest probability: (0, 1/bins], (1/bins, 2/bins] ...
+
+    Returns
+    -------
+    float in [0, 1]
+
+    Raises
+    ------
+    ParameterError
+        Rows that are not probabilities, classes that are not columns.
+    """
+    p, y = _rows("probabilities", probabilities), np.asarray(y)
+    if bins < 1:
+        raise ParameterError("bins", bins, "at least 1")
+    if (p < 0).any() or np.abs(p.sum(1) - 1).max() > 1e-4:
+        raise ParameterError("probabilities", "rows with negative entries or another sum", "rows that sum to 1")
+    if y.shape != (len(p),) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= p.shape[1]:
+        raise ParameterError("y", y.tolist()[:8], f"({len(p)},) integers from 0 to {p.shape[1] - 1}")
+    confidence, right = p.max(1), p.argmax(1) == y
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return float(np.abs(np.bincount(bin_of, weights=right - confidence, minlength=bins)).sum() / len(p))
+
+
+def weighted_kappa(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Agreement of ordered levels beyond chance, a miss by two levels costing four times a miss by one (Cohen 1968)."""
+    from sklearn.metrics import cohen_kappa_score
+
+    from .classification import validate as labels
+
+    true, predicted, _ = labels(true, predicted)
+    everything = np.arange(min(true.min(), predicted.min()), max(true.max(), predicted.max()) + 1)
+    return float(cohen_kappa_score(true, predicted, labels=everything, weights="quadratic"))
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's rank correlation of two rows of numbers (N,), ties sharing their mean rank; NaN if one is flat."""
+    from scipy.stats import rankdata
+
+    from .classification import validate as labels
+
+    a, b, _ = labels(a, b)
+    ranks = np.stack([rankdata(a), rankdata(b)])
+    return float(np.corrcoef(ranks)[0, 1]) if np.ptp(ranks, axis=1).all() else float("nan")
+
+
+def evaluate(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    prototypes: ArrayLike | None = None,
+    probabilities: ArrayLike | None = None,
+) -> dict[str, float]:
+    """All metrics of this module that the arrays allow.
+
+    Parameters
+    ----------
+    z : array_like (N, k)
+        Embeddings.
+    y : array_like of int (N,)
+        True class, as row of ``prototypes`` and column of ``probabilities``.
+    prototypes : array_like (C, k), optional
+        Adds ``distance``, ``cosine`` and ``nearest_accuracy``.
+    probabilities : array_like (N, C), optional
+        Of a classifier; adds ``calibration_error`` and, with prototypes, ``head_gap``.
+
+    Returns
+    -------
+    dict of str to float
+        nc1, nc2, intra, inter, silhouette, then those.
+    """
+    scores = {"nc1": nc1(z, y), "nc2": nc2(z, y), **distances(z, y)._asdict(), "silhouette": silhouette(z, y)}
+    if prototypes is not None:
+        nearest = nearest_prototype(z, prototypes)
+        scores |= alignment(z, np.asarray(prototypes)[y])._asdict()
+        scores["nearest_accuracy"] = float(np.mean(nearest == y))
+    if probabilities is not None:
+        scores["calibration_error"] = expected_calibration_error(probabilities, y)
+        if prototypes is not None:
+            scores["head_gap"] = head_gap(y, np.asarray(probabilities).argmax(1), nearest)
+    return scores
+
+
+def _rows(name: str, values: ArrayLike) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or not values.size:
+        raise ParameterError(f"{name}.shape", values.shape, "two-dimensional, not empty")
+    if not np.isfinite(values).all():
+        raise ParameterError(f"{name}[{int(np.argwhere(~np.isfinite(values))[0, 0])}]", "nan or inf", "finite")
+    return values
+
+
+def _means(values: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Mean row of each class, (C, columns)."""
+    members = np.eye(y.max() + 1)[y]
+    return members.T @ values / members.sum(0)[:, None]

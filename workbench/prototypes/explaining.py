@@ -1,0 +1,224 @@
+"""Reading a decision in words: the level of each factor, and what each adds to every class.
+
+With prototypes of factors (:mod:`.factors`) and a linear head, ``logit_c = sum_f W_c[f] . z_f + W_c[rest] . z_rest +
+b_c``: the blocks' contributions and the bias are the logit, exactly. What a block says is the level whose prototype is
+nearest; what would be decided had it said otherwise follows by putting another level's prototype in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+from ..metrics.geometry import nearest_prototype
+from .factors import FactorPrototypes
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a linear head made of embeddings with a block a factor; made by :func:`explain`."""
+
+    z: np.ndarray
+    """Embeddings, float64 (N, k)."""
+    weight: np.ndarray
+    """Of the head, float64 (C, k)."""
+    bias: np.ndarray
+    """Of the head, float64 (C,)."""
+    factors: FactorPrototypes
+    """Blocks and their prototypes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Blocks in the order of the contributions: the m factors, then "rest"."""
+        return tuple(self.factors.blocks)
+
+    @cached_property
+    def level_probabilities(self) -> dict[str, np.ndarray]:
+        """Factor -> float64 (N, L_f): softmax of the negative squared distances to its levels' prototypes."""
+        out = {}
+        for name in self.names[:-1]:
+            table = self.factors.table(name).astype(np.float64)
+            distances = np.square(self.z[:, None, self.factors.blocks[name]] - table).sum(2)
+            out[name] = _softmax(-distances)
+        return out
+
+    @property
+    def levels(self) -> np.ndarray:
+        """Level read from each block, int64 (N, m): the nearest prototype."""
+        return np.stack([each.argmax(1) for each in self.level_probabilities.values()], axis=1)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probability of that level, float64 (N, m). With a scale much above 1 it is near 1 even for poor matches."""
+        return np.stack([each.max(1) for each in self.level_probabilities.values()], axis=1)
+
+    @cached_property
+    def contributions(self) -> np.ndarray:
+        """What each block adds to each class's logit, float64 (N, C, m + 1); their sum + bias is the logit."""
+        parts = [self.z[:, block] @ self.weight[:, block].T for block in self.factors.blocks.values()]
+        return np.stack(parts, axis=2)
+
+    @property
+    def logits(self) -> np.ndarray:
+        """float64 (N, C)."""
+        return self.z @ self.weight.T + self.bias
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Softmax of the logits, float64 (N, C)."""
+        return _softmax(self.logits)
+
+    @property
+    def decisions(self) -> np.ndarray:
+        """Class of the largest logit, int64 (N,)."""
+        return self.logits.argmax(1)
+
+    def effects(self, factor: str) -> np.ndarray:
+        """What each level of a factor would add to each class's logit, were z on its prototype; float64 (C, L_f)."""
+        table = self.factors.table(factor)
+        return self.weight[:, self.factors.blocks[factor]] @ table.T.astype(np.float64)
+
+    def counterfactual(self, levels: dict[str, int | np.ndarray]) -> np.ndarray:
+        """Class probabilities had these factors been at these levels, float64 (N, C).
+
+        Parameters
+        ----------
+        levels : dict of str to int or array (N,)
+            Factor -> level whose prototype replaces the block; the other blocks and the rest stay.
+
+        Raises
+        ------
+        ParameterError
+            A factor or level that does not exist.
+        """
+        z = self.z.copy()
+        for name, level in levels.items():
+            table = self.factors.table(name)
+            if not np.all((np.asarray(level) >= 0) & (np.asarray(level) < len(table))):
+                raise ParameterError(f"levels[{name!r}]", level, f"from 0 to {len(table) - 1}")
+            z[:, self.factors.blocks[name]] = table[level]
+        return _softmax(z @ self.weight.T + self.bias)
+
+    def shapley(self, background: ArrayLike | None = None, *, of: str = "logit") -> np.ndarray:
+        """Shapley value of each block for each class, float64 (N, C, m + 1): see :func:`shapley`.
+
+        Parameters
+        ----------
+        background : array_like (k,), optional
+            What an absent block is set to; default: the mean of z.
+        of : {"logit", "probability"}
+            Of the logit it is the contribution minus the background's contribution.
+        """
+        if of not in ("logit", "probability"):
+            raise ParameterError("of", of, "'logit' or 'probability'")
+        background = self.z.mean(0) if background is None else np.asarray(background, dtype=np.float64)
+
+        def score(z: np.ndarray) -> np.ndarray:
+            logits = z @ self.weight.T + self.bias
+            return logits if of == "logit" else _softmax(logits)
+
+        return shapley(score, self.z, background, list(self.factors.blocks.values()))
+
+
+def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPrototypes) -> Explanation:
+    """Explain the decisions of a linear head on embeddings trained with prototypes of factors.
+
+    Parameters
+    ----------
+    z : array_like (N, k)
+        Embeddings.
+    weight : array_like (C, k)
+        Of the head.
+    bias : array_like (C,)
+        Of the head.
+    factors : FactorPrototypes
+        Those of the training.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ParameterError
+        Shapes that do not fit, NaN or infinite values.
+    """
+    given = {"z": z, "weight": weight, "bias": bias}
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
+    classes = arrays["weight"].shape[0] if arrays["weight"].ndim else 0
+    shapes = {"z": (len(arrays["z"]), factors.dim), "weight": (classes, factors.dim), "bias": (classes,)}
+    for name, array in arrays.items():
+        if array.shape != shapes[name]:
+            raise ParameterError(f"{name}.shape", array.shape, f"{shapes[name]}, with k={factors.dim} of the factors")
+        if not np.isfinite(array).all():
+            raise ParameterError(name, "nan or inf", "finite")
+    return Explanation(**arrays, factors=factors)
+
+
+def decisions(z: ArrayLike, logits: ArrayLike, prototypes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Both readings of a classifier trained with class prototypes: the head's and the nearest prototype's.
+
+    For prototypes of equal length the second is a linear classifier without bias whose weights are the prototypes.
+    Where the two differ, z has not reached its prototype.
+
+    Parameters
+    ----------
+    z : array_like (N, k)
+        Embeddings.
+    logits : array_like (N, C)
+        Of the head.
+    prototypes : array_like (C, k)
+
+    Returns
+    -------
+    head, nearest : np.ndarray int64 (N,)
+    """
+    return np.asarray(logits).argmax(1), nearest_prototype(z, prototypes)
+
+
+def shapley(
+    score: Callable[[np.ndarray], np.ndarray], z: np.ndarray, background: np.ndarray, blocks: list[slice]
+) -> np.ndarray:
+    """Exact Shapley values of blocks of dimensions (Shapley 1953), by all 2^B subsets.
+
+    Parameters
+    ----------
+    score : callable
+        (N, k) -> (N, C).
+    z : np.ndarray (N, k)
+    background : np.ndarray (k,)
+        Takes the place of blocks outside the subset.
+    blocks : list of slice
+        B of them.
+
+    Returns
+    -------
+    np.ndarray float64 (N, C, B)
+        Sums over blocks to score(z) - score(background).
+    """
+    players = range(len(blocks))
+    subsets = [frozenset(some) for size in range(len(blocks) + 1) for some in combinations(players, size)]
+    value = {}
+    for subset in subsets:
+        mixed = np.tile(background, (len(z), 1)).astype(np.float64)
+        for player in subset:
+            mixed[:, blocks[player]] = z[:, blocks[player]]
+        value[subset] = score(mixed)
+    out = np.zeros((*value[frozenset()].shape, len(blocks)))
+    for subset in subsets:
+        share = factorial(len(subset)) * factorial(len(blocks) - len(subset) - 1) if len(subset) < len(blocks) else 0
+        for player in set(players) - subset:
+            out[:, :, player] += share / factorial(len(blocks)) * (value[subset | {player}] - value[subset])
+    return out
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max(1, keepdims=True))
+    return weights / weights.sum(1, keepdims=True)

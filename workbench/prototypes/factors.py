@@ -1,0 +1,258 @@
+"""Prototypes that depend on factors instead of classes: which dimensions say how high, how loud, how fast.
+
+Almudévar et al. (arXiv 2406.16145): the prototype of a clip is ``p = scale * (E_1[a_1], ..., E_m[a_m], 0)``, where a_f
+is the level of its factor f and E_f a fixed code of the levels. One block of the embedding is pulled to each code, the
+rest to zero, and the class enters through the classifier's cross-entropy alone. Read backwards, the block nearest code
+is the level that the network heard.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels of m factors, cut at values learnt from training clips. Make one with :meth:`fit`."""
+
+    names: tuple[str, ...]
+    """Factors, in the order of the columns."""
+    counts: tuple[int, ...]
+    """L_f, levels of each factor."""
+    cuts: dict[Hashable, tuple[tuple[float, ...], ...]]
+    """Group -> factor -> L_f - 1 ascending cuts (of a distinct factor: its L_f values). Ungrouped: the one key None."""
+    distinct: tuple[bool, ...]
+    """Whether each value of the factor is a level of its own."""
+
+    @classmethod
+    def fit(
+        cls,
+        values: ArrayLike,
+        names: Sequence[str],
+        *,
+        count: int | None | Sequence[int | None] = 6,
+        by: ArrayLike | None = None,
+        method: str = "inclusive",
+    ) -> Levels:
+        """Cut each factor so that the training clips fall into equally many-peopled levels.
+
+        Parameters
+        ----------
+        values : array_like float (N, m)
+            Factors of the training clips, and of those alone: cuts that know the test clips leak.
+        names : sequence of str (m,)
+            Factors.
+        count : int or None, or one a factor
+            Levels; None: every distinct value in training is a level (of a factor that is a category).
+        by : array_like (N,), optional
+            Group of each clip, such as the speaker's gender; each gets cuts of its own. Cuts of pitch over all speakers
+            together mostly tell women from men.
+        method : {"inclusive", "exclusive"}
+            As in Python's ``statistics.quantiles``; "exclusive" is that of the code of arXiv 2406.16145.
+
+        Returns
+        -------
+        Levels
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit; a value that is NaN or infinite (nothing was measured there: leave the clip out, as
+            the paper does, for example ``values[np.isfinite(values).all(1)]``); fewer than 2 levels; a level that no
+            training clip (of a group) reaches, which happens where many values are equal.
+        """
+        names = tuple(names)
+        values = _finite(values, names)
+        counts = [count] * len(names) if count is None or isinstance(count, int) else list(count)
+        if len(counts) != len(names):
+            raise ParameterError("count", count, f"one number, or one for each of {list(names)}")
+        if method not in ("inclusive", "exclusive"):
+            raise ParameterError("method", method, "'inclusive' or 'exclusive'")
+        categories = {f: tuple(np.unique(values[:, f]).tolist()) for f, c in enumerate(counts) if c is None}
+        sizes = tuple(len(categories[f]) if c is None else c for f, c in enumerate(counts))
+        for name, size in zip(names, sizes, strict=True):
+            if size < 2:
+                raise ParameterError(f"count of {name}", size, "at least 2 levels")
+        cuts = {}
+        for group, members in _groups(by, len(values)):
+            if members.sum() < 2:
+                raise ParameterError("by", group, "a group of at least two training clips")
+            cuts[group] = tuple(
+                categories[f]
+                if f in categories
+                else tuple(statistics.quantiles(values[members, f].tolist(), n=size, method=method))
+                for f, size in enumerate(sizes)
+            )
+        levels = cls(names, sizes, cuts, tuple(c is None for c in counts))
+        levels._check_peopled(levels.codes(values, by=by), by)
+        return levels
+
+    def codes(self, values: ArrayLike, *, by: ArrayLike | None = None) -> np.ndarray:
+        """Level of each factor of each clip, int64 (N, m): the number of cuts at or below the value.
+
+        Parameters
+        ----------
+        values : array_like float (N, m)
+        by : array_like (N,), optional
+            Group of each clip; needed if, and only if, the cuts were fitted by group.
+
+        Raises
+        ------
+        ParameterError
+            NaN or infinite values, a group or a distinct value that was never seen in training (it is named).
+        """
+        values = _finite(values, self.names)
+        if (by is None) != (None in self.cuts):
+            raise ParameterError("by", by, "given" if by is None else "left out: the cuts were fitted without groups")
+        codes = np.empty(values.shape, dtype=np.int64)
+        for group, members in _groups(by, len(values)):
+            if group not in self.cuts:
+                raise ParameterError("by", group, f"a group seen in training: {sorted(self.cuts, key=str)}")
+            for f, cuts in enumerate(self.cuts[group]):
+                codes[members, f] = np.searchsorted(cuts, values[members, f], side="right") - self.distinct[f]
+        for f in np.flatnonzero(self.distinct):
+            known = np.asarray(next(iter(self.cuts.values()))[f])
+            unseen = ~np.isin(values[:, f], known)
+            if unseen.any():
+                row = int(unseen.argmax())
+                expected = f"a level seen in training: {known.tolist()}"
+                raise ParameterError(f"{self.names[f]} of row {row}", float(values[row, f]), expected)
+        return codes
+
+    def _check_peopled(self, codes: np.ndarray, by: ArrayLike | None) -> None:
+        for group, members in _groups(by, len(codes)):
+            for f, (name, size) in enumerate(zip(self.names, self.counts, strict=True)):
+                clips = np.bincount(codes[members, f], minlength=size)
+                if not clips.all() and not self.distinct[f]:
+                    where = f"training clips of {name} in level {int(clips.argmin())} of {size}"
+                    within = "" if by is None else f" in group {group}"
+                    raise ParameterError(where + within, 0, "at least 1: ask for fewer levels")
+
+
+class FactorPrototypes:
+    """Where each combination of factor levels lies in the embedding: a block a factor, then the rest, pulled to zero.
+
+    Parameters
+    ----------
+    levels : Levels
+    dim : int
+        k, of the embeddings.
+    scale : float
+        Length of every block's prototypes, so that clips are pulled to length scale * sqrt(m).
+    code : {"one-hot", "thermometer"}
+        One-hot: L_f dimensions a factor, any two levels scale * sqrt(2) apart. Thermometer: L_f - 1 dimensions, level l
+        is +1 in the first l and -1 in the others, over sqrt(L_f - 1); levels l and l' are
+        2 scale sqrt(abs(l - l') / (L_f - 1)) apart, so neighbours are close.
+
+    Attributes
+    ----------
+    blocks : dict of str to slice
+        Dimensions of each factor, then "rest".
+    matrix : np.ndarray float32 (sum of L_f, k)
+        Row of each level of each factor: targets are one-hot levels times this.
+
+    Raises
+    ------
+    ParameterError
+        More dimensions needed than ``dim`` has, ``scale`` not positive, an unknown ``code``.
+    """
+
+    def __init__(self, levels: Levels, dim: int, *, scale: float, code: str = "one-hot"):
+        if code not in ("one-hot", "thermometer"):
+            raise ParameterError("code", code, "'one-hot' or 'thermometer'")
+        if not 0 < scale < float("inf"):
+            raise ParameterError("scale", scale, "positive and finite")
+        self.levels, self.dim, self.scale, self.code = levels, dim, scale, code
+        widths = [size - (code == "thermometer") for size in levels.counts]
+        if sum(widths) > dim:
+            needs = " + ".join(f"{name} {width}" for name, width in zip(levels.names, widths, strict=True))
+            raise ParameterError("dim", dim, f"at least {sum(widths)}, which the factors need: {needs}")
+        ends = np.cumsum([0, *widths]).tolist()
+        self.blocks = {name: slice(a, b) for name, a, b in zip(levels.names, ends[:-1], ends[1:], strict=True)}
+        self.blocks["rest"] = slice(ends[-1], dim)
+        self.matrix = np.zeros((sum(levels.counts), dim), dtype=np.float32)
+        self._rows = np.cumsum([0, *levels.counts])
+        for f, (name, size) in enumerate(zip(levels.names, levels.counts, strict=True)):
+            self.matrix[self._rows[f] : self._rows[f + 1], self.blocks[name]] = scale * _code(size, code)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {size}" for name, size in zip(self.levels.names, self.levels.counts, strict=True))
+        return f"FactorPrototypes({sizes}; {self.code}, dim={self.dim}, scale={self.scale:g})"
+
+    def table(self, factor: str) -> np.ndarray:
+        """Prototypes of one factor's levels within its block, float32 (L_f, d_f)."""
+        if factor not in self.levels.names:
+            raise ParameterError("factor", factor, f"one of {list(self.levels.names)}")
+        f = self.levels.names.index(factor)
+        return self.matrix[self._rows[f] : self._rows[f + 1], self.blocks[factor]]
+
+    def one_hot(self, levels: ArrayLike) -> np.ndarray:
+        """Levels (N, m) as float32 (N, sum of L_f), each factor's one-hot after the other: what mixup may mix.
+
+        Raises
+        ------
+        ParameterError
+            Wrong shape, or a level that does not exist (factor and row are named).
+        """
+        levels = np.asarray(levels)
+        if levels.dtype.kind not in "iu" or levels.ndim != 2 or levels.shape[1] != len(self.levels.names):
+            raise ParameterError("levels", f"{levels.dtype} {levels.shape}", f"integers (N, {len(self.levels.names)})")
+        wrong = (levels < 0) | (levels >= np.asarray(self.levels.counts))
+        if wrong.any():
+            row, f = map(int, np.argwhere(wrong)[0])
+            expected = f"a level seen in training, 0 to {self.levels.counts[f] - 1}"
+            raise ParameterError(f"{self.levels.names[f]} of row {row}", int(levels[row, f]), expected)
+        out = np.zeros((len(levels), len(self.matrix)), dtype=np.float32)
+        np.put_along_axis(out, levels + self._rows[:-1], 1.0, axis=1)
+        return out
+
+    def targets(self, levels: ArrayLike) -> np.ndarray:
+        """Prototypes of clips, float32 (N, k).
+
+        They are linear in the levels, so the target of a mixture of clips is the same mixture of their targets.
+
+        Parameters
+        ----------
+        levels : array_like
+            Integer levels (N, m), or weights of the levels (N, sum of L_f), floating point, as :meth:`one_hot` gives
+            them and mixup mixes them.
+        """
+        levels = np.asarray(levels)
+        weights = levels if levels.dtype.kind == "f" else self.one_hot(levels)
+        if weights.ndim != 2 or weights.shape[1] != len(self.matrix):
+            raise ParameterError("levels.shape", weights.shape, f"(N, {len(self.matrix)}) weights of levels")
+        return weights.astype(np.float32) @ self.matrix
+
+
+def _code(size: int, code: str) -> np.ndarray:
+    if code == "one-hot":
+        return np.eye(size)
+    return np.where(np.arange(size - 1) < np.arange(size)[:, None], 1.0, -1.0) / np.sqrt(size - 1)
+
+
+def _groups(by: ArrayLike | None, n: int) -> list[tuple[Hashable, np.ndarray]]:
+    """Each group and its members as bool (N,); without groups, None and everybody."""
+    if by is None:
+        return [(None, np.ones(n, dtype=bool))]
+    by = np.asarray(by)
+    if by.shape != (n,):
+        raise ParameterError("by.shape", by.shape, f"({n},) like the rows of values")
+    return [(group, by == group) for group in np.unique(by).tolist()]
+
+
+def _finite(values: ArrayLike, names: tuple[str, ...]) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise ParameterError("values.shape", values.shape, f"(N, {len(names)}), a column for each of {list(names)}")
+    if not np.isfinite(values).all():
+        row, f = map(int, np.argwhere(~np.isfinite(values))[0])
+        expected = "finite: leave out clips whose factors could not be measured"
+        raise ParameterError(f"{names[f]} of row {row}", float(values[row, f]), expected)
+    return values

@@ -1,0 +1,242 @@
+"""Losses that shape an embedding: predefined prototypes, and what they are compared with.
+
+Every loss is called as ``loss(z, logits, y)`` and gives a scalar: embeddings z (B, k), the linear head's logits (B, C),
+and labels y, integers (B,) or weights of the classes (B, C) as mixup makes them. :class:`Prototype` also takes
+``targets`` (B, k), the prototypes of the clips, where they depend on more than the class. A loss that owns weights or
+centres is a module with state: train its ``parameters()`` with the network's, and switch it with ``train()`` and
+``eval()``.
+
+``loss.scores(z, logits)`` (B, C) is what the loss decides by: the head's logits, unless it has a classifier of its own.
+``loss.prototypes`` (C, k) are the points its embeddings go to, or None.
+
+With soft labels each loss is linear in y where the formula allows it: two clips are of the same class to the degree
+``y_i . y_j``. Below, u = z / ||z||, and sums over a batch are means unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ParameterError
+from . import sets
+from .baselines import (
+    RBF,
+    AngularDistance,
+    ArcFace,
+    Center,
+    CrossEntropy,
+    Focal,
+    OrthogonalProjection,
+    PrototypicalNetwork,
+    RunningMeans,
+    SupervisedContrastive,
+    as_matrix,
+    choose,
+)
+
+
+class Prototype(CrossEntropy):
+    """Cross-entropy + weight * ||z - p||^2 with p = y M fixed (Almudévar et al., arXiv 2406.16145).
+
+    Parameters
+    ----------
+    prototypes : (C, k)
+        M. None: every call must give ``targets``.
+    weight : float
+        lambda; 0 is plain cross-entropy.
+    reduction : {"mean", "sum"}
+        Of the squares over the k dimensions, then mean over the batch. "mean" is that of the authors' code; "sum" with
+        weight / k is the same.
+    angular : bool
+        1 - cos(z, p) in place of the squared distance; ``reduction`` then says nothing.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        dim: int,
+        prototypes=None,
+        *,
+        weight: float = 1.0,
+        reduction: str = "mean",
+        angular: bool = False,
+        classification: str = "softmax",
+    ):
+        super().__init__(classes, dim, classification=classification)
+        choose("reduction", reduction, ("mean", "sum"))
+        self.weight, self.reduction, self.angular = weight, reduction, angular
+        self.register_buffer("fixed", None if prototypes is None else as_matrix(prototypes, classes, dim))
+
+    @property
+    def prototypes(self) -> Tensor | None:
+        return self.fixed
+
+    def pull(self, z: Tensor, p: Tensor) -> Tensor:
+        """The prototype term without its weight."""
+        if self.angular:
+            return (1 - F.cosine_similarity(z, p)).mean()
+        squares = (z - p).square()
+        return squares.mean() if self.reduction == "mean" else squares.sum(1).mean()
+
+    def forward(self, z: Tensor, logits: Tensor, y: Tensor, targets: Tensor | None = None) -> Tensor:
+        if targets is None:
+            if self.prototypes is None:
+                raise ParameterError("targets", None, "given (B, k): this loss was made without class prototypes")
+            targets = self.soft(y) @ self.prototypes
+        return self.classify(logits, y) + self.weight * self.pull(z, targets)
+
+
+class LearntPrototype(Prototype):
+    """As :class:`Prototype`, with M trained along, from the given start.
+
+    Parameters
+    ----------
+    norm : float, optional
+        Length the rows are held at; None: free, and then they may shrink to the embeddings instead of pulling them.
+    """
+
+    def __init__(self, classes: int, dim: int, prototypes=None, *, norm: float | None = None, **options):
+        super().__init__(classes, dim, **options)
+        self.learnt, self.norm = nn.Parameter(as_matrix(prototypes, classes, dim)), norm
+
+    @property
+    def prototypes(self) -> Tensor:
+        return self.learnt if self.norm is None else self.norm * F.normalize(self.learnt)
+
+
+class MeanPrototype(Prototype):
+    """As :class:`Prototype`, with M the running mean of each class's embeddings, which carry no gradient.
+
+    Parameters
+    ----------
+    momentum : float
+        What remains of the old mean at each batch that has the class; its first batch sets it.
+    """
+
+    def __init__(self, classes: int, dim: int, prototypes=None, *, momentum: float = 0.9, **options):
+        super().__init__(classes, dim, **options)
+        self.means = RunningMeans(classes, dim, momentum)
+
+    @property
+    def prototypes(self) -> Tensor:
+        return self.means.means
+
+    def forward(self, z: Tensor, logits: Tensor, y: Tensor, targets: Tensor | None = None) -> Tensor:
+        if self.training:
+            self.means.update(z, self.soft(y))
+        return super().forward(z, logits, y, targets)
+
+
+class FixedClassifier(CrossEntropy):
+    """A head that is not learnt: a simplex (Yang et al., arXiv 2203.09081), or the prototypes given, at length 1.
+
+    "dot regression": 1/2 (w_y . u - 1)^2; "cross-entropy": on scale * W u; on a simplex that is max separation
+    (Kasarla et al., arXiv 2206.08704), on an orthoplex a regular polytope classifier (Pernici et al., 2103.15632).
+    It decides by W u.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        dim: int,
+        prototypes=None,
+        *,
+        term: str = "dot regression",
+        scale: float = 10.0,
+        seed: int = 0,
+    ):
+        super().__init__(classes, dim)
+        choose("term", term, ("dot regression", "cross-entropy"))
+        self.term, self.scale = term, scale
+        if prototypes is None:
+            prototypes = sets.prototypes("simplex", classes, dim, scale=1.0, seed=seed)
+        self.register_buffer("fixed", F.normalize(as_matrix(prototypes, classes, dim)))
+
+    @property
+    def prototypes(self) -> Tensor:
+        return self.fixed
+
+    def scores(self, z: Tensor, logits: Tensor) -> Tensor:
+        return self.scale * F.normalize(z) @ self.fixed.T
+
+    def forward(self, z: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        scores = self.scores(z, logits)
+        if self.term == "cross-entropy":
+            return self.classify(scores, y)
+        return (self.soft(y) * (scores / self.scale - 1).square()).sum(1).mean() / 2
+
+
+class Hyperspherical(FixedClassifier):
+    """(1 - cos(z, p_y))^2, decided by the largest cosine (Mettes et al., arXiv 1901.10514, eq. 2).
+
+    Without prototypes it draws the set ``repulsion``, which is how that paper makes them.
+    """
+
+    def __init__(self, classes: int, dim: int, prototypes=None, *, seed: int = 0):
+        if prototypes is None:
+            prototypes = sets.prototypes("repulsion", classes, dim, scale=1.0, seed=seed)
+        super().__init__(classes, dim, prototypes, scale=1.0)
+
+    def forward(self, z: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+        return 2 * super().forward(z, logits, y)
+
+
+LOSSES: dict[str, Callable[..., CrossEntropy]] = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "prototype": Prototype,
+    "learnt_prototype": LearntPrototype,
+    "mean_prototype": MeanPrototype,
+    "center": Center,
+    "orthogonal_projection": OrthogonalProjection,
+    "angular_distance": AngularDistance,
+    "supervised_contrastive": SupervisedContrastive,
+    "prototypical_network": PrototypicalNetwork,
+    "arcface": ArcFace,
+    "rbf": RBF,
+    "fixed_classifier": FixedClassifier,
+    "hyperspherical": Hyperspherical,
+}
+"""Losses by the name that :func:`make_loss` takes."""
+
+
+def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) -> CrossEntropy:
+    """Make a loss by name.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`LOSSES`.
+    classes, dim : int
+        C and k.
+    prototypes : np.ndarray or Tensor (C, k), optional
+        Of the losses that pull to, start from or classify by given points; the others do not look at them.
+    options
+        Keyword-only arguments of the loss, such as ``weight`` and ``reduction``.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    ParameterError
+        An unknown name or option, prototypes that are missing or of another shape.
+    """
+    choose("name", name, tuple(LOSSES))
+    known = _options(LOSSES[name])
+    if unknown := set(options) - known:
+        expected = f"left out: loss {name!r} has {sorted(known)}"
+        raise ParameterError(min(unknown), options[min(unknown)], expected)
+    return LOSSES[name](classes, dim, prototypes, **options)
+
+
+def _options(loss: type) -> set[str]:
+    """Keyword-only arguments of a loss, with those that it hands on to the loss it builds on."""
+    parameters = inspect.signature(loss.__init__).parameters.values()
+    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return own | _options(loss.__base__) if any(p.kind is p.VAR_KEYWORD for p in parameters) else own

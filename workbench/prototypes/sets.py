@@ -1,0 +1,233 @@
+"""Sets of class prototypes: C fixed points in R^k that embeddings are pulled to, drawn before any training.
+
+Kinds
+-----
+``orthonormal``
+    Rows of a random orthogonal matrix, uniform (Haar), k >= C: all cosines 0, all distances scale * sqrt(2). The choice
+    of Almudévar et al. (arXiv 2406.16145).
+``simplex``
+    Cosines -1 / (C - 1), the lowest that C vectors can share, k >= C - 1. At C = 50 only 1 % further apart than
+    orthonormal. An orthonormal set minus its mean, rescaled, is a simplex.
+``orthoplex``
+    Opposite pairs +q_i, -q_i on orthonormal axes, C <= 2 k: classes 2 i and 2 i + 1 are opposite, others orthogonal.
+    Between k + 1 < C <= 2 k no set has a lower largest cosine (Rankin 1955).
+``repulsion``
+    Any C and k: points pushed apart by minimising a soft maximum of their cosines (Mettes et al., arXiv 1901.10514,
+    with the maximum softened and sharpened step by step).
+``johnson_lindenstrauss``
+    The choice of arXiv 2406.16145 for k < C: a random orthogonal C x C matrix projected by a Gaussian k x C matrix. Its
+    weakness: the image of orthonormal vectors under a Gaussian matrix is C independent Gaussian vectors, so the
+    orthogonal start adds nothing: cosines scatter with variance 1 / k and lengths differ (variance 2 / k of the squared
+    length). The lemma's guarantee (:func:`guarantee_dimension`) asks for more dimensions than classes where C is small.
+``gaussian``
+    Independent N(0, scale^2 / k) entries: the same distribution, without the detour.
+
+Bounds
+------
+:func:`rankin_bound` and :func:`welch_bound` say how low the largest cosine can be at all.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+
+KINDS = ("orthonormal", "simplex", "orthoplex", "repulsion", "johnson_lindenstrauss", "gaussian")
+STAGES = 5.0 * 2.0 ** np.arange(9)
+"""Inverse temperatures of the soft maximum of ``repulsion``, 5 to 1280."""
+STEPS = 250
+"""Steps of Adam at each of them."""
+
+
+def possible_kinds(classes: int, dim: int) -> tuple[str, ...]:
+    """The kinds of set that exist for C classes in k dimensions."""
+    exists = {
+        "orthonormal": classes <= dim,
+        "simplex": classes - 1 <= dim,
+        "orthoplex": classes <= 2 * dim,
+        "repulsion": dim > 1 or classes == 2,
+        "johnson_lindenstrauss": True,
+        "gaussian": True,
+    }
+    return tuple(kind for kind in KINDS if exists[kind])
+
+
+def prototypes(
+    kind: str, classes: int, dim: int, *, scale: float, seed: int = 0, orthogonal_to_ones: bool = False
+) -> np.ndarray:
+    """Draw a set of class prototypes.
+
+    Parameters
+    ----------
+    kind : str
+        One of :data:`KINDS`.
+    classes : int
+        C, at least 2.
+    dim : int
+        k, of the embeddings.
+    scale : float
+        Length of each prototype (of the two Gaussian kinds: root mean square length). There is no default, for it
+        decides how hard the loss pulls; sqrt(k) is what a layer norm puts out.
+    seed : int
+        Of the draw; give it apart from the seed of the network's weights.
+    orthogonal_to_ones : bool
+        Draw within the k - 1 dimensions orthogonal to the all-ones vector, where a layer norm's output lies before its
+        affine map.
+
+    Returns
+    -------
+    np.ndarray float32 (C, k)
+
+    Raises
+    ------
+    ParameterError
+        ``classes`` below 2, ``dim`` below 1, ``scale`` not positive, an unknown ``kind``, or one that does not exist
+        for this C and k; the message then says which do.
+
+    Examples
+    --------
+    >>> M = prototypes("simplex", 5, 8, scale=3.0)
+    >>> M.shape, round(max_cosine(M), 5)
+    ((5, 8), -0.25)
+    """
+    if classes < 2:
+        raise ParameterError("classes", classes, "at least 2")
+    if dim < 1:
+        raise ParameterError("dim", dim, "at least 1")
+    if not 0 < scale < math.inf:
+        raise ParameterError("scale", scale, "positive and finite")
+    free = dim - bool(orthogonal_to_ones)
+    if free < 1:
+        raise ParameterError("dim", dim, "at least 2 with orthogonal_to_ones")
+    possible = possible_kinds(classes, free)
+    if kind not in possible:
+        where = f"{classes} classes in {free} dimensions{' orthogonal to ones' if orthogonal_to_ones else ''}"
+        raise ParameterError("kind", kind, f"one of {', '.join(possible)} for {where}")
+    rows = scale * _DRAW[kind](classes, free, np.random.default_rng(seed))
+    return (rows @ _complement_of_ones(dim) if orthogonal_to_ones else rows).astype(np.float32)
+
+
+def gram(rows: ArrayLike) -> np.ndarray:
+    """Cosines of all pairs, float64 (C, C).
+
+    Raises
+    ------
+    ParameterError
+        Not a matrix, or a row of length 0.
+    """
+    rows = np.asarray(rows, dtype=np.float64)
+    if rows.ndim != 2:
+        raise ParameterError("rows.shape", rows.shape, "(C, k)")
+    norms = np.linalg.norm(rows, axis=1)
+    if (norms == 0).any():
+        raise ParameterError(f"rows[{int(norms.argmin())}]", "0", "a vector with a direction")
+    unit = rows / norms[:, None]
+    return unit @ unit.T
+
+
+def max_cosine(rows: ArrayLike) -> float:
+    """Largest cosine of two different rows of (C, k): the lower, the better separated."""
+    cosines = gram(rows)
+    return float(cosines[~np.eye(len(cosines), dtype=bool)].max())
+
+
+def rankin_bound(classes: int, dim: int) -> float:
+    """No C unit vectors in R^k have a largest cosine below this (Rankin 1955): -1 / (C - 1) up to C = k + 1, then 0.
+
+    Reached by the simplex, and up to C = 2 k by the orthoplex; beyond, 0 is still valid, but cannot be reached.
+    """
+    return -1 / (classes - 1) if classes <= dim + 1 else 0.0
+
+
+def welch_bound(classes: int, dim: int) -> float:
+    """No C unit vectors in R^k have a largest *absolute* cosine below this (Welch 1974): sqrt((C - k) / (k (C - 1))).
+
+    It judges near-orthogonality; separation needs the signed cosine of :func:`rankin_bound` alone.
+    """
+    return math.sqrt(max(classes - dim, 0) / (dim * (classes - 1)))
+
+
+def guarantee_dimension(classes: int, distortion: float) -> int:
+    """Dimensions from which the Johnson-Lindenstrauss lemma promises distances within 1 +- ``distortion``.
+
+    The least whole k >= 4 ln C / (eps^2 / 2 - eps^3 / 3) (Dasgupta and Gupta 2003); above C itself when C is small.
+    """
+    if not 0 < distortion < 1:
+        raise ParameterError("distortion", distortion, "between 0 and 1")
+    return math.ceil(4 * math.log(classes) / (distortion**2 / 2 - distortion**3 / 3))
+
+
+def simplex_vertices(classes: int) -> np.ndarray:
+    """C unit vectors in R^(C-1) with cosines -1 / (C - 1), float64, by the recursion of Kasarla et al. (2206.08704)."""
+    rows = np.zeros((classes, classes - 1))
+    for i in range(classes - 1):
+        rows[i, i] = math.sqrt(1 - np.sum(rows[i, :i] ** 2))
+        rows[i + 1 :, i] = (-1 / (classes - 1) - rows[i, :i] @ rows[i, :i]) / rows[i, i]
+    return rows
+
+
+def _haar(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a uniformly drawn orthogonal matrix: QR alone is not uniform until R's diagonal is made positive."""
+    q, r = np.linalg.qr(rng.standard_normal((dim, rows)))
+    return (q * np.sign(np.diag(r))).T
+
+
+def _simplex(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    return simplex_vertices(classes) @ _haar(classes - 1, dim, rng)
+
+
+def _orthoplex(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    axes = _haar((classes + 1) // 2, dim, rng)
+    return np.stack([axes, -axes], axis=1).reshape(-1, dim)[:classes]
+
+
+def _gaussian(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.standard_normal((classes, dim)) / math.sqrt(dim)
+
+
+def _johnson_lindenstrauss(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    return _haar(classes, classes, rng) @ _gaussian(classes, dim, rng)
+
+
+def _repulsion(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
+    """Adam on log(sum over pairs of exp(b cos)) / b, with b going through :data:`STAGES`."""
+    unit = _normalised(rng.standard_normal((classes, dim)))
+    for sharpness in STAGES:
+        mean, square = np.zeros_like(unit), np.zeros_like(unit)
+        rate = 0.5 / sharpness
+        for step in range(1, STEPS + 1):
+            cosines = unit @ unit.T
+            np.fill_diagonal(cosines, -np.inf)
+            weights = np.exp(sharpness * (cosines - cosines.max()))
+            slope = 2 * (weights / weights.sum()) @ unit
+            slope -= np.sum(slope * unit, axis=1, keepdims=True) * unit  # along the sphere
+            mean += 0.1 * (slope - mean)
+            square += 0.001 * (slope**2 - square)
+            update = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-12)
+            unit = _normalised(unit - rate * update)
+    return unit
+
+
+def _normalised(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def _complement_of_ones(dim: int) -> np.ndarray:
+    """Orthonormal basis (k - 1, k) of the vectors whose entries sum to 0 (Helmert's)."""
+    from scipy.linalg import helmert
+
+    return helmert(dim)
+
+
+_DRAW = {
+    "orthonormal": _haar,
+    "simplex": _simplex,
+    "orthoplex": _orthoplex,
+    "repulsion": _repulsion,
+    "johnson_lindenstrauss": _johnson_lindenstrauss,
+    "gaussian": _gaussian,
+}
