@@ -36,7 +36,7 @@ def test_every_code_has_its_controls_of_equal_size(planted, sweeps):
         assert kinds.count((kind, 10)) == kinds.count((kind, 3)) == 1
     assert all((code.z != 0).sum(1).max() <= code.k for code in found.values())
     y = np.where(planted[1][:, 0] > 0, "on", "off")
-    probes = fit_probes({name: code.z for name, code in found.items()}, y, SPLIT)
+    probes = fit_probes({name: code.features for name, code in found.items()}, y, SPLIT)
     table = code_table(planted[0], found, probes, test=SPLIT.test).set_index(["kind", "sparsity"])
     assert table.loc[("SAE", 0.75), "fvu"] < 0.5 * table.loc[("untrained", 0.75), "fvu"]
     assert table.loc[("principal components", 0.75), "fvu"] < table.loc[("random projection", 0.75), "fvu"]

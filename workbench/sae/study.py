@@ -31,6 +31,17 @@ class Code:
     """float32 (N, latents), or (N, k) of a dense control."""
     x_hat: np.ndarray
     """float32 (N, D), the reconstruction."""
+    linear: bool = False
+    """Whether the code is linear in x."""
+
+    @property
+    def features(self) -> np.ndarray:
+        """What a probe is given: the code, or of a linear one the reconstruction.
+
+        The two hold the same, but probes standardise their inputs, which would blow up the principal components that
+        hardly vary.
+        """
+        return self.x_hat if self.linear else self.z
 
     @property
     def name(self) -> str:
@@ -66,9 +77,10 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
     first = next(iter(sweeps.values())).table
     for row in first[first["layer"] == layer].itertuples():
         if row.seed == first["seed"].iloc[0]:
-            yield Code("principal components", row.sparsity, row.k, 0, *principal_components(x, row.k, train=train))
+            best = principal_components(x, row.k, train=train)
+            yield Code("principal components", row.sparsity, row.k, 0, *best, linear=True)
         linear = random_projection(x, row.k, train=train, seed=row.seed)
-        yield Code("random projection", row.sparsity, row.k, row.seed, *linear)
+        yield Code("random projection", row.sparsity, row.k, row.seed, *linear, linear=True)
 
 
 def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.ndarray):
@@ -79,7 +91,7 @@ def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.nda
     x : ndarray (N, D)
     found : mapping of name to Code
     probes : Probes
-        Fitted on the codes' ``z`` under the same names.
+        Fitted on the codes' ``features`` under the same names.
     test : ndarray of int
         Clips that FVU is taken on; it compares with the mean of these clips.
 

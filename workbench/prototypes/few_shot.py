@@ -1,0 +1,82 @@
+"""Classes that training never saw: how well few examples of each tell them apart in a trained embedding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+
+
+def few_shot(
+    z: ArrayLike,
+    y: ArrayLike,
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    episodes: int = 500,
+    seed: int = 0,
+    level: float = 0.95,
+) -> dict[str, float]:
+    """Accuracy of the nearest mean of a few examples, over random episodes.
+
+    Each episode draws ``ways`` classes, ``shots`` examples and at most ``queries`` other clips of each; embeddings are
+    brought to length 1 and a query goes to the class whose examples' mean is nearest (Snell et al. 2017, with the
+    normalisation of Wang et al. 2019, arXiv 1911.04623).
+
+    Parameters
+    ----------
+    z : array_like (N, k)
+        Embeddings of clips whose classes took no part in training.
+    y : array_like (N,)
+        Their classes.
+    ways, shots, queries, episodes : int
+    seed : int
+        Of the episodes.
+    level : float
+        Of the interval.
+
+    Returns
+    -------
+    dict
+        ``accuracy`` (mean over episodes), ``low`` and ``high`` (normal interval of that mean: for other episodes of the
+        same clips, not for other clips), ``chance``.
+
+    Raises
+    ------
+    ParameterError
+        Fewer classes than ``ways``, a class with no more clips than ``shots``, or a number below 1 (``ways`` below 2).
+    """
+    from scipy.stats import norm
+
+    z, y = np.asarray(z, dtype=np.float64), np.asarray(y)
+    for name, value, least in (
+        ("ways", ways, 2),
+        ("shots", shots, 1),
+        ("queries", queries, 1),
+        ("episodes", episodes, 2),
+    ):
+        if value < least:
+            raise ParameterError(name, value, f"at least {least}")
+    if z.ndim != 2 or len(z) != len(y) or not np.isfinite(z).all():
+        raise ParameterError("z", f"array of shape {z.shape}", f"finite, ({len(y)}, k): one row a label")
+    members = {name: np.flatnonzero(y == name) for name in np.unique(y)}
+    if len(members) < ways:
+        raise ParameterError("ways", ways, f"at most {len(members)}, the number of classes")
+    for name, rows in members.items():
+        if len(rows) <= shots:
+            raise ParameterError(
+                "shots", shots, f"fewer than the {len(rows)} clips of class {name}: one must be left to ask"
+            )
+    z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+    rng, names, scores = np.random.default_rng(seed), list(members), np.empty(episodes)
+    for episode in range(episodes):
+        drawn = [rng.permutation(members[names[c]])[: shots + queries] for c in rng.permutation(len(names))[:ways]]
+        means = np.stack([z[rows[:shots]].mean(0) for rows in drawn])
+        asked = np.concatenate([rows[shots:] for rows in drawn])
+        true = np.repeat(np.arange(ways), [len(rows) - shots for rows in drawn])
+        nearest = ((z[asked, None] - means) ** 2).sum(2).argmin(1)
+        scores[episode] = np.mean([(nearest == true)[true == c].mean() for c in range(ways)])
+    mean, half = scores.mean(), norm.ppf((1 + level) / 2) * scores.std(ddof=1) / np.sqrt(episodes)
+    return {"accuracy": float(mean), "low": float(mean - half), "high": float(mean + half), "chance": 1 / ways}
