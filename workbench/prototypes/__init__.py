@@ -2,23 +2,42 @@
 
 After Almudévar et al., Predefined prototypes for intra-class separation and disentanglement (arXiv 2406.16145).
 :mod:`.sets` draws them, :mod:`.factors` lets them depend on factors such as pitch and loudness, :mod:`.losses` pulls
-embeddings to them (and :mod:`.baselines` holds the losses they are compared with), :mod:`.explaining` reads decisions.
+embeddings to them (and :mod:`.baselines` holds the losses they are compared with), :mod:`.training` trains
+:mod:`.networks`, :mod:`.comparing` compares losses on the same folds, :mod:`.explaining` reads decisions.
 """
 
+from .comparing import compare_losses, paired_differences
 from .explaining import Explanation, decisions, explain
 from .factors import FactorPrototypes, Levels
+from .few_shot import few_shot
 from .losses import LOSSES, make_loss
+from .mixing import Recipe
+from .networks import ASTNetwork, MLPProjector, SmallConvNet, SpeechBrainNetwork, filterbanks, fine_tune_ast, log_mels
 from .sets import gram, max_cosine, prototypes
+from .training import Trained, train_classifier
 
 __all__ = [
     "LOSSES",
+    "ASTNetwork",
     "Explanation",
     "FactorPrototypes",
     "Levels",
+    "MLPProjector",
+    "Recipe",
+    "SmallConvNet",
+    "SpeechBrainNetwork",
+    "Trained",
+    "compare_losses",
     "decisions",
     "explain",
+    "few_shot",
+    "filterbanks",
+    "fine_tune_ast",
     "gram",
+    "log_mels",
     "make_loss",
     "max_cosine",
+    "paired_differences",
     "prototypes",
+    "train_classifier",
 ]
