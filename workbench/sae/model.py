@@ -30,6 +30,8 @@ def k_of(sparsity: float, latents: int) -> int:
     ParameterError
         ``sparsity`` outside [0, 1), or so high that no latent is kept.
     """
+    if latents < 1:
+        raise ParameterError("latents", latents, "at least 1")
     if not 0 <= sparsity < 1:
         raise ParameterError("sparsity", sparsity, "in [0, 1)")
     k = int((1 - sparsity) * latents)

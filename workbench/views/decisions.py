@@ -1,0 +1,348 @@
+"""Can a decision be read in words? A page of decisions: the sound, the reasons, and knobs to turn.
+
+The head behind an :class:`~workbench.prototypes.explaining.Explanation` is linear, so what each block of the embedding
+adds to each class, and what each level would add in its place, is all that a page needs to compute the class
+probabilities of any combination of levels. The page carries these numbers and recomputes them itself
+(``static/decisions.js``): the same output turns in JupyterLab, in a notebook opened again without a kernel, and in an
+exported page without a network. Where scripts are stripped, everything but the knobs remains.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import ParameterError
+from .page import escape, save_page, static
+from .players import Players, _shown, players
+from .points import positions
+
+if TYPE_CHECKING:
+    from ..prototypes.explaining import Explanation
+    from ..prototypes.factors import Levels
+
+#: Most clips on a page: it carries the sound of all of them.
+MOST_CLIPS = 12
+#: A part counts as a reason from this share of the largest part on.
+REASON = 0.1
+
+
+def decision_page(
+    explanation: Explanation,
+    clips,
+    rows,
+    *,
+    classes: Sequence[str],
+    level_names: Mapping[str, Sequence[str]] | None = None,
+    true: ArrayLike | None = None,
+    measured: Mapping[str, tuple[ArrayLike, str]] | None = None,
+    seconds: float | None = 10.0,
+    audio: Callable[[int], tuple[np.ndarray, int]] | None = None,
+    title: str | None = None,
+) -> DecisionPage:
+    """Show decisions with their reasons in words and numbers, beside the sounds, with knobs that change the levels.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Of all N clips, in their order.
+    clips : Clips or pandas.DataFrame
+        The N clips: an object with ``.table`` and ``.audio(i)``, or a table alone. The column ``id`` names them.
+    rows : positions, boolean mask (N,), or rows of the clips' table
+        Which clips, in this order; at most 12.
+    classes : sequence of str (C,)
+        Names of the classes.
+    level_names : mapping of factor -> names (L_f,), optional
+        Words for the levels, from the lowest. By default low, middle and high (low and high of two, "level 2 of 6" of
+        more than three), and the values themselves of a factor whose every value is a level.
+    true : array_like (N,), optional
+        Class of each clip: names, or positions in ``classes``.
+    measured : mapping of factor -> (values (N,), unit), optional
+        What was measured of the sounds, such as ``{"loudness": (values, "dBFS")}``; NaN where nothing was.
+    seconds : float or None
+        Longest part that plays, from the beginning; None for all.
+    audio : callable, optional
+        i -> (x, rate), instead of ``clips.audio``.
+    title : str, optional
+
+    Returns
+    -------
+    DecisionPage
+
+    Raises
+    ------
+    ParameterError
+        Lengths that do not fit each other, no clip or more than 12, an unknown factor or class.
+    AudioError
+        A clip cannot be read; it is named.
+
+    Notes
+    -----
+    All sounds have one gain, so that loud clips stay louder than soft ones.
+    """
+    table = getattr(clips, "table", clips)
+    n, count = len(explanation.z), len(explanation.bias)
+    if len(table) != n:
+        raise ParameterError("clips", f"{len(table)} clips", f"{n}, one for each embedding of the explanation")
+    if len(classes) != count:
+        raise ParameterError("classes", f"{len(classes)} names", f"one for each of {count} classes of the head")
+    chosen = positions(rows, table)
+    if not 1 <= len(chosen) <= MOST_CLIPS:
+        raise ParameterError("rows", f"{len(chosen)} clips", f"1 to {MOST_CLIPS}: the page carries all their sounds")
+    classes = [str(name) for name in classes]
+    factors = explanation.factors.levels
+    words = _level_names(level_names or {}, factors)
+    truth = None if true is None else _true(true, classes, n)
+    values = _measured(measured or {}, factors.names, n)
+    view = players(clips, chosen, captions="id", seconds=seconds, limit=MOST_CLIPS, audio=audio)
+    if title is None:
+        title = "Can a decision be read in words?"
+    return DecisionPage(explanation, chosen, view, classes, words, truth, values, title)
+
+
+@dataclass(frozen=True)
+class _Reasons:
+    """One decision, taken apart."""
+
+    decided: int
+    """The class."""
+    parts: dict[str, float]
+    """Block, then "bias" -> what it adds to that class's logit above the mean of what it adds to all."""
+    levels: dict[str, str]
+    """Factor -> word for the level read."""
+
+    @property
+    def total(self) -> float:
+        """The logit of the class above the mean logit."""
+        return sum(self.parts.values())
+
+    @property
+    def why(self) -> str:
+        """What follows the name of the class: reasons, then factors that hardly count or speak against it, the rest."""
+        said = {name: f"{name} is {level} ({signed(self.parts[name])})" for name, level in self.levels.items()}
+        order = sorted(said, key=lambda name: -self.parts[name])
+        least = REASON * max(abs(part) for part in self.parts.values())
+        reasons = [said[name] for name in order if self.parts[name] > least]
+        others = [said[name] for name in order if self.parts[name] <= least]
+        named = sum(self.parts[name] for name in said)
+        mostly = self.total - named > max(named, 0.0)  # rest and bias
+        text = f", mostly without words (factors together {signed(named)})" if mostly else ""
+        text += f", because {_listed(reasons)}" if reasons else ", though no factor speaks for it"
+        text += f"; {', '.join(others)}" if others else ""
+        bias = f"bias adds {signed(self.parts['bias'])}."
+        if "rest" not in self.parts:
+            return f"{text}. The {bias}"
+        return f"{text}. The rest of the embedding, which has no words, adds {signed(self.parts['rest'])}; the {bias}"
+
+
+class DecisionPage:
+    """A page of decisions, made by :func:`decision_page`; display it, listen, turn the knobs.
+
+    Attributes
+    ----------
+    rows : list of int
+        Positions of the clips shown.
+    words : list of str
+        The decision on each of them in words.
+    title : str
+    """
+
+    def __init__(
+        self,
+        explanation: Explanation,
+        rows: list[int],
+        view: Players,
+        classes: list[str],
+        levels: dict[str, list[str]],
+        true: np.ndarray | None,
+        measured: dict[str, tuple[np.ndarray, str]],
+        title: str,
+    ):
+        self.rows, self.title = rows, title
+        self._explanation, self._players, self._classes = explanation, view, classes
+        self._levels, self._true, self._measured = levels, true, measured
+        self._reasons = [_reasons(explanation, i, levels) for i in rows]
+        self.words = [classes[reasons.decided] + reasons.why for reasons in self._reasons]
+        every = [part for reasons in self._reasons for part in (*reasons.parts.values(), 0.0)]
+        self._low, self._high = min(every), max(max(every), min(every) + 1e-9)
+
+    @property
+    def html(self) -> str:
+        """The page as HTML that needs neither kernel nor network."""
+        cards = "".join(self._card(k) for k in range(len(self.rows)))
+        script = static("one_sound.js", "players.js", "decisions.js")
+        return (
+            f'<div class="wb-players wb-decisions" data-lm-suppress-shortcuts="true">'
+            f"<style>{static('players.css', 'decisions.css')}</style>"
+            f'<div class="wb-title">{escape(self.title)}</div>{cards}<div class="wb-note">{escape(self._note())}</div>'
+            f'<script type="text/plain" class="wb-numbers">{json.dumps(self._numbers(), allow_nan=False)}</script>'
+            f"<script>(() => {{\n{script}\nturnKnobs(document.currentScript.parentElement);\n}})();</script></div>"
+        )
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the page as a file of its own."""
+        return save_page(path, self.html, title=self.title)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"DecisionPage({len(self.rows)} of {len(self._explanation.z)} decisions)"
+
+    def _numbers(self) -> dict:
+        """All that the probabilities of any combination of levels need, and nothing but numbers."""
+        e = self._explanation
+        return {
+            "parts": np.round(e.contributions[self.rows].transpose(0, 2, 1), 6).tolist(),  # clip, block, class
+            "bias": np.round(e.bias, 6).tolist(),
+            "effects": [np.round(e.effects(name).T, 6).tolist() for name in self._levels],  # factor, level, class
+        }
+
+    def _card(self, k: int) -> str:
+        i, reasons = self.rows[k], self._reasons[k]
+        probability = self._explanation.probabilities[i, reasons.decided]
+        truth = ""
+        if self._true is not None:
+            right = self._true[i] == reasons.decided
+            kind, mark = ("right", "✓ right") if right else ("wrong", "✗ wrong")
+            truth = f'<span class="wb-true wb-{kind}">{mark}: true class {escape(self._classes[self._true[i]])}</span>'
+        words = f"<strong>{escape(self._classes[reasons.decided])}</strong>{escape(reasons.why)}"
+        return (
+            f'<section class="wb-decision"><div class="wb-words">{words}</div>'
+            f'<div class="wb-verdict"><span>probability {percent(probability)}</span>{truth}</div>'
+            f'<div class="wb-three">{self._players._card(k)}{self._bars(k)}{self._knobs(k)}</div></section>'
+        )
+
+    def _bars(self, k: int) -> str:
+        reasons, rows = self._reasons[k], []
+        for name, part in reasons.parts.items():
+            detail = {"rest": "has no words", "bias": "same for all clips"}.get(name) or self._value(k, name)
+            said = f"{name}: {reasons.levels[name]}" if name in reasons.levels else name
+            start, end = (self._share(value) for value in sorted((part, 0.0)))
+            bar = (
+                f'<i class="{"wb-for" if part > 0 else "wb-against"}" style="left:{start:.2f}%;right:{100 - end:.2f}%">'
+            )
+            rows.append(
+                f'<div class="wb-part"><div><span>{escape(said)}</span><small>{escape(detail)}</small></div>'
+                f'<div class="wb-track" style="--wb-zero:{self._share(0.0):.2f}%">{bar}</i></div>'
+                f"<b>{signed(part)}</b></div>"
+            )
+        total = f'<div class="wb-part wb-total"><div>together</div><div></div><b>{signed(reasons.total)}</b></div>'
+        name = escape(self._classes[reasons.decided])
+        return f'<div class="wb-parts"><div class="wb-heading">What speaks for {name}</div>{"".join(rows)}{total}</div>'
+
+    def _share(self, value: float) -> float:
+        """Place on the axis of all bars of the page, per cent."""
+        return 100 * (value - self._low) / (self._high - self._low)
+
+    def _value(self, k: int, name: str) -> str:
+        """ "measured −24.1 dBFS, above 88 % of clips"."""
+        if name not in self._measured:
+            return ""
+        values, unit = self._measured[name]
+        value, known = float(values[self.rows[k]]), values[np.isfinite(values)]
+        if not np.isfinite(value):
+            return "not measured"
+        below = f", above {100 * np.mean(known < value):.0f} % of clips" if len(known) > 1 else ""
+        return f"measured {value:.3g} {unit}{below}".replace("-", "−", 1 if value < 0 else 0)
+
+    def _knobs(self, k: int) -> str:
+        knobs = []
+        for name, words in self._levels.items():
+            options = "".join(f'<option value="{level}">{escape(word)}</option>' for level, word in enumerate(words))
+            heard = f'<option value="" selected>as heard ({escape(self._reasons[k].levels[name])})</option>'
+            knobs.append(f"<label><span>{escape(name)}</span><select>{heard}{options}</select></label>")
+        chances = []
+        for c, p in enumerate(self._explanation.probabilities[self.rows[k]].tolist()):
+            kind, width = (" wb-decided" if c == self._reasons[k].decided else ""), f'style="width:{100 * p:.2f}%"'
+            chances.append(
+                f'<div class="wb-chance{kind}"><span>{escape(self._classes[c])}</span>'
+                f"<div><u {width}></u><i {width}></i></div><b>{percent(p)}</b></div>"
+            )
+        return (
+            f'<div class="wb-turn"><div class="wb-knobs" hidden><div class="wb-heading">Turn the knob: had it been …'
+            f'<button type="button" disabled>reset</button></div>{"".join(knobs)}</div>'
+            f'<div class="wb-chances">{"".join(chances)}</div><div class="wb-outcome" aria-live="polite"></div></div>'
+        )
+
+    def _note(self) -> str:
+        return (
+            "Bars: what each part adds to the logit of the decided class, less the mean of what it adds to all "
+            f"{len(self._classes)} classes; they sum exactly to that logit above the mean logit, and have one scale "
+            "for all clips. Knobs: the prototype of another level takes the place of the factor's block, all else "
+            f"stays; the pale bar is the decision as heard. {self._players.caption}"
+        )
+
+
+def signed(value: float) -> str:
+    """ "+2.1", "−0.2" or "0.0"."""
+    text = f"{abs(value):.1f}"
+    return text if text == "0.0" else f"{'−' if value < 0 else '+'}{text}"
+
+
+def percent(probability: float) -> str:
+    """ "83.2 %"."""
+    return f"{100 * probability:.1f} %"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(texts[:-1]), texts[-1]]))
+
+
+def _reasons(explanation: Explanation, i: int, words: Mapping[str, Sequence[str]]) -> _Reasons:
+    decided = int(explanation.decisions[i])
+    parts = explanation.contributions[i]
+    contrast = dict(zip(explanation.names, (parts[decided] - parts.mean(0)).tolist(), strict=True))
+    rest = explanation.factors.blocks["rest"]
+    if rest.start == rest.stop:
+        del contrast["rest"]
+    contrast["bias"] = float(explanation.bias[decided] - explanation.bias.mean())
+    read = dict(zip(words, explanation.levels[i].tolist(), strict=True))
+    return _Reasons(decided, contrast, {name: words[name][level] for name, level in read.items()})
+
+
+def _level_names(given: Mapping[str, Sequence[str]], factors: Levels) -> dict[str, list[str]]:
+    for name in given:
+        if name not in factors.names:
+            raise ParameterError("level_names", name, f"one of the factors: {', '.join(factors.names)}")
+    names = {}
+    for f, (name, count) in enumerate(zip(factors.names, factors.counts, strict=True)):
+        if name in given and len(given[name]) != count:
+            raise ParameterError(f"level_names[{name!r}]", list(given[name]), f"{count} names, one for each level")
+        usual = {2: ["low", "high"], 3: ["low", "middle", "high"]}.get(count)
+        if factors.distinct[f]:
+            usual = [_shown(value) for value in next(iter(factors.cuts.values()))[f]]
+        names[name] = list(map(str, given.get(name, usual or [f"level {l + 1} of {count}" for l in range(count)])))
+    return names
+
+
+def _true(true: ArrayLike, classes: list[str], n: int) -> np.ndarray:
+    values = np.asarray(true).tolist()
+    if np.shape(true) != (n,):
+        raise ParameterError("true.shape", np.shape(true), f"({n},), a class for each clip")
+    places = {name: c for c, name in enumerate(classes)} | {c: c for c in range(len(classes))}
+    for value in values:
+        if value not in places:
+            raise ParameterError("true", value, f"one of the classes: {', '.join(classes)}, or their positions")
+    return np.array([places[value] for value in values])
+
+
+def _measured(
+    measured: Mapping[str, tuple[ArrayLike, str]], names: tuple[str, ...], n: int
+) -> dict[str, tuple[np.ndarray, str]]:
+    out = {}
+    for name, (values, unit) in measured.items():
+        values = np.asarray(values, dtype=np.float64)
+        if name not in names:
+            raise ParameterError("measured", name, f"one of the factors: {', '.join(names)}")
+        if values.shape != (n,):
+            raise ParameterError(f"measured[{name!r}].shape", values.shape, f"({n},), a value for each clip")
+        out[name] = (values, str(unit))
+    return out
