@@ -107,7 +107,8 @@ def heatmap(table, *, title: str | None = None, label: str = "", digits: int = 2
     """
     _columns(table)
     values = table.to_numpy(dtype=float)
-    figure = new_figure(min(2.8 + 0.72 * values.shape[1], 11.0), 1.5 + 0.4 * len(values))
+    wide = max(2.8 + 0.72 * values.shape[1], 0.5 + 0.09 * len(title or ""))  # room for the title, too
+    figure = new_figure(min(wide, 11.0), 1.5 + 0.4 * len(values))
     ax = figure.add_subplot()
     picture = ax.imshow(values, cmap="viridis", aspect="auto")
     middle = np.nanmin(values) + 0.6 * np.ptp(values[np.isfinite(values)])
