@@ -76,6 +76,8 @@ def test_paper_scale_runs_once_data_and_weights_are_there(tmp_path, monkeypatch,
     assert "the paper&#39;s curve is drawn" in page or "the paper's curve is drawn" in page
     for value in published("accuracy").loc[(encoder, LAYERS[encoder][0])].dropna():
         assert f">{value:.1f}<" in page, "the paper's table stands beside ours"
+    for quantity in ("r2", "completeness"):
+        assert f">{published(quantity).loc[(encoder, LAYERS[encoder][1]), 'dense']:.3g}<" in page
 
 
 def test_the_split_is_the_publishers(data_root):
