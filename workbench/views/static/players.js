@@ -27,6 +27,6 @@ if (!window.workbenchPlayers) {
     if (!picture) return;
     const audio = picture.parentElement.querySelector("audio"), box = picture.getBoundingClientRect();
     if (audio.duration) audio.currentTime = (audio.duration * (e.clientX - box.left)) / box.width;
-    audio.play();
+    audio.play().catch(() => {}); // another sound that starts at once may interrupt it
   });
 }
