@@ -58,7 +58,7 @@ def test_exported_page_plays_without_network(executed, state, offline_page, tmp_
     assert "10 of 60 carry sound" in page.inner_text(".wb-note >> nth=0")
     point = page.evaluate(
         """() => {
-          const map = document.querySelector('.wb-map').wbMap, plot = map.panels[0], i = [...map.state.ringed][0];
+          const map = document.querySelector('.wb-map').wbView, plot = map.panels[0], i = [...map.state.ringed][0];
           plot.holder.scrollIntoView({block: 'center'});
           const box = plot.marks.getBoundingClientRect(), [x, y] = plot.toScreen(i);
           return [box.left + x, box.top + y];

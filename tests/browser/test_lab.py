@@ -52,7 +52,7 @@ def silent_point(page) -> dict:
     """A point whose sound the page does not have yet and that can be hit, with its place on the screen."""
     return page.evaluate(
         """() => {
-          const map = document.querySelector('.wb-map').wbMap, plot = map.panels[0];
+          const map = document.querySelector('.wb-map').wbView, plot = map.panels[0];
           const box = plot.marks.getBoundingClientRect();
           for (let i = 0; i < map.data.n; i++) {
             const [x, y] = plot.toScreen(i);
@@ -105,7 +105,7 @@ def test_without_the_kernel_the_map_says_so_and_still_plays(notebook):
     page.goto("about:blank")
     page.goto(url.format("map.ipynb"))
     page.wait_for_selector(".wb-marks", timeout=60_000)
-    ringed = "const map = document.querySelector('.wb-map').wbMap; map.click(map.panels[0], [...map.state.ringed][0])"
+    ringed = "const map = document.querySelector('.wb-map').wbView; map.click(map.panels[0], [...map.state.ringed][0])"
     page.locator(".wb-marks").click(position={"x": 2, "y": 2})  # the gesture that browsers want before sound
     page.evaluate(f"() => {{ {ringed} }}")
     page.wait_for_function("document.querySelector('.wb-audio').currentTime > 0.2", timeout=20_000)

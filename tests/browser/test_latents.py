@@ -11,7 +11,7 @@ import pytest
 
 from workbench.views.latents import latent_page
 
-CURRENT = "document.querySelector('.wb-latents').wbLatents.current"
+CURRENT = "document.querySelector('.wb-latents').wbView.current"
 FIRST_TIME = "document.querySelector('.wb-card audio').currentTime"
 
 
@@ -122,7 +122,7 @@ def test_keyboard_goes_through_the_table_and_plays(opened):
     page.keyboard.press("ArrowDown")  # from the search to the table
     order = page.evaluate(
         """() => {
-          const v = document.querySelector('.wb-latents').wbLatents;
+          const v = document.querySelector('.wb-latents').wbView;
           return v.order.map((k) => v.numbers[k]);
         }"""
     )
@@ -181,7 +181,7 @@ def test_many_latents_stay_fluid(offline_page, tmp_path, record_property):
     offline_page.goto((tmp_path / "page.html").as_uri())
     offline_page.wait_for_selector(".wb-latent h3")
     measure = """() => {
-      const view = document.querySelector('.wb-latents').wbLatents, start = performance.now();
+      const view = document.querySelector('.wb-latents').wbView, start = performance.now();
       view.sortBy(view.fields.find((field) => field.key === 'max'));
       const sorted = performance.now();
       view.open(view.numbers[view.order[2000]]);
@@ -217,7 +217,7 @@ def open_silent(page) -> int:
     """Open a latent whose strongest clip the page does not have."""
     latent = page.evaluate(
         """() => {
-          const v = document.querySelector('.wb-latents').wbLatents, per = v.examples.length / v.numbers.length;
+          const v = document.querySelector('.wb-latents').wbView, per = v.examples.length / v.numbers.length;
           return [...v.numbers].find((_, k) => !v.data.clips[v.examples[k * per]]);
         }"""
     )
@@ -267,7 +267,7 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
     )
     assert "Latents marked ♪ play on this page" in page.inner_text(".wb-note")
     search(page, "")
-    page.evaluate("(() => { const v = document.querySelector('.wb-latents').wbLatents; v.open(v.data.carried[0]); })()")
+    page.evaluate("(() => { const v = document.querySelector('.wb-latents').wbView; v.open(v.data.carried[0]); })()")
     page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})
     page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=20_000)
     context.close()

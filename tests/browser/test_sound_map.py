@@ -19,7 +19,7 @@ def place(page, which: str, map_number: int = 0) -> dict:
     """Screen position of the first point for which ``which`` (JavaScript, of i and map) holds and a click hits it."""
     point = page.evaluate(
         f"""() => {{
-          const map = document.querySelectorAll('.wb-map')[{map_number}].wbMap, plot = map.panels[0];
+          const map = document.querySelectorAll('.wb-map')[{map_number}].wbView, plot = map.panels[0];
           const box = plot.marks.getBoundingClientRect();
           for (let i = 0; i < map.data.n; i++) {{
             const [x, y] = plot.toScreen(i);

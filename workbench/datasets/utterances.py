@@ -44,7 +44,7 @@ from workbench.datasets.utterance_synthesis import (
 from workbench.datasets.voice_tract import SINGERS, VOWELS
 from workbench.datasets.voices import TEST_SINGERS as TEST_SPEAKERS
 from workbench.datasets.voices import VALID_SINGERS as VALID_SPEAKERS
-from workbench.datasets.voices import _shuffled, _singer_order
+from workbench.datasets.voices import shuffled, singer_order
 from workbench.errors import ParameterError
 
 __all__ = [
@@ -262,8 +262,8 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
 
 
 def _row(index: int, seed: int) -> dict:
-    speaker = _singer_order(seed, 900, index // 20)[index % 20]
-    cell = _shuffled(seed, 500, index // 27, 27)[index % 27]
+    speaker = singer_order(seed, 900, index // 20)[index % 20]
+    cell = shuffled(seed, 500, index // 27, 27)[index % 27]
     level = (cell // 9, cell // 3 % 3, cell % 3)
     rng = Draws((seed, 600, index))
     drawn = {}

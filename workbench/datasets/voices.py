@@ -273,12 +273,12 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
 
 def _row(index: int, seed: int) -> dict:
     block, slot = divmod(index, len(TECHNIQUES))
-    technique = TECHNIQUES[_shuffled(seed, 0, block, len(TECHNIQUES))[slot]]
+    technique = TECHNIQUES[shuffled(seed, 0, block, len(TECHNIQUES))[slot]]
     number = TECHNIQUES.index(technique)
-    singer = _singer_order(seed, number, block // 20)[block % 20]
-    vowel = VOWELS[_shuffled(seed, 200 + number, block // 5, 5)[block % 5]]
+    singer = singer_order(seed, number, block // 20)[block % 20]
+    vowel = VOWELS[shuffled(seed, 200 + number, block // 5, 5)[block % 5]]
     possible = contexts(technique)
-    context = possible[_shuffled(seed, 300 + number, block // len(possible), len(possible))[block % len(possible)]]
+    context = possible[shuffled(seed, 300 + number, block // len(possible), len(possible))[block % len(possible)]]
     sung, midi = _draw(technique, vowel, singer, context, (seed, 400, index))
     f1, f2, f3 = sung.formants_at(sung.f0)[:3]
     split = "test" if singer in TEST_SINGERS else "valid" if singer in VALID_SINGERS else "train"
@@ -287,12 +287,12 @@ def _row(index: int, seed: int) -> dict:
     return {name: row[name] for name in ("id", "label", "split", "group", *FACTORS, "random_seed")}
 
 
-def _shuffled(seed: int, stream: int, block: int, count: int) -> list[int]:
+def shuffled(seed: int, stream: int, block: int, count: int) -> list[int]:
     """Permutation of one block of a stream; depends on nothing else, so larger tables begin like smaller ones."""
     return Draws((seed, stream, block)).permutation(count)
 
 
-def _singer_order(seed: int, technique: int, block: int) -> list[str]:
+def singer_order(seed: int, technique: int, block: int) -> list[str]:
     """All singers once, with one test singer among any four, so that small tables too have all splits."""
     rng = Draws((seed, 100 + technique, block))
     pools = {"x": TEST_SINGERS, "v": VALID_SINGERS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -161,11 +161,24 @@ def _configs(
     }
 
 
+@dataclass(eq=False)
 class _Run:
     """A sweep under way: stacks of one D each, and where they are in the data."""
 
-    def __init__(self, **given):
-        self.__dict__.update(given)
+    arrays: dict[str, object]
+    train: np.ndarray
+    valid: np.ndarray
+    configs: dict[str, list[SAEConfig]]
+    seeds: list[int]
+    statistics: dict[str, tuple[np.ndarray, float, str]]
+    steps: int
+    batch: int
+    rate: float
+    keep: str
+    device: torch.device
+    path: Path | None
+
+    def __post_init__(self):
         self.epoch_steps = math.ceil(len(self.train) / self.batch)
         self.step, self.history, self._order = 0, [], {}
         self.names: list[list[str]] = []  # of each stack's layers

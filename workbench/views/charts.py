@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ParameterError
 from .colours import PALETTE
-from .figures import new_figure, plain, short
+from .figures import entitle, explain_lines, new_figure, open_axes, plain, short
 
 _MARKERS = "osD^v<>P"
 
@@ -76,11 +76,9 @@ def curves(
         ax.set_xticks(range(len(places)), [f"{value:g}" if isinstance(value, float) else value for value in places])
         ax.set(xlabel=names.get(x, x), ylabel=names.get(quantity, quantity))
         ax.set_yscale("log" if quantity in log else "linear")
-        ax.grid(axis="y", alpha=0.25)
-        ax.spines[["top", "right"]].set_visible(False)
-    _finish(figure, title)
-    legend = figure.legend(handles.values(), handles, loc="outside right upper", frameon=False, fontsize=9)
-    plain(*legend.get_texts())
+        open_axes(ax, grid="y")
+    entitle(figure, title)
+    explain_lines(figure, handles.values(), handles)
     return figure
 
 
@@ -120,7 +118,7 @@ def heatmap(table, *, title: str | None = None, label: str = "", digits: int = 2
     ax.set_yticks(range(len(values)), [short(_text(row)) for row in table.index], fontsize=9)
     ax.tick_params(length=0)
     plain(*ax.get_xticklabels(), *ax.get_yticklabels())
-    _finish(figure, title)
+    entitle(figure, title)
     figure.colorbar(picture, ax=ax, label=label)
     return figure
 
@@ -170,11 +168,9 @@ def scatter(
         text = ax.annotate(short(name, 30), (row[x], row[y]), (5, 3), textcoords="offset points", fontsize=7.5)
         plain(text)
     ax.set(xlabel=names.get(x, x), ylabel=names.get(y, y))
-    ax.grid(alpha=0.2)
-    ax.spines[["top", "right"]].set_visible(False)
-    _finish(figure, title)
-    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    plain(*legend.get_texts())
+    open_axes(ax, grid="both")
+    entitle(figure, title)
+    explain_lines(figure)
     return figure
 
 
@@ -216,11 +212,10 @@ def intervals(table, *, x: str = "mean", by: str | None = None, title: str | Non
     plain(*ax.get_yticklabels())
     ax.invert_yaxis()
     ax.set_xlabel(label or x)
-    ax.grid(axis="x", alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
-    _finish(figure, title)
+    open_axes(ax, grid="x")
+    entitle(figure, title)
     if by:
-        plain(*figure.legend(loc="outside right upper", frameon=False, fontsize=9).get_texts())
+        explain_lines(figure)
     return figure
 
 
@@ -234,8 +229,3 @@ def _columns(table, *names: str) -> None:
     for name in names:
         if name not in table.columns:
             raise ParameterError("column", name, f"a column of the table: {', '.join(map(str, table.columns))}")
-
-
-def _finish(figure, title: str | None) -> None:
-    if title:
-        plain(figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11))

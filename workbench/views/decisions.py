@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ParameterError
 from .page import escape, save_page, static
-from .players import Players, _shown, players
+from .players import Players, cell_text, players
 from .points import positions
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def _level_names(given: Mapping[str, Sequence[str]], factors: Levels) -> dict[st
             raise ParameterError(f"level_names[{name!r}]", list(given[name]), f"{count} names, one for each level")
         usual = {2: ["low", "high"], 3: ["low", "middle", "high"]}.get(count)
         if factors.distinct[f]:
-            usual = [_shown(value) for value in next(iter(factors.cuts.values()))[f]]
+            usual = [cell_text(value) for value in next(iter(factors.cuts.values()))[f]]
         names[name] = list(map(str, given.get(name, usual or [f"level {l + 1} of {count}" for l in range(count)])))
     return names
 

@@ -27,6 +27,23 @@ def new_figure(width: float, height: float):
     return _notebook_figure_class()(figsize=(width, height), dpi=80, layout="constrained")
 
 
+def entitle(figure, title: str | None) -> None:
+    """Put a title over the figure, if there is one."""
+    if title:
+        plain(figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11))
+
+
+def explain_lines(figure, *given) -> None:
+    """A legend right of the figure, of (handles, labels) or of all that its axes name."""
+    plain(*figure.legend(*given, loc="outside right upper", frameon=False, fontsize=9).get_texts())
+
+
+def open_axes(ax, *, grid: str) -> None:
+    """Axes without a box, with faint lines across "x", "y" or "both"."""
+    ax.grid(axis=grid, alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
 def plain(*texts) -> None:
     """Show these texts as they are, dollar signs and all."""
     for text in texts:

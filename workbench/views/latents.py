@@ -35,8 +35,8 @@ from .latents_data import (
     unit_directions,
 )
 from .live import in_kernel, open_link
-from .page import array, escape, pack, save_page, static
-from .players import RANGE_DB, _mel_db, _picture
+from .page import array, drawing, escape, pack, save_page
+from .players import RANGE_DB, mel_levels, mel_picture
 from .points import base64_of, colour_data
 from .sounds import MEDIA
 
@@ -239,7 +239,7 @@ class LatentPage:
         if read:
             self._gain_db = clip_sounds.shared_gain(x for x, _, _ in read.values())
             self._top_hz = min(rate for _, rate, _ in read.values()) / 2
-        mels = {i: _mel_db(x, rate, self._top_hz) for i, (x, rate, _) in read.items()}
+        mels = {i: mel_levels(x, rate, self._top_hz) for i, (x, rate, _) in read.items()}
         self._peak_db = max((float(mel.max()) for mel in mels.values()), default=None)
         carried = []
         for i, sound in read.items():
@@ -253,7 +253,7 @@ class LatentPage:
 
     def _parcel(self, x: np.ndarray, rate: int, total: float, decibels: np.ndarray) -> dict:
         sound = clip_sounds.compress(x, rate, total=total, gain_db=self._gain_db)
-        picture = _picture(decibels, float(decibels.max()) if self._peak_db is None else self._peak_db)
+        picture = mel_picture(decibels, float(decibels.max()) if self._peak_db is None else self._peak_db)
         shown = {"caption": sound.caption, "picture": picture, "seconds": round(sound.seconds, 4)}
         return shown | {"sound": base64_of(sound.data)}
 
@@ -263,7 +263,7 @@ class LatentPage:
             raise ParameterError("audio", None, "given to latent_page for clips to be heard")
         if i not in self._parcels:
             x, rate, total = self._read(i)
-            decibels = _mel_db(x, rate, min(self._top_hz or rate / 2, rate / 2))
+            decibels = mel_levels(x, rate, min(self._top_hz or rate / 2, rate / 2))
             self._parcels[i] = self._parcel(x, rate, total, decibels)
         return self._parcels[i]
 
@@ -343,12 +343,8 @@ class LatentPage:
     @property
     def html(self) -> str:
         """The page as HTML that needs neither kernel nor network."""
-        script = static("one_sound.js", "players.js", "latents.js")
-        return (
-            f'<div class="wb-latents"><style>{static("players.css", "latents.css")}</style>{self._still()}'
-            f'<script type="text/plain" class="wb-data">{self._packed}</script>'
-            f"<script>(() => {{\n{script}\nshowLatents(document.currentScript);\n}})();</script></div>"
-        )
+        files = {"styles": ("players.css", "latents.css"), "scripts": ("players.js", "latents.js")}
+        return drawing("wb-latents", self._still(), self._packed, view="LatentPage", **files)
 
     def _still(self) -> str:
         """A few rows for where scripts are stripped; the script takes their place."""

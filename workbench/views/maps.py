@@ -24,7 +24,7 @@ from ..errors import AudioError, ParameterError
 from . import sounds as clip_sounds
 from .colours import MISSING, PALETTE, SHAPES, VIRIDIS, Coloured, colour_by
 from .live import in_kernel, open_link
-from .page import pack, save_page, static
+from .page import drawing, pack, save_page
 from .points import base64_of, colour_data, hover_data, panel_data, positions, spread
 from .projection import Projection, project
 from .sounds import MEDIA, Sound
@@ -289,12 +289,8 @@ class SoundMap:
     @property
     def html(self) -> str:
         """The map as HTML that needs neither kernel nor network."""
-        script = static("one_sound.js", "scatter.js", "sound_map.js")
-        return (
-            f'<div class="wb-map"><style>{static("sound_map.css")}</style>{self._still}'
-            f'<script type="text/plain" class="wb-data">{self._packed}</script>'
-            f"<script>(() => {{\n{script}\nshowMap(document.currentScript);\n}})();</script></div>"
-        )
+        files = {"styles": ("sound_map.css",), "scripts": ("scatter.js", "sound_map.js")}
+        return drawing("wb-map", self._still, self._packed, view="SoundMap", **files)
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the map as a page of its own."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["array", "escape", "pack", "save_page", "static"]
+__all__ = ["array", "drawing", "escape", "pack", "save_page", "static"]
 
 
 @functools.cache
@@ -45,6 +45,30 @@ def pack(data: dict) -> tuple[str, str]:
 def key_of(raw: bytes) -> str:
     """16 hex digits of the SHA-256."""
     return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def drawing(kind: str, still: str, packed: str, *, view: str, styles: tuple[str, ...], scripts: tuple[str, ...]) -> str:
+    """HTML that draws itself from packed data, needing neither kernel nor network.
+
+    Parameters
+    ----------
+    kind : str
+        CSS class of the element, whose property ``wbView`` will be the JavaScript object.
+    still : str
+        HTML for where scripts are stripped; the script takes its place.
+    packed : str
+        Of :func:`pack`.
+    view : str
+        JavaScript class in one of ``scripts``: new View(element, data).
+    styles, scripts : tuple of str
+        Files in ``static/``.
+    """
+    return (
+        f'<div class="{kind}"><style>{static(*styles)}</style>{still}'
+        f'<script type="text/plain" class="wb-data">{packed}</script>'
+        f"<script>(() => {{\n{static('one_sound.js', 'page.js', *scripts)}\n"
+        f"showView(document.currentScript, {view});\n}})();</script></div>"
+    )
 
 
 def save_page(path: str | os.PathLike, body: str, *, title: str) -> Path:

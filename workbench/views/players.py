@@ -152,11 +152,11 @@ def _read(clips, rows: list[int], captions, columns, audio: Callable | None):
     for i in rows:
         row = table.iloc[i]
         parts = [str(row["id"])] if "id" in table.columns and first != "id" else []
-        parts += [f"{name} {_shown(row[name])}" for name in columns]
+        parts += [f"{name} {cell_text(row[name])}" for name in columns]
         yield str(row[first]), " · ".join(parts), *audio(i)
 
 
-def _shown(value) -> str:
+def cell_text(value) -> str:
     if value is None or value != value or str(value) in ("<NA>", "NaT", ""):
         return "–"
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
@@ -240,11 +240,12 @@ class Players:
 def _pictures(cards: list[_Clip], gains: list[float]) -> list[str]:
     # One top frequency and one reference level for all: the pictures compare like the sounds.
     top = min(card.rate for card in cards) / 2
-    decibels = [_mel_db(card.x, card.rate, top) + g for card, g in zip(cards, gains, strict=True)]
-    return [_picture(d, max(float(e.max()) for e in decibels)) for d in decibels]
+    decibels = [mel_levels(card.x, card.rate, top) + g for card, g in zip(cards, gains, strict=True)]
+    return [mel_picture(d, max(float(e.max()) for e in decibels)) for d in decibels]
 
 
-def _mel_db(x: np.ndarray, rate: int, top: float) -> np.ndarray:
+def mel_levels(x: np.ndarray, rate: int, top: float) -> np.ndarray:
+    """Mel spectrogram (bands, frames) of x (samples,) up to ``top`` Hz, in dB, as fine as a player's picture."""
     n_fft = 2 ** round(np.log2(0.05 * rate))
     hop = max(16, min(n_fft // 4, len(x) // _WIDTH))
     padded = np.pad(x, (0, max(0, n_fft - len(x))))
@@ -252,15 +253,16 @@ def _mel_db(x: np.ndarray, rate: int, top: float) -> np.ndarray:
     return log[:, : -(-len(x) // hop) + 1] * (10 / np.log(10))
 
 
-def _picture(decibels: np.ndarray, reference: float) -> str:
+def mel_picture(levels: np.ndarray, reference: float) -> str:
+    """Levels (bands, frames) as a data URL; ``reference`` is the brightest colour, all in dB."""
     from matplotlib import colormaps
     from PIL import Image
 
-    parts = np.array_split(decibels, min(_WIDTH, decibels.shape[1]), axis=1)
+    parts = np.array_split(levels, min(_WIDTH, levels.shape[1]), axis=1)
     shown = np.stack([part.max(axis=1) for part in parts], axis=1)
     silent = reference <= 10 * np.log10(sound_io.LOG_FLOOR) + 1
-    level = np.zeros_like(shown) if silent else np.clip(1 + (shown - reference) / RANGE_DB, 0, 1)
-    pixels = (colormaps["magma"](level[::-1])[..., :3] * 255).round().astype(np.uint8)
+    brightness = np.zeros_like(shown) if silent else np.clip(1 + (shown - reference) / RANGE_DB, 0, 1)
+    pixels = (colormaps["magma"](brightness[::-1])[..., :3] * 255).round().astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((_WIDTH, _BANDS)).save(buffer, format="webp", quality=75)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

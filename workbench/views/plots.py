@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ParameterError
 from .colours import PALETTE
-from .figures import new_figure, plain, short
+from .figures import entitle, explain_lines, new_figure, open_axes, plain, short
 
 _GREY = "#656364"
 #: Blue, orange, red ... and a marker each, so that lines stay apart in grey print too.
@@ -79,12 +79,9 @@ def layer_curve(
     _layer_axis(ax, x, [list(map(str, result.names)) for result in curves.values()])
     ax.set_ylabel(f"{metric} (%)")
     ax.set_ylim(0, 104)
-    ax.grid(axis="y", alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
-    if title:
-        plain(ax.set_title(title, loc="left", fontweight="bold", fontsize=11))
-    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-    plain(*legend.get_texts())
+    open_axes(ax, grid="y")
+    entitle(figure, title)
+    explain_lines(figure)
     return figure
 
 
@@ -186,8 +183,7 @@ def confusion_matrix(matrix, classes: Sequence[str], *, title: str | None = None
             ink = "white" if share[i, j] > 0.6 else "black"
             ax.text(j, i, f"{round(matrix[i, j], 1):g}", ha="center", va="center", color=ink, fontsize=min(size, 8.5))
     ax.set(xlabel="predicted", ylabel="true (number of clips)")
-    if title:
-        plain(ax.set_title(title, loc="left", fontweight="bold", fontsize=11))
+    entitle(figure, title)
     figure.colorbar(picture, ax=ax, shrink=0.7, label="share of the true class (%)")
     return figure
 
@@ -233,8 +229,7 @@ def layer_heatmap(probes: Mapping, *, title: str | None = None):
     ax.set_yticks(range(len(probes)), [short(target) for target in probes], fontsize=9)
     ax.tick_params(length=0)
     plain(*ax.get_yticklabels())
-    if title:
-        plain(ax.set_title(title, loc="left", fontweight="bold", fontsize=11))
+    entitle(figure, title)
     figure.colorbar(picture, ax=ax, label="0 majority, 1 perfect")
     return figure
 

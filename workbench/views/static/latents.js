@@ -1,22 +1,8 @@
 // A page of sparse latents: a table to search and sort, and the latent that is open with its clips, labels, factors and
 // relatives. Needs nothing but the page it is in; where a kernel answers (link.js) it fetches what the page lacks.
 
-const NO_CLIP = 4294967295, MISSING_CODE = 65535, WAIT_SECONDS = 20, ROW = 27, MOST_LABELS = 24, BINS = 8, PAUSE_MS = 120;
+const NO_CLIP = 4294967295, WAIT_SECONDS = 20, ROW = 27, MOST_LABELS = 24, BINS = 8, PAUSE_MS = 120;
 
-function bytes(text) { return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); }
-async function unpack(text) {
-  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
-}
-function uint16(text) { return new Uint16Array(bytes(text).buffer); }
-function uint32(text) { return new Uint32Array(bytes(text).buffer); }
-function float32(text) { return new Float32Array(bytes(text).buffer); }
-function make(tag, className, ...content) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  node.append(...content); // strings become text, never markup: labels are other people's text
-  return node;
-}
 function button(className, text, hint, act) {
   const node = make("button", className, text);
   Object.assign(node, { type: "button", title: hint });
@@ -27,12 +13,11 @@ function show(value) { return Number.isNaN(value) ? "–" : String(+value.toPrec
 function fixed(value) { return Number.isNaN(value) ? "–" : value.toFixed(2); }
 function signed(value) { return Number.isNaN(value) ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`; }
 function percent(share) { return Number.isNaN(share) ? "–" : `${share > 0 && share < 0.0995 ? +(100 * share).toPrecision(2) : Math.round(100 * share)} %`; }
-function count(n) { return n.toLocaleString("en"); }
 function clamp(value, low, high) { return Math.min(Math.max(value, low), high); }
 
 class LatentPage {
   constructor(root, data) {
-    Object.assign(this, { root, data, link: null, ticket: 0, past: [], urls: [], dark: false, columnOf: {} });
+    Object.assign(this, { root, data, link: null, ticket: 0, past: [], urls: [], columnOf: {} });
     const s = (this.stats = Object.fromEntries(Object.entries(data.statistics).map(([name, text]) => [name, float32(text)])));
     this.numbers = uint32(data.numbers);
     this.place = new Map([...this.numbers].map((latent, k) => [latent, k]));
@@ -59,7 +44,7 @@ class LatentPage {
     ].filter((f) => data.carried.length || f.key !== "sound");
     this.sorting = { key: "auc", down: true };
     this.build();
-    this.watchTheme();
+    watchTheme(root, () => this.drawPlots());
     new ResizeObserver(() => { this.drawRows(); this.drawPlots(); }).observe(this.root);
     this.filter();
     this.open(data.first, { tell: false });
@@ -103,25 +88,6 @@ class LatentPage {
     this.note = make("div", "wb-note");
     root.append(head, make("div", "wb-wide", this.grid), this.latent, this.note);
     this.describe();
-  }
-
-  watchTheme() {
-    const look = () => {
-      let node = this.root.parentElement, tone = null;
-      for (; node && !tone; node = node.parentElement) {
-        const c = (getComputedStyle(node).backgroundColor.match(/[\d.]+/g) || []).map(Number);
-        if (c.length === 3 || c[3] > 0.5) tone = c;
-      }
-      this.dark = tone ? 0.2126 * tone[0] + 0.7152 * tone[1] + 0.0722 * tone[2] < 110 : false;
-      this.root.classList.toggle("wb-dark", this.dark);
-      this.drawPlots();
-    };
-    const watch = new MutationObserver(() => requestAnimationFrame(look));
-    for (const node of [document.documentElement, document.body]) {
-      watch.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-theme", "style"] });
-    }
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look);
-    look();
   }
 
   // ---- the table
@@ -535,15 +501,4 @@ class LatentPage {
     for (const card of this.cards) if (!card.audio) this.fillCard(card);
   }
   describe() { this.note.textContent = this.link ? this.data.live_note : this.data.note; }
-}
-
-// Find the place, show the page, and tell the kernel's link, whichever of the two came first.
-function showLatents(script) {
-  const root = script.parentElement, maps = (window.workbenchMaps ??= { views: {}, links: {} });
-  unpack(root.querySelector(".wb-data").textContent).then((data) => {
-    const view = new LatentPage(root, data), link = (maps.links[data.key] || []).at(-1);
-    (maps.views[data.key] ??= []).push(view);
-    root.wbLatents = view;
-    if (link) view.connect(link);
-  });
 }

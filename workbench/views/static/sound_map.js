@@ -1,28 +1,14 @@
 // The sound map: panels with the same points, a legend, one player. Needs nothing but the page it is in; where a
 // kernel answers (link.js) it fetches the sounds that the page does not carry and hands selections over.
 
-const MISSING_CODE = 65535, WAIT_SECONDS = 15, FADE_STEPS = 5, FADE_MS = 8;
+const WAIT_SECONDS = 15, FADE_STEPS = 5, FADE_MS = 8;
 const HELP = "Mouse: click to hear, drag to move, wheel to zoom (after a click on the map, or with Ctrl), double click to show all; "
   + "a class in the legend hides with a click and stands alone with a double click. Keys on the map: arrows go from point to point, "
   + "Enter plays, Esc stops and clears, + and - zoom, 0 shows all, m moves, l draws a lasso, b a box, Shift adds to the selection.";
 
-function bytes(text) { return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); }
-async function unpack(text) {
-  const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
-}
-function uint16(text) { return new Uint16Array(bytes(text).buffer); }
-function float32(text) { return new Float32Array(bytes(text).buffer); }
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text; // never innerHTML: labels are other people's text
-  return node;
-}
 function show(value) {
   return Number.isNaN(value) ? "–" : Number.isInteger(value) ? String(value) : String(+value.toPrecision(4));
 }
-function count(n) { return n.toLocaleString("en"); }
 // Points are drawn in an order that is random but always the same, so that no class hides the others.
 function shuffled(n) {
   const order = Uint32Array.from({ length: n }, (_, i) => i);
@@ -46,7 +32,7 @@ class SoundMap {
     this.columns = data.columns.map((c) => ({ ...c, codes: c.codes && uint16(c.codes), values: c.numbers ? float32(c.numbers) : c.values }));
     this.readColour();
     this.build();
-    this.watchTheme();
+    watchTheme(root, (dark) => this.setTheme(dark));
     new ResizeObserver(() => this.resize()).observe(this.root);
     this.resize();
   }
@@ -92,28 +78,11 @@ class SoundMap {
     return mix(scale[k], scale[k + 1], at - k);
   }
 
-  watchTheme() {
-    const look = () => {
-      let node = this.root.parentElement, tone = null;
-      for (; node && !tone; node = node.parentElement) {
-        const c = (getComputedStyle(node).backgroundColor.match(/[\d.]+/g) || []).map(Number);
-        if (c.length === 3 || c[3] > 0.5) tone = c;
-      }
-      const dark = tone ? 0.2126 * tone[0] + 0.7152 * tone[1] + 0.0722 * tone[2] < 110 : false;
-      if (dark === this.state.dark && this.looked) return;
-      this.looked = true;
-      this.state.dark = dark;
-      this.root.classList.toggle("wb-dark", dark);
-      this.restyle();
-      this.drawLegend();
-      for (const panel of this.panels) { panel.sprites = null; panel.draw(); }
-    };
-    const watch = new MutationObserver(() => requestAnimationFrame(look));
-    for (const node of [document.documentElement, document.body]) {
-      watch.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-theme", "style"] });
-    }
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look);
-    look();
+  setTheme(dark) {
+    this.state.dark = dark;
+    this.restyle();
+    this.drawLegend();
+    for (const panel of this.panels) { panel.sprites = null; panel.draw(); }
   }
 
   build() {
@@ -397,7 +366,7 @@ class SoundMap {
   }
 
   say(name, caption, wrong = false) {
-    this.now.replaceChildren(make("strong", "", name), make("span", wrong ? "wb-wrong" : "", caption && ` ${caption}`));
+    this.now.replaceChildren(make("strong", "", name), make("span", wrong ? "wb-wrong" : "", caption ? ` ${caption}` : ""));
   }
 
   // ---- selection and the kernel
@@ -446,15 +415,4 @@ class SoundMap {
     if (this.help) parts.push(HELP);
     this.note.textContent = parts.join(" ");
   }
-}
-
-// Find the place, show the map, and tell the kernel's link, whichever of the two came first.
-function showMap(script) {
-  const root = script.parentElement, maps = (window.workbenchMaps ??= { views: {}, links: {} });
-  unpack(root.querySelector(".wb-data").textContent).then((data) => {
-    const view = new SoundMap(root, data), link = (maps.links[data.key] || []).at(-1);
-    (maps.views[data.key] ??= []).push(view);
-    root.wbMap = view;
-    if (link) view.connect(link);
-  });
 }
