@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workbench.sae import SAEConfig, k_of
 from workbench.sae.stack import Stack
@@ -114,6 +115,39 @@ class Clock:
             torch.cuda.synchronize(self.device)
 
 
+def adam_alone(stack: Stack, rates: list[float]) -> None:
+    """The stack's steps without all but Adam, its gradients lying in the cache: what a step that moves every weight
+    cannot go below, whoever takes it."""
+
+    def part_alone(part) -> None:
+        for rate in rates:
+            for block in part.blocks:
+                shape = block.trained[0][2].shape
+                grads = [buffer[:, : block.stop - block.start] for buffer in part.buffers]
+                part.adam(block.trained, [*grads, torch.zeros(shape, device=grads[0].device)], rate)
+
+    stack._each(part_alone)
+
+
+class _Calls(TorchDispatchMode):
+    """Counts operations, each of which is at least one kernel launch."""
+
+    number = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.number += 1
+        return operation(*args, **(kwargs or {}))
+
+
+def launch_limit(clock: Clock, whole: Stack, x: torch.Tensor, batch: int) -> tuple[int, float]:
+    """Operations of one step of a stack, and the seconds that as many of the smallest possible ones take."""
+    with _Calls() as calls:
+        for part in whole._parts:
+            part.train(x, batch, [1e-3], 0)
+    small = torch.zeros(1, device=clock.device)
+    return calls.number, min(clock(lambda: [small.add_(1) for _ in range(calls.number)]) for _ in range(5))
+
+
 def flop_limit(clock: Clock) -> float:
     """FLOP/s of a large square product in float32."""
     size = 8192 if clock.device.type == "cuda" else 2048
@@ -139,6 +173,7 @@ def main() -> None:
     ways: dict[str, Callable[[], float]] = {}
     for form in ("paper", "default"):
         whole = stack(x, form, ks, args.latents)
+        ways[f"Adam alone, {form}"] = lambda s=whole: clock(lambda: adam_alone(s, rates)) / len(s)
         singles = [stack(x[:1], form, [k], args.latents) for k in ks]
         ways[f"stack, {form}"] = lambda s=whole: clock(lambda: s.train(x, args.batch, rates)) / len(s)
         ways[f"one by one, {form}"] = lambda s=singles: np.mean(
@@ -168,6 +203,14 @@ def main() -> None:
     machine = f"{args.threads} threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
     print(f"{layers * len(ks)} members, {args.dim} -> {args.latents}, batch {args.batch}, {machine}")
     print(f"a large product runs at {limit / 1e9:.0f} GFLOP/s: at most {limit / products:.0f} vectors/s")
+    number, launching = launch_limit(clock, stack(x, "paper", ks, args.latents), x, args.batch)
+    each = 1e3 * launching / (layers * len(ks))
+    print(f"a step of the paper stack is {number} operations: {each:.3f} ms a member to launch")
+    for form in ("paper", "default"):
+        adam = min(seconds.pop(f"Adam alone, {form}"))
+        floor, step = adam + args.batch * products / limit, min(seconds[f"stack, {form}"])
+        print(f"no {form} step below {1e3 * floor:.2f} ms: Adam {1e3 * adam:.2f}, products {1e3 * (floor - adam):.2f}; "
+              f"the stack takes {step / floor:.2f} x that")  # fmt: skip
     for name, times in seconds.items():
         rate = args.batch / min(times)
         line = (
