@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.attributes import VOICE, attribute_entropy, egemaps, measure, measuring
+from workbench.attributes.speech import SPEECH, SPEECH_PAPER
 from workbench.datasets import load_dataset
 from workbench.datasets.clips import Clips
 from workbench.errors import AudioError, ParameterError
@@ -134,6 +135,22 @@ def test_damaged_file_is_named(tmp_path):
     assert "good" in clips.table["id"][found.valid[0]]
 
 
+@pytest.mark.parametrize(("name", "columns"), [("speech", SPEECH), ("speech_paper", SPEECH_PAPER)])
+def test_sets_of_speech(monkeypatch, name, columns):
+    """Columns, families, units and undefined values of the sets; a second call computes nothing."""
+    t = np.arange(RATE) / RATE
+    sounds = [0.1 * sum(np.sin(2 * np.pi * 150 * n * t) / n for n in range(1, 12)), np.zeros(RATE), np.zeros(40)]
+    clips = Clips.from_arrays([x.astype(np.float32) for x in sounds], RATE)
+    first = measure(clips, set=name, progress=False)
+    assert first.set == name and first.names == tuple(columns)
+    assert first.families["pitch_spread"] == "pitch" and first.families["loudness"] == "loudness"
+    assert ("semitones" if name == "speech" else "Hz") in first.meanings["pitch_spread"]
+    assert np.isfinite(first.values[0]).all() and np.isnan(first.values[1:]).all()
+    assert first.values[0, 0] == pytest.approx(150, abs=3)
+    monkeypatch.setattr(measuring, name, lambda *_: pytest.fail("computed again"))
+    np.testing.assert_array_equal(measure(clips, set=name, progress=False).values, first.values)
+
+
 def test_factors():
     clips = noises(3, pitch=[60, 62.5, np.nan], vowel=["a", "i", ""], singer=["x", "y", "x"])
     found = measure(clips, set="factors")
@@ -159,7 +176,8 @@ def test_factors_of_voices_are_those_of_the_table(voices):
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ParameterError, match="set='gemaps' must be one of 'auto', 'egemaps', 'voice', 'factors'"):
+    expected = "'auto', 'egemaps', 'voice', 'speech', 'speech_paper', 'factors'"
+    with pytest.raises(ParameterError, match=f"set='gemaps' must be one of {expected}"):
         measure(noises(1), set="gemaps")
     with pytest.raises(ParameterError, match="set='factors' must be 'voice' or 'egemaps': arrays has no known factors"):
         measure(noises(1), set="factors")

@@ -71,10 +71,18 @@ def test_log_mels():
     assert S[0].mean(1).argmax() < S[1].mean(1).argmax() < S[2].mean(1).argmax()
     assert log_mels([waves[0], waves[1][:4000]], seconds=0.4).shape == (2, 64, 21)
     np.testing.assert_array_equal(log_mels([np.zeros(8000, np.float32)]), np.float32(np.log(1e-6)))
-    with pytest.raises(ParameterError, match="clips have 4000 to 8000 samples"):
+    with pytest.raises(ParameterError, match="clip 0 has 8000 samples at 16000 Hz and clip 1 has 4000"):
         log_mels([waves[0], waves[1][:4000]])
     with pytest.raises(ParameterError, match="at least one clip"):
         log_mels([])
+
+
+def test_a_bar_is_shown_while_inputs_are_computed(capsys):
+    waves, _ = tones(2)
+    log_mels(waves, progress=False)
+    assert capsys.readouterr().err == ""
+    filterbanks(waves)
+    assert "filterbanks:" in capsys.readouterr().err
 
 
 def test_filterbanks_have_the_frames_of_ast():

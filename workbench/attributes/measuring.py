@@ -20,12 +20,14 @@ from ..encoders.interface import Encoder, Layer, fingerprint
 from ..errors import ParameterError
 from . import egemaps
 from .result import Attributes
+from .speech import CODE_VERSION as SPEECH_VERSION
+from .speech import SPEECH, SPEECH_PAPER, speech, speech_paper
 from .voice import CODE_VERSION, RATE, VOICE, voice
 
 if TYPE_CHECKING:
     from ..datasets.clips import Clips
 
-SETS = ("auto", "egemaps", "voice", "factors")
+SETS = ("auto", "egemaps", "voice", "speech", "speech_paper", "factors")
 #: Families of the factors of the generated sets; any other factor is a family of its own.
 FACTOR_FAMILIES = {
     **dict.fromkeys(("midi", "f0", "pitch", "trill_interval", "vibrato_rate", "vibrato_extent"), "pitch"),
@@ -41,7 +43,7 @@ FACTOR_FAMILIES = {
 def measure(
     clips: Clips,
     *,
-    set: Literal["auto", "egemaps", "voice", "factors"] = "auto",
+    set: Literal["auto", "egemaps", "voice", "speech", "speech_paper", "factors"] = "auto",
     seconds: float | None = None,
     cache: bool | str | os.PathLike = True,
     progress: bool = True,
@@ -52,9 +54,13 @@ def measure(
     Parameters
     ----------
     clips : Clips
-    set : {"auto", "egemaps", "voice", "factors"}
+    set : {"auto", "egemaps", "voice", "speech", "speech_paper", "factors"}
         "egemaps": 88 functionals by openSMILE, for research only (:mod:`workbench.attributes.egemaps`).
         "voice": this package's own (:mod:`workbench.attributes.voice`).
+        "speech": median (Hz) and spread (semitones) of the pitch of the voiced frames, loudness (LKFS) and syllables a
+        second (:mod:`workbench.attributes.speech`). "speech_paper": the first three as the first author of arXiv
+        2406.16145 measures them, spread in Hz, with the faults that :func:`~workbench.attributes.speech.speech_paper`
+        lists; a clip that is left out there is undefined here.
         "factors": the columns of the clips' table that are known properties, exact in generated sets; numbers as they
         are, each value of a category as a column of 0 and 1 named "factor=value".
         "auto": "egemaps" where opensmile is installed, else "voice"; the result says which.
@@ -87,7 +93,7 @@ def measure(
         return _factors(clips)
     if set == "auto":
         set = "egemaps" if egemaps.installed() else "voice"
-    meter = _egemaps_meter() if set == "egemaps" else _voice_meter()
+    meter = _egemaps_meter() if set == "egemaps" else _own_meter(set)
     found = embed(clips, meter, seconds=seconds, store=cache, progress=progress, on_error=on_error)
     both = found.layer(0).astype(np.float64)
     values, defined = np.split(both, 2, axis=1)
@@ -151,14 +157,22 @@ class Meter(Encoder):
         return [(frame, torch.ones_like(lengths)) for _ in layers]
 
 
-def _voice_meter() -> Meter:
+def _own_meter(name: str) -> Meter:
+    if name == "voice":
+        table, function, version = VOICE, voice, (CODE_VERSION,)
+    elif name == "speech":
+        table, function, version = SPEECH, speech, (SPEECH_VERSION,)
+    else:
+        from torchaudio import __version__
+
+        table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, __version__.partition("+")[0])
     return Meter(
-        "voice",
+        name,
         RATE,
-        lambda x: list(voice(x, RATE).values()),
-        version=(CODE_VERSION,),
-        families={name: family for name, (family, _) in VOICE.items()},
-        meanings={name: meaning for name, (_, meaning) in VOICE.items()},
+        lambda x: list(function(x, RATE).values()),
+        version=version,
+        families={name: family for name, (family, _) in table.items()},
+        meanings={name: meaning for name, (_, meaning) in table.items()},
         reentrant=True,
     )
 

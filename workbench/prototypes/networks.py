@@ -1,4 +1,4 @@
-"""Networks that map a batch of inputs to embeddings z (B, k), and the spectrograms that two of them take.
+"""Networks that map a batch of inputs to embeddings z (B, k), and the inputs that they take.
 
 :func:`workbench.prototypes.train_classifier` takes a callable that makes one, ``partial(MLPProjector, 256, 64)`` or
 ``partial(fine_tune_ast, "ast", frames=498)`` for example, and calls it with torch's generator seeded for the run.
@@ -6,20 +6,29 @@
 ====================  ==============================  =================================================================
 network               inputs                          what it is
 ====================  ==============================  =================================================================
-`MLPProjector`        (N, D) frozen embeddings        one hidden layer; EfficientAT and the others through
-                                                      :func:`workbench.embed`
+`MLPProjector`        (N, D) frozen embeddings        one hidden layer
 `SmallConvNet`        (N, mels, frames) `log_mels`    from scratch, in a minute or two on two cores
-`fine_tune_ast`       (N, 128, frames)                AST with all its weights, preset "paper"
+`EfficientATNetwork`  (N, 128, frames)                EfficientAT with all its weights, preset "efficientat"
+                      `efficientat_mels`
+`fine_tune_ast`       (N, mels, frames)               AST with all its weights, preset "paper"
                       `filterbanks`
-`SpeechBrainNetwork`  (N, samples) at 16 kHz          BEATs or ECAPA-TDNN of the package speechbrain
+`SpeechBrainNetwork`  (N, samples) `waveforms`        BEATs or ECAPA-TDNN of the package speechbrain, presets
+                                                      "paper-beats" and "ecapa"
 ====================  ==============================  =================================================================
+
+:func:`workbench.prototypes.extractors.extractor` puts network, inputs and preset together. The functions that compute
+inputs read one clip at a time; what they return is float32 and in memory: 4 bytes a number, so that an hour of clips
+takes 46 MB as `log_mels`, 184 MB as `filterbanks` or `efficientat_mels` and 230 MB as `waveforms`. Training on
+the CPU holds up to three times that.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,8 +37,15 @@ from torch import Tensor, nn
 from .. import audio
 from ..errors import ParameterError, WeightsError
 
+if TYPE_CHECKING:
+    from ..encoders.efficientat import EfficientATNet
+
 N_FFT, HOP = 1024, 320
 """Samples of :func:`log_mels` at 16 kHz: windows of 64 ms, 50 frames a second."""
+FLOOR = 1e-6
+"""Added to the power of :func:`log_mels`, more than ``audio.LOG_FLOOR``: silence should not lie far off all sound."""
+COPIES = 3
+"""How often training on the CPU holds its inputs: as given, standardised, and cut into parts."""
 
 
 class MLPProjector(nn.Module):
@@ -94,6 +110,42 @@ class SmallConvNet(nn.Module):
         frames = self.blocks(x[:, None]).flatten(1, 2)
         spread = (frames.var(2, correction=0) + 1e-5).sqrt()  # the slope of a root is infinite at 0
         return self.out(torch.cat([frames.mean(2), spread], 1))
+
+
+class EfficientATNetwork(nn.Module):
+    """An EfficientAT tagger, all weights trainable; z is its hidden layer before the activation, then a layer norm.
+
+    The layer below, which :func:`workbench.embed` reads, is hardly ever negative and cannot reach prototypes in every
+    direction. The norm lets z start at length sqrt(k), as AST's does: without it the clips share one long mean vector.
+
+    Parameters
+    ----------
+    net : workbench.encoders.efficientat.EfficientATNet
+        Taken over, not copied.
+
+    Notes
+    -----
+    Batch norm keeps the means and variances of the checkpoint, in training too; its scales and shifts are trained. A
+    few epochs on a small set would leave its running statistics, which predict, far behind those of the batches.
+    """
+
+    def __init__(self, net: EfficientATNet):
+        super().__init__()
+        self.features, self.out = net.features, net.classifier[2]
+        self.norm = nn.LayerNorm(self.out.out_features)
+        self.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> EfficientATNetwork:
+        """As of any module, but batch norm stays in its evaluation mode."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 128, frames) -> (B, k)."""
+        return self.norm(self.out(self.features(x[:, None]).mean((2, 3))))
 
 
 class ASTNetwork(nn.Module):
@@ -227,7 +279,13 @@ class SpeechBrainNetwork(nn.Module):
 
 
 def log_mels(
-    clips: object, *, mels: int = 64, rate: int = 16000, seconds: float | None = None, hop: int = HOP
+    clips: object,
+    *,
+    mels: int = 64,
+    rate: int = 16000,
+    seconds: float | None = None,
+    hop: int = HOP,
+    progress: bool = True,
 ) -> np.ndarray:
     """Log-mel spectrograms of clips, for :class:`SmallConvNet`.
 
@@ -241,6 +299,8 @@ def log_mels(
         Cut or zero-pad each clip to this length; default: as they are, then all of one length.
     hop : int
         Samples from frame to frame.
+    progress : bool
+        Show a bar.
 
     Returns
     -------
@@ -249,16 +309,17 @@ def log_mels(
     Raises
     ------
     ParameterError
-        No clips, or clips of different lengths without ``seconds``.
+        No clips, clips of different lengths without ``seconds``, or more than memory has room for.
     """
-    floor = 1e-6  # above audio.LOG_FLOOR: digital silence should not lie far off all that is heard
     filters = audio.mel_filters(rate, n_fft=N_FFT, n_mels=mels).T
-    waves = _waveforms(clips, rate, seconds)
-    spectra = ((filters @ audio.spectrogram(x, n_fft=N_FFT, hop=hop) + floor).log().numpy() for x in waves)
-    return np.stack(list(spectra))
+
+    def one(x: np.ndarray) -> Tensor:
+        return (filters @ audio.spectrogram(x, n_fft=N_FFT, hop=hop) + FLOOR).log()
+
+    return _each(clips, one, rate, seconds, progress, "log-mels")
 
 
-def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None) -> np.ndarray:
+def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None, progress: bool = True) -> np.ndarray:
     """Kaldi filterbanks as AST and the code of arXiv 2406.16145 take them: 16 kHz, 25 ms every 10 ms, Hann window.
 
     Parameters and errors as of :func:`log_mels`; 5 s are 498 frames.
@@ -270,33 +331,70 @@ def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None)
     """
     from torchaudio.compliance.kaldi import fbank
 
-    return np.stack(
-        [
-            fbank(
-                torch.from_numpy(x - x.mean())[None],
-                htk_compat=True,
-                sample_frequency=16000,
-                use_energy=False,
-                window_type="hanning",
-                num_mel_bins=mels,
-                dither=0.0,
-                frame_shift=10,
-            ).T.numpy()
-            for x in _waveforms(clips, 16000, seconds)
-        ]
-    )
+    def one(x: np.ndarray) -> Tensor:
+        return fbank(
+            torch.from_numpy(x - x.mean())[None],
+            htk_compat=True,
+            sample_frequency=16000,
+            use_energy=False,
+            window_type="hanning",
+            num_mel_bins=mels,
+            dither=0.0,
+            frame_shift=10,
+        ).T
+
+    return _each(clips, one, 16000, seconds, progress, "filterbanks")
 
 
-def _waveforms(clips: object, rate: int, seconds: float | None) -> list[np.ndarray]:
-    if hasattr(clips, "audio"):
-        waves: Sequence = [clips.audio(i, rate=rate)[0] for i in range(len(clips))]
-    else:
-        waves = [np.asarray(x, dtype=np.float32) for x in clips]
-    if not waves:
+def efficientat_mels(clips: object, *, seconds: float | None = None, progress: bool = True) -> np.ndarray:
+    """Log-mel spectrograms as EfficientAT takes them: 32 kHz, 25 ms every 10 ms, normalised by its constants.
+
+    Parameters and errors as of :func:`log_mels`.
+
+    Returns
+    -------
+    np.ndarray float32 (N, 128, frames)
+        To train on with ``standardise="none"``.
+    """
+    from ..encoders.efficientat import RATE, FrontEnd
+
+    front_end = FrontEnd()
+    return _each(clips, lambda x: front_end(torch.from_numpy(x)[None])[0, 0], RATE, seconds, progress, "log-mels")
+
+
+def waveforms(clips: object, *, rate: int = 16000, seconds: float | None = None, progress: bool = True) -> np.ndarray:
+    """Clips as they sound, float32 (N, samples), for :class:`SpeechBrainNetwork`; else as :func:`log_mels`."""
+    return _each(clips, torch.from_numpy, rate, seconds, progress, "waveforms")
+
+
+def _each(
+    clips: object, one: Callable[[np.ndarray], Tensor], rate: int, seconds: float | None, progress: bool, what: str
+) -> np.ndarray:
+    """``one`` of each clip's waveform, clip by clip, so that never all waveforms are held."""
+    from tqdm.auto import tqdm
+
+    if not len(clips):
         raise ParameterError("clips", [], "at least one clip")
-    if seconds is not None:
-        waves = [audio.fit(x, rate, seconds=seconds) for x in waves]
-    lengths = {len(x) for x in waves}
-    if len(lengths) > 1:
-        raise ParameterError("seconds", None, f"given: clips have {min(lengths)} to {max(lengths)} samples")
-    return waves
+    found = None
+    for i in tqdm(range(len(clips)), disable=not progress, desc=what, leave=False):
+        x = clips.audio(i, rate=rate)[0] if hasattr(clips, "audio") else np.asarray(clips[i], dtype=np.float32)
+        x = x if seconds is None else audio.fit(x, rate, seconds=seconds)
+        if found is None:
+            samples, found = len(x), _room((len(clips), *one(x).shape))
+        elif len(x) != samples:
+            expected = f"given: clip 0 has {samples} samples at {rate} Hz and clip {i} has {len(x)}"
+            raise ParameterError("seconds", None, expected)
+        found[i] = one(x).numpy()
+    return found
+
+
+def _room(shape: tuple[int, ...]) -> np.ndarray:
+    """An array of this shape, float32, if training on it will fit into memory."""
+    import psutil
+
+    gigabytes, free = math.prod(shape) * 4e-9, psutil.virtual_memory().available * 1e-9
+    if COPIES * gigabytes > free:
+        expected = f"fewer or shorter: inputs of {shape} take {gigabytes:.1f} GB, training on them "
+        expected += f"{COPIES * gigabytes:.1f} GB, and {free:.1f} GB of memory are free"
+        raise ParameterError("clips", f"{shape[0]} clips", expected)
+    return np.empty(shape, dtype=np.float32)

@@ -139,8 +139,8 @@ def train_classifier(
 
     Parameters
     ----------
-    inputs : array_like float (N, D) or (N, mels, frames)
-        Frozen embeddings, waveforms, or spectrograms.
+    inputs : array_like float (N, D), (N, samples) or (N, mels, frames)
+        Frozen embeddings, waveforms, or spectrograms; :func:`~.extractors.extractor` makes them.
     y : array_like (N,)
         Class of each clip, of any sortable type.
     split : object, mapping or 3-tuple with train, valid, test
@@ -151,13 +151,14 @@ def train_classifier(
     loss : str or mapping
         A name of :data:`LOSSES`, or {"name": ..., option: ...}.
     prototypes : array_like (C, k), optional
-        Of the losses that take them; rows in the order of the sorted labels of the training clips.
+        Of the losses that take them; rows in the order of the sorted labels of the training clips. Their length
+        sqrt(k) is a good start: the nearest prototype decides well only where the pull is strong enough for it.
     factors : FactorPrototypes, optional
         Pull each clip to the prototype of its factor levels instead; with ``levels``, loss "prototype" only.
     levels : array_like of int (N, m), optional
         Levels of all clips; only the rows of train are looked at.
-    preset : {"default", "paper"}
-        See :meth:`Recipe.preset`.
+    preset : str
+        Of :data:`~.mixing.PRESETS`.
     seed : int
         Draws weights, order of clips, mixup and masks. Draw the prototypes by a seed of their own.
     device : str

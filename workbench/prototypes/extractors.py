@@ -1,0 +1,222 @@
+"""Inputs, network and recipe that go together, for any encoder: what :func:`train_classifier` needs.
+
+==========  =========================================  =================================================================
+train       encoder                                    what is trained
+==========  =========================================  =================================================================
+"head"      whatever :func:`load_encoder` takes, or    a hidden layer on frozen embeddings, which the store keeps
+            an Encoder
+"scratch"   "conv"                                     a small convolutional network, from random weights
+"all"       "ast", or an AST's folder or hub id;       all weights of the encoder, from where its pretraining left them
+            "mn01_as" ... "mn40_as"; "beats"; "ecapa"
+==========  =========================================  =================================================================
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..embeddings.embed import embed
+from ..encoders import Encoder, load_encoder
+from ..encoders.registry import SPECS
+from ..encoders.weights import roots
+from ..errors import ParameterError, WeightsError
+from .baselines import choose
+from .networks import (
+    ASTNetwork,
+    EfficientATNetwork,
+    MLPProjector,
+    SmallConvNet,
+    SpeechBrainNetwork,
+    efficientat_mels,
+    filterbanks,
+    fine_tune_ast,
+    log_mels,
+    waveforms,
+)
+
+if TYPE_CHECKING:
+    from ..datasets.clips import Clips
+
+CHECKPOINTS = {
+    "beats": ("BEATs_iter3_plus_AS2M.pt", "MIT licence, from github.com/microsoft/unilm/tree/master/beats"),
+    "ecapa": ("embedding_model.ckpt", "Apache-2.0, from huggingface.co/speechbrain/spkrec-ecapa-voxceleb"),
+}
+"""Files of the networks of speechbrain, and where they come from."""
+SHORT = 16000
+"""Samples at 16 kHz up to which clips are trained on as Speech Commands is, longer ones as ESC-50."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """What to train on, what to train and how; made by :func:`extractor`.
+
+    >>> run = train_classifier(e.inputs, clips.labels, fold, network=e.network, **e.training)  # doctest: +SKIP
+    """
+
+    name: str
+    """Encoder, and what of it is trained."""
+    inputs: np.ndarray = field(repr=False)
+    """A row a clip: float32 (N, D), (N, mels, frames) or (N, samples)."""
+    network: Callable[[], nn.Module] = field(repr=False)
+    """Makes the network; each call gives a new one."""
+    training: dict[str, object]
+    """Keyword arguments of :func:`train_classifier`: preset, and fields of the recipe where they differ."""
+    dim: int
+    """k, of the embeddings z."""
+
+
+def extractor(
+    clips: Clips,
+    encoder: str | Path | Encoder,
+    *,
+    train: str = "head",
+    dim: int = 64,
+    seconds: float | None = None,
+    weights: str | Path | None = None,
+    fetch: bool = False,
+    random_weights: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Extractor:
+    """Inputs, network and recipe for clips and an encoder.
+
+    Parameters
+    ----------
+    clips : Clips
+    encoder : str, path or Encoder
+        See the table of the module.
+    train : {"head", "scratch", "all"}
+        "head": nothing but a hidden layer on the mean frames of the encoder's last layer.
+    dim : int
+        k of "head" and "scratch". With "all" the encoder has its own: 768 AST and BEATs, 192 ECAPA, 512 mn04_as.
+    seconds : float, optional
+        Cut or zero-pad each clip to this length; default: as they are, which for all but "head" must be of one length.
+        AST hears up to 10.24 s.
+    weights, fetch, random_weights
+        As in :func:`load_encoder`. "beats" and "ecapa" are not fetched: their checkpoint is looked for at ``weights``,
+        then in the folders of ``WORKBENCH_WEIGHTS``.
+    device : str
+        Where frozen embeddings are computed. Training has its own.
+    progress : bool
+        Show a bar while inputs are computed.
+
+    Returns
+    -------
+    Extractor
+        With preset "default" for "head" and "conv" for "scratch". AST and BEATs: the paper's for ESC-50, or, for clips
+        of up to a second, those for Speech Commands, whose mixup rules the prototypical network out. ``training`` is a
+        plain dict; ``e.training | {"epochs": 5}`` changes it.
+
+    Raises
+    ------
+    ParameterError
+        An encoder that is not trained that way, clips of different lengths, or inputs that memory has no room for.
+        Inputs are held in memory, 4 bytes a number; training on the CPU holds them up to three times. The 105,829
+        clips of Speech Commands of 1 s are 1.4 GB for "scratch", 5.3 GB for AST and 6.8 GB for BEATs.
+    WeightsError
+        Weights that are not there; raised before anything is computed, like all that one clip shows.
+
+    Notes
+    -----
+    The recipe of ECAPA-TDNN in arXiv 2406.16145 is not known; "ecapa" is one that is usual in fine-tuning.
+    """
+    choose("train", train, ("head", "scratch", "all"))
+    _fits(encoder, train, weights, fetch, random_weights)
+    source = {"weights": weights, "fetch": fetch, "random_weights": random_weights}
+    one = clips.take([0])
+    if train == "head":
+        frozen = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, device=device, **source)
+        embeddings = embed(clips, frozen, layers=-1, seconds=seconds, progress=progress)
+        inputs, training = embeddings.layer(0), {"preset": "default"}
+        network = partial(MLPProjector, inputs.shape[1], dim)
+    else:
+        if train == "scratch":
+            compute, training = log_mels, {"preset": "conv"}
+            network = partial(SmallConvNet, 64, dim)
+        else:
+            compute, made, training = _whole(one, encoder, seconds, **source)
+            network = partial(copy.deepcopy, made)
+        dim = _dimension(network, compute(one, seconds=seconds, progress=False))
+        inputs = compute(clips, seconds=seconds, progress=progress)
+    name = encoder.name if isinstance(encoder, Encoder) else str(encoder)
+    return Extractor(f"{name}, {train}", inputs, network, training, dim)
+
+
+def _fits(encoder, train: str, weights, fetch: bool, random_weights: int | None) -> None:
+    """Refuse what does not go together."""
+    given = {"weights": weights, "fetch": fetch or None, "random_weights": random_weights}
+    loaded = [name for name, value in given.items() if value is not None]
+    if isinstance(encoder, Encoder):
+        if train != "head":
+            raise ParameterError("encoder", encoder.name, f"a name or a folder with train={train!r}")
+        if loaded:
+            raise ParameterError(loaded[0], given[loaded[0]], "left out: the encoder is loaded already")
+        return
+    name = str(encoder)
+    if name == "conv" and train != "scratch":
+        raise ParameterError("train", train, "'scratch' for encoder 'conv', which has no pretrained weights")
+    if train == "scratch":
+        if name != "conv":
+            expected = "'conv' with train='scratch'; train='all' with random_weights=<seed> trains others untrained"
+            raise ParameterError("encoder", name, expected)
+        if loaded:
+            raise ParameterError(loaded[0], given[loaded[0]], "left out with train='scratch': nothing is loaded")
+    if train == "head" and name in CHECKPOINTS:
+        raise ParameterError("train", train, f"'all' for encoder {name!r}, which has no frozen form here")
+    if train == "all" and name in SPECS and name != "ast" and SPECS[name].family != "efficientat":
+        tagger = ", ".join(repr(spec.name) for spec in SPECS.values() if spec.family == "efficientat")
+        expected = f"'ast', an AST's folder or hub id, {tagger}, 'beats' or 'ecapa' with train='all'"
+        raise ParameterError("encoder", name, expected)
+
+
+def _whole(one: Clips, encoder, seconds: float | None, **source) -> tuple[Callable, nn.Module, dict[str, object]]:
+    """Of an encoder to train as a whole: what computes its inputs, the network, its recipe."""
+    if str(encoder) in CHECKPOINTS:
+        made, compute = _speechbrain(str(encoder), **source), waveforms
+        if str(encoder) == "ecapa":
+            return compute, made, {"preset": "ecapa"}
+        preset = "paper-beats"
+    elif str(encoder) in SPECS and SPECS[str(encoder)].family == "efficientat":
+        loaded = load_encoder(encoder, device="cpu", **source)
+        return efficientat_mels, EfficientATNetwork(loaded.net), {"preset": "efficientat"}
+    else:
+        whole = fine_tune_ast(encoder, **source)
+        compute, preset = partial(filterbanks, mels=whole.shape[0]), "paper"
+        frames = compute(one, seconds=seconds, progress=False).shape[2]
+        made = ASTNetwork(whole.model, frames=frames)
+    short = waveforms(one, seconds=seconds, progress=False).shape[1] <= SHORT
+    return compute, made, {"preset": f"{preset}-ks2" if short else preset}
+
+
+def _speechbrain(kind: str, *, weights, fetch: bool, random_weights: int | None) -> SpeechBrainNetwork:
+    file, origin = CHECKPOINTS[kind]
+    if random_weights is not None:
+        if weights is not None:
+            raise ParameterError("weights", weights, "None when random_weights is given")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(random_weights)
+            return SpeechBrainNetwork(kind)
+    if fetch:
+        raise ParameterError("fetch", fetch, f"False for {kind!r}: download {file} ({origin}) and pass weights=<path>")
+    if weights is None:
+        weights = next((path for root in roots() for path in sorted(root.rglob(file))), None)
+    if weights is None:
+        raise WeightsError(
+            f"the weights of {kind!r} are not on this machine: {file} ({origin}). Put it into a folder that"
+            " WORKBENCH_WEIGHTS names, or pass weights=<path>"
+        )
+    return SpeechBrainNetwork(kind, weights=weights)
+
+
+@torch.no_grad()
+def _dimension(network: Callable[[], nn.Module], inputs: np.ndarray) -> int:
+    return network().eval()(torch.from_numpy(inputs)).shape[1]
