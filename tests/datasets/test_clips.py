@@ -183,6 +183,15 @@ def test_balanced_serves_classes_in_turn():
     assert clips.balanced(99) is clips
 
 
+def test_relabel_merges_classes_and_leaves_out_the_others():
+    clips = Clips.from_arrays([np.zeros(100)] * 6, 8000, labels=list("aabbcc"))
+    merged = clips.relabel({"a": "x", "b": "x"})
+    assert len(merged) == 4 and merged.classes == ("x",) and merged.dropped == {"with another label": 2}
+    assert clips.classes == ("a", "b", "c")
+    with pytest.raises(ParameterError, match="names='d' must be labels of .*a, b, c"):
+        clips.relabel({"d": "x"})
+
+
 def test_with_label_drops_empty_rows_and_counts_them():
     clips = _clips(style=["x"] * 40 + [""] * 20, take=[1] * 60)
     styled = clips.with_label("style")

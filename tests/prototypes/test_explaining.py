@@ -40,6 +40,15 @@ def test_levels_are_read_back_with_confidence(code):
     assert sure.shape == (60, 3) and sure.min() > 0.99 and unsure.mean() < sure.mean()
 
 
+def test_positions_run_from_the_lowest_level_to_the_highest():
+    explanation, codes = example("thermometer", noise=0.0)
+    assert explanation.positions == pytest.approx(codes / (np.array([4, 3, 3]) - 1))
+    beyond = explain(2 * explanation.z, WEIGHT, BIAS, explanation.factors).positions[codes[:, 1] == 2, 1]
+    assert beyond == pytest.approx(1.5)  # twice as far from the middle
+    one_hot, codes = example("one-hot", noise=0.0)
+    assert one_hot.positions == pytest.approx(np.where(codes == 0, 0, np.where(codes == np.array([3, 2, 2]), 1, 0.5)))
+
+
 def test_confidence_is_the_softmax_of_negative_squared_distances():
     factors = FactorPrototypes(Levels.fit([[0.0], [1]], ["x"], count=2), 3, scale=1.0)
     explanation = explain([[0.8, 0.3, 9.0]], np.zeros((2, 3)), np.zeros(2), factors)

@@ -262,6 +262,25 @@ class Clips:
         lost = int((~named).sum())
         return self._with(table, **({f"without {column}": lost} if lost else {}))
 
+    def relabel(self, names: Mapping[str, str]) -> Clips:
+        """The clips of these labels alone, under new names: labels given one name become one class.
+
+        >>> clips.relabel({"neutral": "calm", "calm": "calm", "angry": "angry"})  # doctest: +SKIP
+
+        Raises
+        ------
+        ParameterError
+            A label that no clip has.
+        """
+        for label in names:
+            if label not in self.classes:
+                raise ParameterError("names", label, f"labels of {self.name}: {', '.join(self.classes)}")
+        kept = self.table["label"].isin(list(names))
+        table = self.table[kept].copy()
+        table["label"] = table["label"].map(dict(names))
+        lost = int((~kept).sum())
+        return self._with(table, **({"with another label": lost} if lost else {}))
+
     # --- splitting ------------------------------------------------------------------------------------------------
 
     def groups(self, by: str | None = None) -> np.ndarray:

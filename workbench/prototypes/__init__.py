@@ -27,6 +27,7 @@ from .networks import (
     waveforms,
 )
 from .sets import gram, max_cosine, prototypes
+from .studies import dynamics, factor_study, placebos
 from .training import Trained, train_classifier
 
 __all__ = [
@@ -44,9 +45,11 @@ __all__ = [
     "Trained",
     "compare_losses",
     "decisions",
+    "dynamics",
     "efficientat_mels",
     "explain",
     "extractor",
+    "factor_study",
     "few_shot",
     "filterbanks",
     "fine_tune_ast",
@@ -55,6 +58,7 @@ __all__ = [
     "make_loss",
     "max_cosine",
     "paired_differences",
+    "placebos",
     "prototypes",
     "train_classifier",
     "waveforms",

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from ..embeddings.store import default_root
 from ..encoders.interface import fingerprint
 from ..errors import ParameterError
 from ..metrics import geometry
@@ -42,7 +43,7 @@ def compare_losses(
     losses: Mapping[str, str | Mapping[str, object]],
     network: Callable[[], nn.Module],
     seeds: Sequence[int] = (0, 1, 2),
-    resume: str | os.PathLike | None = None,
+    resume: bool | str | os.PathLike = False,
     progress: bool = True,
     **shared: object,
 ) -> pd.DataFrame:
@@ -58,11 +59,11 @@ def compare_losses(
         Name of the row -> name of a loss, or keyword arguments of :func:`train_classifier`, such as
         ``{"loss": {"name": "prototype", "weight": 0.1}, "prototypes": M}``; they go before the shared ones.
     seeds : sequence of int
-    resume : path, optional
-        Folder that keeps each run as soon as it is finished, in a small file named by a hash of all that decides its
-        numbers: inputs, labels, rows of the split, loss, prototypes, recipe, network with its first weights, and seed.
-        Runs that are there are read, not trained, also by other comparisons and processes. The device and the versions
-        of packages do not count.
+    resume : bool or path
+        Keep each run in a folder (True: ``trained`` in the user's cache folder) as soon as it is finished, in a small
+        file named by a hash of all that decides its numbers: inputs, labels, rows of the split, loss, prototypes,
+        recipe, network with its first weights, and seed. Runs that are there are read, not trained, also by other
+        comparisons and processes. The device and the versions of packages do not count.
     progress : bool
         Show a bar over all runs.
     shared
@@ -92,7 +93,8 @@ def compare_losses(
     for name, given in (("losses", losses), ("splits", splits), ("seeds", seeds)):
         if not len(given):
             raise ParameterError(name, given, "at least one")
-    kept = None if resume is None else _Kept(resume, inputs, y, network)
+    folder = default_root() / "trained" if resume is True else resume
+    kept = _Kept(folder, inputs, y, network) if folder else None
     rows = []
     with tqdm(total=len(losses) * len(splits) * len(seeds), disable=not progress, desc="runs") as bar:
         for name, given in losses.items():

@@ -59,6 +59,19 @@ class Explanation:
         """Probability of that level, float64 (N, m). With a scale much above 1 it is near 1 even for poor matches."""
         return np.stack([each.max(1) for each in self.level_probabilities.values()], axis=1)
 
+    @property
+    def positions(self) -> np.ndarray:
+        """Where each block lies on the way from its lowest level's prototype, 0, to its highest's, 1; float64 (N, m).
+
+        It goes on where level probabilities are 0 or 1 to all digits, which a large scale makes of them.
+        """
+        out = []
+        for name in self.names[:-1]:
+            table = self.factors.table(name).astype(np.float64)
+            way = table[-1] - table[0]
+            out.append((self.z[:, self.factors.blocks[name]] - table[0]) @ way / (way @ way))
+        return np.stack(out, axis=1)
+
     @cached_property
     def contributions(self) -> np.ndarray:
         """What each block adds to each class's logit, float64 (N, C, m + 1); their sum + bias is the logit."""
