@@ -184,7 +184,7 @@ def test_balanced_serves_classes_in_turn():
 
 
 def test_relabel_merges_classes_and_leaves_out_the_others():
-    clips = Clips.from_arrays([np.zeros(100)] * 6, 8000, labels=list("aabbcc"))
+    clips = Clips.from_arrays([np.zeros(100)] * 6, 8000, label=list("aabbcc"))
     merged = clips.relabel({"a": "x", "b": "x"})
     assert len(merged) == 4 and merged.classes == ("x",) and merged.dropped == {"with another label": 2}
     assert clips.classes == ("a", "b", "c")

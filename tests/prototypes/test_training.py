@@ -257,3 +257,12 @@ def nan(x):
 def test_bad_input_is_one_clear_error(options, message):
     with pytest.raises(ParameterError, match=message):
         train(**options)
+
+
+def test_a_dimension_that_hardly_varied_in_training_does_not_blow_up_later():
+    x = X.copy()
+    x[:, 0] *= 1e-6
+    run = train(x)
+    far = x[:2].copy()
+    far[:, 0] = 1.0  # a million deviations
+    assert 0 < np.linalg.norm(run.embed(far) - run.embed(x[:2]), axis=1).max() < 30

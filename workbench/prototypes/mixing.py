@@ -103,6 +103,9 @@ PRESETS: dict[str, dict] = {
 The others are this package's: "conv" trains a small network from scratch, "efficientat" and "ecapa" fine-tune those.
 """
 
+LIMIT = 10.0
+"""Deviations at which standardised inputs are cut: a band that was silent in training may sound later."""
+
 
 def statistics(train: np.ndarray, how: str) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Shift and scale by training clips, float32: (D,), (mels, 1) or (); None for "none"."""
@@ -116,8 +119,8 @@ def statistics(train: np.ndarray, how: str) -> tuple[np.ndarray | None, np.ndarr
 
 
 def standardised(x: np.ndarray, shift: np.ndarray | None, scale: np.ndarray | None) -> np.ndarray:
-    """(x - shift) / scale; x itself without statistics."""
-    return np.ascontiguousarray(x if shift is None else (x - shift) / scale)
+    """(x - shift) / scale, within :data:`LIMIT`; x itself without statistics."""
+    return np.ascontiguousarray(x if shift is None else np.clip((x - shift) / scale, -LIMIT, LIMIT))
 
 
 def shuffled(n: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
