@@ -35,6 +35,8 @@ class Generated:
 
 #: Generated sets by name.
 GENERATED = {
+    "scenes": Generated("workbench.datasets.scenes", "event", "site"),
+    "scenes_multi": Generated("workbench.datasets.scenes_multi", "tags", "site"),
     "utterances": Generated("workbench.datasets.utterances", "emotion_like", "speaker"),
     "voices": Generated("workbench.datasets.voices", "technique", "singer"),
 }

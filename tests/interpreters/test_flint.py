@@ -1,0 +1,113 @@
+"""interpreters.flint: shapes, the entropies in closed form, and a training on planted truth."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.errors import ParameterError
+from workbench.interpreters.flint import Attributes, Decoder, Flint, FlintConfig, agreement, conciseness, train_flint
+
+PAPER = [(128, 16, 53), (256, 8, 26), (512, 4, 13)]
+QUICK = {"attributes": 24, "epochs": 5, "batch": 12, "learning_rate": 2e-3, "fidelity": 1.0, "fidelity_after": 0}
+
+
+@pytest.fixture(scope="module")
+def trained(classifier, clips, spectra):
+    return train_flint(classifier, clips.x, clips, spectra=spectra, progress=False, **QUICK)
+
+
+@pytest.fixture(scope="module")
+def few(clips):
+    return SimpleNamespace(train=clips.train[:12], valid=clips.valid[:3])
+
+
+def test_shapes_and_sizes_of_the_audio_networks():
+    psi, decoder = Attributes(PAPER, 100), Decoder(100, 513, 431)
+    with torch.no_grad():
+        attributes = psi([torch.randn(2, *shape) for shape in PAPER])
+        decoded = decoder(attributes)
+    assert attributes.shape == (2, 100) and attributes.min() >= 0
+    assert decoded.shape == (2, 513, 431) and decoded.min() >= 0
+    assert sum(p.numel() for p in psi.join.parameters()) == 512 * 128 * 9 + 128
+    assert sum(p.numel() for p in psi.out.parameters()) == 1152 * 100 + 100
+    assert sum(p.numel() for p in decoder.parameters()) == 101 * 1600 + 2592 + 10304 + 41088 + 3 * 128 * 513 + 513
+
+
+def test_conciseness_in_closed_form():
+    one_each = 100 * torch.eye(4)  # each clip one attribute, the batch all of them: least possible
+    assert float(conciseness(one_each)) == pytest.approx(-math.log(4), abs=1e-4)
+    assert float(conciseness(torch.ones(3, 4))) == pytest.approx(0, abs=1e-6)
+    same = 100 * torch.eye(4)[[0, 0, 0]]  # concise, not diverse
+    assert float(conciseness(same)) == pytest.approx(0, abs=1e-4)
+
+
+def test_loss_falls_and_the_decision_is_imitated(trained, classifier, clips):
+    history = trained.history
+    p = classifier.probabilities(classifier.logits(clips.x[clips.train]))
+    above = history.fidelity_loss + (p * np.log(p)).sum(1).mean()  # the entropy of the classifier's own is the least
+    assert above.iloc[-1] < 0.2 * above.iloc[0]
+    assert history.squared_error.iloc[-1] < 0.8 * history.squared_error.iloc[0]
+    heard = classifier.logits(clips.x[clips.test]).argmax(1)
+    assert set(heard) == {0, 1, 2}
+    assert np.mean(trained.scores(clips.x[clips.test]).argmax(1) == heard) > 0.9  # chance is 1/3
+
+
+def test_the_best_epoch_is_kept(trained, classifier, clips):
+    heard = classifier.logits(clips.x[clips.valid]).argmax(1)
+    fidelity = np.mean(trained.scores(clips.x[clips.valid]).argmax(1) == heard)
+    assert fidelity == pytest.approx(trained.history.fidelity.max())
+
+
+def test_scores_are_linear_in_the_attributes(trained, clips):
+    attributes = trained.attributes(clips.x[:5])
+    assert attributes.dtype == np.float32 and attributes.shape == (5, 24) and attributes.min() >= 0
+    np.testing.assert_allclose(trained.scores(clips.x[:5]), attributes @ trained.head[1].weight.numpy().T, atol=1e-4)
+
+
+def test_same_seed_same_numbers(classifier, clips, few, spectra):
+    options = QUICK | {"epochs": 1, "spectra": spectra, "progress": False}
+    state = torch.get_rng_state()
+    a, b, c = (train_flint(classifier, clips.x, few, seed=seed, **options).scores(clips.x[:4]) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(a, b)
+    assert not np.allclose(a, c)
+    np.testing.assert_array_equal(torch.get_rng_state(), state)
+
+
+def test_terms_begin_after_their_delays(classifier, clips, few, spectra):
+    """Without decoder and other terms, nothing moves the head before the fidelity counts."""
+    alone = {"reconstruction": 0.0, "sparsity": 0.0, "entropy": 0.0, "epochs": 1, "attributes": 8}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        start = Flint(classifier, spectra, clips.x.shape[1], FlintConfig(attributes=8)).head[1].weight
+    options = {"spectra": spectra, "progress": False} | alone
+    waiting = train_flint(classifier, clips.x, few, fidelity_after=1, **options).head[1].weight
+    moving = train_flint(classifier, clips.x, few, fidelity_after=0, **options).head[1].weight
+    assert torch.equal(waiting, start) and not torch.equal(moving, start)
+
+
+def test_several_labels(classifier, clips, few, spectra):
+    from workbench.interpreters import Classifier
+
+    labels = Classifier(classifier.module, rate=8000, classes="abc", taps=classifier.taps, multilabel=True)
+    found = train_flint(labels, clips.x, few, spectra=spectra, progress=False, **QUICK)
+    assert found.history.fidelity_loss.iloc[-1] < found.history.fidelity_loss.iloc[0]
+
+
+def test_agreement():
+    logits, scores = torch.tensor([[1.0, -1], [2, 3]]), torch.tensor([[3.0, 1], [2, 1]])
+    assert agreement(logits, scores, multilabel=False) == 0.5
+    assert agreement(logits, scores, multilabel=True) == 0.75
+
+
+def test_errors(classifier, clips, spectra):
+    with pytest.raises(ParameterError, match="split='120 train, 0 valid' must be clips in both"):
+        train_flint(classifier, clips.x, SimpleNamespace(train=clips.train, valid=[]), spectra=spectra)
+    with pytest.raises(ParameterError, match="attributes=0 must be at least 1"):
+        FlintConfig(attributes=0)
+    with pytest.raises(ParameterError, match="entropy=-1 must be 0 or more"):
+        train_flint(classifier, clips.x, clips, entropy=-1)

@@ -1,0 +1,109 @@
+"""The twelve classes of the generated sets `scenes` and `scenes_multi` and who makes them: twenty sites.
+
+A class is a timbre together with a time pattern. Each timbre serves two classes and each pattern four, so that neither
+the spectrum nor the time pattern alone tells the classes apart:
+
+=======  =========  ========  =========
+timbre   sustained  regular   irregular
+=======  =========  ========  =========
+tone     siren      alarm
+metal    bell                 chimes
+click               clapping  crackle
+thump    engine     knock
+voice    cry                  bark
+whistle             cricket   birdsong
+=======  =========  ========  =========
+
+Both classes of a timbre draw pitch and colour from the same ranges. A *sustained* sound has no gap from onset to
+offset; *regular* and *irregular* ones are strokes at even and at uneven intervals.
+
+Each of the twenty sites has its own siren, its own bell and so on: pitch, rate and colour of these makers are fixed,
+and an event varies its maker's pitch and rate a little. The makers of a class cover its range of pitches and its range
+of rates evenly.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+from workbench.datasets.portable_math import Draws, exp2
+
+#: Timbre and time pattern of each class.
+EVENTS = {
+    "alarm": ("tone", "regular"),
+    "bark": ("voice", "irregular"),
+    "bell": ("metal", "sustained"),
+    "birdsong": ("whistle", "irregular"),
+    "chimes": ("metal", "irregular"),
+    "clapping": ("click", "regular"),
+    "crackle": ("click", "irregular"),
+    "cricket": ("whistle", "regular"),
+    "cry": ("voice", "sustained"),
+    "engine": ("thump", "sustained"),
+    "knock": ("thump", "regular"),
+    "siren": ("tone", "sustained"),
+}
+CLASSES = tuple(EVENTS)
+SITES = tuple(f"site{number:02d}" for number in range(20))
+
+#: Hz between which the makers of a timbre lie: fundamental, lowest partial, or centre of the noise of a click.
+PITCHES = {
+    "tone": (550.0, 1400.0),
+    "metal": (350.0, 1100.0),
+    "click": (900.0, 2800.0),
+    "thump": (70.0, 190.0),
+    "voice": (280.0, 620.0),
+    "whistle": (2200.0, 4800.0),
+}
+#: Strokes, cycles or arcs a second between which the makers of a class lie.
+RATES = {
+    "alarm": (2.0, 5.0),
+    "bark": (1.8, 3.2),
+    "bell": (0.5, 0.9),
+    "birdsong": (3.0, 6.0),
+    "chimes": (3.0, 6.0),
+    "clapping": (2.5, 5.0),
+    "crackle": (9.0, 20.0),
+    "cricket": (8.0, 14.0),
+    "cry": (0.7, 1.3),
+    "engine": (17.0, 34.0),
+    "knock": (3.0, 6.0),
+    "siren": (0.4, 1.4),
+}
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What one site's sound of one class is like.
+
+    Attributes
+    ----------
+    pitch, rate : float
+        Hz, within `PITCHES`; strokes, cycles or arcs a second, within `RATES`.
+    colour : tuple of float
+        Eight numbers from 0 to 1 for whatever else the timbre leaves open.
+    """
+
+    pitch: float
+    rate: float
+    colour: tuple[float, ...]
+
+
+@cache
+def maker(label: str, site: str) -> Maker:
+    """The maker of a class at a site, the same for all seeds of the sets."""
+    number, place = CLASSES.index(label), SITES.index(site)
+    rng = Draws((731, number))
+    steps = [rng.permutation(len(SITES))[place] for _ in range(2)]
+    own = Draws((732, number, place))
+    pitch, rate = ((step + own.random()) / len(SITES) for step in steps)
+    low, high = PITCHES[EVENTS[label][0]]
+    octaves = round(math.log2(high / low), 6)  # rounded: the system's logarithm may differ in its last bit
+    slow, fast = RATES[label]
+    return Maker(
+        pitch=round(low * float(exp2(octaves * pitch)), 3),
+        rate=round(slow + (fast - slow) * rate, 4),
+        colour=tuple(round(own.random(), 4) for _ in range(8)),
+    )

@@ -1,0 +1,387 @@
+"""The classifier to be explained: any torch module from waveforms to scores, some of whose inner maps are tapped."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from .. import audio
+from ..errors import ParameterError, WeightsError
+from ..probes.inputs import device as chosen_device
+
+#: Orders of the axes of a tapped map: batch, channels, frequency, time.
+AXES = ("bcft", "bctf", "btc")
+
+
+class Classifier:
+    """A frozen classifier of sounds, and what of it an interpreter may look at.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Waveforms (B, samples) -> scores (B, C) before softmax or sigmoid. Put into eval mode; its weights stay.
+    rate : int
+        Hz at which it hears.
+    classes : sequence of str (C,)
+    taps : sequence of str
+        Names of sub-modules, as ``module.named_modules()`` has them, shallow first.
+    axes : str
+        Of what these put out: "bcft" (batch, channels, frequency, time), "bctf", or "btc" (tokens in time).
+    multilabel : bool
+        Each class by itself (sigmoid), or one of them (softmax).
+    batch : int
+        Clips at a time.
+    device : str
+    name : str
+
+    Raises
+    ------
+    ParameterError
+        A tap that the module does not have (close names are given), unknown axes.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        rate: int,
+        classes: Sequence[str],
+        taps: Sequence[str] = (),
+        axes: str = "bcft",
+        multilabel: bool = False,
+        batch: int = 16,
+        device: str = "auto",
+        name: str = "classifier",
+    ):
+        if axes not in AXES:
+            raise ParameterError("axes", axes, f"one of {AXES}")
+        known = dict(module.named_modules())
+        for tap in taps:
+            if tap not in known:
+                near = get_close_matches(tap, known, 5, 0.3)
+                raise ParameterError("taps", tap, f"a named module, such as {near or list(known)[1:6]}")
+        self.device = chosen_device(device)
+        self.module = module.eval().requires_grad_(False).to(self.device)
+        self.rate, self.classes, self.taps, self.axes = rate, tuple(map(str, classes)), tuple(taps), axes
+        self.multilabel, self.batch, self.name = multilabel, batch, name
+
+    def __repr__(self) -> str:
+        kind = "labels" if self.multilabel else "classes"
+        return f"Classifier({self.name}: {self.rate} Hz -> {len(self.classes)} {kind}; taps {', '.join(self.taps)})"
+
+    @torch.no_grad()
+    def logits(self, x: ArrayLike | Tensor) -> np.ndarray:
+        """Scores, float32 (N, C), of waveforms (N, samples) at :attr:`rate`.
+
+        Raises
+        ------
+        ParameterError
+            A wrong shape, or scores that are not finite: the clip is named.
+        """
+        x = self.waveforms(x)
+        scores = torch.cat([self.module(part.to(self.device)).float().cpu() for part in x.split(self.batch)]).numpy()
+        return self.checked(scores)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Softmax or sigmoid of scores (N, C), float64."""
+        scores = torch.from_numpy(np.asarray(logits, dtype=np.float64))
+        return (scores.sigmoid() if self.multilabel else scores.softmax(-1)).numpy()
+
+    @torch.no_grad()
+    def tapped(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Scores (B, C) and the maps (B, channels, frequency, time) of the taps, in their order, of one batch."""
+        if not self.taps:
+            raise ParameterError("taps", [], "at least one, given to Classifier")
+        found: dict[str, Tensor] = {}
+        with self._listening(found):
+            scores = self.module(x.to(self.device))
+        return scores.float(), [self._map(found[tap]) for tap in self.taps]
+
+    def shapes(self, samples: int) -> list[tuple[int, int, int]]:
+        """(channels, frequency, time) of each tap's map for clips of so many samples."""
+        return [tuple(one.shape[1:]) for one in self.tapped(torch.zeros(1, samples))[1]]
+
+    def randomised(self, seed: int, *, modules: int | None = None) -> Classifier:
+        """A copy with fresh weights, for the sanity check of Adebayo et al. (2018): an explanation must change.
+
+        Parameters
+        ----------
+        seed : int
+        modules : int, optional
+            Only the last so many modules with weights, from the scores backwards; default all.
+        """
+        other = copy.deepcopy(self.module)
+        resettable = [module for module in other.modules() if hasattr(module, "reset_parameters")]
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            for module in resettable if modules is None else resettable[-modules:]:
+                module.cpu().reset_parameters()
+        same = {"rate": self.rate, "classes": self.classes, "taps": self.taps, "axes": self.axes}
+        same |= {"multilabel": self.multilabel, "batch": self.batch, "device": str(self.device)}
+        return Classifier(other, name=f"{self.name}, random weights", **same)
+
+    @contextmanager
+    def _listening(self, found: dict[str, Tensor]) -> Iterator[None]:
+        modules = dict(self.module.named_modules())
+
+        def keep(tap):
+            return lambda module, inputs, output: found.__setitem__(tap, output)
+
+        hooks = [modules[tap].register_forward_hook(keep(tap)) for tap in self.taps]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _map(self, output: Tensor) -> Tensor:
+        if output.ndim != len(self.axes):
+            raise ParameterError("axes", self.axes, f"that of a tap with the shape {tuple(output.shape)}")
+        if self.axes == "btc":
+            return output.mT[:, :, None].float()
+        return (output.mT if self.axes == "bctf" else output).float()
+
+    def waveforms(self, x: ArrayLike | Tensor) -> Tensor:
+        """Clips as a tensor (N, samples), their shape checked."""
+        x = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x, dtype=np.float32))
+        if x.ndim != 2 or not len(x):
+            raise ParameterError("x.shape", tuple(x.shape), "(N, samples) with at least one clip")
+        return x
+
+    def checked(self, scores: np.ndarray) -> np.ndarray:
+        """Scores (N, C), if they are of all classes and finite."""
+        if scores.ndim != 2 or scores.shape[1] != len(self.classes):
+            raise ParameterError("classes", len(self.classes), f"as many as {self.name} has scores: {scores.shape}")
+        bad = ~np.isfinite(scores).all(1)
+        if bad.any():
+            raise ParameterError(f"scores of {self.name} for clip {int(bad.argmax())}", "nan or inf", "finite")
+        return scores
+
+
+class LogMels(nn.Module):
+    """Waveforms (B, samples) to log-mel spectrograms (B, mels, frames), standardised by given statistics."""
+
+    def __init__(self, rate: int, *, n_fft: int, hop: int, mels: int, floor: float, shift=0.0, scale=1.0):
+        super().__init__()
+        self.n_fft, self.hop, self.floor = n_fft, hop, floor
+        self.register_buffer("filters", audio.mel_filters(rate, n_fft=n_fft, n_mels=mels).T.contiguous())
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        power = audio.spectrogram(x, n_fft=self.n_fft, hop=self.hop)
+        return ((self.filters @ power + self.floor).log() - self.shift) / self.scale
+
+
+class KumarMels(nn.Module):
+    """The front end of arXiv 2202.11479: 128 mel bands of the MAGNITUDE, in dB, at most 80 below a clip's loudest."""
+
+    def __init__(self, rate: int = 44100, *, n_fft: int = 1024, hop: int = 512, mels: int = 128):
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.register_buffer("filters", audio.mel_filters(rate, n_fft=n_fft, n_mels=mels).T.contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, samples) -> (B, 1, frames, mels)."""
+        mel = self.filters @ audio.spectrogram(x, n_fft=self.n_fft, hop=self.hop, power=1.0)
+        level = 10 * mel.clamp_min(1e-10).log10()
+        return level.maximum(level.amax((1, 2), keepdim=True) - 80).mT[:, None]
+
+
+class KumarVGG(nn.Module):
+    """The classifier that arXiv 2202.11479 explains: the network of Kumar et al. (ICASSP 2018) and a small head.
+
+    Six stages of 3 x 3 convolutions with batch norm, five of them twice, each followed by max pooling, then a 2 x 2
+    convolution to 1024 channels. Maps are (channels, time, mel); the paper taps ``stages.3`` to ``stages.5``.
+
+    Parameters
+    ----------
+    classes : int
+    hidden : int
+        Channels of the head: 256 for ESC-50, 512 for SONYC-UST.
+    dropout : float
+        .2 for ESC-50, .15 for SONYC-UST.
+    """
+
+    TAPS = ("stages.3", "stages.4", "stages.5")
+
+    def __init__(self, classes: int, *, hidden: int = 256, dropout: float = 0.2):
+        super().__init__()
+        self.front_end = KumarMels()
+        widths = [(1, 16, 16), (16, 32, 32), (32, 64, 64), (64, 128, 128), (128, 256, 256), (256, 512)]
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(part for a, b in zip(w[:-1], w[1:], strict=True) for part in _convolution(a, b, 3, 1)))
+            for w in widths
+        )
+        self.last = nn.Sequential(*_convolution(512, 1024, 2, 0))
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Sequential(
+            nn.Conv2d(1024, hidden, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(1), nn.Dropout(dropout)
+        )
+        self.out = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, samples) at 44.1 kHz -> (B, C)."""
+        y = self.front_end(x)
+        for stage in self.stages:
+            y = self.pool(stage(y))
+        return self.out(self.head(self.last(y)))
+
+
+def _convolution(inputs: int, outputs: int, size: int, padding: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, size, padding=padding), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed: int = 0, **options) -> Classifier:
+    """:class:`KumarVGG` as a classifier to be explained.
+
+    Parameters
+    ----------
+    classes : sequence of str
+    weights : path, optional
+        State dict of a :class:`KumarVGG`; default: untrained.
+    seed : int
+        Of untrained weights.
+    **options
+        Of :class:`KumarVGG` (``hidden``, ``dropout``) and :class:`Classifier` (``multilabel``, ``batch``, ``device``).
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, unreadable or does not fit.
+    """
+    own = {name: options.pop(name) for name in ("hidden", "dropout") if name in options}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = KumarVGG(len(classes), **own)
+    if weights is not None:
+        try:
+            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except Exception as error:
+            raise WeightsError(f"{weights}: no weights of this network ({error})") from error
+    return Classifier(network, rate=44100, classes=classes, taps=KumarVGG.TAPS, axes="bctf", name="VGG", **options)
+
+
+class _VGGBody(nn.Module):
+    """A KumarVGG without its front end and last layer: mels (B, frames, mels) -> (B, hidden)."""
+
+    def __init__(self, network: KumarVGG):
+        super().__init__()
+        self.stages, self.last, self.pool, self.head = network.stages, network.last, network.pool, network.head
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x[:, None]
+        for stage in self.stages:
+            y = self.pool(stage(y))
+        return self.head(self.last(y))
+
+
+def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: int = 256, **options) -> Classifier:
+    """Train the paper's VGG from random weights on waveforms at 44.1 kHz (its own starts from AudioSet weights).
+
+    Parameters
+    ----------
+    x : Tensor (N, samples)
+    y : array_like (N,)
+        Classes.
+    split : object with train, valid and test rows
+    seed : int
+    hidden : int
+        Channels of the head.
+    **options
+        Of :func:`~workbench.prototypes.train_classifier`: ``epochs``, ``learning_rate``, ``device`` ...
+    """
+    from ..prototypes import train_classifier
+
+    front_end = KumarMels()
+    with torch.no_grad():
+        mels = torch.cat([front_end(part)[:, 0] for part in x.split(16)]).numpy()
+    made = partial(KumarVGG, len(np.unique(y)), hidden=hidden)
+    fixed = {"loss": "cross_entropy", "standardise": "none", "seed": seed, "progress": False}
+    run = train_classifier(mels, y, split, network=lambda: _VGGBody(made()), **fixed, **options)
+    network = made()
+    network.load_state_dict(run.network.state_dict(), strict=False)
+    network.out.load_state_dict({"weight": torch.from_numpy(run.weight), "bias": torch.from_numpy(run.bias)})
+    same = {"device": options.get("device", "auto"), "axes": "bctf", "name": "VGG"}
+    return Classifier(network, rate=44100, classes=run.classes, taps=KumarVGG.TAPS, **same)
+
+
+class _Trained(nn.Module):
+    def __init__(self, front_end: nn.Module, network: nn.Module, head: nn.Linear):
+        super().__init__()
+        self.front_end, self.network, self.head = front_end, network, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.network(self.front_end(x)))
+
+
+def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
+    """A :class:`~workbench.prototypes.SmallConvNet` trained on its log-mels, as a classifier of waveforms.
+
+    Parameters
+    ----------
+    trained : Trained
+        Of :func:`~workbench.prototypes.train_classifier` on :func:`~workbench.prototypes.log_mels`.
+    rate : int
+        Hz, that of these log-mels.
+    **options
+        Of :class:`Classifier`.
+    """
+    from ..prototypes.networks import FLOOR, HOP, N_FFT
+
+    mels = trained.network.mels
+    statistics = {"shift": trained.shift, "scale": trained.scale} if trained.shift is not None else {}
+    front_end = LogMels(rate, n_fft=N_FFT, hop=HOP, mels=mels, floor=FLOOR, **statistics)
+    head = _linear(trained.weight, trained.bias)
+    module = _Trained(front_end, trained.network, head)
+    taps = [f"network.blocks.{i}" for i in (5, 8, 11)]
+    return Classifier(module, rate=rate, classes=trained.classes, taps=taps, **{"name": "small net", **options})
+
+
+class _Pooled(nn.Module):
+    """Features and the mean over their map."""
+
+    def __init__(self, features: nn.Module):
+        super().__init__()
+        self.features = features
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.features(mel).mean((2, 3))
+
+
+def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[str], **options) -> Classifier:
+    """An EfficientAT tagger with a linear head of one's own on its last layer.
+
+    Parameters
+    ----------
+    encoder : EfficientAT
+        Such as ``load_encoder("mn04_as")``.
+    weight : array_like (D, C)
+        Of a linear probe of the last layer, D = 384 for mn04_as.
+    bias : array_like (C,)
+    classes : sequence of str
+    **options
+        Of :class:`Classifier`; taps are features 8, 12 and 15 by default: ``network.features.8`` and so on.
+    """
+    head = _linear(np.asarray(weight).T, bias)
+    module = _Trained(encoder.front_end, _Pooled(copy.deepcopy(encoder.net.features)), head)
+    taps = [f"network.features.{i}" for i in (6, 12, 15)]
+    return Classifier(module, rate=encoder.rate, classes=classes, **{"taps": taps, "name": encoder.name, **options})
+
+
+def _linear(weight: ArrayLike, bias: ArrayLike) -> nn.Linear:
+    weight = torch.from_numpy(np.array(weight, dtype=np.float32))
+    head = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(torch.from_numpy(np.array(bias, dtype=np.float32)))
+    return head

@@ -1,0 +1,143 @@
+"""Which bins move a class's score: gradients by a mask that multiplies the spectrogram (:mod:`.masks` has sources)."""
+
+from __future__ import annotations
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from .classifiers import Classifier
+from .masking import Masked, as_mask, at_least
+from .spectra import Spectra
+
+
+def saliency(
+    classifier: Classifier,
+    x: ArrayLike | Tensor,
+    index: int,
+    *,
+    spectra: Spectra | None = None,
+    seed: int = 0,
+    sign: str = "positive",
+    quantile: float = 0.99,
+    domain: str = "log",
+    progress: bool = True,
+) -> Tensor:
+    """Gradient of the class's score by a multiplicative mask, at a mask of 1.
+
+    By a mask, not by the spectrogram: that is gradient times input, which does not point at empty bins.
+
+    Calls: 1, with its gradient.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    x : array_like (samples,)
+        Waveform at the classifier's rate.
+    index : int
+        Class to be explained.
+    spectra : Spectra, optional
+        Default: the paper's windows at the classifier's rate.
+    seed, progress
+        Ignored: nothing is drawn, and nothing takes long.
+    sign : {"positive", "absolute"}
+        What counts: what raises the score, or whatever moves it.
+    quantile : float
+        Of the gradients that count: what is above becomes 1; 1 divides by the largest, which leaves few bins visible.
+    domain : {"log", "linear"}
+        What the mask multiplies, log(1 + |STFT|) or |STFT|.
+
+    Returns
+    -------
+    Tensor, float32 (F, T) in [0, 1]
+
+    Raises
+    ------
+    ParameterError
+        Not one clip, no such class, spectra at another rate, a gradient that is not finite.
+    """
+    clip = Masked(classifier, x, index, spectra, domain)
+    return as_mask(clip.gradients(clip.whole[None])[0], sign=sign, quantile=quantile)
+
+
+def smooth_gradient(
+    classifier: Classifier,
+    x: ArrayLike | Tensor,
+    index: int,
+    *,
+    spectra: Spectra | None = None,
+    seed: int = 0,
+    samples: int = 25,
+    noise: float = 0.15,
+    sign: str = "positive",
+    quantile: float = 0.99,
+    domain: str = "log",
+    progress: bool = True,
+) -> Tensor:
+    """Mean of :func:`saliency` at masks of 1 with Gaussian noise, which reach no lower than 0.
+
+    Calls: ``samples``, with their gradients. Parameters and errors as in :func:`saliency`, and:
+
+    Parameters
+    ----------
+    seed : int
+        Of the noise.
+    samples : int
+    noise : float
+        Standard deviation; a mask's range is 1, and the authors advise 10 to 20 per cent of the range.
+    """
+    at_least(1, samples=samples)
+    clip, generator = Masked(classifier, x, index, spectra, domain), torch.Generator().manual_seed(seed)
+
+    def noisy(rows: range) -> Tensor:
+        return (1 + noise * torch.randn(len(rows), *clip.whole.shape, generator=generator)).clamp_min(0)
+
+    return as_mask(clip.mean_gradient(noisy, samples, progress=progress), sign=sign, quantile=quantile)
+
+
+def integrated_gradients(
+    classifier: Classifier,
+    x: ArrayLike | Tensor,
+    index: int,
+    *,
+    spectra: Spectra | None = None,
+    seed: int = 0,
+    steps: int = 32,
+    sign: str = "positive",
+    quantile: float = 0.99,
+    domain: str = "log",
+    progress: bool = True,
+) -> Tensor:
+    """:func:`path_integral` as a mask.
+
+    Calls: ``steps``, with their gradients. Parameters and errors as in :func:`saliency`, and ``steps``.
+    """
+    relevance = path_integral(classifier, x, index, spectra=spectra, steps=steps, domain=domain, progress=progress)
+    return as_mask(relevance, sign=sign, quantile=quantile)
+
+
+def path_integral(
+    classifier: Classifier,
+    x: ArrayLike | Tensor,
+    index: int,
+    *,
+    spectra: Spectra | None = None,
+    steps: int = 32,
+    domain: str = "log",
+    progress: bool = True,
+) -> Tensor:
+    """Integrated gradients from silence to the clip: what each bin adds to the class's score, (F, T), with its sign.
+
+    Their sum is the score of the clip less the score of silence, but for the error of the sum over steps. Scores that
+    come from the logarithm of an energy rise steeply near silence, so that the points along the path, u^3 at the
+    middles u of equal steps, are dense there.
+    """
+    at_least(1, steps=steps)
+    clip = Masked(classifier, x, index, spectra, domain)
+    u = (torch.arange(steps) + 0.5) / steps
+    scale, weight = u**3, 3 * u**2
+
+    def along(rows: range) -> Tensor:
+        return scale[list(rows), None, None] * torch.ones(clip.whole.shape)
+
+    return clip.mean_gradient(along, steps, weight, progress=progress)

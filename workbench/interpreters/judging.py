@@ -1,0 +1,218 @@
+"""Studies of explanations: what removing them does to the decision, what they keep, and whether they are true.
+
+Each gives a table with a row a threshold or a method, of medians or means over clips and their intervals, with the
+controls beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..errors import ParameterError
+from ..metrics import faithfulness, separation
+from .classifiers import Classifier
+from .interpretation import Interpretation, component_mask
+from .masking import masked_logits
+from .spectra import Spectra
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def removal_study(
+    explained: Sequence[Interpretation],
+    classifier: Classifier,
+    *,
+    taus: Sequence[float] = (0.9, 0.7, 0.5, 0.3),
+    draws: int = 5,
+    output: str = "logits",
+    groups: ArrayLike | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """How much of the class's score goes when the relevant components are taken out of the sound.
+
+    Parekh et al. (arXiv 2202.11479), with the random baseline of their slides: as many of the other components.
+
+    Parameters
+    ----------
+    explained : sequence of Interpretation
+        N clips.
+    classifier : Classifier
+    taus : sequence of float
+        Components with a relevance above are taken out.
+    draws : int
+        Random selections a clip and tau.
+    output : {"logits", "probabilities"}
+        What is compared.
+    groups : array_like (N,), optional
+        What the bootstrap draws as a whole.
+    seed : int
+    progress : bool
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index tau; components (mean number taken out), none (share of clips without any), drop (median) with low and
+        high, random (median for random components) with random_low and random_high, short (share of clips with too few
+        other components to draw from).
+    """
+    import pandas as pd
+    from tqdm.auto import tqdm
+
+    relevance = np.stack([one.relevance for one in explained])
+    selected = {tau: relevance > tau for tau in taus}
+    random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
+    whole, rest, others = [], {tau: [] for tau in taus}, {tau: [] for tau in taus}
+    for i, one in enumerate(tqdm(explained, disable=not progress, desc="removals", leave=False)):
+        sets = [np.zeros(0, int)]
+        for tau in taus:
+            sets += [np.flatnonzero(selected[tau][i]), *(np.flatnonzero(some) for some in random[tau].selected[:, i])]
+        logits = _without(one, classifier, sets)
+        whole.append(logits[0])
+        for k, tau in enumerate(taus):
+            at = 1 + k * (1 + draws)
+            rest[tau].append(logits[at])
+            others[tau].append(logits[at + 1 : at + 1 + draws])
+    classes = np.array([one.index for one in explained])
+    plain = classifier.probabilities if output == "probabilities" else np.asarray
+    rows = []
+    for tau in taus:
+        same = {"classes": classes, "output": output, "groups": groups, "seed": seed}
+        drop = faithfulness.removal_drop(plain(np.stack(whole)), plain(np.stack(rest[tau])), **same)
+        drawn = np.stack(others[tau], axis=1)
+        chance = faithfulness.removal_drop(plain(np.stack(whole)), np.stack([plain(each) for each in drawn]), **same)
+        count = selected[tau].sum(1)
+        row = {"tau": tau, "components": count.mean(), "none": (count == 0).mean()}
+        row |= {"drop": drop.median, "low": drop.low, "high": drop.high}
+        row |= {"random": chance.median, "random_low": chance.low, "random_high": chance.high}
+        rows.append(row | {"short": random[tau].short.mean()})
+    return pd.DataFrame(rows).set_index("tau")
+
+
+def _without(one: Interpretation, classifier: Classifier, sets: Sequence[np.ndarray]) -> np.ndarray:
+    """Scores (sets, C) for the clip without each of these sets of components."""
+    out = []
+    for at in range(0, len(sets), classifier.batch):
+        masks = [1 - component_mask(one.dictionary, one.activations, some) for some in sets[at : at + classifier.batch]]
+        left = one.log_magnitude * torch.stack(masks)
+        out.append(classifier.logits(one.spectra.invert(left, one.phase, len(one.waveform_in))))
+    return np.concatenate(out)
+
+
+def mask_study(
+    classifier: Classifier,
+    x: ArrayLike | Tensor,
+    masks: Mapping[str, Tensor],
+    *,
+    spectra: Spectra | None = None,
+    classes: ArrayLike | None = None,
+) -> pd.DataFrame:
+    """What masks keep and what they leave, by all metrics of :mod:`workbench.metrics.faithfulness`.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    x : array_like (N, samples)
+    masks : mapping of str to Tensor (N, F, T)
+        Method -> a mask a clip. With masks of ones, zeros and random ones among them, the others can be read.
+    spectra : Spectra, optional
+    classes : array_like of int (N,), optional
+        Class followed; default: the classifier's decision.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index method; columns those of :func:`workbench.metrics.faithfulness.evaluate`, and logit_drop, the median fall
+        of the logit without what the mask keeps. The input itself goes through the same inversion as what is masked.
+    """
+    import pandas as pd
+
+    x = classifier.waveforms(x)
+    _each_a_mask(masks, len(x))
+    whole, rows = None, {}
+    for name, given in masks.items():
+        logits = [
+            masked_logits(classifier, one, torch.stack([torch.ones_like(mask), mask, 1 - mask]), spectra=spectra)
+            for one, mask in zip(x, given, strict=True)
+        ]
+        whole, kept, rest = np.stack(logits, axis=1)
+        scored = [classifier.probabilities(part) for part in (whole, kept, rest)]
+        row = faithfulness.evaluate(*scored, classes, masks=given.numpy())
+        rows[name] = row | {"logit_drop": faithfulness.removal_drop(whole, rest, classes, output="logits").median}
+    return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def truth_study(
+    x: ArrayLike,
+    stems: ArrayLike,
+    masks: Mapping[str, Tensor],
+    *,
+    spectra: Spectra,
+    intervals: Sequence[ArrayLike] | None = None,
+    domain: str = "log",
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Is what a mask plays the sound that it should be?
+
+    Parameters
+    ----------
+    x : array_like (N, samples)
+        Mixtures.
+    stems : array_like (N, samples)
+        Of each, the part that the class is about, at its level in the mixture.
+    masks : mapping of str to Tensor (N, F, T)
+    spectra : Spectra
+    intervals : sequence of array_like (n, 2), optional
+        Onsets and offsets of that part, seconds.
+    domain : {"log", "linear"}
+        Of :meth:`~.spectra.Spectra.masked`.
+    draws, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index method; medians over clips: si_sdr (dB) with low and high, improvement over the mixture (dB), and with
+        ``intervals`` overlap (intersection over union in time); silent (share of masks that play nothing, which count
+        as the worst).
+    """
+    import pandas as pd
+
+    x, stems = np.asarray(x, dtype=np.float32), np.asarray(stems, dtype=np.float32)
+    if x.shape != stems.shape:
+        raise ParameterError("stems.shape", stems.shape, f"{x.shape}, a stem a mixture")
+    _each_a_mask(masks, len(x))
+    before, rows = separation.si_sdr(stems, x), {}
+    for name, given in masks.items():
+        pairs = zip(torch.from_numpy(x), given, strict=True)
+        heard = np.stack([spectra.masked(one, mask, domain=domain).numpy() for one, mask in pairs])
+        after = np.maximum(
+            separation.si_sdr(stems, heard), -60
+        )  # silence is minus infinity: it has no mean or interval
+        known = np.isfinite(after)
+        low, high = faithfulness.median_interval(after[known], draws=draws, seed=seed)
+        row = {"si_sdr": np.median(after[known]), "low": low, "high": high}
+        row["improvement"] = np.median((after - before)[known])
+        if intervals is not None:
+            found = [
+                separation.onset_overlap(one, span, spectra.rate) for one, span in zip(heard, intervals, strict=True)
+            ]
+            row["overlap"] = np.nanmedian(found)
+        rows[name] = row | {"silent": float(np.mean(np.abs(heard).max(1) == 0))}
+    return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> None:
+    if not masks:
+        raise ParameterError("masks", masks, "at least one method")
+    for name, given in masks.items():
+        if len(given) != count:
+            raise ParameterError(f"len(masks[{name!r}])", len(given), f"{count}, a mask a clip")

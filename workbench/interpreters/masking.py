@@ -1,0 +1,157 @@
+"""One clip under masks: what is left of it as sound, and what a classifier says to that.
+
+The driver of all that explains by a mask (F, T) in [0, 1] on a spectrogram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..errors import ParameterError
+from .classifiers import Classifier
+from .spectra import DOMAINS, Spectra
+
+SIGNS = ("positive", "absolute")
+
+
+def masked_logits(
+    classifier: Classifier,
+    x: ArrayLike | Tensor,
+    masks: Tensor,
+    *,
+    spectra: Spectra | None = None,
+    domain: str = "log",
+) -> np.ndarray:
+    """The classifier's scores for what masks leave of one clip, float32 (N, C).
+
+    Parameters
+    ----------
+    classifier : Classifier
+    x : array_like (samples,)
+    masks : Tensor (N, F, T)
+        In [0, 1].
+    spectra, domain
+        As in :meth:`~.spectra.Spectra.masked`; default: the paper's windows at the classifier's rate.
+    """
+    clip = Masked(classifier, x, 0, spectra)
+    parts = torch.as_tensor(masks, dtype=torch.float32).split(classifier.batch)
+    heard = (clip.spectra.masked(clip.x, part.to(classifier.device), domain=domain) for part in parts)
+    return np.concatenate([classifier.logits(part) for part in heard])
+
+
+def as_mask(relevance: Tensor, *, sign: str = "positive", quantile: float = 0.99) -> Tensor:
+    """Relevances (F, T) of any scale as a mask, float32 in [0, 1].
+
+    Parameters
+    ----------
+    relevance : Tensor
+    sign : {"positive", "absolute"}
+        Of which sign those are that count.
+    quantile : float
+        Of those that count: it becomes 1, and so does what is above.
+    """
+    if sign not in SIGNS:
+        raise ParameterError("sign", sign, f"one of {SIGNS}")
+    if not 0 < quantile <= 1:
+        raise ParameterError("quantile", quantile, "above 0, at most 1")
+    values = relevance.abs() if sign == "absolute" else relevance.clamp_min(0)
+    counting = values[values > 0]
+    if not len(counting):
+        return torch.zeros(values.shape)
+    return (values / float(np.quantile(counting.numpy(), quantile))).clamp(0, 1).float()
+
+
+def rectangles(bins: int, frames: int, *, bands: int, times: int) -> np.ndarray:
+    """Number of the rectangle, 0 to bands * times - 1, that each bin of a spectrogram is in: int64 (F, T).
+
+    All are floor(F / bands) by floor(T / times); the last in each direction takes what remains too.
+    """
+    for name, value, most in (("bands", bands, bins), ("times", times, frames)):
+        if not 1 <= value <= most:
+            raise ParameterError(name, value, f"from 1 to {most}")
+    row = np.minimum(np.arange(bins) // (bins // bands), bands - 1)
+    column = np.minimum(np.arange(frames) // (frames // times), times - 1)
+    return row[:, None] * times + column
+
+
+class Masked:
+    """One clip, what masks leave of it, and what the classifier says to that about one class."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        x: ArrayLike | Tensor,
+        index: int,
+        spectra: Spectra | None,
+        domain: str = "log",
+    ):
+        spectra = spectra or Spectra(rate=classifier.rate)
+        self.x = torch.as_tensor(x, dtype=torch.float32).to(classifier.device)
+        if self.x.ndim != 1:
+            raise ParameterError("x.shape", tuple(self.x.shape), "(samples,), one clip")
+        if not 0 <= index < len(classifier.classes):
+            raise ParameterError("index", index, f"a class, 0 to {len(classifier.classes) - 1}")
+        if spectra.rate != classifier.rate:
+            raise ParameterError("spectra.rate", spectra.rate, f"{classifier.rate}, that of {classifier.name}")
+        if domain not in DOMAINS:
+            raise ParameterError("domain", domain, f"one of {DOMAINS}")
+        self.classifier, self.index, self.spectra, self.domain = classifier, index, spectra, domain
+        self.log_magnitude, self.phase = spectra.analyse(self.x)
+
+    @property
+    def whole(self) -> Tensor:
+        """The mask of ones (F, T)."""
+        return torch.ones(self.log_magnitude.shape)
+
+    def heard(self, masks: Tensor) -> Tensor:
+        """What masks (B, F, T) of any range leave, (B, samples)."""
+        masks = masks.to(self.classifier.device)
+        if self.domain == "log":
+            return self.spectra.invert(self.log_magnitude * masks, self.phase, len(self.x))
+        return self.spectra.istft(self.log_magnitude.expm1() * masks * self.phase, len(self.x))
+
+    def gradients(self, masks: Tensor) -> Tensor:
+        """Of the class's score by each of the masks (B, F, T)."""
+        with torch.enable_grad():
+            masks = masks.to(self.classifier.device).requires_grad_()
+            score = self.classifier.module(self.heard(masks))[:, self.index].sum()
+            (found,) = torch.autograd.grad(score, masks)
+        if not found.isfinite().all():
+            raise ParameterError(f"gradient of {self.classifier.name}", "nan or inf", "finite")
+        return found.cpu()
+
+    def mean_gradient(
+        self, masks: Callable[[range], Tensor], count: int, weight: Tensor | None = None, *, progress: bool
+    ) -> Tensor:
+        """Mean over ``count`` masks, each with a weight, of :meth:`gradients`; (F, T)."""
+        from tqdm.auto import tqdm
+
+        weight, total = torch.ones(count) if weight is None else weight, 0 * self.whole
+        parts = batches(count, self.classifier.batch)
+        for rows in tqdm(parts, disable=not progress, desc=self.classifier.name, leave=False):
+            total += torch.einsum("b,bft->ft", weight[list(rows)], self.gradients(masks(rows)))
+        return total / count
+
+    @torch.no_grad()
+    def scores(self, masks: Callable[[np.ndarray], Tensor], on: np.ndarray, progress: bool) -> np.ndarray:
+        """The classifier's scores (N, C) for the masks that are made of the rows of ``on`` (N, D)."""
+        from tqdm.auto import tqdm
+
+        parts = batches(len(on), self.classifier.batch)
+        shown = tqdm(parts, disable=not progress, desc=self.classifier.name, leave=False)
+        return np.concatenate([self.classifier.logits(self.heard(masks(on[list(rows)]))) for rows in shown])
+
+
+def batches(count: int, size: int) -> list[range]:
+    return [range(at, min(at + size, count)) for at in range(0, count, size)]
+
+
+def at_least(least: int, **numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < least:
+            raise ParameterError(name, value, f"at least {least}")

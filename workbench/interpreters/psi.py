@@ -1,0 +1,161 @@
+"""Psi and Theta: from a classifier's inner maps to activations of a dictionary, and from these to its decision.
+
+The two networks that "Listen to Interpret" trains (Parekh et al., arXiv 2202.11479). Psi turns the tapped maps of a
+clip into H (K, T) >= 0, how loud each component of the dictionary is over time; Theta pools H over time to z (K,) and
+imitates the classifier by a linear map without bias, so that each class score is a sum over components.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ParameterError
+
+#: Frequency rows that all branches of Psi are brought to.
+ROWS = 4
+#: Channels that a branch of the general Psi puts out.
+BRANCH = 128
+
+
+class Psi(nn.Module):
+    """Maps (B, channels_i, frequency_i, time_i) -> H (B, K, T).
+
+    With the three maps of the paper's VGG this is the paper's network (2,866,200 weights at K = 100). Maps of another
+    network go through branches of one kind: a 3 x 3 convolution to 128 channels at the map's own size, then means over
+    frequency and time down to 4 rows and the steps at which the trunk, which is the same, begins.
+
+    Parameters
+    ----------
+    shapes : sequence of (channels, frequency, time)
+        Of the maps of one clip, shallow first.
+    components : int
+        K.
+    frames : int
+        T.
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int, int]], components: int, frames: int):
+        super().__init__()
+        if not len(shapes):
+            raise ParameterError("shapes", shapes, "at least one map")
+        self.shapes, self.frames = [tuple(map(int, shape)) for shape in shapes], frames
+        self.time = self.shapes[-1][2]
+        if not like_the_paper(self.shapes):
+            # the trunk ends with 16 times as many steps: no more than half as many as there are frames
+            self.time = min(self.time, -(-frames // 32))
+        if like_the_paper(self.shapes):
+            branches = [_Shallow(*self.shapes[0]), _Middle(*self.shapes[1]), _Deep(*self.shapes[2])]
+            width = sum(branch.channels for branch in branches)
+        else:
+            branches, width = [_Branch(*shape) for shape in self.shapes], BRANCH * len(self.shapes)
+        self.branches = nn.ModuleList(branches)
+        self.join = nn.Conv2d(width, 256, 3, padding=1)
+        self.collapse = nn.Conv2d(256, 256, (ROWS, 1))
+        self.smooth = nn.Conv1d(256, components, 5, padding=2)
+        self.out = nn.Conv1d(components, components, 5, padding=2)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """H, float32 (B, K, T), at least 0."""
+        got = [tuple(one.shape[1:]) for one in maps]
+        if [(c, f) for c, f, _ in got] != [(c, f) for c, f, _ in self.shapes]:
+            raise ParameterError("maps", got, f"{self.shapes}, as Psi was made for")
+        y = torch.cat([branch(one, 4 * self.time) for branch, one in zip(self.branches, maps, strict=True)], 1)
+        y = self.join(_stretched(y)).relu()
+        y = self.collapse(_stretched(y)).relu()
+        y = F.interpolate(y, (1, self.frames), mode="bilinear", align_corners=True).squeeze(2)
+        return self.out(self.smooth(y).relu()).relu()
+
+
+def like_the_paper(shapes: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether these are maps of three neighbouring stages, each half as long and half as high as the one before."""
+    if len(shapes) != 3 or [f for _, f, _ in shapes] != [4 * ROWS, 2 * ROWS, ROWS]:
+        return False
+    (_, _, a), (_, _, b), (_, _, c) = shapes
+    return b // 2 == c and a // 2 == b
+
+
+def _stretched(x: Tensor) -> Tensor:
+    """Twice as long in time."""
+    return F.interpolate(x, (x.shape[2], 2 * x.shape[3]), mode="bilinear", align_corners=True)
+
+
+class _Deep(nn.Module):
+    def __init__(self, channels: int, rows: int, time: int):
+        super().__init__()
+        self.channels = BRANCH
+        self.convolution = nn.Conv2d(channels, BRANCH, 3, padding=1)
+
+    def forward(self, x: Tensor, time: int) -> Tensor:
+        return _stretched(self.convolution(_stretched(x)).relu())
+
+
+class _Middle(nn.Module):
+    def __init__(self, channels: int, rows: int, time: int):
+        super().__init__()
+        self.channels = channels
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, time: int) -> Tensor:
+        return F.avg_pool2d(self.convolution(_stretched(x[..., : time // 2])).relu(), (2, 1))
+
+
+class _Shallow(nn.Module):
+    def __init__(self, channels: int, rows: int, time: int):
+        super().__init__()
+        self.channels = channels
+        self.convolution = nn.Conv2d(channels, channels, (4, 1), stride=(4, 1))
+
+    def forward(self, x: Tensor, time: int) -> Tensor:
+        return self.convolution(x[..., :time]).relu()
+
+
+class _Branch(nn.Module):
+    def __init__(self, channels: int, rows: int, time: int):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, BRANCH, 3, padding=1)
+
+    def forward(self, x: Tensor, time: int) -> Tensor:
+        y = self.convolution(x).relu()
+        y = F.adaptive_avg_pool2d(y, (min(ROWS, y.shape[2]), min(time, y.shape[3])))
+        return F.interpolate(y, (ROWS, time), mode="bilinear", align_corners=True)
+
+
+class Theta(nn.Module):
+    """H (B, K, T) -> scores (B, C) and the pooled activations z (B, K) they are linear in.
+
+    Parameters
+    ----------
+    components, classes : int
+    pooling : {"attention", "max"}
+        "attention": a weighted mean over time, weights by the gate of Ilse et al. (2018, arXiv 1802.04712) with ReLU in
+        the place of its sigmoid, as in the code of arXiv 2202.11479. "max": the largest value over time.
+    dropout : float
+        On what the attention looks at, or on z.
+    """
+
+    def __init__(self, components: int, classes: int, *, pooling: str = "attention", dropout: float | None = None):
+        super().__init__()
+        if pooling not in ("attention", "max"):
+            raise ParameterError("pooling", pooling, "'attention' or 'max'")
+        self.pooling = pooling
+        self.dropout = nn.Dropout((0.4 if pooling == "attention" else 0.3) if dropout is None else dropout)
+        if pooling == "attention":
+            self.what, self.gate = nn.Linear(components, 256), nn.Linear(components, 256)
+            self.score = nn.Linear(256, 1)
+        self.classes = nn.Linear(components, classes, bias=False)
+
+    def attention(self, h: Tensor) -> Tensor:
+        """Weights over time (B, T); they sum to 1."""
+        frames = self.dropout(h.mT)
+        return self.score(self.what(frames).tanh() * self.gate(frames).relu()).squeeze(2).softmax(1)
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        if self.pooling == "max":
+            z = h.amax(2)
+            return self.classes(self.dropout(z)), z
+        z = torch.bmm(h, self.attention(h)[:, :, None]).squeeze(2)
+        return self.classes(z), z

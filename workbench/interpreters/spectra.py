@@ -1,0 +1,110 @@
+"""The spectrograms on which explanations live, and the way back to sound.
+
+Parekh et al. (arXiv 2202.11479) work on X = log(1 + |STFT|) at 44.1 kHz and give a masked X the phase of the input. The
+logarithm makes what a mask does depend on the level of the clip: a soft mask m leaves ((1 + |S|)^m - 1) / |S| of a bin,
+about m where the bin is faint and far less where it is loud. Clips are therefore brought to a peak of 1 first
+(:func:`normalised`); a full-scale sine then peaks at |S| = 256 with the default window.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import ParameterError
+
+DOMAINS = ("log", "linear")
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Short-time spectra, centred, Hann window, reflected at the ends; the defaults are the paper's."""
+
+    rate: int = 44100
+    """Hz."""
+    n_fft: int = 1024
+    """Samples of a frame; F = n_fft / 2 + 1 bins."""
+    hop: int = 512
+    """Samples from frame to frame."""
+
+    @property
+    def bins(self) -> int:
+        """F."""
+        return self.n_fft // 2 + 1
+
+    def frames(self, samples: int) -> int:
+        """T of a clip."""
+        return 1 + samples // self.hop
+
+    def stft(self, x: Tensor) -> Tensor:
+        """Complex spectra (..., F, T) of waveforms (..., samples).
+
+        Raises
+        ------
+        ParameterError
+            A clip too short to be reflected, or values that are not finite.
+        """
+        if x.shape[-1] <= self.n_fft // 2:
+            raise ParameterError("samples", x.shape[-1], f"more than {self.n_fft // 2}, half a window")
+        if not x.isfinite().all():
+            raise ParameterError("x", "nan or inf", "finite")
+        flat = x.reshape(-1, x.shape[-1])
+        window = torch.hann_window(self.n_fft, dtype=x.dtype, device=x.device)
+        spectra = torch.stft(flat, self.n_fft, self.hop, window=window, pad_mode="reflect", return_complex=True)
+        return spectra.reshape(*x.shape[:-1], *spectra.shape[-2:])
+
+    def istft(self, spectra: Tensor, samples: int) -> Tensor:
+        """Waveforms (..., samples) of complex spectra (..., F, T)."""
+        flat = spectra.reshape(-1, *spectra.shape[-2:])
+        window = torch.hann_window(self.n_fft, dtype=flat.real.dtype, device=flat.device)
+        x = torch.istft(flat, self.n_fft, self.hop, window=window, length=samples)
+        return x.reshape(*spectra.shape[:-2], samples)
+
+    def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log magnitudes log(1 + |STFT|) and phases, complex of length 1 (0 in empty bins), both (..., F, T)."""
+        spectra = self.stft(x)
+        magnitude = spectra.abs()
+        return magnitude.log1p(), spectra / magnitude.clamp_min(1e-9)
+
+    def invert(self, log_magnitude: Tensor, phase: Tensor, samples: int) -> Tensor:
+        """Waveforms (..., samples) of log magnitudes and phases (..., F, T)."""
+        return self.istft(log_magnitude.expm1() * phase, samples)
+
+    def masked(self, x: Tensor, mask: Tensor, *, domain: str = "log") -> Tensor:
+        """What is left of waveforms (..., samples) under masks (..., F, T) in [0, 1], with the phase of the input.
+
+        Parameters
+        ----------
+        x, mask : Tensor
+        domain : {"log", "linear"}
+            What the mask multiplies: log(1 + |STFT|), as the paper does, or |STFT|, in which masks that sum to 1 give
+            sounds that sum to x.
+
+        Raises
+        ------
+        ParameterError
+            An unknown domain, a mask of another shape or outside [0, 1].
+        """
+        if domain not in DOMAINS:
+            raise ParameterError("domain", domain, f"one of {DOMAINS}")
+        expected = (self.bins, self.frames(x.shape[-1]))
+        if tuple(mask.shape[-2:]) != expected:
+            raise ParameterError("mask.shape", tuple(mask.shape), f"(..., {expected[0]}, {expected[1]})")
+        if not (mask.min() >= -1e-6 and mask.max() <= 1 + 1e-6):  # a NaN fails too
+            raise ParameterError("mask", f"{float(mask.min()):g} to {float(mask.max()):g}", "within 0 to 1")
+        if domain == "linear":
+            return self.istft(self.stft(x) * mask, x.shape[-1])
+        log_magnitude, phase = self.analyse(x)
+        return self.invert(log_magnitude * mask, phase, x.shape[-1])
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Waveforms (..., samples) at a peak of 1; silence stays silence.
+
+    The code of arXiv 2202.11479 divides by the signed maximum, which leaves a clip whose largest peak is negative too
+    loud and fails on silence.
+    """
+    peak = x.abs().amax(-1, keepdim=True)
+    return x / torch.where(peak > 0, peak, torch.ones_like(peak))

@@ -1,0 +1,190 @@
+"""Activations of given components."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from ..errors import ParameterError
+from ..probes.inputs import device as chosen_device
+from .frames import BETAS, DTYPES, TILE, check_choice, check_sparsity, check_values, tensor
+from .updates import FLOOR, TINY, divergence, full_precision, hals, multiply, parts
+
+#: Coordinate passes from which the exact solver starts, and the frames it takes at once.
+WARM, SOLVED = 16, 1024
+
+
+def objective(
+    frames: ArrayLike, activations: ArrayLike, components: ArrayLike, *, sparsity: float = 0.0, beta: str = "euclidean"
+) -> float:
+    """D(frames | activations @ components) + sparsity * sum(activations), in double precision.
+
+    Parameters
+    ----------
+    frames : array_like (N, F)
+    activations : array_like (N, K)
+    components : array_like (K, F)
+        As they are; their lengths are not touched.
+    sparsity, beta
+        As in :class:`SparseNMF`.
+
+    Returns
+    -------
+    float
+    """
+    check_choice("beta", beta, BETAS)
+    x, h, w = (tensor(v, torch.device("cpu"), torch.float64) for v in (frames, activations, components))
+    cost = sparsity * h.sum()
+    for part, rows in zip(x.split(TILE["cpu"]), h.split(TILE["cpu"]), strict=True):
+        part = part.clamp(min=FLOOR) if beta == "is" else part
+        cost += divergence(part, (rows @ w).clamp_(min=FLOOR), BETAS[beta])
+    return float(cost)
+
+
+def activations(
+    frames: ArrayLike | Tensor,
+    components: ArrayLike | Tensor,
+    *,
+    sparsity: float = 0.0,
+    beta: str = "euclidean",
+    iterations: int = 1000,
+    tolerance: float = 1e-2,
+    device: str = "auto",
+    dtype: str = "float32",
+) -> tuple[np.ndarray, np.ndarray]:
+    """The activations of given components that minimise the objective, frame by frame.
+
+    Parameters
+    ----------
+    frames : array_like (..., F)
+        Non-negative; leading axes, such as clips and time, stay.
+    components : array_like (K, F)
+        Non-negative, none of them zero.
+    sparsity, beta, device, dtype
+        As in :class:`SparseNMF`.
+    iterations, tolerance
+        Of "kl" and "is": multiplicative updates go on until the residual is at most ``tolerance``, or so many are done.
+
+    Returns
+    -------
+    h : np.ndarray (..., K)
+        Activations.
+    residual : np.ndarray float64 (...)
+        How far each frame is from the conditions of Karush, Kuhn and Tucker, gradient >= 0 and gradient * h = 0:
+        "euclidean": the largest change that exact minimisation of one entry would make, relative to the largest that
+        it would make from h = 0 (before the penalty). "kl", "is": with the gradient relative to its positive part and
+        h to the frame's largest, the largest of -gradient and min(h, gradient).
+
+    Raises
+    ------
+    ParameterError
+        Negative or not finite values, a component that is 0, shapes that do not fit, unknown ``beta``.
+    """
+    check_choice("beta", beta, BETAS)
+    check_choice("dtype", dtype, DTYPES)
+    check_sparsity(sparsity)
+    place, kind = chosen_device(device), DTYPES[dtype]
+    w = tensor(components, place, kind)
+    if w.ndim != 2 or not w.numel():
+        raise ParameterError("components.shape", tuple(w.shape), "(K, F)")
+    shape = tuple(np.shape(frames))
+    if not shape or shape[-1] != w.shape[1]:
+        raise ParameterError("frames.shape", shape, f"(..., {w.shape[1]}), like the components")
+    check_values("components", w)
+    if (w.sum(1) == 0).any():
+        raise ParameterError("components", f"0 in row {int((w.sum(1) == 0).nonzero()[0])}", "above 0 somewhere a row")
+    rows = frames.reshape(-1, shape[-1]) if hasattr(frames, "reshape") else np.reshape(frames, (-1, shape[-1]))
+    found, residual = np.empty((len(rows), len(w)), dtype), np.empty(len(rows))
+    with torch.no_grad(), full_precision():
+        for first in range(0, len(rows), SOLVED):
+            part = slice(first, first + SOLVED)
+            x = tensor(rows[part], place, kind)
+            check_values("frames", x, first)
+            if beta == "euclidean":
+                h, left = _exact(x, w, sparsity)
+            else:
+                h, left = _iterated(x, w, sparsity, BETAS[beta], iterations, tolerance)
+            found[part], residual[part] = h.cpu().numpy(), left.cpu().numpy()
+    return found.reshape(*shape[:-1], -1), residual.reshape(shape[:-1])
+
+
+def _exact(x: Tensor, w: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
+    """Euclidean activations (n, K) of x (n, F), and residuals (n,)."""
+    wide = w.double()
+    gram, products = wide @ wide.T, wide @ x.T.double()
+    c = products - sparsity
+    h = torch.zeros_like(c, dtype=x.dtype)
+    hals(h, c.to(x.dtype), gram.to(x.dtype), WARM)
+    scale = products.amax(0).clamp_(min=FLOOR)
+    h = _pivoted(h.T > 0, c.T.contiguous(), gram, scale).to(x.dtype)
+    wide = h.double()
+    step = (wide @ gram - c.T) / gram.diagonal()
+    return h, torch.minimum(wide, step).abs_().amax(1) / (scale / gram.diagonal().min())
+
+
+def _pivoted(used: Tensor, c: Tensor, gram: Tensor, scale: Tensor) -> Tensor:
+    """Block principal pivoting: argmin over h >= 0 of 1/2 h gram h - c h for every row of c (n, K), all float64.
+
+    ``used`` (n, K) says which entries may differ from 0 at first. Each round solves for those and swaps every entry
+    that is negative, or unused with a negative gradient; where that stops helping, the last such entry alone, which
+    is known to end. Frames that are done leave.
+    """
+    n, size = c.shape
+    h, todo = torch.zeros_like(c), torch.arange(n, device=c.device)
+    fewest, patience = torch.full_like(todo, size + 1), torch.full_like(todo, 3)
+    used, limit = used.clone(), -1e-12 * scale[:, None]
+    for _ in range(5 * size + 20):
+        now = used[todo]
+        solved = _solved(now, c[todo], gram)
+        gradient = solved @ gram - c[todo]
+        wrong = torch.where(now, solved, gradient) < limit[todo]
+        h[todo], count = solved.clamp(min=0), wrong.sum(1)
+        left = count > 0
+        if not left.any():
+            break
+        todo, wrong, count = todo[left], wrong[left], count[left]
+        better = count < fewest[todo]
+        every = better | (patience[todo] > 0)
+        fewest[todo] = torch.where(better, count, fewest[todo])
+        patience[todo] = torch.where(better, 3, patience[todo] - 1)
+        last = size - 1 - wrong.flip(1).byte().argmax(1)
+        single = torch.nn.functional.one_hot(last, size).bool()
+        used[todo] ^= torch.where(every[:, None], wrong, single)
+    return h
+
+
+def _solved(used: Tensor, c: Tensor, gram: Tensor) -> Tensor:
+    """Solutions (n, K) of gram h = c on the used entries of each row, 0 elsewhere."""
+    most = max(1, int(used.sum(1).max()))
+    index = used.byte().sort(dim=1, descending=True, stable=True).indices[:, :most]
+    live = used.gather(1, index)
+    system = gram[index[:, :, None], index[:, None, :]] * (live[:, :, None] & live[:, None, :])
+    # the ridge keeps components that repeat each other solvable, and moves the others by less than the tolerance
+    system.diagonal(dim1=1, dim2=2).add_(torch.where(live, 1e-13 * gram.diagonal().max(), 1.0))
+    factor = torch.linalg.cholesky_ex(system).L
+    h = torch.cholesky_solve((c.gather(1, index) * live)[..., None], factor)[..., 0]
+    return torch.zeros_like(c).scatter_(1, index, h)
+
+
+def _iterated(x: Tensor, w: Tensor, sparsity: float, beta: int, iterations: int, tolerance: float):
+    """Multiplicative activations (n, K) and residuals (n,); frames that are done leave."""
+    x = x.clamp(min=FLOOR if beta == 0 else 0.0)
+    result = (x.sum(1) / w.sum()).expand(len(w), -1).contiguous()
+    residual = torch.full((len(x),), float("inf"), dtype=torch.float64, device=x.device)
+    todo, h = torch.arange(len(x), device=x.device), result.clone()
+    for i in range(iterations + 1):
+        _, ratio, other = parts(x, h, w, beta)
+        up = w @ ratio.mT
+        down = (w.sum(1, keepdim=True) if other is None else w @ other.mT) + sparsity
+        slope = 1 - up / down
+        left = torch.maximum(-slope, torch.minimum(h / h.amax(0).clamp(min=TINY), slope)).amax(0)
+        left[h.amax(0) == 0] = 0.0  # a silent frame
+        result[:, todo], residual[todo] = h, left.double()
+        more = left > tolerance
+        if i == iterations or not more.any():
+            break
+        multiply(h, up, down.expand_as(h))
+        x, h, todo = x[more], h[:, more], todo[more]
+    return result.T, residual

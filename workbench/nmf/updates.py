@@ -1,0 +1,81 @@
+"""The updates of sparse NMF, and its objective. Components are rows, w (..., K, F); activations h (..., K, n)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+#: Least value of a bin of W H.
+FLOOR = 1e-9
+#: Smaller activations and entries of components become 0, long before arithmetic on them turns slow (denormals).
+TINY = 1e-30
+#: Rows of H between two products with the Gram matrix in a coordinate pass.
+BLOCK = 20
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No TF32: ratios of two products would amplify its errors."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def hals(h: Tensor, c: Tensor, gram: Tensor, passes: int) -> None:
+    """Coordinate passes over the rows of h (..., K, n), in place; c = W^T X - sparsity, gram = W^T W."""
+    length = gram.diagonal(dim1=-2, dim2=-1)[..., None]
+    c, gram = c / length, gram / length
+    for first in list(range(0, h.shape[-2], BLOCK)) * passes:
+        last = min(first + BLOCK, h.shape[-2])
+        step = c[..., first:last, :] - gram[..., first:last, :] @ h
+        for k in range(first, last):
+            change = torch.maximum(step[..., k - first, :], -h[..., k, :])
+            h[..., k, :] += change
+            if k + 1 < last:  # what the rows still to come in this block would otherwise not know
+                rest = gram[..., k + 1 : last, k, None]
+                step[..., k + 1 - first :, :].addcmul_(rest, change[..., None, :], value=-1)
+
+
+def directions(w: Tensor, a: Tensor, gram: Tensor) -> Tensor:
+    """Each component to its minimum on the non-negative unit sphere given the others; a = H X^T, gram = H H^T."""
+    for k in range(w.shape[-2]):
+        others = (gram[..., k, None, :] @ w)[..., 0, :] - gram[..., k, k, None] * w[..., k, :]
+        direction = (a[..., k, :] - others).clamp_(min=0)
+        length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
+        w[..., k, :] = torch.where(length > 0, direction / length, w[..., k, :])
+    return torch.nn.functional.threshold_(w, TINY, 0.0)
+
+
+def balanced(w: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The multiplicative update of components of length 1; a and b are the two parts of the gradient (..., K, F)."""
+    up, down = a + w * (b * w).sum(-1, keepdim=True), b + w * (a * w).sum(-1, keepdim=True)
+    new = torch.nn.functional.threshold_(w * up / down.clamp_(min=TINY), TINY, 0.0)
+    length = torch.linalg.vector_norm(new, dim=-1, keepdim=True)
+    return torch.where(length > 0, new / length, w)  # a component that never sounds stays as it is
+
+
+def multiply(h: Tensor, up: Tensor, down: Tensor) -> None:
+    h *= up / down.clamp(min=TINY)
+    torch.nn.functional.threshold_(h, TINY, 0.0)
+
+
+def parts(x: Tensor, h: Tensor, w: Tensor, beta: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """L = W H (..., n, F), X L^(beta - 2) and L^(beta - 1), the last None where it is 1."""
+    whole = (h.mT @ w).clamp_(min=FLOOR)
+    ratio = x / whole
+    return (whole, ratio, None) if beta == 1 else (whole, ratio / whole, 1 / whole)
+
+
+def divergence(x: Tensor, whole: Tensor, beta: int) -> Tensor:
+    """D(x | whole), float64 (...,), over the last two axes."""
+    if beta == 2:
+        return (x - whole).double().square_().sum((-2, -1)) / 2
+    if beta == 1:
+        return (torch.xlogy(x, x / whole) - x + whole).sum((-2, -1), dtype=torch.float64)
+    return (x / whole - torch.log(x / whole) - 1).sum((-2, -1), dtype=torch.float64)

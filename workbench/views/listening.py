@@ -1,0 +1,330 @@
+"""What do people hear? A listening test in a notebook: ratings from 0 to 100, or naming the class of a sound blindly.
+
+Parekh et al. (arXiv 2202.11479) asked people how well an interpretation matches the part of the clip that belongs to
+the class. The page (``static/listening.js``) plays the sounds of each trial under one gain, in an order that seed and
+listener's name decide, and calls them A, B, C: which method made which is nowhere in it. While a kernel runs, answers
+are appended to a csv file at once, and a listener who comes back goes on where they were; an exported page keeps the
+answers in the browser and offers the same file as a download.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DatasetError, ParameterError, WorkbenchError
+from .live import in_kernel
+from .page import drawing, escape, pack, save_page, static
+from .responses import COLUMNS, IDENTIFICATION, RATING, stimulus_id, trial_id
+from .sounds import checked, compress, cut, shared_gain
+
+QUESTIONS = {
+    RATING: "How well does each sound match the part of the clip that is {label}?",
+    IDENTIFICATION: "Which of these do you hear?",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ListeningTrial:
+    """One clip, or one part of it, as several methods explain it."""
+
+    id: str
+    """Its name in the analysis; the page does not show it."""
+    label: str
+    """The class."""
+    candidates: Mapping[str, np.ndarray]
+    """Method -> sound (samples,)."""
+    rate: int
+    """Hz, of all its sounds."""
+    reference: np.ndarray | None = None
+    """The clip, (samples,), played beside what is to be rated."""
+
+
+def listening_test(
+    trials: Sequence[ListeningTrial],
+    *,
+    path: str | os.PathLike = "responses.csv",
+    seed: int,
+    task: str = RATING,
+    question: str | None = None,
+    choices: Sequence[str] | None = None,
+    seconds: float | None = 10.0,
+    title: str = "A listening test",
+    megabytes: float = 20.0,
+) -> ListeningTest:
+    """Ask people what they hear.
+
+    Parameters
+    ----------
+    trials : sequence of ListeningTrial
+    path : path
+        Where answers go while a kernel runs; appended to if it is there. Its folder must exist.
+    seed : int
+        Of the order of trials and sounds, and of the ids that hide the methods.
+    task : {"rating", "identification"}
+        Rate all sounds of a trial from 0 to 100 beside its reference, or name the class of one sound at a time, without
+        reference. Naming goes in rounds, each with one sound of every trial: the first round is not given away by
+        another sound of the same clip.
+    question : str, optional
+        With ``{label}`` in the place of the class (ratings alone).
+    choices : sequence of str, optional
+        Classes to choose from; by default those of the trials.
+    seconds : float or None
+        Longest part of a sound that plays, from the beginning; None for all.
+    title : str
+    megabytes : float
+        Most sound (10^6 bytes, compressed) in the output, which carries all of it.
+
+    Returns
+    -------
+    ListeningTest
+
+    Raises
+    ------
+    ParameterError
+        No trials, two of one id, one without sounds, a class that cannot be chosen, an unknown task, more sound than
+        ``megabytes``, a path whose folder does not exist.
+    AudioError
+        A sound holds NaN or is empty; trial and method are named.
+    """
+    trials, path = list(trials), Path(path)
+    if task not in QUESTIONS:
+        raise ParameterError("task", task, f"one of {', '.join(map(repr, QUESTIONS))}")
+    ids = [trial.id for trial in trials]
+    if not ids or len(set(ids)) < len(ids):
+        raise ParameterError("trials", ids, "at least one, each with an id of its own")
+    for trial in trials:
+        if not trial.candidates:
+            raise ParameterError(f"trial {trial.id!r}.candidates", {}, "at least one sound")
+    if not path.parent.is_dir():
+        raise ParameterError("path", str(path), "in a folder that exists")
+    choices = sorted({trial.label for trial in trials}) if choices is None else list(map(str, choices))
+    if task == IDENTIFICATION:
+        if len(set(choices)) < max(2, len(choices)):
+            raise ParameterError("choices", choices, "two or more different classes")
+        for trial in trials:
+            if trial.label not in choices:
+                raise ParameterError(f"trial {trial.id!r}.label", trial.label, f"one of {', '.join(choices)}")
+    test = ListeningTest(trials, path, seed, task, question or QUESTIONS[task], choices, seconds, title)
+    if test.megabytes > megabytes:
+        expected = f"at least {test.megabytes:.1f} for these sounds, or fewer trials, or shorter seconds"
+        raise ParameterError("megabytes", megabytes, expected)
+    return test
+
+
+class ListeningTest:
+    """A listening test, made by :func:`listening_test`; display it and let people answer.
+
+    Attributes
+    ----------
+    path : Path
+        Where answers go while a kernel runs.
+    megabytes : float
+        Sound in the page, 10^6 bytes.
+    """
+
+    def __init__(
+        self,
+        trials: list[ListeningTrial],
+        path: Path,
+        seed: int,
+        task: str,
+        question: str,
+        choices: list[str],
+        seconds: float | None,
+        title: str,
+    ):
+        self.path, self.task, self.title, self.megabytes = path, task, title, 0.0
+        self._salt = trial_id(seed, task)
+        self._trials = {trial_id(seed, trial.id): trial for trial in trials}
+        self._choices, self._question, self._seconds = choices, question, seconds
+        self._methods = {
+            own: {stimulus_id(seed, trial.id, method): method for method in trial.candidates}
+            for own, trial in self._trials.items()
+        }
+        data = {
+            "task": task,
+            "title": title,
+            "salt": self._salt,
+            # In the order of ids that say nothing, not of trials and methods.
+            "trials": [self._trial(own) for own in sorted(self._trials)],
+            "choices": choices if task == IDENTIFICATION else [],
+            "columns": COLUMNS,
+            "file": path.name,
+        }
+        self.key = pack(data)[1]
+        self._packed, _ = pack(data | {"key": self.key})
+        self._link = None
+
+    def _trial(self, own: str) -> dict:
+        """What the page knows of a trial."""
+        trial, methods = self._trials[own], self._methods[own]
+        sounds = {stimulus: (method, trial.candidates[method]) for stimulus, method in sorted(methods.items())}
+        if self.task == RATING and trial.reference is not None:
+            sounds["reference"] = ("reference", trial.reference)
+        read = {}
+        for name, (method, x) in sounds.items():
+            x, rate = checked(f"trial {trial.id}, {method}", x, trial.rate)
+            read[name] = cut(x, rate, seconds=self._seconds), rate, len(x) / rate
+        gain = shared_gain(x for x, _, _ in read.values())
+        packed = {}
+        for name, (x, rate, total) in read.items():
+            sound = compress(x, rate, total=total, gain_db=gain)
+            packed[name] = {"id": name, "uri": sound.uri, "caption": sound.caption}
+            self.megabytes += len(sound.data) / 1e6
+        reference = packed.pop("reference", None)
+        question = self._question.replace("{label}", trial.label) if self.task == RATING else self._question
+        note = f"All sounds of this trial at one gain of {gain:+.1f} dB: levels can be compared."
+        if self.task == IDENTIFICATION:
+            note = f"Gain {gain:+.1f} dB, the same for all sounds of this clip."
+        return {"id": own, "question": question, "reference": reference, "sounds": list(packed.values()), "note": note}
+
+    def steps(self, listener: str) -> list[tuple[str, list[str]]]:
+        """What a listener meets: (trial, methods in the order of A, B, C ...), from the first screen to the last."""
+        order = {own: self._shuffled(methods, listener) for own, methods in self._methods.items()}
+        if self.task == RATING:
+            screens = [(own, order[own]) for own in self._shuffled(order, listener)]
+        else:
+            rounds = range(max(map(len, order.values())))
+            screens = [
+                (own, [order[own][r]])
+                for r in rounds
+                for own in self._shuffled(order, f"{listener}|{r}")
+                if r < len(order[own])
+            ]
+        return [(self._trials[own].id, [self._methods[own][s] for s in chosen]) for own, chosen in screens]
+
+    def _shuffled(self, ids: Sequence[str], listener: str) -> list[str]:
+        return sorted(ids, key=lambda one: (mixed(f"{self._salt}|{listener}|{one}"), one))
+
+    @property
+    def html(self) -> str:
+        """The test as HTML that needs neither kernel nor network."""
+        files = {"styles": ("players.css", "listening.css"), "scripts": ("players.js", "listening.js")}
+        return drawing("wb-players wb-listening", self._still(), self._packed, view="ListeningTest", **files)
+
+    def _still(self) -> str:
+        sounds = sum(map(len, self._methods.values()))
+        return (
+            f'<div class="wb-still"><strong>{escape(self.title)}</strong><br>A listening test of {len(self._trials)} '
+            f"trials with {sounds} sounds ({self.task}). It needs scripts, which are loading or blocked here.</div>"
+        )
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the test as a page of its own, to be answered without a kernel."""
+        return save_page(path, self.html, title=self.title)
+
+    def answers(self, listener: str) -> list[dict[str, str]]:
+        """The rows in the file that this listener gave to this test."""
+        own = {stimulus for methods in self._methods.values() for stimulus in methods}
+        return [
+            row
+            for row in self._file()
+            if (row["listener"], row["task"]) == (listener, self.task) and row["stimulus"] in own
+        ]
+
+    def _file(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(COLUMNS)}")
+            return list(reader)
+
+    def record(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Append answers to the file.
+
+        Parameters
+        ----------
+        rows : sequence of mapping
+            With the columns of the file; trials and sounds by their ids.
+
+        Raises
+        ------
+        DatasetError
+            A row that is no answer to this test, or a file that holds something else; nothing is written.
+        """
+        for row in rows:
+            if wrong := self._wrong(row):
+                raise DatasetError(f"{self.path.name}: no answer to this test: {wrong}")
+        self._file()
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        if not self.path.exists():
+            writer.writeheader()
+        writer.writerows(rows)
+        with self.path.open("a", encoding="utf-8", newline="") as file:  # one write: lines of two kernels do not mix
+            file.write(text.getvalue())
+
+    def _wrong(self, row: Mapping[str, object]) -> str:
+        """What is wrong with an answer; empty if nothing is."""
+        if set(row) != set(COLUMNS):
+            return f"columns {sorted(row)}"
+        if row["task"] != self.task or not str(row["listener"]).strip():
+            return f"task {row['task']!r} of listener {row['listener']!r}"
+        if row["stimulus"] not in self._methods.get(row["trial"], {}):
+            return f"sound {row['stimulus']!r} in trial {row['trial']!r}"
+        if self.task == RATING:
+            fine = isinstance(row["response"], int) and 0 <= row["response"] <= 100
+        else:
+            fine = row["response"] in self._choices
+        return "" if fine else f"response {row['response']!r}"
+
+    def connect(self) -> None:
+        """Open the channel to the kernel; displaying the test does it."""
+        if self._link is None:
+            self._link = _link_class()(key=self.key)
+            self._link.on_msg(self._reply)
+
+    def _reply(self, link, message: dict, _) -> None:
+        try:
+            if message["kind"] == "answers":
+                found = {"rows": self.answers(message["listener"])}
+            else:
+                self.record(message["rows"])
+                found = {"rows": []}
+        except Exception as error:  # whatever it is, the listener must know that nothing was saved
+            text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
+            found = {"error": text}
+        link.send({"ticket": message.get("ticket")} | found)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        if in_kernel():
+            self.connect()
+        return {"text/html": self.html, "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        return f"ListeningTest({self.task}, {len(self._trials)} trials, {self.path.name})"
+
+
+@functools.cache
+def _link_class():
+    import anywidget
+    import traitlets
+
+    class ListeningLink(anywidget.AnyWidget):
+        _esm = static("listening_link.js")
+        key = traitlets.Unicode().tag(sync=True)
+
+    return ListeningLink
+
+
+def mixed(text: str) -> int:
+    """32 bits that depend on all of a text: FNV-1a, then the finaliser of MurmurHash3, as in ``listening.js``.
+
+    An exported page has to find the same order as Python, with nothing but integers.
+    """
+    value, low = 2166136261, 0xFFFFFFFF
+    for byte in text.encode("utf-8"):
+        value = (value ^ byte) * 16777619 & low
+    value = (value ^ value >> 16) * 0x85EBCA6B & low
+    value = (value ^ value >> 13) * 0xC2B2AE35 & low
+    return value ^ value >> 16

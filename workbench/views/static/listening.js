@@ -1,0 +1,262 @@
+// A listening test: a name, then one screen after the other, then the answers as a file. Sounds are A, B, C; their ids say
+// nothing. While a kernel answers (listening_link.js) every screen is saved at once; else the browser keeps the answers.
+
+const KERNEL_SECONDS = 15, HEARD_SECONDS = 0.25;
+
+// 32 bits of a text, as in listening.py: the page finds the same order as Python.
+function mixed(text) {
+  let value = 2166136261;
+  for (const byte of new TextEncoder().encode(text)) value = Math.imul(value ^ byte, 16777619);
+  value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
+  value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
+  return (value ^ (value >>> 16)) >>> 0;
+}
+function csvCell(value) {
+  const text = String(value);
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+function button(text, act) {
+  const node = make("button", "wb-button", text);
+  node.type = "button";
+  node.addEventListener("click", act);
+  return node;
+}
+
+class ListeningTest {
+  constructor(root, data) {
+    Object.assign(this, { root, data, link: null, listener: "", rows: [], unsaved: [], trouble: "" });
+    this.trials = new Map(data.trials.map((trial) => [trial.id, trial]));
+    root.replaceChildren(...[...root.children].filter((node) => node.tagName === "STYLE"));
+    root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: keys belong to the test
+    this.screen = make("div", "wb-screen");
+    this.status = make("div", "wb-note");
+    this.status.setAttribute("role", "status");
+    this.file = button("Download the answers (csv)", () => this.download());
+    root.append(make("div", "wb-title", data.title), this.screen, make("div", "wb-foot", this.status, this.file));
+    watchTheme(root, () => {});
+    this.welcome();
+  }
+
+  // ---- who listens
+
+  welcome() {
+    const { data } = this, name = make("input", "wb-listener"), form = make("div", "wb-welcome");
+    name.autocomplete = "off";
+    const naming = data.task === "identification", screens = naming ? data.trials.reduce((sum, t) => sum + t.sounds.length, 0) : data.trials.length;
+    const what = naming ? `You will hear ${screens} sounds, one at a time, and say what each is.`
+      : `In each of ${screens} trials you will hear a few sounds and rate each of them from 0 to 100.`;
+    const start = () => { if (name.value.trim()) this.begin(name.value.trim(), begin); else name.focus(); };
+    const begin = button("Begin", start);
+    begin.classList.add("wb-go");
+    // Not a form: in JupyterLab the Enter key would not submit it.
+    name.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      start();
+    });
+    form.append(make("p", "", `${what} Use headphones, and leave the volume as it is from now on. Nothing plays by itself. Who comes back under the same name goes on where they were.`),
+      make("label", "", make("span", "", "Your name or initials"), name), begin);
+    this.screen.replaceChildren(form);
+    this.tell();
+  }
+
+  async begin(listener, waiting) {
+    if (waiting.disabled) return;
+    this.listener = listener;
+    waiting.disabled = true;
+    ({ rows: this.rows, unsaved: this.unsaved } = this.remembered());
+    if (this.link) {
+      try {
+        const saved = await this.link.ask({ kind: "answers", listener }, KERNEL_SECONDS), known = new Set(saved.map((row) => row.stimulus));
+        this.unsaved = this.unsaved.filter((row) => !known.has(row.stimulus)); // given while no kernel answered
+        this.rows = [...saved, ...this.unsaved];
+        await this.send();
+      } catch (error) { this.trouble = error.message; }
+    }
+    this.steps = this.order();
+    this.at = 0;
+    this.next();
+  }
+
+  // Screens for this listener: trials and sounds in the order of the numbers that salt, name and id give.
+  order() {
+    const { data, listener } = this, number = (who, id) => mixed(`${data.salt}|${who}|${id}`);
+    const shuffled = (ids, who) => [...ids].sort((a, b) => number(who, a) - number(who, b) || (a < b ? -1 : 1));
+    const ids = [...this.trials.keys()], sounds = new Map(ids.map((id) => [id, shuffled(this.trials.get(id).sounds.map((s) => s.id), listener)]));
+    if (data.task === "rating") return shuffled(ids, listener).map((id) => ({ trial: id, sounds: sounds.get(id) }));
+    const rounds = Math.max(...[...sounds.values()].map((list) => list.length));
+    return Array.from({ length: rounds }, (_, r) => shuffled(ids, `${listener}|${r}`)
+      .filter((id) => r < sounds.get(id).length).map((id) => ({ trial: id, sounds: [sounds.get(id)[r]] }))).flat();
+  }
+
+  // ---- one screen
+
+  next() {
+    const done = new Set(this.rows.map((row) => row.stimulus));
+    while (this.at < this.steps.length && this.steps[this.at].sounds.every((id) => done.has(id))) this.at++;
+    if (this.at === this.steps.length) this.finish(); else this.show(this.steps[this.at]);
+    this.tell();
+  }
+
+  show(step) {
+    const trial = this.trials.get(step.trial), rating = this.data.task === "rating";
+    this.begun = performance.now();
+    this.answers = new Map(step.sounds.map((id) => [id, { response: null, plays: 0, heard: false }]));
+    const head = make("h3", "wb-question", trial.question);
+    head.tabIndex = -1;
+    const place = make("div", "wb-place", `${this.at + 1} of ${this.steps.length}`), meter = make("div", "wb-meter", make("i"));
+    meter.firstChild.style.width = `${(100 * this.at) / this.steps.length}%`;
+    const cards = make("div", "wb-cards");
+    step.sounds.forEach((id, k) => {
+      const name = rating ? `Sound ${String.fromCharCode(65 + k)}` : "The sound", answer = this.answers.get(id);
+      const card = this.player(name, trial.sounds.find((sound) => sound.id === id), answer);
+      if (rating) card.append(this.scale(name, answer));
+      cards.append(card);
+    });
+    this.go = button("Next", () => this.save(step));
+    this.go.classList.add("wb-go");
+    this.missing = make("span", "wb-missing");
+    const parts = [place, meter, head];
+    if (rating && trial.reference) parts.push(make("div", "wb-cards wb-reference", this.player("The clip", trial.reference)));
+    parts.push(cards);
+    if (!rating) parts.push(this.choice(this.answers.get(step.sounds[0])));
+    parts.push(make("div", "wb-detail", trial.note), make("div", "wb-next", this.go, this.missing));
+    this.screen.replaceChildren(...parts);
+    this.look();
+    head.focus({ preventScroll: this.at === 0 });
+  }
+
+  player(name, sound, answer) {
+    const audio = make("audio"), card = make("div", "wb-card", make("div", "wb-name", name), audio, make("div", "wb-length", sound.caption));
+    Object.assign(audio, { controls: true, preload: "metadata", src: sound.uri });
+    audio.setAttribute("aria-label", name);
+    if (answer) {
+      audio.addEventListener("play", () => { answer.plays++; });
+      const heard = () => {
+        if (answer.heard || audio.currentTime < Math.min(HEARD_SECONDS, 0.9 * audio.duration)) return;
+        answer.heard = true;
+        this.look();
+      };
+      for (const event of ["timeupdate", "ended"]) audio.addEventListener(event, heard);
+    }
+    return card;
+  }
+
+  scale(name, answer) {
+    const slider = make("input"), shown = make("output", "", "not rated");
+    Object.assign(slider, { type: "range", min: 0, max: 100, step: 1, value: 50 });
+    slider.setAttribute("aria-label", `rating of ${name}: 0 not at all, 100 perfectly`);
+    slider.setAttribute("aria-valuetext", "not rated");
+    const rate = () => {
+      answer.response = +slider.value;
+      shown.textContent = slider.value;
+      slider.setAttribute("aria-valuetext", slider.value);
+      slider.classList.add("wb-rated");
+      this.look();
+    };
+    slider.addEventListener("input", rate);
+    slider.addEventListener("pointerup", rate); // the middle can be meant: there no input event comes
+    slider.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      rate();
+    });
+    return make("div", "wb-scale", slider, make("div", "wb-ends", make("span", "", "0 not at all"), shown, make("span", "", "100 perfectly")));
+  }
+
+  choice(answer) {
+    const list = make("fieldset", "wb-choices", make("legend", "", "It is"));
+    for (const label of this.data.choices) {
+      const radio = make("input");
+      Object.assign(radio, { type: "radio", name: `wb-choice-${this.data.key}`, value: label });
+      radio.addEventListener("change", () => { answer.response = label; this.look(); });
+      list.append(make("label", "", radio, make("span", "", label)));
+    }
+    return list;
+  }
+
+  // What is still to be done before the next screen.
+  look() {
+    const rating = this.data.task === "rating", all = [...this.answers.values()], letters = (test) => all
+      .map((answer, k) => (test(answer) ? String.fromCharCode(65 + k) : "")).filter(Boolean).join(", ");
+    const unheard = letters((answer) => !answer.heard), open = letters((answer) => answer.response === null);
+    const parts = rating ? [unheard && `hear ${unheard}`, open && `rate ${open}`] : [unheard && "hear the sound", open && "choose what it is"];
+    this.missing.textContent = parts.some(Boolean) ? `Still to do: ${parts.filter(Boolean).join("; ")}` : "";
+    this.go.disabled = parts.some(Boolean);
+  }
+
+  // ---- the answers
+
+  save(step) {
+    const seconds = ((performance.now() - this.begun) / 1000).toFixed(1), time = new Date().toISOString();
+    const rows = step.sounds.map((stimulus) => {
+      const { response, plays } = this.answers.get(stimulus), { task, choices } = this.data;
+      return { time, listener: this.listener, task, place: this.at + 1, trial: step.trial, stimulus, response, choices: choices.length, seconds, plays };
+    });
+    for (const audio of this.screen.querySelectorAll("audio")) audio.pause();
+    this.rows.push(...rows);
+    this.unsaved.push(...rows);
+    this.remember();
+    this.send();
+    this.next();
+  }
+
+  async send() {
+    if (!this.link || !this.unsaved.length || this.sending) return;
+    const rows = [...this.unsaved];
+    this.sending = true;
+    try {
+      await this.link.ask({ kind: "responses", rows }, KERNEL_SECONDS);
+      this.unsaved = this.unsaved.filter((row) => !rows.includes(row));
+      this.trouble = "";
+      this.remember();
+    } catch (error) { this.trouble = error.message; } // the next screen tries again
+    this.sending = false;
+    this.tell();
+    if (!this.trouble) this.send(); // what was answered meanwhile
+  }
+
+  get place() { return `workbench-listening-${this.data.key}-${this.listener}`; }
+  remember() {
+    try { localStorage.setItem(this.place, JSON.stringify({ rows: this.rows, unsaved: this.unsaved })); } catch { /* a browser may keep nothing */ }
+  }
+  remembered() {
+    const nothing = { rows: [], unsaved: [] };
+    try { return JSON.parse(localStorage.getItem(this.place)) || nothing; } catch { return nothing; }
+  }
+
+  finish() {
+    const head = make("h3", "wb-question", "Done. Thank you.");
+    head.tabIndex = -1;
+    this.screen.replaceChildren(head);
+    if (this.unsaved.length) this.send();
+    head.focus({ preventScroll: true });
+  }
+
+  tell() {
+    const answers = (n) => `${n} answer${n === 1 ? "" : "s"}`, many = this.rows.length, left = this.unsaved.length;
+    this.file.hidden = !many;
+    this.status.classList.toggle("wb-trouble", Boolean(this.trouble));
+    if (this.trouble) this.status.textContent = `${left ? `${left} of ${answers(many)} not saved: ` : ""}${this.trouble}. Download them when you are done.`;
+    else if (!this.link) this.status.textContent = many ? `${answers(many)} in this browser; download them when you are done.` : "Answers stay in this browser until you download them.";
+    else if (left) this.status.textContent = `Saving ${answers(left)} …`;
+    else this.status.textContent = many ? `${answers(many)} saved to ${this.data.file}.` : `Answers go to ${this.data.file}.`;
+  }
+
+  download() {
+    const { columns, file } = this.data, lines = [columns, ...this.rows.map((row) => columns.map((name) => row[name]))];
+    const link = make("a"), text = `${lines.map((line) => line.map(csvCell).join(",")).join("\n")}\n`;
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = file.replace(/(\.csv)?$/, `-${this.listener.replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`);
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+
+  // ---- the kernel
+
+  connect(link) {
+    this.link = link;
+    if (link) this.root.dataset.live = "true"; else delete this.root.dataset.live;
+    this.tell();
+  }
+}
