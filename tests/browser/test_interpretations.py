@@ -191,3 +191,19 @@ def test_slides_in_jupyterlab_and_in_the_exported_page(chromium, lab, offline_pa
     offline_page.wait_for_selector(".wb-tau:not([hidden])", timeout=20_000)
     slide(offline_page, view, 0.8)
     assert coloured(offline_page) == [True, False, False, False]
+
+
+def test_drawings_keep_their_size_where_the_notebook_styles_all_drawings(opened):
+    page, _, _ = opened
+    page.evaluate(
+        """() => {
+          document.body.classList.add("jp-RenderedHTMLCommon");
+          const style = document.createElement("style");
+          style.textContent = ".jp-RenderedHTMLCommon svg { max-width: 100%; height: auto; }";
+          document.head.append(style);
+        }"""
+    )
+    heights = "(kind) => [...document.querySelectorAll(kind)].map((e) => e.getBoundingClientRect().height)"
+    assert set(page.evaluate(heights, ".wb-activation")) == {26}
+    assert set(page.evaluate(heights, ".wb-spectrum")) == {92}
+    assert max(page.evaluate(heights, ".wb-bars")) < 120

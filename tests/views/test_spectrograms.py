@@ -41,3 +41,21 @@ def test_spectrogram_refuses():
         spectrogram(np.zeros(100), 8000, f_max=9000)
     with pytest.raises(ParameterError, match="sounds="):
         audio_grid([])
+
+
+def test_a_dictionary_shows_each_component_at_its_frequency():
+    from workbench.views import dictionary_picture
+
+    w = np.full((513, 3), 1e-6)
+    for k, hz in enumerate((500, 2000, 7000)):
+        w[round(hz / 8000 * 512), k] = 0.5 + k
+    figure = dictionary_picture(w, 16000, title="W")
+    picture = figure.axes[0].images[0].get_array()
+    ticks = dict(
+        zip([t.get_text() for t in figure.axes[0].get_yticklabels()], figure.axes[0].get_yticks(), strict=True)
+    )
+    strongest = picture.argmax(0)
+    assert (picture.max(0) > -0.5).all() and (np.diff(strongest) > 0).all()
+    assert abs(strongest[0] - ticks["0.5"]) <= 2 and abs(strongest[1] - ticks["2"]) <= 2
+    with pytest.raises(ParameterError, match=r"components='array of shape \(513,\)' must be \(F, K\)"):
+        dictionary_picture(w[:, 0], 16000)

@@ -39,6 +39,8 @@ class L2IConfig:
 
     pooling: str = "attention"
     """Of Theta: "attention" or "max"."""
+    width: int = 256
+    """Channels of Psi's trunk."""
     reconstruction: float = 10.0
     """alpha, weight of the mean squared error of W H."""
     sparsity: float = 0.8
@@ -63,7 +65,7 @@ class L2IConfig:
         for name in ("reconstruction", "sparsity", "learning_rate"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ParameterError(name, getattr(self, name), "0 or more, finite")
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "width"):
             if getattr(self, name) < 1:
                 raise ParameterError(name, getattr(self, name), "at least 1")
 
@@ -199,7 +201,8 @@ def train_l2i(
     seen = Seen(classifier, spectra, x)
     with torch.random.fork_rng(devices=[classifier.device] if classifier.device.type == "cuda" else []):
         torch.manual_seed(seed)
-        psi = Psi(classifier.shapes(x.shape[1]), w.shape[1], spectra.frames(x.shape[1])).to(classifier.device)
+        shapes, frames = classifier.shapes(x.shape[1]), spectra.frames(x.shape[1])
+        psi = Psi(shapes, w.shape[1], frames, width=config.width).to(classifier.device)
         theta = Theta(w.shape[1], len(classifier.classes), pooling=config.pooling).to(classifier.device)
         found = L2I(classifier, spectra, w, psi, theta, config)
         trained = [*psi.parameters(), *theta.parameters()]

@@ -17,16 +17,16 @@ from ..errors import ParameterError
 
 #: Frequency rows that all branches of Psi are brought to.
 ROWS = 4
-#: Channels that a branch of the general Psi puts out.
-BRANCH = 128
+#: Channels of the paper's trunk.
+WIDTH = 256
 
 
 class Psi(nn.Module):
     """Maps (B, channels_i, frequency_i, time_i) -> H (B, K, T).
 
     With the three maps of the paper's VGG this is the paper's network (2,866,200 weights at K = 100). Maps of another
-    network go through branches of one kind: a 3 x 3 convolution to 128 channels at the map's own size, then means over
-    frequency and time down to 4 rows and the steps at which the trunk, which is the same, begins.
+    network go through branches of one kind: a 3 x 3 convolution at the map's own size, then means over frequency and
+    time down to 4 rows and the steps at which the trunk begins.
 
     Parameters
     ----------
@@ -36,9 +36,11 @@ class Psi(nn.Module):
         K.
     frames : int
         T.
+    width : int
+        Channels of the trunk, and twice those of a branch; 256 with the paper's maps.
     """
 
-    def __init__(self, shapes: Sequence[tuple[int, int, int]], components: int, frames: int):
+    def __init__(self, shapes: Sequence[tuple[int, int, int]], components: int, frames: int, *, width: int = WIDTH):
         super().__init__()
         if not len(shapes):
             raise ParameterError("shapes", shapes, "at least one map")
@@ -49,13 +51,15 @@ class Psi(nn.Module):
             self.time = min(self.time, -(-frames // 32))
         if like_the_paper(self.shapes):
             branches = [_Shallow(*self.shapes[0]), _Middle(*self.shapes[1]), _Deep(*self.shapes[2])]
-            width = sum(branch.channels for branch in branches)
+            joined = sum(branch.channels for branch in branches)
+            if width != WIDTH:
+                raise ParameterError("width", width, f"{WIDTH} with the maps of the paper's network")
         else:
-            branches, width = [_Branch(*shape) for shape in self.shapes], BRANCH * len(self.shapes)
+            branches, joined = [_Branch(shape[0], width // 2) for shape in self.shapes], width // 2 * len(self.shapes)
         self.branches = nn.ModuleList(branches)
-        self.join = nn.Conv2d(width, 256, 3, padding=1)
-        self.collapse = nn.Conv2d(256, 256, (ROWS, 1))
-        self.smooth = nn.Conv1d(256, components, 5, padding=2)
+        self.join = nn.Conv2d(joined, width, 3, padding=1)
+        self.collapse = nn.Conv2d(width, width, (ROWS, 1))
+        self.smooth = nn.Conv1d(width, components, 5, padding=2)
         self.out = nn.Conv1d(components, components, 5, padding=2)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -86,8 +90,8 @@ def _stretched(x: Tensor) -> Tensor:
 class _Deep(nn.Module):
     def __init__(self, channels: int, rows: int, time: int):
         super().__init__()
-        self.channels = BRANCH
-        self.convolution = nn.Conv2d(channels, BRANCH, 3, padding=1)
+        self.channels = WIDTH // 2
+        self.convolution = nn.Conv2d(channels, self.channels, 3, padding=1)
 
     def forward(self, x: Tensor, time: int) -> Tensor:
         return _stretched(self.convolution(_stretched(x)).relu())
@@ -114,9 +118,9 @@ class _Shallow(nn.Module):
 
 
 class _Branch(nn.Module):
-    def __init__(self, channels: int, rows: int, time: int):
+    def __init__(self, channels: int, out: int):
         super().__init__()
-        self.convolution = nn.Conv2d(channels, BRANCH, 3, padding=1)
+        self.convolution = nn.Conv2d(channels, out, 3, padding=1)
 
     def forward(self, x: Tensor, time: int) -> Tensor:
         y = self.convolution(x).relu()

@@ -2,8 +2,8 @@
 
 ``sound_map``, ``players``, ``latent_page``, ``decision_page``, ``interpretation_page`` and ``listening_test`` return
 objects that display themselves as HTML which plays without kernel and network, ``turnable`` one that turns.
-``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram`` and ``audio_grid`` return matplotlib figures,
-as do the charts of tidy tables: ``curves``, ``heatmap``, ``intervals`` and ``scatter``.
+``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram``, ``audio_grid`` and ``dictionary_picture``
+return matplotlib figures, as do the charts of tidy tables: ``curves``, ``heatmap``, ``intervals`` and ``scatter``.
 """
 
 from .charts import curves, heatmap, intervals, scatter
@@ -18,7 +18,7 @@ from .plots import confusion_matrix, layer_curve, layer_heatmap
 from .projection import Projection, project
 from .responses import analyse_responses, read_responses
 from .space import Turnable, turnable
-from .spectrograms import audio_grid, spectrogram
+from .spectrograms import audio_grid, dictionary_picture, spectrogram
 
 __all__ = [
     "DecisionPage",
@@ -35,6 +35,7 @@ __all__ = [
     "confusion_matrix",
     "curves",
     "decision_page",
+    "dictionary_picture",
     "heatmap",
     "interpretation_page",
     "intervals",

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import audio as sound_io
 from ..errors import AudioError, ParameterError
-from .figures import new_figure, plain, short
+from .figures import entitle, new_figure, plain, short
 
 
 def spectrogram(
@@ -157,4 +157,46 @@ def audio_grid(sounds, *, columns: int = 4, title: str | None = None, mel: bool 
         ax.set_ylabel("kHz" if k % columns == 0 else "", fontsize=8)
     if title:
         plain(figure.suptitle(title, fontweight="bold", fontsize=11))
+    return figure
+
+
+def dictionary_picture(components, rate: int, *, title: str | None = None):
+    """Components of a factorisation as columns, on the mel scale, each in dB below its own strongest bin.
+
+    Parameters
+    ----------
+    components : array (F, K)
+        Spectra of log magnitudes or magnitudes, 0 or more, from 0 Hz to half the rate.
+    rate : int
+        Hz.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        Not two-dimensional, negative, or not finite.
+    """
+    w = np.asarray(components, dtype=float)
+    if w.ndim != 2 or not w.size or not np.isfinite(w).all() or w.min() < 0:
+        raise ParameterError("components", f"array of shape {w.shape}", "(F, K), finite, 0 or more")
+    edges = np.linspace(0, _mel_of(rate / 2), 161)
+    hertz = np.linspace(0, rate / 2, len(w))
+    rows = np.clip(np.digitize(_mel_of(hertz), edges) - 1, 0, 159)
+    middle = (edges[:-1] + edges[1:]) / 2
+    level = np.array([np.interp(middle, _mel_of(hertz), column / max(column.max(), 1e-12)) for column in w.T]).T
+    for row in range(160):  # several bins in a band: the strongest
+        if (rows == row).sum() > 1:
+            level[row] = (w[rows == row] / np.maximum(w.max(0), 1e-12)).max(0)
+    figure = new_figure(min(10.0, 2 + 0.09 * w.shape[1]), 3.6)
+    ax = figure.subplots()
+    decibels = 20 * np.log10(np.maximum(level, 1e-3))
+    shown = ax.imshow(decibels, aspect="auto", origin="lower", cmap="magma", vmin=-40, vmax=0, interpolation="nearest")
+    _frequency_axis(ax, True, 160, rate / 2)
+    ax.set_xlabel("component")
+    figure.colorbar(shown, ax=ax, label="dB below its strongest bin")
+    entitle(figure, title)
     return figure
