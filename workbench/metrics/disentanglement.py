@@ -65,9 +65,9 @@ class Score(NamedTuple):
     """A metric's average and what it averages."""
 
     overall: float
-    """In [0, 1]; NaN when everything is skipped."""
+    """NaN when everything is skipped."""
     each: np.ndarray
-    """float64, one value a code or factor; NaN where skipped."""
+    """float64, one value a code, factor or clip; NaN where skipped."""
 
 
 def _importances(R: ArrayLike) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""interpreters.judging: studies of explanations on a classifier whose reasons are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from workbench.errors import ParameterError
+from workbench.interpreters import Interpretation, mask_study, masked_logits, removal_study, truth_study
+
+from .conftest import BANDS, RATE, SAMPLES, SPECTRA, burst
+
+BINS = [slice(round(low / RATE * 256), round(high / RATE * 256) + 1) for low, high in BANDS]
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Six clips with a burst of classes 0, 1 and 2 in turn, and of the next class at a quarter of its level."""
+    rng = np.random.default_rng(0)
+    stems = np.float32([0.4 * burst(i % 3, rng) for i in range(6)])
+    others = np.float32([0.1 * burst((i + 1) % 3, rng) for i in range(6)])
+    return stems + others + np.float32(1e-4) * np.float32(rng.normal(size=stems.shape)), stems
+
+
+def band_mask(c: int) -> torch.Tensor:
+    mask = torch.zeros(SPECTRA.bins, SPECTRA.frames(SAMPLES))
+    mask[BINS[c]] = 1
+    return mask
+
+
+def explained(classifier, scene):
+    """One component a band, its activation the band's level; only that of the class is relevant."""
+    found = []
+    for i, x in enumerate(torch.from_numpy(scene[0])):
+        log_magnitude, phase = SPECTRA.analyse(x)
+        w = torch.stack([band_mask(c)[:, 0] for c in range(3)], 1)
+        w /= w.norm(dim=0)
+        h = w.T @ log_magnitude
+        weights = torch.full((3,), 0.05)
+        weights[i % 3] = 1.0
+        logits = classifier.logits(x[None])[0]
+        found.append(
+            Interpretation(
+                classes=classifier.classes,
+                index=i % 3,
+                waveform_in=x,
+                log_magnitude=log_magnitude,
+                phase=phase,
+                dictionary=w,
+                activations=h,
+                pooled=h.mean(1),
+                weights=weights,
+                logits=logits,
+                scores=logits,
+                spectra=SPECTRA,
+            )
+        )
+    return found
+
+
+def test_the_relevant_component_carries_the_score_and_random_others_do_not(classifier, scene):
+    table = removal_study(explained(classifier, scene), classifier, taus=(0.9, 0.5), draws=2, progress=False)
+    assert table["components"].tolist() == [1, 1] and table["none"].tolist() == [0, 0]
+    assert (table["drop"] > 5 * table["random"].abs()).all() and (table["low"] <= table["drop"]).all()
+    chances = removal_study(
+        explained(classifier, scene), classifier, taus=(0.9,), draws=2, output="probabilities", progress=False
+    )
+    assert 0 < chances["drop"].iloc[0] <= 1
+
+
+def test_nothing_is_removed_above_every_relevance(classifier, scene):
+    table = removal_study(explained(classifier, scene), classifier, taus=(1.0,), draws=1, progress=False)
+    assert table.loc[1.0, "none"] == 1 and table.loc[1.0, "drop"] == 0 and table.loc[1.0, "random"] == 0
+
+
+def test_masks_of_one_and_zero_are_the_ends_of_every_column(classifier, scene):
+    whole = torch.ones(6, SPECTRA.bins, SPECTRA.frames(SAMPLES))
+    own = torch.stack([band_mask(i % 3) for i in range(6)])
+    wrong = torch.stack([band_mask((i + 2) % 3) for i in range(6)])
+    masks = {"ones": whole, "zeros": 0 * whole, "own": own, "wrong": wrong}
+    table = mask_study(classifier, scene[0], masks, spectra=SPECTRA)
+    assert table.loc["ones", ["average_increase", "average_drop", "average_gain"]].tolist() == [0, 0, 0]
+    assert table.loc["zeros", "logit_drop"] == 0 and table.loc["ones", "fidelity_in"] == 1
+    assert table.loc["own", "logit_drop"] > 5 * abs(table.loc["wrong", "logit_drop"])
+    logits = masked_logits(classifier, scene[0][0], torch.stack([whole[0], 1 - own[0]]), spectra=SPECTRA)[:, 0]
+    assert logits[0] - logits[1] > 0
+
+
+def test_the_true_band_is_nearer_to_the_stem_than_the_mixture(scene):
+    own = torch.stack([band_mask(i % 3) for i in range(6)])
+    masks = {"own": own, "ones": torch.ones_like(own), "zeros": torch.zeros_like(own)}
+    spans = [[(0.15, 0.35)]] * 6
+    table = truth_study(*scene, masks, spectra=SPECTRA, intervals=spans, domain="linear")
+    assert table.loc["ones", "improvement"] == pytest.approx(0, abs=0.01)
+    assert table.loc["own", "improvement"] > 10 and table.loc["own", "overlap"] > 0.8
+    assert table.loc["zeros", "silent"] == 1 and table.loc["zeros", "si_sdr"] == -60
+
+
+def test_errors(classifier, scene):
+    with pytest.raises(ParameterError, match=r"masks=\{\} must be at least one method"):
+        mask_study(classifier, scene[0], {}, spectra=SPECTRA)
+    with pytest.raises(ParameterError, match=r"len\(masks\['one'\]\)=1 must be 6, a mask a clip"):
+        mask_study(classifier, scene[0], {"one": band_mask(0)[None]}, spectra=SPECTRA)
+    with pytest.raises(ParameterError, match=r"stems.shape=\(2, 4000\) must be \(6, 4000\)"):
+        truth_study(scene[0], scene[1][:2], {"one": band_mask(0)[None]}, spectra=SPECTRA)
