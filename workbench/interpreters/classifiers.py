@@ -370,7 +370,7 @@ def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[s
     bias : array_like (C,)
     classes : sequence of str
     **options
-        Of :class:`Classifier`; taps are features 8, 12 and 15 by default: ``network.features.8`` and so on.
+        Of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``network.features.6`` and so on.
     """
     head = _linear(np.asarray(weight).T, bias)
     module = _Trained(encoder.front_end, _Pooled(copy.deepcopy(encoder.net.features)), head)

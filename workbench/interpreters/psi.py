@@ -50,7 +50,8 @@ class Psi(nn.Module):
             # the trunk ends with 16 times as many steps: no more than half as many as there are frames
             self.time = min(self.time, -(-frames // 32))
         if like_the_paper(self.shapes):
-            branches = [_Shallow(*self.shapes[0]), _Middle(*self.shapes[1]), _Deep(*self.shapes[2])]
+            made = zip((_Shallow, _Middle, _Deep), self.shapes, strict=True)
+            branches = [kind(channels) for kind, (channels, _, _) in made]
             joined = sum(branch.channels for branch in branches)
             if width != WIDTH:
                 raise ParameterError("width", width, f"{WIDTH} with the maps of the paper's network")
@@ -88,7 +89,7 @@ def _stretched(x: Tensor) -> Tensor:
 
 
 class _Deep(nn.Module):
-    def __init__(self, channels: int, rows: int, time: int):
+    def __init__(self, channels: int):
         super().__init__()
         self.channels = WIDTH // 2
         self.convolution = nn.Conv2d(channels, self.channels, 3, padding=1)
@@ -98,7 +99,7 @@ class _Deep(nn.Module):
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int, rows: int, time: int):
+    def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
         self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
@@ -108,7 +109,7 @@ class _Middle(nn.Module):
 
 
 class _Shallow(nn.Module):
-    def __init__(self, channels: int, rows: int, time: int):
+    def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
         self.convolution = nn.Conv2d(channels, channels, (4, 1), stride=(4, 1))
