@@ -1,0 +1,104 @@
+"""What a codec is: sound to latent frames, and back to sound.
+
+To bring your own, subclass :class:`Codec`, fill in the attributes and write ``encode`` and ``decode``; the round trip
+in the notebooks and the diffusion decoder then work with it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from ..errors import ParameterError
+
+
+class Codec(ABC):
+    """Waveforms to latent frames (T frames of D numbers) and back.
+
+    Attributes
+    ----------
+    name : str
+    rate : int
+        Sample rate (Hz) of the waveforms.
+    dim : int
+        D, numbers a latent frame.
+    hop : int
+        Samples a latent frame.
+    fingerprint : str
+        Hash of everything that changes the numbers.
+    device : torch.device
+    """
+
+    name: str
+    rate: int
+    dim: int
+    hop: int
+    fingerprint: str
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames a second (Hz)."""
+        return self.rate / self.hop
+
+    def frames(self, samples: int) -> int:
+        """Latent frames of a waveform of so many samples: one for each hop begun."""
+        return -(-samples // self.hop)
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Latent frames.
+
+        Parameters
+        ----------
+        x : Tensor, float32 (B, samples)
+            Waveforms of one length, at ``rate``.
+
+        Returns
+        -------
+        Tensor, float32 (B, T, D) with T = ``frames(samples)``
+        """
+
+    @abstractmethod
+    def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
+        """Sound.
+
+        Parameters
+        ----------
+        latents : Tensor, float32 (B, T, D)
+        length : int, optional
+            Samples of the result, at most T hops; by default T hops.
+        seed : int
+            Of whatever the codec draws at random (a phase to start from); the others ignore it.
+
+        Returns
+        -------
+        Tensor, float32 (B, length)
+            Not clipped: a decoded sound may pass full scale.
+        """
+
+    def round_trip(self, x: Tensor, *, seed: int = 0) -> Tensor:
+        """Decode what was encoded: (B, samples) to (B, samples)."""
+        return self.decode(self.encode(x), length=x.shape[-1], seed=seed)
+
+    def check_waveforms(self, x: Tensor) -> Tensor:
+        """``x`` on the codec's device as float32, or a ParameterError that says what is wrong with it."""
+        if x.ndim != 2 or x.shape[-1] < 1:
+            raise ParameterError("x", tuple(x.shape), "waveforms (B, samples) with at least one sample")
+        if not torch.isfinite(x).all():
+            raise ParameterError("x", f"waveforms, {int((~torch.isfinite(x)).sum())} samples of them", "finite")
+        return x.to(self.device, torch.float32)
+
+    def check_latents(self, latents: Tensor, length: int | None) -> tuple[Tensor, int]:
+        """``latents`` on the codec's device as float32 and the length of their sound, or a ParameterError."""
+        if latents.ndim != 3 or latents.shape[1] < 1 or latents.shape[2] != self.dim:
+            raise ParameterError("latents", tuple(latents.shape), f"(B, T, {self.dim}) with T >= 1")
+        if not torch.isfinite(latents).all():
+            raise ParameterError("latents", f"{int((~torch.isfinite(latents)).sum())} numbers of them", "finite")
+        longest = latents.shape[1] * self.hop
+        length = longest if length is None else length
+        if not 1 <= length <= longest:
+            raise ParameterError("length", length, f"1 to {longest} samples, which {latents.shape[1]} frames give")
+        return latents.to(self.device, torch.float32), length
