@@ -79,14 +79,14 @@ def test_one_sound_at_a_time_and_none_by_itself(opened):
     page, _ = opened
     assert page.evaluate("[...document.querySelectorAll('audio')].every((a) => a.paused && !a.autoplay)")
     page.locator(".wb-picture").first.click(position={"x": 4, "y": 20})
-    page.wait_for_function("document.querySelector('audio').currentTime > 0.2", timeout=10_000)
+    page.wait_for_function("document.querySelector('audio').currentTime > 0.2", timeout=60_000)
     page.locator(".wb-picture").nth(1).click(position={"x": 4, "y": 20})
     page.wait_for_function(
         """() => {
           const [first, second] = document.querySelectorAll('audio');
           return first.paused && !second.paused && second.currentTime > 0.2;
         }""",
-        timeout=10_000,
+        timeout=60_000,
     )
 
 
@@ -171,11 +171,11 @@ def test_turns_in_jupyterlab_and_in_the_exported_page(chromium, lab, tone, offli
     turn_and_compare(page)
     page.screenshot(path=tmp_path / "lab.png")
     page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
-    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=20_000)
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=60_000)
     context.close()
 
     text, _ = nbconvert.HTMLExporter().from_notebook_node(nbformat.read(folder / "decisions.ipynb", as_version=4))
     Path(tmp_path / "export.html").write_text(text, encoding="utf-8")
     offline_page.goto((tmp_path / "export.html").as_uri(), wait_until="domcontentloaded")
-    offline_page.wait_for_selector(".wb-knobs select", timeout=20_000)
+    offline_page.wait_for_selector(".wb-knobs select", timeout=60_000)
     turn_and_compare(offline_page)

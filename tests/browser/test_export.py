@@ -54,7 +54,7 @@ def test_exported_page_plays_without_network(executed, state, offline_page, tmp_
     path.write_text(text, encoding="utf-8")
     page = offline_page
     page.goto(path.as_uri(), wait_until="domcontentloaded")
-    page.wait_for_selector(".wb-marks", timeout=20_000)
+    page.wait_for_selector(".wb-marks", timeout=60_000)
     assert "10 of 60 carry sound" in page.inner_text(".wb-note >> nth=0")
     point = page.evaluate(
         """() => {
@@ -65,7 +65,7 @@ def test_exported_page_plays_without_network(executed, state, offline_page, tmp_
         }"""
     )
     page.mouse.click(*point)
-    page.wait_for_function("document.querySelector('.wb-audio').currentTime > 0.2", timeout=10_000)
+    page.wait_for_function("document.querySelector('.wb-audio').currentTime > 0.2", timeout=60_000)
     page.locator(".wb-card audio").nth(1).evaluate("(audio) => audio.scrollIntoView()")
     page.locator(".wb-picture").nth(1).click()
     # a picture's click seeks, so the clock alone does not tell that the second sound plays and the first one stopped
@@ -74,7 +74,7 @@ def test_exported_page_plays_without_network(executed, state, offline_page, tmp_
           const first = document.querySelector('.wb-audio'), second = document.querySelectorAll('.wb-card audio')[1];
           return second.currentTime > 0.9 && !second.paused && first.paused && !first.ended;
         }""",
-        timeout=10_000,
+        timeout=60_000,
     )
     if state:
         page.screenshot(path=tmp_path / "export.png")

@@ -66,19 +66,19 @@ def test_slider_changes_the_sound_and_keeps_the_moment(opened):
     page, view, _ = opened
     kept = page.locator(".wb-kept audio")
     page.locator(".wb-kept .wb-picture").click(position={"x": 60, "y": 40})
-    page.wait_for_function(f"{KEPT}.currentTime > 0.5", timeout=10_000)
+    page.wait_for_function(f"{KEPT}.currentTime > 0.5", timeout=60_000)
     source, rest = kept.get_attribute("src"), page.locator(".wb-rest audio").get_attribute("src")
     before = kept.evaluate("(audio) => audio.currentTime")
     slide(page, view, 0.55)
     assert kept.get_attribute("src") != source
     assert page.locator(".wb-rest audio").get_attribute("src") != rest
-    page.wait_for_function(f"!{KEPT}.paused && {KEPT}.readyState > 2", timeout=10_000)
+    page.wait_for_function(f"!{KEPT}.paused && {KEPT}.readyState > 2", timeout=60_000)
     assert before - 0.05 <= kept.evaluate("(audio) => audio.currentTime") < before + 0.6, "it goes on where it was"
     kept.evaluate("(audio) => audio.pause()")
     stopped = kept.evaluate("(audio) => audio.currentTime")
     for tau in (0.8, 0.2, 0.55, 0.2):  # faster than sounds load
         slide(page, view, tau)
-    page.wait_for_function(f"{KEPT}.readyState > 1 && !{KEPT}.seeking && !{KEPT}.wbWanted", timeout=10_000)
+    page.wait_for_function(f"{KEPT}.readyState > 1 && !{KEPT}.seeking && !{KEPT}.wbWanted", timeout=60_000)
     assert kept.evaluate("(audio) => audio.currentTime") == pytest.approx(stopped, abs=0.03)
     assert kept.evaluate("(audio) => audio.paused"), "what stood still stays still"
     assert kept.get_attribute("src") == source, "back at the first threshold it is the first sound"
@@ -89,7 +89,7 @@ def test_the_same_components_are_not_interrupted(opened):
     assert one.selected(0.2).tolist() == one.selected(0.35).tolist()
     kept = page.locator(".wb-kept audio")
     page.locator(".wb-kept .wb-picture").click(position={"x": 4, "y": 40})
-    page.wait_for_function(f"{KEPT}.currentTime > 0.1", timeout=10_000)
+    page.wait_for_function(f"{KEPT}.currentTime > 0.1", timeout=60_000)
     source = kept.get_attribute("src")
     slide(page, view, 0.35)
     assert kept.get_attribute("src") == source and not kept.evaluate("(audio) => audio.paused")
@@ -128,9 +128,9 @@ def test_slider_by_keyboard_and_one_sound_at_a_time(opened):
         page.keyboard.press("ArrowRight")
     assert page.inner_text(".wb-tau output") == "τ = 0.70"
     page.locator(".wb-stage .wb-picture").first.click(position={"x": 4, "y": 40})
-    page.wait_for_function("document.querySelector('audio').currentTime > 0.1", timeout=10_000)
+    page.wait_for_function("document.querySelector('audio').currentTime > 0.1", timeout=60_000)
     page.locator(".wb-kept .wb-picture").click(position={"x": 4, "y": 40})
-    page.wait_for_function(f"document.querySelector('audio').paused && {KEPT}.currentTime > 0.1", timeout=10_000)
+    page.wait_for_function(f"document.querySelector('audio').paused && {KEPT}.currentTime > 0.1", timeout=60_000)
 
 
 @pytest.mark.parametrize("width", [700, 900, 1100])
@@ -182,13 +182,13 @@ def test_slides_in_jupyterlab_and_in_the_exported_page(chromium, lab, offline_pa
     assert coloured(page) == [True, True, False, False]
     page.screenshot(path=tmp_path / "lab.png")
     page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
-    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=20_000)
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=60_000)
     context.close()
 
     text, _ = nbconvert.HTMLExporter().from_notebook_node(nbformat.read(folder / "interpretation.ipynb", as_version=4))
     Path(tmp_path / "export.html").write_text(text, encoding="utf-8")
     offline_page.goto((tmp_path / "export.html").as_uri(), wait_until="domcontentloaded")
-    offline_page.wait_for_selector(".wb-tau:not([hidden])", timeout=20_000)
+    offline_page.wait_for_selector(".wb-tau:not([hidden])", timeout=60_000)
     slide(offline_page, view, 0.8)
     assert coloured(offline_page) == [True, False, False, False]
 

@@ -85,14 +85,14 @@ def test_plays_one_sound_at_a_time_and_never_by_itself(opened):
     page, _ = opened
     assert page.evaluate("[...document.querySelectorAll('audio')].every((a) => a.paused && !a.autoplay)")
     page.locator(".wb-picture").first.click()
-    page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=10_000)
+    page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=60_000)
     page.locator(".wb-picture").nth(2).click(position={"x": 5, "y": 20})
     page.wait_for_function(
         """() => {
           const [first, , third] = document.querySelectorAll('.wb-card audio');
           return first.paused && !third.paused && third.currentTime > 0.2;
         }""",
-        timeout=10_000,
+        timeout=60_000,
     )
     # Another latent: the sound of the last one ends with it.
     page.evaluate("window.before = document.querySelectorAll('.wb-card audio')[2]")
@@ -136,7 +136,7 @@ def test_keyboard_goes_through_the_table_and_plays(opened):
     assert selected == [str(order[-1])]
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
-    page.wait_for_function(f"{FIRST_TIME} > 0.1", timeout=10_000)
+    page.wait_for_function(f"{FIRST_TIME} > 0.1", timeout=60_000)
     page.keyboard.press("Enter")
     assert page.evaluate("document.querySelector('.wb-card audio').paused")
 
@@ -243,17 +243,17 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
     assert "Every latent plays" in page.inner_text(".wb-note")
 
     latent = open_silent(page)
-    page.wait_for_function("document.querySelectorAll('.wb-card audio').length === 11", timeout=30_000)
+    page.wait_for_function("document.querySelectorAll('.wb-card audio').length === 11", timeout=60_000)
     assert page.locator(".wb-picture polyline.wb-line").count() == 11, "curves come from the kernel too"
     page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})
-    page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=20_000)
+    page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=60_000)
     assert "2.0 s · 16 kHz" in page.inner_text(".wb-card >> nth=0")
     page.locator(".wb-search").evaluate("(node) => node.scrollIntoView()")
     page.screenshot(path=folder / "latents.png")
     page.locator(".jp-CodeCell .cm-content").nth(1).click()
     run(page, "notebook:run-cell")
     text = f"open {latent} carried False"
-    page.wait_for_function("(text) => document.body.innerText.includes(text)", arg=text, timeout=20_000)
+    page.wait_for_function("(text) => document.body.innerText.includes(text)", arg=text, timeout=60_000)
 
     # The kernel ends: the page says so, and what it carries still plays.
     page.evaluate(
@@ -263,11 +263,11 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
     page.wait_for_function(
         "document.querySelector('.wb-groups').innerText.includes('the kernel that made this page has ended')"
         " || !document.querySelector('.wb-latents').dataset.live",
-        timeout=20_000,
+        timeout=60_000,
     )
     assert "Latents marked ♪ play on this page" in page.inner_text(".wb-note")
     search(page, "")
     page.evaluate("(() => { const v = document.querySelector('.wb-latents').wbView; v.open(v.data.carried[0]); })()")
     page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})
-    page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=20_000)
+    page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=60_000)
     context.close()
