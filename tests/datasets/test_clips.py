@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -334,7 +335,7 @@ def test_split_prints_and_unpacks():
     train, valid, test = split = Split(np.arange(3), np.arange(0), np.array([4]))
     assert repr(split) == "Split(train=3, valid=0, test=1)" and (len(train), len(valid), len(test)) == (3, 0, 1)
     with pytest.raises(DatasetError, match="leaves no clips for test"):
-        check(Split(train, valid, valid), np.array(list("abcde")), np.array(["x"] * 5))
+        check(Split(train, valid, valid), np.array(list("abcde")), [frozenset("x")] * 5)
     with pytest.raises(ParameterError, match="at least two folds"):
         each_fold(np.zeros(4, int))
 
@@ -352,3 +353,38 @@ def test_a_hundred_thousand_clips_are_split_in_seconds():
     began = time.perf_counter()
     mask = draw(labels, groups, 0.2)
     assert time.perf_counter() - began < 10 and abs(mask.mean() - 0.2) < 0.01
+
+
+def test_tags_of_clips_whose_label_is_a_set():
+    labels = ["bark+siren", "none", "siren", "bell"]
+    clips = Clips.from_arrays([np.zeros(8)] * 4, 8000, label=labels, tags=labels)
+    assert clips.tags.to_dict("list") == {
+        "bark": [True, False, False, False],
+        "bell": [False, False, False, True],
+        "siren": [True, False, True, False],
+    }
+    assert "3 tags" in repr(clips)
+    assert clips.with_label("label").tags is not None and clips.relabel({"bell": "b"}).tags is None
+    assert Clips.from_arrays([np.zeros(8)], 8000, label=["a"]).tags is None
+
+
+def test_a_split_of_sets_is_checked_tag_by_tag():
+    clips = load_dataset("scenes_multi", size=60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        folds = clips.folds()
+    assert len(folds) == 5
+    labels = ["a+c", "a", "a", "a+b"]
+    few = Clips.from_arrays([np.zeros(8)] * 4, 8000, label=labels, tags=labels, split=["train"] * 2 + ["valid", "test"])
+    with pytest.warns(UserWarning, match="1 classes of test are not in train: b"):
+        few.split()
+
+
+def test_waveforms_at_one_rate_and_length(monkeypatch):
+    clips = Clips.from_arrays([0.5 * np.ones(4000), np.zeros(8000), -0.25 * np.ones(12000)], 8000)
+    x = clips.waveforms(rate=8000, seconds=1.0, progress=False)
+    assert x.shape == (3, 8000) and x.dtype == np.float32
+    assert x[0, 3999] == 1 and x[0, 4000] == 0 and not x[1].any() and (x[2] == -1).all()
+    monkeypatch.setattr("workbench.datasets.clips.IN_MEMORY", 1)
+    mapped = clips.waveforms(rate=8000, seconds=1.0, progress=False)
+    assert isinstance(mapped, np.memmap) and np.array_equal(mapped, x)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import html
+import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .. import audio
 from ..errors import AudioError, DatasetError, ParameterError
 from .manifest import close_match
 from .sounds import ArraySounds, Sounds
 from .splits import Split, check, choose, each_fold, grouped_folds
+
+#: Bytes of waveforms that are held in memory; more lie in a file.
+IN_MEMORY = 4e9
 
 
 class Clips:
@@ -97,7 +103,8 @@ class Clips:
         return len(self.table)
 
     def _facts(self) -> list[str]:
-        facts = [f"{len(self)} clips", f"{len(self.classes)} classes"]
+        kinds = f"{len(self.classes)} classes" if self.tags is None else f"{self.tags.shape[1]} tags"
+        facts = [f"{len(self)} clips", kinds]
         groups = self.table["group"].nunique() if (self.table["group"] != "").any() else 0
         facts += [f"{groups} groups"] if groups else []
         if "seconds" in self.table and self.table["seconds"].notna().all():
@@ -124,6 +131,15 @@ class Clips:
     def classes(self) -> tuple[str, ...]:
         """The labels there are, sorted."""
         return tuple(sorted(set(self.table["label"]) - {""}))
+
+    @property
+    def tags(self) -> pd.DataFrame | None:
+        """Of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
+        if "tags" not in self.table or not (self.table["tags"] == self.table["label"]).all():
+            return None
+        sets = [tag_set(label) for label in self.table["label"]]
+        names = sorted(set().union(*sets))
+        return pd.DataFrame([[name in tags for name in names] for tags in sets], columns=names)
 
     def summary(self) -> pd.DataFrame:
         """Clips, groups and (where known) seconds of each class; index: label."""
@@ -169,6 +185,29 @@ class Clips:
         except AudioError as error:
             source = str(self.sounds.source(row))
             raise AudioError(f"clip {self.table['id'].iat[i]} of {self.name} ({source})", error.reason) from None
+
+    def waveforms(self, *, rate: int, seconds: float, progress: bool = True) -> np.ndarray:
+        """All sounds at one rate and length, each brought to a peak of 1 (silence stays silence).
+
+        Longer ones are cut, shorter ones zero-padded on the right. What is larger than 4 GB is kept in a temporary
+        file on disk, mapped into memory.
+
+        Returns
+        -------
+        np.ndarray, float32 (N, samples)
+        """
+        from tqdm.auto import tqdm
+
+        shape = (len(self), round(rate * seconds))
+        if 4 * math.prod(shape) <= IN_MEMORY:
+            x = np.zeros(shape, np.float32)
+        else:
+            with tempfile.TemporaryFile() as file:  # the mapping keeps it alive
+                x = np.memmap(file, np.float32, "w+", shape=shape)
+        for i in tqdm(range(len(self)), desc=f"{self.name} at {rate} Hz", disable=not progress, leave=False):
+            one = audio.fit(self.audio(i, rate=rate)[0], rate, seconds=seconds)
+            x[i] = one / (np.abs(one).max() or 1.0)
+        return x
 
     def source(self, i: int) -> Path | str:
         """The file of row i, or how its sound is made."""
@@ -323,7 +362,7 @@ class Clips:
         groups = self.groups(by)
         names, folds = self.table["split"].to_numpy(str), self._fold_numbers()
         split = choose(names, folds, self.labels, groups, test=test, valid=valid, seed=seed, name=self.name)
-        check(split, groups, self.labels, name=self.name, by=by or "group")
+        check(split, groups, self._named(), name=self.name, by=by or "group")
         return split
 
     def folds(self, n: int | None = None, *, valid: bool = True, by: str | None = None, seed: int = 0) -> list[Split]:
@@ -343,11 +382,22 @@ class Clips:
             fold = grouped_folds(self.labels, groups, 5 if n is None else n, seed=seed)
         splits = each_fold(fold, valid=valid)
         for split, number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
-            check(split, groups, self.labels, name=f"{self.name}, fold {number}", by=by or "group")
+            check(split, groups, self._named(), name=f"{self.name}, fold {number}", by=by or "group")
         return splits
+
+    def _named(self) -> list[frozenset[str]]:
+        """The classes that each clip names: its label, or the tags of it."""
+        if self.tags is not None:
+            return [tag_set(label) for label in self.labels]
+        return [frozenset([label] if label else []) for label in self.labels]
 
     def _fold_numbers(self) -> np.ndarray:
         return self.table["fold"].fillna(-1).to_numpy(int)
+
+
+def tag_set(label: str) -> frozenset[str]:
+    """The tags of a label such as "bark+siren"; "none" and "" have none."""
+    return frozenset(label.split("+")) - {"none", ""}
 
 
 def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -202,14 +202,21 @@ def each_fold(folds: np.ndarray, *, valid: bool = True) -> list[Split]:
 
 
 def check(
-    split: Split, groups: np.ndarray, labels: np.ndarray, *, name: str = "the dataset", by: str = "group"
+    split: Split,
+    groups: np.ndarray,
+    classes: Sequence[frozenset[str]],
+    *,
+    name: str = "the dataset",
+    by: str = "group",
 ) -> None:
     """Refuse a split that leaks, is empty, or tests classes that were never trained.
 
     Parameters
     ----------
     split : Split
-    groups, labels : np.ndarray of str (N,)
+    groups : np.ndarray of str (N,)
+    classes : sequence of sets of str (N,)
+        Which each clip belongs to: one, several, or none.
     name, by : str
         The dataset and its group column, for the message.
 
@@ -234,8 +241,9 @@ def check(
                 f"{name}: the split leaks: {len(shared)} of its groups ({by}) are in both {one} and {other}: "
                 f"{', '.join(shared[:5])}{more}; split by another column, or leave the split to the dataset"
             )
-    unseen = sorted(set(labels[split.test]) - set(labels[split.train]) - {""})
-    if unseen and len(unseen) == len(set(labels[split.test]) - {""}):
+    tested, trained = (frozenset().union(*(classes[i] for i in rows)) for rows in (split.test, split.train))
+    unseen = sorted(tested - trained)
+    if unseen and len(unseen) == len(tested):
         raise DatasetError(
             f"{name}: no class of test ({', '.join(unseen[:5])}) is in train: the label goes with the group ({by}); "
             "choose another label or another column to split by"

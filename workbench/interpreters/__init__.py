@@ -6,6 +6,7 @@ give a mask (F, T) on a clip's spectrogram, of which :mod:`.spectra` makes sound
 """
 
 from .classifiers import Classifier, KumarVGG, convolutional, efficientat, kumar_vgg, train_vgg
+from .comparing import compare_interpreters, multilabel_decisions
 from .flint import Flint, FlintConfig, train_flint
 from .interpretation import Interpretation, component_mask, relevance
 from .judging import mask_study, removal_study, truth_study
@@ -14,6 +15,7 @@ from .masking import as_mask, masked_logits
 from .masks import CONTROLS, MASKS
 from .psi import Psi, Theta
 from .spectra import Spectra, normalised
+from .tagger import train_tagger
 from .vibi import Vibi, VibiConfig, train_vibi
 
 __all__ = [
@@ -32,17 +34,20 @@ __all__ = [
     "Vibi",
     "VibiConfig",
     "as_mask",
+    "compare_interpreters",
     "component_mask",
     "convolutional",
     "efficientat",
     "kumar_vgg",
     "mask_study",
     "masked_logits",
+    "multilabel_decisions",
     "normalised",
     "relevance",
     "removal_study",
     "train_flint",
     "train_l2i",
+    "train_tagger",
     "train_vgg",
     "train_vibi",
     "truth_study",

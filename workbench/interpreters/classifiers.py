@@ -271,15 +271,15 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
     return Classifier(network, rate=44100, classes=classes, taps=KumarVGG.TAPS, axes="bctf", name="VGG", **options)
 
 
-class _VGGBody(nn.Module):
-    """A KumarVGG without its front end and last layer: mels (B, frames, mels) -> (B, hidden)."""
+class VGGBody(nn.Module):
+    """A KumarVGG without front end and last layer: mels (B, frames, mels), or (B, 1, frames, mels), to (B, hidden)."""
 
     def __init__(self, network: KumarVGG):
         super().__init__()
         self.stages, self.last, self.pool, self.head = network.stages, network.last, network.pool, network.head
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x[:, None]
+        y = x.reshape(len(x), 1, *x.shape[-2:])
         for stage in self.stages:
             y = self.pool(stage(y))
         return self.head(self.last(y))
@@ -307,7 +307,7 @@ def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: 
         mels = torch.cat([front_end(part)[:, 0] for part in x.split(16)]).numpy()
     made = partial(KumarVGG, len(np.unique(y)), hidden=hidden)
     fixed = {"loss": "cross_entropy", "standardise": "none", "seed": seed, "progress": False}
-    run = train_classifier(mels, y, split, network=lambda: _VGGBody(made()), **fixed, **options)
+    run = train_classifier(mels, y, split, network=lambda: VGGBody(made()), **fixed, **options)
     network = made()
     network.load_state_dict(run.network.state_dict(), strict=False)
     network.out.load_state_dict({"weight": torch.from_numpy(run.weight), "bias": torch.from_numpy(run.bias)})
@@ -315,7 +315,9 @@ def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: 
     return Classifier(network, rate=44100, classes=run.classes, taps=KumarVGG.TAPS, **same)
 
 
-class _Trained(nn.Module):
+class Stacked(nn.Module):
+    """Front end, network and linear head, one after the other."""
+
     def __init__(self, front_end: nn.Module, network: nn.Module, head: nn.Linear):
         super().__init__()
         self.front_end, self.network, self.head = front_end, network, head
@@ -342,20 +344,20 @@ def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
     statistics = {"shift": trained.shift, "scale": trained.scale} if trained.shift is not None else {}
     front_end = LogMels(rate, n_fft=N_FFT, hop=HOP, mels=mels, floor=FLOOR, **statistics)
     head = _linear(trained.weight, trained.bias)
-    module = _Trained(front_end, trained.network, head)
+    module = Stacked(front_end, trained.network, head)
     taps = [f"network.blocks.{i}" for i in (5, 8, 11)]
     return Classifier(module, rate=rate, classes=trained.classes, taps=taps, **{"name": "small net", **options})
 
 
-class _Pooled(nn.Module):
-    """Features and the mean over their map."""
+class Features(nn.Module):
+    """An EfficientAT's front end, its features, and the mean over their last map: (B, samples) -> (B, D)."""
 
-    def __init__(self, features: nn.Module):
+    def __init__(self, encoder):
         super().__init__()
-        self.features = features
+        self.mels, self.features = encoder.front_end, copy.deepcopy(encoder.net.features)
 
-    def forward(self, mel: Tensor) -> Tensor:
-        return self.features(mel).mean((2, 3))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(self.mels(x)).mean((2, 3))
 
 
 def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[str], **options) -> Classifier:
@@ -370,11 +372,11 @@ def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[s
     bias : array_like (C,)
     classes : sequence of str
     **options
-        Of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``network.features.6`` and so on.
+        Of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``front_end.features.6`` and so on.
     """
     head = _linear(np.asarray(weight).T, bias)
-    module = _Trained(encoder.front_end, _Pooled(copy.deepcopy(encoder.net.features)), head)
-    taps = [f"network.features.{i}" for i in (6, 12, 15)]
+    module = Stacked(Features(encoder), nn.Identity(), head)
+    taps = [f"front_end.features.{i}" for i in (6, 12, 15)]
     return Classifier(module, rate=encoder.rate, classes=classes, **{"taps": taps, "name": encoder.name, **options})
 
 

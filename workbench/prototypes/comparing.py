@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import nn
 
-from ..embeddings.store import default_root
-from ..encoders.interface import fingerprint
+from ..embeddings.kept import Kept, read, write
 from ..errors import ParameterError
 from ..metrics import geometry
 from ..probes.inputs import parts
@@ -93,8 +88,7 @@ def compare_losses(
     for name, given in (("losses", losses), ("splits", splits), ("seeds", seeds)):
         if not len(given):
             raise ParameterError(name, given, "at least one")
-    folder = default_root() / "trained" if resume is True else resume
-    kept = _Kept(folder, inputs, y, network) if folder else None
+    kept = Kept(resume, f"compare_losses {TRAINING_VERSION}", _shared(inputs, y, network) if resume else {})
     rows = []
     with tqdm(total=len(losses) * len(splits) * len(seeds), disable=not progress, desc="runs") as bar:
         for name, given in losses.items():
@@ -102,13 +96,12 @@ def compare_losses(
             for fold, split in enumerate(splits):
                 for seed in seeds:
                     bar.set_postfix(loss=name, fold=fold, seed=seed, refresh=False)
-                    path = None if kept is None else kept.path(split, seed, options)
+                    path = kept.path(split=parts(split, len(inputs)), seed=int(seed), **_decisive(options))
                     row = {"loss": name, "fold": fold, "seed": seed}
-                    found = None if path is None else _read(path)
+                    found = read(path, MEASURED)
                     if found is None:
                         found = _measured(inputs, y, split, network=network, seed=seed, **options)
-                        if path is not None:
-                            _write(path, row | found)
+                        write(path, found)
                     rows.append(row | found)
                     bar.update()
     return pd.DataFrame(rows)
@@ -122,82 +115,24 @@ def _measured(inputs: ArrayLike, y: ArrayLike, split: object, **options: object)
     return dict(zip(MEASURED, (*numbers, len(run.history), run.epoch, run.seconds), strict=True))
 
 
-class _Kept:
-    """The folder of finished runs; hashes once what all runs share."""
-
-    def __init__(self, folder: str | os.PathLike, inputs: ArrayLike, y: ArrayLike, network: Callable[[], nn.Module]):
-        self.folder = Path(folder)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ParameterError("resume", str(folder), f"a folder to write to ({error})") from None
-        self.clips = len(inputs)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            first = network if isinstance(network, nn.Module) else network()
-        shared = {"inputs": np.asarray(inputs, dtype=np.float32), "y": y, "network": network, "weights": first}
-        self.shared = [(name, _plain(name, value)) for name, value in shared.items()]
-
-    def path(self, split: object, seed: int, options: Mapping[str, object]) -> Path:
-        """Where the run is, or will be."""
-        rest = {name: value for name, value in options.items() if name not in ("device", "progress")}
-        fields = {name: rest.pop(name) for name in Recipe.__dataclass_fields__ if name in rest}
-        recipe = dataclasses.replace(Recipe.preset(rest.pop("preset", "default")), **fields)
-        loss = rest.pop("loss", "prototype")
-        rest["loss"] = {"name": loss} if isinstance(loss, str) else loss
-        own = {"split": parts(split, self.clips), "seed": int(seed), "recipe": recipe, **rest}
-        plain = sorted((name, _plain(name, value)) for name, value in own.items())
-        return self.folder / f"{fingerprint('compare_losses', TRAINING_VERSION, self.shared, plain)}.json"
+def _shared(inputs: ArrayLike, y: ArrayLike, network: Callable[[], nn.Module]) -> dict[str, object]:
+    """What all runs depend on; of the network also its first weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first = network if isinstance(network, nn.Module) else network()
+    return {"inputs": np.asarray(inputs, dtype=np.float32), "y": y, "network": network, "weights": first}
 
 
-def _plain(name: str, value: object) -> object:
-    """What a value is, in plain types whose repr is the same in every process: arrays and weights by their hash."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return sorted(((repr(key), _plain(name, each)) for key, each in value.items()), key=lambda pair: pair[0])
-    if isinstance(value, FactorPrototypes):
-        return _plain(name, {"matrix": value.matrix, "counts": value.levels.counts})
-    if isinstance(value, nn.Module):
-        return repr(value), fingerprint(weights=value.state_dict())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-        return type(value).__qualname__, _plain(name, fields)
-    if isinstance(value, functools.partial):
-        return "partial", _plain(name, value.func), _plain(name, value.args), _plain(name, value.keywords)
-    if hasattr(value, "__qualname__") and callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, (list, tuple)):
-        return [_plain(name, each) for each in value]
-    if hasattr(value, "__array__"):
-        array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-        if array.dtype.kind in "biuf":
-            return fingerprint(weights={"": torch.from_numpy(np.ascontiguousarray(array))})
-        return [_plain(name, each) for each in array.tolist()]
-    raise ParameterError(name, value, "of plain types, arrays, modules or functions for runs to be resumed")
-
-
-def _read(path: Path) -> dict[str, float] | None:
-    """A finished run's columns; None where there is none, or, with a warning, where its file is damaged."""
-    try:
-        found = json.loads(path.read_text())
-        return {name: found[name] for name in MEASURED}
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        warnings.warn(f"{path} is damaged ({error!r}); its run is trained again", stacklevel=3)
-        return None
-
-
-def _write(path: Path, row: Mapping[str, object]) -> None:
-    """Whole or not at all, whenever the process ends."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(row) + "\n")
-    os.replace(partial, path)
+def _decisive(options: Mapping[str, object]) -> dict[str, object]:
+    """Options of a run that decide its numbers, however they were given."""
+    rest = {name: value for name, value in options.items() if name not in ("device", "progress")}
+    fields = {name: rest.pop(name) for name in Recipe.__dataclass_fields__ if name in rest}
+    rest["recipe"] = dataclasses.replace(Recipe.preset(rest.pop("preset", "default")), **fields)
+    loss = rest.pop("loss", "prototype")
+    rest["loss"] = {"name": loss} if isinstance(loss, str) else loss
+    if isinstance(rest.get("factors"), FactorPrototypes):
+        rest["factors"] = {"matrix": rest["factors"].matrix, "counts": rest["factors"].levels.counts}
+    return rest
 
 
 def paired_differences(
