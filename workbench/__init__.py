@@ -33,8 +33,8 @@ _EXPORTS = {
     "errors": ("ParameterError", "WorkbenchError"),
 }
 _ROOMS = (
-    "attributes", "audio", "cli", "datasets", "embeddings", "encoders", "errors", "metrics", "probes", "prototypes",
-    "runs", "sae", "views",
+    "attributes", "audio", "cli", "codecs", "datasets", "embeddings", "encoders", "errors", "interpreters", "metrics",
+    "nmf", "probes", "prototypes", "runs", "sae", "sonify", "views",
 )  # fmt: skip
 _HOME = {name: room for room, names in _EXPORTS.items() for name in names}
 

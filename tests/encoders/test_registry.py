@@ -17,6 +17,8 @@ NAMES = [
     *("mini", "logmel"),
     *("mn01_as", "mn04_as", "mn05_as", "mn10_as", "mn20_as", "mn40_as"),
     *("hubert-base", "wav2vec2-base", "wavlm-base-plus", "ast", "mert-95m", "whisper-base", "whisper-small"),
+    *("encodecmae-small", "encodecmae-base", "encodecmae-large"),
+    *("encodecmae-mel-base", "encodecmae-mel-base-st", "encodecmae-mel-large-st"),
 ]
 
 

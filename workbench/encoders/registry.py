@@ -15,6 +15,7 @@ import torch
 
 from ..errors import ParameterError
 from .batching import PRECISIONS, compute_dtype
+from .encodecmae import published
 from .interface import Encoder, fingerprint
 from .mini import MiniConfig
 from .weights import CONFIG, Wanted, find
@@ -37,7 +38,7 @@ class EncoderSpec:
     name: str
     """What :func:`load_encoder` takes."""
     family: str
-    """"built-in", "efficientat" or "huggingface"."""
+    """"built-in", "efficientat", "huggingface" or "encodecmae"."""
     title: str
     """One line."""
     rate: int
@@ -254,6 +255,7 @@ SPECS: dict[str, EncoderSpec] = {
             config=_whisper_config(768, 12, 12),
             **_WHISPER,
         ),
+        *(EncoderSpec(**fields) for fields in published()),
     )
 }
 """The registry, by name."""
@@ -348,7 +350,7 @@ def load_encoder(
         raise ParameterError("weights", weights, "None when random_weights is given")
     if dtype not in PRECISIONS:
         raise ParameterError("dtype", dtype, f"among {', '.join(PRECISIONS)}")
-    place = _device(device)
+    place = chosen_device(device)
     spec = SPECS.get(str(name_or_path))
     if variant is not None and spec is not None and spec.family != "huggingface":
         raise ParameterError("variant", variant, f"None for encoder {name_or_path}")
@@ -376,10 +378,13 @@ def _load_own(spec: EncoderSpec, device, weights, random_weights, fetch) -> Enco
         from .mini import load_mini
 
         return load_mini(device=device, weights=weights, random_weights=random_weights)
-    from .efficientat import load_efficientat
+    if spec.family == "encodecmae":
+        from .encodecmae import load_encodecmae as load
+    else:
+        from .efficientat import load_efficientat as load
 
     path = None if random_weights is not None else find(spec.wanted, given=weights, fetch=fetch)
-    return load_efficientat(spec.name, weights=path, device=device, random_weights=random_weights)
+    return load(spec.name, weights=path, device=device, random_weights=random_weights)
 
 
 def _load_hub(spec: EncoderSpec, device, weights, random_weights, variant, fetch) -> Encoder:
@@ -411,7 +416,7 @@ def _load_other(name_or_path, device, weights, random_weights, variant, fetch) -
     return load_huggingface(name, folder=folder, revision=revision or None, **rest)
 
 
-def _device(device: str | torch.device) -> torch.device:
+def chosen_device(device: str | torch.device) -> torch.device:
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -38,6 +38,8 @@ class Wanted:
     sha256: str | None = None
     """Of the single file, where known."""
     licence: str = "unknown: see the model card"
+    kind: str = "encoder"
+    """What is loaded with it, for messages: "encoder" or "codec"."""
 
     @property
     def is_file(self) -> bool:
@@ -95,7 +97,7 @@ def find(wanted: Wanted, *, given: str | os.PathLike | None = None, fetch: bool 
         if found:
             return found
         needed = wanted.files[0] if wanted.is_file else f"a folder with {CONFIG} and weights"
-        raise WeightsError(f"weights={str(given)!r} for encoder {wanted.name}: expected {needed} there")
+        raise WeightsError(f"weights={str(given)!r} for {wanted.kind} {wanted.name}: expected {needed} there")
     for place in roots():
         if found := _inside(place, wanted):
             return found
@@ -149,10 +151,10 @@ def _missing(wanted: Wanted) -> str:
         what, put = f"{wanted.source} ({files})", f"<folder>/{wanted.source}"
     looked = ", ".join(map(str, roots())) or "WORKBENCH_WEIGHTS, which is not set"
     return (
-        f"the weights of encoder {wanted.name!r} are not on this machine: {what}; {_size(wanted)}; "
+        f"the weights of {wanted.kind} {wanted.name!r} are not on this machine: {what}; {_size(wanted)}; "
         f"licence {wanted.licence}. Looked in {looked}, and in the download cache. Two ways to get them: "
-        f"load_encoder({wanted.name!r}, fetch=True) downloads them; or download {wanted.address} yourself, put it at "
-        f"{put} and set WORKBENCH_WEIGHTS=<folder> (or pass weights=<path>)."
+        f"load_{wanted.kind}({wanted.name!r}, fetch=True) downloads them; or download {wanted.address} yourself, "
+        f"put it at {put} and set WORKBENCH_WEIGHTS=<folder> (or pass weights=<path>)."
     )
 
 

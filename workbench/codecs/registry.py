@@ -1,0 +1,205 @@
+"""The codecs known by name, and the one call that loads any codec: :func:`load_codec`."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..encoders.registry import chosen_device
+from ..encoders.weights import CONFIG, Wanted, find
+from ..errors import ParameterError, WeightsError
+from .interface import Codec
+from .lyra import SHA256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LYRA_SIZES = {"soundstream_encoder.tflite": 1_779_200, "quantizer.tflite": 329_012, "lyragan.tflite": 1_475_160}
+LYRA_SOURCE = "https://github.com/google/lyra/raw/9cc2231473202761b91e1159d6b8d423b337b685/lyra/model_coeffs"
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """What is known of a codec before it is loaded."""
+
+    name: str
+    """What :func:`load_codec` takes."""
+    title: str
+    """One line."""
+    rate: int
+    """Sample rate in Hz."""
+    dim: int
+    """Numbers a latent frame."""
+    hop: int
+    """Samples a latent frame."""
+    licence: str
+    """Of the weights."""
+    citation: str
+    """Paper."""
+    wanted: tuple[Wanted, ...] = ()
+    """What is looked for on disk and on the net; empty where nothing is downloaded."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames a second (Hz)."""
+        return self.rate / self.hop
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(wanted.size for wanted in self.wanted)
+
+    @property
+    def source(self) -> str:
+        """Hub id or folder of the files; empty where nothing is downloaded."""
+        return LYRA_SOURCE if self.name == "lyra" else "".join(wanted.source for wanted in self.wanted)
+
+
+_UNDECLARED = "unknown: its model card declares none"
+SPECS: dict[str, CodecSpec] = {
+    spec.name: spec
+    for spec in (
+        CodecSpec(
+            "mel",
+            "log-mel frames and phase recovery, built in",
+            rate=16000,
+            dim=80,
+            hop=256,
+            licence="MIT",
+            citation="Perraudin, Balazs, Sondergaard: A fast Griffin-Lim algorithm. WASPAA 2013",
+        ),
+        CodecSpec(
+            "encodec",
+            "EnCodec 24 kHz, continuous latents before quantisation",
+            rate=24000,
+            dim=128,
+            hop=320,
+            licence=_UNDECLARED,
+            citation="Defossez et al.: High fidelity neural audio compression. arXiv 2210.13438, 2022",
+            wanted=(
+                Wanted(
+                    "encodec",
+                    "facebook/encodec_24khz",
+                    "c1dbe2ae3f1de713481a3b3e7c47f357092ee040",
+                    (CONFIG, "model.safetensors"),
+                    93_092_872,  # its 23,273,218 numbers; the header comes on top
+                    licence=_UNDECLARED,
+                    kind="codec",
+                ),
+            ),
+        ),
+        CodecSpec(
+            "lyra",
+            "Lyra v2 (SoundStream), streaming; needs the package ai-edge-litert",
+            rate=16000,
+            dim=64,
+            hop=320,
+            licence="Apache-2.0",
+            citation="Zeghidour et al.: SoundStream, an end-to-end neural audio codec. IEEE/ACM TASLP 2021",
+            wanted=tuple(
+                Wanted("lyra", f"{LYRA_SOURCE}/{file}", None, (file,), size, SHA256[file], "Apache-2.0", "codec")
+                for file, size in LYRA_SIZES.items()
+            ),
+        ),
+    )
+}
+"""The registry, by name."""
+
+
+def list_codecs() -> pd.DataFrame:
+    """The codecs known by name, one row each.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns name, title, rate (Hz), dim, hop (samples), frame_rate (Hz), size (MB to fetch; 0 for the built-in
+        one), licence, source.
+    """
+    import pandas as pd
+
+    columns = ("name", "title", "rate", "dim", "hop", "frame_rate", "size", "licence", "source")
+    table = pd.DataFrame([{column: getattr(spec, column) for column in columns} for spec in SPECS.values()])
+    table["size"] = (table["size"].astype("Float64") / 1e6).round(1)
+    return table
+
+
+def load_codec(
+    name: str,
+    *,
+    device: str | torch.device = "auto",
+    weights: str | Path | None = None,
+    random_weights: int | None = None,
+    fetch: bool = False,
+) -> Codec:
+    """Load a codec.
+
+    Parameters
+    ----------
+    name : str
+        A registry name (:func:`list_codecs`).
+    device : str or torch.device
+        "auto" takes cuda, then mps, then cpu; lyra runs on the cpu only.
+    weights : path, optional
+        The model folder of encodec, the folder with the three files of lyra; else they are looked for in the folders
+        of ``WORKBENCH_WEIGHTS`` and in the download caches.
+    random_weights : int, optional
+        Seed: the networks of encodec before training; nothing needs to be on disk.
+    fetch : bool
+        Download what is missing; size and licence are printed first.
+
+    Returns
+    -------
+    Codec
+
+    Raises
+    ------
+    ParameterError
+        Unknown name or device; options that exclude each other or that the codec does not have; lyra without its
+        package.
+    WeightsError
+        Weights missing (what, how big, which licence, how to get them), damaged, or not fitting the networks.
+
+    Examples
+    --------
+    >>> codec = load_codec("mel", device="cpu")
+    >>> codec.rate
+    16000
+    """
+    if name not in SPECS:
+        close = difflib.get_close_matches(str(name).lower(), SPECS, n=3, cutoff=0.5)
+        guess = f" (did you mean {' or '.join(close)}?)" if close else ""
+        raise ParameterError("name", name, f"among {', '.join(SPECS)}{guess}")
+    if random_weights is not None and weights is not None:
+        raise ParameterError("weights", weights, "None when random_weights is given")
+    if random_weights is not None and name != "encodec":
+        raise ParameterError("random_weights", random_weights, f"None for {name}, which has no network to draw")
+    place = torch.device("cpu") if name == "lyra" and str(device) == "auto" else chosen_device(device)
+    if name == "mel":
+        from .mel import MelCodec
+
+        if weights is not None:
+            raise ParameterError("weights", weights, "None for mel, which has none")
+        return MelCodec(device=place)
+    if name == "lyra":
+        from .lyra import LyraCodec
+
+        if place.type != "cpu":
+            raise ParameterError("device", str(device), "'auto' or 'cpu' for lyra, whose runtime knows no other")
+        return LyraCodec({wanted.files[0]: _find(wanted, weights, fetch) for wanted in SPECS[name].wanted})
+    from .encodec import load_encodec
+
+    folder = None if random_weights is not None else _find(SPECS[name].wanted[0], weights, fetch)
+    return load_encodec(folder=folder, device=place, random_weights=random_weights)
+
+
+def _find(wanted: Wanted, weights: str | Path | None, fetch: bool) -> Path:
+    try:
+        return find(wanted, given=weights, fetch=fetch)
+    except WeightsError as error:
+        files = [other.files[0] for other in SPECS[wanted.name].wanted]
+        needed = f" {wanted.name} needs {', '.join(files)}, in one folder." if len(files) > 1 else ""
+        raise WeightsError(f"{error}{needed}") from error

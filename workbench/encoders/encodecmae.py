@@ -1,0 +1,398 @@
+"""EnCodecMAE: masked autoencoders that predict EnCodec's codes, from its latents (version 1) or from mel bands (2).
+
+Own implementation of the model of Pepino, Riera and Ferrer, "EnCodecMAE: leveraging neural codecs for universal audio
+representation learning" (2023, arXiv 2309.07391), which reads the released checkpoints: 24 kHz sound becomes frames
+(front end), a linear map and sinusoidal positions with a learned scale follow, then a ResiDual transformer
+(:mod:`.residual`). Nothing is masked out, and the decoder half of the pretraining is not built.
+
+- Version 1 (``encodecmae-small``, ``-base``, ``-large``): the encoder half of EnCodec 24 kHz (Defossez et al. 2022,
+  arXiv 2210.13438), 128 continuous numbers a frame, 75 frames a second. The network is transformers'; its weights come
+  out of the checkpoint. PECMAE (arXiv 2402.09318) uses ``encodecmae-base``.
+- Version 2 (``encodecmae-mel-...``): 256 log-mel bands as Kaldi computes them (Hann window of 26.56 ms every 13.28 ms,
+  in samples 637 and 318; HTK-compatible; 20 Hz to 12 kHz), (x + 6.12) / 4.82, 75.5 frames a second. Its entries have
+  other names. No version 2 file was at hand when this was written: layout and front end follow the authors' code, the
+  sizes and checksums of the files are not recorded, and a file that does not fit is refused with its first odd keys.
+
+Layers: "0" is the input of the transformer, "1" to "9" its normalised stream, the last its output, as the authors'
+feature extraction gives them; see :meth:`.residual.ResiDualStack.outputs`.
+
+Padding: "masked". The front end sees each clip at its own length, because EnCodec's convolutions reflect a clip at its
+ends, and attention leaves padded frames out. As in the authors' code a last frame of fewer than 320 samples is
+returned but not attended to. Clips shorter than one frame (320 samples; version 2: 637) are zero-padded to it. The
+authors cut long sounds into windows of 4 s, each with positions from 0; here a clip is one window: segment it for that.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ParameterError, WeightsError
+from .interface import Encoder, Layer, fingerprint
+from .residual import ResiDualStack, released_to_own, sinusoidal
+
+FRONT_END_VERSION = 1
+RATE, HOP = 24000, 320
+LATENT, BANDS = 128, 256
+"""Numbers a frame of the two front ends; the checkpoint's first linear map tells which it wants."""
+MEL = {
+    "num_mel_bins": BANDS,
+    "sample_frequency": float(RATE),
+    "frame_length": 26.56,
+    "frame_shift": 13.28,
+    "htk_compat": True,
+    "use_energy": False,
+    "window_type": "hanning",
+    "dither": 0.0,
+}
+MEL_WINDOW, MEL_HOP = 637, 318  # torchaudio rounds the two times down to samples
+MEL_MEAN, MEL_STD = -6.12, 4.82
+NESTED = "encoder.encodecmae_model."
+"""Before every entry where a summary autoencoder's checkpoint holds the model."""
+NOT_NEEDED = ("target_encoder.", "decoder.", "decoder_projector.", "head.", "extra_head.", "masker.", "loss.")
+"""Entries of the pretraining: codebooks, decoder, prediction heads."""
+SECOND_NAMES = {
+    "wav_encoder.post_net.": "feat_projector.",
+    "wav_encoder.encoder.": "wav_encoder.",
+    "visible_encoder.post_net.": "decoder_projector.",
+    "masker.positional_encoder.": "positional_encoder.",
+}
+"""Prefixes of version 2 and what version 1 calls them."""
+
+
+@dataclass(frozen=True)
+class EncodecMAEConfig:
+    """The shape of one of the released models."""
+
+    layers: int
+    """Of the visible encoder."""
+    dim: int = 768
+    """D, length of a frame behind the linear map."""
+    heads: int = 12
+    """Of the attention, ``dim // heads`` wide: 85 channels in the large models, 1020 in all."""
+    mel: bool = False
+    """Version 2 with the mel front end."""
+
+
+CONFIGS = {
+    "encodecmae-small": EncodecMAEConfig(5),
+    "encodecmae-base": EncodecMAEConfig(10),
+    "encodecmae-large": EncodecMAEConfig(20, 1024),
+    "encodecmae-mel-base": EncodecMAEConfig(10, mel=True),
+    "encodecmae-mel-base-st": EncodecMAEConfig(10, mel=True),
+    "encodecmae-mel-large-st": EncodecMAEConfig(20, 1024, mel=True),
+}
+"""The released models by name; "st" had an extra stage of self-training."""
+_FILES = {
+    "encodecmae-small": ("encodecmae-small/model.pt", 207_986_541),
+    "encodecmae-base": ("encodecmae-base/model.pt", 255_255_453),
+    "encodecmae-large": ("encodecmae-large/model.pt", None),
+    "encodecmae-mel-base": ("encodecmae-v2/mel256-ec-base.pt", None),
+    "encodecmae-mel-base-st": ("encodecmae-v2/mel256-ec-base_st.pt", None),
+    "encodecmae-mel-large-st": ("encodecmae-v2/mel256-ec-large_st.pt", None),
+}
+"""Hub repository and file, and its bytes where known."""
+_SHA256 = {
+    "encodecmae-small": "9c0403b6785655aaecd1df45cbc2e87668c88f85d99f4bd8cb12cf13c4c1eb90",
+    "encodecmae-base": "1174f528715256a10e80434d4fbff2e694e9fc6b85d894681de6f6068016991c",
+}
+_COMMON = {
+    "family": "encodecmae",
+    "rate": RATE,
+    "padding": "zero-padding changes nothing: each clip meets the front end at its own length, then masked",
+    "citation": "Pepino, Riera, Ferrer: EnCodecMAE. arXiv 2309.07391, 2023",
+}
+
+
+def published() -> list[dict[str, object]]:
+    """What the registry says of each model: the fields of an :class:`EncoderSpec`."""
+    rows = []
+    for name, (file, size) in _FILES.items():
+        config = CONFIGS[name]
+        front = "log-mel bands (version 2)" if config.mel else "EnCodec latents (version 1)"
+        row = {"name": name, "title": f"EnCodecMAE, {config.layers} layers on {front}"}
+        row |= {"layers": config.layers + 1, "dim": config.dim, "frame_rate": RATE / (MEL_HOP if config.mel else HOP)}
+        row["licence"] = "MIT" if name == "encodecmae-base" else "unknown: see the model card (that of base is MIT)"
+        row["source"] = "https://huggingface.co/lpepino/{}/resolve/main/{}".format(*file.split("/"))
+        rows.append(_COMMON | row | {"files": (file,), "size": size, "sha256": _SHA256.get(name)})
+    return rows
+
+
+def encodec_half(half: str, settings: object = None) -> nn.Module:
+    """The encoder or the decoder of EnCodec, untrained; the codebooks are never built.
+
+    Convolutions start Kaiming-normal without biases: with those of torch a signal would drown in the biases.
+
+    ``half`` is "encoder", (B, 1, samples) to (B, 128, T), or "decoder", back; ``settings`` is a transformers
+    EncodecConfig, by default that of the 24 kHz model.
+    """
+    from transformers import EncodecConfig
+    from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder
+
+    kind = {"encoder": EncodecEncoder, "decoder": EncodecDecoder}[half]
+    net = kind(EncodecConfig() if settings is None else settings)
+    for module in net.modules():
+        if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+            module.weight = nn.init.kaiming_normal_(torch.empty_like(module.weight))
+            nn.init.zeros_(module.bias)
+    return net
+
+
+def encodec_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Entries of half an EnCodec as transformers names them today, from its older files or from Meta's own layout.
+
+    Meta's ``model.N`` is ``layers.N``, its ``.conv.conv.`` and ``.convtr.convtr.`` are ``.conv.``; the weight norm's
+    ``weight_g`` and ``weight_v`` are ``parametrizations.weight.original0`` and ``original1``.
+    """
+    renamed = {}
+    for key, value in state.items():
+        key = f"layers.{key.removeprefix('model.')}" if key.startswith("model.") else key
+        key = key.replace(".conv.conv.", ".conv.").replace(".convtr.convtr.", ".conv.")
+        key = key.replace(".weight_g", ".parametrizations.weight.original0")
+        renamed[key.replace(".weight_v", ".parametrizations.weight.original1")] = value
+    return renamed
+
+
+class LatentFront(nn.Module):
+    """EnCodec's encoder: (B, samples) of one length to (B, ceil(samples / 320), 128), before quantisation."""
+
+    hop, minimum = HOP, HOP
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = encodec_half("encoder")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encoder(x[:, None]).transpose(1, 2)
+
+
+class MelFront(nn.Module):
+    """Kaldi's log-mel bands, normalised: (B, samples) of one length to (B, 1 + (samples - 637) // 318, 256)."""
+
+    hop, minimum = MEL_HOP, MEL_WINDOW
+
+    def forward(self, x: Tensor) -> Tensor:
+        from torchaudio.compliance.kaldi import fbank
+
+        return torch.stack([(fbank(row[None], **MEL) - MEL_MEAN) / MEL_STD for row in x])
+
+
+class EncodecMAENet(nn.Module):
+    """The network: front end, linear map, positions, visible encoder; see the module.
+
+    Parameters
+    ----------
+    config : EncodecMAEConfig
+    """
+
+    def __init__(self, config: EncodecMAEConfig):
+        super().__init__()
+        self.config = config
+        self.front = MelFront() if config.mel else LatentFront()
+        self.projector = nn.Linear(BANDS if config.mel else LATENT, config.dim)
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.visible = ResiDualStack(config.dim, config.layers, config.heads)
+
+    def features(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, samples) to the front end's frames (B, T, 128 or 256), 0 behind a clip's last, and their number (B,)."""
+        found: dict[int, Tensor] = {}
+        for n in lengths.unique().tolist():  # a clip's frames depend on where it ends
+            rows = (lengths == n).nonzero()[:, 0]
+            found |= zip(rows.tolist(), self.front(x[rows, :n]), strict=True)
+        clips = [found[row] for row in range(len(x))]
+        counts = torch.tensor([len(clip) for clip in clips], device=lengths.device)
+        return nn.utils.rnn.pad_sequence(clips, batch_first=True), counts
+
+    def encode(self, features: Tensor, attended: Tensor, depth: int | None = None) -> list[Tensor]:
+        """Frames of layers 0 ... depth, (B, T, D), where no frame attends to those from ``attended`` (B,) on."""
+        y = self.projector(features)
+        y = y + self.scale * sinusoidal(y.shape[1], self.config.dim, device=y.device)
+        padding = torch.arange(y.shape[1], device=y.device) >= attended[:, None]
+        return self.visible.outputs(y, padding if padding.any() else None, depth=depth)
+
+
+class EncodecMAE(Encoder):
+    """A frozen EnCodecMAE behind the encoder interface; see the module for layers and padding.
+
+    Parameters
+    ----------
+    net : EncodecMAENet
+    name : str
+    device : str or torch.device
+    """
+
+    rate = RATE
+    padding = "masked"
+
+    def __init__(self, net: EncodecMAENet, *, name: str, device: str | torch.device = "cpu"):
+        import transformers
+
+        self.name = name
+        self.device = torch.device(device)
+        self.net = net.eval().requires_grad_(False).to(self.device)
+        config = net.config
+        self.minimum = net.front.minimum
+        self.layers = tuple(Layer(str(i), config.dim, RATE / net.front.hop) for i in range(config.layers + 1))
+        library = ".".join(transformers.__version__.split(".")[:2])  # its code is the front end of version 1
+        parts = ("encodecmae", FRONT_END_VERSION, config.mel or library, config.heads, self.padding, self.minimum)
+        self.fingerprint = fingerprint(*parts, "float32", weights=net.state_dict())
+
+    def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """See :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
+        x = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= lengths[:, None], 0.0)
+        x = F.pad(x, (0, max(0, self.minimum - x.shape[1])))
+        lengths = lengths.clamp(min=self.minimum)
+        with torch.autocast(x.device.type, enabled=False):  # the front end stays in float32
+            features, counts = self.net.features(x, lengths)
+        attended = (lengths // HOP).minimum(counts)
+        outputs = self.net.encode(features, attended, max(layers))
+        return [(outputs[i], counts) for i in layers]
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file by name, mapped into memory as they are used; code in it is never run.
+
+    Parameters
+    ----------
+    path : path
+        A state dict, or a dict that holds one as "state_dict" (beside optimiser states, say).
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Raises
+    ------
+    WeightsError
+        Not there, damaged, no state dict, or with objects other than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; it should hold a checkpoint")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # torch raises a dozen kinds; the reader needs one message
+        reason = (str(error).splitlines() or [""])[0]
+        raise WeightsError(
+            f"{path}: not a checkpoint of tensors and plain values ({type(error).__name__}: {reason})"
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: expected a dict of tensors, got {type(state).__name__}")
+    return state
+
+
+def fit(module: nn.Module, state: Mapping[str, Tensor], *, path: Path | str, name: str) -> None:
+    """Load a state dict that must be the module's to the last key and shape.
+
+    Raises
+    ------
+    WeightsError
+        How many keys are missing, left over or of another shape, and the first of them.
+    """
+    own = module.state_dict()
+    shapes = [
+        f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    problems = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": shapes,
+    }
+    listed = {what: "; ".join(keys[:3]) + " ..." * (len(keys) > 3) for what, keys in problems.items()}
+    found = [f"{len(keys)} {what}: {listed[what]}" for what, keys in problems.items() if keys]
+    if found:
+        raise WeightsError(f"{path} does not fit {name}: " + ". ".join(found))
+    module.load_state_dict({key: value.float() for key, value in state.items()})
+
+
+def own_entries(
+    state: Mapping[str, Tensor], config: EncodecMAEConfig, *, path: Path | str, name: str
+) -> dict[str, Tensor]:
+    """What :class:`EncodecMAENet` needs of a released state dict, as it names and orders it.
+
+    The state dict is of version 1 or 2, or of a summary autoencoder that contains version 1; one without an
+    EnCodecMAE, or with the other front end, is a WeightsError that begins with ``path``.
+    """
+    if any(key.startswith(NESTED) for key in state):
+        state = {key.removeprefix(NESTED): value for key, value in state.items() if key.startswith(NESTED)}
+    if "wav_encoder.post_net.weight" in state:
+        state = {_first_name(key): value for key, value in state.items()}
+    if "feat_projector.weight" not in state:
+        raise WeightsError(f"{path}: no EnCodecMAE checkpoint, its keys begin with {', '.join(list(state)[:3])}")
+    inputs, expected = state["feat_projector.weight"].shape[-1], BANDS if config.mel else LATENT
+    if inputs != expected:
+        kinds = {LATENT: "EnCodec latents (encodecmae-small, -base, -large)", BANDS: "mel bands (encodecmae-mel-...)"}
+        raise WeightsError(
+            f"{path} is of another version than {name}: it takes {inputs} {kinds.get(inputs, 'numbers')} a frame, "
+            f"{name} takes {expected} {kinds[expected]}"
+        )
+    parts: dict[str, dict[str, Tensor]] = {"wav_encoder.model.": {}, "visible_encoder.": {}, "": {}}
+    for key, value in state.items():
+        if not key.startswith(NOT_NEEDED):
+            prefix = next(prefix for prefix in parts if key.startswith(prefix))
+            parts[prefix][key.removeprefix(prefix)] = value
+    latent, visible, rest = parts.values()
+    try:
+        visible = released_to_own(visible, config.heads)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    own = {f"front.encoder.{key}": value for key, value in encodec_entries(latent).items()}
+    own |= {f"visible.{key}": value for key, value in visible.items()}
+    names = {"feat_projector.weight": "projector.weight", "feat_projector.bias": "projector.bias"}
+    names["positional_encoder.scale"] = "scale"
+    return own | {names.get(key, key): value for key, value in rest.items()}
+
+
+def _first_name(key: str) -> str:
+    """What version 1 calls an entry of version 2."""
+    prefix = next((prefix for prefix in SECOND_NAMES if key.startswith(prefix)), None)
+    return key if prefix is None else SECOND_NAMES[prefix] + key.removeprefix(prefix)
+
+
+def load_encodecmae(
+    name: str,
+    *,
+    weights: Path | str | None,
+    device: str | torch.device = "cpu",
+    random_weights: int | None = None,
+) -> EncodecMAE:
+    """An EnCodecMAE from a released checkpoint, or with seeded random weights.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`CONFIGS`.
+    weights : path or None
+        ``model.pt``, or a summary autoencoder's checkpoint that holds the model; None only with ``random_weights``.
+    device : str or torch.device
+    random_weights : int, optional
+        Seed: the network before training, front end included, as a control.
+
+    Raises
+    ------
+    ParameterError
+        Unknown name; neither or both of ``weights`` and ``random_weights``.
+    WeightsError
+        File missing or damaged, of another version or size (with the first keys that do not fit).
+    """
+    if name not in CONFIGS:
+        raise ParameterError("name", name, f"among {', '.join(CONFIGS)}")
+    if (weights is None) == (random_weights is None):
+        raise ParameterError("weights", weights, "a checkpoint file, or None together with random_weights=seed")
+    config = CONFIGS[name]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0 if random_weights is None else random_weights)
+        net = EncodecMAENet(config)
+    if weights is not None:
+        fit(net, own_entries(read_checkpoint(weights), config, path=weights, name=name), path=weights, name=name)
+    return EncodecMAE(net, name=name if random_weights is None else f"{name}-random{random_weights}", device=device)

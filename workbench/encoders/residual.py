@@ -1,0 +1,235 @@
+"""The transformer of EnCodecMAE and of the summary autoencoder: ResiDual streams, one feed-forward for all layers.
+
+Two streams a = b = x run through the layers (Xie et al., "ResiDual: transformer with dual residual connections",
+2023, arXiv 2304.14802). In each layer
+
+    u = attention(a),     a = norm1(a + u),  b = b + u
+    f = feed_forward(a),  a = norm2(a + f),  b = b + f
+
+and the stack gives a + final_norm(b). All layers share one feed-forward block; the attention has no biases.
+This is the form of EnCodecMAE (Pepino, Riera and Ferrer, 2023, arXiv 2309.07391).
+
+Released weights repeat the shared block under every layer and interleave the heads: channel d * heads + h is number d
+of head h. :func:`released_to_own` gathers the block and puts the channels of a head side by side, as is usual.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ParameterError, WeightsError
+
+RELEASED = re.compile(r"^encoder_layers\.(\d+)\.(att_layer|ff_layer|norm1|norm2)\.(.+)$")
+
+
+def sinusoidal(frames: int, dim: int, *, device: str | torch.device = "cpu") -> Tensor:
+    """Positions 0 ... frames - 1 as sines (even columns) and cosines (odd columns), base 10000.
+
+    Parameters
+    ----------
+    frames : int
+        T.
+    dim : int
+        D, even.
+    device : str or torch.device
+
+    Returns
+    -------
+    Tensor, float32 (T, D)
+        Column 2i is sin(t / 10000^(2i / D)), column 2i + 1 its cosine (Vaswani et al. 2017).
+
+    Raises
+    ------
+    ParameterError
+        ``dim`` is odd.
+    """
+    if dim % 2:
+        raise ParameterError("dim", dim, "even")
+    speed = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    angle = torch.arange(frames, dtype=torch.float64)[:, None] * speed
+    return torch.stack((angle.sin(), angle.cos()), 2).flatten(1).float().to(device)
+
+
+class _Attention(nn.Module):
+    """Multi-head self-attention without biases; heads that do not divide ``dim`` are ``dim // heads`` wide."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        inner = heads * (dim // heads)
+        self.heads = heads
+        self.wq = nn.Linear(dim, inner, bias=False)
+        self.wk = nn.Linear(dim, inner, bias=False)
+        self.wv = nn.Linear(dim, inner, bias=False)
+        self.wo = nn.Linear(inner, dim, bias=False)
+
+    def forward(self, a: Tensor, keys: Tensor | None) -> Tensor:
+        q, k, v = (w(a).unflatten(2, (self.heads, -1)).transpose(1, 2) for w in (self.wq, self.wk, self.wv))
+        return self.wo(F.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2).flatten(2))
+
+
+class _Layer(nn.Module):
+    """What a layer has for itself: attention and two norms."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.attention = _Attention(dim, heads)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+
+    def forward(self, a: Tensor, b: Tensor, keys: Tensor | None, feed_forward: nn.Module) -> tuple[Tensor, Tensor]:
+        u = self.attention(a, keys)
+        a, b = self.norm1(a + u), b + u
+        f = feed_forward(a)
+        return self.norm2(a + f), b + f
+
+
+class ResiDualStack(nn.Module):
+    """Transformer layers with ResiDual streams and one shared feed-forward block; see the module.
+
+    Parameters
+    ----------
+    dim : int
+        D.
+    layers, heads : int
+    hidden : int
+        Width of the feed-forward block (linear, ReLU, linear).
+
+    Raises
+    ------
+    ParameterError
+        A size below 1, or more heads than ``dim``.
+
+    Notes
+    -----
+    Matrices start Xavier-uniform from torch's global generator, biases at 0: seed it, or load weights.
+    """
+
+    def __init__(self, dim: int, layers: int, heads: int, hidden: int = 4096):
+        super().__init__()
+        for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("hidden", hidden)):
+            if value < 1:
+                raise ParameterError(name, value, "at least 1")
+        if heads > dim:
+            raise ParameterError("heads", heads, f"at most dim={dim}")
+        self.dim, self.heads = dim, heads
+        self.layers = nn.ModuleList(_Layer(dim, heads) for _ in range(layers))
+        self.feed_forward = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+        self.final_norm = nn.LayerNorm(dim)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """The output of the stack.
+
+        Parameters
+        ----------
+        x : Tensor, float32 (B, T, D)
+        padding : Tensor, bool (B, T), optional
+            True where a frame is padding: no frame attends to it. Each row needs one frame that is not.
+
+        Returns
+        -------
+        Tensor (B, T, D)
+            Padded frames are undefined.
+        """
+        return self.outputs(x, padding)[-1]
+
+    def outputs(self, x: Tensor, padding: Tensor | None = None, *, depth: int | None = None) -> list[Tensor]:
+        """Frames of layers 0 ... depth, each (B, T, D).
+
+        Layer 0 is ``x``; layer i is stream a behind layer i, which is all that layer i + 1 reads; the last is the
+        output of the stack, a + final_norm(b), as the model's authors use it. (As with the hidden states of
+        transformers, the final norm enters the last layer only: it never saw the stream b of an earlier one.)
+
+        Parameters
+        ----------
+        x, padding
+            As for :meth:`forward`.
+        depth : int, optional
+            Last layer wanted; later ones are not computed. By default all.
+        """
+        if x.ndim != 3 or x.shape[2] != self.dim:
+            raise ParameterError("x", tuple(x.shape), f"frames (B, T, {self.dim})")
+        if padding is not None and padding.shape != x.shape[:2]:
+            raise ParameterError("padding", tuple(padding.shape), f"of shape {tuple(x.shape[:2])}, as the frames")
+        keys = None if padding is None else ~padding[:, None, None]
+        a = b = x
+        outputs = [x]
+        for layer in self.layers[:depth]:
+            a, b = layer(a, b, keys, self.feed_forward)
+            outputs.append(a)
+        if len(outputs) == len(self.layers) + 1:
+            outputs[-1] = a + self.final_norm(b)
+        return outputs
+
+
+def deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tensor:
+    """Put the channels of a head side by side: row h * d + j takes row j * heads + h of the released matrix.
+
+    Parameters
+    ----------
+    weight : Tensor (heads * d, inputs), or (outputs, heads * d) with ``columns``
+    heads : int
+    columns : bool
+        For the output matrix of an attention, whose columns are the channels.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
+    """
+    if columns:
+        return deinterleave(weight.T, heads).T
+    if weight.shape[0] % heads:
+        raise ParameterError("weight", tuple(weight.shape), f"a matrix whose channels {heads} heads share evenly")
+    return weight.unflatten(0, (-1, heads)).transpose(0, 1).flatten(0, 1)
+
+
+def released_to_own(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
+    """Entries of a released stack as :class:`ResiDualStack` names and orders them.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        ``encoder_layers.<i>.att_layer.<wq, wk, wv, wo>.weight``, ``.ff_layer.<0, 2>.<weight, bias>`` repeated for
+        every i, ``.norm1``, ``.norm2``, and ``final_norm``; without the prefix of the stack.
+    heads : int
+
+    Returns
+    -------
+    dict of str to Tensor
+        For ``load_state_dict``, which finds what is missing, left over or of another shape; entries of other names
+        keep theirs.
+
+    Raises
+    ------
+    WeightsError
+        The feed-forward blocks of two layers differ, so that the model is another one.
+    """
+    own: dict[str, Tensor] = {}
+    for key, value in state.items():
+        match = RELEASED.match(key)
+        if match is None:
+            own[key] = value
+            continue
+        layer, part, rest = match.groups()
+        if part == "ff_layer":
+            name = f"feed_forward.{rest}"
+            if name in own and not torch.equal(own[name], value):
+                raise WeightsError(f"{key} differs from that of the layer before: the layers share no feed-forward")
+            own[name] = value
+        elif part == "att_layer":
+            fits = value.ndim == 2 and value.shape[rest.startswith("wo.")] % heads == 0
+            ordered = deinterleave(value, heads, columns=rest.startswith("wo.")) if fits else value
+            own[f"layers.{layer}.attention.{rest}"] = ordered.contiguous()
+        else:
+            own[f"layers.{layer}.{part}.{rest}"] = value
+    return own
