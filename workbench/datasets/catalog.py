@@ -35,6 +35,7 @@ class Generated:
 
 #: Generated sets by name.
 GENERATED = {
+    "notes": Generated("workbench.datasets.notes", "instrument", "specimen"),
     "scenes": Generated("workbench.datasets.scenes", "event", "site"),
     "scenes_multi": Generated("workbench.datasets.scenes_multi", "tags", "site"),
     "utterances": Generated("workbench.datasets.utterances", "emotion_like", "speaker"),

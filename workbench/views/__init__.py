@@ -1,7 +1,8 @@
 """What a person sees and hears: maps that sound, tables of players, pages of latents, and plots.
 
-``sound_map``, ``players``, ``latent_page``, ``decision_page``, ``interpretation_page`` and ``listening_test`` return
-objects that display themselves as HTML which plays without kernel and network, ``turnable`` one that turns.
+``sound_map``, ``players``, ``latent_page``, ``decision_page``, ``interpretation_page``, ``prototype_page``,
+``similarity_page`` and ``listening_test`` return objects that display themselves as HTML which plays without kernel and
+network, ``turnable`` one that turns.
 ``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram``, ``audio_grid`` and ``dictionary_picture``
 return matplotlib figures, as do the charts of tidy tables: ``curves``, ``heatmap``, ``intervals`` and ``scatter``.
 """
@@ -16,18 +17,27 @@ from .maps import SoundMap, sound_map
 from .players import Players, players
 from .plots import confusion_matrix, layer_curve, layer_heatmap
 from .projection import Projection, project
+from .prototype_maps import DataPoints
+from .prototype_pages import PrototypePage, PrototypeSounds, RealClip, prototype_page
 from .responses import analyse_responses, read_responses
+from .similarity_pages import ExplainedClip, SimilarityPage, similarity_page
 from .space import Turnable, turnable
 from .spectrograms import audio_grid, dictionary_picture, spectrogram
 
 __all__ = [
+    "DataPoints",
     "DecisionPage",
+    "ExplainedClip",
     "InterpretationPage",
     "LatentPage",
     "ListeningTest",
     "ListeningTrial",
     "Players",
     "Projection",
+    "PrototypePage",
+    "PrototypeSounds",
+    "RealClip",
+    "SimilarityPage",
     "SoundMap",
     "Turnable",
     "analyse_responses",
@@ -46,8 +56,10 @@ __all__ = [
     "listening_test",
     "players",
     "project",
+    "prototype_page",
     "read_responses",
     "scatter",
+    "similarity_page",
     "sound_map",
     "spectrogram",
     "turnable",

@@ -1,0 +1,155 @@
+"""The map of a page of prototypes: a sound map on which the prototypes are stars among the data.
+
+A click on a point plays it, and tells the page around (``static/prototypes.js``) which prototype's cell to show; the
+stars' own sounds stand in that page alone, so that it does not carry them twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ParameterError
+from .colours import Coloured, colour_by
+from .maps import SoundMap
+from .page import drawing
+from .points import spread
+from .projection import project
+
+#: An (x, rate) source by position.
+Audio = Callable[[int], tuple[np.ndarray, int]]
+
+
+@dataclass(frozen=True, eq=False)
+class DataPoints:
+    """The data around the prototypes, on one plane with them."""
+
+    xy: np.ndarray
+    """Coordinates of the N data points, (N, 2)."""
+    labels: Sequence[str]
+    """Class of each, (N,)."""
+    names: Sequence[str]
+    """Caption of each, (N,)."""
+    prototypes: np.ndarray
+    """Coordinates of the M prototypes, (M, 2), projected together with the data."""
+    nearest: np.ndarray | None = None
+    """Position of the prototype nearest to each data point, (N,) int: the cell to which a click leads."""
+    audio: Audio | None = None
+    """i -> (x, rate), the sound of data point i."""
+
+
+def prototype_map(
+    points: DataPoints, labels: Sequence[str], *, carried: list[int], height: int, seconds: float | None, gain_db: float
+) -> PrototypeMap:
+    """Draw prototypes among the data.
+
+    Parameters
+    ----------
+    points : DataPoints
+    labels : sequence of str (M,)
+        Class of each prototype.
+    carried : list of int
+        Data points whose sound the page carries (:func:`carried_points`).
+    height : int
+        Pixels.
+    seconds, gain_db
+        See :func:`workbench.views.sound_map`.
+
+    Returns
+    -------
+    PrototypeMap
+    """
+    import pandas as pd
+
+    n, m = len(points.xy), len(labels)
+    panel = project(np.concatenate([points.xy, points.prototypes]), method="given")
+    names = [*map(str, points.names), *(f"prototype {name}" for name in numbered(labels))]
+    table = pd.DataFrame({"id": names, "label": [*map(str, points.labels), *labels]})
+    coloured = colour_by("label", table["label"])
+    near = np.full(n, -1) if points.nearest is None else np.asarray(points.nearest)
+    return PrototypeMap(
+        np.concatenate([near, np.arange(m)]),
+        m,
+        table,
+        {"": panel},
+        coloured,
+        columns=[(name, table[name]) for name in ("id", "label")],
+        audio=points.audio,
+        title="The prototypes among the data",
+        carried=carried,
+        megabytes=3.0,
+        height=height,
+        encoding={"seconds": seconds, "format": "mp3", "gain_db": gain_db},
+    )
+
+
+def carried_points(points: DataPoints, prototypes: int, *, sounds: int) -> list[int]:
+    """Data points whose sound a page should carry: at most ``sounds``, spread over classes and plane.
+
+    Raises
+    ------
+    ParameterError
+        Numbers that do not fit each other or the number of prototypes, coordinates that are not finite.
+    """
+    import pandas as pd
+
+    _check(points, prototypes)
+    codes = colour_by("label", pd.Series(list(map(str, points.labels)))).codes
+    return spread(np.asarray(points.xy, dtype=float), codes, sounds) if points.audio else []
+
+
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Captions of prototypes: the class and a number within it, from 1."""
+    seen: Counter = Counter()
+    names = []
+    for label in labels:
+        seen[label] += 1
+        names.append(f"{label} {seen[label]}")
+    return names
+
+
+def _check(points: DataPoints, count: int) -> None:
+    n = len(points.xy)
+    for name, values, rows in (("xy", points.xy, n), ("prototypes", points.prototypes, count)):
+        if np.shape(values) != (rows, 2) or not np.isfinite(values).all():
+            raise ParameterError(
+                f"points.{name}", f"array of shape {np.shape(values)}", f"finite, of shape ({rows}, 2)"
+            )
+    for name in ("labels", "names", "nearest"):
+        values = getattr(points, name)
+        if values is not None and len(values) != n:
+            raise ParameterError(f"points.{name}", f"{len(values)} of them", f"{n}, one for each data point")
+    if points.nearest is not None and not np.isin(points.nearest, range(count)).all():
+        raise ParameterError("points.nearest", "positions outside the prototypes", f"from 0 to {count - 1}")
+
+
+class PrototypeMap(SoundMap):
+    """A sound map whose last points are prototypes: stars in the colours of their classes."""
+
+    def __init__(self, cells: np.ndarray, count: int, *given, **options):
+        self._cells, self._count = cells, count
+        super().__init__(*given, **options)
+
+    def _data(self, coloured: Coloured, columns: list, height: int) -> dict:
+        data = super()._data(coloured, columns, height) | {"stars": self._count, "cells": self._cells.tolist()}
+        clips = coloured.codes[: len(coloured.codes) - self._count]  # the legend counts the data alone
+        data["colour"]["counts"] = np.bincount(clips, minlength=len(coloured.levels))[: len(coloured.levels)].tolist()
+        return data
+
+    def _note(self) -> str:
+        n, k = len(self.table) - self._count, len(self.carried)
+        rings = f" Points with a ring play: {k:,} of {n:,} clips ({self._played()})." if k < n else ""
+        rings = rings if k else " The clips came without sound."
+        return f"Stars are the prototypes: a click plays them in the table.{rings}" + self._failures()
+
+    def _live_note(self) -> str:
+        return f"Stars are the prototypes: a click plays them in the table. {super()._live_note()}"
+
+    @property
+    def html(self) -> str:
+        """The map as HTML that needs neither kernel nor network."""
+        files = {"styles": ("sound_map.css",), "scripts": ("scatter.js", "sound_map.js", "prototypes.js")}
+        return drawing("wb-map", self._still, self._packed, view="prototypeMap()", **files)
