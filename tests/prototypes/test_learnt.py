@@ -1,0 +1,300 @@
+"""prototypes.learnt: the numbers of arXiv 2402.09318, the adaptor's closed form, and what a trained network says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from workbench.errors import ParameterError, WeightsError
+from workbench.metrics.prototypes import wrong_starts
+from workbench.prototypes import learnt_training
+from workbench.prototypes.learnt import (
+    PRESETS,
+    Adaptor,
+    LearntConfig,
+    LearntPrototypes,
+    PrototypeNetwork,
+    fit_prototypes,
+)
+from workbench.prototypes.learnt_training import optimiser, place_of_starts, prototype_loss, starts
+
+C, D, K = 3, 8, 2
+RNG = np.random.default_rng(0)
+CENTRES = 4 * RNG.normal(size=(C * K, D))
+Y = np.repeat(["low", "mid", "top"], 60)
+Z = (CENTRES[np.repeat(np.arange(C * K), 30)] + RNG.normal(size=(180, D)) + 5).astype(np.float32)
+TRACKS = np.array([f"{i // 3:02d}" for i in range(180)])
+OWN = np.arange(180) // 3 % 3 > 0
+QUICK = {"per_class": K, "steps": 120, "feed_forward": 16, "check_every": 20, "device": "cpu", "progress": False}
+
+
+def fit(**changed) -> LearntPrototypes:
+    held = (Z[~OWN], Y[~OWN], TRACKS[~OWN])
+    return fit_prototypes(Z[OWN], Y[OWN], TRACKS[OWN], **{"validation": held} | QUICK | changed)
+
+
+@pytest.fixture(scope="module")
+def model() -> LearntPrototypes:
+    return fit()
+
+
+def head_size(per_class: int, classes: int) -> int:
+    config = LearntConfig.preset("paper", adaptor="none", per_class=per_class)
+    network = PrototypeNetwork(torch.zeros(per_class * classes, 768), classes, config)
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("classes", "sizes"),
+    [(10, (7790, 23350, 38910, 77810, 155610, 311210)), (8, (6216, 18632, 31048, 62088, 124168, 248328))],
+)
+def test_parameters_of_the_paper_without_adaptor(classes, sizes):
+    assert tuple(head_size(k, classes) for k in (1, 3, 5, 10, 20, 40)) == sizes
+
+
+def test_parameters_of_the_paper_with_adaptor():
+    config = LearntConfig.preset("paper")
+    assert sum(p.numel() for p in Adaptor(768, feed_forward=config.feed_forward).parameters()) == 5_513_984
+    network = PrototypeNetwork(torch.zeros(50, 768), 10, config)
+    assert sum(p.numel() for p in network.parameters()) == 5_552_894
+
+
+def test_adaptor_equals_a_transformer_layer_on_sequences_of_length_one():
+    torch.manual_seed(0)
+    adaptor, p = Adaptor(48, feed_forward=96, dropout=0.1).eval(), torch.randn(7, 48)
+    nn.init.normal_(adaptor.layer.self_attn.in_proj_bias)
+    nn.init.normal_(adaptor.layer.self_attn.out_proj.bias)
+    with torch.no_grad():
+        own, torchs = adaptor(p), adaptor.layer(p[:, None])[:, 0]
+        adaptor.layer.train()  # outside torch's fast path, which rounds in another order
+        for module in adaptor.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        adaptor.layer.self_attn.dropout = 0.0
+        assert (adaptor(p) - adaptor.layer(p[:, None])[:, 0]).abs().max() == 0
+    torch.testing.assert_close(own, torchs, rtol=0, atol=2e-6)
+
+
+def test_adaptor_drops_attention_of_whole_prototypes_in_training():
+    torch.manual_seed(0)
+    adaptor, seen = Adaptor(6, feed_forward=8, dropout=0.5).train(), []
+    adaptor.layer.self_attn.out_proj.register_forward_hook(lambda module, given, out: seen.append(given[0]))
+    adaptor(torch.randn(1000, 6))
+    dropped = (seen[0] == 0).all(1)
+    assert ((seen[0] == 0).any(1) == dropped).all()
+    assert 0.45 < dropped.float().mean() < 0.55
+
+
+def test_printed_similarity_is_zero_in_single_precision():
+    x = torch.full((1, 768), 0.5)
+    x[:, ::2] *= -1
+    start = torch.zeros(2, 768)
+    start[0] = -x * (2**0.5 - 1)  # mean squared difference .5, as of independent vectors of standard deviation .5
+    printed = PrototypeNetwork(start, 2, LearntConfig(adaptor="none", similarity="sum"))
+    mean = PrototypeNetwork(start, 2, LearntConfig(adaptor="none"))
+    distances = mean.distances(x).detach()
+    assert float(distances[0, 0]) == pytest.approx(0.5, abs=1e-5)
+    assert float(printed.similarities(distances)[0, 0]) == 0.0
+    assert np.exp(-384.0) == pytest.approx(1.7e-167, rel=0.05)
+    assert float(mean.similarities(distances)[0, 0]) == pytest.approx(0.6065, abs=1e-4)
+
+
+def test_distances_are_mean_squared_differences():
+    torch.manual_seed(0)
+    network, x = PrototypeNetwork(torch.randn(6, 5), 3, LearntConfig(adaptor="none")), torch.randn(4, 5)
+    expected = (x[:, None] - network.points).square().mean(2)
+    torch.testing.assert_close(network.distances(x), expected)
+
+
+def test_linear_layer_starts_with_each_prototype_counting_for_its_class():
+    network = PrototypeNetwork(torch.zeros(6, 4), 3, LearntConfig(per_class=2))
+    assert network.linear.weight.tolist() == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1]]
+    assert 0 < network.linear.bias.abs().max() <= 6**-0.5
+
+
+def test_prototype_loss_is_the_mean_over_prototypes_of_classes_in_the_batch():
+    distances = torch.tensor([[1.0, 2, 9, 9], [3, 1, 9, 9], [0, 0, 5, 4]])
+    owner = torch.tensor([0, 0, 1, 2])
+    assert float(prototype_loss(distances, torch.tensor([0, 0, 1]), owner)) == pytest.approx((1 + 1 + 5) / 3)
+
+
+def test_one_cycle_of_the_paper():
+    config, weight = LearntConfig.preset("paper"), nn.Linear(1, 1)
+    adam, schedule = optimiser(weight, config)
+    rates, betas = [], []
+    for step in range(config.steps):
+        rates.append(adam.param_groups[0]["lr"])
+        betas.append(adam.param_groups[0]["betas"][0])
+        if step == 0:
+            adam.step()
+        if step + 1 < config.steps:
+            schedule.step()
+    assert rates[0] == pytest.approx(4e-5) and rates[-1] == pytest.approx(4e-9)
+    assert int(np.argmax(rates)) == 44_999 and max(rates) == pytest.approx(1e-3)
+    assert (betas[0], betas[44_999], betas[-1]) == pytest.approx((0.95, 0.85, 0.95))
+
+
+@pytest.mark.parametrize(
+    ("classes", "right"), [(10, (10, 4, 6, 10, 20, 40)), (8, (8, 4, 8, 10, 20, 40)), (24, (24, 4, 8, 12, 20, 42))]
+)
+def test_right_starts_in_the_order_of_the_published_code(classes, right):
+    for k, expected in zip((1, 3, 5, 10, 20, 40), right, strict=True):
+        assumed = place_of_starts(k, classes)
+        assert k * classes - wrong_starts(assumed, place_of_starts(k, classes, "paper_code")) == expected
+    assert place_of_starts(3, 2, "paper_code").tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_starts_are_centroids_of_the_class_that_the_order_says():
+    x, y = (Z - Z.mean()) / 4, np.repeat(np.arange(C), 60)
+    means = np.stack([x[y == c].mean(0) for c in range(C)])
+    for order in ("class-major", "paper_code"):
+        points = starts(x, y, np.unique(Y), LearntConfig(per_class=K, order=order), 0)
+        of = place_of_starts(K, C, order)
+        for c in range(C):  # two clusters of thirty: the mean of centroids is the class's mean
+            np.testing.assert_allclose(points[of == c].mean(0), means[c], atol=1e-5)
+
+
+def test_medoids_are_real_segments():
+    x, y = Z, np.repeat(np.arange(C), 60)
+    points = starts(x, y, np.unique(Y), LearntConfig(per_class=K, start="medoids"), 0)
+    rows = [np.flatnonzero((x == point).all(1)) for point in points]
+    assert [y[row[0]] for row in rows] == place_of_starts(K, C).tolist()
+
+
+def test_training_learns_what_can_be_learnt(model):
+    assert model.predict(Z[~OWN], TRACKS[~OWN]).score(Y[~OWN], TRACKS[~OWN])["accuracy"] == 1.0
+    first, last = model.history.iloc[0], model.history.iloc[-1]
+    assert last["loss"] < first["loss"] and last["step"] == 120 and len(model.history) == 6
+
+
+def test_scale_is_two_numbers_of_the_training_part(model):
+    assert model.mean == pytest.approx(Z[OWN].mean(), rel=1e-6)
+    assert model.deviation == pytest.approx(np.mean([row.std() for row in Z[OWN].astype(float)]), rel=1e-6)
+
+
+def test_contributions_and_bias_are_the_logit(model):
+    parts = model.contributions(Z)
+    assert parts.shape == (180, C, C * K)
+    np.testing.assert_allclose(parts.sum(2) + model.bias, model.logits(Z), atol=1e-5)
+    with torch.no_grad():
+        x = torch.from_numpy((Z - model.mean) / (2 * model.deviation)).float()
+        np.testing.assert_allclose(model.network(x)[0].numpy(), model.logits(Z), atol=1e-5)
+
+
+def test_prototypes_are_in_the_units_of_z(model):
+    points = model.prototypes()
+    assert points.shape == (C * K, D)
+    np.testing.assert_allclose(model.similarities(points)[np.arange(C * K), np.arange(C * K)], 1, atol=1e-5)
+    nearest = model.nearest(Z)[:, 0]
+    expected = ((Z[:, None] - points) ** 2).sum(2).argmin(0)
+    assert nearest.tolist() == expected.tolist()
+
+
+def test_nearest_and_medoids(model):
+    assert model.nearest(Z, count=4).shape == (C * K, 4)
+    distances = model.distances(Z)
+    rows = model.nearest(Z, count=4)
+    assert (np.diff(np.take_along_axis(distances.T, rows, 1), axis=1) >= 0).all()
+    flipped = np.roll(Y, 60)
+    medoids = model.medoids(Z, flipped)
+    assert (flipped[medoids] == model.labels[model.classes]).all()
+    with pytest.raises(ParameterError, match="count=181 must be from 1 to 180"):
+        model.nearest(Z, count=181)
+
+
+def test_track_logits_are_means_of_raw_logits(model):
+    decided, logits = model.predict(Z, TRACKS), model.logits(Z)
+    assert decided.tracks.tolist() == sorted(set(TRACKS))
+    np.testing.assert_allclose(decided.logits[4], logits[12:15].mean(0), atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_leaves_the_generator_alone(model):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    again = fit()
+    assert torch.equal(torch.rand(1), expected)
+    assert np.array_equal(again.logits(Z), model.logits(Z))
+    assert not np.array_equal(fit(seed=1).logits(Z), model.logits(Z))
+
+
+def test_the_step_kept(model):
+    best = model.history.sort_values(["valid_accuracy", "valid_loss"], ascending=[False, True]).iloc[0]
+    assert model.step == best["step"]
+    lowest = fit(keep="loss")
+    assert lowest.step == lowest.history.loc[lowest.history["valid_loss"].idxmin(), "step"]
+    assert fit(keep="last").step == 120
+    assert fit(keep="last", validation=None).step == 120
+
+
+def test_a_stopped_training_goes_on_with_the_same_result(tmp_path, monkeypatch, model):
+    monkeypatch.setattr(learnt_training, "CHECKPOINT_EVERY", 50)
+    advance = learnt_training._Run.advance
+
+    def stopping(run):
+        if run.step == 70:
+            raise KeyboardInterrupt
+        advance(run)
+
+    path = tmp_path / "state.pt"
+    monkeypatch.setattr(learnt_training._Run, "advance", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        fit(checkpoint=path)
+    made = []
+    monkeypatch.setattr(learnt_training._Run, "advance", lambda run: (made.append(run.step), advance(run)))
+    resumed = fit(checkpoint=path)
+    assert made == list(range(50, 120))
+    assert np.array_equal(resumed.logits(Z), model.logits(Z))
+    with pytest.raises(ParameterError, match="of the same data, config and seed"):
+        fit(checkpoint=path, seed=1)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ParameterError, match="a checkpoint of this training"):
+        fit(checkpoint=path)
+
+
+def test_saved_and_loaded(tmp_path, model):
+    path = model.save(tmp_path / "prototypes.safetensors")
+    found = LearntPrototypes.load(path)
+    assert found.config == model.config and found.step == model.step and found.labels.tolist() == model.labels.tolist()
+    assert np.array_equal(found.logits(Z), model.logits(Z)) and np.array_equal(found.prototypes(), model.prototypes())
+    assert found.history.equals(model.history)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(WeightsError, match=r"prototypes\.safetensors"):
+        LearntPrototypes.load(path)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets(name):
+    config = LearntConfig.preset(name, per_class=20)
+    assert config.per_class == 20
+    if name != "default":
+        assert (config.steps, config.batch, config.temperature, config.cross_entropy) == (150_000, 256, 0.1, 0.25)
+        assert config.weight_decay == {"paper": 1e-5, "paper_code": 1e-4}[name]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"per_class": 40}, "per_class=40 must be at most 39: class low has 39 segments, 39 of them different"),
+        ({"validation": None}, "validation=None must be .* keep='accuracy'"),
+        ({"validation": (Z[:3], ["low", "mid", "new"], None)}, r"validation y=\['new'\] must be classes that have"),
+        ({"validation": (Z, Y, TRACKS)}, r"tracks=\['01', '02', .* must be in training or in validation"),
+        ({"validation": (Z * np.nan, Y, None)}, r"validation z\[0\]='nan or inf' must be finite"),
+        ({"adaptor": "lstm"}, "adaptor='lstm'"),
+        ({"temperature": 0.0}, "temperature=0.0 must be positive"),
+        ({"cross_entropy": 1.5}, "cross_entropy=1.5 must be from 0 to 1"),
+        ({"steps": 0}, "steps=0 must be at least 1"),
+    ],
+)
+def test_bad_input_is_named(changed, message):
+    with pytest.raises(ParameterError, match=message):
+        fit(**changed)
+
+
+def test_bad_vectors_are_named(model):
+    with pytest.raises(ParameterError, match=r"z.shape=\(2, 5\) must be \(N, 8\), as in training"):
+        model.logits(np.ones((2, 5)))
+    with pytest.raises(ParameterError, match=r"y=\['low'\] must be labels of at least two classes"):
+        fit_prototypes(Z[:60], Y[:60], keep="last", **QUICK)

@@ -1,0 +1,393 @@
+"""Prototypes that are learnt in the space of summary vectors, so that each can be turned back into sound.
+
+After Alonso-Jiménez et al., Leveraging pre-trained autoencoders for interpretable prototype learning of music audio
+(arXiv 2402.09318). A segment's vector z is scaled by two numbers of the training part, ``x = (z - mean) / (2 sd)``; an
+adaptor maps each trained vector p to its prototype ``a(p)``; a segment is as similar to it as ``exp(-mean (x -
+a(p))^2)`` and a linear layer makes logits of the similarities. What a prototype adds to a logit is therefore one
+product. A track is decided by the mean logits of its segments.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ParameterError, WeightsError
+from ..probes.inputs import device as chosen_device
+from ..sae.model import read, write
+from .baselines import choose
+from .learnt_training import starts, train
+from .tracks import TrackDecisions, checked, columns, decide
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+ROWS = 4096
+"""Segments judged at once."""
+
+
+@dataclass(frozen=True)
+class LearntConfig:
+    """A prototype network and its training; the fields' values suit some thousand vectors on a CPU."""
+
+    per_class: int = 5
+    """K, prototypes of each class."""
+    adaptor: str = "transformer"
+    """"transformer": a transformer layer between trained vectors and prototypes; "none" (the paper's NA)."""
+    similarity: str = "mean"
+    """exp(-d), with d the "mean" over dimensions of the squared difference, or the "sum", as the paper prints it: for
+    768 dimensions exp(-sum) is 0 in single precision."""
+    scale: float = 2.0
+    """Vectors are divided by so many standard deviations."""
+    cross_entropy: float = 0.25
+    """Share of cross-entropy in the loss, the paper's lambda; the rest is the distance of prototypes to segments."""
+    temperature: float = 0.1
+    """Logits are divided by it in the cross-entropy, and nowhere else."""
+    feed_forward: int = 512
+    """Width of the adaptor's hidden layer; 2048 in the paper, here three times slower and no better."""
+    dropout: float = 0.1
+    """Of the adaptor, in training."""
+    start: str = "k-means"
+    """"k-means": centroids of each class's segments; "medoids": the segment nearest to each centroid."""
+    order: str = "class-major"
+    """"class-major", or "paper_code": centroids are laid out as by the published code, most of them at another class's
+    place."""
+    steps: int = 2000
+    """Of the optimiser."""
+    batch: int = 256
+    """Segments a step."""
+    learning_rate: float = 1e-3
+    """Highest, of the one-cycle schedule."""
+    weight_decay: float = 1e-4
+    """L2 penalty of Adam: 1e-4 in the published code, 1e-5 in the paper."""
+    keep: str = "accuracy"
+    """Step kept: of highest validation "accuracy" of tracks (ties: lowest loss, then the first), of lowest validation
+    "loss", or the "last"."""
+    check_every: int | None = 50
+    """Steps between validations; None: once an epoch."""
+
+    def __post_init__(self):
+        choose("adaptor", self.adaptor, ("transformer", "none"))
+        choose("similarity", self.similarity, ("mean", "sum"))
+        choose("start", self.start, ("k-means", "medoids"))
+        choose("order", self.order, ("class-major", "paper_code"))
+        choose("keep", self.keep, ("accuracy", "loss", "last"))
+        for name in ("per_class", "feed_forward", "steps", "batch", "check_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ParameterError(name, getattr(self, name), "at least 1")
+        for name in ("scale", "temperature", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ParameterError(name, getattr(self, name), "positive")
+        for name, top in (("cross_entropy", 1), ("dropout", 1), ("weight_decay", np.inf)):
+            if not 0 <= getattr(self, name) <= top:
+                raise ParameterError(name, getattr(self, name), f"from 0 to {top}")
+
+    @classmethod
+    def preset(cls, name: str, **fields: object) -> LearntConfig:
+        """One of :data:`PRESETS`, with some fields changed."""
+        choose("preset", name, tuple(PRESETS))
+        return replace(cls(**PRESETS[name]), **fields)
+
+
+PRESETS = {
+    "default": {},
+    "paper": {
+        "feed_forward": 2048,
+        "steps": 150_000,
+        "weight_decay": 1e-5,
+        "keep": "loss",
+        "check_every": None,
+    },
+    "paper_code": {"feed_forward": 2048, "steps": 150_000, "order": "paper_code", "check_every": None},
+}
+"""Named settings: "paper" as printed but for the similarity, whose printed form cannot work; "paper_code" as the
+published code."""
+
+
+class Adaptor(nn.Module):
+    """A post-norm transformer layer on sequences of length 1, where attention is the value projection alone.
+
+    ``h = LN1(p + W_o W_v p)``, ``a(p) = LN2(h + FF(h))``, with biases. Queries and keys are there, and counted, as in
+    the layer of the paper, and do nothing: a softmax over one position is 1.
+    """
+
+    def __init__(self, dim: int, *, feed_forward: int = 2048, dropout: float = 0.1):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(dim, 1, feed_forward, dropout, batch_first=True)
+
+    def forward(self, p: Tensor) -> Tensor:
+        """(M, D) to (M, D)."""
+        layer, attention, dim = self.layer, self.layer.self_attn, p.shape[1]
+        value = F.linear(p, attention.in_proj_weight[2 * dim :], attention.in_proj_bias[2 * dim :])
+        if self.training:  # attention weights are dropped before they meet values: all of a row, or nothing
+            value = value * F.dropout(value.new_ones(len(p), 1), attention.dropout)
+        h = layer.norm1(p + layer.dropout1(attention.out_proj(value)))
+        hidden = layer.dropout(F.relu(layer.linear1(h)))
+        return layer.norm2(h + layer.dropout2(layer.linear2(hidden)))
+
+
+class PrototypeNetwork(nn.Module):
+    """Prototypes, their similarities to vectors, and a linear layer on these.
+
+    Parameters
+    ----------
+    start : Tensor float32 (C K, D)
+        Vectors p at the start, class-major: row ``c K + k``, in scaled units.
+    classes : int
+        C.
+    config : LearntConfig
+
+    Attributes
+    ----------
+    points : Tensor (C K, D)
+        The trained vectors p; prototypes are what the adaptor makes of them.
+    linear : nn.Linear
+        Similarities to logits, each prototype counting for its own class alone at the start; nothing keeps it so.
+    """
+
+    def __init__(self, start: Tensor, classes: int, config: LearntConfig):
+        super().__init__()
+        self.config = config
+        self.points = nn.Parameter(start.clone())
+        options = {"feed_forward": config.feed_forward, "dropout": config.dropout}
+        self.adaptor = Adaptor(start.shape[1], **options) if config.adaptor == "transformer" else nn.Identity()
+        self.linear = nn.Linear(len(start), classes)
+        owner = torch.arange(len(start)) // (len(start) // classes)
+        self.register_buffer("owner", owner, persistent=False)
+        with torch.no_grad():
+            self.linear.weight.copy_(F.one_hot(owner, classes).T)
+
+    def prototypes(self) -> Tensor:
+        """(C K, D), in scaled units."""
+        return self.adaptor(self.points)
+
+    def distances(self, x: Tensor) -> Tensor:
+        """Mean over dimensions of the squared difference of each x (B, D) to each prototype, (B, M)."""
+        points = self.prototypes()
+        squares = x.square().sum(1, keepdim=True) + points.square().sum(1)
+        return torch.addmm(squares, x, points.T, alpha=-2).clamp_min(0) / x.shape[1]
+
+    def similarities(self, distances: Tensor) -> Tensor:
+        """exp(-d) of :meth:`distances`."""
+        return torch.exp(-distances if self.config.similarity == "mean" else -distances * self.points.shape[1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, C) and distances (B, M) of scaled vectors."""
+        distances = self.distances(x)
+        return self.linear(self.similarities(distances)), distances
+
+
+@dataclass(frozen=True, eq=False)
+class LearntPrototypes:
+    """A trained prototype classifier; made by :func:`fit_prototypes`. M = C K prototypes, class-major."""
+
+    config: LearntConfig
+    """As trained."""
+    labels: np.ndarray
+    """(C,) sorted labels; columns of the logits."""
+    mean: float
+    """Of the training vectors."""
+    deviation: float
+    """Mean over training vectors of the standard deviation over their dimensions."""
+    network: PrototypeNetwork = field(repr=False)
+    """On scaled vectors; in eval mode, on the CPU."""
+    history: pd.DataFrame = field(repr=False)
+    """Row a validation: step, learning_rate, training means of loss, cross_entropy and distance since the row before,
+    and valid_loss and valid_accuracy."""
+    step: int
+    """The one kept: so many steps were made."""
+    seconds: float
+    """Time of the training."""
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Column of the class that each prototype belongs to, int64 (M,)."""
+        return self.network.owner.numpy()
+
+    @property
+    def weight(self) -> np.ndarray:
+        """Of the linear layer, float32 (C, M)."""
+        return self.network.linear.weight.detach().numpy()
+
+    @property
+    def bias(self) -> np.ndarray:
+        """Of the linear layer, float32 (C,)."""
+        return self.network.linear.bias.detach().numpy()
+
+    @torch.no_grad()
+    def prototypes(self) -> np.ndarray:
+        """What can be decoded and heard: prototypes after the adaptor in the units of z, float32 (M, D)."""
+        return self.network.prototypes().numpy() * (self.config.scale * self.deviation) + self.mean
+
+    @torch.no_grad()
+    def distances(self, z: ArrayLike) -> np.ndarray:
+        """Mean squared difference to each prototype, in scaled units, float32 (N, M).
+
+        Raises
+        ------
+        ParameterError
+            Another dimension than in training, NaN or infinite values (the row is named); so do all methods.
+        """
+        x = torch.from_numpy(self._scaled(z))
+        return torch.cat([self.network.distances(some) for some in x.split(ROWS)]).numpy()
+
+    @torch.no_grad()
+    def similarities(self, z: ArrayLike) -> np.ndarray:
+        """float32 (N, M), in (0, 1]."""
+        return self.network.similarities(torch.from_numpy(self.distances(z))).numpy()
+
+    def logits(self, z: ArrayLike) -> np.ndarray:
+        """Of segments, float32 (N, C); not divided by the temperature."""
+        return self.similarities(z) @ self.weight.T + self.bias
+
+    def contributions(self, z: ArrayLike) -> np.ndarray:
+        """What each prototype adds to each logit, float32 (N, C, M): over M, with the bias, they sum to the logit.
+
+        A track's are the mean over its segments.
+        """
+        return self.similarities(z)[:, None] * self.weight
+
+    def predict(self, z: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
+        """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
+        return decide(self.logits(z), self.labels, tracks)
+
+    def nearest(self, z: ArrayLike, *, count: int = 1) -> np.ndarray:
+        """Rows of z nearest to each prototype, nearest first, int64 (M, count)."""
+        distances = self.distances(z)
+        if not 1 <= count <= len(distances):
+            raise ParameterError("count", count, f"from 1 to {len(distances)}, the rows of z")
+        return distances.argsort(0, kind="stable")[:count].T
+
+    def medoids(self, z: ArrayLike, y: ArrayLike) -> np.ndarray:
+        """Row of z nearest to each prototype among those of its own class, int64 (M,)."""
+        own = self.labels[self.classes] == np.asarray(y)[:, None]
+        if not own.any(0).all():
+            missing = self.labels[self.classes[~own.any(0)][0]]
+            raise ParameterError("y", f"no segment of class {missing}", "labels of every class of the prototypes")
+        return np.where(own, self.distances(z), np.inf).argmin(0)
+
+    def _scaled(self, z: ArrayLike) -> np.ndarray:
+        z = checked(z)
+        if z.shape[1] != self.network.points.shape[1]:
+            raise ParameterError("z.shape", z.shape, f"(N, {self.network.points.shape[1]}), as in training")
+        return (z - np.float32(self.mean)) / np.float32(self.config.scale * self.deviation)
+
+    def save(self, path: str | Path) -> Path:
+        """Write one safetensors file, wholly or not at all; all but the weights is JSON in its metadata."""
+        record = {"config": asdict(self.config), "labels": self.labels.tolist(), "step": self.step}
+        record |= {"mean": self.mean, "deviation": self.deviation, "seconds": self.seconds}
+        record |= {"history": self.history.to_dict("list")}
+        return write(Path(path), self.network.state_dict(), record)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LearntPrototypes:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            No such file, a damaged one, or one that holds something else.
+        """
+        import pandas as pd
+
+        tensors, record = read(Path(path))
+        try:
+            config, labels = LearntConfig(**record["config"]), np.asarray(record["labels"])
+            network = PrototypeNetwork(tensors["points"], len(labels), config)
+            network.load_state_dict(tensors)
+            rest = (network.eval(), pd.DataFrame(record["history"]), record["step"], record["seconds"])
+            return cls(config, labels, record["mean"], record["deviation"], *rest)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{path}: no prototypes of this package ({error})") from error
+
+
+def fit_prototypes(
+    z: ArrayLike,
+    y: ArrayLike,
+    tracks: ArrayLike | None = None,
+    *,
+    validation: tuple[ArrayLike, ArrayLike, ArrayLike | None] | None = None,
+    config: LearntConfig | str = "default",
+    seed: int = 0,
+    device: str = "auto",
+    checkpoint: str | os.PathLike | None = None,
+    progress: bool = True,
+    **fields: object,
+) -> LearntPrototypes:
+    """Learn K prototypes of each class from summary vectors.
+
+    Parameters
+    ----------
+    z : array_like float (N, D)
+        Vectors of the training segments.
+    y : array_like (N,)
+        Label of each, of any sortable type.
+    tracks : array_like (N,), optional
+        Track of each segment; looked at to refuse a track that is in ``validation`` too.
+    validation : (z, y, tracks), optional
+        Segments on which the step is chosen; not needed with ``keep="last"``.
+    config : LearntConfig or str
+        Or a name of :data:`PRESETS`.
+    seed : int
+        Draws k-means, weights, dropout and the order of segments.
+    device : str
+        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
+    checkpoint : path, optional
+        File to which the state of the training is written now and then; a training that finds it goes on from there,
+        with the same result as if it had not been stopped.
+    progress : bool
+        Show a bar.
+    fields
+        Of :class:`LearntConfig`, in place of the config's: ``per_class``, ``steps`` ...
+
+    Returns
+    -------
+    LearntPrototypes
+
+    Raises
+    ------
+    ParameterError
+        Vectors that are NaN or of a wrong shape, a class with fewer different segments than prototypes (it is named),
+        a validation class without training segments, a track in training and validation, a loss that ran away, or a
+        checkpoint of another training.
+    """
+    begin = time.perf_counter()
+    config = LearntConfig.preset(config, **fields) if isinstance(config, str) else replace(config, **fields)
+    z, labels = checked(z), np.unique(np.asarray(y))
+    if len(labels) < 2:
+        raise ParameterError("y", labels.tolist(), "labels of at least two classes")
+    mean, deviation = float(z.mean(1, dtype=np.float64).mean()), float(z.std(1, dtype=np.float64).mean())
+    if not deviation > 0:
+        raise ParameterError("z", "vectors whose dimensions are all equal", "vectors with some spread")
+    parts = [(z, y, tracks)] if validation is None else [(z, y, tracks), validation]
+    if validation is None and config.keep != "last":
+        raise ParameterError("validation", None, f'(z, y, tracks), for keep={config.keep!r} (or keep="last")')
+    ready = []
+    for name, (vectors, truth, track) in zip(("", "validation "), parts, strict=False):
+        x = (checked(vectors, f"{name}z") - np.float32(mean)) / np.float32(config.scale * deviation)
+        track = np.arange(len(x)) if track is None else np.asarray(track)
+        if track.shape != (len(x),):
+            raise ParameterError(f"{name}tracks.shape", track.shape, f"({len(x)},), one a segment")
+        ready.append((x, columns(truth, labels, len(x), f"{name}y"), track))
+    if tracks is not None and validation is not None and validation[2] is not None:
+        shared = np.intersect1d(ready[0][2], ready[1][2])
+        if len(shared):
+            raise ParameterError("tracks", shared[:5].tolist(), "in training or in validation, not in both")
+    place = chosen_device(device)
+    start = torch.from_numpy(starts(ready[0][0], ready[0][1], labels, config, seed))
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
+        torch.manual_seed(seed)
+        network = PrototypeNetwork(start, len(labels), config).to(place)
+        history, step = train(network, *ready, config=config, seed=seed, checkpoint=checkpoint, progress=progress)
+    seconds = time.perf_counter() - begin
+    return LearntPrototypes(config, labels, mean, deviation, network.cpu().eval(), history, step, seconds)
