@@ -180,6 +180,10 @@ def test_slides_in_jupyterlab_and_in_the_exported_page(chromium, lab, offline_pa
     page.wait_for_selector(".wb-tau:not([hidden])", timeout=60_000)
     slide(page, view, 0.55)
     assert coloured(page) == [True, True, False, False]
+    slider = page.locator(".wb-tau input")
+    before = int(slider.input_value())
+    slider.press("ArrowLeft")  # JupyterLab leaves the keys of a view alone
+    assert int(slider.input_value()) == before - 1
     page.screenshot(path=tmp_path / "lab.png")
     page.evaluate("async () => { await window.jupyterapp.commands.execute('docmanager:save'); }")
     page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=60_000)

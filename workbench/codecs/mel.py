@@ -8,8 +8,6 @@ Balazs and Sondergaard 2013). Phase and what lies under the floor are lost; pitc
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -61,16 +59,10 @@ class MelCodec(Codec):
         """See :meth:`Codec.decode`. A row's sound depends on its own latents and the seed, not on its batch."""
         latents, length = self.check_latents(latents, length)
         mel = ((latents.clamp(max=CEILING) * SCALE + SHIFT).exp() - FLOOR).clamp_min(0.0).transpose(1, 2)
-        # the frame that encode leaves out: the sound goes on until the last sample as in the frame before
-        mel = torch.cat((mel, mel[..., -1:]), 2)
-        whole = latents.shape[1] * self.hop
+        # the frame that encode leaves out, around the last sample: as the one before. Griffin-Lim wants 5 at least
+        mel = torch.cat((mel, mel[..., -1:].expand(-1, -1, max(1, 5 - mel.shape[2]))), 2)
+        whole = (mel.shape[2] - 1) * self.hop
         # row by row: Griffin-Lim draws the phases of a batch together (and on a CPU a batch is no faster)
-        rows = [
-            mel_to_audio(row, self.rate, n_fft=N_FFT, hop=self.hop, length=whole, steps=STEPS, seed=seed) for row in mel
-        ]
+        options = {"n_fft": N_FFT, "hop": self.hop, "length": whole, "steps": STEPS, "seed": seed}
+        rows = [mel_to_audio(row, self.rate, **options) for row in mel]
         return torch.stack(rows)[:, :length] if rows else mel.new_zeros(0, length)
-
-
-def floor_latent() -> float:
-    """The latent of digital silence."""
-    return (math.log(FLOOR) - SHIFT) / SCALE

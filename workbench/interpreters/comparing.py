@@ -51,8 +51,8 @@ def compare_interpreters(
     splits : sequence of splits
         A fold each.
     systems : mapping of str to callable
-        ``system(classifier, dictionary, x, split, seed=...)`` gives an object with ``scores(x)``; of an :class:`~.l2i.L2I`
-        components are taken out too.
+        ``system(classifier, dictionary, x, split, seed=...)`` gives an object with ``scores(x)``; from the sounds, the
+        components of an :class:`~.l2i.L2I` are taken out too.
     tags : array_like of bool (N, C), optional
         True labels, of multilabel classifiers: on the training clips they set the threshold of each class.
     groups : array_like (N,), optional

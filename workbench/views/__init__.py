@@ -1,8 +1,8 @@
 """What a person sees and hears: maps that sound, tables of players, pages of latents, and plots.
 
 ``sound_map``, ``players``, ``latent_page``, ``decision_page``, ``interpretation_page``, ``prototype_page``,
-``similarity_page`` and ``listening_test`` return objects that display themselves as HTML which plays without kernel and
-network, ``turnable`` one that turns.
+``similarity_page``, ``sounds_by_setting`` and ``listening_test`` return objects that display themselves as HTML which
+plays without kernel and network, ``turnable`` one that turns.
 ``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram``, ``audio_grid`` and ``dictionary_picture``
 return matplotlib figures, as do the charts of tidy tables: ``curves``, ``heatmap``, ``intervals`` and ``scatter``.
 """
@@ -20,6 +20,7 @@ from .projection import Projection, project
 from .prototype_maps import DataPoints
 from .prototype_pages import PrototypePage, PrototypeSounds, RealClip, prototype_page
 from .responses import analyse_responses, read_responses
+from .settings import SettingsPage, sounds_by_setting
 from .similarity_pages import ExplainedClip, SimilarityPage, similarity_page
 from .space import Turnable, turnable
 from .spectrograms import audio_grid, dictionary_picture, spectrogram
@@ -37,6 +38,7 @@ __all__ = [
     "PrototypePage",
     "PrototypeSounds",
     "RealClip",
+    "SettingsPage",
     "SimilarityPage",
     "SoundMap",
     "Turnable",
@@ -61,6 +63,7 @@ __all__ = [
     "scatter",
     "similarity_page",
     "sound_map",
+    "sounds_by_setting",
     "spectrogram",
     "turnable",
 ]

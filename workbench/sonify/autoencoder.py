@@ -1,0 +1,359 @@
+"""From sound to one vector and back: :class:`SummaryAutoencoder` and :func:`load_autoencoder`.
+
+A frozen encoder gives frames, a transformer sums them up in one vector z, a diffusion decoder draws latents of a frozen
+codec that z could have come from, the codec makes them sound (Alonso-Jimenez et al., "Leveraging pre-trained
+autoencoders for interpretable prototype learning of music audio", 2024, arXiv 2402.09318). The same z with another
+seed gives another sound: what stays is what z holds, what changes the decoder made up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..codecs.interface import Codec
+from ..codecs.registry import load_codec
+from ..encoders.batching import extract
+from ..encoders.interface import Encoder, fingerprint
+from ..encoders.registry import load_encoder
+from ..errors import AudioError, ParameterError, WeightsError
+from .diffusion import check_sampling, draw_noise, sample
+from .network import SummaryConfig, SummaryNet
+
+WEIGHTS = Path(__file__).parent / "weights"
+BUILT_IN = ("mini-mel",)
+SHORTEST = 0.1
+"""Seconds of sound below which a summary would be made of padding."""
+ROWS = 32
+"""Rows that go through the denoiser together."""
+
+
+class SummaryAutoencoder:
+    """Frames of a frozen encoder to one vector, and back to the sound of a frozen codec.
+
+    Parameters
+    ----------
+    net : SummaryNet
+    encoder : Encoder
+    codec : Codec
+    layer : str or int
+        Whose frames are summed up.
+    seconds : float
+        The window: longest sound that goes in, length of what comes out.
+    name : str, optional
+
+    Attributes
+    ----------
+    encoder, codec, layer, seconds, name
+        As given; ``layer`` by name.
+    dim : int
+        D of a summary.
+    samples : int
+        Of a decoded sound, at ``codec.rate``.
+    fingerprint : str
+        Hash of everything that changes a summary or a sound.
+    device : torch.device
+
+    Raises
+    ------
+    ParameterError
+        The encoder's layer or the codec does not fit the network.
+    """
+
+    def __init__(
+        self,
+        net: SummaryNet,
+        encoder: Encoder,
+        codec: Codec,
+        *,
+        layer: str | int,
+        seconds: float,
+        name: str = "own",
+    ):
+        config = net.config
+        self._position = encoder.select(layer)[0]
+        place = encoder.layers[self._position]
+        self.samples = round(seconds * codec.rate)
+        if place.dim != config.dim:
+            raise ParameterError("encoder", encoder.name, f"one with {config.dim}-d frames, not {place.dim}")
+        if (codec.dim, codec.frames(self.samples)) != (config.latent_dim, config.latent_frames):
+            found = f"not {codec.frames(self.samples)} of {codec.dim}"
+            wanted = f"one that gives {config.latent_frames} latent frames of {config.latent_dim} in {seconds:g} s"
+            raise ParameterError("codec", codec.name, f"{wanted}, {found}")
+        self.name, self.encoder, self.codec = name, encoder, codec
+        self.layer, self.seconds, self.dim, self.device = place.name, seconds, config.dim, encoder.device
+        self.net = net.eval().requires_grad_(False).to(self.device)
+        shape = tuple(asdict(config).items())
+        frozen = (encoder.fingerprint, self.layer, codec.fingerprint, seconds)
+        self.fingerprint = fingerprint("summary", shape, *frozen, weights=net.state_dict())
+
+    def __repr__(self) -> str:
+        return (
+            f"SummaryAutoencoder({self.name}: {self.seconds:g} s, {self.encoder.name} layer {self.layer} "
+            f"-> {self.dim} numbers -> {self.codec.name})"
+        )
+
+    @torch.inference_mode()
+    def summarise(self, frames: Tensor, lengths: Tensor, *, source: str | None = None) -> Tensor:
+        """Sum up frames.
+
+        Parameters
+        ----------
+        frames : Tensor, float32 (B, T, D)
+            Of ``encoder`` at ``layer``.
+        lengths : Tensor, int64 (B,)
+            True frames of each row, at least 1.
+        source : str, optional
+            Fingerprint of the encoder the frames came from, where it is known: another one is refused.
+
+        Returns
+        -------
+        Tensor, float32 (B, D)
+        """
+        if source is not None and source != self.encoder.fingerprint:
+            expected = (
+                f"{self.encoder.fingerprint}, the fingerprint of {self.encoder.name}: these are frames of another"
+            )
+            raise ParameterError("source", source, expected)
+        if frames.ndim != 3 or 0 in frames.shape or frames.shape[2] != self.dim:
+            raise ParameterError("frames", tuple(frames.shape), f"(B, T, {self.dim}) with B and T at least 1")
+        if lengths.shape != frames.shape[:1] or not (lengths.min() >= 1 and lengths.max() <= frames.shape[1]):
+            raise ParameterError("lengths", lengths.tolist(), f"{len(frames)} numbers from 1 to {frames.shape[1]}")
+        frames, lengths = frames.to(self.device, torch.float32), lengths.to(self.device)
+        beyond = torch.arange(frames.shape[1], device=self.device) >= lengths[:, None]
+        frames = frames.masked_fill(beyond[..., None], 0.0)
+        _check_finite("frames", frames)
+        chunks = zip(frames.split(ROWS), lengths.split(ROWS), strict=True)
+        return torch.cat([self.net.summarise(*chunk) for chunk in chunks])
+
+    def embed(
+        self,
+        waveforms: Sequence[np.ndarray] | np.ndarray | Tensor,
+        rate: int,
+        *,
+        pad: bool = True,
+        progress: bool = False,
+    ) -> Tensor:
+        """Summaries of sounds.
+
+        Parameters
+        ----------
+        waveforms : list of arrays (samples,), or one array or tensor (B, samples)
+            0.1 s to ``seconds`` each. Cut longer ones with :func:`workbench.audio.segment`.
+        rate : int
+            Hz; must be the encoder's.
+        pad : bool
+            Zero-pad shorter sounds to ``seconds``, as in the training of ``mini-mel``. False encodes them at their own
+            length, as the paper's code does with the rest of a track.
+        progress : bool
+
+        Returns
+        -------
+        Tensor, float32 (B, D)
+
+        Raises
+        ------
+        ParameterError
+            Another rate, or no sound at all.
+        AudioError
+            A sound that is too short, too long, not finite or not (samples,); names the clip.
+        """
+        if rate != self.encoder.rate:
+            raise ParameterError("rate", rate, f"{self.encoder.rate} Hz, that of {self.encoder.name}: resample first")
+        if not len(waveforms):
+            raise ParameterError("waveforms", "an empty batch", "at least one waveform")
+        size = round(self.seconds * rate)
+        clips = [self._clip(x, i, size, pad) for i, x in enumerate(waveforms)]
+        options = {"layers": self._position, "pooling": None, "dtype": "float32", "progress": progress}
+        frames: list[Tensor] = [torch.empty(0)] * len(clips)
+        for i, (array,) in extract(self.encoder, clips, names=[f"clip {i}" for i in range(len(clips))], **options):
+            frames[i] = torch.from_numpy(array)
+        lengths = torch.tensor([len(rows) for rows in frames])
+        return self.summarise(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), lengths)
+
+    def _clip(self, x: np.ndarray | Tensor, index: int, size: int, pad: bool) -> np.ndarray:
+        x = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, np.float32)
+        seconds = x.shape[-1] / self.encoder.rate if x.ndim else 0.0
+        if seconds < SHORTEST:
+            raise AudioError(f"clip {index}", f"lasts {seconds:.3f} s; a summary needs {SHORTEST:g} s")
+        if x.shape[-1] > size:
+            raise AudioError(f"clip {index}", f"lasts {seconds:.3f} s; the window is {self.seconds:g} s: segment it")
+        return np.pad(x, (0, size - len(x))) if pad and x.ndim == 1 else x
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        z: Tensor | np.ndarray,
+        *,
+        steps: int = 40,
+        guidance: float = 1.0,
+        seed: int | Sequence[int] = 0,
+        progress: bool = False,
+    ) -> Tensor:
+        """Latents of the codec that the summaries could have come from.
+
+        Parameters
+        ----------
+        z : Tensor or ndarray (B, D)
+        steps, guidance
+            S and g of :func:`~workbench.sonify.diffusion.sample`.
+        seed : int or sequence of int
+            Of the noise a row starts from: one for all rows, or one a row. A row does not depend on its batch.
+        progress : bool
+
+        Returns
+        -------
+        Tensor, float32 (B, T, codec.dim)
+
+        Raises
+        ------
+        ParameterError
+            Summaries of another width, not finite or none at all; another number of seeds than of rows; ``steps``
+            below 1.
+        """
+        from tqdm.auto import tqdm
+
+        check_sampling(steps, guidance)
+        z = torch.as_tensor(z)
+        if z.ndim != 2 or not len(z) or z.shape[1] != self.dim:
+            raise ParameterError("z", tuple(z.shape), f"summaries (B, {self.dim}) with B at least 1")
+        z = z.to(self.device, torch.float32)
+        _check_finite("z", z)
+        seeds = [int(seed)] * len(z) if np.ndim(seed) == 0 else [int(s) for s in seed]
+        if len(seeds) != len(z):
+            raise ParameterError("seed", f"{len(seeds)} seeds", f"one for all rows or one for each of {len(z)}")
+        shape = (self.net.config.latent_frames, self.net.config.latent_dim)
+        found = []
+        with tqdm(total=len(z) * steps, desc=self.name, unit="step", disable=not progress, leave=False) as bar:
+            for start in range(0, len(z), ROWS):
+                rows = z[start : start + ROWS]
+                noise = draw_noise(seeds[start : start + ROWS], shape, device=self.device)
+                on_step = partial(bar.update, len(rows))
+                found.append(sample(self.net, noise, rows, steps=steps, guidance=guidance, on_step=on_step))
+        return torch.cat(found)
+
+    def decode(
+        self,
+        z: Tensor | np.ndarray,
+        *,
+        steps: int = 40,
+        guidance: float = 1.0,
+        seed: int | Sequence[int] = 0,
+        progress: bool = False,
+    ) -> Tensor:
+        """Sound of summaries, (B, samples) float32 at ``codec.rate``; parameters and errors of :meth:`generate`.
+
+        Not clipped: a sound may pass full scale.
+        """
+        latents = self.generate(z, steps=steps, guidance=guidance, seed=seed, progress=progress)
+        return self.codec.decode(latents, length=self.samples)
+
+    def reconstruct(self, waveforms, rate: int, **options) -> Tensor:
+        """:meth:`embed`, then :meth:`decode` with ``options``."""
+        return self.decode(self.embed(waveforms, rate), **options)
+
+
+def _check_finite(name: str, x: Tensor) -> None:
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise ParameterError(name, f"{bad} of {x.numel()} numbers that are NaN or infinite", "finite")
+
+
+def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note: dict[str, str] | None = None) -> None:
+    """Write network and settings as float16 safetensors, atomically; ``note`` is kept in the metadata."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    state = {key: value.detach().cpu().half().contiguous() for key, value in autoencoder.net.state_dict().items()}
+    settings = {
+        "config": asdict(autoencoder.net.config),
+        "layer": autoencoder.layer,
+        "seconds": autoencoder.seconds,
+        "encoder": [autoencoder.encoder.name, autoencoder.encoder.fingerprint],
+        "codec": [autoencoder.codec.name, autoencoder.codec.fingerprint],
+    }
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(state, str(partial), metadata={"settings": json.dumps(settings), **(note or {})})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_autoencoder(
+    name_or_path: str | os.PathLike = "mini-mel",
+    *,
+    device: str | torch.device = "auto",
+    encoder: Encoder | None = None,
+    codec: Codec | None = None,
+) -> SummaryAutoencoder:
+    """A summary autoencoder with its weights.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        "mini-mel", the built-in one (frames of ``mini``, latents of the mel codec, 2 s), a file written by
+        :func:`save_autoencoder`, or "pecmae-4s", "pecmae-1s", "pecmae-10s", which
+        :func:`~workbench.sonify.published.load_published` finds with EnCodecMAE in the same file.
+    device : str or torch.device
+        Where encoder and codec are loaded; those given stay where they are.
+    encoder, codec : optional
+        The frozen parts, where they are loaded already; by default those that the weights were trained with.
+
+    Returns
+    -------
+    SummaryAutoencoder
+
+    Raises
+    ------
+    WeightsError
+        File missing, damaged or not fitting, or an encoder or codec other than that of the training.
+    """
+    name = str(name_or_path)
+    if name.startswith("pecmae-"):
+        from .published import load_published
+
+        if encoder is not None:
+            raise ParameterError("encoder", encoder.name, f"None for {name}, whose file holds its own")
+        return load_published(name, codec=codec, device=device)
+    path = WEIGHTS / f"{name}.safetensors" if name in BUILT_IN else Path(name_or_path).expanduser()
+    settings, state = _read(path)
+    config = SummaryConfig(**settings["config"])
+    encoder = encoder or load_encoder(settings["encoder"][0], device=device, dtype="float32")
+    codec = codec or load_codec(settings["codec"][0], device=encoder.device)
+    for part, (wanted, mark) in ((encoder, settings["encoder"]), (codec, settings["codec"])):
+        # frames are computed in float32 here, whatever precision the encoder was loaded for
+        if part.fingerprint not in (mark, fingerprint(mark, getattr(part, "compute", "float32"))):
+            raise WeightsError(f"{path} was trained with {wanted} {mark}, not with {part.name} {part.fingerprint}")
+    net = SummaryNet(config)
+    expected = {key: value.shape for key, value in net.state_dict().items()}
+    if expected != {key: value.shape for key, value in state.items()}:
+        wrong = sorted(k for k in expected.keys() | state.keys() if k not in state or expected.get(k) != state[k].shape)
+        raise WeightsError(f"{path} does not fit its own settings: missing, left over or misshapen {wrong}")
+    net.load_state_dict(state)
+    short = name if name in BUILT_IN else path.stem
+    return SummaryAutoencoder(net, encoder, codec, layer=settings["layer"], seconds=settings["seconds"], name=short)
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; expected {', '.join(BUILT_IN)} or weights of save_autoencoder")
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+    if "settings" not in metadata:
+        raise WeightsError(f"{path}: its metadata has no 'settings'; weights are written by save_autoencoder")
+    return json.loads(metadata["settings"]), state

@@ -1,0 +1,95 @@
+"""The trained part of a summary autoencoder: a transformer that summarises, a transformer that denoises.
+
+Frames of a frozen encoder, preceded by one learnt token, go through the first; what it gives at that token is the
+summary z. The second sees the tokens [z, time, noisy latents] and gives v of :mod:`.diffusion` at the latents. Both are
+:class:`workbench.encoders.residual.ResiDualStack`; frames and latents share one learnt scale of sinusoidal positions,
+the tokens before them have none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..encoders.residual import ResiDualStack, sinusoidal
+from ..errors import ParameterError
+
+
+@dataclass(frozen=True)
+class SummaryConfig:
+    """The shape of the network; the defaults are the paper's 4 s autoencoder."""
+
+    dim: int = 768
+    """D, length of a frame of the encoder, of a token and of the summary."""
+    latent_dim: int = 128
+    """Numbers a latent frame of the codec."""
+    latent_frames: int = 300
+    """Latent frames of the window."""
+    summary_layers: int = 2
+    """Layers of the summary transformer."""
+    denoiser_layers: int = 8
+    """Layers of the denoiser."""
+    heads: int = 8
+    """Attention heads of both."""
+    hidden: int = 4096
+    """Width of the feed-forward block that the layers of a stack share."""
+    patch: int = 1
+    """Latent frames a token; must divide ``latent_frames``."""
+    skip: bool = False
+    """Add gain(time) * noisy latents to the output: what a patch wider than ``dim`` needs to tell noise at all."""
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.latent_frames % self.patch:
+            raise ParameterError("patch", self.patch, f"a divisor of latent_frames={self.latent_frames}")
+
+
+class SummaryNet(nn.Module):
+    """Summary transformer and denoiser.
+
+    Parameters
+    ----------
+    config : SummaryConfig
+
+    Notes
+    -----
+    Weights start from torch's global generator: seed it, or load others.
+    """
+
+    def __init__(self, config: SummaryConfig):
+        super().__init__()
+        self.config = config
+        dim, wide = config.dim, config.latent_dim * config.patch
+        self.summary = ResiDualStack(dim, config.summary_layers, config.heads, config.hidden)
+        self.denoiser = ResiDualStack(dim, config.denoiser_layers, config.heads, config.hidden)
+        self.token = nn.Parameter(torch.randn(dim))
+        self.position_scale = nn.Parameter(torch.ones(()))
+        self.in_adapter = nn.Linear(wide, dim)
+        self.out_adapter = nn.Linear(dim, wide)
+        self.time_embedding = nn.Sequential(nn.Linear(1, dim), nn.ReLU(), nn.Linear(dim, dim))
+        if config.skip:
+            self.skip = nn.Linear(dim, wide)
+            nn.init.zeros_(self.skip.weight)
+            nn.init.zeros_(self.skip.bias)
+
+    def positions(self, x: Tensor) -> Tensor:
+        """``x`` (B, T, D) plus the scaled sinusoidal positions 0 ... T - 1."""
+        return x + self.position_scale * sinusoidal(x.shape[1], x.shape[2], device=x.device)
+
+    def summarise(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Frames (B, T, D) and true lengths (B,) to summaries (B, D)."""
+        token = self.token.expand(len(frames), 1, -1)
+        padding = torch.arange(frames.shape[1] + 1, device=frames.device) > lengths[:, None]
+        padding = padding if bool(padding.any()) else None
+        return self.summary(torch.cat((token, self.positions(frames)), 1), padding)[:, 0].float()
+
+    def forward(self, x: Tensor, sigma: Tensor, z: Tensor) -> Tensor:
+        """v of noisy latents x (B, T, latent_dim) at sigma (B,), given summaries z (B, D); zeros are no condition."""
+        patches = x.reshape(len(x), -1, self.in_adapter.in_features)
+        time = self.time_embedding(sigma[:, None])
+        tokens = torch.cat((z[:, None], time[:, None], self.positions(self.in_adapter(patches))), 1)
+        v = self.out_adapter(self.denoiser(tokens)[:, 2:])
+        if self.config.skip:
+            v = v + self.skip(time)[:, None] * patches
+        return v.float().reshape(x.shape)

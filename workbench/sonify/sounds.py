@@ -1,0 +1,107 @@
+"""The sounds that ``mini-mel`` is trained on: windows of decoded clips and of generated sounds, at 16 kHz.
+
+Drawn and encoded once, by :func:`encode_windows`; the training then reads frames and latents only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..audio import load, resample
+from ..codecs.interface import Codec
+from ..datasets import notes
+from ..encoders import mini_sounds
+from ..encoders.interface import Encoder
+
+RATE = 16000
+SHARES = {
+    "philharmonia": 0.55,
+    "notes": 0.22,
+    "": 0.05,
+    "esc10": 0.05,
+    "fsdd": 0.03,
+    "speech_commands": 0.03,
+    "librispeech": 0.02,
+    "slakh": 0.03,
+    "librosa": 0.02,
+}
+"""Share of each part among the windows: instruments above all. "notes" is the generated set, "" the sounds of mini."""
+
+NOTES, NOTES_SEED = 1600, 1000
+"""Size and seed of the generated set; its training specimens are heard. Other seeds give other notes."""
+
+
+@dataclass
+class Corpus:
+    """Every clip that training may hear, decoded once: 16-bit, 16 kHz, by part."""
+
+    parts: dict[str, list[np.ndarray]]
+    """Part -> waveforms, int16 (samples,)."""
+
+    @classmethod
+    def read(cls, root: Path | str, table: pd.DataFrame) -> Corpus:
+        """Decode the clips of ``table`` that are not held out, and add those of the generated set ``notes``."""
+        parts: dict[str, list[np.ndarray]] = {}
+        rows = table[~table["held_out"]]
+        for part, file in tqdm(zip(rows["part"], rows["file"], strict=True), "decoding", len(rows), mininterval=5):
+            parts.setdefault(part, []).append(_short(load(Path(root) / file, rate=RATE)[0]))
+        made = notes.table(NOTES, seed=NOTES_SEED)
+        for _, row in tqdm(made[made["split"] == "train"].iterrows(), "playing", mininterval=5):
+            x = notes.render(notes.recipe(row))
+            parts.setdefault("notes", []).append(_short(resample(x, notes.RATE, RATE)))
+        return cls(parts)
+
+    def draw(self, rng: np.random.Generator, seconds: float) -> np.ndarray:
+        """One clip, float32 (samples,): a part by its share, then any of its clips."""
+        part = str(rng.choice(list(SHARES), p=np.array(list(SHARES.values())) / sum(SHARES.values())))
+        if not part:
+            return resample(mini_sounds.generate(rng, seconds * rng.uniform(0.3, 1.2)), mini_sounds.RATE, RATE)
+        clips = self.parts[part]
+        return clips[rng.integers(len(clips))].astype(np.float32) / 32767
+
+
+def _short(x: np.ndarray) -> np.ndarray:
+    return (x.clip(-1, 1) * 32767).astype(np.int16)
+
+
+def draw_window(corpus: Corpus, rng: np.random.Generator, seconds: float) -> np.ndarray:
+    """A window, float32 (samples,): a clip at a speed and level of its own, cut or zero-padded.
+
+    Half of the clips begin where they begin, as they will when they are summarised; the others a little later, after
+    some silence, or, where they are longer than the window, anywhere.
+    """
+    size = round(seconds * RATE)
+    x = corpus.draw(rng, seconds)
+    if rng.uniform() < 0.6:  # pitch, formants and duration move together: pitches that no clip has
+        positions = np.arange(0, len(x) - 1, 2 ** rng.uniform(-0.25, 0.25))
+        x = np.interp(positions, np.arange(len(x)), x).astype(np.float32)
+    if rng.uniform() < 0.5:
+        slack = len(x) - size
+        start = rng.integers(-RATE // 5, max(slack, RATE // 10) + 1)
+        x = x[start:] if start > 0 else np.pad(x, (-start, 0))
+    x = np.pad(x[:size], (0, max(size - len(x), 0))) * 10 ** (rng.uniform(-9, 9) / 20)
+    return (x / max(float(np.abs(x).max()), 1.0)).astype(np.float32)
+
+
+@torch.inference_mode()
+def encode_windows(
+    windows: Iterator[np.ndarray], count: int, encoder: Encoder, layer: int, codec: Codec
+) -> dict[str, Tensor]:
+    """Frames (N, T, D) of the encoder's layer and latents (N, T', D') of the codec, float16, of windows."""
+    frames, latents = [], []
+    with tqdm(total=count, desc="encoding", mininterval=10) as bar:
+        while bar.n < count:
+            x = torch.from_numpy(np.stack([next(windows) for _ in range(min(32, count - bar.n))]))
+            lengths = torch.full((len(x),), x.shape[1])
+            frames.append(encoder.forward(x, lengths, [layer])[0][0].half())
+            latents.append(codec.encode(x).half())
+            bar.update(len(x))
+    return {"frames": torch.cat(frames), "latents": torch.cat(latents)}

@@ -1,0 +1,185 @@
+"""Summary vectors of a dataset, segment by segment, remembered; and a judge that has nothing to do with them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import audio
+from ..embeddings.embed import embed
+from ..embeddings.store import default_root
+from ..encoders.interface import Encoder, fingerprint
+from ..errors import AudioError
+from ..probes import Probes, fit_probes
+from .autoencoder import SHORTEST, SummaryAutoencoder
+
+if TYPE_CHECKING:
+    from ..datasets.clips import Clips
+
+VERSION = 1
+AT_ONCE = 64
+"""Segments encoded together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Summaries:
+    """Summary vectors of all segments of a dataset; made by :func:`summarise`."""
+
+    z: np.ndarray
+    """float32 (N, D), a row a segment."""
+    rows: np.ndarray
+    """Row of the clip that each segment is cut from, int64 (N,): the track whose logits are averaged."""
+    starts: np.ndarray
+    """Where in its clip a segment begins, seconds, float64 (N,)."""
+    clips: Clips = field(repr=False)
+    """The dataset."""
+    seconds: float
+    """Longest segment."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Label of each segment's clip, str (N,)."""
+        return self.clips.labels[self.rows]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Group of each segment's clip, str (N,)."""
+        return self.clips.groups()[self.rows]
+
+    @property
+    def names(self) -> np.ndarray:
+        """Caption of each segment, str (N,): the clip's id, and where it begins if that is not at 0."""
+        ids = self.clips.table["id"].to_numpy(str)[self.rows]
+        places = zip(ids, self.starts, strict=True)
+        return np.array([f"{name} at {start:g} s" if start else name for name, start in places])
+
+    def audio(self, i: int) -> tuple[np.ndarray, int]:
+        """The sound of segment i and its rate."""
+        x, rate = self.clips.audio(int(self.rows[i]))
+        first = round(self.starts[i] * rate)
+        return x[first : first + round(self.seconds * rate)], rate
+
+    def split(self, split: object) -> dict[str, np.ndarray]:
+        """A split of the clips as one of the segments: rows of "train", "valid" and "test"."""
+        return {part: np.flatnonzero(np.isin(self.rows, getattr(split, part))) for part in ("train", "valid", "test")}
+
+
+def summarise(
+    clips: Clips, autoencoder: SummaryAutoencoder, *, pad: bool = True, cache: bool = True, progress: bool = True
+) -> Summaries:
+    """Cut every clip into windows and sum each up in one vector.
+
+    Windows do not overlap. A last one that is shorter is kept, unless it is under 0.1 s.
+
+    Parameters
+    ----------
+    clips : Clips
+    autoencoder : SummaryAutoencoder
+    pad : bool
+        Zero-pad short windows; False: at their own length, as the paper's code (see
+        :meth:`~.autoencoder.SummaryAutoencoder.embed`).
+    cache : bool
+        Read what an earlier call with the same sounds and weights wrote to the user's cache folder, else write it.
+    progress : bool
+
+    Returns
+    -------
+    Summaries
+
+    Raises
+    ------
+    AudioError
+        A clip that cannot be decoded, holds NaN or is shorter than 0.1 s; it is named.
+    """
+    from tqdm.auto import tqdm
+
+    key = fingerprint("summaries", VERSION, clips.fingerprint, autoencoder.fingerprint, pad)
+    path = default_root() / "summaries" / f"{key}.npz"
+    if cache and (found := _read(path)) is not None:
+        return Summaries(*found, clips, autoencoder.seconds)
+    rate, z, rows, starts, pending = autoencoder.encoder.rate, [], [], [], []
+
+    def encode() -> None:
+        z.append(autoencoder.embed(pending, rate, pad=pad).cpu().numpy())
+        pending.clear()
+
+    for i in tqdm(range(len(clips)), desc=f"summaries of {clips.name}", disable=not progress, leave=False):
+        x, _ = clips.audio(i, rate=rate)
+        if len(x) < SHORTEST * rate or not np.isfinite(x).all():
+            problem = f"lasts {len(x) / rate:.3f} s; a summary needs {SHORTEST:g} s"
+            raise AudioError(
+                f"clip {clips.table['id'][i]} of {clips.name}", problem if np.isfinite(x).all() else "holds NaN"
+            )
+        for k, piece in enumerate(audio.segment(x, rate, seconds=autoencoder.seconds, tail="keep")):
+            if len(piece) >= SHORTEST * rate:
+                pending.append(piece)
+                rows.append(i)
+                starts.append(k * autoencoder.seconds)
+        if len(pending) >= AT_ONCE:
+            encode()
+    if pending:
+        encode()
+    found = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64)
+    if cache:
+        _write(path, found)
+    return Summaries(*found, clips, autoencoder.seconds)
+
+
+def _read(path) -> tuple[np.ndarray, ...] | None:
+    try:
+        with np.load(path) as file:
+            return file["z"], file["rows"], file["starts"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        warnings.warn(f"{path} is damaged ({error!r}); the summaries are made again", stacklevel=3)
+        return None
+
+
+def _write(path, found: tuple[np.ndarray, ...]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with open(partial, "wb") as file:
+        np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
+    os.replace(partial, path)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A classifier of sounds that is independent of an autoencoder; made by :func:`train_judge`."""
+
+    name: str
+    """Of its encoder."""
+    probes: Probes = field(repr=False)
+    """Fitted on real clips; what it gets right of those held out is ``probes.accuracy``."""
+    encoder: Encoder = field(repr=False)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """(C,) labels."""
+        return self.probes.classes
+
+    def probabilities(self, waveforms: ArrayLike, rate: int) -> np.ndarray:
+        """float64 (N, C) of sounds, a sequence of (samples,), at any rate; levels beyond full scale are turned down."""
+        from ..datasets.clips import Clips
+
+        sounds = [np.asarray(x, dtype=np.float32) / max(1.0, float(np.abs(x).max())) for x in waveforms]
+        z = embed(Clips.from_arrays(sounds, rate), self.encoder, layers=-1, progress=False).layer(0)
+        return self.probes.predict_proba(0, z)
+
+    def agreement(self, waveforms: ArrayLike, rate: int, labels: ArrayLike) -> np.ndarray:
+        """Whether each sound is assigned to its label, bool (N,)."""
+        return self.classes[self.probabilities(waveforms, rate).argmax(1)] == np.asarray(labels)
+
+
+def train_judge(clips: Clips, encoder: Encoder, split: object, *, seed: int = 0, progress: bool = True) -> Judge:
+    """Fit a linear probe on an encoder's mean frames of real clips, to ask of other sounds what they sound like."""
+    z = embed(clips, encoder, layers=-1, progress=progress).layer(0)
+    probes = fit_probes({"last": z}, clips.labels, split, groups=clips.groups(), seeds=[seed])
+    return Judge(encoder.name, probes, encoder)
