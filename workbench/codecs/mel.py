@@ -15,7 +15,7 @@ from ..audio import mel_spectrogram, mel_to_audio
 from ..encoders.interface import fingerprint
 from .interface import Codec
 
-VERSION = 1
+VERSION = 2
 N_FFT = 1024
 FLOOR = 1e-4
 """Added to mel power; about 65 dB below a full-scale sine's."""
@@ -23,6 +23,9 @@ SHIFT, SCALE = -8.15, 2.30
 """Mean and standard deviation of ln(mel + FLOOR) over 2 s excerpts of instrument notes and other sounds."""
 CEILING = 12.0
 """Largest latent that is believed (some 45 dB above full scale): beyond it the exponential would overflow."""
+GATE = 2.0
+"""What is under so many floors comes back as silence: generated latents are never quite at the floor, which would be
+heard as hiss. Costs .004 of the round trip's log-mel correlation, takes 10 dB of noise."""
 STEPS = 32
 """Iterations of Griffin-Lim."""
 
@@ -44,7 +47,7 @@ class MelCodec(Codec):
 
     def __init__(self, *, device: str | torch.device = "cpu"):
         self.device = torch.device(device)
-        self.fingerprint = fingerprint("mel", VERSION, N_FFT, self.hop, self.dim, FLOOR, SHIFT, SCALE, STEPS)
+        self.fingerprint = fingerprint("mel", VERSION, N_FFT, self.hop, self.dim, FLOOR, SHIFT, SCALE, GATE, STEPS)
 
     def encode(self, x: Tensor) -> Tensor:
         """See :meth:`Codec.encode`."""
@@ -58,7 +61,7 @@ class MelCodec(Codec):
     def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
         """See :meth:`Codec.decode`. A row's sound depends on its own latents and the seed, not on its batch."""
         latents, length = self.check_latents(latents, length)
-        mel = ((latents.clamp(max=CEILING) * SCALE + SHIFT).exp() - FLOOR).clamp_min(0.0).transpose(1, 2)
+        mel = ((latents.clamp(max=CEILING) * SCALE + SHIFT).exp() - GATE * FLOOR).clamp_min(0.0).transpose(1, 2)
         # the frame that encode leaves out, around the last sample: as the one before. Griffin-Lim wants 5 at least
         mel = torch.cat((mel, mel[..., -1:].expand(-1, -1, max(1, 5 - mel.shape[2]))), 2)
         whole = (mel.shape[2] - 1) * self.hop

@@ -18,6 +18,7 @@ from ..metrics import prototypes as metrics
 from ..probes import fit_probes
 from ..probes.inputs import parts
 from . import ceilings
+from .baselines import choose
 from .learnt import LearntConfig, LearntPrototypes, fit_prototypes
 from .learnt_training import TRAINING_VERSION
 from .tracks import decide
@@ -151,10 +152,19 @@ def order_study(
 
 
 def ablation(
-    z: ArrayLike, y: ArrayLike, tracks: ArrayLike | None, splits: Sequence[object], **options: object
+    z: ArrayLike,
+    y: ArrayLike,
+    tracks: ArrayLike | None,
+    splits: Sequence[object],
+    *,
+    only: Sequence[str] | None = None,
+    **options: object,
 ) -> pd.DataFrame:
-    """What each part is worth: :func:`compare_prototypes` with :data:`ABLATIONS`."""
-    return compare_prototypes(z, y, tracks, splits, models=ABLATIONS, **options)
+    """What each part is worth: :func:`compare_prototypes` with :data:`ABLATIONS`, or only some of them."""
+    names = list(ABLATIONS) if only is None else list(only)
+    for name in names:
+        choose("only", name, tuple(ABLATIONS))
+    return compare_prototypes(z, y, tracks, splits, models={name: ABLATIONS[name] for name in names}, **options)
 
 
 def compare_ceilings(

@@ -82,7 +82,7 @@ def curves(
     return figure
 
 
-def heatmap(table, *, title: str | None = None, label: str = "", digits: int = 2):
+def heatmap(table, *, title: str | None = None, label: str = "", digits: int | None = 2):
     """A table of numbers as colours, each number written in its cell.
 
     Parameters
@@ -91,8 +91,8 @@ def heatmap(table, *, title: str | None = None, label: str = "", digits: int = 2
         Rows and columns with names, values float; NaN cells stay empty.
     title, label : str
         Heading; what the colours mean.
-    digits : int
-        Decimals written.
+    digits : int or None
+        Decimals written; None: no numbers in the cells.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def heatmap(table, *, title: str | None = None, label: str = "", digits: int = 2
     picture = ax.imshow(values, cmap="viridis", aspect="auto")
     middle = np.nanmin(values) + 0.6 * np.ptp(values[np.isfinite(values)])
     for (i, j), value in np.ndenumerate(values):
-        if np.isfinite(value):
+        if np.isfinite(value) and digits is not None:
             ink = "black" if value > middle else "white"
             ax.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
     ax.set_xticks(range(values.shape[1]), [short(c, 18) for c in table.columns], rotation=30, ha="right", fontsize=9)
