@@ -1,0 +1,83 @@
+"""Summaries of a dataset: segments, tracks, the cache; and the judge."""
+
+import numpy as np
+import pytest
+
+from workbench.datasets import Clips, load_dataset
+from workbench.encoders import load_encoder
+from workbench.errors import AudioError
+from workbench.sonify import load_autoencoder, summarise, train_judge
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_autoencoder("mini-mel", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def tones(*seconds, rate=16000):
+    times = [np.arange(round(s * rate)) / rate for s in seconds]
+    sounds = [0.3 * np.sin(2 * np.pi * (200 + 100 * k) * t) for k, t in enumerate(times)]
+    return Clips.from_arrays(sounds, rate, label=[f"tone {k}" for k in range(len(sounds))])
+
+
+def test_clips_are_cut_into_windows_and_short_rests_left_out(model):
+    told = summarise(tones(1.0, 4.5, 2.05), model, progress=False)
+    assert told.rows.tolist() == [0, 1, 1, 1, 2], "50 ms are left of the last clip: too short to be summed up"
+    assert told.starts.tolist() == [0, 0, 2, 4, 0]
+    assert told.z.shape == (5, 256) and told.labels.tolist() == ["tone 0", "tone 1", "tone 1", "tone 1", "tone 2"]
+    assert told.names.tolist() == ["0", "1", "1 at 2 s", "1 at 4 s", "2"]
+    assert len(told.audio(3)[0]) == 8000 and len(told.audio(1)[0]) == 32000
+    alone = model.embed([told.audio(2)[0]], 16000).numpy()
+    np.testing.assert_allclose(told.z[2], alone[0], atol=1e-4)
+
+
+def test_a_split_of_clips_is_one_of_segments(model):
+    told = summarise(tones(1.0, 4.5, 2.0), model, progress=False)
+    split = type("Split", (), {"train": [1], "valid": [2], "test": [0]})
+    assert {name: rows.tolist() for name, rows in told.split(split).items()} == {
+        "train": [1, 2, 3],
+        "valid": [4],
+        "test": [0],
+    }
+
+
+def test_what_was_summed_up_is_read_not_made_again(model, tmp_path, monkeypatch):
+    clips = tones(1.0, 2.0)
+    first = summarise(clips, model, progress=False)
+    (file,) = (tmp_path / "cache" / "summaries").iterdir()
+    monkeypatch.setattr(type(model), "embed", lambda *a, **k: pytest.fail("encoded again"))
+    again = summarise(clips, model, progress=False)
+    np.testing.assert_array_equal(first.z, again.z)
+    monkeypatch.undo()
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
+    file.write_bytes(b"no zip")
+    with pytest.warns(UserWarning, match=f"{file.name} is damaged"):
+        np.testing.assert_array_equal(summarise(clips, model, progress=False).z, first.z)
+    summarise(tones(1.0, 2.1), model, progress=False)
+    assert len(list(file.parent.iterdir())) == 2, "other sounds, another file"
+
+
+def test_a_clip_that_cannot_be_summed_up_is_named(model):
+    with pytest.raises(AudioError, match="clip 1 of arrays.*lasts 0.050 s"):
+        summarise(tones(1.0, 0.05), model, progress=False)
+    bad = Clips.from_arrays([np.full(16000, np.nan, np.float32)], 16000)
+    with pytest.raises(AudioError, match="clip 0 of arrays"):
+        summarise(bad, model, progress=False)
+
+
+def test_a_judge_knows_notes_and_prototypes_of_mere_noise_not():
+    clips = load_dataset("notes", size=192)
+    judge = train_judge(clips, load_encoder("logmel"), clips.split(), progress=False)
+    test = clips.split().test
+    sounds = [clips.audio(int(i))[0] for i in test]
+    agreed = judge.agreement(sounds, 24000, clips.labels[test])
+    assert agreed.mean() == pytest.approx(judge.probes.accuracy[0].mean(), abs=0.15) and agreed.mean() > 0.2
+    noise = [4 * np.random.default_rng(k).standard_normal(48000).astype(np.float32) for k in range(12)]
+    p = judge.probabilities(noise, 24000)
+    assert p.shape == (12, 12) and np.allclose(p.sum(1), 1)
+    assert judge.agreement(noise, 24000, judge.classes).mean() <= 0.2, "one class for all noises"
