@@ -65,6 +65,8 @@ def test_what_was_summed_up_is_read_not_made_again(model, tmp_path, monkeypatch)
 def test_a_clip_that_cannot_be_summed_up_is_named(model):
     with pytest.raises(AudioError, match="clip 1 of arrays.*lasts 0.050 s"):
         summarise(tones(1.0, 0.05), model, progress=False)
+    with pytest.warns(UserWarning, match="1 clips under 0.1 s are left out: 1"):
+        assert summarise(tones(1.0, 0.05, 1.0), model, skip_short=True, progress=False).rows.tolist() == [0, 2]
     bad = Clips.from_arrays([np.full(16000, np.nan, np.float32)], 16000)
     with pytest.raises(AudioError, match="clip 0 of arrays"):
         summarise(bad, model, progress=False)

@@ -39,7 +39,7 @@ class Wanted:
     """Of the single file, where known."""
     licence: str = "unknown: see the model card"
     kind: str = "encoder"
-    """What is loaded with it, for messages: "encoder" or "codec"."""
+    """What is loaded with it, for messages: "encoder", "codec" or "autoencoder"."""
 
     @property
     def is_file(self) -> bool:

@@ -113,15 +113,24 @@ class L2I:
         Returns
         -------
         list of Interpretation
+
+        Raises
+        ------
+        ParameterError
+            Clips of another length than in training, values or scores that are not finite.
         """
         x = self.classifier.waveforms(x)
+        frames = self.spectra.stft(x[:1]).shape[-1]  # which refuses what is shorter than a window
+        if frames != self.psi.frames:
+            expected = f"clips of {self.psi.frames} frames, as in training, not {frames}"
+            raise ParameterError("x.shape", tuple(x.shape), expected)
         found = []
         for at in range(0, len(x), BATCH):
             part = x[at : at + BATCH].to(self.classifier.device)
+            log_magnitude, phase = self.spectra.analyse(part)
             logits, maps = self.classifier.tapped(part)
             h = self.psi(maps)
             scores, z = self.theta(h)
-            log_magnitude, phase = self.spectra.analyse(part)
             wanted = logits.argmax(1).tolist() if classes is None else np.asarray(classes)[at : at + BATCH].tolist()
             for i, c in enumerate(wanted):
                 found.append(
@@ -308,6 +317,7 @@ class Seen:
     @torch.no_grad()
     def _compute(self, rows: np.ndarray) -> tuple[Tensor, list[Tensor], Tensor]:
         x = self.x[torch.from_numpy(rows)].to(self.classifier.device)
+        target = self.spectra.analyse(x)[0]
         logits, maps = self.classifier.tapped(x)
         self.classifier.checked(logits.cpu().numpy())
-        return logits, maps, self.spectra.analyse(x)[0]
+        return logits, maps, target

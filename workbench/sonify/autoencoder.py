@@ -294,6 +294,7 @@ def load_autoencoder(
     device: str | torch.device = "auto",
     encoder: Encoder | None = None,
     codec: Codec | None = None,
+    fetch: bool = False,
 ) -> SummaryAutoencoder:
     """A summary autoencoder with its weights.
 
@@ -307,6 +308,8 @@ def load_autoencoder(
         Where encoder and codec are loaded; those given stay where they are.
     encoder, codec : optional
         The frozen parts, where they are loaded already; by default those that the weights were trained with.
+    fetch : bool
+        Download a released one that is missing; size and licence are printed first.
 
     Returns
     -------
@@ -323,7 +326,7 @@ def load_autoencoder(
 
         if encoder is not None:
             raise ParameterError("encoder", encoder.name, f"None for {name}, whose file holds its own")
-        return load_published(name, codec=codec, device=device)
+        return load_published(name, codec=codec, device=device, fetch=fetch)
     path = WEIGHTS / f"{name}.safetensors" if name in BUILT_IN else Path(name_or_path).expanduser()
     settings, state = _read(path)
     config = SummaryConfig(**settings["config"])
@@ -347,7 +350,8 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected {', '.join(BUILT_IN)} or weights of save_autoencoder")
+        known = ", ".join((*BUILT_IN, "pecmae-4s", "pecmae-1s", "pecmae-10s"))
+        raise WeightsError(f"{path}: no such file; expected {known}, or weights of save_autoencoder")
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}

@@ -151,7 +151,8 @@ def load_published(
     seconds, file, sha256 = PUBLISHED[name]
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not path.is_file():
-        wanted = Wanted(name, f"{SOURCE}/{file}", None, (file,), SIZE, sha256, "MIT, as its model card says")
+        licence = "MIT, as its model card says"
+        wanted = Wanted(name, f"{SOURCE}/{file}", None, (file,), SIZE, sha256, licence, "autoencoder")
         path = find(wanted, given=weights, fetch=fetch)
     codec = codec or load_codec("encodec", device=device, fetch=fetch)
     if (codec.rate, codec.hop) != (24000, 320):

@@ -71,7 +71,13 @@ class Summaries:
 
 
 def summarise(
-    clips: Clips, autoencoder: SummaryAutoencoder, *, pad: bool = True, cache: bool = True, progress: bool = True
+    clips: Clips,
+    autoencoder: SummaryAutoencoder,
+    *,
+    pad: bool = True,
+    skip_short: bool = False,
+    cache: bool = True,
+    progress: bool = True,
 ) -> Summaries:
     """Cut every clip into windows and sum each up in one vector.
 
@@ -84,6 +90,8 @@ def summarise(
     pad : bool
         Zero-pad short windows; False: at their own length, as the paper's code (see
         :meth:`~.autoencoder.SummaryAutoencoder.embed`).
+    skip_short : bool
+        Leave clips under 0.1 s out, with a warning that names them, instead of refusing them.
     cache : bool
         Read what an earlier call with the same sounds and weights wrote to the user's cache folder, else write it.
     progress : bool
@@ -96,14 +104,19 @@ def summarise(
     ------
     AudioError
         A clip that cannot be decoded, holds NaN or is shorter than 0.1 s; it is named.
+
+    Warns
+    -----
+    UserWarning
+        Clips were left out.
     """
     from tqdm.auto import tqdm
 
-    key = fingerprint("summaries", VERSION, clips.fingerprint, autoencoder.fingerprint, pad)
+    key = fingerprint("summaries", VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
     path = default_root() / "summaries" / f"{key}.npz"
     if cache and (found := _read(path)) is not None:
         return Summaries(*found, clips, autoencoder.seconds)
-    rate, z, rows, starts, pending = autoencoder.encoder.rate, [], [], [], []
+    rate, z, rows, starts, pending, short = autoencoder.encoder.rate, [], [], [], [], []
 
     def encode() -> None:
         z.append(autoencoder.embed(pending, rate, pad=pad).cpu().numpy())
@@ -111,11 +124,13 @@ def summarise(
 
     for i in tqdm(range(len(clips)), desc=f"summaries of {clips.name}", disable=not progress, leave=False):
         x, _ = clips.audio(i, rate=rate)
-        if len(x) < SHORTEST * rate or not np.isfinite(x).all():
-            problem = f"lasts {len(x) / rate:.3f} s; a summary needs {SHORTEST:g} s"
-            raise AudioError(
-                f"clip {clips.table['id'][i]} of {clips.name}", problem if np.isfinite(x).all() else "holds NaN"
-            )
+        if not np.isfinite(x).all():
+            raise AudioError(f"clip {clips.table['id'][i]} of {clips.name}", "holds NaN or infinity")
+        if len(x) < SHORTEST * rate:
+            short.append(clips.table["id"][i])
+            if not skip_short:
+                reason = f"lasts {len(x) / rate:.3f} s; a summary needs {SHORTEST:g} s (skip_short=True leaves it out)"
+                raise AudioError(f"clip {short[-1]} of {clips.name}", reason)
         for k, piece in enumerate(audio.segment(x, rate, seconds=autoencoder.seconds, tail="keep")):
             if len(piece) >= SHORTEST * rate:
                 pending.append(piece)
@@ -125,6 +140,9 @@ def summarise(
             encode()
     if pending:
         encode()
+    if short:
+        few = ", ".join(short[:5]) + (" ..." if len(short) > 5 else "")
+        warnings.warn(f"{clips.name}: {len(short)} clips under {SHORTEST:g} s are left out: {few}", stacklevel=2)
     found = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64)
     if cache:
         _write(path, found)
