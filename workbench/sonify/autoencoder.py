@@ -174,7 +174,7 @@ class SummaryAutoencoder:
         clips = [self._clip(x, i, size, pad) for i, x in enumerate(waveforms)]
         options = {"layers": self._position, "pooling": None, "dtype": "float32", "progress": progress}
         frames: list[Tensor] = [torch.empty(0)] * len(clips)
-        for i, (array,) in extract(self.encoder, clips, names=[f"clip {i}" for i in range(len(clips))], **options):
+        for i, (array,) in extract(self.encoder, clips, names=[str(i) for i in range(len(clips))], **options):
             frames[i] = torch.from_numpy(array)
         lengths = torch.tensor([len(rows) for rows in frames])
         return self.summarise(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), lengths)
