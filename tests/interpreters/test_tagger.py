@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.encoders import load_encoder
 from workbench.errors import ParameterError
 from workbench.interpreters import compare_interpreters, multilabel_decisions, train_l2i, train_tagger
 from workbench.interpreters.spectra import Spectra
@@ -55,6 +56,17 @@ def test_the_papers_network_is_tapped_where_the_paper_does(data):
     options = {"network": "vgg", "epochs": 1, "batch": 8, "device": "cpu", "progress": False}
     found = train_tagger(x, data[1][:12], few, classes=NAMES, **options)
     assert found.rate == 44100 and [shape[0] for shape in found.shapes(132300)] == [128, 256, 512]
+
+
+def test_a_head_on_a_frozen_tagger(data):
+    encoder = load_encoder("mn04_as", device="cpu", random_weights=0)
+    x = torch.nn.functional.interpolate(data[0][:24, None], size=32000)[:, 0]
+    few = SimpleNamespace(train=np.arange(16), valid=np.arange(16, 24))
+    before = encoder.fingerprint, encoder.net.features[0][0].weight.clone()
+    found = train_tagger(x, data[1][:24], few, classes=NAMES, network=encoder, epochs=2, device="cpu", progress=False)
+    assert found.multilabel and found.rate == 32000 and found.logits(x[:2]).shape == (2, 3)
+    assert len(found.shapes(32000)) == 3
+    assert torch.equal(encoder.net.features[0][0].weight, before[1]), "the encoder itself is left alone"
 
 
 def test_a_class_without_positives_is_named(data):
