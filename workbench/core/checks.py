@@ -1,0 +1,329 @@
+"""Checks of arguments: one place that says what a whole number, a seed, a path or an array of numbers is.
+
+:func:`checked` reads a function's annotations and refuses what they do not admit, so that a wrong argument ends in a
+:class:`~workbench.errors.ParameterError` that names it, before anything is computed. What annotations cannot say
+(ranges, shapes, choices made at run time) is asked for by :func:`whole`, :func:`number`, :func:`choice` and
+:func:`numbers`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import numbers as kinds
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..errors import ParameterError
+
+#: Largest seed: numpy, scikit-learn and torch all take it.
+MOST_SEED = 2**32 - 1
+
+F = TypeVar("F", bound=Callable)
+
+
+def whole(name: str, value: object, *, least: int | None = None, most: int | None = None) -> int:
+    """``value`` as int.
+
+    Raises
+    ------
+    ParameterError
+        It is no whole number (True, 1.5, "3" and NaN are none), or out of range.
+    """
+    expected = "a whole number" + _range(least, most)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds.Integral):
+        raise ParameterError(name, value, expected)
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise ParameterError(name, value, expected)
+    return int(value)
+
+
+def number(
+    name: str,
+    value: object,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    infinite: bool = False,
+) -> float:
+    """``value`` as float; ``least`` and ``most`` are allowed themselves, ``above`` and ``below`` are not.
+
+    Raises
+    ------
+    ParameterError
+        It is no number (True, "3" and NaN are none), infinite where that is not allowed, or out of range.
+    """
+    expected = ("a number" if infinite else "a finite number") + _range(least, most, above, below)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds.Real):
+        raise ParameterError(name, value, expected)
+    inside = (
+        (least is None or value >= least)
+        and (most is None or value <= most)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
+    if math.isnan(value) or (math.isinf(value) and not infinite) or not inside:
+        raise ParameterError(name, value, expected)
+    return float(value)
+
+
+def _range(least=None, most=None, above=None, below=None) -> str:
+    if least is not None and most is not None:
+        return f" from {least} to {most}"
+    parts = [f"{least} or more"] if least is not None else [f"above {above}"] if above is not None else []
+    parts += [f"{most} or less"] if most is not None else [f"below {below}"] if below is not None else []
+    return f", {' and '.join(parts)}" if parts else ""
+
+
+def seed(value: object, name: str = "seed") -> int:
+    """``value`` as a seed: a whole number from 0 to 2**32 - 1."""
+    return whole(name, value, least=0, most=MOST_SEED)
+
+
+def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
+    """``value`` if it is among ``options`` (1 is not True, nor "1").
+
+    Raises
+    ------
+    ParameterError
+        It is not; the message lists them.
+    """
+    options = list(options)
+    if any(type(value) is type(option) and value == option for option in options):
+        return value
+    listed = [repr(option) for option in options]
+    raise ParameterError(name, value, " or ".join([", ".join(listed[:-1])] * (len(listed) > 1) + listed[-1:]))
+
+
+def several(name: str, value: object, one: Callable[[str, object], Any]) -> list:
+    """Each item of a list through a check: ``several("ks", ks, whole)``.
+
+    Raises
+    ------
+    ParameterError
+        ``value`` is no list of items, or empty, or the check refuses one.
+    """
+    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+        raise ParameterError(name, value, "a list")
+    items = [one(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    if not items:
+        raise ParameterError(name, value, "a list of at least one")
+    return items
+
+
+def numbers(
+    name: str, value: object, *, ndim: int | Sequence[int] | None = None, finite: bool = True, empty: bool = False
+) -> np.ndarray:
+    """An array, tensor or nested list of numbers as an array of its own type; complex numbers are refused.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    ndim : int or several, optional
+        How many axes it may have; by default any number.
+    finite : bool
+        Refuse NaN and infinity.
+    empty : bool
+        Allow an array without elements.
+
+    Raises
+    ------
+    ParameterError
+        Text, objects, None, ragged lists, wrong number of axes, no elements, values that are not finite (the message
+        says how many and where the first is).
+    """
+    try:
+        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):
+        raise ParameterError(name, type(value).__name__, "an array of numbers (all rows of one length)") from None
+    if array.dtype.kind not in "fiub":
+        shown = value if array.ndim == 0 else f"array of {array.dtype}"
+        raise ParameterError(name, shown, "an array of numbers")
+    allowed = (ndim,) if isinstance(ndim, int) else tuple(ndim or ())
+    if allowed and array.ndim not in allowed:
+        axes = " or ".join(str(n) for n in allowed)
+        raise ParameterError(name, f"array of shape {array.shape}", f"an array of {axes} axes")
+    if not empty and array.size == 0:
+        raise ParameterError(name, f"array of shape {array.shape}", "an array with at least one element")
+    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = ~np.isfinite(array)
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        at = first[0] if len(first) == 1 else first
+        shown = f"array with {int(bad.sum())} of {bad.size} values NaN or infinite (the first at {at})"
+        raise ParameterError(name, shown, "finite")
+    return array
+
+
+# --- by annotation ------------------------------------------------------------------------------------------------
+
+_INSTANCES = {
+    "Clips": "clips, as load_dataset gives them",
+    "Encoder": "an encoder, as load_encoder gives it",
+    "Codec": "a codec, as load_codec gives it",
+    "Embeddings": "embeddings, as embed gives them",
+    "Store": "a store of embeddings",
+}
+_SEQUENCES = ("Sequence", "Iterable", "list", "tuple")
+
+
+def checked(function: F) -> F:
+    """Decorator: refuse arguments that the annotations of ``function`` do not admit.
+
+    Understood are int, float, bool, str, None, Literal, paths, arrays, :class:`Clips` and other nouns of this package,
+    and lists of these; a parameter with any other annotation is left alone. NaN is never a float, infinity only where
+    the default is infinite; True is no int. A parameter called ``seed`` must be one.
+
+    Raises
+    ------
+    ParameterError
+        From the decorated function, before its body runs.
+    """
+    signature = inspect.signature(function)
+    tests = {
+        name: test
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and (test := _test(name, parameter.annotation, parameter.default)) is not None
+    }
+    positions = [
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        for name, value in (*zip(positions, args, strict=False), *kwargs.items()):
+            if name in tests:
+                tests[name](value)
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def check_fields(config: Any) -> None:
+    """The same for the fields of a dataclass: call it in ``__post_init__``."""
+    for field in dataclasses.fields(config):
+        test = _test(field.name, field.type, field.default)
+        if test is not None:
+            test(getattr(config, field.name))
+
+
+@functools.cache
+def _parse(annotation: str) -> tuple[tuple[str, str], ...] | None:
+    """(kind, inner) of each alternative of a union; None where one of them is not understood."""
+    found = []
+    for part in _split(annotation, "|"):
+        if re.fullmatch(r"(np\.)?ndarray|Tensor|torch\.Tensor|ArrayLike", part):
+            found.append(("array", ""))
+        elif part in ("int", "float", "bool", "str", "None"):
+            found.append((part, ""))
+        elif part in ("Path", "os.PathLike", "PathLike", "pathlib.Path"):
+            found.append(("path", ""))
+        elif part in _INSTANCES:
+            found.append(("instance", part))
+        elif (match := re.fullmatch(r"(\w+)\[(.*)\]", part)) and match[1] == "Literal":
+            found.append(("literal", match[2]))
+        elif match and match[1] in _SEQUENCES:
+            inner = _split(match[2], ",")
+            if match[1] == "tuple" and inner[1:] != ["..."]:
+                return None
+            if _parse(inner[0]) is None:
+                return None
+            found.append(("several", inner[0]))
+        else:
+            return None
+    return tuple(found)
+
+
+def _split(text: str, mark: str) -> list[str]:
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == mark and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _test(name: str, annotation: object, default: object) -> Callable[[object], None] | None:
+    if not isinstance(annotation, str) or _parse(annotation) is None:
+        return None
+    infinite = isinstance(default, float) and not math.isfinite(default)
+
+    def test(value: object, name: str = name, annotation: str = annotation) -> None:
+        alternatives = _parse(annotation)
+        if value is None and ("None", "") in alternatives:
+            return
+        if not any(_admits(kind, inner, value, infinite) for kind, inner in alternatives):
+            expected = " or ".join(_words(kind, inner, infinite) for kind, inner in alternatives)
+            raise ParameterError(name, _shown(value), expected)
+        if name == "seed" and isinstance(value, kinds.Integral):
+            seed(value)
+
+    return test
+
+
+def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
+    truth = isinstance(value, (bool, np.bool_))
+    if kind == "int":
+        return isinstance(value, kinds.Integral) and not truth
+    if kind == "float":
+        if not isinstance(value, kinds.Real) or truth:
+            return False
+        return not math.isnan(value) if infinite else math.isfinite(value)
+    if kind == "bool":
+        return truth
+    if kind == "str":
+        return isinstance(value, str)
+    if kind == "None":
+        return value is None
+    if kind == "path":
+        return isinstance(value, os.PathLike)
+    if kind == "literal":
+        return isinstance(value, (str, int)) and not truth and repr(value) in _split(inner.replace('"', "'"), ",")
+    if kind == "instance":
+        return any(parent.__name__ == inner for parent in type(value).__mro__)
+    if kind == "array":
+        return hasattr(value, "__array__") or (isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
+    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+        return False
+    if not isinstance(value, (Sequence, np.ndarray)):  # an iterator would be used up
+        return True
+    return all(any(_admits(*one, item, infinite) for one in _parse(inner)) for item in value)
+
+
+def _words(kind: str, inner: str, infinite: bool) -> str:
+    if kind == "literal":
+        return inner.replace('"', "'").replace(", ", " or ")
+    if kind == "instance":
+        return _INSTANCES[inner]
+    if kind == "several":
+        return "a list, each item " + " or ".join(_words(*one, infinite) for one in _parse(inner))
+    return {
+        "int": "a whole number",
+        "float": "a number" if infinite else "a finite number",
+        "bool": "True or False",
+        "str": "text",
+        "None": "None",
+        "path": "a path",
+        "array": "an array",
+    }[kind]
+
+
+def _shown(value: object) -> object:
+    """What a message shows of a value: itself while that is short, else its type and size."""
+    text = repr(value)
+    if len(text) <= 80 and "\n" not in text:
+        return value
+    return f"{type(value).__name__} of shape {value.shape}" if hasattr(value, "shape") else f"{text[:60]}..."
