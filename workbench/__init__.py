@@ -43,17 +43,30 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str):
     if name in _HOME:
-        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        value = getattr(_room(_HOME[name]), name)
     elif name in _ROOMS:
-        value = importlib.import_module(f".{name}", __name__)
+        value = _room(name)
     elif name == "__version__":
         from importlib.metadata import version
 
-        value = version("workbench")
+        value = version("audio-workbench")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _room(name: str):
+    try:
+        return importlib.import_module(f".{name}", __name__)
+    except Exception as error:  # a library that is missing, or that does not fit the others, raises anything
+        from .core.dependencies import explain
+        from .errors import DependencyError
+
+        line = explain(error)
+        if line is None:
+            raise
+        raise DependencyError(line) from error
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .core import dependencies
 from .errors import AudioError, ParameterError
 
 if TYPE_CHECKING:
@@ -315,8 +316,7 @@ def spectrogram(x: np.ndarray | torch.Tensor, *, n_fft: int = 1024, hop: int = 2
 
 def mel_filters(rate: int, *, n_fft: int = 1024, n_mels: int = 80, f_min: float = 0.0, f_max: float | None = None):
     """Triangular mel filters, Slaney's scale and area norm: Tensor (n_fft // 2 + 1, n_mels)."""
-    from torchaudio.functional import melscale_fbanks
-
+    melscale_fbanks = dependencies.load("torchaudio.functional").melscale_fbanks
     f_max = rate / 2 if f_max is None else f_max
     if not 0 <= f_min < f_max <= rate / 2:
         raise ParameterError("f_min, f_max", (f_min, f_max), f"rising and within 0 to {rate / 2} Hz")
@@ -362,8 +362,8 @@ def griffin_lim(
     Tensor (..., samples)
     """
     import torch
-    from torchaudio.functional import griffinlim
 
+    griffinlim = dependencies.load("torchaudio.functional").griffinlim
     S = torch.as_tensor(magnitude)
     n_fft = 2 * (S.shape[-2] - 1)
     length = (S.shape[-1] - 1) * hop if length is None else length

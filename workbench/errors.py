@@ -49,3 +49,7 @@ class StoreError(WorkbenchError):
 
 class RunError(WorkbenchError):
     """A notebook run failed or was asked for with wrong parameters."""
+
+
+class DependencyError(WorkbenchError, ImportError):
+    """A library is not installed or does not load; the message names it, its version and the cure."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -163,9 +164,8 @@ def _own_meter(name: str) -> Meter:
     elif name == "speech":
         table, function, version = SPEECH, speech, (SPEECH_VERSION,)
     else:
-        from torchaudio import __version__
-
-        table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, __version__.partition("+")[0])
+        installed = metadata.version("torchaudio").partition("+")[0]
+        table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, installed)
     return Meter(
         name,
         RATE,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import audio
+from ..core.dependencies import load
 from .loudness import FLOOR, integrated_loudness, loudness_track
 from .pitch import pitch_track, semitones, stretches
 
@@ -187,8 +188,8 @@ def speech_paper(x: np.ndarray, rate: int) -> dict[str, float]:
       its filters are close to those of the standard, not the same: 997 Hz reads 0.04 dB low.
     """
     import torch
-    from torchaudio import functional
 
+    functional = load("torchaudio.functional")
     y = torch.from_numpy(audio.resample(np.ascontiguousarray(x, dtype=np.float32), rate, RATE))[None]
     dropped = dict.fromkeys(SPEECH_PAPER, np.nan)
     if y.shape[1] < round(0.4 * RATE):

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
 
@@ -149,9 +150,9 @@ class FrontEnd(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from torchaudio.compliance.kaldi import get_mel_banks
-
-        banks, _ = get_mel_banks(N_MELS, N_FFT, RATE, 0.0, F_MAX, 100.0, -500.0, 1.0)
+        banks, _ = load("torchaudio.compliance.kaldi").get_mel_banks(
+            N_MELS, N_FFT, RATE, 0.0, F_MAX, 100.0, -500.0, 1.0
+        )
         # Kaldi's banks leave out the Nyquist bin: it gets zero weight
         self.register_buffer("banks", F.pad(banks.float(), (0, 1)), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=False), persistent=False)

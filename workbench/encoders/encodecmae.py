@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
 from .residual import ResiDualStack, released_to_own, sinusoidal
@@ -178,8 +179,7 @@ class MelFront(nn.Module):
     hop, minimum = MEL_HOP, MEL_WINDOW
 
     def forward(self, x: Tensor) -> Tensor:
-        from torchaudio.compliance.kaldi import fbank
-
+        fbank = load("torchaudio.compliance.kaldi").fbank
         return torch.stack([(fbank(row[None], **MEL) - MEL_MEAN) / MEL_STD for row in x])
 
 

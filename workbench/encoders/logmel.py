@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..core.dependencies import load
 from .interface import Encoder, Layer, fingerprint
 
 CODE_VERSION = 1
@@ -36,13 +37,12 @@ class LogMelStatistics(Encoder):
     compute = "float32"  # a matrix product in half precision would blur the bands, and there is no time to win
 
     def __init__(self, *, device: str | torch.device = "cpu"):
-        from torchaudio.functional import melscale_fbanks
-
         self.device = torch.device(device)
         self.layers = (Layer("logmel", N_MELS, RATE / HOP),)
         window = torch.hann_window(N_FFT)
         self._window = (window / (window.sum() / 2)).to(self.device)
-        self._banks = melscale_fbanks(N_FFT // 2 + 1, 0.0, RATE / 2, N_MELS, RATE).to(self.device)
+        banks = load("torchaudio.functional").melscale_fbanks(N_FFT // 2 + 1, 0.0, RATE / 2, N_MELS, RATE)
+        self._banks = banks.to(self.device)
         self.fingerprint = fingerprint("logmel", CODE_VERSION, self.padding, RATE, N_FFT, HOP, N_MELS, FLOOR)
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:

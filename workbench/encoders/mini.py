@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
 
@@ -57,9 +58,9 @@ class LogMel(nn.Module):
 
     def __init__(self, n_mels: int):
         super().__init__()
-        from torchaudio.functional import melscale_fbanks
-
-        banks = melscale_fbanks(N_FFT // 2 + 1, 0.0, RATE / 2, n_mels, RATE, norm=None, mel_scale="slaney")
+        banks = load("torchaudio.functional").melscale_fbanks(
+            N_FFT // 2 + 1, 0.0, RATE / 2, n_mels, RATE, norm=None, mel_scale="slaney"
+        )
         window = torch.hann_window(N_FFT)
         self.register_buffer("banks", banks, persistent=False)
         self.register_buffer("window", window / (window.sum() / 2), persistent=False)

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import audio
+from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None,
     np.ndarray float32 (N, mels, frames)
         Natural logarithm, not normalised: ``standardise="all"`` does that with training statistics.
     """
-    from torchaudio.compliance.kaldi import fbank
+    fbank = load("torchaudio.compliance.kaldi").fbank
 
     def one(x: np.ndarray) -> Tensor:
         return fbank(

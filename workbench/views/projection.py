@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.dependencies import load
 from ..errors import ParameterError
 
 METHODS = ("pca", "tsne", "umap", "given")
@@ -136,9 +137,8 @@ def _tsne(z: np.ndarray, seed: int, perplexity: float) -> Projection:
 
 
 def _umap(z: np.ndarray, seed: int, neighbours: int) -> Projection:
-    from umap import UMAP
-
     neighbours = min(neighbours, len(z) - 1)
+    UMAP = load("umap").UMAP
     # Spectral initialisation needs more points than components of the graph; PCA always works and depends on no solver.
     xy = UMAP(n_neighbors=neighbours, init="pca", random_state=seed, n_jobs=1).fit_transform(z)
     return Projection(xy.astype(np.float32), ("UMAP 1", "UMAP 2"), f"UMAP, {neighbours} neighbours")
