@@ -79,11 +79,7 @@ except WorkbenchError as error:
 
 
 def test_the_front_door_explains(tmp_path):
-    fake(
-        tmp_path,
-        soundfile='raise OSError("sndfile library not found")',
-        pandas='raise ImportError("built for numpy 1")',
-    )
+    fake(tmp_path, pandas='raise ImportError("built for numpy 1")')
     code = """
 import json
 import workbench as wb

@@ -56,9 +56,9 @@ def load(module: str) -> types.ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:  # a library may raise anything while it loads
-        if module.partition(".")[0] == "torchaudio" and not isinstance(error, ModuleNotFoundError):
-            if found := _without_compiled_part(module, error):
-                return found
+        found = _without_compiled_part(module, error) if module.startswith("torchaudio") else None
+        if found is not None:
+            return found
         line = explain(error)
         if line is None:
             raise
@@ -121,6 +121,8 @@ def _cure(library: str) -> str:
 
 
 def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | None:
+    if isinstance(error, ModuleNotFoundError):
+        return None
     name = "torchaudio._extension"
     stand_in = types.ModuleType(name)
     stand_in._IS_TORCHAUDIO_EXT_AVAILABLE = False
@@ -133,8 +135,8 @@ def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | 
         return None
     reason = " ".join(str(error).split())[:120]
     warnings.warn(
-        f"{_with_version('torchaudio')} was built for another torch than {_with_version('torch')} ({reason}): it is used "
-        "without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
+        f"{_with_version('torchaudio')} was built for another torch than {_with_version('torch')} ({reason}): it is "
+        "used without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
         UserWarning,
         stacklevel=3,
     )
