@@ -6,7 +6,6 @@ Nothing here changes a level unless asked to: files that exceed full scale stay 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import warnings
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .core import decoding
 from .errors import AudioError, ParameterError
 
 if TYPE_CHECKING:
@@ -193,66 +193,15 @@ def _from_array(source: tuple) -> tuple[np.ndarray, int]:
 
 
 def _from_file(source: Source, name: object, offset: float, duration: float | None) -> tuple[np.ndarray, int]:
-    import soundfile
-
     if not hasattr(source, "read"):
         path = Path(source)
         if not path.is_file():
             raise AudioError(name, "is a folder, not a file" if path.is_dir() else "no such file")
         if path.stat().st_size == 0:
             raise AudioError(name, "the file is empty (0 bytes)")
-    try:
-        with soundfile.SoundFile(source) as file:
-            if file.frames == 0:
-                raise AudioError(name, "has no samples")
-            start = round(offset * file.samplerate)
-            if start >= file.frames:
-                raise AudioError(name, f"ends at {file.frames / file.samplerate:.3f} s, before offset {offset} s")
-            if _is_cut_short(file):
-                raise AudioError(name, "is cut short: its header promises more samples than the file holds")
-            wanted = file.frames - start
-            if duration is not None:
-                wanted = min(wanted, round(duration * file.samplerate))
-            if start:
-                file.seek(start)
-            x = file.read(wanted, dtype="float32", always_2d=True).T
-            if x.shape[1] == 0 or (x.shape[1] < wanted and _length_is_exact(file, source)):
-                raise AudioError(name, f"is cut short: {x.shape[1]} of {wanted} samples could be decoded")
-            if file.format == "OGG" and not _ends(source):
-                raise AudioError(name, "is cut short: its Ogg stream has no last page")
-            return x, file.samplerate
-    except (soundfile.SoundFileError, RuntimeError, OSError) as error:
-        raise AudioError(name, f"does not decode ({error})") from error
-
-
-def _is_cut_short(file) -> bool:
-    # libsndfile quietly shortens a RIFF file whose data chunk is larger than the file, but notes it in its log.
-    # Recorders that write to a pipe leave a huge or zero length on purpose: those are whole.
-    for line in file.extra_info.splitlines():
-        if line.strip().startswith("data :") and "(should be" in line:
-            claimed = int(line.split(":")[1].split("(")[0])
-            return 0 < claimed < 0x7FFFF000
-    return False
-
-
-def _length_is_exact(file, source: Source) -> bool:
-    # An mp3 states its length only in a Xing or Info header. Without one libsndfile estimates it from the file's size,
-    # often some thousand samples too high, so that a shortfall says nothing.
-    return file.format != "MP3" or any(mark in _bytes(source, 0) for mark in (b"Xing", b"Info"))
-
-
-def _ends(source: Source) -> bool:
-    tail = _bytes(source, -1)
-    page = tail.rfind(b"OggS")
-    return page < 0 or page + 5 >= len(tail) or bool(tail[page + 5] & 4)  # bit 2: last page of its stream
-
-
-def _bytes(source: Source, end: int) -> bytes:
-    """The first (0) or last (-1) 64 KiB of a file."""
-    with contextlib.nullcontext(source) if hasattr(source, "read") else open(source, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0 if end == 0 else max(size - 65536, 0))
-        return file.read(65536)
+    elif not source.seekable():  # a pipe, a download
+        source = io.BytesIO(source.read())
+    return decoding.read(source, name, offset=offset, duration=duration)
 
 
 def resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
