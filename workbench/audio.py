@@ -6,15 +6,16 @@ Nothing here changes a level unless asked to: files that exceed full scale stay 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .core import dependencies
+from .core import decoding, dependencies
 from .errors import AudioError, ParameterError
 
 if TYPE_CHECKING:
@@ -25,8 +26,32 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 #: Added to mel power before the logarithm: about -115 dB for the spectra of full-scale sound used here.
 LOG_FLOOR = 1e-10
 
+#: What one would hear, and is therefore told of: a mix to mono that is fainter than the loudest channel by so many dB
+#: (independent channels lose 3, one of two that is silent 6, opposite ones everything), a channel chosen alone by so
+#: many, a share of the energy that lies above half the new rate (5 per cent is 13 dB below the whole), and a peak above
+#: full scale (2 is 6 dB; compressed files of loud music reach 3).
+MIX_DB, CHANNEL_DB, BAND_SHARE, PEAK = 4.5, 40.0, 0.05, 2.0
+#: Mean square below which a sound is silence whatever becomes of it: -80 dB.
+SILENCE = 1e-8
+
 #: A path, a binary file object, or (array or tensor, rate).
 Source = str | os.PathLike | io.IOBase | tuple
+
+
+class Change(NamedTuple):
+    """What happened to a sound on its way in, where one would hear it; as text one line that begins with the file."""
+
+    kind: str
+    """"level" (mixing to mono, or one channel), "band" (resampling) or "scale" (beyond full scale)."""
+    source: str
+    """The file, or "array"."""
+    figure: float
+    """level: dB below the loudest channel (inf where all is gone); band: share of the energy; scale: the peak."""
+    text: str
+    """What happened, with the figure and the way out; without the file."""
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.text}"
 
 
 def load(
@@ -36,6 +61,7 @@ def load(
     mono: str | int = "mean",
     offset: float = 0.0,
     duration: float | None = None,
+    report: Callable[[Change], object] | None = None,
 ) -> tuple[np.ndarray, int]:
     """Read a sound from wherever it is, as float32 at its own level.
 
@@ -46,10 +72,14 @@ def load(
         integers are divided by their type's full scale, floats are taken as they are.
     rate : int, optional
         Resample to this rate (Hz, soxr "HQ"); by default the source's own.
-    mono : {"mean", "keep"} or int
-        "mean" averages the channels, an int takes that channel (0 first), "keep" returns (channels, samples).
+    mono : {"mean", "keep", "left", "right"} or int
+        "mean" averages the channels, an int takes that channel (0 first), "left" is 0 and "right" 1, "keep" returns
+        (channels, samples).
     offset, duration : float
         Seconds to skip and to read; by default all. A duration beyond the end gives what there is.
+    report : callable, optional
+        Called with each :class:`Change` that one would hear: a mix to mono that cancels, a band that resampling takes
+        away, a peak far beyond full scale. By default each is a warning.
 
     Returns
     -------
@@ -64,8 +94,7 @@ def load(
     ParameterError
         An argument that cannot work.
     """
-    if not (mono in ("mean", "keep") or (isinstance(mono, int) and not isinstance(mono, bool))):
-        raise ParameterError("mono", mono, "'mean', 'keep' or a channel number")
+    mono = _channel(mono)
     if offset < 0:
         raise ParameterError("offset", offset, "0 or more seconds")
     if duration is not None and duration <= 0:
@@ -83,13 +112,67 @@ def load(
     if bad.any():
         first = int(np.argmax(bad.any(axis=0)))
         raise AudioError(name, f"{int(bad.sum())} of {bad.size} samples are not finite, the first at sample {first}")
+    x = np.asarray(x, dtype=np.float32)
+    whole, report = x, report or _warn
     if mono == "mean":
         x = x.mean(axis=0)
     elif mono != "keep":
         if not 0 <= mono < len(x):
             raise ParameterError("mono", mono, f"a channel below {len(x)}, the number of channels of {name}")
         x = x[mono]
-    return resample(np.ascontiguousarray(x, dtype=np.float32), source_rate, rate or source_rate), rate or source_rate
+    for change in _mixing(whole, x, mono, str(name)):
+        report(change)
+    y = resample(np.ascontiguousarray(x), source_rate, rate or source_rate)
+    if (rate or source_rate) < source_rate and (change := _band(x, y, source_rate, rate, str(name))):
+        report(change)
+    return y, rate or source_rate
+
+
+def _channel(mono: str | int) -> str | int:
+    if isinstance(mono, (int, np.integer)) and not isinstance(mono, bool):
+        return int(mono)
+    if not isinstance(mono, str) or mono not in ("mean", "keep", "left", "right"):
+        raise ParameterError("mono", mono, "'mean', 'keep', 'left', 'right' or a channel number")
+    return {"left": 0, "right": 1}.get(mono, mono)
+
+
+def _warn(change: Change) -> None:
+    warnings.warn(str(change), UserWarning, stacklevel=3)
+
+
+def _mixing(whole: np.ndarray, x: np.ndarray, mono: str | int, name: str) -> list[Change]:
+    """What is to be said of a sound (channels, samples) and what was made mono of it."""
+    changes = []
+    peak = float(max(whole.max(), -whole.min()))
+    if peak > PEAK:
+        beyond = 20 * np.log10(peak)
+        text = f"peaks at {peak:.4g}, {beyond:.0f} dB beyond full scale, and is kept so (integers stored as floats?)"
+        changes.append(Change("scale", name, peak, text))
+    if len(whole) > 1 and mono != "keep":
+        loudest, kept = max(map(_power, whole)), _power(x)
+        lost = float(10 * np.log10(loudest / kept)) if kept > 1e-12 * loudest else np.inf
+        if loudest > SILENCE and lost > (MIX_DB if mono == "mean" else CHANNEL_DB):
+            how = f"the mean of its {len(whole)} channels" if mono == "mean" else f"its channel {mono}"
+            fainter = "silent" if lost == np.inf else f"{lost:.1f} dB fainter than the loudest one"
+            why = " (they cancel, or some are silent)" if mono == "mean" else ""
+            text = f"{how} is {fainter}{why}; mono= takes a channel number, 'left', 'right' or 'keep'"
+            changes.append(Change("level", name, lost, text))
+    return changes
+
+
+def _band(x: np.ndarray, y: np.ndarray, rate: int, to: int, name: str) -> Change | None:
+    before = _power(x)
+    lost = 1 - _power(y) / before if before > SILENCE else 0.0
+    if lost <= BAND_SHARE or x.shape[-1] < 0.02 * rate:  # at the ends of a click a filter takes energy of any band
+        return None
+    text = f"{lost:.0%} of its energy lies above {to / 2:g} Hz and is lost at {to} Hz (the file has {rate} Hz)"
+    return Change("band", name, lost, text)
+
+
+def _power(x: np.ndarray) -> float:
+    """Mean square."""
+    flat = x.ravel()
+    return float(np.dot(flat, flat)) / flat.size
 
 
 def _from_array(source: tuple) -> tuple[np.ndarray, int]:
@@ -110,66 +193,15 @@ def _from_array(source: tuple) -> tuple[np.ndarray, int]:
 
 
 def _from_file(source: Source, name: object, offset: float, duration: float | None) -> tuple[np.ndarray, int]:
-    import soundfile
-
     if not hasattr(source, "read"):
         path = Path(source)
         if not path.is_file():
             raise AudioError(name, "is a folder, not a file" if path.is_dir() else "no such file")
         if path.stat().st_size == 0:
             raise AudioError(name, "the file is empty (0 bytes)")
-    try:
-        with soundfile.SoundFile(source) as file:
-            if file.frames == 0:
-                raise AudioError(name, "has no samples")
-            start = round(offset * file.samplerate)
-            if start >= file.frames:
-                raise AudioError(name, f"ends at {file.frames / file.samplerate:.3f} s, before offset {offset} s")
-            if _is_cut_short(file):
-                raise AudioError(name, "is cut short: its header promises more samples than the file holds")
-            wanted = file.frames - start
-            if duration is not None:
-                wanted = min(wanted, round(duration * file.samplerate))
-            if start:
-                file.seek(start)
-            x = file.read(wanted, dtype="float32", always_2d=True).T
-            if x.shape[1] == 0 or (x.shape[1] < wanted and _length_is_exact(file, source)):
-                raise AudioError(name, f"is cut short: {x.shape[1]} of {wanted} samples could be decoded")
-            if file.format == "OGG" and not _ends(source):
-                raise AudioError(name, "is cut short: its Ogg stream has no last page")
-            return x, file.samplerate
-    except (soundfile.SoundFileError, RuntimeError, OSError) as error:
-        raise AudioError(name, f"does not decode ({error})") from error
-
-
-def _is_cut_short(file) -> bool:
-    # libsndfile quietly shortens a RIFF file whose data chunk is larger than the file, but notes it in its log.
-    # Recorders that write to a pipe leave a huge or zero length on purpose: those are whole.
-    for line in file.extra_info.splitlines():
-        if line.strip().startswith("data :") and "(should be" in line:
-            claimed = int(line.split(":")[1].split("(")[0])
-            return 0 < claimed < 0x7FFFF000
-    return False
-
-
-def _length_is_exact(file, source: Source) -> bool:
-    # An mp3 states its length only in a Xing or Info header. Without one libsndfile estimates it from the file's size,
-    # often some thousand samples too high, so that a shortfall says nothing.
-    return file.format != "MP3" or any(mark in _bytes(source, 0) for mark in (b"Xing", b"Info"))
-
-
-def _ends(source: Source) -> bool:
-    tail = _bytes(source, -1)
-    page = tail.rfind(b"OggS")
-    return page < 0 or page + 5 >= len(tail) or bool(tail[page + 5] & 4)  # bit 2: last page of its stream
-
-
-def _bytes(source: Source, end: int) -> bytes:
-    """The first (0) or last (-1) 64 KiB of a file."""
-    with contextlib.nullcontext(source) if hasattr(source, "read") else open(source, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0 if end == 0 else max(size - 65536, 0))
-        return file.read(65536)
+    elif not source.seekable():  # a pipe, a download
+        source = io.BytesIO(source.read())
+    return decoding.read(source, name, offset=offset, duration=duration)
 
 
 def resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
