@@ -127,7 +127,7 @@ def test_folder_zero_length_and_nan(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"mono": "left"}, "mono='left'"), ({"offset": -1}, "offset=-1"), ({"duration": 0}, "duration=0")],
+    [({"mono": "middle"}, "mono='middle'"), ({"offset": -1}, "offset=-1"), ({"duration": 0}, "duration=0")],
 )
 def test_arguments_are_checked(wav, options, message):
     with pytest.raises(ParameterError, match=message):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,8 +26,32 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 #: Added to mel power before the logarithm: about -115 dB for the spectra of full-scale sound used here.
 LOG_FLOOR = 1e-10
 
+#: What one would hear, and is therefore told of: a mix to mono that is fainter than the loudest channel by so many dB
+#: (independent channels lose 3, one of two that is silent 6, opposite ones everything), a channel chosen alone by so
+#: many, a share of the energy that lies above half the new rate (5 per cent is 13 dB below the whole), and a peak above
+#: full scale (2 is 6 dB; compressed files of loud music reach 3).
+MIX_DB, CHANNEL_DB, BAND_SHARE, PEAK = 4.5, 40.0, 0.05, 2.0
+#: Mean square below which a sound is silence whatever becomes of it: -80 dB.
+SILENCE = 1e-8
+
 #: A path, a binary file object, or (array or tensor, rate).
 Source = str | os.PathLike | io.IOBase | tuple
+
+
+class Change(NamedTuple):
+    """What happened to a sound on its way in, where one would hear it; as text one line that begins with the file."""
+
+    kind: str
+    """"level" (mixing to mono, or one channel), "band" (resampling) or "scale" (beyond full scale)."""
+    source: str
+    """The file, or "array"."""
+    figure: float
+    """level: dB below the loudest channel (inf where all is gone); band: share of the energy; scale: the peak."""
+    text: str
+    """What happened, with the figure and the way out; without the file."""
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.text}"
 
 
 def load(
@@ -35,6 +61,7 @@ def load(
     mono: str | int = "mean",
     offset: float = 0.0,
     duration: float | None = None,
+    report: Callable[[Change], object] | None = None,
 ) -> tuple[np.ndarray, int]:
     """Read a sound from wherever it is, as float32 at its own level.
 
@@ -45,10 +72,14 @@ def load(
         integers are divided by their type's full scale, floats are taken as they are.
     rate : int, optional
         Resample to this rate (Hz, soxr "HQ"); by default the source's own.
-    mono : {"mean", "keep"} or int
-        "mean" averages the channels, an int takes that channel (0 first), "keep" returns (channels, samples).
+    mono : {"mean", "keep", "left", "right"} or int
+        "mean" averages the channels, an int takes that channel (0 first), "left" is 0 and "right" 1, "keep" returns
+        (channels, samples).
     offset, duration : float
         Seconds to skip and to read; by default all. A duration beyond the end gives what there is.
+    report : callable, optional
+        Called with each :class:`Change` that one would hear: a mix to mono that cancels, a band that resampling takes
+        away, a peak far beyond full scale. By default each is a warning.
 
     Returns
     -------
@@ -63,8 +94,7 @@ def load(
     ParameterError
         An argument that cannot work.
     """
-    if not (mono in ("mean", "keep") or (isinstance(mono, int) and not isinstance(mono, bool))):
-        raise ParameterError("mono", mono, "'mean', 'keep' or a channel number")
+    mono = _channel(mono)
     if offset < 0:
         raise ParameterError("offset", offset, "0 or more seconds")
     if duration is not None and duration <= 0:
@@ -82,13 +112,67 @@ def load(
     if bad.any():
         first = int(np.argmax(bad.any(axis=0)))
         raise AudioError(name, f"{int(bad.sum())} of {bad.size} samples are not finite, the first at sample {first}")
+    x = np.asarray(x, dtype=np.float32)
+    whole, report = x, report or _warn
     if mono == "mean":
         x = x.mean(axis=0)
     elif mono != "keep":
         if not 0 <= mono < len(x):
             raise ParameterError("mono", mono, f"a channel below {len(x)}, the number of channels of {name}")
         x = x[mono]
-    return resample(np.ascontiguousarray(x, dtype=np.float32), source_rate, rate or source_rate), rate or source_rate
+    for change in _mixing(whole, x, mono, str(name)):
+        report(change)
+    y = resample(np.ascontiguousarray(x), source_rate, rate or source_rate)
+    if (rate or source_rate) < source_rate and (change := _band(x, y, source_rate, rate, str(name))):
+        report(change)
+    return y, rate or source_rate
+
+
+def _channel(mono: str | int) -> str | int:
+    if isinstance(mono, (int, np.integer)) and not isinstance(mono, bool):
+        return int(mono)
+    if not isinstance(mono, str) or mono not in ("mean", "keep", "left", "right"):
+        raise ParameterError("mono", mono, "'mean', 'keep', 'left', 'right' or a channel number")
+    return {"left": 0, "right": 1}.get(mono, mono)
+
+
+def _warn(change: Change) -> None:
+    warnings.warn(str(change), UserWarning, stacklevel=3)
+
+
+def _mixing(whole: np.ndarray, x: np.ndarray, mono: str | int, name: str) -> list[Change]:
+    """What is to be said of a sound (channels, samples) and what was made mono of it."""
+    changes = []
+    peak = float(max(whole.max(), -whole.min()))
+    if peak > PEAK:
+        beyond = 20 * np.log10(peak)
+        text = f"peaks at {peak:.4g}, {beyond:.0f} dB beyond full scale, and is kept so (integers stored as floats?)"
+        changes.append(Change("scale", name, peak, text))
+    if len(whole) > 1 and mono != "keep":
+        loudest, kept = max(map(_power, whole)), _power(x)
+        lost = float(10 * np.log10(loudest / kept)) if kept > 1e-12 * loudest else np.inf
+        if loudest > SILENCE and lost > (MIX_DB if mono == "mean" else CHANNEL_DB):
+            how = f"the mean of its {len(whole)} channels" if mono == "mean" else f"its channel {mono}"
+            fainter = "silent" if lost == np.inf else f"{lost:.1f} dB fainter than the loudest one"
+            why = " (they cancel, or some are silent)" if mono == "mean" else ""
+            text = f"{how} is {fainter}{why}; mono= takes a channel number, 'left', 'right' or 'keep'"
+            changes.append(Change("level", name, lost, text))
+    return changes
+
+
+def _band(x: np.ndarray, y: np.ndarray, rate: int, to: int, name: str) -> Change | None:
+    before = _power(x)
+    lost = 1 - _power(y) / before if before > SILENCE else 0.0
+    if lost <= BAND_SHARE or x.shape[-1] < 0.02 * rate:  # at the ends of a click a filter takes energy of any band
+        return None
+    text = f"{lost:.0%} of its energy lies above {to / 2:g} Hz and is lost at {to} Hz (the file has {rate} Hz)"
+    return Change("band", name, lost, text)
+
+
+def _power(x: np.ndarray) -> float:
+    """Mean square."""
+    flat = x.ravel()
+    return float(np.dot(flat, flat)) / flat.size
 
 
 def _from_array(source: tuple) -> tuple[np.ndarray, int]:
