@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.checks import checked, choice, seed as check_seed
+from ..core.checks import checked, choice, whole
 from ..errors import DatasetError, ParameterError
 from .clips import Clips
 from .contents import cache_folder, printable, why_no_file
@@ -53,6 +53,7 @@ GENERATED_SIZE = 1000
 Roots = "str | os.PathLike | Sequence[str | os.PathLike] | None"
 
 
+@checked
 def data_roots(root: Roots = None) -> list[Path]:
     """Folders searched for datasets, in order: those given, those of WORKBENCH_DATA, the download cache.
 
@@ -61,7 +62,9 @@ def data_roots(root: Roots = None) -> list[Path]:
     DatasetError
         A root that was given is not a folder.
     """
-    given = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else list(root)
+    given = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else root
+    if not isinstance(given, (list, tuple)) or not all(isinstance(one, (str, os.PathLike)) for one in given):
+        raise ParameterError("root", root, "a folder or a list of folders")
     for one in given:
         if not Path(one).expanduser().is_dir():
             raise DatasetError(f"root={str(one)!r} must be a folder with datasets in it; there is no such folder")
@@ -69,6 +72,7 @@ def data_roots(root: Roots = None) -> list[Path]:
     return [Path(one).expanduser() for one in [*given, *named]] + [cache_folder()]
 
 
+@checked
 def load_dataset(
     name: str | os.PathLike,
     *,
@@ -121,6 +125,10 @@ def load_dataset(
     key = os.fspath(name)
     if not isinstance(key, str) or not key or "\0" in key:
         raise ParameterError("name", key, "a dataset's name, a folder or a table")
+    if size is not None:
+        whole("size", size, least=1)
+    if label == "":
+        raise ParameterError("label", label, "the name of a column")
     if key in GENERATED:
         clips = _generate(key, size, seed, options)
         return clips if label is None else clips.with_label(label)
@@ -185,7 +193,7 @@ def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any
 def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
     table, dropped = _without_missing(own.table, printable(path), options.get("missing"), listed=True)
     if own.notes:
-        warnings.warn(f"{printable(path)}: {'; '.join(own.notes)}", UserWarning, stacklevel=4)
+        warnings.warn(f"{printable(path)}: {'; '.join(own.notes)}", UserWarning, stacklevel=5)
     sounds = FileSounds(options.get("mono", "mean"))
     about = {"name": printable(path.stem) or "folder", "dropped": {**own.dropped, **dropped}}
     return Clips(table, sounds, factors=own.factors, **about)
@@ -264,6 +272,7 @@ def how_to_get(manifest: Manifest, roots: Sequence[Path] = ()) -> str:
     return " ".join(lines)
 
 
+@checked
 def describe_dataset(name: str) -> Manifest:
     """What is known of a dataset; print it, or read its fields.
 
@@ -294,6 +303,7 @@ def describe_dataset(name: str) -> Manifest:
     raise DatasetError(_unknown(name, known))
 
 
+@checked
 def list_datasets(*, root: Roots = None) -> pd.DataFrame:
     """All datasets by name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -9,14 +10,14 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pandas as pd
 
 from .. import audio
 from ..core.checks import whole
-from ..errors import ParameterError
+from ..errors import AudioError, ParameterError
 from .contents import alike, contents, on_disk, printable, quick_look
 
 #: A clip may be so much shorter (seconds) than its start and stop say before that is told: rounding, not a wrong number.
@@ -46,6 +47,14 @@ class Sounds(Protocol):
 
     def alike(self, rows: Sequence[Row]) -> list[str]:
         """A key for each row, equal where the sounds are the same; made from as little reading as that takes."""
+
+
+def _opened(path: str) -> BinaryIO:
+    """A file whose name is no text (not UTF-8): libraries that take names as text cannot open it."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise AudioError(printable(path), f"cannot be read: {error.strerror}") from None
 
 
 def channel(mono: object) -> str | int:
@@ -104,9 +113,10 @@ class FileSounds(_Told):
         wanted = None if stop is None else stop - start
         name = printable(row["path"])
         hear = functools.partial(self.hear, name)
-        x, rate = audio.load(
-            on_disk(row["path"]), rate=rate, mono=self.mono, offset=start, duration=wanted, report=hear
-        )
+        options = {"rate": rate, "mono": self.mono, "offset": start, "duration": wanted, "report": hear}
+        path = on_disk(row["path"])
+        with contextlib.nullcontext(path) if path.isprintable() else _opened(path) as file:
+            x, rate = audio.load(file, **options)
         if wanted is not None and wanted - len(x) / rate > SHORT:
             end = start + len(x) / rate
             self.tell("short", f"{name}: ends at {end:.3f} s, and a clip of it was to stop at {stop} s")
