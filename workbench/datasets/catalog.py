@@ -154,9 +154,8 @@ def _allow(name: str, options: dict[str, Any], allowed: Sequence[str]) -> None:
     for option in options:
         if option not in allowed:
             hint = close_match(option, allowed)
-            raise ParameterError(
-                option, options[option], f"left out: {name} takes the options {', '.join(allowed)}{hint}"
-            )
+            takes = f"takes the options {', '.join(allowed)}" if allowed else "is generated and takes no such option"
+            raise ParameterError(option, options[option], f"left out: {name} {takes}{hint}")
     choice("missing", options.get("missing", "raise"), ("raise", "skip"))
     for option in ("split", "group"):
         if not isinstance(options.get(option, ""), str):

@@ -288,7 +288,7 @@ class Clips:
         contents().save()
         if unread:
             warnings.warn(
-                f"{self.name}: {len(unread)} of {len(self)} sounds cannot be read: {unread[0]}", UserWarning, stacklevel=2
+                f"{self.name}: {len(unread)} of {len(self)} sounds cannot be read: {unread[0]}", UserWarning, stacklevel=3
             )
         self._tell_twins(found)
         return digest.hexdigest()[:16]
@@ -303,7 +303,7 @@ class Clips:
             warnings.warn(
                 f"{self.name}: {len(several)} sounds are there twice under different labels: {shown}",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     # --- choosing rows --------------------------------------------------------------------------------------------

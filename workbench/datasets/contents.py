@@ -148,7 +148,7 @@ _CONTENTS: dict[Path, Contents] = {}
 
 def contents() -> Contents:
     """The memory of this process, of the cache folder as it is set now."""
-    memory = cache_folder() / "contents.txt"
+    memory = cache_folder().parent / "contents.txt"
     if memory not in _CONTENTS:
         _CONTENTS[memory] = Contents(memory)
     return _CONTENTS[memory]

@@ -272,7 +272,7 @@ def _ids(where: str, given: pd.Series | None, names: Sequence[str], table: pd.Da
 
 def _resolve(file: Path, written: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Paths as text with /; where the files are, "" where there is none; and what was done to find them."""
-    base, notes = os.path.dirname(os.fspath(file)) or ".", []
+    base, notes = os.path.dirname(os.fspath(file)), []
     names, paths = [], []
     for text in written:
         name, path = text, os.path.join(base, text) if text else ""

@@ -116,7 +116,10 @@ class FileSounds(_Told):
         options = {"rate": rate, "mono": self.mono, "offset": start, "duration": wanted, "report": hear}
         path = on_disk(row["path"])
         with contextlib.nullcontext(path) if path.isprintable() else _opened(path) as file:
-            x, rate = audio.load(file, **options)
+            try:
+                x, rate = audio.load(file, **options)
+            except ParameterError as error:  # a channel that this file lacks: its own fault, the others may have it
+                raise AudioError(name, str(error)) from None
         if wanted is not None and wanted - len(x) / rate > SHORT:
             end = start + len(x) / rate
             self.tell("short", f"{name}: ends at {end:.3f} s, and a clip of it was to stop at {stop} s")
