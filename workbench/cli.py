@@ -56,6 +56,8 @@ app.add_typer(encoders, name="encoders")
 app.add_typer(cache, name="cache")
 
 Root = Annotated[list[Path] | None, typer.Option(help="Folder with local data; looked at first. May be repeated.")]
+Missing = Annotated[str | None, typer.Option(help="What clips without file or label do: raise or skip.")]
+Mono = Annotated[str, typer.Option(help="mean of the channels, left, right, or a channel's number (0 the first).")]
 Parameters = Annotated[
     list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the notebook.")
 ]
@@ -85,6 +87,8 @@ def data_info(
     name: Annotated[str, typer.Argument(help="A name from the list, a folder of sounds, or a csv file.")],
     root: Root = None,
     label: Annotated[str | None, typer.Option(help="Column to use as label.")] = None,
+    missing: Missing = None,
+    mono: Mono = "mean",
 ) -> None:
     """What a dataset is, and what of it is here."""
     from .datasets import describe_dataset, list_datasets, load_dataset
@@ -93,7 +97,7 @@ def data_info(
     if name in known:
         typer.echo(f"{describe_dataset(name)}\n")
     try:
-        clips = load_dataset(name, root=root, label=label)
+        clips = load_dataset(name, root=root, label=label, **_reading(missing, mono))
     except DatasetError as error:
         if name in known and not known[name]:  # not being here is news, not an error
             typer.echo(error)
@@ -101,6 +105,12 @@ def data_info(
         raise
     typer.echo(f"{clips!r}\n")
     _print_table(clips.summary().reset_index())
+
+
+def _reading(missing: str | None, mono: str) -> dict[str, object]:
+    """Options of load_dataset that were given: a generated set takes none of them."""
+    given = {} if missing is None else {"missing": missing}
+    return given if mono == "mean" else {**given, "mono": int(mono) if mono.isdecimal() else mono}
 
 
 @data.command("fetch")
@@ -171,6 +181,8 @@ def embed(
     size: Annotated[int | None, typer.Option(help="Number of clips.")] = None,
     seed: Annotated[int, typer.Option(help="Of a generated dataset, or of the choice that --size makes.")] = 0,
     root: Root = None,
+    missing: Missing = None,
+    mono: Mono = "mean",
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="File or folder with the encoder's weights.")] = None,
     fetch: Annotated[bool, typer.Option("--fetch", help="Download missing weights.")] = False,
@@ -184,7 +196,7 @@ def embed(
     from .embeddings import embed as run_encoder
     from .encoders import load_encoder
 
-    clips = load_dataset(dataset, root=root, label=label, size=size, seed=seed)
+    clips = load_dataset(dataset, root=root, label=label, size=size, seed=seed, **_reading(missing, mono))
     model = load_encoder(encoder, device=device, weights=weights, fetch=fetch)
     typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")
     warnings.filterwarnings("ignore", message=".* left out")  # each of them is listed below

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import contextlib
+import gzip
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -12,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from ..core.checks import checked
 from ..errors import DatasetError
 from .schema import human_bytes
 
@@ -19,10 +25,18 @@ from .schema import human_bytes
 EXPANSION = 20
 ALLOWANCE = 1_000_000_000
 CHUNK = 1 << 20
+#: What a packed tar begins with -> what opens it.
+PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open, b"\x5d\0\0": lzma.open}
+#: What other archives begin with -> their name.
+OTHERS = {b"\x28\xb5\x2f\xfd": "Zstandard", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR", b"\x1f\x9d": "compress"}
+#: What the readers of archives raise at damage, each of them at other places.
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError)
+DAMAGE += (RuntimeError, NotImplementedError, ValueError, OverflowError, LookupError, AssertionError)
 
 Unpacked = tuple[str, int, int]
 
 
+@checked
 def unpack(archive: str | os.PathLike, into: str | os.PathLike, *, limit: int | None = None) -> list[Unpacked]:
     """Unpack a zip or tar (plain, gz, bz2 or xz) archive.
 
@@ -44,8 +58,9 @@ def unpack(archive: str | os.PathLike, into: str | os.PathLike, *, limit: int | 
     Raises
     ------
     DatasetError
-        It cannot be read, or a member is absolute, leaves the folder, is a link, a device or encrypted, or there is
-        more in it than allowed; names the archive and the member. Nothing is left behind then.
+        It cannot be read to its very end (all checksums are looked at), or a member is absolute, leaves the folder, is
+        a link, a device, encrypted or there twice, or there is more in it than allowed; names the archive and the
+        member. Nothing is left behind then.
     """
     archive, into = Path(archive), Path(into)
     if not archive.is_file():
@@ -61,19 +76,36 @@ def unpack(archive: str | os.PathLike, into: str | os.PathLike, *, limit: int | 
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / path, target)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        raise DatasetError(f"{archive}: is damaged or not an archive of this kind: {error}") from None
+    except DAMAGE as error:
+        raise DatasetError(f"{archive}: is damaged or not an archive of this kind: {_say(error)}") from None
     except OSError as error:
+        if error.errno is None:  # gzip and bz2 say damage so
+            raise DatasetError(f"{archive}: is damaged: {error}") from None
         raise DatasetError(f"{archive}: cannot be unpacked into {into}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return found
 
 
+def _say(error: Exception) -> str:
+    return str(error).split("\n")[0] or type(error).__name__
+
+
 def _write_all(archive: Path, staging: Path, limit: int) -> list[Unpacked]:
-    members = _zip_members if zipfile.is_zipfile(archive) else _tar_members
-    total, found = 0, []
-    for name, size, stream in members(archive):
+    with open(archive, "rb") as file:
+        head = file.read(8)
+    for mark, kind in OTHERS.items():
+        if head.startswith(mark):
+            raise DatasetError(f"{archive}: is a {kind} archive, which is not unpacked here; unpack it yourself")
+    packed = next((opener for mark, opener in PACKED.items() if head.startswith(mark)), None)
+    is_zip = head.startswith(b"PK")
+    if is_zip and not zipfile.is_zipfile(archive):
+        raise EOFError("its table of contents, which stands at the end of a zip, is not there")
+    total, found, there = 0, [], set()
+    for name, size, stream in _zip_members(archive) if is_zip else _tar_members(archive, packed or open, limit):
+        if name in there:
+            raise DatasetError(f"{archive}: member {name!r} is there twice; refused")
+        there.add(name)
         total += size
         if total > limit:
             raise DatasetError(
@@ -94,6 +126,8 @@ def _copy(stream: BinaryIO, target: Path, size: int, archive: Path, name: str) -
             if written > size:
                 raise DatasetError(f"{archive}: {name!r} is longer than the {size} bytes it declares")
             file.write(chunk)
+    if written != size:
+        raise EOFError(f"{name!r} ends after {written} of {size} bytes")
     return written, crc
 
 
@@ -101,7 +135,7 @@ def _safe(archive: Path, name: str) -> str:
     parts = name.split("/")
     if not name or name.startswith("/") or "\\" in name or "\0" in name or ".." in parts or ":" in parts[0]:
         raise DatasetError(f"{archive}: member {name!r} would be written outside the folder; refused")
-    return "/".join(part for part in parts if part not in ("", "."))
+    return "/".join(part for part in parts if part not in ("", ".")) or "."
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, int, BinaryIO]]:
@@ -118,12 +152,34 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, BinaryIO]]:
             yield name, member.file_size, file.open(member)
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, int, BinaryIO]]:
-    with tarfile.open(archive, "r:*") as file:
-        for member in file:
-            name = _safe(archive, member.name)
-            if member.isdir():
-                continue
-            if not member.isreg():
-                raise DatasetError(f"{archive}: member {name!r} is a link or a device, not a file; refused")
-            yield name, member.size, file.extractfile(member)
+class _Watched:
+    """A stream that keeps what was read from it last, and lets nobody read more than allowed."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream, self.last = stream, b""
+        self.seek, self.tell, self.close = stream.seek, stream.tell, stream.close
+
+    def read(self, size: int = -1) -> bytes:
+        self.last = self.stream.read(size)
+        return self.last
+
+
+def _tar_members(archive: Path, opener, limit: int) -> Iterator[tuple[str, int, BinaryIO]]:
+    with contextlib.closing(opener(archive, "rb")) as stream:
+        watched = _Watched(stream)
+        with tarfile.open(fileobj=watched, mode="r:") as file:
+            for member in file:
+                name = _safe(archive, member.name)
+                if member.isdir():
+                    continue
+                if not member.isreg():
+                    raise DatasetError(f"{archive}: member {name!r} is a link or a device, not a file; refused")
+                yield name, member.size, file.extractfile(member)
+            # tarfile stops without a word at a header that it cannot read, and at the end of a file that was cut
+            if len(watched.last) != tarfile.BLOCKSIZE or any(watched.last):
+                raise EOFError(f"its end is not there; it stops after {watched.tell()} bytes")
+        rest = 0
+        while chunk := stream.read(CHUNK):  # the checksums of gz and xz stand at the very end
+            rest += len(chunk)
+            if rest > limit:
+                raise DatasetError(f"{archive}: goes on for more than {human_bytes(limit)} after its last member")

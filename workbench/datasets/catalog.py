@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..core.checks import checked, choice, whole
 from ..errors import DatasetError, ParameterError
 from .clips import Clips
-from .folders import read_folder, read_table
+from .contents import cache_folder, printable, why_no_file
+from .folders import Own, read_folder
 from .layouts import CARRIED, Found, find, read, read_part, root_parts
 from .manifest import close_match, manifests, read_manifest
+from .own_tables import read_table
 from .schema import Manifest
-from .sounds import FileSounds, GeneratedSounds
+from .sounds import FileSounds, GeneratedSounds, channel
 from .tables import finish, typed
 
 
@@ -41,22 +45,15 @@ GENERATED = {
     "utterances": Generated("workbench.datasets.utterances", "emotion_like", "speaker"),
     "voices": Generated("workbench.datasets.voices", "technique", "singer"),
 }
+#: Options of every set that lies in files.
+OPTIONS = ("missing", "mono")
 #: Clips of a generated set unless a size is asked for.
 GENERATED_SIZE = 1000
 
 Roots = "str | os.PathLike | Sequence[str | os.PathLike] | None"
 
 
-def cache_folder() -> Path:
-    """Where downloads go: below WORKBENCH_CACHE, else below the user's cache folder."""
-    given = os.environ.get("WORKBENCH_CACHE")
-    if given:
-        return Path(given).expanduser() / "data"
-    import pooch
-
-    return Path(pooch.os_cache("workbench")) / "data"
-
-
+@checked
 def data_roots(root: Roots = None) -> list[Path]:
     """Folders searched for datasets, in order: those given, those of WORKBENCH_DATA, the download cache.
 
@@ -65,7 +62,9 @@ def data_roots(root: Roots = None) -> list[Path]:
     DatasetError
         A root that was given is not a folder.
     """
-    given = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else list(root)
+    given = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else root
+    if not isinstance(given, (list, tuple)) or not all(isinstance(one, (str, os.PathLike)) for one in given):
+        raise ParameterError("root", root, "a folder or a list of folders")
     for one in given:
         if not Path(one).expanduser().is_dir():
             raise DatasetError(f"root={str(one)!r} must be a folder with datasets in it; there is no such folder")
@@ -73,6 +72,7 @@ def data_roots(root: Roots = None) -> list[Path]:
     return [Path(one).expanduser() for one in [*given, *named]] + [cache_folder()]
 
 
+@checked
 def load_dataset(
     name: str | os.PathLike,
     *,
@@ -100,7 +100,10 @@ def load_dataset(
         Of the generated set, or of the random choice.
     **options
         Published sets: ``split`` (a rule of the manifest, or "none"), ``group`` (another group column, "" for none).
-        Sets in files: ``missing`` ("raise", or "skip" to leave out clips whose files are missing).
+        Sets in files: ``missing``, what clips do whose file is not there, and in a csv those without a label: "raise"
+        (the default), or "skip": they are left out and counted in ``Clips.dropped``. In a folder, where nothing
+        promises a file, broken links and empty files are left out and named in a warning unless ``missing="raise"``.
+        ``mono``: "mean" of the channels (the default), or the number of one channel, 0 the first.
 
     Returns
     -------
@@ -113,27 +116,36 @@ def load_dataset(
         where to put it), or a table that is wrong (names the file and row).
     ParameterError
         A column or option the dataset does not have.
+
+    Warns
+    -----
+    UserWarning
+        Once, with all that was left out of a folder or csv, or taken otherwise than it is written.
     """
     key = os.fspath(name)
-    if not key:
+    if not isinstance(key, str) or not key or "\0" in key:
         raise ParameterError("name", key, "a dataset's name, a folder or a table")
+    if size is not None:
+        whole("size", size, least=1)
+    if label == "":
+        raise ParameterError("label", label, "the name of a column")
     if key in GENERATED:
         clips = _generate(key, size, seed, options)
         return clips if label is None else clips.with_label(label)
     own = Path(key).expanduser()
     if key in manifests() or own.suffix in (".yaml", ".yml"):
-        _allow(key, options, ("split", "group", "missing"))
+        _allow(key, options, ("split", "group", *OPTIONS))
         clips = _published(manifests().get(key) or read_manifest(own), data_roots(root), options)
     elif own.is_dir():
-        _allow(key, options, ("missing",))
-        clips = _own(own, read_folder(own), (), "raise")
+        _allow(key, options, OPTIONS)
+        clips = _own(own, read_folder(own, options.get("missing")), options)
     elif own.is_file():
-        _allow(key, options, ("missing",))
-        clips = _own(own, *read_table(own, label), options.get("missing", "raise"))
+        _allow(key, options, OPTIONS)
+        clips = _own(own, read_table(own, label, options.get("missing")), options)
         label = None
     else:
-        _allow(key, options, ("missing",))
-        clips = _part(key, data_roots(root), options.get("missing", "raise"))
+        _allow(key, options, OPTIONS)
+        clips = _part(key, data_roots(root), options)
     clips = clips if label is None else clips.with_label(label)
     return clips if size is None else clips.balanced(size, seed=seed)
 
@@ -142,12 +154,13 @@ def _allow(name: str, options: dict[str, Any], allowed: Sequence[str]) -> None:
     for option in options:
         if option not in allowed:
             hint = close_match(option, allowed)
-            raise ParameterError(
-                option, options[option], f"left out: {name} takes the options {', '.join(allowed)}{hint}"
-            )
-    missing = options.get("missing", "raise")
-    if missing not in ("raise", "skip"):
-        raise ParameterError("missing", missing, "'raise' or 'skip'")
+            takes = f"takes the options {', '.join(allowed)}" if allowed else "is generated and takes no such option"
+            raise ParameterError(option, options[option], f"left out: {name} {takes}{hint}")
+    choice("missing", options.get("missing", "raise"), ("raise", "skip"))
+    for option in ("split", "group"):
+        if not isinstance(options.get(option, ""), str):
+            raise ParameterError(option, options[option], "text")
+    channel(options.get("mono", "mean"))
 
 
 def _generate(name: str, size: int | None, seed: int, options: dict[str, Any]) -> Clips:
@@ -172,16 +185,20 @@ def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any
         raise DatasetError(f"{found.folder}: none of the {len(raw)} rows found is one of {manifest.name}'s clips")
     about = {"title": manifest.title, "licence": manifest.licence, "citation": manifest.citation}
     where = f"{manifest.name} in {found.folder}"
-    table, dropped = _without_missing(table, where, options.get("missing", "raise"), manifest, found.kind != "part")
-    return Clips(table, FileSounds(), name=manifest.name, factors=factors, dropped=dropped, **about)
+    table, dropped = _without_missing(table, where, options.get("missing"), manifest, found.kind != "part")
+    return Clips(table, FileSounds(options.get("mono", "mean")), name=manifest.name, factors=factors, dropped=dropped, **about)
 
 
-def _own(path: Path, table: pd.DataFrame, factors: tuple[str, ...], missing: str) -> Clips:
-    table, dropped = _without_missing(table, str(path), missing)
-    return Clips(table, FileSounds(), name=path.stem, factors=factors, dropped=dropped)
+def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
+    table, dropped = _without_missing(own.table, printable(path), options.get("missing"), listed=True)
+    if own.notes:
+        warnings.warn(f"{printable(path)}: {'; '.join(own.notes)}", UserWarning, stacklevel=5)
+    sounds = FileSounds(options.get("mono", "mean"))
+    about = {"name": printable(path.stem) or "folder", "dropped": {**own.dropped, **dropped}}
+    return Clips(table, sounds, factors=own.factors, **about)
 
 
-def _part(name: str, roots: Sequence[Path], missing: str) -> Clips:
+def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
     """A part of some root's manifest.csv that has no manifest of its own here."""
     for root in roots:
         if name in root_parts(root):
@@ -198,11 +215,13 @@ def _part(name: str, roots: Sequence[Path], missing: str) -> Clips:
                 table[column] = typed(raw[column], kind, column, raw["_line"])
             for column in ("_path", "_line", "_tail"):
                 table[column.replace("_path", "path")] = raw[column]
-            table, dropped = _without_missing(table, f"{name} in {root}", missing)
-            return Clips(table, FileSounds(), name=name, factors=factors, dropped=dropped)
+            table, dropped = _without_missing(table, f"{name} in {root}", options.get("missing"))
+            return Clips(table, FileSounds(options.get("mono", "mean")), name=name, factors=factors, dropped=dropped)
     known = sorted([*GENERATED, *manifests(), *(part for root in roots for part in root_parts(root))])
+    if os.path.lexists(Path(name).expanduser()):
+        raise DatasetError(f"{printable(name)}: is neither a folder nor a file that can be read")
     if os.sep in name or "/" in name or Path(name).suffix:
-        raise DatasetError(f"{name}: no such folder or file")
+        raise DatasetError(f"{printable(name)}: no such folder or file")
     raise DatasetError(_unknown(name, known))
 
 
@@ -213,7 +232,7 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _without_missing(
     table: pd.DataFrame,
     where: str,
-    missing: str,
+    missing: str | None,
     manifest: Manifest | None = None,
     listed: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -224,13 +243,12 @@ def _without_missing(
         return table, {}
     if len(table) and missing == "skip":
         return table, {"clips whose file is missing": len(absent)}
-    lines = absent["_line"] if "_line" in absent else absent["id"]
-    names = absent["_tail"] if "_tail" in absent else absent["path"]
-    shown = "; ".join(f"line {line}: {name}" for line, name in list(zip(lines, names, strict=True))[:5])
+    names = list(zip(absent["_line"], absent["_tail"], absent["path"], strict=True))
+    shown = "; ".join(f"line {line}: {name}{why_no_file(path)}" for line, name, path in names[:5])
     message = f"{where}: the files of {len(absent)} of {len(gone)} clips are missing ({shown})"
     if manifest is not None:
         message += f". {how_to_get(manifest)}"
-    raise DatasetError(message + ('; missing="skip" leaves such clips out' if len(table) else ""))
+    raise DatasetError(message + ('; missing="skip" (--missing skip) leaves such clips out' if len(table) else ""))
 
 
 def how_to_get(manifest: Manifest, roots: Sequence[Path] = ()) -> str:
@@ -253,6 +271,7 @@ def how_to_get(manifest: Manifest, roots: Sequence[Path] = ()) -> str:
     return " ".join(lines)
 
 
+@checked
 def describe_dataset(name: str) -> Manifest:
     """What is known of a dataset; print it, or read its fields.
 
@@ -283,6 +302,7 @@ def describe_dataset(name: str) -> Manifest:
     raise DatasetError(_unknown(name, known))
 
 
+@checked
 def list_datasets(*, root: Roots = None) -> pd.DataFrame:
     """All datasets by name.
 

@@ -7,6 +7,7 @@ import hashlib
 import html
 import math
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ import numpy as np
 import pandas as pd
 
 from .. import audio
+from ..core.checks import checked, number, whole
 from ..errors import AudioError, DatasetError, ParameterError
+from .contents import contents, printable
+from .labels import is_missing, tidy
 from .manifest import close_match
 from .sounds import ArraySounds, Sounds
 from .splits import Split, check, choose, each_fold, grouped_folds
 
+#: Columns that say where a sound lies in a file; sounds in memory cannot have them.
+_TAKEN = ("path", "start", "stop")
 #: Bytes of waveforms that are held in memory; more lie in a file.
 IN_MEMORY = 4e9
 
@@ -52,6 +58,7 @@ class Clips:
         No rows, a column is missing, or ids repeat (their rows are named).
     """
 
+    @checked
     def __init__(
         self,
         table: pd.DataFrame,
@@ -64,6 +71,11 @@ class Clips:
         factors: Sequence[str] = (),
         dropped: Mapping[str, int] | None = None,
     ):
+        if not isinstance(table, pd.DataFrame):
+            raise ParameterError("table", type(table).__name__, "a DataFrame with the columns id and label")
+        for word in ("audio", "signature", "identity"):
+            if not callable(getattr(sounds, word, None)):
+                raise ParameterError("sounds", type(sounds).__name__, "sounds, such as FileSounds()")
         self.name, self.title, self.licence, self.citation = name, title or name, licence, citation
         self.sounds, self.generated = sounds, sounds.generated
         self.factors, self.dropped = tuple(factors), dict(dropped or {})
@@ -73,8 +85,15 @@ class Clips:
             raise DatasetError(f"{name}: no column for the factors {', '.join(missing)}")
 
     @classmethod
+    @checked
     def from_arrays(
-        cls, arrays: Sequence[np.ndarray], rate: int, *, name: str = "arrays", **columns: Sequence[Any]
+        cls,
+        arrays: Sequence[np.ndarray],
+        rate: int,
+        *,
+        name: str = "arrays",
+        mono: str | int = "mean",
+        **columns: Sequence[Any],
     ) -> Clips:
         """A dataset from sounds in memory.
 
@@ -84,18 +103,40 @@ class Clips:
         rate : int
             Hz.
         name : str
+        mono : {"mean", "left", "right"} or int
+            Mean of the channels, or one of them.
         **columns : sequences, one value a sound
             id, label, split, fold, group, and any factors; by default ids are "0", "1", ... and labels "".
+
+        Raises
+        ------
+        ParameterError
+            What is no sound (names which), a column of another length, or a label that says missing (None, NaN,
+            "nan"): "" is a clip without a label.
         """
+        whole("rate", rate, least=1)
+        if isinstance(arrays, (str, bytes, Mapping)) or not hasattr(arrays, "__len__") or not len(arrays):
+            raise ParameterError("arrays", type(arrays).__name__, "a list of at least one array of samples")
+        one = getattr(arrays, "ndim", 2) < 2 or np.isscalar(arrays[0])
+        if one:
+            raise ParameterError("arrays", f"one array of {len(arrays)} numbers", "a list of arrays, one a sound")
+        sounds = [audio.as_channels(x, name=f"arrays[{i}]") for i, x in enumerate(arrays)]
+        kept = [np.asarray(x) if isinstance(x, np.ndarray) else found for x, found in zip(arrays, sounds, strict=True)]
         table = pd.DataFrame({"id": [str(i) for i in range(len(arrays))], "label": ""})
         for column, values in columns.items():
+            if column in _TAKEN:
+                raise ParameterError(column, "a column", f"another name: {', '.join(_TAKEN)} are kept for files")
+            if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__"):
+                raise ParameterError(column, values, f"a list, one value for each of the {len(arrays)} sounds")
             if len(values) != len(arrays):
                 raise ParameterError(column, f"{len(values)} values", f"one value for each of the {len(arrays)} sounds")
             table[column] = list(values)
+            if column in ("id", "label"):
+                _refuse_missing(column, table[column].tolist())
         table["id"] = table["id"].astype(str)
         known = ("id", "label", "split", "fold", "group", "seconds")
-        sounds = ArraySounds(dict(zip(table["id"], arrays, strict=True)), rate)
-        return cls(table, sounds, name=name, factors=[column for column in columns if column not in known])
+        factors = [column for column in columns if column not in known]
+        return cls(table, ArraySounds(_by_id(table["id"], kept, name), rate, mono), name=name, factors=factors)
 
     # --- looking ------------------------------------------------------------------------------------------------
 
@@ -160,6 +201,7 @@ class Clips:
             raise ParameterError("i", i, f"a row of the {len(self)} clips of {self.name}")
         return {column: values[i] for column, values in self._columns.items()}
 
+    @checked
     def audio(self, i: int, *, rate: int | None = None) -> tuple[np.ndarray, int]:
         """The sound of row i: channels averaged, level untouched.
 
@@ -183,9 +225,10 @@ class Clips:
         try:
             return self.sounds.audio(row, rate)
         except AudioError as error:
-            source = str(self.sounds.source(row))
+            source = printable(str(self.sounds.source(row)))
             raise AudioError(f"clip {self.table['id'].iat[i]} of {self.name} ({source})", error.reason) from None
 
+    @checked
     def waveforms(self, *, rate: int, seconds: float, progress: bool = True) -> np.ndarray:
         """All sounds at one rate and length, each brought to a peak of 1 (silence stays silence).
 
@@ -209,21 +252,59 @@ class Clips:
             x[i] = one / (np.abs(one).max() or 1.0)
         return x
 
+    @checked
     def source(self, i: int) -> Path | str:
         """The file of row i, or how its sound is made."""
         return self.sounds.source(self._row(i))
 
+    @checked
     def signature(self, i: int) -> str:
         """Cheap identity of row i's sound, for a cache: made without decoding, changes when the sound may have."""
         return self.sounds.signature(self._row(i))
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over ids, labels, groups and what the sounds are (recipe, sha256 or size)."""
-        digest = hashlib.sha256()
-        for i, key in enumerate(zip(*(self.table[c].tolist() for c in ("id", "label", "group")), strict=True)):
-            digest.update("\x1f".join((*key, self.sounds.identity(self._row(i)))).encode() + b"\x1e")
+        """16 hexadecimal digits over ids, labels, groups and what the sounds are (recipe, or all bytes of the file).
+
+        Files are read whole for it, once: their content is remembered in the cache folder until they are touched.
+
+        Warns
+        -----
+        UserWarning
+            Files that cannot be read, which count as unreadable; sounds that are there twice under other labels.
+        """
+        from tqdm.auto import tqdm
+
+        digest, found, unread = hashlib.sha256(), [], []
+        rows = zip(*(self.table[c].tolist() for c in ("id", "label", "group")), strict=True)
+        bar = tqdm(rows, f"{self.name}: reading files", len(self), leave=False, delay=1, disable=self.generated)
+        for i, key in enumerate(bar):
+            try:
+                found.append(self.sounds.identity(self._row(i)))
+            except AudioError as error:
+                found.append("unreadable")
+                unread.append(str(error))
+            digest.update("\x1f".join((*key, found[-1])).encode() + b"\x1e")
+        contents().save()
+        if unread:
+            warnings.warn(
+                f"{self.name}: {len(unread)} of {len(self)} sounds cannot be read: {unread[0]}", UserWarning, stacklevel=3
+            )
+        self._tell_twins(found)
         return digest.hexdigest()[:16]
+
+    def _tell_twins(self, keys: list[str]) -> None:
+        """Warn of sounds that are there under two labels."""
+        rows = pd.DataFrame({"key": keys, "id": self.table["id"], "label": self.table["label"]})
+        rows = rows[rows["key"].duplicated(keep=False) & (rows["key"] != "unreadable")]
+        several = [group["id"].tolist() for _, group in rows.groupby("key", sort=False) if group["label"].nunique() > 1]
+        if several and not self.generated:
+            shown = "; ".join(" = ".join(ids[:3]) for ids in several[:3]) + (" ..." if several[3:] else "")
+            warnings.warn(
+                f"{self.name}: {len(several)} sounds are there twice under different labels: {shown}",
+                UserWarning,
+                stacklevel=4,
+            )
 
     # --- choosing rows --------------------------------------------------------------------------------------------
 
@@ -238,9 +319,12 @@ class Clips:
             raise ParameterError("column", column, f"one of {', '.join(columns)}{close_match(column, columns)}")
         return self.table[column]
 
+    @checked
     def take(self, rows: np.ndarray | Sequence[int]) -> Clips:
         """The rows at these positions, in this order, or where a boolean mask (N,) is true."""
         rows = np.asarray(rows)
+        if rows.ndim != 1 or (rows.dtype.kind not in "iub" and rows.size):
+            raise ParameterError("rows", _short(rows), "whole numbers or a mask, in a list")
         if rows.dtype == bool and rows.shape != (len(self),):
             raise ParameterError("rows", f"mask of shape {rows.shape}", f"of shape ({len(self)},)")
         if rows.dtype != bool and rows.size and not (-len(self) <= rows.min() and rows.max() < len(self)):
@@ -264,9 +348,11 @@ class Clips:
             raise DatasetError(f"{self.name}: no clip has {', '.join(f'{k}={v!r}' for k, v in columns.items())}")
         return self.take(mask)
 
+    @checked
     def sample(self, n: int, *, seed: int = 0, per: str | None = None) -> Clips:
         """n rows at random, in the table's order; with `per`, up to n for each value of that column."""
-        if n < 1 or (per is None and n > len(self)):
+        whole("n", n, least=1)
+        if per is None and n > len(self):
             raise ParameterError("n", n, f"between 1 and the {len(self)} clips of {self.name}")
         rng = np.random.default_rng(seed)
         if per is None:
@@ -275,13 +361,13 @@ class Clips:
         rank = self._column(per).iloc[shuffled].groupby(self._column(per).iloc[shuffled]).cumcount()
         return self.take(np.sort(shuffled[rank.to_numpy() < n]))
 
+    @checked
     def balanced(self, size: int, *, seed: int = 0) -> Clips:
         """`size` rows at random with the classes as equal as they can be, in the table's order.
 
         Classes are served in turn, so that sizes differ by one at most unless a class runs out of clips.
         """
-        if size < 1:
-            raise ParameterError("size", size, "1 or more clips")
+        whole("size", size, least=1)
         if size >= len(self):
             return self
         rng = np.random.default_rng(seed)
@@ -290,14 +376,16 @@ class Clips:
         turn = label.groupby(label).cumcount().to_numpy()
         return self.take(np.sort(shuffled[np.argsort(turn, kind="stable")[:size]]))
 
+    @checked
     def with_label(self, column: str) -> Clips:
         """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`."""
         values = self._column(column)
-        named = values.notna() & (values.astype(object).astype(str) != "")
+        words = values.astype(object).astype(str).map(tidy)
+        named = values.notna() & ~words.str.lower().isin(["", "nan", "<na>"])
         if not named.any():
             raise DatasetError(f"{self.name}: column {column!r} is empty")
         table = self.table[named].copy()
-        table["label"] = values[named].astype(object).astype(str)
+        table["label"] = words[named]
         lost = int((~named).sum())
         return self._with(table, **({f"without {column}": lost} if lost else {}))
 
@@ -311,9 +399,13 @@ class Clips:
         ParameterError
             A label that no clip has.
         """
-        for label in names:
+        if not isinstance(names, Mapping) or not names:
+            raise ParameterError("names", names, "a mapping of labels to new names")
+        for label, new in names.items():
             if label not in self.classes:
                 raise ParameterError("names", label, f"labels of {self.name}: {', '.join(self.classes)}")
+            if not isinstance(new, str) or not new.strip():
+                raise ParameterError(f"names[{label!r}]", new, "text that is not empty")
         kept = self.table["label"].isin(list(names))
         table = self.table[kept].copy()
         table["label"] = table["label"].map(dict(names))
@@ -322,6 +414,7 @@ class Clips:
 
     # --- splitting ------------------------------------------------------------------------------------------------
 
+    @checked
     def groups(self, by: str | None = None) -> np.ndarray:
         """str (N,): the group of each clip by a column (default: group); a clip without one is a group of its own."""
         column = self._column(by or "group")
@@ -329,6 +422,7 @@ class Clips:
         alone = (values == "") | column.isna().to_numpy(bool)
         return np.where(alone, np.char.add("clip ", self.table["id"].to_numpy(str)), values)
 
+    @checked
     def split(
         self,
         *,
@@ -363,8 +457,10 @@ class Clips:
         names, folds = self.table["split"].to_numpy(str), self._fold_numbers()
         split = choose(names, folds, self.labels, groups, test=test, valid=valid, seed=seed, name=self.name)
         check(split, groups, self._named(), name=self.name, by=by or "group")
+        self._tell_leaks([split])
         return split
 
+    @checked
     def folds(self, n: int | None = None, *, valid: bool = True, by: str | None = None, seed: int = 0) -> list[Split]:
         """One split a fold, each fold testing once: the publisher's folds, or grouped random ones.
 
@@ -383,7 +479,36 @@ class Clips:
         splits = each_fold(fold, valid=valid)
         for split, number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
             check(split, groups, self._named(), name=f"{self.name}, fold {number}", by=by or "group")
+        self._tell_leaks(splits)
         return splits
+
+    @functools.cached_property
+    def _alike(self) -> np.ndarray | None:
+        """str (N,): equal where the sounds are; None where no sound is there twice."""
+        if self.generated or not hasattr(self.sounds, "alike"):
+            return None
+        keys = np.array(self.sounds.alike([self._row(i) for i in range(len(self))]))
+        return keys if len(set(keys)) < len(keys) else None
+
+    def _tell_leaks(self, splits: list[Split]) -> None:
+        """Warn, once a dataset, of the same sound on two sides of a split."""
+        if self._alike is None:
+            return
+        for split in splits:
+            for one, other in (("train", "test"), ("train", "valid"), ("valid", "test")):
+                rows, others = getattr(split, one), getattr(split, other)
+                shared = others[np.isin(self._alike[others], self._alike[rows])]
+                if len(shared):
+                    key = self._alike[shared[0]]
+                    twin = next(i for i in rows if self._alike[i] == key)
+                    ids = self.table["id"]
+                    warnings.warn(
+                        f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {one} too, under another "
+                        f"name (such as {ids[shared[0]]} = {ids[twin]}); remove a copy or give both the same group",
+                        UserWarning,
+                        stacklevel=4,
+                    )
+                    return
 
     def _named(self) -> list[frozenset[str]]:
         """The classes that each clip names: its label, or the tags of it."""
@@ -400,6 +525,31 @@ def tag_set(label: str) -> frozenset[str]:
     return frozenset(label.split("+")) - {"none", ""}
 
 
+def _short(rows: np.ndarray) -> object:
+    return rows.tolist() if rows.size <= 8 else f"array of {rows.dtype} of shape {rows.shape}"
+
+
+def _refuse_missing(column: str, values: list[object]) -> None:
+    """Of arrays' ids and labels: what programs write where there is nothing; "" stays the label of no class."""
+    for i, value in enumerate(values):
+        gone = is_missing(value) and value != "" if isinstance(value, str) else value is None or value != value
+        if gone or (column == "id" and value == ""):
+            ways = ' or "" where there is none' if column == "label" else ""
+            raise ParameterError(f"{column}[{i}]", value, f"a name{ways}")
+
+
+def _by_id(ids: pd.Series, arrays: Sequence[np.ndarray], name: str) -> dict[str, np.ndarray]:
+    _refuse_twins(ids, name)
+    return dict(zip(ids, arrays, strict=True))
+
+
+def _refuse_twins(ids: pd.Series, name: str) -> None:
+    twice = ids.index[ids.duplicated(keep=False)]
+    if len(twice):
+        shown = "; ".join(f"row {i}: {ids[i]}" for i in twice[:6])
+        raise DatasetError(f"{name}: {len(twice)} rows share their id with another ({shown})")
+
+
 def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """A copy with the columns every table has, checked."""
     for column in ("id", "label"):
@@ -410,12 +560,11 @@ def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:
     table = table.reset_index(drop=True)
     for column in ("id", "label", "split", "group"):
         table[column] = table[column].fillna("").astype(object).astype(str) if column in table else ""
-    table["fold"] = (
-        pd.array(table["fold"], dtype="Int64") if "fold" in table else pd.array([pd.NA] * len(table), "Int64")
-    )
-    twice = table.index[table["id"].duplicated(keep=False)]
-    if len(twice):
-        shown = "; ".join(f"row {i}: {table['id'][i]}" for i in twice[:6])
-        raise DatasetError(f"{name}: {len(twice)} rows share their id with another ({shown})")
+    fold = table["fold"] if "fold" in table else [pd.NA] * len(table)
+    try:
+        table["fold"] = pd.array(fold, dtype="Int64")
+    except (TypeError, ValueError, OverflowError):
+        raise DatasetError(f"{name}: fold={list(fold)[:4]!r} ... must be whole numbers, or missing") from None
+    _refuse_twins(table["id"], name)
     first = ["id", "label", "split", "fold", "group"]
     return table[first + [column for column in table.columns if column not in first]]

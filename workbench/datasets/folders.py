@@ -1,178 +1,381 @@
-"""A user's own sounds: a folder whose sub-folders are the labels, or a csv with a row a clip."""
+"""A user's own folder of sounds, whose sub-folders are the labels: what is in it, and what had to be left out."""
 
 from __future__ import annotations
 
+import os
 import re
-import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..errors import DatasetError
-from .layouts import SOUNDS, files_below, read_csv, root_parts
-from .manifest import close_match
+from .contents import printable
+from .labels import is_missing, look_alike, merged, tidy
+from .layouts import SOUNDS, root_parts
 
 SPLITS = {
     "train": "train",
     "training": "train",
     "valid": "valid",
     "validation": "valid",
+    "validate": "valid",
     "val": "valid",
     "dev": "valid",
+    "development": "valid",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
 }
-SPLITS |= {"test": "test", "testing": "test", "eval": "test", "evaluation": "test"}
-PATHS = ("path", "file", "filename", "filepath", "audio")
+#: Sounds and films that libsndfile does not read.
+UNREAD = frozenset(
+    ".m4a .m4b .m4r .mp4 .m4v .mov .qt .aac .adts .3gp .3g2 .amr .awb .wma .asf .wmv .webm .weba .mka .mkv .avi .flv "
+    ".ac3 .eac3 .dts .ape .wv .tta .tak .mpc .alac .ra .rm .dsf .dff .shn .spx .ogv .ogx .mpg .mpeg .aa .aax .raw .pcm "
+    ".gsm .vox".split()
+)
+#: What the bytes of a sound begin with that libsndfile reads whatever its name is.
+_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff\x2e\x91", b"NIST_1A")
+#: Suffixes of files that lie beside sounds and are none; any other file without a known suffix is looked into.
+_BESIDE = frozenset(
+    ".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .rst .pdf .html .lab .textgrid .eaf .rttm .ctm .stm .trans .npy "
+    ".npz .pt .pth .h5 .hdf5 .parquet .pkl .mat .png .jpg .jpeg .gif .svg .py .sh .ipynb .log .db .ini .zip .gz .tar "
+    ".7z .rar .mid .midi .xls .xlsx .doc .docx .asd .sfk .reapeaks .pek .cfg .tmp .part .crdownload .bak .lnk".split()
+)
 
 
-def read_folder(folder: Path) -> pd.DataFrame:
+@dataclass
+class Own:
+    """A user's own set as it was read."""
+
+    table: pd.DataFrame
+    factors: tuple[str, ...] = ()
+    dropped: dict[str, int] = field(default_factory=dict)
+    """What was left out: reason, and how many clips."""
+    notes: list[str] = field(default_factory=list)
+    """What a user should be told, once."""
+
+
+class _Survey:
+    """What lies below a folder, in sorted order, links followed but never round in circles."""
+
+    def __init__(self, folder: Path):
+        self.top = os.fspath(folder)
+        self.sounds: list[str] = []
+        self.guessed: list[str] = []
+        """Taken in by what they begin with, not by their name."""
+        self.unread: list[str] = []
+        self.bad: dict[str, list[str]] = {}
+        """Reason -> files with a sound's name that cannot be one."""
+        self.hidden: list[str] = []
+        self.tables: list[str] = []
+        self.folders: list[str] = []
+        self.seen: dict[tuple[int, int], str] = {}
+        self.twice: list[tuple[str, str]] = []
+        self._walk("", (os.path.realpath(self.top),))
+
+    def _walk(self, inside: str, chain: tuple[str, ...]) -> None:
+        try:
+            with os.scandir(os.path.join(self.top, inside)) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            if not inside:
+                raise DatasetError(f"{printable(self.top)}: cannot be read: {error.strerror}") from None
+            self._note(f"folders that cannot be opened ({error.strerror})", inside)
+            return
+        below = []
+        for entry in entries:
+            path = f"{inside}/{entry.name}" if inside else entry.name
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link to itself
+                is_folder = False
+            if is_folder:
+                below.append((entry, path))
+            else:
+                self._file(entry, path)
+        for entry, path in below:
+            if entry.name == "__MACOSX":
+                continue
+            if entry.name.startswith("."):
+                self.hidden += [name for name in _sounds_below(entry.path) if not name.startswith("._")]
+                continue
+            real = os.path.realpath(entry.path) if entry.is_symlink() else f"{chain[-1]}/{entry.name}"
+            if real in chain:
+                self._note("links that lead back to a folder around them", path)
+                continue
+            self.folders.append(path)
+            self._walk(path, (*chain, real))
+
+    def _note(self, reason: str, path: str) -> None:
+        self.bad.setdefault(reason, []).append(path)
+
+    def _file(self, entry: os.DirEntry, path: str) -> None:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if entry.name.startswith("."):
+            if suffix in SOUNDS and not entry.name.startswith("._"):
+                self.hidden.append(path)
+            return
+        if suffix in UNREAD:
+            self.unread.append(path)
+            return
+        if suffix not in SOUNDS:
+            if suffix in (".csv", ".tsv", ".jsonl") and path.count("/") < 2:
+                self.tables.append(path)
+            if suffix in _BESIDE or not entry.is_file() or not _begins_like_a_sound(entry.path):
+                return
+            self.guessed.append(path)
+        try:
+            found = entry.stat()
+        except OSError as error:
+            broken = entry.is_symlink()
+            return self._note("broken links" if broken else f"files that cannot be read ({error.strerror})", path)
+        if not entry.is_file():
+            return self._note("pipes, sockets or devices", path)
+        if found.st_size == 0:
+            return self._note("empty files (0 bytes)", path)
+        self.sounds.append(path)
+        first = self.seen.setdefault((found.st_dev, found.st_ino), path) if found.st_ino else path
+        if first != path:
+            self.twice.append((first, path))
+
+
+def _sounds_below(folder: str) -> Iterator[str]:
+    for _, _, names in os.walk(folder):
+        yield from (name for name in names if os.path.splitext(name)[1].lower() in SOUNDS)
+
+
+def _begins_like_a_sound(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(12).startswith(_MAGIC)
+    except OSError:
+        return False
+
+
+def read_folder(folder: Path, missing: str | None = None) -> Own:
     """Sounds below a folder: label is the first sub-folder, or the second where the first are train, valid and test.
+
+    Parameters
+    ----------
+    folder : Path
+    missing : {None, "raise", "skip"}
+        What broken links, pipes and empty files with the name of a sound do: they are left out and named in the notes,
+        are an error, or are left out and only counted.
 
     Returns
     -------
-    DataFrame
-        id (path without suffix), label, split, path.
+    Own
+        Table with id (path without suffix), label, split, path, and fold where the sub-folders are folds.
 
     Raises
     ------
     DatasetError
         There are no sounds, it is a data root with a manifest.csv, or some sounds lie beside the label folders.
-
-    Warns
-    -----
-    UserWarning
-        All sounds lie in the folder itself, so they have no labels.
     """
+    where = printable(folder)
     parts = root_parts(folder)
     if parts:
         raise DatasetError(
-            f"{folder} is a data root of several sets ({', '.join(parts)}): load one by name, with root={str(folder)!r}"
+            f"{where} is a data root of several sets ({', '.join(parts)}): load one by name, with root={where!r}"
         )
-    files = list(files_below(folder, SOUNDS))
-    if not files:
-        raise DatasetError(f"{folder}: no sounds in it; looked for {', '.join(SOUNDS)}, in sub-folders too")
-    pieces = [file.split("/") for file in files]
-    has_splits = all(len(piece) > 1 and piece[0].lower() in SPLITS for piece in pieces)
-    split = [SPLITS[piece[0].lower()] if has_splits else "" for piece in pieces]
-    inner = [piece[1:] if has_splits else piece for piece in pieces]
-    loose = [file for file, piece in zip(files, inner, strict=True) if len(piece) == 1]
-    if loose and len(loose) < len(files):
-        raise DatasetError(
-            f"{folder}: {len(loose)} sounds lie outside the folders that are the labels: {', '.join(loose[:5])}; "
-            "move them into a sub-folder named as their label, or away"
-        )
-    if loose:
-        warnings.warn(
-            f"{folder}: all {len(files)} sounds lie in one folder, so they have no labels: they can be embedded and "
-            "mapped, not probed. For labels, sort them into sub-folders named as the labels, or write a csv with the "
-            "columns path and label",
-            UserWarning,
-            stacklevel=4,
-        )
-    ids = [file.rsplit(".", 1)[0] for file in files]
-    table = pd.DataFrame({"id": ids if len(set(ids)) == len(ids) else files})
-    table["label"] = ["" if len(piece) == 1 else piece[0] for piece in inner]
-    table["split"], table["path"] = split, [str(folder / file) for file in files]
+    found = _Survey(folder)
+    if found.bad and missing == "raise":
+        reasons = "; ".join(_counted(reason, paths) for reason, paths in found.bad.items())
+        raise DatasetError(f'{where}: {reasons}; missing="skip" (--missing skip) leaves them out')
+    left_out = _unread(found)
+    if not found.sounds:
+        reasons = [*left_out, *(_counted(reason, paths) for reason, paths in found.bad.items())]
+        also = f" ({'; '.join(reasons)})" if reasons else ""
+        raise DatasetError(f"{where}: no sounds in it; looked for {', '.join(SOUNDS)}, in sub-folders too{also}")
+    rows, notes, beside = _sorted_out([path.split("/") for path in found.sounds], where)
+    own = Own(_table(folder, rows), notes=[*left_out])
+    own.dropped |= {f"sounds in {suffix} files": n for suffix, n in _suffixes(found.unread).items()}
+    own.dropped |= {reason: len(paths) for reason, paths in found.bad.items()}
+    if beside:
+        own.dropped["sounds outside the split folders"] = beside
+    if missing != "skip":
+        own.notes += [_counted(reason, paths) + " are left out" for reason, paths in found.bad.items()]
+    own.notes += notes + _remarks(found, own.table)
+    return own
+
+
+def _table(folder: Path, rows: list[_Row]) -> pd.DataFrame:
+    shown = [printable(row.path) for row in rows]
+    ids = [os.path.splitext(path)[0] for path in shown]
+    ids = ids if len(set(ids)) == len(ids) else shown
+    ids = ids if len(set(ids)) == len(ids) else [f"{path}:{i}" for i, path in enumerate(shown)]
+    table = pd.DataFrame({"id": ids, "label": [row.label for row in rows], "split": [row.split for row in rows]})
+    if any(row.fold is not None for row in rows):
+        table["fold"] = pd.array([row.fold for row in rows], "Int64")
+    top = printable(folder)
+    table["path"] = [os.path.join(top, path) for path in shown]
     return table
 
 
-def read_table(file: Path, label: str | None = None) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A csv or tsv with a row a clip.
+# --- which sub-folder says what -----------------------------------------------------------------------------------
 
-    Parameters
-    ----------
-    file : Path
-        Columns: path (or file, filename, filepath, audio), relative to the csv or absolute; label; and where there
-        are: id, group, split (train, valid, test), fold, seconds, start and stop (seconds, for pieces of a
-        longer sound). All other columns are factors.
-    label : str, optional
-        Column that is the label; by default "label".
 
-    Returns
-    -------
-    table : DataFrame
-        With `_line`, the line of the csv, and `_tail`, the path as written.
-    factors : tuple of str
+@dataclass
+class _Row:
+    path: str
+    inner: list[str]
+    """Parts of the path from the label on."""
+    split: str = ""
+    fold: int | None = None
+    label: str = ""
 
-    Raises
-    ------
-    DatasetError
-        A column is missing, or a value cannot be used; names the file and the line.
-    """
-    raw = read_csv(file)
-    columns = [str(column) for column in raw.columns]
-    path = next((name for name in PATHS if name in raw), None)
-    if path is None:
-        raise DatasetError(f"{file}: has no column of paths ({', '.join(PATHS)}), only {', '.join(columns)}")
-    wanted = label or "label"
-    if wanted not in raw:
-        raise DatasetError(
-            f"{file}: has no column {wanted!r}, only {', '.join(columns)}{close_match(wanted, columns)}; "
-            'choose one with label="..."'
+
+def _sorted_out(pieces: list[list[str]], where: str) -> tuple[list[_Row], list[str], int]:
+    """Rows with split, fold and label; notes; and how many sounds beside split folders were left out."""
+    notes: list[str] = []
+    tops = {piece[0] for piece in pieces if len(piece) > 1}
+    flat = [piece for piece in pieces if len(piece) == 1]
+    named = {top: SPLITS[tidy(top).lower()] for top in tops if tidy(top).lower() in SPLITS}
+    others = sorted(tops - set(named))
+    deep = all(len(piece) > 2 for piece in pieces if piece[0] in named)
+    beside = 0
+    if named and others and len(set(named.values())) > 1:
+        if not deep:
+            raise DatasetError(
+                f"{where}: {', '.join(sorted(named))} read like splits, {', '.join(others[:5])} beside them do not; "
+                "sort each sound into a folder split/label/, or write a csv with the columns path, label and split"
+            )
+        kept = [piece for piece in pieces if piece[0] in named or len(piece) == 1]
+        beside, pieces = len(pieces) - len(kept), kept
+        notes.append(
+            f"{beside} sounds in {', '.join(map(printable, others[:5]))} are left out, as the folders beside are "
+            f"splits ({', '.join(sorted(named))})"
         )
-    line = raw.index.to_numpy() + 2
-    if not len(raw):
-        raise DatasetError(f"{file}: has a header and no rows")
-    _refuse(file, line, raw[path] == "", path, raw[path], "the path of a sound")
-    table = pd.DataFrame({"id": raw["id"] if "id" in raw else [name.rsplit(".", 1)[0] for name in raw[path]]})
-    table["label"] = raw[wanted]
-    table["path"] = [str(file.parent / name) for name in raw[path]]
-    table["_line"], table["_tail"] = line, raw[path]
-    if "group" in raw:
-        table["group"] = raw["group"]
-    if "split" in raw:
-        named = raw["split"].str.strip().str.lower()
-        _refuse(file, line, ~named.isin([*SPLITS, ""]), "split", raw["split"], "train, valid, test or empty")
-        table["split"] = named.map({**SPLITS, "": ""})
-    if "fold" in raw:
-        number = raw["fold"].str.extract(r"(\d+)$", expand=False)
-        _refuse(file, line, number.isna() & (raw["fold"] != ""), "fold", raw["fold"], "a number, or end in one")
-        table["fold"] = pd.to_numeric(number).astype("Int64")
-    for column in ("seconds", "start", "stop"):
-        if column in raw:
-            table[column] = _numbers(file, line, column, raw[column])
-    if {"start", "stop"} <= set(raw):
-        _refuse(file, line, table["stop"] <= table["start"], "stop", raw["stop"], "later than start")
-    known = {"id", path, "group", "split", "fold", "seconds", "start", "stop", "label"}
-    factors = tuple(column for column in columns if column not in known)
-    for column in factors:
-        table[column] = _guess(raw[column])
-    if "id" not in raw and table["id"].duplicated().any():
-        # several pieces of one file, or files that differ in suffix only
-        table["id"] = [f"{name}:{number}" for name, number in zip(raw[path], line, strict=True)]
-        if not {"start", "stop"} & set(raw):
-            twice = raw[path].duplicated(keep=False).to_numpy()
-            _refuse(file, line, twice, path, raw[path], "there once, or have start and stop columns")
-            table["id"] = raw[path]
-    return table, factors
+    elif named and others:
+        if deep:
+            notes.append(f"the folder {', '.join(named)} is taken as a label, as the others beside it are no splits")
+        named = {}
+    elif not named and not flat and tops:
+        named = _prefixed(tops) if all(len(piece) > 2 for piece in pieces) else {}
+        if named:
+            taken = ", ".join(f"{top} as {named[top]}" for top in sorted(named))
+            notes.append(f"the sub-folders are taken as splits: {taken}")
+    rows = [_Row("/".join(piece), piece) for piece in pieces]
+    if named and not flat:
+        for row in rows:
+            row.split, row.inner = named[row.inner[0]], row.inner[1:]
+    elif not flat:
+        notes += _folds(rows, tops) or _inner_splits(rows)
+    _label(rows, where, notes)
+    return rows, notes, beside
 
 
-def _refuse(
-    file: Path, line: np.ndarray, bad: pd.Series | np.ndarray, column: str, values: pd.Series, expected: str
-) -> None:
-    bad = np.asarray(bad, bool)
-    if bad.any():
-        shown = ", ".join(str(number) for number in line[bad][:5]) + (" ..." if bad.sum() > 5 else "")
-        value = values[bad].iloc[0]
-        raise DatasetError(f"{file}: {column}={value!r} must be {expected} ({int(bad.sum())} rows: line {shown})")
+def _prefixed(tops: set[str]) -> dict[str, str]:
+    """Splits of folders such as train-clean-100, where all are of that kind."""
+    heads = {top: SPLITS.get(re.split(r"[-_. ]", tidy(top).lower())[0], "") for top in tops}
+    return heads if all(heads.values()) and len(set(heads.values())) > 1 else {}
 
 
-def _numbers(file: Path, line: np.ndarray, column: str, text: pd.Series) -> pd.Series:
-    numbers = pd.to_numeric(text.where(text != "", None), errors="coerce")
-    bad = (numbers.isna() & (text != "")) | (numbers < 0)
-    _refuse(file, line, bad, column, text, "a number of seconds, 0 or more")
-    return numbers
+def _folds(rows: list[_Row], tops: set[str]) -> list[str]:
+    numbers = {top: re.fullmatch(r"fold[-_ ]?(\d{1,4})", tidy(top).lower()) for top in tops}
+    if len(tops) < 2 or not all(numbers.values()):
+        return []
+    for row in rows:
+        row.fold, row.inner = int(numbers[row.inner[0]][1]), row.inner[1:]
+    return [f"the sub-folders {', '.join(sorted(tops)[:3])} ... are taken as folds"]
 
 
-def _guess(text: pd.Series) -> pd.Series:
-    """Numbers where every filled cell is one (codes such as 007 stay text), else text."""
-    filled = text[text != ""]
-    if not len(filled) or filled.map(lambda cell: bool(re.match(r"[+-]?0\d", cell))).any():
-        return text.astype(object)
-    numbers = pd.to_numeric(filled, errors="coerce")
-    if numbers.isna().any():
-        return text.astype(object)
-    whole = bool((numbers % 1 == 0).all()) and not filled.str.contains(r"[.eE]").any()
-    if whole:
-        return numbers.astype("Int64").reindex(text.index) if len(filled) < len(text) else numbers.astype("int64")
-    return numbers.astype(float).reindex(text.index)
+def _inner_splits(rows: list[_Row]) -> list[str]:
+    """Of label/split/sound."""
+    second = [SPLITS.get(tidy(row.inner[1]).lower(), "") if len(row.inner) > 2 else "" for row in rows]
+    if not all(second) or len(set(second)) < 2:
+        return []
+    for row, split in zip(rows, second, strict=True):
+        row.split, row.inner = split, [row.inner[0], *row.inner[2:]]
+    return ["the sub-folders of the labels are taken as splits"]
+
+
+def _label(rows: list[_Row], where: str, notes: list[str]) -> None:
+    loose = [row for row in rows if len(row.inner) == 1]
+    if loose and len(loose) < len(rows):
+        shown = ", ".join(printable(row.path) for row in loose[:5])
+        raise DatasetError(
+            f"{where}: {len(loose)} sounds lie outside the folders that are the labels: {shown}; "
+            "move them into a sub-folder named as their label, or away"
+        )
+    if loose:
+        notes.append(
+            f"all {len(rows)} sounds lie in one folder, so they have no labels: they can be embedded and mapped, not "
+            "probed. For labels, sort them into sub-folders named as the labels, or write a csv with the columns path "
+            "and label"
+            if len({row.split for row in rows}) == 1 and rows[0].fold is None
+            else f"the {len(rows)} sounds have a split or fold and no labels: they can be embedded and mapped, not probed"
+        )
+        return
+    words = {row.inner[0]: tidy(printable(row.inner[0])) for row in rows}
+    for row in rows:
+        row.label = words[row.inner[0]]
+    labels = set(words.values())
+    notes += merged("labels", map(printable, words)) + look_alike("labels", labels)
+    odd = sorted(filter(is_missing, labels))
+    if odd:
+        notes.append(f"a folder's name, and so a label, reads like a missing one: {', '.join(map(repr, odd))}")
+    within = sorted({row.inner[1] for row in rows if len(row.inner) > 2})
+    if len(labels) == 1 and len(within) > 1 and all(len(row.inner) > 2 for row in rows):
+        only = printable(rows[0].inner[0])
+        notes.append(
+            f"all {len(rows)} sounds have the one label {only!r}: if {', '.join(map(printable, within[:5]))} in it are "
+            f"the labels, load the folder {only} itself"
+        )
+
+
+# --- what is said -------------------------------------------------------------------------------------------------
+
+
+def _counted(reason: str, paths: Sequence[str]) -> str:
+    shown = ", ".join(printable(path) for path in paths[:3]) + (" ..." if paths[3:] else "")
+    return f"{len(paths)} {reason}: {shown}"
+
+
+def _suffixes(paths: Sequence[str]) -> Counter[str]:
+    return Counter(os.path.splitext(path)[1].lower() for path in sorted(paths))
+
+
+def _unread(found: _Survey) -> list[str]:
+    if not found.unread:
+        return []
+    places = Counter(os.path.dirname(path) or "the folder itself" for path in found.unread)
+    inside = {os.path.dirname(path) for path in found.sounds}
+    alone = {place for place in places if not any(f"{other}/".startswith(f"{place}/") for other in inside)}
+    listed = [
+        f"{count} in {printable(place)}" + (" (which has no other sound)" if place in alone else "")
+        for place, count in places.items()
+    ]
+    suffixes = _suffixes(found.unread)
+    more = f" and {len(listed) - 8} more folders" if len(listed) > 8 else ""
+    first = next(iter(suffixes))
+    cure = f"ffmpeg -i NAME{first} NAME.wav" if first not in (".raw", ".pcm", ".vox") else "a wav file with a header"
+    return [
+        f"{len(found.unread)} sounds are left out, as {', '.join(suffixes)} cannot be read: {', '.join(listed[:8])}"
+        f"{more}; convert them ({cure})"
+    ]
+
+
+def _remarks(found: _Survey, table: pd.DataFrame) -> list[str]:
+    notes = []
+    if found.hidden:
+        notes.append(_counted("hidden sounds", found.hidden) + " are left out")
+    if found.guessed:
+        notes.append(_counted("files are taken as sounds by what they begin with", found.guessed))
+    if found.twice:
+        shown = ", ".join(f"{printable(a)} and {printable(b)}" for a, b in found.twice[:3])
+        more = " ..." if found.twice[3:] else ""
+        notes.append(f"{len(found.twice)} files are there twice, by a link: {shown}{more}")
+    full = {os.path.dirname(path) for path in (*found.sounds, *found.unread)}
+    depth = 1 if table["split"].any() or "fold" in table else 0  # where the labels are
+    labels = [path for path in found.folders if path.count("/") == depth]
+    empty = [path for path in labels if not any(f"{place}/".startswith(f"{path}/") for place in full)]
+    if empty and table["label"].any():
+        notes.append(_counted("sub-folders without a sound", empty))
+    if found.tables and (not table["label"].any() or any("metadata" in name for name in found.tables)):
+        names = ", ".join(printable(name) for name in found.tables[:3])
+        notes.append(f"{names} is not read; load a csv by its own path to use what it says")
+    return notes

@@ -19,11 +19,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DatasetError
+from .delimited import read_rows
 from .manifest import close_match
 from .schema import Layout, Manifest, placeholders
 
 #: What libsndfile decodes.
-SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
+SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
+SOUNDS += (".wave", ".bwf", ".mp2", ".mpga", ".aifc", ".aifr", ".snd", ".sph", ".nist", ".voc", ".iff", ".8svx", ".svx")
 #: Columns of a data root's own manifest.csv that go with each clip beside its factors.
 CARRIED = ("seconds", "licence", "attribution", "sha256")
 
@@ -128,8 +130,8 @@ def root_parts(root: Path) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=8)
 def _root_table(file: Path, changed: int) -> pd.DataFrame:
-    table = read_csv(file)
-    table["_line"] = table.index + 2
+    table = read_rows(file)
+    table["_line"] = table.index
     return table
 
 
@@ -167,21 +169,17 @@ def read_part(root: Path, part: str) -> pd.DataFrame:
 
 
 def read_csv(file: Path, header: int = 1) -> pd.DataFrame:
-    """A csv or tsv as text, empty cells as ""; several header lines joined by a dot."""
+    """A csv or tsv as text, empty cells as "", index: the line in the file; several header lines joined by a dot."""
+    if header == 1:
+        return read_rows(file, "\t" if file.suffix == ".tsv" else ",")
     try:
-        table = pd.read_csv(
-            file,
-            sep="\t" if file.suffix == ".tsv" else ",",
-            dtype=str,
-            keep_default_na=False,
-            header=0 if header == 1 else list(range(header)),
-            index_col=None if header == 1 else 0,
-        )
+        sep = "\t" if file.suffix == ".tsv" else ","
+        table = pd.read_csv(file, sep=sep, dtype=str, keep_default_na=False, header=list(range(header)), index_col=0)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{file}: cannot be read as a table: {error}") from None
-    if header > 1:
-        table.columns = [".".join(part for part in names if part) for names in table.columns]
-        table = table.reset_index()
+    table.columns = [".".join(part for part in names if part) for names in table.columns]
+    table = table.reset_index()
+    table.index += header + 2
     return table
 
 
@@ -226,7 +224,8 @@ def _read_table(layout: Layout, found: Found) -> tuple[pd.DataFrame, Path, str]:
         if column not in table:
             raise DatasetError(f"{file}: has no column {column!r} (for {name!r}){close_match(column, table.columns)}")
     raw = table[list(wanted.values())].set_axis(list(wanted), axis="columns")
-    raw["_line"] = np.arange(len(raw)) + layout.header + 1 + (layout.header > 1)
+    raw["_line"] = table.index.to_numpy()
+    raw = raw.reset_index(drop=True)
     if layout.one_row_per:
         raw = _one_row_per_clip(raw, layout)
     base = file.parents[layout.csv.count("/")]

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from ..core.checks import checked
 from ..errors import DatasetError
 from .schema import (
     ACCESS,
     ARCHIVES,
     DIGITS,
+    PLACEHOLDER,
     RESERVED,
     TYPES,
     Layout,
@@ -30,9 +34,15 @@ from .schema import (
 )
 
 
+def _shown(value: object) -> str:
+    """As repr, but short whatever it is."""
+    text = repr(value) if isinstance(value, str) and len(value) <= 200 else reprlib.repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def close_match(value: object, options: Any) -> str:
     """ "; did you mean 'x'?" for the nearest of the options, or nothing."""
-    near = difflib.get_close_matches(str(value), [str(o) for o in options], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(_shown(value).strip("'"), [str(o) for o in options], n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -100,9 +110,16 @@ def _archive(value: object) -> str | None:
     raise _Wrong(f"true, false, or one of {', '.join(ARCHIVES)}")
 
 
+def _template(value: object) -> str:
+    text = _text(value)
+    if re.search(r"[{}]", re.sub(PLACEHOLDER, "", text)):
+        raise _Wrong("a template with columns in braces, such as {file}.wav or {track:0>6}.mp3, and no other braces")
+    return text
+
+
 def _relative(value: object) -> str:
-    text = str(value)
-    if not isinstance(value, str) or text.startswith(("/", "\\")) or ".." in text.split("/") or ":" in text:
+    text = value if isinstance(value, str) else ""
+    if not text.strip() or "\0" in text or text.startswith(("/", "\\")) or ".." in text.split("/") or ":" in text:
         raise _Wrong("a path inside the dataset's folder, with / between its parts and without '..'")
     return text
 
@@ -117,8 +134,12 @@ def _regex(value: object) -> str:
 def _texts(value: object) -> tuple[str, ...]:
     items = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(item, (str, int)) and not isinstance(item, bool) for item in items):
-        raise _Wrong("a text or a list of texts")
+        raise _Wrong("a text or a list of texts (in quotes where YAML reads another thing: 'no', '1e3')")
     return tuple(str(item) for item in items)
+
+
+def _places(value: object) -> tuple[str, ...]:
+    return tuple(_relative(text) for text in _texts(value))
 
 
 def _mapping(of: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
@@ -127,6 +148,8 @@ def _mapping(of: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
             raise _Wrong("a mapping (name: value)")
         found = {}
         for key, item in value.items():
+            if isinstance(key, bool) or not isinstance(key, (str, int)):
+                raise _Wrong("a mapping whose names are texts (in quotes where YAML reads another thing)", key)
             try:
                 found[str(key)] = of(item)
             except _Wrong as wrong:
@@ -174,6 +197,9 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "names of names": _mapping(_mapping(_text)),
     "choices": _mapping(_texts),
     "checksums": _mapping(_checksum),
+    "template": _template,
+    "places": _places,
+    "files of parts": _mapping(_relative),
     "types": _mapping(_choice(tuple(TYPES))),
     "files": _listed(RemoteFile),
     "layout": _nested(Layout),
@@ -212,7 +238,14 @@ def _build(cls: type, raw: object) -> Any:
 def _check(manifest: Manifest, stem: str) -> None:
     if manifest.name != stem:
         raise _Wrong(f"{stem!r}, the name of its file", manifest.name, ".name")
+    for name in manifest.checks:
+        try:
+            _relative(name)
+        except _Wrong as wrong:
+            raise _Wrong(wrong.expected, name, ".checks") from None
     for position, file in enumerate(manifest.files):
+        if file.filename in ("", ".", "..") or re.search(r"[\\:\0]", file.filename):
+            raise _Wrong("an address that ends in the name of a file", file.url, f".files[{position}].url")
         if (file.bytes is None or file.checksum is None) and not file.why:
             raise _Wrong("given where bytes or checksum is null", "", f".files[{position}].why")
         if file.unpack == "auto" and not file.filename.endswith(tuple("." + a for a in ARCHIVES)):
@@ -236,6 +269,9 @@ def _check(manifest: Manifest, stem: str) -> None:
                 f"another name: {', '.join(RESERVED)} are columns of every table", factor, f".factors.{factor}"
             )
     for name, rule in manifest.splits.items():
+        for part in rule.lists:
+            if part not in ("train", "valid", "test"):
+                raise _Wrong("train, valid or test", part, f".splits.{name}.lists")
         if bool(rule.column) == bool(rule.lists):
             raise _Wrong("a rule with either column or lists", rule.column, f".splits.{name}.column")
 
@@ -272,7 +308,35 @@ def _columns_used(manifest: Manifest) -> list[tuple[str, str]]:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def read_manifest(path: str | Path) -> Manifest:
+@functools.cache
+def _loader() -> type:
+    """YAML's safe loader, without what surprises: 010 is no 8, no is no False, a name counts once, nothing points."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent, index):
+            if self.check_event(yaml.AliasEvent):
+                event = self.peek_event()
+                raise yaml.MarkedYAMLError(None, None, f"an alias (*{event.anchor}) is not allowed", event.start_mark)
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node, deep=False):
+            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and names.count(key.value) > 1:
+                    raise yaml.MarkedYAMLError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            return super().construct_mapping(node, deep)
+
+    plain = {"bool": r"true|True|false|False", "int": r"-?(?:0|[1-9][0-9]{0,15})", "null": r"~|null|Null|"}
+    Loader.yaml_implicit_resolvers = {}
+    for kind, pattern in plain.items():
+        firsts = {"bool": "tTfF", "int": "-0123456789", "null": ["~", "n", "N", ""]}[kind]
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), list(firsts))
+    return Loader
+
+
+@checked
+def read_manifest(path: str | os.PathLike) -> Manifest:
     """Read and check one manifest.
 
     Parameters
@@ -290,17 +354,17 @@ def read_manifest(path: str | Path) -> Manifest:
 
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())  # noqa: S506 - a safe loader
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: is not YAML: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
     try:
         manifest = _build(Manifest, raw)
         _check(manifest, path.stem)
     except _Wrong as wrong:
         where = wrong.where.lstrip(".") or "the manifest"
-        raise DatasetError(f"{path}: {where}={wrong.value!r} must be {wrong.expected}") from None
+        raise DatasetError(f"{path}: {where}={_shown(wrong.value)} must be {wrong.expected}") from None
     return manifest
 
 

@@ -14,6 +14,8 @@ ACCESS = ("open", "on_request", "unreleased", "generated")
 ARCHIVES = ("zip", "tar", "tar.gz")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
+#: What stands in the braces of a template: a column and, if need be, how wide it is and what fills it (0>6).
+PLACEHOLDER = r"\{(\w+)(?::[^{}]?[<>^]?\d{0,2})?\}"
 #: Columns every table has; a factor cannot take these names.
 RESERVED = ("id", "label", "split", "fold", "group", "path", "seconds", "start", "stop")
 
@@ -62,7 +64,7 @@ class Layout:
     """Regular expression for the end of a text file's path, read with `rows`."""
     rows: str = _of("regex", default="")
     """Regular expression found again and again in such a file, each find a row."""
-    audio: str = _of("text", default="")
+    audio: str = _of("template", default="")
     """For `csv` and `text`: template of a sound's file, such as `{file}.wav`, found by the end of its path."""
     one_row_per: str = _of("text", default="")
     """csv with several rows a clip (annotators): the column that tells clips apart."""
@@ -78,7 +80,7 @@ class Layout:
     """Column -> the values whose rows are used, after `values`."""
     drop: Mapping[str, tuple[str, ...]] = _of("choices", default_factory=dict)
     """Column -> the values whose rows are left out."""
-    folders: tuple[str, ...] = _of("texts", default=())
+    folders: tuple[str, ...] = _of("places", default=())
     """Folders the set is known to unpack to, looked for in a data root beside the dataset's own name."""
 
     @property
@@ -98,7 +100,7 @@ class SplitRule:
     train: tuple[str, ...] = _of("texts", default=())
     valid: tuple[str, ...] = _of("texts", default=())
     test: tuple[str, ...] = _of("texts", default=())
-    lists: Mapping[str, str] = _of("names", default_factory=dict)
+    lists: Mapping[str, str] = _of("files of parts", default_factory=dict)
     """train, valid or test -> text file with one path a line, as in the archive."""
     rest: str = _of("part", default="")
     """Where clips go that nothing names; left out of the split by default."""
@@ -138,7 +140,7 @@ class Manifest:
     checks: Mapping[str, str] = _of("checksums", default_factory=dict)
     """File inside the dataset -> checksum, for `verify`."""
     layout: Layout | None = _of("layout", default=None)
-    id: str = _of("text", default="")
+    id: str = _of("template", default="")
     """Template of a clip's id over the columns; by default its path without suffix."""
     factors: Mapping[str, str] = _of("types", default_factory=dict)
     """Column -> str, int, float or bool."""
@@ -191,4 +193,4 @@ def human_bytes(count: float) -> str:
 
 def placeholders(template: str) -> list[str]:
     """Names in the braces of a template: "{track:0>6}.mp3" -> ["track"]."""
-    return re.findall(r"\{(\w+)[^}]*\}", template)
+    return [match[1] for match in re.finditer(PLACEHOLDER, template)]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import pandas as pd
 
 from .. import audio
-from ..errors import AudioError
+from ..core.checks import whole
+from ..errors import AudioError, ParameterError
+from .contents import alike, contents, on_disk, printable, quick_look
+
+#: A clip may be so much shorter (seconds) than its start and stop say before that is told: rounding, not a wrong number.
+SHORT = 0.05
 
 Row = Mapping[str, Any]
 
@@ -38,12 +45,63 @@ class Sounds(Protocol):
     def identity(self, row: Row) -> str:
         """What the sound is, wherever it lies."""
 
+    def alike(self, rows: Sequence[Row]) -> list[str]:
+        """A key for each row, equal where the sounds are the same; made from as little reading as that takes."""
 
-class FileSounds:
-    """Sounds in files: `path`, and where a row is a piece of one, `start` and `stop` in seconds."""
+
+def _opened(path: str) -> BinaryIO:
+    """A file whose name is no text (not UTF-8): libraries that take names as text cannot open it."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise AudioError(printable(path), f"cannot be read: {error.strerror}") from None
+
+
+def channel(mono: object) -> str | int:
+    """The choice of channels as it goes into an identity: "mean", or a channel's number (left is 0, right is 1).
+
+    Raises
+    ------
+    ParameterError
+        It is none.
+    """
+    if isinstance(mono, str) and mono in ("mean", "left", "right"):
+        return {"mean": "mean", "left": 0, "right": 1}[mono]
+    if isinstance(mono, str) or mono is None:
+        raise ParameterError("mono", mono, "'mean', 'left', 'right' or the number of a channel, 0 the first")
+    return whole("mono", mono, least=0, most=1023)
+
+
+class _Told:
+    """What is said of a set's sounds, each kind of thing once: in `said`, which goes with the set, not with a clip."""
+
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
+    def tell(self, kind: str, text: str) -> None:
+        if kind not in self.said:
+            self.said.add(kind)
+            warnings.warn(f"{text} (said once a dataset)", UserWarning, stacklevel=2)
+
+    def hear(self, source: str, change: audio.Change) -> None:
+        self.tell(change.kind, f"{source}: {change.text}")
+
+
+class FileSounds(_Told):
+    """Sounds in files: `path`, and where a row is a piece of one, `start` and `stop` in seconds.
+
+    Parameters
+    ----------
+    mono : {"mean", "left", "right"} or int
+        Mean of the channels, or one of them. It is part of what a sound is: another channel is another sound.
+    """
 
     generated = False
-    columns = ("path", "start", "stop", "sha256")
+    columns = ("path", "start", "stop")
+
+    def __init__(self, mono: str | int = "mean"):
+        super().__init__()
+        self.mono = channel(mono)
 
     def _piece(self, row: Row) -> tuple[float, float | None]:
         start, stop = (row.get(name) for name in ("start", "stop"))
@@ -52,48 +110,73 @@ class FileSounds:
 
     def audio(self, row: Row, rate: int | None) -> tuple[np.ndarray, int]:
         start, stop = self._piece(row)
-        duration = None if stop is None else stop - start
-        return audio.load(row["path"], rate=rate, mono="mean", offset=start, duration=duration)
+        wanted = None if stop is None else stop - start
+        name = printable(row["path"])
+        hear = functools.partial(self.hear, name)
+        options = {"rate": rate, "mono": self.mono, "offset": start, "duration": wanted, "report": hear}
+        path = on_disk(row["path"])
+        with contextlib.nullcontext(path) if path.isprintable() else _opened(path) as file:
+            try:
+                x, rate = audio.load(file, **options)
+            except ParameterError as error:  # a channel that this file lacks: its own fault, the others may have it
+                raise AudioError(name, str(error)) from None
+        if wanted is not None and wanted - len(x) / rate > SHORT:
+            end = start + len(x) / rate
+            self.tell("short", f"{name}: ends at {end:.3f} s, and a clip of it was to stop at {stop} s")
+        return x, rate
 
     def source(self, row: Row) -> Path:
-        return Path(row["path"])
+        return Path(on_disk(row["path"]))
 
     def signature(self, row: Row) -> str:
-        try:
-            found = os.stat(row["path"])
-        except OSError as error:
-            raise AudioError(row["path"], f"cannot be read: {error.strerror}") from None
-        return "|".join(
-            map(
-                str, ("file", os.path.abspath(row["path"]), found.st_size, found.st_mtime_ns, *self._piece(row), "mean")
-            )
-        )
+        path = on_disk(row["path"])
+        parts = ("file", printable(os.path.abspath(path)), quick_look(path), *self._piece(row), self.mono)
+        return "|".join(map(str, parts))
 
     def identity(self, row: Row) -> str:
-        content = row.get("sha256") or os.stat(row["path"]).st_size
-        return "|".join(map(str, (content, *self._piece(row))))
+        which = () if self.mono == "mean" else (self.mono,)
+        return "|".join(map(str, (contents().of(on_disk(row["path"])), *self._piece(row), *which)))
+
+    def alike(self, rows: Sequence[Row]) -> list[str]:
+        keys = alike([on_disk(row["path"]) for row in rows])
+        return [f"{key}|{self._piece(row)}" for key, row in zip(keys, rows, strict=True)]
 
 
-class ArraySounds:
-    """Sounds already in memory, found by the row's id."""
+class ArraySounds(_Told):
+    """Sounds already in memory, found by the row's id.
+
+    Parameters
+    ----------
+    arrays : mapping of str to np.ndarray (samples,) or (channels, samples)
+    rate : int
+        Hz.
+    mono : {"mean", "left", "right"} or int
+        As of :class:`FileSounds`.
+    """
 
     generated = False
     columns = ("id",)
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], rate: int):
-        self.arrays, self.rate = dict(arrays), rate
+    def __init__(self, arrays: Mapping[str, np.ndarray], rate: int, mono: str | int = "mean"):
+        super().__init__()
+        self.arrays, self.rate, self.mono = dict(arrays), rate, channel(mono)
 
     def audio(self, row: Row, rate: int | None) -> tuple[np.ndarray, int]:
-        return audio.load((self.arrays[row["id"]], self.rate), rate=rate)
+        hear = functools.partial(self.hear, f"clip {row['id']}")
+        return audio.load((self.arrays[row["id"]], self.rate), rate=rate, mono=self.mono, report=hear)
 
     def source(self, row: Row) -> str:
         return f"array of {self.arrays[row['id']].shape[-1]} samples at {self.rate} Hz"
 
     def signature(self, row: Row) -> str:
         x = np.ascontiguousarray(self.arrays[row["id"]])
-        return f"array|{self.rate}|{x.dtype}|{x.shape}|{hashlib.sha256(x.tobytes()).hexdigest()}"
+        which = "" if self.mono == "mean" else f"|{self.mono}"
+        return f"array|{self.rate}|{x.dtype}|{x.shape}|{hashlib.sha256(x.tobytes()).hexdigest()}{which}"
 
     identity = signature
+
+    def alike(self, rows: Sequence[Row]) -> list[str]:
+        return [self.signature(row) for row in rows]
 
 
 @functools.lru_cache(maxsize=512)  # a five-second clip at 24 kHz is half a megabyte
@@ -104,7 +187,7 @@ def _rendered(module: str, recipe: Any) -> np.ndarray:
     return x
 
 
-class GeneratedSounds:
+class GeneratedSounds(_Told):
     """Sounds made when asked for by a module of this package from a recipe in the row.
 
     Parameters
@@ -119,6 +202,7 @@ class GeneratedSounds:
     generated = True
 
     def __init__(self, module: str, columns: tuple[str, ...]):
+        super().__init__()
         self.module, self.columns = module, columns
 
     @property
@@ -127,7 +211,8 @@ class GeneratedSounds:
 
     def audio(self, row: Row, rate: int | None) -> tuple[np.ndarray, int]:
         maker = self._maker
-        return audio.load((_rendered(self.module, maker.recipe(row)), maker.RATE), rate=rate)
+        hear = functools.partial(self.hear, f"a clip of {self.module.rsplit('.', 1)[-1]}")
+        return audio.load((_rendered(self.module, maker.recipe(row)), maker.RATE), rate=rate, report=hear)
 
     def source(self, row: Row) -> str:
         return f"generated: {self._maker.recipe(row)!r}"
@@ -137,3 +222,6 @@ class GeneratedSounds:
         return f"generated|{self.module}|{maker.VERSION}|{maker.RATE}|{maker.recipe(row)!r}"
 
     identity = signature
+
+    def alike(self, rows: Sequence[Row]) -> list[str]:
+        return [self.signature(row) for row in rows]

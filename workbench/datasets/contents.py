@@ -1,0 +1,189 @@
+"""What a file's bytes are: its sha256, read once and remembered for as long as the file has not been touched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import AudioError
+
+#: A file changed so lately (nanoseconds) may change again within one tick of the file system's clock: not remembered.
+LATELY = 2_000_000_000
+#: Bytes from the middle of a file that are compared before two files of one size are read whole.
+PEEK = 4096
+
+
+def cache_folder() -> Path:
+    """Where downloads go: below WORKBENCH_CACHE, else below the user's cache folder."""
+    given = os.environ.get("WORKBENCH_CACHE")
+    if given:
+        return Path(given).expanduser() / "data"
+    import pooch
+
+    return Path(pooch.os_cache("workbench")) / "data"
+
+
+def printable(path: str | os.PathLike) -> str:
+    """A path as text that can be printed and stored: bytes of a name that are not UTF-8 as backslash escapes."""
+    text = os.fspath(path)
+    if text.isascii():
+        return text
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
+
+
+def on_disk(text: str) -> str:
+    r"""The path that :func:`printable` made the text from: ``b/\xe1.wav`` where there is no file of that very name."""
+    if "\\x" not in text or os.path.lexists(text):
+        return text
+    pieces = text.split("\\x")
+    raw = pieces[0].encode()
+    for piece in pieces[1:]:
+        byte = piece[:2]
+        is_byte = len(byte) == 2 and byte[0] in "89abcdef" and byte[1] in "0123456789abcdef"
+        raw += bytes([int(byte, 16)]) + piece[2:].encode() if is_byte else b"\\x" + piece.encode()
+    return os.fsdecode(raw)
+
+
+def why_no_file(path: str) -> str:
+    """ " (a broken link)" and the like, for a message about a path that is no file; "" where there is nothing."""
+    if not path or not os.path.lexists(path):
+        return ""
+    if os.path.islink(path) and not os.path.exists(path):
+        return " (a broken link)"
+    return " (a folder)" if os.path.isdir(path) else " (no ordinary file)"
+
+
+def quick_look(path: str) -> str:
+    """Size, times and number of a file on its disk: whatever is written to it or put in its place changes one of them.
+
+    The time of change (ctime) is kept by the system and cannot be set back, as the time of modification can.
+
+    Raises
+    ------
+    AudioError
+        There is no such file.
+    """
+    found = _stat(path)
+    return f"{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}"
+
+
+def _stat(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError) as error:
+        raise AudioError(printable(path), f"cannot be read: {getattr(error, 'strerror', error)}") from None
+
+
+class Contents:
+    """The sha256 of files, remembered from one process to the next in a text file of "look sha256 check" lines.
+
+    A line that is damaged or cut short is skipped: its file is read again.
+    """
+
+    def __init__(self, memory: Path):
+        self.memory = memory
+        self._fresh: list[str] = []
+        self._known: dict[str, str] = {}
+        try:
+            lines = memory.read_text(encoding="ascii", errors="replace").split("\n")
+        except OSError:
+            return
+        for line in lines:
+            look, _, rest = line.partition(" ")
+            sha, _, check = rest.partition(" ")
+            if check == _check(look, sha):
+                self._known[look] = sha
+
+    def of(self, path: str) -> str:
+        """Sha256 of a file's bytes, hexadecimal.
+
+        Raises
+        ------
+        AudioError
+            It cannot be read.
+        """
+        key = self._key(path)
+        if key in self._known:
+            return self._known[key]
+        try:
+            with open(path, "rb") as file:
+                sha = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise AudioError(printable(path), f"cannot be read: {error.strerror}") from None
+        settled = _stat(path).st_ctime_ns + LATELY < time.time_ns()
+        if settled and self._key(path) == key:
+            self._known[key] = sha
+            self._fresh.append(f"{key} {sha} {_check(key, sha)}\n")
+        return sha
+
+    def _key(self, path: str) -> str:
+        return hashlib.sha256(f"{printable(os.path.abspath(path))}|{quick_look(path)}".encode()).hexdigest()[:32]
+
+    def save(self) -> None:
+        """Write down what is new. Where that cannot be, nothing is lost but the time to read the files again."""
+        fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return
+        try:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.memory, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:  # one write, so that several processes may append at once; the newline closes a line cut short
+                os.write(handle, ("\n" + "".join(fresh)).encode())
+            finally:
+                os.close(handle)
+        except OSError:
+            return
+
+
+def _check(look: str, sha: str) -> str:
+    return f"{zlib.crc32(f'{look} {sha}'.encode()):08x}"
+
+
+_CONTENTS: dict[Path, Contents] = {}
+
+
+def contents() -> Contents:
+    """The memory of this process, of the cache folder as it is set now."""
+    memory = cache_folder().parent / "contents.txt"
+    if memory not in _CONTENTS:
+        _CONTENTS[memory] = Contents(memory)
+    return _CONTENTS[memory]
+
+
+def alike(paths: Sequence[str]) -> list[str]:
+    """A key for each file, equal where their bytes are; only files that agree in size and in a peek are read whole.
+
+    A file that cannot be read is like no other.
+    """
+    keys = [_size_key(path, i) for i, path in enumerate(paths)]
+    for look in (_peek, contents().of):
+        seen: dict[str, set[str]] = {}
+        for key, path in zip(keys, paths, strict=True):
+            seen.setdefault(key, set()).add(path)
+        keys = [
+            key if len(seen[key]) == 1 else f"{key}|{_or(look, path, i)}"
+            for i, (key, path) in enumerate(zip(keys, paths, strict=True))
+        ]
+    contents().save()
+    return keys
+
+
+def _size_key(path: str, i: int) -> str:
+    return _or(lambda path: str(_stat(path).st_size), path, i)
+
+
+def _peek(path: str) -> str:
+    with open(path, "rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size // 2 - PEEK // 2, 0))
+        return hashlib.sha256(file.read(PEEK)).hexdigest()[:32]
+
+
+def _or(look, path: str, i: int) -> str:
+    try:
+        return look(path)
+    except (OSError, AudioError):
+        return f"unreadable {i}"

@@ -1,0 +1,332 @@
+"""A user's own table: a csv with a row a clip, as people and programs write it."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DatasetError
+from .contents import on_disk, printable, why_no_file
+from .delimited import read_rows
+from .folders import SPLITS, UNREAD, Own
+from .labels import is_missing, look_alike, merged, tidy
+from .layouts import SOUNDS
+from .manifest import close_match
+
+#: Names of the column of paths, as letters and digits in lower case: "File name" and "file_name" are "filename".
+PATHS = ("path", "file", "filename", "filepath", "audio", "audiopath", "audiofile", "audiofilepath", "audiofilename")
+PATHS += ("wav", "wavpath", "wavfile", "sound", "soundpath", "soundfile", "fname")
+#: Our other columns -> the names they may have, in the same form.
+KNOWN = {
+    "id": ("id",),
+    "group": ("group",),
+    "split": ("split",),
+    "fold": ("fold",),
+    "seconds": ("seconds",),
+    "start": ("start", "starttime", "startseconds"),
+    "stop": ("stop", "stoptime", "stopseconds", "end", "endtime", "endseconds"),
+}
+#: Longest fold number.
+_FOLD = re.compile(r"(\d{1,9})(?:\.0*)?|.*[^\d.,+-](\d{1,9})", re.DOTALL)
+
+
+def read_table(file: Path, label: str | None = None, missing: str | None = None) -> Own:
+    """A csv or tsv with a row a clip.
+
+    Parameters
+    ----------
+    file : Path
+        Columns: path (or file, filename, filepath, audio ...), relative to the csv or absolute; label; and where
+        there are: id, group, split (train, valid, test), fold, seconds, start and stop (seconds, for pieces of a
+        longer sound). Case, blanks and underscores of these names do not matter. All other columns are factors.
+    label : str, optional
+        Column that is the label; by default "label".
+    missing : {None, "raise", "skip"}
+        What rows without a label do: an error that names them (the default too), or left out and counted.
+
+    Returns
+    -------
+    Own
+        Table with `_line`, the line of the csv, `_tail`, the path as written, and path "" where there is no such file.
+
+    Raises
+    ------
+    DatasetError
+        A column is missing, or a value cannot be used; names the file and the line.
+    """
+    where = printable(file)
+    raw = read_rows(file)
+    columns = [str(column) for column in raw.columns]
+    ours = _columns(raw, label, where)
+    if not len(raw):
+        raise DatasetError(f"{where}: has a header and no rows")
+    own = Own(pd.DataFrame(index=raw.index), notes=list(raw.attrs["notes"]))
+    raw, own.dropped = _with_label(raw, ours["label"], label, missing, where, own.notes)
+    table = pd.DataFrame({"_line": raw.index.to_numpy(), "_tail": raw[ours["path"]].str.strip()}, index=raw.index)
+    if missing != "skip":
+        _refuse(where, table["_tail"].map(is_missing), ours["path"], table["_tail"], "the path of a sound")
+    is_address = table["_tail"].str.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
+    _refuse(where, is_address, ours["path"], table["_tail"], "a path on this machine: addresses are not fetched")
+    names, table["path"], notes = _resolve(file, table["_tail"].tolist())
+    own.notes += notes
+    table["label"] = raw[ours["label"]]
+    for column in ("group", "split", "fold"):
+        if column in ours:
+            table[column] = _COLUMNS[column](where, raw[ours[column]], own.notes)
+    comma = raw.attrs.get("delimiter") in (";", "\t")
+    for column in ("seconds", "start", "stop"):
+        if column in ours:
+            table[column] = _seconds(where, ours[column], raw[ours[column]], comma)
+    if "stop" in table:
+        start = table["start"].fillna(0) if "start" in table else 0
+        _refuse(where, table["stop"] <= start, ours["stop"], raw[ours["stop"]], "later than start")
+    elif "start" in table and table["start"].fillna(0).any():
+        own.notes.append("there is a start column and no stop: each clip runs to the end of its file")
+    used = {*ours.values(), "label"}
+    own.factors = tuple(column for column in columns if column not in used)
+    for column in own.factors:
+        if column in ("_line", "_tail", *table.columns):
+            raise DatasetError(f"{where}: the column {column!r} needs another name: {column} is a column of every table")
+        table[column] = _guess(raw[column], comma)
+    table["id"] = _ids(where, raw[ours["id"]] if "id" in ours else None, names, table)
+    lost = [path == "" for path in table["path"]]
+    base = os.path.dirname(os.fspath(file))
+    table.loc[lost, "_tail"] = [text + why_no_file(os.path.join(base, text)) for text in table["_tail"][lost]]
+    own.table = table.reset_index(drop=True)
+    return own
+
+
+# --- columns ------------------------------------------------------------------------------------------------------
+
+
+def _squash(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _columns(raw: pd.DataFrame, label: str | None, where: str) -> dict[str, str]:
+    """Our names -> the table's; path and label are there."""
+    columns = [str(column) for column in raw.columns]
+    ours = {}
+    for name, forms in {"path": PATHS, **KNOWN}.items():
+        hits = [column for form in forms for column in columns if _squash(column) == form]
+        hits = [column for column in hits if column in forms] or hits  # spelled just so goes first
+        if hits:
+            ours[name] = hits[0]
+    wanted = label or "label"
+    alike = [column for column in columns if column == wanted] or [
+        column for column in columns if _squash(column) == _squash(wanted)
+    ]
+    shown = ", ".join(columns)
+    if "path" not in ours:
+        if any(os.path.splitext(cell)[1].lower() in (*SOUNDS, *UNREAD) for cell in columns):
+            raise DatasetError(f"{where}: has no header: its first line is {shown}; write one above it: path,label")
+        raise DatasetError(f"{where}: has no column of paths ({', '.join(PATHS[:5])} ...), only {shown}")
+    if len(alike) != 1:
+        raise DatasetError(
+            f"{where}: has no column {wanted!r}, only {shown}{close_match(wanted, columns)}; "
+            'choose one with label="..." (--label ...)'
+        )
+    return {**ours, "label": alike[0]}
+
+
+def _with_label(
+    raw: pd.DataFrame, column: str, label: str | None, missing: str | None, where: str, notes: list[str]
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows with a label, which is made tidy; all of them where none has one."""
+    written = raw[column]
+    words = written.map(tidy)
+    gone = words.map(is_missing)
+    if column == "tags":  # "none" is the empty set of tags
+        gone &= words != "none"
+    attrs = raw.attrs
+    raw = raw.assign(**{column: words})
+    raw.attrs = attrs
+    if gone.all():
+        raw[column] = ""
+        notes.append("no row has a label: the clips can be embedded and mapped, not probed")
+        return raw, {}
+    notes += merged("labels", written[~gone]) + look_alike("labels", words[~gone])
+    if not gone.any():
+        return raw, {}
+    if missing != "skip":
+        shown = ", ".join(f"line {line}: {text!r}" for line, text in written[gone].iloc[:5].items())
+        more = " ..." if gone.sum() > 5 else ""
+        raise DatasetError(
+            f"{where}: {column} is missing in {int(gone.sum())} of {len(raw)} rows ({shown}{more}); "
+            'missing="skip" (--missing skip) leaves such clips out'
+        )
+    kept = raw[~gone]
+    kept.attrs = attrs
+    return kept, {f"without {column}": int(gone.sum())}
+
+
+def _refuse(where: str, bad: pd.Series, column: str, values: pd.Series, expected: str) -> None:
+    bad = np.asarray(bad, bool)
+    if bad.any():
+        lines = values.index[bad]
+        shown = ", ".join(str(number) for number in lines[:5]) + (" ..." if len(lines) > 5 else "")
+        value = values[bad].iloc[0]
+        value = value if len(value) <= 60 else value[:57] + "..."
+        raise DatasetError(f"{where}: {column}={value!r} must be {expected} ({len(lines)} rows: line {shown})")
+
+
+def _named(text: pd.Series) -> pd.Series:
+    words = text.map(tidy)
+    return words.where(~words.map(is_missing), "")
+
+
+def _some_missing(values: pd.Series, notes: list[str], what: str, so: str) -> None:
+    count = int((values == "").sum())
+    if 0 < count < len(values):
+        notes.append(f"{count} of {len(values)} clips have no {what}: {so}")
+
+
+def _groups(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
+    words = _named(text)
+    notes += merged("groups", text[words != ""]) + look_alike("groups", words)
+    _some_missing(words, notes, "group", "each of these is a group of its own")
+    return words
+
+
+def _splits(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
+    words = _named(text).str.lower()
+    _refuse(where, ~words.isin([*SPLITS, ""]), "split", text, "train, valid, test or empty")
+    _some_missing(words, notes, "split", "they are in no part of the published split")
+    return words.map({**SPLITS, "": ""})
+
+
+def _folds(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
+    words = _named(text)
+    found = words.map(_FOLD.fullmatch)
+    _refuse(where, found.isna() & (words != ""), "fold", text, "a number of up to nine digits, or end in one")
+    _some_missing(words, notes, "fold", "they are in no fold")
+    return pd.Series([None if m is None else int(m[1] or m[2]) for m in found], text.index, dtype="Int64")
+
+
+_COLUMNS = {"group": _groups, "split": _splits, "fold": _folds}
+
+
+def _seconds(where: str, column: str, text: pd.Series, comma: bool) -> pd.Series:
+    words = _decimal(text.str.strip(), comma)
+    words = words.where(~words.map(is_missing), "")
+    numbers = pd.to_numeric(words.where(words != "", None), errors="coerce").astype(float)
+    bad = (numbers.isna() & (words != "")) | (numbers < 0) | np.isinf(numbers)
+    _refuse(where, bad, column, text, "a number of seconds, 0 or more")
+    return numbers
+
+
+def _decimal(words: pd.Series, comma: bool) -> pd.Series:
+    """1,5 as 1.5 where the comma does not part the cells and all are such numbers."""
+    if comma and words[words != ""].str.fullmatch(r"[+-]?\d*,?\d+").all():
+        return words.str.replace(",", ".", regex=False)
+    return words
+
+
+def _guess(text: pd.Series, comma: bool) -> pd.Series:
+    """Numbers where every filled cell is one (codes such as 007 stay text), else tidy text; what says missing is so."""
+    words = text.map(tidy)
+    numeric = _decimal(words.where(~words.map(is_missing), ""), comma)
+    filled = numeric[numeric != ""]
+    if not len(filled) or filled.str.match(r"[+-]?0\d").any() or filled.str.len().max() > 300:
+        return words.where(words.str.lower() != "nan", "").astype(object)
+    numbers = pd.to_numeric(filled, errors="coerce")
+    if numbers.isna().any() or np.isinf(numbers.astype(float)).any():
+        return words.where(words.str.lower() != "nan", "").astype(object)
+    whole = not filled.str.contains(r"[.eE]").any() and filled.str.len().max() < 19
+    if whole:
+        numbers = numbers.astype("int64")
+        return numbers.astype("Int64").reindex(text.index) if len(filled) < len(text) else numbers
+    return numbers.astype(float).reindex(text.index)
+
+
+def _ids(where: str, given: pd.Series | None, names: Sequence[str], table: pd.DataFrame) -> list[str]:
+    if given is not None:
+        ids = given.str.strip()
+        _refuse(where, ids.map(is_missing), "id", given, "a name")
+        twice = ids.duplicated(keep=False)
+        if twice.any():
+            shown = "; ".join(f"line {line}: {text}" for line, text in ids[twice].iloc[:6].items())
+            raise DatasetError(f"{where}: {int(twice.sum())} rows share their id with another ({shown})")
+        return ids.tolist()
+    ids = [os.path.splitext(name)[0] for name in names]
+    if len(set(ids)) == len(ids):
+        return ids
+    # several pieces of one file, or files that differ in suffix only
+    if {"start", "stop"} & set(table.columns):
+        return [f"{name}:{line}" for name, line in zip(names, table["_line"], strict=True)]
+    twice = table["path"].duplicated(keep=False) & (table["path"] != "")
+    twice |= pd.Series(names, table.index).duplicated(keep=False)
+    _refuse(where, twice, "path", table["_tail"], "there once, or have start and stop columns")
+    return list(names)
+
+
+# --- paths --------------------------------------------------------------------------------------------------------
+
+
+def _resolve(file: Path, written: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Paths as text with /; where the files are, "" where there is none; and what was done to find them."""
+    base, notes = os.path.dirname(os.fspath(file)), []
+    names, paths = [], []
+    for text in written:
+        name, path = text, os.path.join(base, text) if text else ""
+        if path and not os.path.isfile(path):
+            name, path = _another_way(base, text)
+        names.append(name)
+        paths.append(path)
+    lost = [i for i, path in enumerate(paths) if not path and names[i]]
+    here = [i for i in lost if os.path.isfile(names[i])]
+    for i in here:
+        paths[i] = os.path.abspath(names[i])
+    if here:
+        notes.append(
+            f"{len(here)} paths are relative to the working folder ({printable(os.getcwd())}), not to the csv"
+        )
+    moved = _moved(base, [(i, names[i]) for i in lost if i not in set(here)])
+    for i, (path, _) in moved.items():
+        paths[i] = path
+    if moved:
+        i, (path, _) = next(iter(moved.items()))
+        notes.append(f"{len(moved)} paths of another place were found by their end: {names[i]} as {printable(path)}")
+    return names, [printable(path) for path in paths], notes
+
+
+def _another_way(base: str, text: str) -> tuple[str, str]:
+    """(name, path) of a file written as an address, with ~, with \\, in another Unicode form; path "" if not there."""
+    name = unquote(re.sub(r"^file:(//(localhost)?)?", "", text)) if text.startswith("file:") else text
+    if re.match(r"/[A-Za-z]:[/\\]", name):  # file:///C:/...
+        name = name[1:]
+    if name.startswith("~"):
+        name = os.path.expanduser(name)
+    slashed = name.replace("\\", "/")
+    for form in dict.fromkeys((name, on_disk(os.path.join(base, name)), slashed)):
+        for kind in (None, "NFC", "NFD"):
+            path = os.path.join(base, form if kind is None else unicodedata.normalize(kind, form))
+            if os.path.isfile(path):
+                return slashed, path
+    return slashed, ""
+
+
+def _moved(base: str, lost: list[tuple[int, str]]) -> dict[int, tuple[str, int]]:
+    """Absolute paths of another machine that end like files below the csv's folder: row -> (path, parts left off)."""
+    found: dict[int, tuple[str, int]] = {}
+    vain = 0
+    for i, name in lost:
+        if not re.match(r"/|[A-Za-z]:/", name) or vain > 20:
+            continue
+        parts = name.split("/")
+        known = dict.fromkeys(count for _, count in found.values())
+        for count in (*known, *range(1, len(parts))):
+            path = os.path.join(base, *parts[count:]) if count < len(parts) else ""
+            if path and os.path.isfile(path):
+                found[i] = path, count
+                break
+        else:
+            vain += not found
+    return found
