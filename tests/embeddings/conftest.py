@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from workbench.datasets import Clips
 from workbench.embeddings import extraction
 from workbench.encoders.interface import Encoder, Layer, fingerprint
 from workbench.errors import AudioError
@@ -16,7 +17,7 @@ from workbench.errors import AudioError
 RATE = 1000
 
 
-class ArrayClips:
+class ArrayClips(Clips):
     """Clips over arrays in memory; counts how often each was decoded."""
 
     name = "arrays"
@@ -34,6 +35,12 @@ class ArrayClips:
         if self.broken.get(self.table["id"][i]) == "no such file":
             raise AudioError("/data/x.wav", "no such file")
         return f"{self.table['id'][i]}|{self.version}"
+
+    def __repr__(self) -> str:
+        return f"ArrayClips({len(self)})"
+
+    def source(self, i: int) -> str:
+        return "array"
 
     def audio(self, i: int, *, rate: int | None = None) -> tuple[np.ndarray, int]:
         name = self.table["id"][i]

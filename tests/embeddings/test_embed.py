@@ -218,10 +218,10 @@ def test_float16_that_overflows_is_an_error_that_names_clip_and_layer(make_clips
     ("options", "message"),
     [
         ({"layers": "7"}, "layers='7' must be 'all' or among 0, 1, 2"),
-        ({"pooling": "max"}, "pooling='max' must be one of 'mean'"),
-        ({"dtype": "float64"}, "dtype='float64' must be one of 'float32'"),
-        ({"seconds": 0.0}, "seconds=0.0 must be a positive number"),
-        ({"on_error": "ignore"}, "on_error='ignore' must be one of"),
+        ({"pooling": "max"}, "pooling='max' must be 'mean' or 'mean.std' or None"),
+        ({"dtype": "float64"}, "dtype='float64' must be 'float32' or 'float16'"),
+        ({"seconds": 0.0}, "seconds=0.0 must be a finite number, above 0"),
+        ({"on_error": "ignore"}, "on_error='ignore' must be 'raise' or 'skip'"),
     ],
 )
 def test_wrong_arguments_say_what_was_expected(make_clips, make_encoder, options, message):
@@ -230,7 +230,7 @@ def test_wrong_arguments_say_what_was_expected(make_clips, make_encoder, options
 
 
 def test_encoder_by_name_and_no_clips_are_refused(make_clips, make_encoder):
-    with pytest.raises(ParameterError, match="encoder='mini' must be an Encoder, as load_encoder"):
+    with pytest.raises(ParameterError, match="encoder='mini' must be an encoder, as load_encoder"):
         embed(make_clips(2), "mini")
     with pytest.raises(ParameterError, match="at least one clip"):
         embed(make_clips(0), make_encoder())

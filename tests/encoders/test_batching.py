@@ -208,7 +208,7 @@ def test_non_finite_frames_are_named():
     [
         ({"layers": "7"}, "layers='7' must be 'all' or among 0, 1 of encoder blocks"),
         ({"pooling": "max"}, "pooling='max' must be 'mean'"),
-        ({"batch_seconds": 0}, "batch_seconds=0 must be a positive"),
+        ({"batch_seconds": 0}, "batch_seconds=0 must be a finite number, above 0"),
         ({"dtype": "int8"}, "dtype='int8' must be 'auto'"),
         ({"names": ["a", "b"]}, "names='2 names' must be one a clip"),
     ],

@@ -14,21 +14,24 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from ..encoders.batching import POOLINGS, compute_dtype
-from ..encoders.interface import Encoder
+from ..core.checks import checked, number
+from ..encoders.batching import compute_dtype
+from ..encoders.interface import Encoder, check_encoder
 from ..errors import ParameterError
 from .extraction import Extraction, Policy
 from .memo import Memo
 from .result import Embeddings
-from .shards import DTYPES
 from .store import Group, Store
 
 if TYPE_CHECKING:
     from ..datasets.clips import Clips
 
 
+#: Longest ``seconds``: shorter clips are padded to it.
+MOST_SECONDS = 86400.0
+
+
+@checked
 def embed(
     clips: Clips,
     encoder: Encoder,
@@ -77,14 +80,18 @@ def embed(
         Something has to be computed and the store cannot be written. Interrupting is safe at any moment: what was
         finished is stored, and the same call goes on from there.
     """
-    if not isinstance(encoder, Encoder):
-        raise ParameterError("encoder", encoder, "an Encoder, as load_encoder(name) returns")
+    check_encoder(encoder)
+    if not isinstance(getattr(encoder, "fingerprint", None), str) or not encoder.fingerprint:
+        example = "self.fingerprint = fingerprint('mine', 1, weights=self.net.state_dict())"
+        raise ParameterError(
+            "encoder.fingerprint",
+            getattr(encoder, "fingerprint", None),
+            f"text that changes when the numbers do, for the store to tell encoders apart: in __init__, {example}, "
+            "with fingerprint from workbench.encoders",
+        )
     chosen = [encoder.layers[position].name for position in encoder.select(layers)]
-    _among("pooling", pooling, POOLINGS)
-    _among("dtype", dtype, DTYPES)
-    _among("on_error", on_error, ("raise", "skip"))
-    if seconds is not None and not (np.isfinite(seconds) and seconds > 0):
-        raise ParameterError("seconds", seconds, "a positive number of seconds, or None for whole clips")
+    if seconds is not None:
+        number("seconds", seconds, above=0, most=MOST_SECONDS)
     if len(clips) == 0:
         raise ParameterError("clips", clips, "at least one clip")
     if store is False:
@@ -96,8 +103,3 @@ def embed(
         memo = kept.memo()
     policy = Policy(chosen, pooling, dtype, seconds, on_error == "skip")
     return Extraction(clips, encoder, policy, group, memo, progress).run()
-
-
-def _among(name: str, value: object, allowed: tuple) -> None:
-    if value not in allowed:
-        raise ParameterError(name, value, f"one of {', '.join(map(repr, allowed))}")

@@ -7,19 +7,20 @@ import os
 import sys
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from .. import audio
-from ..encoders.batching import BATCH_SECONDS, WINDOW_SECONDS, compute_dtype, extract
+from ..encoders.batching import BATCH_SECONDS, WINDOW_SECONDS, beyond, compute_dtype, stream, unheard, windowed
 from ..encoders.interface import Encoder
 from ..errors import AudioError, ParameterError, StoreError
 from .claims import Claims
@@ -83,8 +84,10 @@ class Extraction:
         self.planned = len(group.shards)  # what is missing is decided by what was there at the beginning
         self.skipped: dict[int, str] = {}  # by clip: cannot be read
         self.failed: dict[str, str] = {}  # by content: cannot be encoded
+        self.settled = [False] * len(clips)  # whether a change of its file from now on would show in its key
         self.keys = [self._key(i) for i in range(len(clips))]
-        self.contents = [memo.get(key) for key in self.keys]
+        self.samples = [memo.samples(key) for key in self.keys]
+        self.contents = [self._content(memo.get(key), n) for key, n in zip(self.keys, self.samples, strict=True)]
         self.computed = 0
         self.seconds = 0.0
         self.claims: Claims | None = None
@@ -92,6 +95,8 @@ class Extraction:
         self.waiting_bytes, self.waiting_seconds, self.written = 0, 0.0, time.monotonic()
 
     def run(self) -> Embeddings:
+        there = {c: str(self.ids[i]) for i, c in enumerate(self.contents) if c is not None and i not in self.skipped}
+        self.group.check(there, self.policy.layers)
         todo = [i for i, c in enumerate(self.contents) if i not in self.skipped and (c is None or self._lacks(c))]
         if todo:
             try:
@@ -108,6 +113,8 @@ class Extraction:
                     self.claims.close()
         self.skipped |= {i: self.failed[c] for i, c in enumerate(self.contents) if c in self.failed}
         self._warn()
+        if self.memo.problem:
+            self.memo.save()  # without the damaged lines
         self.group.touch()
         return self._result()
 
@@ -124,7 +131,7 @@ class Extraction:
                     chunk.waveforms = []  # another process is at it; come back when everything else is done
                     deferred.append(chunk)
                     continue
-                self._compute(chunk, bar.update)
+                self._compute(chunk, bar)
             for chunk in deferred:
                 self._flush()  # gives up our own claims: nobody waits for one who waits
                 bar.set_postfix_str("waiting for another process")
@@ -132,14 +139,14 @@ class Extraction:
                     bar.update(len(chunk.clips))
                 else:
                     chunk.waveforms = [self._load(i)[1] for i in chunk.clips]
-                    self._compute(chunk, bar.update)
+                    self._compute(chunk, bar)
 
     def _chunks(self, todo: list[int], done: Callable[[int], object]) -> Iterator[_Chunk]:
         """Decode, and put together what lacks the same layers; a clip that turns out to be there counts as done."""
         filling: dict[tuple[str, ...], _Chunk] = {}
         seen: set[str] = set()
         batch = BATCH_SECONDS.get(self.encoder.device.type, BATCH_SECONDS["cpu"])
-        # one window of extract(), in which it sorts by length
+        # one window of stream(), in which it sorts by length
         longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else WINDOW_SECONDS
         full = min(4 * batch, longest) * self.encoder.rate
         with closing(_ahead(self._load, todo, full)) as loaded:
@@ -150,8 +157,10 @@ class Extraction:
                     self._unreadable(i, error)
                     done(1)
                     continue
-                self.contents[i] = content
-                self.memo.put(self.keys[i], content)
+                self.memo.put(self.keys[i], content, len(x), keep=self.settled[i])
+                content = self.contents[i] = self._content(content, len(x))
+                self.samples[i] = len(x)
+                self.group.check({content: str(self.ids[i])}, self.policy.layers)
                 layers = self._lacks(content)
                 if not layers or content in seen:
                     done(1)
@@ -170,15 +179,27 @@ class Extraction:
         x = np.ascontiguousarray(self.clips.audio(i, rate=rate)[0], dtype=np.float32)
         if self.policy.seconds is not None:
             x = audio.fit(x, rate, seconds=self.policy.seconds)
-        return hashlib.sha256(f"{rate}|".encode() + x.tobytes()).hexdigest()[:32], x
+        digest = hashlib.sha256(f"{rate}|".encode())
+        digest.update(x.data)
+        return digest.hexdigest()[:32], x
+
+    def _content(self, content: str | None, samples: int) -> str | None:
+        """The content's name in the store: its own where a clip is encoded whole, another where in windows."""
+        cut = windowed(self.encoder, samples)
+        if content is None or not cut:
+            return content
+        return hashlib.sha256(f"{content}|{cut}".encode()).hexdigest()[:32]
 
     def _key(self, i: int) -> str:
         """The clip's key in the memo; of a clip that is not there, none that could be found."""
+        now = time.time()
         try:
-            return self.memo.key(self.clips.signature(i), self.encoder.rate, self.policy.seconds)
+            key = self.memo.key(self.clips.signature(i), self.encoder.rate, self.policy.seconds)
         except AudioError as error:
             self._unreadable(i, error)
             return ""
+        self.settled[i] = _settled(self.clips.source(i), now)
+        return key
 
     def _unreadable(self, i: int, error: AudioError) -> None:
         """Skip the clip, or raise the error with the clip's id in it."""
@@ -213,32 +234,46 @@ class Extraction:
 
     # ---- computing and storing ----
 
-    def _compute(self, chunk: _Chunk, done: Callable[[int], object]) -> None:
+    def _compute(self, chunk: _Chunk, bar) -> None:
         """Encode a whole chunk; keep what nobody has stored meanwhile."""
         self.group.refresh()
         fresh = set(self._absent(chunk))
         if not fresh:
-            done(len(chunk.clips))
+            bar.update(len(chunk.clips))
             return
         start = time.monotonic()
+        before = bar.n
         rows: dict[int, dict[str, np.ndarray]] = {}
-        results = extract(
+        windows: Counter[int] = Counter()  # of long clips: how many of their windows are done
+
+        def show(k: int | None = None, count: int = 0) -> None:
+            if k is not None:
+                windows[k] += 1 / count
+            bar.n = round(before + finished + sum(windows.values()), 2)
+            bar.update(0)
+
+        finished = 0
+        results = stream(
             self.encoder,
             chunk.waveforms,
             layers=chunk.layers,
             pooling=self.policy.pooling,
             names=[self.ids[i] for i in chunk.clips],
             on_error=self._fail(chunk) if self.policy.skip else None,
+            on_window=show,
             progress=False,
         )
-        for k, arrays in results:
-            done(1)
+        for finished, (k, arrays) in enumerate(results, 1):  # noqa: B007 (show reads it)
+            windows.pop(k, None)
+            show()
             if k in fresh:
                 rows[k] = {
                     layer: self._pack(array, layer, chunk.clips[k])
                     for layer, array in zip(chunk.layers, arrays, strict=True)
                 }
         elapsed = time.monotonic() - start
+        bar.n = before + len(chunk.clips)
+        bar.update(0)
         self.seconds += elapsed
         self.waiting_seconds += elapsed
         # only now, at once: an interrupt before this line leaves nothing of the chunk, one after it all
@@ -266,6 +301,8 @@ class Extraction:
         """Write what is waiting, then let others have what we claimed."""
         for layers in list(self.waiting):
             rows = self.waiting[layers]
+            if not rows:  # the encoder failed on each
+                continue
             contents = [content for content, _ in rows]
             frames = Frames.of(contents, [row for _, row in rows], ragged=self.policy.pooling is None)
             self.group.add(frames, self._record(frames, layers))
@@ -279,13 +316,13 @@ class Extraction:
         """What a shard says about how it was made."""
         policy = self.policy
         return {
-            "format": 1,
             "encoder": self.encoder.describe(),
             "fingerprint": self.encoder.fingerprint,
             "layers": list(layers),
             "pooling": policy.pooling,
             "dtype": policy.dtype,
             "segment": {"seconds": policy.seconds, "tail": "whole" if policy.seconds is None else "pad"},
+            "longer_clips": windowed(self.encoder, sys.maxsize) or "cut",
             "compute_dtype": compute_dtype(self.encoder),
             "rate": self.encoder.rate,
             "resampler": "soxr HQ",
@@ -303,14 +340,20 @@ class Extraction:
     def _bar(self, todo: list[int]):
         from tqdm.auto import tqdm
 
-        return tqdm(total=len(todo), desc=self.encoder.name, unit="clip", disable=not self.progress)
+        # windows of a long clip move it too, by fractions
+        return tqdm(total=len(todo), desc=self.encoder.name, unit="clip", miniters=0, disable=not self.progress)
 
     def _warn(self) -> None:
         if self.skipped:
             lines = [f"{self.ids[i]}: {reason}" for i, reason in sorted(self.skipped.items())]
             more = "" if len(lines) <= 3 else f"; and {len(lines) - 3} more (see .skipped)"
             message = f"{len(lines)} of {len(self.clips)} clips cannot be read or encoded and are left out: "
-            warnings.warn(message + "; ".join(lines[:3]) + more, stacklevel=4)
+            warnings.warn(message + "; ".join(lines[:3]) + more, stacklevel=5)
+        left_out = [
+            left for i, n in enumerate(self.samples) if i not in self.skipped and (left := beyond(self.encoder, n))
+        ]
+        if left_out:
+            warnings.warn(unheard(self.encoder, left_out, len(self.clips)), stacklevel=5)
 
     def _result(self) -> Embeddings:
         valid = np.array([i for i in range(len(self.clips)) if i not in self.skipped], np.int64)
@@ -337,11 +380,10 @@ class Extraction:
 
 def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterator[tuple[int, Future]]:
     """Decode in threads ahead of the encoder, in order, keeping no more than about ``room`` samples waiting."""
-    workers = min(8, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         queue: deque[tuple[int, Future]] = deque()
-        ahead, rest = workers, iter(todo)
+        ahead, rest = 2, iter(todo)  # until the first shows how long they are
         while True:
             while len(queue) < ahead and (i := next(rest, None)) is not None:
                 queue.append((i, pool.submit(load, i)))
@@ -349,10 +391,26 @@ def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterat
                 return
             i, future = queue.popleft()
             if future.exception() is None:
-                ahead = min(max(int(room // max(len(future.result()[1]), 1)), workers), 256)
+                ahead = min(max(int(room // max(len(future.result()[1]), 1)), 1), 256)
             yield i, future
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _settled(source: object, now: float) -> bool:
+    """Whether a change of the file after this moment would change its times; else it is not to be remembered.
+
+    Two changes within one tick of the file system's clock look like one (at most .1 s, where it shows only whole
+    seconds up to two).
+    """
+    if not isinstance(source, Path):
+        return True
+    try:
+        found = os.stat(source)
+    except OSError:
+        return False
+    tick = 0.1 if found.st_ctime_ns % 10**9 else 2.0
+    return now - max(found.st_mtime, found.st_ctime) > tick
 
 
 def _count_nan(stored: np.ndarray) -> int:

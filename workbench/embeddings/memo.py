@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import uuid
 import warnings
+import zlib
 from pathlib import Path
 
-from ..errors import StoreError
+from . import shards
 
 
 class Memo:
-    """Content hash of every file or recipe seen: an append-only text file of "key content" lines.
+    """Content hash and length of every file or recipe seen: an append-only text file of "key content samples check".
 
-    Lines cut short by a kill are skipped when it is read; without the file everything is decoded once more.
+    ``check`` is the CRC-32 of the rest of its line. A line without its own (cut short by a kill, damaged, or written by
+    a version that wrote none) is left out, with one warning, and its clip is decoded once more. Without the file
+    everything is decoded once more.
 
     Parameters
     ----------
     path : Path or None
         None remembers nothing beyond this object.
+
+    Attributes
+    ----------
+    problem : str
+        What is wrong with the file; empty when nothing is.
     """
 
     def __init__(self, path: Path | None):
-        self.path = path
-        self._fresh: dict[str, str] = {}
-        self._known: dict[str, str] = {}
-        if path is not None:
-            try:
-                lines = path.read_text(encoding="ascii", errors="replace").split("\n")
-            except (FileNotFoundError, NotADirectoryError):
-                return  # a new store
-            except OSError as error:
-                raise StoreError(f"cannot read the embedding store in {path}: {error}") from error
-            self._known = {line[:32]: line[33:] for line in lines if len(line) == 65}
+        self.path, self.problem = path, ""
+        self._fresh: dict[str, tuple[str, int]] = {}
+        self._known: dict[str, tuple[str, int]] = {}
+        if path is None:
+            return
+        try:
+            self._known, bad, total = _read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # a new store
+        except OSError as error:
+            self.problem = f"cannot be read ({error.strerror})"
+        else:
+            self.problem = f"{bad} of {total} lines are damaged or of an earlier version" if bad else ""
+        if self.problem:
+            warnings.warn(f"{path}: {self.problem}; clips that are not known are decoded once more", stacklevel=5)
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     @staticmethod
     def key(signature: str, rate: int, seconds: float | None) -> str:
@@ -46,27 +63,76 @@ class Memo:
 
     def get(self, key: str) -> str | None:
         """The content hash, where it is known."""
-        return self._known.get(key)
+        return self._known.get(key, (None, 0))[0]
 
-    def put(self, key: str, content: str) -> None:
-        """Remember; :meth:`save` writes it down."""
-        if self._known.get(key) != content:
-            self._known[key] = self._fresh[key] = content
+    def samples(self, key: str) -> int:
+        """How long the clip is; 0 where that is not known."""
+        return self._known.get(key, (None, 0))[1]
+
+    def put(self, key: str, content: str, samples: int, *, keep: bool = True) -> None:
+        """Remember; :meth:`save` writes it down, unless it is not to be kept."""
+        if self._known.get(key) != (content, samples):
+            self._known[key] = content, samples
+            if keep:
+                self._fresh[key] = content, samples
 
     def save(self) -> None:
-        """Append what is new in one write. Where that cannot be, warn: the clips will be decoded again next time."""
+        """Append what is new in one write, or write the file anew without its damaged lines.
+
+        Where that cannot be, warn: the clips will be decoded again next time.
+        """
         fresh, self._fresh = self._fresh, {}
-        if self.path is None or not fresh:
+        if self.path is None or not (fresh or self.problem):
             return
-        # a leading newline closes a line that a killed writer left open
-        text = "\n" + "".join(f"{key} {content}\n" for key, content in fresh.items())
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.problem:
+                self._write_anew(fresh)
+                return
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                os.write(handle, text.encode())
+                # a leading newline closes a line that a killed writer left open
+                os.write(handle, b"\n" + _text(fresh))
             finally:
                 os.close(handle)
         except OSError as error:
             message = f"cannot write {self.path}: {error}; {len(fresh)} clips will be decoded again next time"
-            warnings.warn(message, stacklevel=2)
+            warnings.warn(message, stacklevel=5)
+
+    def _write_anew(self, fresh: dict[str, tuple[str, int]]) -> None:
+        """What others append between the reading and the renaming is lost, which costs its decoding."""
+        known = _read(self.path)[0] if self.path.exists() else {}
+        temporary = self.path.with_name(f"memo-{uuid.uuid4().hex}{shards.TEMPORARY}")
+        try:
+            temporary.write_bytes(_text(known | fresh))
+            os.replace(temporary, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        self.problem = ""
+
+
+def _text(entries: dict[str, tuple[str, int]]) -> bytes:
+    lines = (f"{key} {content} {samples}" for key, (content, samples) in entries.items())
+    return "".join(f"{line} {_check(line)}\n" for line in lines).encode()
+
+
+def _check(line: str) -> str:
+    return f"{zlib.crc32(line.encode(errors='replace')):08x}"
+
+
+def _read(path: Path) -> tuple[dict[str, tuple[str, int]], int, int]:
+    """The entries of sound lines, the number of other lines, and of all."""
+    known, bad, total = {}, 0, 0
+    for line in path.read_text(encoding="ascii", errors="replace").split("\n"):
+        if not line:
+            continue
+        total += 1
+        text, _, check = line.rpartition(" ")
+        if check == _check(text):
+            key, content, samples = text.split(" ")
+            known[key] = content, int(samples)
+        else:
+            bad += 1
+    return known, bad, total

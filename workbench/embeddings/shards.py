@@ -4,11 +4,16 @@ A shard is a safetensors file, so any safetensors reader opens it:
 
 - ``keys``: uint8 (R, 16), the content hash of each of its R clips;
 - ``frames/<layer>``: (R, D), or (sum of T, D) with ``offsets/<layer>`` int64 (R + 1,) when frames are kept;
-- metadata ``record``: JSON about what made it (encoder, pooling, versions, device, seconds, counts, checksums).
+- ``sums/<layer>``: uint32 (R,), the CRC-32 of each clip's frames as they are stored;
+- metadata ``record``: JSON about what made it (encoder, pooling, versions, device, seconds, counts).
 
 It is written under a temporary name, flushed to disk and renamed, so a name that ends in ``.safetensors`` is a
-complete shard. The name carries a hash of the header and the keys, which every opening checks; the frames have
-their own checksums in the record, which :meth:`Shard.problem` checks.
+complete shard. The name carries a hash of the header, and the header one of keys, offsets and sums: every opening
+checks both. The frames of a clip are compared with their sum when they are first read after an opening, at about
+2 GB a second, so that no number is served that was not written.
+
+Shards of the first format are read too: they have one SHA-256 a layer in the record in place of the sums, so that the
+first reading of a clip reads the whole layer.
 """
 
 from __future__ import annotations
@@ -19,7 +24,9 @@ import io
 import json
 import math
 import os
+import time
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,16 +34,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from ..errors import StoreError
 
 SUFFIX = ".safetensors"
 TEMPORARY = ".tmp"
 #: What frames can be stored as.
 DTYPES = ("float32", "float16", "bfloat16")
+#: Of a shard's file; 1 had no sums.
+FORMAT = 2
+#: Seconds after which a temporary file belongs to no living writer, where files cannot be locked.
+ABANDONED = 3600.0
+#: A file younger than this may be changed once more without its times showing it.
+UNSETTLED = 2.0
 # numpy has no bfloat16: its bits travel as uint16, which nothing else in a shard uses
-_TAGS = {"float32": "F32", "float16": "F16", "uint16": "BF16", "int64": "I64", "uint8": "U8"}
-_TYPES = {tag: np.dtype(name) for name, tag in _TAGS.items()}
+_TAGS = {"float32": "F32", "float16": "F16", "uint16": "BF16", "int64": "I64", "uint8": "U8", "uint32": "U32"}
+_TYPES = {tag: np.dtype(name).newbyteorder("<") for name, tag in _TAGS.items()}
 _ALIGN = 64
+#: What a header that is not a shard's ends in.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def pack(frames: np.ndarray, dtype: str) -> np.ndarray:
@@ -81,6 +101,9 @@ class Frames:
         None where each clip has one vector."""
         return self.arrays.get(f"offsets/{name}")
 
+    def check(self, name: str, rows: np.ndarray) -> None:
+        """Raise where rows of a layer are not what was written; in memory they are."""
+
     @classmethod
     def of(cls, contents: list[str], rows: list[dict[str, np.ndarray]], *, ragged: bool) -> Frames:
         """Join the stored-dtype frames of single clips (one dict of layer to array a clip)."""
@@ -89,12 +112,25 @@ class Frames:
             parts = [row[name] for row in rows]
             if ragged:
                 arrays[f"offsets/{name}"] = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-            arrays[f"frames/{name}"] = np.concatenate(parts) if ragged else np.stack(parts)
+            arrays[f"frames/{name}"] = _joined(parts) if ragged else np.stack(parts)
         return cls(contents, arrays)
 
 
+class DamagedRows(StoreError):
+    """Rows of a shard are not what was written, or cannot be read.
+
+    Attributes
+    ----------
+    rows : ndarray, int64
+    """
+
+    def __init__(self, path: Path, rows: np.ndarray, reason: str):
+        super().__init__(f"{path}: {reason}; embed() again computes what was lost")
+        self.rows, self.reason = rows, reason
+
+
 class Shard(Frames):
-    """A shard on disk; its size, header and keys are checked, its frames are mapped whenever they are read.
+    """A shard on disk; its size, header, keys and offsets are checked at once, its frames are mapped when read.
 
     A map lasts as long as the array that it gave, because each holds a file open: a store may have more shards than
     a process may have open files.
@@ -120,16 +156,19 @@ class Shard(Frames):
         try:
             with open(path, "rb") as file:
                 self.bytes = os.fstat(file.fileno()).st_size
-                self.record, contents, offsets, self._places = _read(file, self.bytes, path.stem.rpartition("-")[2])
+                self.record, contents, small, self._places = _read(file, self.bytes, path.stem.rpartition("-")[2])
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, MemoryError, RecursionError, *_MALFORMED) as error:
             raise StoreError(f"damaged shard {path}: {error}") from error
-        super().__init__(contents, offsets)
+        self._sums = {name: small.pop(name) for name in list(small) if name.startswith("sums/")}
+        super().__init__(contents, small)
         self.layers = tuple(name.removeprefix("frames/") for name in self._places)
+        self._sound: dict[str, np.ndarray] = {}  # by layer: the rows that were compared with their sums
+        self._state: tuple = ()  # of the file at that time
 
     def layer(self, name: str) -> np.ndarray:
-        """Stored frames of a layer, (R, D) or (sum of T, D): a new memory map.
+        """Stored frames of a layer, (R, D) or (sum of T, D): a new memory map. Not compared: see :meth:`check`.
 
         Raises
         ------
@@ -150,10 +189,59 @@ class Shard(Frames):
         offsets = self.arrays.get(f"offsets/{name}")
         return kind.itemsize * math.prod(shape) + (0 if offsets is None else offsets.nbytes)
 
+    def check(self, name: str, rows: np.ndarray) -> None:
+        """Compare rows of a layer with their sums; each once, unless the file has changed meanwhile.
+
+        Raises
+        ------
+        DamagedRows
+            Some are not what was written.
+        StoreError
+            The shard was removed.
+        """
+        try:
+            found = os.stat(self.path)
+        except OSError as error:
+            raise StoreError(f"cannot read {self.path}: {error}; embed() again computes what was lost") from error
+        state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        if state != self._state:
+            self._sound, self._state = {}, state
+        sound = self._sound.get(name)
+        if sound is None:
+            sound = self._sound[name] = np.zeros(len(self.contents), bool)
+        if sound[rows].all():
+            return
+        todo = np.unique(rows[~sound[rows]])
+        bad = self._bad(name, todo)
+        if time.time() - max(found.st_mtime, found.st_ctime) > UNSETTLED:
+            sound[todo] = True
+            sound[bad] = False
+        if len(bad):
+            shown = f"rows {', '.join(map(str, bad[:5].tolist()))}{' ...' if len(bad) > 5 else ''}"
+            raise DamagedRows(self.path, bad, f"checksum of frames/{name} ({shown} of {len(self.contents)})")
+
+    def _bad(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Those of the rows that do not have their sum."""
+        try:
+            stored = self.layer(name)
+        except StoreError as error:
+            raise DamagedRows(self.path, rows, str(error.__cause__)) from error
+        sums = self._sums.get(f"sums/{name}")
+        if sums is None:
+            return rows[:0] if _hash(stored) == self.record["sha256"].get(f"frames/{name}") else rows
+        fits = _sums(stored, self.offsets(name), rows) == sums[rows]
+        return rows[~fits]
+
     def problem(self) -> str:
         """What is wrong with the frames by their checksums; empty when nothing is. Reads the whole file."""
-        held = self.arrays | {f"frames/{layer}": self.layer(layer) for layer in self.layers}
-        wrong = [name for name, array in held.items() if _hash(array) != self.record["sha256"].get(name)]
+        wrong = []
+        for name in self.layers:
+            try:
+                bad = self._bad(name, np.arange(len(self.contents)))
+            except DamagedRows as error:
+                return error.reason
+            if len(bad):
+                wrong.append(f"frames/{name} ({len(bad)} of {len(self.contents)} clips)")
         return f"checksum of {', '.join(wrong)}" if wrong else ""
 
 
@@ -165,31 +253,69 @@ def write(folder: Path, frames: Frames, record: dict) -> Shard:
     OSError
         The folder cannot be written or is full; nothing of the shard is left.
     """
-    sums = {name: _hash(array) for name, array in frames.arrays.items()}
     created = datetime.now(UTC)
-    record = {**record, "created": created.isoformat(), "layers": list(frames.layers), "sha256": sums}
-    keys = np.frombuffer(bytes.fromhex("".join(frames.contents)), np.uint8).reshape(-1, 16)
-    # keys first, so that one hash covers header and keys; offsets before frames, so that all are aligned
-    arrays = {"keys": keys} | dict(sorted(frames.arrays.items(), key=lambda item: item[0].startswith("frames/")))
+    small: dict[str, np.ndarray] = {
+        "keys": np.frombuffer(bytes.fromhex("".join(frames.contents)), np.uint8).reshape(-1, 16)
+    }
+    every = np.arange(len(frames.contents))
+    for layer in frames.layers:
+        offsets = frames.offsets(layer)
+        small |= {} if offsets is None else {f"offsets/{layer}": offsets}
+        small[f"sums/{layer}"] = _sums(frames.layer(layer), offsets, every)
+    record = {**record, "format": FORMAT, "created": created.isoformat(), "layers": list(frames.layers)}
+    record["small"] = _hash(*small.values())
+    arrays = small | {f"frames/{layer}": frames.layer(layer) for layer in frames.layers}
     header = _header(arrays, record)
-    digest = _digest(header, keys)
     # names sort by age, so that of two equal rows the older is read, whoever else is writing
-    path = folder / f"{created:%Y%m%dT%H%M%S%f}-{digest}{SUFFIX}"
+    path = folder / f"{created:%Y%m%dT%H%M%S%f}-{_digest(header)}{SUFFIX}"
     temporary = folder / f"{uuid.uuid4().hex}{TEMPORARY}"
     try:
-        with open(temporary, "xb") as file:
+        with _own(temporary) as file:
             file.write(header)
             for array in arrays.values():
                 file.write(np.ascontiguousarray(array).data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            if fcntl is not None:  # while it is locked
+                os.replace(temporary, path)
+        if fcntl is None:  # Windows renames no open file
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     sync(folder)
     return Shard(path)
+
+
+def _own(path: Path) -> io.BufferedWriter:
+    """A new file, locked so that others see that its writer lives."""
+    while True:
+        file = open(path, "xb")  # noqa: SIM115 (the caller closes it)
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists():
+            return file
+        file.close()  # swept away before it was locked
+
+
+def abandoned(path: Path) -> bool:
+    """Whether the writer of a temporary file is dead: nobody holds its lock; without locks, it is an hour old."""
+    try:
+        old = time.time() - path.stat().st_mtime > ABANDONED
+        with open(path, "rb") as file:
+            if fcntl is None:
+                return old
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return old
+            return True
+    except OSError:
+        return False
 
 
 def sync(folder: Path) -> None:
@@ -218,14 +344,19 @@ def _header(arrays: dict[str, np.ndarray], record: dict) -> bytes:
 
 
 def _read(file: io.BufferedReader, size: int, digest: str) -> tuple[dict, list[str], dict, dict]:
-    """Record, keys, offsets, and (dtype, shape, position) of the frames."""
+    """Record, keys, offsets and sums, and (dtype, shape, position) of the frames."""
     length = file.read(8)
     start = 8 + int.from_bytes(length, "little")
-    if start > size:
+    if start > size or start <= 8:
         raise ValueError(f"cut short at {size} bytes")
     header = length + file.read(start - 8)
+    first_format = _digest(header) != digest
     entries = json.loads(header[8:])
     record = json.loads(entries.pop("__metadata__")["record"])
+    if first_format and record["format"] != 1:
+        raise ValueError("the header does not match the name")
+    if record["format"] not in (1, FORMAT):
+        raise ValueError(f"has format {record['format']}; this version reads up to {FORMAT}")
     expected = start + max(entry["data_offsets"][1] for entry in entries.values())
     if size != expected:
         raise ValueError(f"{size} bytes instead of {expected}")
@@ -233,25 +364,48 @@ def _read(file: io.BufferedReader, size: int, digest: str) -> tuple[dict, list[s
         name: (_TYPES[entry["dtype"]], tuple(entry["shape"]), start + entry["data_offsets"][0])
         for name, entry in entries.items()
     }
-    small = {
-        name: np.fromfile(file, kind, math.prod(shape)).reshape(shape)  # written first, in this order
-        for name, (kind, shape, _) in places.items()
-        if not name.startswith("frames/")
-    }
-    keys = small.pop("keys")
-    if _digest(header, keys) != digest:
-        raise ValueError("header or keys do not match the name")
-    text = keys.tobytes().hex()
+    small = {}
+    for name, (kind, shape, _) in places.items():
+        if not name.startswith("frames/"):
+            count = math.prod(shape)  # written first, in this order
+            small[name] = np.frombuffer(file.read(count * kind.itemsize), kind, count).reshape(shape)
+    if first_format:
+        if _digest(header + small["keys"].tobytes()) != digest:
+            raise ValueError("header or keys do not match the name")
+        bad = [name for name, array in small.items() if name != "keys" and _hash(array) != record["sha256"][name]]
+        if bad:
+            raise ValueError(f"checksum of {', '.join(bad)}")
+    elif _hash(*small.values()) != record["small"]:
+        raise ValueError("keys, offsets or sums do not match the header")
+    text = small.pop("keys").tobytes().hex()
     contents = [text[at : at + 32] for at in range(0, len(text), 32)]
     return record, contents, small, {name: place for name, place in places.items() if name.startswith("frames/")}
 
 
-def _hash(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+def _sums(stored: np.ndarray, offsets: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    """CRC-32 of each row's frames, uint32."""
+    if stored.size == 0:
+        return np.zeros(len(rows), "<u4")
+    data = memoryview(np.ascontiguousarray(stored).reshape(-1).view(np.uint8))
+    width = stored.itemsize * math.prod(stored.shape[1:])
+    begins, ends = (rows, rows + 1) if offsets is None else (offsets[rows], offsets[rows + 1])
+    pairs = zip((begins * width).tolist(), (ends * width).tolist(), strict=True)
+    return np.fromiter((zlib.crc32(data[a:b]) for a, b in pairs), "<u4", len(rows))
 
 
-def _digest(header: bytes, keys: np.ndarray) -> str:
-    return hashlib.sha256(header + keys.tobytes()).hexdigest()[:16]
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)  # one long clip is not copied
+
+
+def _hash(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _digest(header: bytes) -> str:
+    return hashlib.sha256(header).hexdigest()[:16]
 
 
 # ---- gathering rows that lie in several shards ----
@@ -301,7 +455,9 @@ def _by_shard(shards: list[Frames], addresses: np.ndarray, layer: str) -> Iterat
     for run in _runs(addresses[order] >> SHIFT):
         places = order[run]
         shard = shards[int(addresses[places[0]]) >> SHIFT]
-        yield shard.layer(layer), shard.offsets(layer), places, addresses[places] & (2**SHIFT - 1)
+        rows = addresses[places] & (2**SHIFT - 1)
+        shard.check(layer, rows)
+        yield shard.layer(layer), shard.offsets(layer), places, rows
 
 
 def _runs(values: np.ndarray) -> Iterable[slice]:

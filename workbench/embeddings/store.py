@@ -9,7 +9,11 @@
 A row's key is its group, its layer and the content of the audio: a hash of the float32 samples at the encoder's
 rate. The index lives in memory and is read from the shards' own headers, so it cannot be stale or damaged. Any
 number of processes may read and write at once: each writes shards under names of its own, and a reader sees every
-row once (the oldest, where two processes computed the same). Killing a process loses what it had not yet written.
+row once (the oldest, where two processes computed the same). Killing a process loses what it had not yet written;
+the temporary file that it leaves is removed by whoever opens the store next.
+
+Whatever is read is compared with a checksum first (:mod:`.shards` and :mod:`.memo` say how). Damage is named in one
+warning, counts as missing and is computed again; it is never served.
 """
 
 from __future__ import annotations
@@ -20,12 +24,14 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.checks import checked
+from ..core.checks import number as _number
 from ..errors import ParameterError, StoreError
 from . import shards
 from .memo import Memo
@@ -36,8 +42,7 @@ if TYPE_CHECKING:
 
 #: Version of the layout; part of every group's name.
 FORMAT = 1
-#: Seconds after which a temporary file cannot belong to a living writer any more.
-ABANDONED = 3600.0
+_PRUNE = "(`workbench cache prune --damaged --yes` removes it)"
 
 
 class Group:
@@ -47,6 +52,8 @@ class Group:
     ----------
     folder : Path or None
         None keeps everything in memory.
+    named : bool
+        The folder's name says what its shards are; one of other contents that was put there counts as damaged.
 
     Attributes
     ----------
@@ -56,9 +63,10 @@ class Group:
         Shards that cannot be read, and why. Each was warned of; their rows count as missing.
     """
 
-    def __init__(self, folder: Path | None):
-        self.folder = folder
+    def __init__(self, folder: Path | None, *, named: bool = False):
+        self.folder, self.named = folder, named
         self.shards: list[Frames] = []
+        self._dropped: set[tuple[int, int]] = set()  # damaged rows: number of the shard, row
         self.damaged: dict[Path, str] = {}
         self._names: set[str] = set()
         self._index: dict[tuple[str, ...], dict[str, int]] = {}
@@ -71,13 +79,60 @@ class Group:
                 continue
             self._names.add(path.name)
             try:
-                self._take(Shard(path))
+                shard = Shard(path)
+                if self.named and _name_of(shard.record) != self.folder.name:
+                    error = ValueError("is of another encoder, pooling, segment or dtype than its folder")
+                    raise StoreError(f"damaged shard {path}: {error}") from error
+                self._take(shard)
             except FileNotFoundError:
                 continue
             except StoreError as error:
                 self.damaged[path] = str(error.__cause__)
-                message = f"{error}; its rows count as missing (`workbench cache prune --damaged --yes` removes it)"
-                warnings.warn(message, stacklevel=3)
+                warnings.warn(f"{error}; its rows count as missing {_PRUNE}", stacklevel=6)
+
+    def check(self, clips: Mapping[str, str], layers: Sequence[str]) -> None:
+        """Compare what is stored with its checksums; what is damaged is missing from now on.
+
+        Parameters
+        ----------
+        clips : mapping of str to str
+            From content hash to the clip's id.
+        layers : sequence of str
+
+        Warns
+        -----
+        UserWarning
+            Names the shard, the layer and the clips that are damaged.
+        """
+        contents = list(clips)
+        again = bool(contents)
+        while again:  # another shard may hold a sound copy of what is dropped
+            again = False
+            for layer in layers:
+                found = np.unique(self.addresses(contents, layer))
+                for number in np.unique(found[found >= 0] >> SHIFT).tolist():
+                    rows = found[found >> SHIFT == number] & (2**SHIFT - 1)
+                    try:
+                        self.shards[number].check(layer, rows)
+                    except StoreError as error:
+                        again = True
+                        self._drop(number, getattr(error, "rows", rows), getattr(error, "reason", str(error)), clips)
+                if again:
+                    break
+
+    def _drop(self, number: int, rows: np.ndarray, reason: str, clips: Mapping[str, str]) -> None:
+        """Forget damaged rows and find the next of the same content, if there is one."""
+        shard = self.shards[number]
+        ids = [clips[shard.contents[row]] for row in rows if shard.contents[row] in clips]
+        named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+        warnings.warn(
+            f"damaged shard {shard.path}: {reason}; what it holds of {named} is not used but computed again {_PRUNE}",
+            stacklevel=6,
+        )
+        self._dropped |= {(number, int(row)) for row in rows}
+        self._index.clear()
+        for k in range(len(self.shards)):
+            self._enter(k)
 
     def add(self, frames: Frames, record: dict) -> None:
         """Store rows as one shard, whole or not at all.
@@ -112,7 +167,7 @@ class Group:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"\0" * 4096)
-            probe.unlink()
+            probe.unlink(missing_ok=True)
         except OSError as error:
             with contextlib.suppress(OSError):
                 probe.unlink()
@@ -140,10 +195,6 @@ class Group:
             with contextlib.suppress(OSError):
                 os.utime(self.folder)
 
-    def leftovers(self) -> list[Path]:
-        """Temporary files of writers that were killed."""
-        return [p for p in self._files(TEMPORARY) if time.time() - p.stat().st_mtime > ABANDONED]
-
     def _files(self, suffix: str) -> list[Path]:
         if self.folder is None:
             return []
@@ -155,11 +206,15 @@ class Group:
             raise StoreError(f"cannot read the embedding store in {self.folder}: {error}") from error
 
     def _take(self, frames: Frames) -> None:
-        base = len(self.shards) << SHIFT
         self.shards.append(frames)
+        self._enter(len(self.shards) - 1)
+
+    def _enter(self, number: int) -> None:
+        base, frames = number << SHIFT, self.shards[number]
         rows = self._index.setdefault(frames.layers, {})
         for row, content in enumerate(frames.contents):
-            rows.setdefault(content, base + row)
+            if (number, row) not in self._dropped:
+                rows.setdefault(content, base + row)
 
 
 class Store:
@@ -176,24 +231,35 @@ class Store:
         ``root`` is a file.
     """
 
+    @checked
     def __init__(self, root: str | os.PathLike | None = None):
+        if root is not None and not os.fspath(root):
+            raise ParameterError("root", root, "the path of a folder")
         self.root = Path(root).expanduser() if root is not None else default_root()
-        if self.root.is_file():
-            raise ParameterError("root", str(self.root), "a folder (one that is not there yet is made), not a file")
         self.folder = self.root / "embeddings"
+        for path in (self.root, self.folder):
+            if path.exists() and not path.is_dir():
+                raise ParameterError("root", str(path), "a folder (one that is not there yet is made), not a file")
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
 
     def group(self, fingerprint: str, *, compute: str, pooling: str | None, seconds: float | None, dtype: str) -> Group:
         """The group in which rows of this kind are kept; ``compute`` and ``dtype``: as computed, as stored."""
-        segment = None if seconds is None else float(seconds)
-        identity = repr((FORMAT, fingerprint, compute, pooling, segment, dtype))
-        return Group(self.folder / hashlib.sha256(identity.encode()).hexdigest()[:24])
+        name = _name(fingerprint, compute, pooling, None if seconds is None else float(seconds), dtype)
+        for path in self.leftovers():
+            with contextlib.suppress(OSError):  # a folder that may only be read
+                path.unlink()
+        return Group(self.folder / name, named=True)
 
     def memo(self) -> Memo:
         """What is known about the content of files and recipes."""
         return Memo(self.folder / "memo.txt")
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files of writers that were killed."""
+        found = [path for depth in ("*", "*/*") for path in self.folder.glob(depth + TEMPORARY)]
+        return sorted(path for path in found if shards.abandoned(path))
 
     def info(self) -> pd.DataFrame:
         """What the store holds: one row an encoder, pooling, segment policy, dtype and layer.
@@ -210,12 +276,12 @@ class Store:
         return pd.DataFrame(rows, columns=columns)
 
     def verify(self) -> pd.DataFrame:
-        """Read every shard and compare its checksums.
+        """Read every shard and the memo, and compare their checksums.
 
         Returns
         -------
         DataFrame
-            path, clips, bytes, problem ("" where the shard is sound): one row a shard.
+            path, clips, bytes, problem ("" where the file is sound): one row a shard, one for the memo if it is there.
         """
         import pandas as pd
 
@@ -223,8 +289,15 @@ class Store:
         for group in self._groups(quiet=True):
             rows += [(str(p), 0, _size(p), problem) for p, problem in group.damaged.items()]
             rows += [(str(s.path), len(s.contents), s.bytes, s.problem()) for s in group.shards]
+        memo = self.folder / "memo.txt"
+        if memo.exists():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                held = Memo(memo)
+            rows.append((str(memo), len(held), _size(memo), held.problem))
         return pd.DataFrame(rows, columns=["path", "clips", "bytes", "problem"])
 
+    @checked
     def prune(
         self,
         *,
@@ -233,7 +306,7 @@ class Store:
         damaged: bool = False,
         dry_run: bool = True,
     ) -> pd.DataFrame:
-        """Remove shards; always also what killed writers left behind an hour ago or earlier.
+        """Remove shards; always also what killed writers left behind.
 
         Parameters
         ----------
@@ -242,7 +315,7 @@ class Store:
         older_than : float, optional
             Remove what was not used for so many days. With ``encoder``: only that encoder's.
         damaged : bool
-            Remove the shards that :meth:`verify` finds damaged.
+            Remove the shards that :meth:`verify` finds damaged, and the damaged lines of the memo.
         dry_run : bool
             Only list; nothing is removed unless this is False.
 
@@ -254,16 +327,17 @@ class Store:
         Raises
         ------
         ParameterError
-            No shard is of that encoder; the message lists those there are.
+            A wrong argument, or no shard is of that encoder; the message lists those there are.
         StoreError
             A file cannot be removed.
         """
         import pandas as pd
 
-        doomed: dict[Path, str] = {}
+        if older_than is not None:
+            _number("older_than", older_than, least=0)
+        doomed: dict[Path, str] = dict.fromkeys(self.leftovers(), "left by a killed writer")
         names = {"all"}
         for group in self._groups(quiet=True):
-            doomed |= dict.fromkeys(group.leftovers(), "left by a killed writer")
             if damaged:
                 doomed |= {path: f"damaged: {problem}" for path, problem in _damage(group)}
             mine = {name for shard in group.shards for name in _identity(shard)}
@@ -278,9 +352,17 @@ class Store:
         table = [(str(path), _size(path), why) for path, why in doomed.items()]
         for path in () if dry_run else doomed:
             try:
-                path.unlink(missing_ok=True)
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
             except OSError as error:
                 raise StoreError(f"cannot remove {path}: {error}") from error
+        if damaged:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                memo = self.memo()
+            if memo.problem:
+                table.append((str(memo.path), 0, f"damaged: {memo.problem}"))
+                if not dry_run:
+                    memo.save()
         return pd.DataFrame(table, columns=["path", "bytes", "why"])
 
     def _groups(self, *, quiet: bool = False) -> Iterator[Group]:
@@ -290,8 +372,23 @@ class Store:
             with warnings.catch_warnings():
                 if quiet:
                     warnings.simplefilter("ignore")
-                group = Group(folder)
+                group = Group(folder, named=True)
             yield group
+
+
+def _name(fingerprint: str, compute: str, pooling: str | None, seconds: float | None, dtype: str) -> str:
+    identity = repr((FORMAT, fingerprint, compute, pooling, seconds, dtype))
+    return hashlib.sha256(identity.encode()).hexdigest()[:24]
+
+
+def _name_of(record: dict) -> str:
+    """The name of the group that a shard with this record belongs to."""
+    try:
+        seconds = record["segment"]["seconds"]
+        segment = None if seconds is None else float(seconds)
+        return _name(record["fingerprint"], record["compute_dtype"], record["pooling"], segment, record["dtype"])
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 def default_root() -> Path:

@@ -5,7 +5,16 @@ of at most ``batch_seconds`` of padded sound. What may share a batch is the enco
 
 - "masked": any lengths, with bounded waste (at most a quarter more sound than there is); padding changes nothing;
 - "equal": clips of one length only, because padding would change the numbers;
-- "fixed": any, each counted as the front end's window.
+- "fixed": any, each counted as the front end's window. What lies behind the window is not heard; one warning says how
+  much that is.
+
+A clip longer than five minutes (:data:`LONGEST_SECONDS`) is not encoded whole, unless its policy is "fixed": memory
+and, where a network attends over everything, time would grow beyond bounds. It is cut into windows of five minutes that
+overlap by ten seconds. Each is encoded alone, its outer five seconds (:data:`CONTEXT_SECONDS`) are heard but not kept,
+and the kept frames follow each other without gap: as many as the whole clip would give, at the same times. Their mean
+and deviation are those of all kept frames together. The numbers are those of the whole clip where a frame depends on
+less than five seconds around it; where it depends on more (attention, a normalisation over the clip) they are those of
+its window. A layer that gives one frame a clip (frame rate 0) gives one a window, weighted by its seconds in a mean.
 
 On the CPU several batches run side by side, each on its share of the cores, where the encoder can (its attribute
 ``reentrant``, which :func:`load_encoder` sets): many small matrices gain little from a second core, two batches do.
@@ -14,23 +23,33 @@ Frames are pooled on the device over true frames only, so only what is asked for
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from typing import NamedTuple, Protocol
+from fractions import Fraction
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.checks import checked, choice, number
 from ..errors import AudioError, ParameterError
-from .interface import Encoder
+from .interface import Encoder, Layer, check_encoder
 
 BATCH_SECONDS = {"cpu": 32.0, "mps": 96.0, "cuda": 480.0}
 """Padded seconds a batch by device when ``batch_seconds`` is not given; halved when memory runs out."""
 WINDOW_SECONDS = 1200.0
 """Most seconds of sound held at once (75 MB at 16 kHz)."""
+LONGEST_SECONDS = 300.0
+"""A longer clip is encoded in windows of this length."""
+CONTEXT_SECONDS = 5.0
+"""Sound on either side of a window that is heard but whose frames are not kept."""
+AT_ONCE_SECONDS = 600.0
+"""Padded seconds that are in work at once, at most, where several batches run side by side."""
 WASTE = 1.25
 """Padded over true samples that a batch of a "masked" encoder may reach."""
 MOST_WORKERS = 4
@@ -47,20 +66,31 @@ class Waveforms(Protocol):
     def __getitem__(self, index: int) -> np.ndarray: ...
 
 
+class _Part(NamedTuple):
+    """Where a window lies in its clip: which of how many, samples of context before it, samples kept of it."""
+
+    number: int
+    count: int
+    before: int
+    kept: int
+
+
 class _Clip(NamedTuple):
     index: int
     x: np.ndarray
     samples: int
+    part: _Part | None = None
 
 
+@checked
 def extract(
     encoder: Encoder,
     waveforms: Waveforms | Sequence[np.ndarray],
     *,
     layers: str | int | Sequence[str | int] = "all",
-    pooling: str | None = "mean",
+    pooling: Literal["mean", "mean+std"] | None = "mean",
     batch_seconds: float | None = None,
-    dtype: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     names: Sequence[str] | None = None,
     on_error: Callable[[int, AudioError], None] | None = None,
     loaders: int = 0,
@@ -102,23 +132,67 @@ def extract(
     Raises
     ------
     ParameterError
-        Unknown layer, pooling or dtype, a batch size that is not positive; raised at the call.
+        A wrong argument, raised at the call; or an encoder whose frames are not what it declares.
     AudioError
         A clip that is not a finite, non-empty (samples,) array, that gives non-finite frames, or that alone does
         not fit into memory; names the clip.
+
+    Warns
+    -----
+    UserWarning
+        Clips are longer than the window of an encoder whose policy is "fixed"; says how many seconds are left out.
 
     Notes
     -----
     Clips shorter than ``encoder.minimum`` samples are zero-padded to it and count as that long. When memory runs
     out the batch is cut in half, and later batches keep to the smaller size; the results do not depend on it.
     """
+    left_out: list[float] = []
+    options = {"pooling": pooling, "batch_seconds": batch_seconds, "dtype": dtype, "names": names}
+    options |= {"on_error": on_error, "loaders": loaders, "progress": progress, "left_out": left_out}
+    results = stream(encoder, waveforms, layers=layers, **options)
+
+    def told() -> Iterator[tuple[int, list[np.ndarray]]]:
+        yield from results
+        if left_out:
+            warnings.warn(unheard(encoder, left_out, len(waveforms)), stacklevel=2)
+
+    return told()
+
+
+def stream(
+    encoder: Encoder,
+    waveforms: Waveforms | Sequence[np.ndarray],
+    *,
+    layers: str | int | Sequence[str | int] = "all",
+    pooling: str | None = "mean",
+    batch_seconds: float | None = None,
+    dtype: str = "auto",
+    names: Sequence[str] | None = None,
+    on_error: Callable[[int, AudioError], None] | None = None,
+    loaders: int = 0,
+    progress: bool = True,
+    on_window: Callable[[int, int], None] | None = None,
+    left_out: list[float] | None = None,
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """:func:`extract` for a caller that warns and shows progress itself.
+
+    ``on_window`` is called with the clip and the number of its windows whenever one of them is done; to ``left_out``
+    go the seconds that each clip has beyond the window of a "fixed" encoder.
+    """
+    check_encoder(encoder)
     chosen = encoder.select(layers)
-    if pooling not in POOLINGS:
-        raise ParameterError("pooling", pooling, "'mean', 'mean+std' or None")
+    if (
+        isinstance(waveforms, (str, bytes, dict))
+        or not hasattr(waveforms, "__getitem__")
+        or not hasattr(waveforms, "__len__")
+    ):
+        raise ParameterError("waveforms", type(waveforms).__name__, "a sequence of arrays (samples,)")
+    choice("pooling", pooling, POOLINGS)
     kind = encoder.device.type
-    seconds = BATCH_SECONDS.get(kind, BATCH_SECONDS["cpu"]) if batch_seconds is None else batch_seconds
-    if not seconds > 0:
-        raise ParameterError("batch_seconds", batch_seconds, "a positive number of seconds")
+    seconds = BATCH_SECONDS.get(kind, BATCH_SECONDS["cpu"])
+    if batch_seconds is not None:
+        seconds = number("batch_seconds", batch_seconds, above=0)
     precision = compute_dtype(encoder, dtype)
     if names is not None and len(names) != len(waveforms):
         raise ParameterError("names", f"{len(names)} names", f"one a clip ({len(waveforms)})")
@@ -126,7 +200,50 @@ def extract(
     def name(index: int) -> str:
         return f"clip {index}" if names is None else f"clip {names[index]}"
 
-    return _run(encoder, waveforms, chosen, pooling, seconds, precision, name, on_error, loaders, progress)
+    job = _Job(encoder, chosen, pooling, precision, name, on_error, on_window, [] if left_out is None else left_out)
+    return _run(job, waveforms, seconds, loaders, progress)
+
+
+class _Job(NamedTuple):
+    """What stays the same for all clips."""
+
+    encoder: Encoder
+    layers: tuple[int, ...]
+    pooling: str | None
+    precision: str
+    name: Callable[[int], str]
+    on_error: Callable[[int, AudioError], None] | None
+    on_window: Callable[[int, int], None] | None
+    left_out: list[float]
+
+    def report(self, error: AudioError, index: int) -> None:
+        if self.on_error is None:
+            raise error
+        self.on_error(index, error)
+
+
+def unheard(encoder: Encoder, left_out: Sequence[float], clips: int) -> str:
+    """The warning that clips are longer than what an encoder hears of them."""
+    return (
+        f"{len(left_out)} of {clips} clips are longer than the {encoder.window:g} s that encoder {encoder.name} hears: "
+        f"{sum(left_out):.1f} s behind that are left out (workbench.audio.segment cuts sounds into windows; "
+        f"seconds={encoder.window:g} of embed takes the beginning on purpose)"
+    )
+
+
+def beyond(encoder: Encoder, samples: int) -> float:
+    """Seconds of a clip that a "fixed" encoder does not hear; less than a tenth of a second is none."""
+    if encoder.padding != "fixed" or not encoder.window:
+        return 0.0
+    seconds = samples / encoder.rate - encoder.window
+    return seconds if seconds >= 0.1 else 0.0
+
+
+def windowed(encoder: Encoder, samples: int) -> str:
+    """How a clip of this length is cut, in words that a key can hold; empty where it is encoded whole."""
+    if encoder.padding == "fixed" or samples <= LONGEST_SECONDS * encoder.rate:
+        return ""
+    return f"windows of {LONGEST_SECONDS:g} s, context {CONTEXT_SECONDS:g} s"
 
 
 def compute_dtype(encoder: Encoder, dtype: str = "auto") -> str:
@@ -139,13 +256,13 @@ def compute_dtype(encoder: Encoder, dtype: str = "auto") -> str:
     dtype : str
         "auto" or the precision itself.
     """
-    if dtype not in PRECISIONS:
-        raise ParameterError("dtype", dtype, "'auto', 'float32', 'bfloat16' or 'float16'")
+    choice("dtype", dtype, PRECISIONS)
     if dtype != "auto":
         return dtype
     return getattr(encoder, "compute", None) or ("bfloat16" if encoder.device.type == "cuda" else "float32")
 
 
+@checked
 def plan(samples: Sequence[int], *, padding: str, budget: float, window: int = 0) -> list[list[int]]:
     """Cut clips into batches, longest first.
 
@@ -184,29 +301,34 @@ def plan(samples: Sequence[int], *, padding: str, budget: float, window: int = 0
     return batches
 
 
-def _run(encoder, waveforms, layers, pooling, seconds, precision, name, on_error, loaders, progress):
+def _run(job: _Job, waveforms, seconds, loaders, progress):
     from tqdm.auto import tqdm
 
+    encoder = job.encoder
     _eval(encoder)
     window = round((encoder.window or 0) * encoder.rate)
     budget = seconds * encoder.rate
     workers = _workers(encoder)
     bar = tqdm(total=None, unit="s", desc=encoder.name, disable=not progress, leave=False)
     done = spent = 0.0
+    parts = _Parts(job)
     with bar, _side_by_side(workers) as submit:
-        for clips in _windows(encoder, waveforms, seconds, name, on_error, loaders):
+        for clips in _windows(job, waveforms, seconds, loaders):
             sound = sum(clip.samples for clip in clips)
             if clips:  # the total is a guess that each window improves
-                done, spent = done + len(clips), spent + sound / encoder.rate
+                done, spent = done + len({clip.index for clip in clips}), spent + sound / encoder.rate
                 bar.total = round(spent / done * len(waveforms))
             # few clips still make a batch for every worker
             share = min(budget, max(len(clips) * window, sound) / workers)
             queue = deque(_batches(clips, encoder.padding, share, window))
             running: deque = deque()
             while queue or running:
-                while queue and len(running) <= workers - (workers == 1):
+                while queue and _room(running, queue[0], workers, encoder.rate):
                     batch = queue.popleft()
-                    running.append((batch, submit(_attempt, encoder, batch, layers, pooling, precision)))
+                    if not parts.failed.issuperset(clip.index for clip in batch):
+                        running.append((batch, submit(_attempt, job, batch)))
+                if not running:
+                    continue
                 batch, future = running.popleft()
                 results = future.result()
                 if results is None and len(batch) > 1:
@@ -216,12 +338,66 @@ def _run(encoder, waveforms, layers, pooling, seconds, precision, name, on_error
                     queue = deque(_batches(rest, encoder.padding, budget, window))
                     continue
                 for clip, arrays in zip(batch, results or [None], strict=True):
-                    error = _problem(encoder, clip, arrays, layers)
+                    bar.update(round((len(clip.x) if clip.part is None else clip.part.kept) / encoder.rate, 2))
+                    arrays, error = parts.add(clip, arrays)
                     if error:
-                        _report(AudioError(name(clip.index), error), clip.index, on_error)
-                    else:
+                        job.report(AudioError(job.name(clip.index), error), clip.index)
+                    elif arrays:
                         yield clip.index, arrays
-                    bar.update(round(len(clip.x) / encoder.rate, 2))
+
+
+def _room(running: deque, batch: list[_Clip], workers: int, rate: int) -> bool:
+    """Whether one more batch may start: one waits for each worker, but long ones are not all held at once."""
+    if len(running) > workers - (workers == 1):
+        return False
+    sizes = [len(clips) * max(clip.samples for clip in clips) for clips in (batch, *(b for b, _ in running))]
+    return not running or sum(sizes) <= AT_ONCE_SECONDS * rate
+
+
+class _Parts:
+    """Puts the windows of long clips together again."""
+
+    def __init__(self, job: _Job):
+        self.job = job
+        self.failed: set[int] = set()
+        self._waiting: dict[int, list] = {}
+
+    def add(self, clip: _Clip, result: list | None) -> tuple[list[np.ndarray] | None, str | None]:
+        """The arrays of a clip, or why it has none; neither while windows are missing."""
+        if clip.part is None or clip.index in self.failed:
+            return (None, None) if clip.index in self.failed else (result, _problem(self.job, clip, result))
+        if result is None:
+            self.failed.add(clip.index)
+            self._waiting.pop(clip.index, None)
+            return None, _problem(self.job, clip, None)
+        waiting = self._waiting.setdefault(clip.index, [None] * clip.part.count)
+        waiting[clip.part.number] = result
+        if self.job.on_window is not None:
+            self.job.on_window(clip.index, clip.part.count)
+        if any(part is None for part in waiting):
+            return None, None
+        arrays = [_merged(waiting, layer, self.job.pooling) for layer in range(len(self.job.layers))]
+        del self._waiting[clip.index]
+        return arrays, _problem(self.job, clip, arrays)
+
+
+def _merged(parts: list[list], layer: int, pooling: str | None) -> np.ndarray:
+    """One layer of a whole clip from its windows; lets go of theirs."""
+    found = [part[layer] for part in parts]
+    for part in parts:
+        part[layer] = None
+    if pooling is None:
+        return np.concatenate(found)
+    found = [one for one in found if one[0]]
+    if not found:
+        return np.zeros(0, np.float32)
+    weights, means, squares = (np.array(column, np.float64) for column in zip(*found, strict=True))
+    share = (weights / weights.sum())[:, None]
+    mean = (share * means).sum(0)
+    if pooling == "mean":
+        return mean.astype(np.float32)
+    variance = (share * (squares + (means - mean) ** 2)).sum(0)
+    return np.concatenate([mean, np.sqrt(variance)]).astype(np.float32)
 
 
 def _workers(encoder: Encoder) -> int:
@@ -253,8 +429,39 @@ def _side_by_side(workers: int) -> Iterator[Callable[..., Future]]:
 
 
 def _batches(clips: list[_Clip], padding: str, budget: float, window: int) -> list[list[_Clip]]:
-    order = plan([clip.samples for clip in clips], padding=padding, budget=budget, window=window)
-    return [[clips[i] for i in batch] for batch in order]
+    """Windows of long clips alone, then batches of the others."""
+    whole = [clip for clip in clips if clip.part is None]
+    order = plan([clip.samples for clip in whole], padding=padding, budget=budget, window=window)
+    return [[clip] for clip in clips if clip.part is not None] + [[whole[i] for i in batch] for batch in order]
+
+
+def _cut(encoder: Encoder, clip: _Clip) -> list[_Clip]:
+    """The windows of a long clip; a clip that is not long as it is."""
+    if not windowed(encoder, len(clip.x)):
+        return [clip]
+    unit, n = _unit(encoder), len(clip.x)
+    context = -(-round(CONTEXT_SECONDS * encoder.rate) // unit) * unit
+    step = (round(LONGEST_SECONDS * encoder.rate) - 2 * context) // unit * unit
+    starts = range(0, n - context, step)  # what remains behind the last is no longer than its context
+    windows = []
+    for k, start in enumerate(starts):
+        end = n if k == len(starts) - 1 else start + step
+        begin = max(start - context, 0)
+        x = clip.x[begin : end + context]
+        part = _Part(k, len(starts), start - begin, end - start)
+        windows.append(_Clip(clip.index, x, max(len(x), encoder.minimum), part))
+    return windows
+
+
+def _unit(encoder: Encoder) -> int:
+    """Samples in which every layer has a whole number of frames, so that windows begin where frames do."""
+    periods = [
+        Fraction(encoder.rate) / Fraction(layer.frame_rate).limit_denominator(1000)
+        for layer in encoder.layers
+        if layer.frame_rate
+    ]
+    unit = math.lcm(1, *(period.numerator for period in periods))
+    return unit if unit <= CONTEXT_SECONDS * encoder.rate else 1  # else to the nearest frame
 
 
 def _eval(encoder: Encoder) -> None:
@@ -264,18 +471,20 @@ def _eval(encoder: Encoder) -> None:
             module.eval()
 
 
-def _windows(encoder, waveforms, seconds, name, on_error, loaders) -> Iterator[list[_Clip]]:
+def _windows(job: _Job, waveforms, seconds, loaders) -> Iterator[list[_Clip]]:
     """Lists of loaded clips: the first small so that results come soon, then up to WINDOW_SECONDS."""
+    encoder = job.encoder
     limit = min(4 * seconds, WINDOW_SECONDS) * encoder.rate
     clips: list[_Clip] = []
     held = 0
     for index, loaded in _loaded(waveforms, loaders):
         try:
-            clip = _check(loaded, index, encoder.minimum, name)
+            clip = _check(loaded, index, encoder.minimum, job.name)
         except AudioError as error:
-            _report(error, index, on_error)
+            job.report(error, index)
             continue
-        clips.append(clip)
+        clips += _cut(encoder, clip)
+        job.left_out.extend([left] if (left := beyond(encoder, len(clip.x))) else [])
         held += clip.samples
         if held >= limit:
             yield clips
@@ -315,7 +524,13 @@ def _loaded(waveforms, loaders: int) -> Iterator[tuple[int, np.ndarray | AudioEr
 def _check(loaded, index: int, minimum: int, name) -> _Clip:
     if isinstance(loaded, AudioError):
         raise loaded
-    x = np.asarray(loaded, dtype=np.float32)
+    try:
+        x = np.asarray(loaded)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise AudioError(name(index), f"expected a waveform (samples,), got {type(loaded).__name__}") from error
+    if x.dtype.kind != "f" and x.size:
+        raise AudioError(name(index), f"expected a waveform of float samples, got an array of {x.dtype}")
+    x = np.asarray(x, np.float32)
     if x.ndim != 1:
         raise AudioError(name(index), f"expected a waveform (samples,), got an array of shape {x.shape}")
     if not len(x):
@@ -325,21 +540,16 @@ def _check(loaded, index: int, minimum: int, name) -> _Clip:
     return _Clip(index, x, max(len(x), minimum))
 
 
-def _report(error: AudioError, index: int, on_error) -> None:
-    if on_error is None:
-        raise error
-    on_error(index, error)
-
-
-def _problem(encoder: Encoder, clip: _Clip, arrays: list[np.ndarray] | None, layers) -> str | None:
+def _problem(job: _Job, clip: _Clip, arrays: list[np.ndarray] | None) -> str | None:
     """Why a clip's result cannot be used, or None."""
+    encoder = job.encoder
     if arrays is None:
         seconds = clip.samples / encoder.rate
         return (
             f"{seconds:.1f} s do not fit into memory with encoder {encoder.name} on {encoder.device}, even alone; "
             "use a part of it (seconds=...) or another device"
         )
-    for position, array in zip(layers, arrays, strict=True):
+    for position, array in zip(job.layers, arrays, strict=True):
         if not array.size:
             return f"encoder {encoder.name} gives no frame at layer {encoder.layers[position].name}"
         if not np.isfinite(array).all():
@@ -347,17 +557,17 @@ def _problem(encoder: Encoder, clip: _Clip, arrays: list[np.ndarray] | None, lay
     return None
 
 
-def _attempt(encoder, batch, layers, pooling, precision) -> list[list[np.ndarray]] | None:
+def _attempt(job: _Job, batch: list[_Clip]) -> list[list] | None:
     """Results of a batch, or None when memory ran out (whatever the failed attempt held is free again)."""
     try:
-        return _encode(encoder, batch, layers, pooling, precision)
+        return _encode(job, batch)
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
     # outside the handler: the traceback no longer keeps the tensors alive
-    if encoder.device.type == "cuda":
+    if job.encoder.device.type == "cuda":
         torch.cuda.empty_cache()
-    elif encoder.device.type == "mps":
+    elif job.encoder.device.type == "mps":
         torch.mps.empty_cache()
     return None
 
@@ -370,19 +580,70 @@ def _out_of_memory(error: BaseException) -> bool:
     return any(sign in str(error) for sign in signs)
 
 
-def _encode(encoder, batch, layers, pooling, precision) -> list[list[np.ndarray]]:
+def _encode(job: _Job, batch: list[_Clip]) -> list[list]:
+    encoder = job.encoder
     x = np.zeros((len(batch), max(clip.samples for clip in batch)), np.float32)
     for row, clip in zip(x, batch, strict=True):
         row[: len(clip.x)] = clip.x
     device = encoder.device
     lengths = torch.tensor([clip.samples for clip in batch], device=device)
-    low = precision != "float32"
-    autocast = torch.autocast(device.type, getattr(torch, precision)) if low else nullcontext()
+    low = job.precision != "float32"
+    autocast = torch.autocast(device.type, getattr(torch, job.precision)) if low else nullcontext()
     with torch.inference_mode(), autocast:
-        outputs = encoder.forward(torch.from_numpy(x).to(device), lengths, layers)
+        outputs = encoder.forward(torch.from_numpy(x).to(device), lengths, job.layers)
+    _check_outputs(encoder, outputs, job.layers, len(batch))
     with torch.inference_mode():
-        by_layer = [_pool(frames, counts.to(frames.device), pooling) for frames, counts in outputs]
+        if batch[0].part is not None:  # a window, alone
+            layers = [encoder.layers[position] for position in job.layers]
+            return [[_window(job, batch[0], *given, layer) for given, layer in zip(outputs, layers, strict=True)]]
+        by_layer = [_pool(frames, counts.to(frames.device), job.pooling) for frames, counts in outputs]
     return [list(arrays) for arrays in zip(*by_layer, strict=True)]
+
+
+def _check_outputs(encoder: Encoder, outputs: object, layers: Sequence[int], rows: int) -> None:
+    """Refuse what ``forward`` gave where it is not what its encoder declares."""
+
+    def wrong(expected: str) -> ParameterError:
+        return ParameterError("encoder", encoder.name, f"one whose forward gives {expected}")
+
+    if not isinstance(outputs, (list, tuple)) or len(outputs) != len(layers):
+        found = f"{len(outputs)}" if isinstance(outputs, (list, tuple)) else type(outputs).__name__
+        raise wrong(f"a list of (frames, lengths), one for each of the {len(layers)} layers asked for, not {found}")
+    for position, pair in zip(layers, outputs, strict=True):
+        name, dim = encoder.layers[position].name, encoder.layers[position].dim
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
+            raise wrong(f"a pair of tensors (frames, lengths) at layer {name}, not {type(pair).__name__}")
+        frames, counts = pair
+        if frames.ndim != 3 or frames.shape[0] != rows or frames.shape[2] != dim or not frames.is_floating_point():
+            shape = f"{frames.dtype} of shape {tuple(frames.shape)}"
+            raise wrong(f"float frames ({rows}, T, {dim}) at layer {name}, as its dim declares, not {shape}")
+        if counts.shape != (rows,) or counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
+            shape = f"{counts.dtype} of shape {tuple(counts.shape)}"
+            raise wrong(f"whole lengths ({rows},) at layer {name}, not {shape}")
+        if rows and not (int(counts.min()) >= 0 and int(counts.max()) <= frames.shape[1]):
+            raise wrong(f"lengths from 0 to T = {frames.shape[1]} at layer {name}, not {counts.tolist()}")
+
+
+def _window(job: _Job, clip: _Clip, frames: Tensor, counts: Tensor, layer: Layer):
+    """Of one window and layer: the frames that are kept, or their weight, mean and mean squared deviation."""
+    part, rate, count = clip.part, job.encoder.rate, int(counts[0])
+    weight, kept = part.kept / rate, slice(0, count)
+    if layer.frame_rate:
+        expected = clip.samples / rate * layer.frame_rate
+        if abs(count - expected) > max(4, 0.01 * expected):
+            declared = f"one whose layer {layer.name} gives the {layer.frame_rate:g} frames a second that it declares"
+            found = f"{clip.samples / rate:.1f} s gave {count}, so that a long clip cannot be put together from windows"
+            raise ParameterError("encoder", job.encoder.name, f"{declared}: {found}")
+        first, behind = (round(n / rate * layer.frame_rate) for n in (part.before, part.before + part.kept))
+        kept = slice(first, count if part.number == part.count - 1 else behind)
+        weight = max(min(kept.stop, count) - first, 0)
+    y = frames[0, kept].float()
+    if job.pooling is None:
+        return y.cpu().numpy().copy()
+    if not len(y):
+        return 0, np.zeros(layer.dim, np.float32), np.zeros(layer.dim, np.float32)
+    mean = y.mean(0)
+    return weight, mean.cpu().numpy(), (y - mean).square().mean(0).cpu().numpy()
 
 
 def _pool(frames: Tensor, counts: Tensor, pooling: str | None) -> list[np.ndarray]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from ..core.checks import choice, number, several, whole
 from ..errors import ParameterError
 
 
@@ -100,19 +102,21 @@ class Encoder(ABC):
         ParameterError
             For a layer the encoder does not have; the message lists those it has.
         """
-        if layers == "all":
-            return tuple(range(len(self.layers)))
-        asked = [layers] if isinstance(layers, (str, int)) else list(layers)
         names = [layer.name for layer in self.layers]
-        found = set()
-        for layer in asked:
+
+        def position(_: str, layer: object) -> int:
             if isinstance(layer, str) and layer in names:
-                found.add(names.index(layer))
-            elif isinstance(layer, int) and -len(names) <= layer < len(names):
-                found.add(layer % len(names))
-            else:
-                raise ParameterError("layers", layer, f"'all' or among {', '.join(names)} of encoder {self.name}")
-        return tuple(sorted(found))
+                return names.index(layer)
+            if isinstance(layer, Integral) and not isinstance(layer, bool) and -len(names) <= layer < len(names):
+                return int(layer) % len(names)
+            known = f"'all' or among {', '.join(names)} of encoder {self.name}"
+            raise ParameterError("layers", layer, f"{known}, or a position from 0 to {len(names) - 1}")
+
+        if isinstance(layers, str) and layers == "all":
+            return tuple(range(len(names)))
+        if not isinstance(layers, Iterable) or isinstance(layers, (str, bytes, dict)):
+            return (position("layers", layers),)
+        return tuple(sorted(set(several("layers", layers, position))))
 
     def describe(self) -> dict[str, object]:
         """What a run records about its encoder (plain types only)."""
@@ -126,6 +130,41 @@ class Encoder(ABC):
             "padding": self.padding,
             "device": str(self.device),
         }
+
+
+def check_encoder(encoder: object) -> None:
+    """Refuse an encoder of one's own whose attributes cannot be worked with.
+
+    Raises
+    ------
+    ParameterError
+        It is no :class:`Encoder`, or an attribute is missing or wrong; the message names it and says what to write.
+    """
+    if not isinstance(encoder, Encoder):
+        raise ParameterError("encoder", encoder, "an Encoder, as load_encoder(name) returns")
+    for name in ("name", "rate", "layers"):
+        if not hasattr(encoder, name):
+            raise ParameterError("encoder", type(encoder).__name__, f"one that sets its attribute {name!r} in __init__")
+    if not isinstance(encoder.name, str) or not encoder.name:
+        raise ParameterError("encoder.name", encoder.name, "text")
+    whole("encoder.rate", encoder.rate, least=1)
+    whole("encoder.minimum", encoder.minimum, least=1)
+    choice("encoder.padding", encoder.padding, ("masked", "equal", "fixed"))
+    if encoder.padding == "fixed" or encoder.window is not None:
+        number("encoder.window", encoder.window, above=0)
+    if not isinstance(encoder.device, torch.device):
+        raise ParameterError("encoder.device", encoder.device, "a torch.device")
+    several("encoder.layers", encoder.layers, _check_layer)
+    names = [layer.name for layer in encoder.layers]
+    if len(set(names)) < len(names):
+        raise ParameterError("encoder.layers", names, "layers of different names")
+
+
+def _check_layer(name: str, layer: object) -> None:
+    if not isinstance(layer, Layer) or not isinstance(layer.name, str):
+        raise ParameterError(name, layer, "a Layer(name, dim, frame_rate)")
+    whole(f"{name}.dim", layer.dim, least=1)
+    number(f"{name}.frame_rate", layer.frame_rate, least=0)
 
 
 def fingerprint(*parts: object, weights: dict[str, Tensor] | None = None) -> str:
