@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ParameterError
-from .towers import frames
+from .towers import frames, reason
 
 
 def mask(lengths: Tensor, total: int) -> Tensor:
@@ -247,7 +247,7 @@ class OtherFront:
 
     def _minimum(self, model: nn.Module) -> int:
         """Shortest power-of-two multiple of 12.5 ms that gives finite frames; longer clips give frames too."""
-        reason = None
+        problem = None
         for samples in (self.rate // 80 * 2**i for i in range(10)):
             try:
                 with warnings.catch_warnings(), torch.inference_mode():
@@ -256,14 +256,16 @@ class OtherFront:
                     states = self._states(model, x)
                 if states and all(s.ndim == 3 and s.shape[1] and s.isfinite().all() for s in states):
                     return samples
-                reason = "it gives no hidden states" if not states else "its hidden states are no frames (B, T, D)"
+                problem = "it gives no hidden states" if not states else "its hidden states are no frames (B, T, D)"
+                if not states or any(s.ndim != 3 for s in states):
+                    break
             except Exception as error:  # too short for the network, or not to be called so: the longest clip tells
-                reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+                problem = reason(error)
         raise ParameterError(
             "model_type",
             model.config.model_type if hasattr(model, "config") else type(model).__name__,
             f"a type whose audio encoder gives frames for what its feature extractor makes of 6.4 s of sound; "
-            f"{type(model).__name__} behind {type(self.extractor).__name__} does not ({reason})",
+            f"{type(model).__name__} behind {type(self.extractor).__name__} does not ({problem})",
         )
 
     def _states(self, model: nn.Module, x: Tensor) -> list[Tensor]:
@@ -311,8 +313,9 @@ class OtherFront:
 
     def _fixed(self, states: list[Tensor]) -> list[tuple[int, float]]:
         """The extractor pads or cuts every clip to one length: frames of the clip only."""
-        samples = getattr(self.extractor, "n_samples", None) or getattr(self.extractor, "max_length", None)
-        if not isinstance(samples, int) or samples < self.rate:
+        seconds = getattr(self.extractor, "chunk_length", None) or 0
+        samples = getattr(self.extractor, "n_samples", None) or seconds * self.rate
+        if not samples:
             return [(state.shape[2], 0.0) for state in states]
         self.padding, self.window = "fixed", samples / self.rate
         self.rates = [state.shape[1] / self.window for state in states]

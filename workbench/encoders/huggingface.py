@@ -26,6 +26,7 @@ refused. ``attention_relax`` is only used by the deep-norm layers, and a softmax
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import json
 import re
@@ -37,10 +38,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import ParameterError, WeightsError
+from ..errors import ParameterError, WeightsError, WorkbenchError
 from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
 from .interface import Encoder, Layer, fingerprint
-from .towers import CutWhisper, Tower, frames, tower
+from .towers import CutWhisper, Tower, frames, reason, tower
 from .weights import WEIGHT_FILES
 
 CODE_VERSION = 1
@@ -57,6 +58,9 @@ FRONTS = {
 POSITION_BIAS = re.compile(
     r"^encoder\.layers\.\d+\.attention\.(gru_rel_pos_(const|linear\.\w+)|rel_attn_embed\.weight)$"
 )
+REMOTE = "remote code is never run"
+RATE_WITHIN = ("GraniteSpeechFeatureExtractor",)
+"""Feature extractors that keep their rate deeper than at the top of preprocessor_config.json."""
 NOT_IN_FINGERPRINT = {
     "transformers_version", "architectures", "id2label", "label2id", "dtype", "torch_dtype", "auto_map",
     "output_hidden_states", "return_dict", "problem_type", "tokenizer_class", "task_specific_params",
@@ -162,8 +166,16 @@ def load_huggingface(
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     model.eval()
     with _quiet():
-        front = front_of(found.settings, preprocess, model)
-        layers = tuple(Layer(str(i), dim, rate) for i, (dim, rate) in enumerate(front.layers(model)))
+        try:
+            front = front_of(found.settings, preprocess, model)
+            layers = tuple(Layer(str(i), dim, rate) for i, (dim, rate) in enumerate(front.layers(model)))
+        except WorkbenchError:
+            raise
+        except Exception as error:  # a front end and a network that do not go together fail in any way
+            raise WeightsError(
+                f"{name}: the front end of preprocessor_config.json and the network of config.json "
+                f"({type(model).__name__}) do not go together ({reason(error)})"
+            ) from error
     noise = {key: value for key, value in settings.to_dict().items() if key not in NOT_IN_FINGERPRINT and key[0] != "_"}
     parts = (type(model).__name__, _transformers(), front.parts, json.dumps(noise, sort_keys=True, default=str))
     record = {"model": type(model).__name__, "transformers": _transformers(), "variant": variant}
@@ -183,45 +195,60 @@ def _transformers() -> str:
 def _json(folder: Path | str | None, file: str) -> dict:
     path = Path(folder) / file
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(
             f"{path}: no such file; a model folder holds config.json, preprocessor_config.json and the weights"
         ) from error
-    except ValueError as error:
-        raise WeightsError(f"{path}: not valid json ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: not valid json ({reason(error)})") from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path}: expected settings by name ({{...}}), found {type(found).__name__}")
+    return found
 
 
 def _preprocess(folder: Path | str | None) -> dict:
     """Settings of the feature extractor; newer folders keep them inside processor_config.json."""
-    inside = Path(folder) / "processor_config.json"
-    if not (Path(folder) / "preprocessor_config.json").exists() and inside.exists():
-        found = _json(folder, inside.name).get("feature_extractor")
-        if found:
-            return found
-    found = _json(folder, "preprocessor_config.json")
-    if "sampling_rate" not in found:
-        raise WeightsError(f"{Path(folder) / 'preprocessor_config.json'}: has no sampling_rate")
+    file, within = Path(folder) / "preprocessor_config.json", Path(folder) / "processor_config.json"
+    found = None
+    if not file.exists() and within.exists():
+        parts = _json(folder, within.name)
+        found = parts.get("feature_extractor") or parts.get("audio_processor")
+        file = within
+    if found is None:
+        found = _json(folder, "preprocessor_config.json")
+    if not isinstance(found, dict):
+        raise WeightsError(f"{file}: expected the feature extractor's settings by name, found {type(found).__name__}")
+    if "sampling_rate" not in found and found.get("feature_extractor_type") not in RATE_WITHIN:
+        raise WeightsError(f"{file}: has no sampling_rate")
+    rate = found.get("sampling_rate", 16000)
+    if isinstance(rate, bool) or not isinstance(rate, int) or not 1000 <= rate <= 1_000_000:
+        raise WeightsError(f"{file}: sampling_rate is {rate!r}, expected Hz as a whole number from 1000 to 1000000")
     return found
 
 
 def _settings(config: dict, variant: str | None):
     """The transformers configuration object for a config.json, without any remote code."""
-    from transformers import CONFIG_MAPPING, HubertConfig, Wav2Vec2Config
+    from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")
-    if variant not in (None, "paper") or (variant == "paper" and kind != "wavlm"):
-        raise ParameterError("variant", variant, f"None for a {kind} model ('paper' is for wavlm)")
+    if variant is not None and kind != {"paper": "wavlm", "cut": "whisper"}.get(variant):
+        raise ParameterError("variant", variant, f"None for a {kind} model ('paper' is for wavlm, 'cut' for whisper)")
     if kind == "mert_model":
         for option in ("feature_extractor_cqt", "deepnorm"):
             if config.get(option):
                 raise ParameterError(option, config[option], "false: only MERT models that are HuBERT networks load")
-        return HubertConfig.from_dict({**config, "model_type": "hubert"})
-    if variant == "paper":
-        return Wav2Vec2Config.from_dict({**config, "model_type": "wav2vec2"})
+        kind = "hubert"
+    elif variant == "paper":
+        kind = "wav2vec2"
     if kind not in CONFIG_MAPPING:
-        raise ParameterError("model_type", kind, "a type that transformers itself knows; remote code is never run")
-    return CONFIG_MAPPING[kind].from_dict(config)
+        close = difflib.get_close_matches(str(kind), CONFIG_MAPPING.keys(), n=1)
+        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ParameterError("model_type", kind, f"a type that transformers itself knows{guess}; {REMOTE}")
+    try:
+        return CONFIG_MAPPING[kind].from_dict({**config, "model_type": kind})
+    except Exception as error:  # each configuration has checks of its own
+        raise WeightsError(f"config.json is not that of a {kind} model ({reason(error)})") from error
 
 
 def _whole(settings) -> type:
@@ -271,7 +298,7 @@ def _load(found: Tower, folder: Path, variant: str | None) -> tuple[nn.Module, l
                 dtype=torch.float32,
             )
         except Exception as error:
-            raise WeightsError(f"{folder}: weights cannot be read ({type(error).__name__}: {error})") from error
+            raise WeightsError(f"{folder}: weights cannot be read ({reason(error)})") from error
     # heads of pretraining and fine-tuning stand beside the encoder's own parts, never inside one
     parts = {key.split(".")[0] for key in bare.state_dict()}
     surplus = set(info["unexpected_keys"])

@@ -52,8 +52,7 @@ def tower(settings) -> Tower:
         with torch.device("meta"):
             model = whole(settings)
     except Exception as error:  # a configuration that does not go together fails in any way
-        reason = (str(error).strip().splitlines() or [""])[0]
-        found = "no bare model" if isinstance(error, KeyError) else f"{type(error).__name__}: {reason}"
+        found = "it has no bare model" if isinstance(error, KeyError) else reason(error)
         raise ParameterError(
             "model_type", kind, f"a type whose model transformers can build from config.json ({found})"
         ) from error
@@ -69,6 +68,12 @@ def tower(settings) -> Tower:
         f"a type with an audio encoder: {whole.__name__} has none that takes sound and gives frames; "
         "load the encoder or codec that it was built on instead, by its own name",
     )
+
+
+def reason(error: BaseException) -> str:
+    """An error of a library in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 
 def _hears(module: nn.Module) -> bool:
@@ -120,7 +125,7 @@ class CutWhisper(nn.Module):
 
     def __init__(self, encoder: nn.Module):
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.config = encoder, encoder.config
 
     def forward(self, input_features: Tensor, output_hidden_states: bool = True):
         """Hidden states (B, T, D) as the encoder itself names them: before each block, and behind the last norm."""
