@@ -1,14 +1,14 @@
 """Front ends of transformers models: waveforms and lengths to a model's inputs, and lengths to numbers of frames.
 
 Each has ``rate`` (Hz), ``padding``, ``window`` (seconds) and ``minimum`` (samples) as :class:`.interface.Encoder`
-means them, ``frame_rate`` (Hz), ``parts`` (what its numbers depend on, for the fingerprint), and two methods:
-``inputs(x, lengths)`` gives the keyword arguments of the model, ``frames(lengths, total)`` the true frames of each row
-when ``total`` came out.
+means them, ``frame_rate`` (Hz), ``parts`` (what its numbers depend on, for the fingerprint), and three methods:
+``inputs(x, lengths)`` gives the keyword arguments of the model, ``frames(lengths, total, layer)`` the true frames of
+each row where ``total`` came out of that layer; ``layers(model)`` gives (D, frames a second) of every layer.
 """
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 import json
 import math
 import threading
@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ParameterError
+from .towers import frames, reason
 
 
 def mask(lengths: Tensor, total: int) -> Tensor:
@@ -65,6 +66,7 @@ class WaveformFront:
 
     def __init__(self, config, preprocess: dict, model: nn.Module):
         self.rate = int(preprocess["sampling_rate"])
+        self.dim, self.count = config.hidden_size, config.num_hidden_layers + 1
         self.normalize = bool(preprocess.get("do_normalize", True))
         self.kernels = list(zip(config.conv_kernel, config.conv_stride, strict=True))
         self.frame_rate = self.rate / math.prod(config.conv_stride)
@@ -91,7 +93,10 @@ class WaveformFront:
             self.norm.frames = (lengths - kernel) // stride + 1 if padded else None
         return {"input_values": x, "attention_mask": whole.long()} if padded else {"input_values": x}
 
-    def frames(self, lengths: Tensor, total: int) -> Tensor:
+    def layers(self, model: nn.Module) -> list[tuple[int, float]]:
+        return [(self.dim, self.frame_rate)] * self.count
+
+    def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
         for kernel, stride in self.kernels:
             lengths = (lengths - kernel) // stride + 1
         return lengths
@@ -107,6 +112,7 @@ class FilterbankFront:
 
         self.extractor = ASTFeatureExtractor.from_dict(preprocess)
         self.rate = int(self.extractor.sampling_rate)
+        self.dim, self.count = config.hidden_size, config.num_hidden_layers + 1
         self.minimum = round(0.025 * self.rate)
         self.hop = round(0.010 * self.rate)
         self.window = self.extractor.max_length * self.hop / self.rate
@@ -119,12 +125,15 @@ class FilterbankFront:
         values = self.extractor(clips, sampling_rate=self.rate, return_tensors="pt")["input_values"]
         return {"input_values": values.to(x.device)}
 
-    def frames(self, lengths: Tensor, total: int) -> Tensor:
+    def layers(self, model: nn.Module) -> list[tuple[int, float]]:
+        return [(self.dim, self.frame_rate)] * self.count
+
+    def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
         return torch.full_like(lengths, total)
 
 
 class WhisperFront:
-    """Whisper's front end: log-mel of exactly ``chunk_length`` seconds, scaled by the clip's own maximum."""
+    """Whisper's front end, of whatever encoder: log-mel of ``chunk_length`` seconds, scaled by the clip's maximum."""
 
     padding, minimum = "fixed", 1
 
@@ -133,18 +142,86 @@ class WhisperFront:
 
         self.extractor = WhisperFeatureExtractor.from_dict(preprocess)
         self.rate = int(self.extractor.sampling_rate)
-        self.window = float(self.extractor.n_samples / self.rate)
-        self.samples = 2 * self.extractor.hop_length  # of one frame: the second convolution has stride 2
-        self.frame_rate = self.rate / self.samples
+        self.samples = int(self.extractor.n_samples)
+        self.window = float(self.samples / self.rate)
+        self.frame_rate = self.rate / (2 * self.extractor.hop_length)  # the second convolution has stride 2
         self.parts = (self.rate, self.window, self.extractor.feature_size, self.extractor.n_fft)
+        self.masked = "input_features_mask" in inspect.signature(model.forward).parameters
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        clips = [row[:n] for row, n in zip(x.cpu().numpy(), lengths.tolist(), strict=True)]
-        features = self.extractor(clips, sampling_rate=self.rate, return_tensors="pt")["input_features"]
-        return {"input_features": features.to(x.device)}
+        found = self.extractor(
+            _rows(x, lengths), sampling_rate=self.rate, return_attention_mask=self.masked, return_tensors="pt"
+        )
+        inputs = {"input_features": found["input_features"].to(x.device)}
+        if self.masked:  # encoders that do not attend to what lies behind the clip
+            inputs["input_features_mask"] = found["attention_mask"].to(x.device)
+        return inputs
 
-    def frames(self, lengths: Tensor, total: int) -> Tensor:
-        return ((lengths + self.samples - 1) // self.samples).clamp(max=total)
+    def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
+        """A frame counts where it begins inside the clip; layers behind a pooling have fewer, longer ones."""
+        samples = self.samples // total
+        return ((lengths + samples - 1) // samples).clamp(max=total)
+
+    def layers(self, model: nn.Module) -> list[tuple[int, float]]:
+        if model.config.model_type == "whisper":
+            return [(model.config.d_model, self.frame_rate)] * (model.config.encoder_layers + 1)
+        with torch.inference_mode():
+            n = torch.tensor([1])
+            states = frames(model(**self.inputs(torch.zeros(1, 1), n), output_hidden_states=True))
+        return [(state.shape[2], state.shape[1] / self.window) for state in states]
+
+
+class CutWhisperFront(WhisperFront):
+    """The same log-mel, cut behind the clip's last frame: for :class:`.towers.CutWhisper`."""
+
+    padding = "equal"
+
+    def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        x = x[:, : self.samples]
+        hop = self.extractor.hop_length
+        count = 2 * (-(-x.shape[1] // (2 * hop)))
+        # silence as far as a frame of the clip can see into it, so that these are the frames of the 30 s
+        whole = count * hop + self.extractor.n_fft
+        rows = list(F.pad(x, (0, whole - x.shape[1])).cpu().numpy())
+        found = self.extractor(rows, sampling_rate=self.rate, padding="longest", return_tensors="pt")
+        return {"input_features": found["input_features"][:, :, :count].to(x.device)}
+
+    def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
+        return torch.full_like(lengths, total)
+
+
+class ClapFront:
+    """CLAP's front end: log-mel of ``max_length_s`` seconds; shorter clips are repeated, longer ones cut.
+
+    transformers takes a random part of a longer clip; here it is the first one, so that numbers can be had again.
+    """
+
+    padding, minimum, frame_rate = "fixed", 1, 0.0
+
+    def __init__(self, config, preprocess: dict, model: nn.Module):
+        from transformers import ClapFeatureExtractor
+
+        self.extractor = ClapFeatureExtractor.from_dict(preprocess)
+        self.rate = int(self.extractor.sampling_rate)
+        self.samples = int(self.extractor.nb_max_samples)
+        self.window = float(self.samples / self.rate)
+        self.parts = (self.rate, json.dumps(preprocess, sort_keys=True, default=str))
+
+    def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        rows = [row[: self.samples] for row in _rows(x, lengths)]
+        found = self.extractor(rows, sampling_rate=self.rate, return_tensors="pt")
+        # with fusion the extractor calls a clip of every batch longer, by chance; none is
+        longer = torch.zeros(len(rows), 1, dtype=torch.bool, device=x.device)
+        return {"input_features": found["input_features"].to(x.device), "is_longer": longer}
+
+    def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
+        return torch.full_like(lengths, total)
+
+    def layers(self, model: nn.Module) -> list[tuple[int, float]]:
+        with torch.inference_mode():
+            n = torch.tensor([self.samples])
+            states = frames(model(**self.inputs(torch.zeros(1, self.samples), n), output_hidden_states=True))
+        return [(state.shape[2], 0.0) for state in states]
 
 
 class OtherFront:
@@ -153,32 +230,108 @@ class OtherFront:
     padding, window, frame_rate = "equal", None, 0.0
 
     def __init__(self, config, preprocess: dict, model: nn.Module):
-        import transformers
-
-        kind = preprocess.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
-        extractor = getattr(transformers, kind, None)
-        if extractor is None:
-            raise ParameterError("feature_extractor_type", kind, "a feature extractor that transformers has")
-        self.extractor = extractor.from_dict(preprocess)
-        self.rate = int(self.extractor.sampling_rate)
+        self.extractor, kind = feature_extractor(preprocess)
+        self.rate = int(preprocess.get("sampling_rate") or self.extractor.sampling_rate)
         self.parts = (kind, json.dumps(preprocess, sort_keys=True, default=str))
+        self.rates: list[float] = []
+        takes = inspect.signature(self.extractor.__call__).parameters
+        self.options = {"sampling_rate": self.rate, "return_tensors": "pt", "return_attention_mask": True}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+            self.options = {key: value for key, value in self.options.items() if key in takes}
+        self.takes = {
+            name: parameter.default is parameter.empty
+            for name, parameter in inspect.signature(model.forward).parameters.items()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        }
         self.minimum = self._minimum(model)
 
     def _minimum(self, model: nn.Module) -> int:
         """Shortest power-of-two multiple of 12.5 ms that gives finite frames; longer clips give frames too."""
-        unfit = (RuntimeError, ValueError, AssertionError, IndexError, AttributeError, TypeError)
+        problem = None
         for samples in (self.rate // 80 * 2**i for i in range(10)):
-            with contextlib.suppress(*unfit), warnings.catch_warnings(), torch.inference_mode():
-                warnings.simplefilter("ignore")
-                x = torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
-                states = model(**self.inputs(x, torch.tensor([samples])), output_hidden_states=True).hidden_states
-                if states[0].ndim == 3 and states[0].shape[1] and all(state.isfinite().all() for state in states):
+            try:
+                with warnings.catch_warnings(), torch.inference_mode():
+                    warnings.simplefilter("ignore")
+                    x = torch.randn(1, samples, generator=torch.Generator().manual_seed(0))
+                    states = self._states(model, x)
+                if states and all(s.ndim == 3 and s.shape[1] and s.isfinite().all() for s in states):
                     return samples
-        raise ParameterError("model", type(model).__name__, "one whose hidden states are (B, T, D) for 6.4 s of sound")
+                problem = "it gives no hidden states" if not states else "its hidden states are no frames (B, T, D)"
+                if not states or any(s.ndim != 3 for s in states):
+                    break
+            except Exception as error:  # too short for the network, or not to be called so: the longest clip tells
+                problem = reason(error)
+        raise ParameterError(
+            "model_type",
+            model.config.model_type if hasattr(model, "config") else type(model).__name__,
+            f"a type whose audio encoder gives frames for what its feature extractor makes of 6.4 s of sound; "
+            f"{type(model).__name__} behind {type(self.extractor).__name__} does not ({problem})",
+        )
+
+    def _states(self, model: nn.Module, x: Tensor) -> list[Tensor]:
+        n = torch.tensor([x.shape[1]])
+        return frames(model(**self.inputs(x, n), output_hidden_states=True))
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        found = self.extractor(list(x.cpu().numpy()), sampling_rate=self.rate, return_tensors="pt")
-        return {key: value.to(x.device) for key, value in found.items()}
+        rows = _rows(x, lengths)
+        found = self.extractor(rows, **self.options)
+        mask = next((found[key] for key in ("input_features_mask", "attention_mask") if key in found), None)
+        inputs = {}
+        for place, (name, needed) in enumerate(self.takes.items()):
+            if place == 0 and name not in found:
+                inputs[name] = next(found[key] for key in ("input_features", "input_values") if key in found)
+            elif name == "audio_mel_mask" and mask is not None:  # true where there is padding
+                inputs[name] = ~mask.bool()
+            elif name in found:
+                inputs[name] = found[name]
+            elif needed and name.endswith("mask") and mask is not None:
+                inputs[name] = mask
+        return {key: torch.as_tensor(value).to(x.device) for key, value in inputs.items()}
 
-    def frames(self, lengths: Tensor, total: int) -> Tensor:
-        return torch.full_like(lengths, total)
+    def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
+        """All frames, unless the extractor pads: then those that begin inside the clip."""
+        if not self.rates or not self.rates[layer]:
+            return torch.full_like(lengths, total)
+        within = torch.ceil(lengths * self.rates[layer] / self.rate - 1e-6).long().clamp(min=1)
+        return torch.where(within < total - 1, within, torch.full_like(lengths, total))
+
+    def layers(self, model: nn.Module) -> list[tuple[int, float]]:
+        """(D, frames a second) of each layer, from the frames that a longer clip has more.
+
+        The difference in length is a multiple of every stride that has no other factors than 2^10, 3 and 5^2
+        (times the extractor's hop), so that no frame is lost or won at the ends.
+        """
+        hop = getattr(self.extractor, "hop_length", 1)
+        more = hop * 480 if isinstance(hop, int) and hop > 1 else 76_800
+        lengths = (max(self.minimum, self.rate // 2), max(self.minimum, self.rate // 2) + more)
+        with torch.inference_mode():
+            short, long = (self._states(model, torch.zeros(1, n)) for n in lengths)
+        if all(a.shape[1] == b.shape[1] for a, b in zip(short, long, strict=True)):
+            return self._fixed(short)
+        self.rates = [(b.shape[1] - a.shape[1]) * self.rate / more for a, b in zip(short, long, strict=True)]
+        return [(state.shape[2], rate) for state, rate in zip(short, self.rates, strict=True)]
+
+    def _fixed(self, states: list[Tensor]) -> list[tuple[int, float]]:
+        """The extractor pads or cuts every clip to one length: frames of the clip only."""
+        seconds = getattr(self.extractor, "chunk_length", None) or 0
+        samples = getattr(self.extractor, "n_samples", None) or seconds * self.rate
+        if not samples:
+            return [(state.shape[2], 0.0) for state in states]
+        self.padding, self.window = "fixed", samples / self.rate
+        self.rates = [state.shape[1] / self.window for state in states]
+        return [(state.shape[2], rate) for state, rate in zip(states, self.rates, strict=True)]
+
+
+def feature_extractor(preprocess: dict):
+    """(the feature extractor of a preprocessor_config.json, its type)."""
+    import transformers
+
+    kind = preprocess.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
+    found = getattr(transformers, kind, None) if isinstance(kind, str) else None
+    if found is None or not hasattr(found, "from_dict"):
+        raise ParameterError("feature_extractor_type", kind, "a feature extractor that transformers has")
+    return found.from_dict(preprocess), kind
+
+
+def _rows(x: Tensor, lengths: Tensor) -> list:
+    return [row[:n] for row, n in zip(x.cpu().numpy(), lengths.tolist(), strict=True)]

@@ -26,29 +26,41 @@ refused. ``attention_relax`` is only used by the deep-norm layers, and a softmax
 from __future__ import annotations
 
 import contextlib
+import difflib
+import functools
 import json
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ParameterError, WeightsError
-from .frontends import FilterbankFront, OtherFront, WaveformFront, WhisperFront
+from ..errors import ParameterError, WeightsError, WorkbenchError
+from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
 from .interface import Encoder, Layer, fingerprint
+from .towers import CutWhisper, Tower, frames, reason, tower
+from .weights import WEIGHT_FILES
 
 CODE_VERSION = 1
-WAVEFORM_MODELS = ("hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat", "mert_model")
-HEADS = re.compile(
-    r"^(lm_head|classifier|projector|proj_out|quantizer|project_q|project_hid|dropout_features|final_proj|speaker_proj"
-    r"|label_embeddings_concat|layer_weights|objective|feature_extractor_cqt|decoder)\b|masked_spec_embed$"
-)
-"""Checkpoint entries that a bare encoder has no use for: heads of pretraining and fine-tuning, SpecAugment's mask."""
+OF_ONE_PART = ("hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat", "audio-spectrogram-transformer")
+"""Types that are an audio encoder and nothing else, known without building them."""
+FRONTS = {
+    **dict.fromkeys(OF_ONE_PART, WaveformFront),
+    "audio-spectrogram-transformer": FilterbankFront,
+    "clap": ClapFront,
+    "clap_audio_model": ClapFront,
+    "WhisperFeatureExtractor": WhisperFront,
+}
+"""Front end by model type, or by the feature extractor that the model comes with."""
 POSITION_BIAS = re.compile(
     r"^encoder\.layers\.\d+\.attention\.(gru_rel_pos_(const|linear\.\w+)|rel_attn_embed\.weight)$"
 )
+REMOTE = "remote code is never run"
+RATE_WITHIN = ("GraniteSpeechFeatureExtractor",)
+"""Feature extractors that keep their rate deeper than at the top of preprocessor_config.json."""
 NOT_IN_FINGERPRINT = {
     "transformers_version", "architectures", "id2label", "label2id", "dtype", "torch_dtype", "auto_map",
     "output_hidden_states", "return_dict", "problem_type", "tokenizer_class", "task_specific_params",
@@ -88,9 +100,8 @@ class HuggingFaceEncoder(Encoder):
         """See :meth:`Encoder.forward`."""
         with torch.autocast(self.device.type, enabled=False):  # front ends stay in float32
             inputs = self.front.inputs(x, lengths)
-        states = self.model(**inputs, output_hidden_states=True).hidden_states
-        counts = self.front.frames(lengths, states[0].shape[1])
-        return [(states[i], counts) for i in layers]
+        states = frames(self.model(**inputs, output_hidden_states=True))
+        return [(states[i], self.front.frames(lengths, states[i].shape[1], i)) for i in layers]
 
     def describe(self) -> dict[str, object]:
         """See :meth:`Encoder.describe`; adds the model class, variant, revision and what was left out."""
@@ -140,23 +151,31 @@ def load_huggingface(
     """
     config = _json(folder, "config.json") if config is None else config
     preprocess = _preprocess(folder) if preprocess is None else preprocess
-    kind = config.get("model_type")
     settings = _settings(config, variant)
-    network = _network(settings)
+    kind = settings.model_type
+    found = Tower(_whole(settings), settings) if kind in OF_ONE_PART else tower(settings)
     if random_weights is None:
-        model, left_out = _load(network, settings, Path(folder), variant)
+        model, left_out = _load(found, Path(folder), variant)
     else:
-        model, left_out = _random(network, settings, random_weights), []
-    kind_of_front = {"audio-spectrogram-transformer": FilterbankFront, "whisper": WhisperFront}.get(kind, OtherFront)
-    if kind in WAVEFORM_MODELS:
-        kind_of_front = WaveformFront
-    if settings.is_encoder_decoder:
-        model = model.get_encoder()
+        model, left_out = _random(found, random_weights), []
+    model = found.kept(model)
+    front_of = FRONTS.get(kind) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
+    if variant == "cut":
+        model, front_of = CutWhisper(model), CutWhisperFront
     # torch on WavLM's float bias beside a boolean mask; the result is right
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     model.eval()
-    front = kind_of_front(settings, preprocess, model)
-    layers = _layers(settings, front, model)
+    with _quiet():
+        try:
+            front = front_of(found.settings, preprocess, model)
+            layers = tuple(Layer(str(i), dim, rate) for i, (dim, rate) in enumerate(front.layers(model)))
+        except WorkbenchError:
+            raise
+        except Exception as error:  # a front end and a network that do not go together fail in any way
+            raise WeightsError(
+                f"{name}: the front end of preprocessor_config.json and the network of config.json "
+                f"({type(model).__name__}) do not go together ({reason(error)})"
+            ) from error
     noise = {key: value for key, value in settings.to_dict().items() if key not in NOT_IN_FINGERPRINT and key[0] != "_"}
     parts = (type(model).__name__, _transformers(), front.parts, json.dumps(noise, sort_keys=True, default=str))
     record = {"model": type(model).__name__, "transformers": _transformers(), "variant": variant}
@@ -176,54 +195,66 @@ def _transformers() -> str:
 def _json(folder: Path | str | None, file: str) -> dict:
     path = Path(folder) / file
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(
             f"{path}: no such file; a model folder holds config.json, preprocessor_config.json and the weights"
         ) from error
-    except ValueError as error:
-        raise WeightsError(f"{path}: not valid json ({error})") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: not valid json ({reason(error)})") from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path}: expected settings by name ({{...}}), found {type(found).__name__}")
+    return found
 
 
 def _preprocess(folder: Path | str | None) -> dict:
     """Settings of the feature extractor; newer folders keep them inside processor_config.json."""
-    inside = Path(folder) / "processor_config.json"
-    if not (Path(folder) / "preprocessor_config.json").exists() and inside.exists():
-        found = _json(folder, inside.name).get("feature_extractor")
-        if found:
-            return found
-    found = _json(folder, "preprocessor_config.json")
-    if "sampling_rate" not in found:
-        raise WeightsError(f"{Path(folder) / 'preprocessor_config.json'}: has no sampling_rate")
+    file, within = Path(folder) / "preprocessor_config.json", Path(folder) / "processor_config.json"
+    found = None
+    if not file.exists() and within.exists():
+        parts = _json(folder, within.name)
+        found = parts.get("feature_extractor") or parts.get("audio_processor")
+        file = within
+    if found is None:
+        found = _json(folder, "preprocessor_config.json")
+    if not isinstance(found, dict):
+        raise WeightsError(f"{file}: expected the feature extractor's settings by name, found {type(found).__name__}")
+    if "sampling_rate" not in found and found.get("feature_extractor_type") not in RATE_WITHIN:
+        raise WeightsError(f"{file}: has no sampling_rate")
+    rate = found.get("sampling_rate", 16000)
+    if isinstance(rate, bool) or not isinstance(rate, int) or not 1000 <= rate <= 1_000_000:
+        raise WeightsError(f"{file}: sampling_rate is {rate!r}, expected Hz as a whole number from 1000 to 1000000")
     return found
 
 
 def _settings(config: dict, variant: str | None):
     """The transformers configuration object for a config.json, without any remote code."""
-    from transformers import CONFIG_MAPPING, HubertConfig, Wav2Vec2Config
+    from transformers import CONFIG_MAPPING
 
     kind = config.get("model_type")
-    if variant not in (None, "paper") or (variant == "paper" and kind != "wavlm"):
-        raise ParameterError("variant", variant, f"None for a {kind} model ('paper' is for wavlm)")
+    if variant is not None and kind != {"paper": "wavlm", "cut": "whisper"}.get(variant):
+        raise ParameterError("variant", variant, f"None for a {kind} model ('paper' is for wavlm, 'cut' for whisper)")
     if kind == "mert_model":
         for option in ("feature_extractor_cqt", "deepnorm"):
             if config.get(option):
                 raise ParameterError(option, config[option], "false: only MERT models that are HuBERT networks load")
-        return HubertConfig.from_dict({**config, "model_type": "hubert"})
-    if variant == "paper":
-        return Wav2Vec2Config.from_dict({**config, "model_type": "wav2vec2"})
+        kind = "hubert"
+    elif variant == "paper":
+        kind = "wav2vec2"
     if kind not in CONFIG_MAPPING:
-        raise ParameterError("model_type", kind, "a type that transformers itself knows; remote code is never run")
-    return CONFIG_MAPPING[kind].from_dict(config)
+        close = difflib.get_close_matches(str(kind), CONFIG_MAPPING.keys(), n=1)
+        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ParameterError("model_type", kind, f"a type that transformers itself knows{guess}; {REMOTE}")
+    try:
+        return CONFIG_MAPPING[kind].from_dict({**config, "model_type": kind})
+    except Exception as error:  # each configuration has checks of its own
+        raise WeightsError(f"config.json is not that of a {kind} model ({reason(error)})") from error
 
 
-def _network(settings) -> type:
+def _whole(settings) -> type:
     from transformers import MODEL_MAPPING
 
-    try:
-        return MODEL_MAPPING[type(settings)]
-    except KeyError as error:
-        raise ParameterError("model_type", settings.model_type, "one with an encoder in transformers") from error
+    return MODEL_MAPPING[type(settings)]
 
 
 @contextlib.contextmanager
@@ -242,53 +273,86 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _random(kind: type, settings, seed: int) -> nn.Module:
+def _random(found: Tower, seed: int) -> nn.Module:
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(settings)
+        return found.network(found.settings)
 
 
-def _load(kind: type, settings, folder: Path, variant: str | None) -> tuple[nn.Module, list[str]]:
-    """The network with a folder's weights and the checkpoint entries it has no place for; anything odd is an error."""
+def _load(found: Tower, folder: Path, variant: str | None) -> tuple[nn.Module, list[str]]:
+    """The network with a folder's weights, and the checkpoint entries that are no part of it; else an error."""
+    network = found.network
     with _quiet():
+        with torch.device("meta"):
+            bare = network(found.settings)
         try:
-            model, info = kind.from_pretrained(
-                folder,
-                config=settings,
-                local_files_only=True,
+            entries = _entries(folder)
+            prefix = _prefix(entries, set(bare.state_dict()))
+            inside = {key[len(prefix) :]: key for key in entries if key.startswith(prefix)}
+            model, info = network.from_pretrained(
+                None,
+                config=found.settings,
+                state_dict={key: entries[whole]() for key, whole in inside.items()},
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that all of them are listed below
-                weights_only=True,
                 dtype=torch.float32,
             )
         except Exception as error:
-            raise WeightsError(f"{folder}: weights cannot be read ({type(error).__name__}: {error})") from error
-    allowed = [key for key in info["unexpected_keys"] if HEADS.search(key)]
+            raise WeightsError(f"{folder}: weights cannot be read ({reason(error)})") from error
+    # heads of pretraining and fine-tuning stand beside the encoder's own parts, never inside one
+    parts = {key.split(".")[0] for key in bare.state_dict()}
+    surplus = set(info["unexpected_keys"])
+    heads = {key for key in surplus if key.split(".")[0] not in parts or key.endswith("masked_spec_embed")}
     if variant == "paper":
-        allowed += [key for key in info["unexpected_keys"] if POSITION_BIAS.match(key)]
+        heads |= {key for key in surplus if POSITION_BIAS.match(key)}
+    left_out = set(entries) - set(inside.values()) | {inside.get(key, key) for key in heads}
     problems = {
         "missing keys": [key for key in info["missing_keys"] if not key.endswith("masked_spec_embed")],
-        "unexpected keys": set(info["unexpected_keys"]) - set(allowed),
-        "wrong shapes": [f"{key} {tuple(found)}, expected {tuple(own)}" for key, found, own in info["mismatched_keys"]],
+        "unexpected keys": surplus - heads,
+        "wrong shapes": [f"{key} {tuple(own)}, expected {tuple(of)}" for key, own, of in info["mismatched_keys"]],
     }
-    listed = "; ".join(f"{what}: {', '.join(sorted(keys))}" for what, keys in problems.items() if keys)
+    listed = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems.items() if keys)
     if listed or info["error_msgs"]:
-        raise WeightsError(f"{folder} does not fit {kind.__name__}: {listed} {' '.join(info['error_msgs'])}".rstrip())
-    return model, allowed
+        more = " ".join(info["error_msgs"])
+        raise WeightsError(f"{folder} does not fit {network.__name__}: {listed} {more}".rstrip())
+    return model, sorted(left_out)
 
 
-def _layers(settings, front, model: nn.Module) -> tuple[Layer, ...]:
-    if not isinstance(front, OtherFront):
-        count = getattr(settings, "encoder_layers", None) or settings.num_hidden_layers
-        dim = getattr(settings, "d_model", None) or settings.hidden_size
-        return tuple(Layer(str(i), dim, front.frame_rate) for i in range(count + 1))
-    samples = max(front.minimum, front.rate)
-    counts = []
-    for n in (samples, 2 * samples):
-        with torch.inference_mode():
-            states = model(
-                **front.inputs(torch.zeros(1, n), torch.tensor([n])), output_hidden_states=True
-            ).hidden_states
-        counts.append(states[0].shape[1])
-    frame_rate = (counts[1] - counts[0]) * front.rate / samples
-    return tuple(Layer(str(i), state.shape[2], frame_rate) for i, state in enumerate(states))
+def _some(keys, most: int = 20) -> str:
+    keys = sorted(keys)
+    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+
+
+def _entries(folder: Path) -> dict[str, Callable[[], Tensor]]:
+    """How to read each entry of a folder's weights, of one file or of several with an index; nothing is run."""
+    for name in WEIGHT_FILES:
+        path = folder / name
+        if not path.is_file():
+            continue
+        files = [path]
+        if name.endswith(".index.json"):
+            files = [folder / file for file in sorted(set(json.loads(path.read_text())["weight_map"].values()))]
+        return {key: read for file in files for key, read in _file_entries(file).items()}
+    raise FileNotFoundError(f"none of {', '.join(WEIGHT_FILES)} there")
+
+
+def _file_entries(path: Path) -> dict[str, Callable[[], Tensor]]:
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        file = safe_open(path, framework="pt")
+        return {key: functools.partial(file.get_tensor, key) for key in file.keys()}  # noqa: SIM118
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, ValueError):  # written before 2020: no zip archive to map
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: lambda value=value: value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def _prefix(entries: Iterable[str], own: set[str]) -> str:
+    """Where the network stands inside a checkpoint, "" or "model.audio_tower.": where most of its keys are found."""
+    votes: Counter[str] = Counter()
+    for key in entries:
+        names = key.split(".")
+        votes.update(".".join([*names[:i], ""]) if i else "" for i in range(len(names)) if ".".join(names[i:]) in own)
+    return min(votes, key=lambda prefix: (-votes[prefix], len(prefix)), default="")

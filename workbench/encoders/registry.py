@@ -9,12 +9,13 @@ import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from ..core.checks import checked, seed
 from ..errors import ParameterError
-from .batching import PRECISIONS, compute_dtype
+from .batching import compute_dtype
 from .encodecmae import published
 from .interface import Encoder, fingerprint
 from .mini import MiniConfig
@@ -28,7 +29,10 @@ HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?$")
 MASKED = "zero-padding changes nothing: masked, and norms over time count true frames only"
 EQUAL = "zero-padding would change the numbers: only clips of equal length share a batch"
 FIXED_AST = "every clip is cut or zero-padded to 10.24 s; all 1214 tokens count, those over padding too"
-FIXED_WHISPER = "every clip is cut or zero-padded to 30 s; frames behind its end are dropped"
+FIXED_WHISPER = (
+    "every clip is cut or zero-padded to 30 s; frames behind its end are dropped. variant='cut' computes the clip's "
+    "own positions only: many times faster for short clips, other numbers"
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ _WHISPER = {
     "rate": 16000,
     "frame_rate": 50.0,
     "padding": FIXED_WHISPER,
-    "licence": "Apache-2.0",
+    "licence": "MIT by its authors' repository (openai/whisper); Apache-2.0 by its card on the hub",
     "citation": "Radford et al.: Robust speech recognition via large-scale weak supervision. ICML 2023",
     "preprocess": {"feature_extractor_type": "WhisperFeatureExtractor", "sampling_rate": 16000, "feature_size": 80},
 }
@@ -149,6 +153,19 @@ SPECS: dict[str, EncoderSpec] = {
             padding=MASKED,
             licence="MIT",
             citation="no paper",
+        ),
+        _hub(
+            "whisper-tiny.en",
+            "Whisper tiny.en, encoder only: the smallest real model of speech here, and a good first one; "
+            "variant='cut' for clips much shorter than 30 s",
+            "openai/whisper-tiny.en",
+            "87c7102498dcde7456f24cfd30239ca606ed9063",
+            "model.safetensors",
+            151_060_136,
+            layers=5,
+            dim=384,
+            config=_whisper_config(384, 4, 6),
+            **_WHISPER,
         ),
         _efficientat("mn01_as", "298", 96, 612_421),
         _efficientat(
@@ -278,6 +295,7 @@ def list_encoders() -> pd.DataFrame:
     return table
 
 
+@checked
 def describe_encoder(name: str) -> EncoderSpec:
     """What is known of an encoder by name, without loading it.
 
@@ -297,15 +315,16 @@ def _known(name: str) -> str:
     return f"among {', '.join(SPECS)}{guess}"
 
 
+@checked
 def load_encoder(
     name_or_path: str | Path,
     *,
     device: str | torch.device = "auto",
     weights: str | Path | None = None,
     random_weights: int | None = None,
-    variant: str | None = None,
+    variant: Literal["paper", "cut"] | None = None,
     fetch: bool = False,
-    dtype: str = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
 ) -> Encoder:
     """Load a frozen encoder.
 
@@ -321,8 +340,11 @@ def load_encoder(
         ``WORKBENCH_WEIGHTS`` and in the download caches.
     random_weights : int, optional
         Seed: the same network before training, as a control. For registry names nothing needs to be on disk.
-    variant : {None, "paper"}
+    variant : {None, "paper", "cut"}
         "paper" for WavLM: its weights in the wav2vec2 network, as the code of arXiv 2509.24793 loads them.
+        "cut" for Whisper: positions of the clip's own length only, instead of 30 s for every clip. On one-second words
+        its clip vectors differ from those of 30 s (see :mod:`.huggingface` for how much); it is part of the
+        fingerprint.
     fetch : bool
         Download what is missing; size and licence are printed first.
     dtype : {"auto", "float32", "bfloat16", "float16"}
@@ -348,8 +370,12 @@ def load_encoder(
     """
     if random_weights is not None and weights is not None:
         raise ParameterError("weights", weights, "None when random_weights is given")
-    if dtype not in PRECISIONS:
-        raise ParameterError("dtype", dtype, f"among {', '.join(PRECISIONS)}")
+    if random_weights is not None:
+        seed(random_weights, "random_weights")
+    if not str(name_or_path).strip():
+        raise ParameterError(
+            "name_or_path", name_or_path, f"a model folder, a hub id (owner/model) or a name {_known('')}"
+        )
     place = chosen_device(device)
     spec = SPECS.get(str(name_or_path))
     if variant is not None and spec is not None and spec.family != "huggingface":
@@ -403,6 +429,8 @@ def _load_other(name_or_path, device, weights, random_weights, variant, fetch) -
 
     folder = Path(name_or_path).expanduser()
     name, revision = str(name_or_path), None
+    if folder.is_file():
+        raise ParameterError("name_or_path", name, "a model folder (with config.json), not a file")
     if not folder.is_dir():
         if not HUB_ID.match(name):
             raise ParameterError(
@@ -417,14 +445,17 @@ def _load_other(name_or_path, device, weights, random_weights, variant, fetch) -
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
+    expected = "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps'"
+    if not isinstance(device, (str, torch.device)):
+        raise ParameterError("device", device, expected)
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         found = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ParameterError("device", device, "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps'") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ParameterError("device", device, expected) from error
     if found.type not in ("cpu", "cuda", "mps"):
-        raise ParameterError("device", str(device), "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps'")
+        raise ParameterError("device", str(device), expected)
     there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[found.type]
     if (found.index or 0) >= there:
         raise ParameterError("device", str(device), f"one that is there: torch sees {there} {found.type} device(s)")

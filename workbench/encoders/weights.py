@@ -109,15 +109,22 @@ def find(wanted: Wanted, *, given: str | os.PathLike | None = None, fetch: bool 
 
 
 def _inside(root: Path, wanted: Wanted) -> Path | None:
-    """The file up to two folders deep in a root; or the model's folder by hub id, short id, name or hub cache."""
+    """The file, or the model's folder by hub id, short id, name or hub cache, up to two folders deep in a root."""
     if wanted.is_file:
         file = wanted.files[0]
         found = (path for pattern in (file, f"*/{file}", f"*/*/{file}") for path in sorted(root.glob(pattern)))
         return next((path for path in found if path.is_file()), None)
     owner, _, short = wanted.source.rpartition("/")
     snapshot = Path(f"models--{owner}--{short}", "snapshots", wanted.revision or "main")
-    folders = (root / name for name in (wanted.source, short, wanted.name, snapshot))
+    names = dict.fromkeys(str(name) for name in (wanted.source, short, wanted.name, snapshot))
+    within = [Path(root), *(folder for pattern in ("*", "*/*") for folder in _folders(root, pattern))]
+    folders = (place / name for place in within for name in names)
     return next((folder for folder in folders if (folder / CONFIG).is_file()), None)
+
+
+def _folders(root: Path, pattern: str) -> list[Path]:
+    """Folders inside a root, but no models themselves, whose parts may be called like another model."""
+    return [path for path in sorted(root.glob(pattern)) if path.is_dir() and not (path / CONFIG).is_file()]
 
 
 def _hub(wanted: Wanted, *, local: bool = True) -> Path | None:

@@ -1,0 +1,177 @@
+"""Which part of a transformers model turns sound into frames, and how that part is built and called.
+
+A model type may be the audio encoder itself (HuBERT), an encoder and a decoder (Whisper), a language model with an
+audio tower (Qwen2-Audio), a pair of towers (CLAP) or a codec (EnCodec, Mimi, DAC). Only the audio encoder is built and
+only its weights are read; where it stands is found by building the whole without weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ParameterError
+
+FIRST_INPUTS = ("input_values", "input_features", "audio_mel")
+"""What the first argument of an audio encoder is called."""
+PARTS = ("audio_tower", "audio_encoder", "speech_encoder", "encoder")
+"""What models call the part that is their audio encoder."""
+
+
+class Tower(NamedTuple):
+    """The audio encoder of a model type."""
+
+    network: type
+    """Class to build or to load: takes ``settings``."""
+    settings: object
+    """Its configuration."""
+    kept: Callable[[nn.Module], nn.Module] = staticmethod(lambda model: model)
+    """From the network to what is called with the front end's inputs."""
+
+
+def tower(settings) -> Tower:
+    """The audio encoder of a transformers configuration.
+
+    Raises
+    ------
+    ParameterError
+        The type has none, or one that cannot be had without a package that is not installed.
+    """
+    import transformers
+
+    kind = settings.model_type
+    if kind in SPECIAL:
+        return SPECIAL[kind](transformers, settings)
+    try:
+        whole = transformers.MODEL_MAPPING[type(settings)]
+        whole = whole[0] if isinstance(whole, tuple) else whole
+        with torch.device("meta"):
+            model = whole(settings)
+    except Exception as error:  # a configuration that does not go together fails in any way
+        found = "it has no bare model" if isinstance(error, KeyError) else reason(error)
+        raise ParameterError(
+            "model_type", kind, f"a type whose model transformers can build from config.json ({found})"
+        ) from error
+    for name, part in model.named_modules():
+        if name.rpartition(".")[2] in PARTS and isinstance(part, transformers.PreTrainedModel) and _hears(part):
+            within = part.config.model_type != kind and type(part.config) in transformers.MODEL_MAPPING
+            return tower(part.config) if within else Tower(type(part), part.config)
+    if _hears(model) and not settings.is_encoder_decoder:
+        return Tower(whole, settings)
+    raise ParameterError(
+        "model_type",
+        kind,
+        f"a type with an audio encoder: {whole.__name__} has none that takes sound and gives frames; "
+        "load the encoder or codec that it was built on instead, by its own name",
+    )
+
+
+def reason(error: BaseException) -> str:
+    """An error of a library in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _hears(module: nn.Module) -> bool:
+    first = next(iter(inspect.signature(module.forward).parameters), None)
+    # Granite's speech encoder calls its mel frames hidden states
+    return first in FIRST_INPUTS or (first == "hidden_states" and module.input_modalities in ("audio", ("audio",)))
+
+
+def frames(output) -> list[Tensor]:
+    """Layers of a model's output, each (B, T, D): the hidden states, else the last one or a codec's latents."""
+    found = list(getattr(output, "hidden_states", None) or ())
+    if getattr(output, "latents", None) is not None:
+        found.append(output.latents.transpose(1, 2))
+    if not found and getattr(output, "last_hidden_state", None) is not None:
+        found = [output.last_hidden_state]
+    if getattr(output, "audio_embeds", None) is not None:  # CLAP: one vector a clip, in the space of the texts
+        found.append(output.audio_embeds[:, None])
+    # (B, D, frequency, time) of a hierarchical image transformer: tokens, row by row
+    return [state.flatten(2).transpose(1, 2) if state.ndim == 4 else state for state in found]
+
+
+class CodecFrames(nn.Module):
+    """The encoder of a codec up to the quantiser: what comes out is what would be quantised.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Takes (B, channels, samples), gives (B, D, T) or an output with ``latents``.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_values: Tensor, output_hidden_states: bool = True):
+        """A plain output with ``latents`` (B, D, T)."""
+        from transformers.utils import ModelOutput
+
+        return ModelOutput(latents=self.encoder(input_values))
+
+
+class CutWhisper(nn.Module):
+    """Whisper's encoder on as many positions as the features have frames, instead of all 1500.
+
+    Parameters
+    ----------
+    encoder : transformers.WhisperEncoder
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder, self.config = encoder, encoder.config
+
+    def forward(self, input_features: Tensor, output_hidden_states: bool = True):
+        """Hidden states (B, T, D) as the encoder itself names them: before each block, and behind the last norm."""
+        from transformers.utils import ModelOutput
+
+        encoder = self.encoder
+        x = nn.functional.gelu(encoder.conv1(input_features))
+        x = nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = x + encoder.embed_positions.weight[: x.shape[1]]
+        states = []
+        for block in encoder.layers:
+            states.append(x)
+            x = block(x, None)
+            x = x[0] if isinstance(x, tuple) else x
+        return ModelOutput(hidden_states=(*states, encoder.layer_norm(x)))
+
+
+def _codec(name: str) -> Callable:
+    def build(transformers, settings) -> Tower:
+        if getattr(settings, "normalize", False) or getattr(settings, "chunk_length_s", None):
+            raise ParameterError(
+                "chunk_length_s",
+                settings.chunk_length_s,
+                "null: a codec that encodes chunks of their own loudness (encodec_48khz) gives no frames of one scale; "
+                "facebook/encodec_24khz loads",
+            )
+        return Tower(getattr(transformers, name), settings, lambda model: CodecFrames(model.encoder))
+
+    return build
+
+
+def _clap(transformers, settings) -> Tower:
+    return Tower(transformers.ClapAudioModelWithProjection, getattr(settings, "audio_config", settings))
+
+
+def _speecht5(transformers, settings) -> Tower:
+    from transformers.models.speecht5.modeling_speecht5 import SpeechT5EncoderWithSpeechPrenet
+
+    return Tower(SpeechT5EncoderWithSpeechPrenet, settings)
+
+
+SPECIAL: dict[str, Callable] = {
+    "clap": _clap,
+    "clap_audio_model": _clap,
+    "speecht5": _speecht5,
+    "encodec": _codec("EncodecModel"),
+    "dac": _codec("DacModel"),
+}
+"""Types whose audio encoder no rule finds."""
