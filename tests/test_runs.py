@@ -321,7 +321,12 @@ def test_run_writes_everything_and_the_same_seed_gives_the_same_metrics(here):
     notebook = write_notebook(here / "toy.ipynb", WORK, "import os, sys; print(os.getcwd(), sys.executable)")
     (first,) = run(notebook, seed=3, parameters={"rate": 2}, out="first")
     (second,) = run(notebook, seed=3, parameters={"rate": 2}, progress=False)
-    assert sorted(p.name for p in first.folder.iterdir()) == ["results.json", "toy.html", "toy.ipynb"]
+    assert sorted(p.name for p in first.folder.iterdir()) == [
+        "results.json",
+        "toy.html",
+        "toy.ipynb",
+        "toy.log",
+    ]
     assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d/toy", str(second.folder))
     assert first.metrics == second.metrics == read_results(first.folder)["metrics"]
     assert first.metrics["accuracy"] == np.random.default_rng(3).random(4)[0]

@@ -49,7 +49,7 @@ def __getattr__(name: str):
     elif name == "__version__":
         from importlib.metadata import version
 
-        value = version("workbench")
+        value = version("audio-workbench")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
