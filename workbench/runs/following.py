@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 QUIET_SECONDS = 30.0
 """Longest time without a line while one cell runs."""
+_START = "the start of the kernel"
 
 
 class Follower:
@@ -36,7 +37,7 @@ class Follower:
         self.label, self.cells, self.log, self.lines = label, cells, log, lines
         self.bar = tqdm(total=cells, desc=label, unit="cell", leave=False, file=sys.stderr) if bar else None
         self._began = self._last = time.monotonic()
-        self._where, self._ended = "the kernel starts", threading.Event()
+        self._where, self._ended = _START, threading.Event()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Follower:
@@ -48,6 +49,11 @@ class Follower:
         self._ended.set()
         if self.bar is not None:
             self.bar.close()
+
+    @property
+    def cells_begun(self) -> bool:
+        """Whether a first cell was told of."""
+        return self._where != _START
 
     @property
     def seconds(self) -> float:
@@ -85,4 +91,4 @@ class Follower:
     def _remind(self) -> None:
         while not self._ended.wait(1.0):
             if time.monotonic() - self._last >= QUIET_SECONDS:
-                self.say(f"still in {self._where}, {self.seconds:.0f} s")
+                self.say(f"still at {self._where}, {self.seconds:.0f} s")

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,7 +171,8 @@ def execute(
         Exception
     ) as error:  # the kernel does not start, the disk is full: zmq, asyncio and others raise what they like
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunError(f"notebook {notebook.name} could not be run in {folder}: {reason}{_last_words(log)}") from error
+        what = f"it could not go on in {folder}" if follower.cells_begun else "its kernel did not start"
+        raise RunError(f"notebook {notebook.name}: {what}: {reason}{_last_words(log)}") from error
     if execution.node is not None:
         execution.node = remove_error_markers(execution.node)
     log.unlink(missing_ok=True)
@@ -178,12 +180,13 @@ def execute(
 
 
 def _last_words(log: Path) -> str:
-    """The end of what the kernel wrote to its own streams."""
+    """The last line of what the kernel wrote to its own streams."""
     try:
-        said = " ".join(log.read_text(errors="replace").split()[-60:])
+        said = log.read_text(errors="replace").split("\n")
     except OSError:
         return ""
-    return f"; the kernel's last words: {said}" if said else ""
+    last = next((line.strip() for line in reversed(said) if line.strip(" ^~")), "")
+    return f"; the kernel's last words: {last[-300:]}" if last else ""
 
 
 def _as_template(path: Path) -> str:
@@ -208,8 +211,13 @@ def _connection_folder(folder: Path) -> Iterator[tuple[str, bool]]:
                 continue
             with contextlib.suppress(OSError):
                 _remove_stale(place)
-                made, local = tempfile.mkdtemp(prefix=f"wb-{os.getpid()}-", dir=place), True
+                made = tempfile.mkdtemp(prefix=f"wb-{os.getpid()}-", dir=place)
+                (Path(made) / "room").write_bytes(bytes(4096))  # a full disk takes folders, but no files
+                local = True
                 break
+            if made:
+                shutil.rmtree(made, ignore_errors=True)
+                made = None
     made = made or tempfile.mkdtemp(prefix=".wb-", dir=folder.absolute())
     try:
         yield made, local
@@ -330,7 +338,9 @@ def _quiet_logs():
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the file is not specified with any extension")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -247,7 +247,7 @@ def run_one(
         folder.name, len(notebook.headings), folder / f"{notebook.name}.log", bar=bar, lines=progress is not False
     )
 
-    def finish(status: str, error: Mapping[str, object] | None) -> RunResult:
+    def finish(status: str, error: Mapping[str, object] | None, *, raised: bool = False) -> RunResult:
         results = read_results(file) | {  # what the notebook recorded is in there by now
             "status": status,
             "seconds": round(time.monotonic() - began, 2),
@@ -255,7 +255,7 @@ def run_one(
         }
         write_results(file, results)
         result = RunResult(notebook.name, folder, results)
-        ending = f"\n  {result.problem}" if result.problem else ""
+        ending = f"\n  {result.problem}" if result.problem and not raised else ""
         follower.say(f"{status}, {results['seconds']:.1f} s{ending}", always=progress is not False)
         return result
 
@@ -272,7 +272,7 @@ def run_one(
             write_results(file, read_results(file) | execution.report)  # whatever becomes of the page
             problem = _keep(execution, notebook, folder)
         except RunError as error:
-            finish("failed", {**NO_CELL, "type": "RunError", "message": str(error)})
+            finish("failed", {**NO_CELL, "type": "RunError", "message": str(error)}, raised=True)
             raise
         except KeyboardInterrupt:  # while the page was written
             return finish("interrupted", None)
