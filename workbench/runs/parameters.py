@@ -113,7 +113,10 @@ class _Shown:
 
 
 def _short(value: object) -> str:
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a whole number of thousands of digits
+        text = type(value).__name__
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 

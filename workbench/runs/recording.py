@@ -121,7 +121,8 @@ def plain(value: object, where: str) -> object:
         value = value.tolist()
     if value is None or isinstance(value, (bool, int, str)):
         if not _fits(value):
-            raise ParameterError(where, brief(value), "a text that is UTF-8, or a number of fewer than 4000 digits")
+            shown = brief(value) if isinstance(value, str) else "a longer number"
+            raise ParameterError(where, shown, "a text that is UTF-8, or a number of fewer than 4000 digits")
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else _not_finite(value)
