@@ -234,6 +234,16 @@ def test_run_lists_notebooks_with_their_parameters(notebook):
         (["run", "toy.ipynb", "-p", "sede=1"], 1, "error: notebook toy has no parameter 'sede'; did you mean 'seed'?"),
         (["run", "toy.ipynb", "-p", "seed=one"], 1, "error: seed='one' must be an int"),
         (["run", "toy.ipynb", "-p", "seed"], 2, "must have the form key=value"),
+        (["run", "toy.ipynb", "-p", "seed=1", "-p", "seed=2"], 2, "seed is given twice"),
+        (
+            ["run", "toy.ipynb", "-p", "seed=1", "--seed", "2"],
+            1,
+            "error: seed=2 must be left out: it is given a second",
+        ),
+        (["run", "toy.ipynb", "--seed", "-1"], 1, "error: seed=-1 must be"),
+        (["run", "toy.ipynb", "--kernel", "nope"], 1, "error: kernel='nope' must be an installed Jupyter kernel"),
+        (["sweep", "toy.ipynb", "-p", "seed=1", "--seed", "2"], 1, "must be left out: seed is given"),
+        (["sweep", "toy.ipynb", "-p", "seed=1,,2"], 2, "seed: nothing between commas"),
         (["run", "toy.ipynb", "--scale", "huge"], 1, "error: scale='huge' must be one of smoke, small, paper"),
         (["run", "gone/toy.ipynb"], 1, "error: gone/toy.ipynb: no such notebook file"),
         (["sweep", "toy.ipynb", "-p", "seed=1,x"], 1, "error: seed='x' must be an int"),
@@ -269,3 +279,39 @@ def test_a_folder_that_cannot_be_made_is_named(notebook, here):
     assert "error: the folder file/out cannot be made" in cli(
         "sweep", notebook, "-p", "seed=1", "--out", "file/out", code=1
     )
+
+
+def test_a_package_that_does_not_load_is_one_line(here, monkeypatch):
+    (here / "numba").mkdir()
+    (here / "numba" / "__init__.py").write_text("raise ImportError('Numba needs NumPy 2.3 or less. Got NumPy 2.4.')")
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setattr("workbench.datasets.list_datasets", lambda root=None: __import__("numba"))
+    text = cli("data", "list", code=1)
+    assert text.startswith("error: numba cannot be loaded (Numba needs NumPy 2.3 or less. Got NumPy 2.4.)")
+    assert "numpy " in text and "pip install -c constraints.txt -e ." in text and len(text.splitlines()) == 1
+    result = CliRunner().invoke(app, ["--debug", "data", "list"])
+    assert isinstance(result.exception, ImportError)
+
+
+def test_a_fault_of_the_package_keeps_its_traceback(here, monkeypatch):
+    monkeypatch.setattr("workbench.datasets.list_datasets", lambda root=None: 1 / 0)
+    assert isinstance(CliRunner().invoke(app, ["data", "list"]).exception, ZeroDivisionError)
+
+
+def test_stopped_commands_say_what_is_kept(here, monkeypatch):
+    def stopped(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("workbench.datasets.fetch", stopped)
+    monkeypatch.setattr("workbench.datasets.load_dataset", stopped)
+    goes_on = "; the same command goes on from there\n"
+    assert cli("data", "fetch", "esc50", "--yes", code=130) == f"stopped. What was downloaded is kept{goes_on}"
+    assert cli("embed", "voices", "mini", code=130) == f"stopped. What was embedded is in the store{goes_on}"
+    assert cli("data", "info", "voices", code=130) == "stopped.\n"
+
+
+def test_a_question_without_an_answer_ends_in_one_line(here, monkeypatch):
+    monkeypatch.setattr("workbench.datasets.fetch", lambda name, *, root, confirm, say: confirm("Download it?"))
+    text = CliRunner().invoke(app, ["data", "fetch", "esc50"], input="").output
+    assert "stopped: the question was not answered" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -20,12 +21,16 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 import workbench
 from workbench.errors import ParameterError, RunError, WorkbenchError
 from workbench.runs import compare, find_notebooks, read_notebook, record, run, sweep, sweep_table, text_table
+from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
 from workbench.runs.export import formula_svg, to_html
 from workbench.runs.notebooks import notebooks_folder
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
-from workbench.runs.provenance import git_state, kernel_report, versions
+from workbench.runs.provenance import git_state, kernel_report, loading_problem, this_process, versions
 from workbench.runs.recording import plain, read_results, write_text
+from workbench.runs.report import index_page, table_html
+from workbench.runs.running import check, is_finished
+from workbench.runs.sweeps import _claimed
 
 PARAMETERS = """\
 seed = 0  # of everything random
@@ -123,6 +128,89 @@ def test_text_that_does_not_parse_is_refused(name, text):
         check_parameters(read_parameters(PARAMETERS, notebook="toy"), {name: text}, notebook="toy", text=True)
 
 
+TYPED = """\
+from typing import Any, Literal
+ks: list[int] = [1]
+xs: list[float] = [0.1]
+words: list[str] = []
+free: list = []
+nested: list[list[int]] = []
+table: dict[str, float] = {}
+kind: Literal["", "a", "b"] = ""
+name: str | None = "x"
+which: list[int] | str = "all"
+flags: list[bool] = []
+size = 0  # clips; 0 takes the scale's own
+folds = 2  # 1 or more
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("ks", "010", [10]),
+        ("ks", "[010]", [10]),
+        ("ks", "[1_000]", [1000]),
+        ("ks", "1,2,", [1, 2]),
+        ("ks", "", []),
+        ("ks", "[]", []),
+        ("xs", "[1e-3, .5,1.]", [0.001, 0.5, 1.0]),
+        ("xs", "1e-3,.5,1.", [0.001, 0.5, 1.0]),
+        ("words", "[no,1e3,010,2020-01-01,~,'a,b',it's]", ["no", "1e3", "010", "2020-01-01", "~", "a,b", "it's"]),
+        ("words", "no,1e3,010,2020-01-01,~,'a,b',it's", ["no", "1e3", "010", "2020-01-01", "~", "a,b", "it's"]),
+        ("free", "[1e-3,1:30,no,010,0x10,nan,true,none,'1',{a: [x]}]",
+         [0.001, "1:30", "no", 10, "0x10", "nan", True, None, "1", {"a": ["x"]}]),
+        ("nested", "[[1,2],[3]]", [[1, 2], [3]]),
+        ("nested", "[1,2],[3]", [[1, 2], [3]]),
+        ("table", "{a: 1, 'b': 1e-3}", {"a": 1.0, "b": 0.001}),
+        ("kind", "'b'", "b"),
+        ("name", "'none'", "none"),
+        ("name", "null", None),
+        ("which", "all", "all"),
+        ("which", "[1, 2]", [1, 2]),
+        ("flags", "[yes, off]", [True, False]),
+    ],
+)  # fmt: skip
+def test_text_is_read_by_the_declared_type_inside_brackets_as_outside(name, text, expected):
+    value = check_parameters(read_parameters(TYPED, notebook="toy"), {name: text}, notebook="toy", text=True)[name]
+    assert value == expected and repr(value) == repr(expected)  # 1 is not 1.0, nor True
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *[("ks", text) for text in ("0x10", "[0x10]", "1:30", "[1:30]", "1e3", "[yes]", "1,,2", "[1,,2]", "[1,2", "1,2]")],
+        *[("xs", text) for text in ("nan", "[nan]", "inf", "[1, -inf]", "1e999", "[fast]")],
+        *[("nested", text) for text in ("[1,2]", "1,2")],
+        *[("table", text) for text in ("a: 1", "{a: x}", "{a: 1, a: 2}", "{a}")],
+        ("free", "[1, 2"),
+        ("flags", "[maybe]"),
+        ("kind", "c"),
+        ("name", "caf\udce9"),
+        ("size", "-3"),
+        ("size", "9" * 5000),
+        ("folds", "0"),
+    ],
+)  # fmt: skip
+def test_text_that_means_nothing_is_refused_in_one_line(name, text):
+    with pytest.raises(ParameterError, match=f"^{name}=.*must be .*notebook toy, default") as caught:
+        check_parameters(read_parameters(TYPED, notebook="toy"), {name: text}, notebook="toy", text=True)
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
+def test_python_values_that_a_file_could_not_hold_are_refused():
+    known = read_parameters(TYPED + "anything = None\n", notebook="toy")
+    for value in (object(), {1: 2}, math.nan, b"x", {1, 2}, [math.inf], {"a": b""}):
+        with pytest.raises(ParameterError, match="anything=.*must be any number, text, list or dict"):
+            check_parameters(known, {"anything": value}, notebook="toy")
+    with pytest.raises(ParameterError, match="xs=.*must be"):
+        check_parameters(known, {"xs": [10**400]}, notebook="toy")
+    given = {"ks": np.arange(2), "xs": np.float32([0.5]), "size": np.int64(4), "name": Path("a/b")}
+    values = check_parameters(known, given, notebook="toy")
+    assert (values["ks"], values["xs"], values["size"], values["name"]) == ([0, 1], [0.5], 4, "a/b")
+    assert type(values["size"]) is int
+
+
 def test_other_annotations_and_untyped_none():
     source = (
         "from typing import Literal\nkind: Literal['a', 'b'] = 'a'\nfree = None\noptions: dict = {}\nmixed = [1, 2.5]"
@@ -151,6 +239,12 @@ def test_unknown_name_offers_close_ones():
         ("x = (", "not valid Python"),
         ("x: Path = 1", "the annotation Path must be made of bool, int"),
         ("x: int = 'a'", "the default x='a' is not an int"),
+        ("x: (lambda: 1)() = 1", "line 1: the annotation"),
+        ("x: 5 = 5", "line 1: the annotation 5 must be made of"),
+        ("x = {1, 2}", "line 1: x must be given a literal (number, text"),
+        ("x = 1j", "line 1: x must be given a literal"),
+        ("x = {[]: 1}", "line 1: x must be given a literal"),
+        ("x = 1\0", "not valid Python"),
     ],
 )
 def test_a_parameters_cell_that_cannot_be_checked_is_refused(source, message):
@@ -306,6 +400,121 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path):
         write_text(tmp_path / "gone" / "results.json", "x")
 
 
+def test_record_refuses_what_could_not_be_read_again():
+    import pandas as pd
+
+    with pytest.raises(ParameterError, match=r"a\[0\]=.*must be a text that is UTF-8"):
+        plain(["caf\udce9"], "a")
+    with pytest.raises(ParameterError, match="fewer than 4000 digits"):
+        plain(10**5000, "a")
+    assert plain(pd.DataFrame({0: [1]}), "t") == [{"0": 1}]
+    with pytest.raises(ParameterError, match="columns have one name each"):
+        plain(pd.DataFrame([[1, 2]], columns=["a", "a"]), "t")
+    with pytest.raises(ParameterError, match="metric=.*FakeEncoder.* must be a number"):
+        record(metric=FakeEncoder)
+
+
+def finished_results(**changes) -> dict:
+    """What a finished run writes, as far as its readers look at it."""
+    whole = {
+        "schema": 1,
+        "notebook": {"name": "toy", "title": "Toy", "sha256": "0"},
+        "status": "ok",
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.0,
+        "seed": 0,
+        "parameters": {"seed": 0},
+        "metrics": {"accuracy": 0.5},
+        "context": {},
+        "error": None,
+        "device": "cpu",
+        "peak_memory_bytes": 1,
+        "peak_gpu_memory_bytes": None,
+        "machine": {},
+        "versions": {},
+        "git": None,
+    }
+    return whole | changes
+
+
+def write_run(folder: Path, **changes) -> Path:
+    folder.mkdir(parents=True)
+    write_text(folder / "results.json", json.dumps(finished_results(**changes)))
+    return folder
+
+
+def gone() -> dict:
+    """A process of this machine that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    return {"pid": process.pid, "host": platform.node(), "began": time.time()}
+
+
+def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path):
+    dead = write_run(tmp_path / "dead", status="running", process=gone())
+    results = read_results(dead)
+    assert results["status"] == "interrupted" and "ended before it was finished" in results["error"]["message"]
+    alive = write_run(tmp_path / "alive", status="running", process=this_process())
+    assert read_results(alive)["status"] == "running"
+    reused = this_process() | {"began": time.time() - 1e6}  # the number belongs to a later process by now
+    assert read_results(write_run(tmp_path / "reused", status="running", process=reused))["status"] == "interrupted"
+    elsewhere = gone() | {"host": "another-machine"}
+    assert read_results(write_run(tmp_path / "far", status="running", process=elsewhere))["status"] == "running"
+    table = compare(dead, alive)
+    assert table.loc[("run", "status")].tolist()[:2] == ["interrupted", "running"]
+    page = index_page("Runs", [("dead", results), ("alive", read_results(alive))])
+    assert "1 interrupted, 1 running" in page and "ended before it was finished" in page
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "schema list"),
+        ('{"schema": 1}', "'metrics' must be a dict"),
+        ("[" * 100_000, "not readable as results"),
+        ("{", "not readable as results"),
+        (json.dumps(finished_results(metrics=[1])), "'metrics' must be a dict"),
+        (json.dumps(finished_results(machine=None)), "not whole, 'machine' is NoneType"),
+        (json.dumps(finished_results(error={"cell": 1})), "not whole, 'heading' of 'error'"),
+        (json.dumps(finished_results(context={"encoder": 1})), "not whole, context 'encoder' is int"),
+    ],
+)
+def test_damaged_and_foreign_results_are_named(tmp_path, content, message):
+    good = write_run(tmp_path / "good")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "results.json").write_text(content)
+    with pytest.raises(RunError, match=rf"bad/results\.json: .*{re.escape(message)}"):
+        compare(good, tmp_path / "bad")
+
+
+def test_compare_of_runs_that_recorded_nothing_or_oddities(tmp_path):
+    one, two = (write_run(tmp_path / name, metrics={}) for name in "ab")
+    assert compare(one, two).empty
+    huge = write_run(tmp_path / "c", metrics={"n": 10**400, "bad": None})
+    table = compare(write_run(tmp_path / "d", metrics={"n": 0.5}), huge)
+    assert table.loc[("metric", "n"), "difference"] is None
+    for wrong in (5, [one, two], None):
+        with pytest.raises(ParameterError, match="runs="):
+            compare(one, wrong)
+
+
+def test_pages_escape_names_values_and_states():
+    evil = "<script>alert(1)</script>"
+    results = finished_results(
+        notebook={"name": evil, "title": evil, "sha256": ""},
+        status=evil,
+        parameters={evil: evil * 100},
+        metrics={evil: [evil] * 50},
+        context={evil: {"name": evil}},
+        error={"cell": evil, "heading": evil, "type": evil, "message": evil, "traceback": evil},
+        git={"commit": evil, "dirty": True},
+        machine={evil: evil},
+    )
+    page = index_page(evil, [(evil, results)], table=table_html([evil], [[evil]]), note=evil)
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert text_table(["a\x1b[31m"], [["b\nc"]]).splitlines()[2:] == ["b c"]
+
+
 def test_results_of_another_schema_are_refused(tmp_path):
     (tmp_path / "results.json").write_text('{"schema": 99}')
     with pytest.raises(RunError, match="schema 99, this version reads 1"):
@@ -321,7 +530,12 @@ def test_run_writes_everything_and_the_same_seed_gives_the_same_metrics(here):
     notebook = write_notebook(here / "toy.ipynb", WORK, "import os, sys; print(os.getcwd(), sys.executable)")
     (first,) = run(notebook, seed=3, parameters={"rate": 2}, out="first")
     (second,) = run(notebook, seed=3, parameters={"rate": 2}, progress=False)
-    assert sorted(p.name for p in first.folder.iterdir()) == ["results.json", "toy.html", "toy.ipynb"]
+    assert sorted(p.name for p in first.folder.iterdir()) == [
+        "results.json",
+        "toy.html",
+        "toy.ipynb",
+        "toy.log",
+    ]
     assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d/toy", str(second.folder))
     assert first.metrics == second.metrics == read_results(first.folder)["metrics"]
     assert first.metrics["accuracy"] == np.random.default_rng(3).random(4)[0]
@@ -341,6 +555,14 @@ def test_run_writes_everything_and_the_same_seed_gives_the_same_metrics(here):
     executed = nbformat.read(first.folder / "toy.ipynb", as_version=4)
     assert str(here) in executed.cells[-1].outputs[0].text  # relative paths mean what they mean to the caller
     assert sys.executable in executed.cells[-1].outputs[0].text  # this environment, whatever kernels are installed
+    log = (first.folder / "toy.log").read_text().splitlines()
+    assert [re.sub(r"^\d\d:\d\d:\d\d |, [\d.]+ s$", "", line) for line in log] == [
+        "running",
+        "cell 2 of 4 (The toy notebook)",
+        "cell 3 of 4 (The toy notebook)",
+        "cell 4 of 4 (The toy notebook)",
+        "ok",
+    ]
     page = (here / "first" / "index.html").read_text()
     assert 'href="toy/toy.html"' in page and "accuracy" in page and "1 ok" in page
 
@@ -419,14 +641,128 @@ def test_out_must_be_empty_and_writable(here):
         run(notebook, out="file")
 
 
-def test_unknown_kernel_is_named(here):
+def test_unknown_kernel_is_named_before_anything_is_written(here, monkeypatch):
     notebook = write_notebook(here / "toy.ipynb")
-    with pytest.raises(ParameterError, match="kernel='no-such-kernel' must be an installed Jupyter kernel"):
-        run(notebook, kernel="no-such-kernel", out="out", progress=False)
+    kernels = here / "jupyter" / "kernels"
+    write_kernel(kernels, "r", ["R"], language="R")
+    monkeypatch.setenv("JUPYTER_PATH", str(here / "jupyter"))
+    for name in ("no-such-kernel", "", "r"):
+        with pytest.raises(ParameterError, match=f"kernel='{name}' must be an installed Jupyter kernel"):
+            run(notebook, kernel=name, out="out")
+        with pytest.raises(ParameterError, match=f"kernel='{name}' must be an installed Jupyter kernel"):
+            sweep(notebook, {"seed": [1]}, kernel=name)
+    assert not (here / "out").exists() and not (here / "runs").exists()
+
+
+def write_kernel(folder: Path, name: str, argv: list[str], language: str = "python") -> None:
+    (folder / name).mkdir(parents=True)
+    spec = {"argv": argv, "display_name": name, "language": language}
+    (folder / name / "kernel.json").write_text(json.dumps(spec))
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["/bin/sh", "-c", "echo no ipykernel here >&2; exit 3"], "the kernel's last words: no ipykernel here"),
+        (["/no/such/python", "-f", "{connection_file}"], "No such file or directory: '/no/such/python'"),
+    ],
+)
+def test_a_kernel_that_does_not_start_is_a_clear_failure(here, monkeypatch, argv, reason):
+    notebook = write_notebook(here / "toy.ipynb", WORK)
+    write_kernel(here / "jupyter" / "kernels", "broken", argv)
+    monkeypatch.setenv("JUPYTER_PATH", str(here / "jupyter"))
+    with pytest.raises(RunError, match=f"notebook toy: its kernel did not start: .*{reason}"):
+        run(notebook, kernel="broken", out="out", progress=False)
+    kept = read_results(here / "out" / "toy")
+    assert kept["status"] == "failed" and reason in kept["error"]["message"]
+    assert "1 failed" in (here / "out" / "index.html").read_text()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="local sockets")
+def test_sockets_stand_where_their_names_fit(here, monkeypatch):
+    long = here / ("x" * 100)
+    long.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    for place in (str(long), str(here / "missing"), "", "relative"):
+        monkeypatch.setenv("TMPDIR", place)
+        with kernel_module._connection_folder(here) as (folder, local):
+            assert local and folder.startswith("/tmp/wb-") and not list(long.iterdir())
+        assert not Path(folder).exists()
+
+
+def test_a_notebook_runs_where_no_local_socket_can_be(here, monkeypatch):
+    monkeypatch.setattr(kernel_module, "_LONGEST_SOCKET", 0)
+    (here / "a {b} 50% ü").mkdir()
+    notebook = write_notebook(here / "a {b} 50% ü" / "my {toy} 100% ü.ipynb", WORK)
+    (result,) = run(notebook, out="out {x}", progress=False)
+    assert result.status == "ok" and result.metrics["accuracy"] > 0 and result.page.is_file()
+    assert not [name for name in os.listdir(result.folder) if name.startswith(".")]
+
+
+def test_what_is_wrong_with_the_place_is_said_first(here):
+    notebook = write_notebook(here / "toy.ipynb").resolve()
+    (here / "runs").touch()
+    with pytest.raises(RunError, match="the folder runs cannot be written"):
+        run(notebook)
+    (here / "gone").mkdir()
+    os.chdir(here / "gone")
+    (here / "gone").rmdir()
+    try:
+        for call in (lambda: run(notebook), lambda: sweep(notebook, {"seed": [1]})):
+            with pytest.raises(RunError, match="the current directory is gone"):
+                call()
+    finally:
+        os.chdir(here)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"parameters": 5}, "parameters=5 must be a mapping"),
+        ({"parameters": {1: 2}}, "parameters=.*must be a mapping"),
+        ({"parameters": {"seed": 1}, "seed": 2}, "seed=2 must be left out: it is given a second time"),
+        ({"parameters": {"scale": "smoke"}, "scale": "small"}, "scale='small' must be left out"),
+        ({"parameters": {"seed": -1}}, "seed=-1 must be"),
+        ({"seed": -1}, "seed=-1 must be"),
+        ({"seed": True}, "seed=True must be"),
+        ({"seed": 1.5}, "seed=1.5 must be"),
+        ({"scale": None}, "scale=None must be"),
+        ({"out": 5}, "out=5 must be"),
+        ({"kernel": 5}, "kernel=5 must be"),
+        ({"progress": "yes"}, "progress='yes' must be"),
+        ({"names": 5}, "names=5 must be"),
+        ({"parameters": {"device": "gpu"}}, "device='gpu' must be 'auto', 'cpu', 'cuda'"),
+        ({"parameters": {"device": "cuda:99"}}, "device='cuda:99' must be one that is there"),
+        ({"parameters": {"dataset": "voicse"}}, "dataset='voicse' must be the name of a dataset.*voices"),
+        ({"parameters": {"encoder": "minni"}}, "encoder='minni' must be a model folder.*did you mean mini"),
+        ({"parameters": {"judge": "minni"}}, "judge='minni' must be a model folder"),
+        ({"parameters": {"size": -1}}, "size=-1 must be an int, 0 or more"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused_before_a_folder_is_made(here, arguments, message):
+    parameters = (
+        "seed = 0\nscale = 'smoke'\ndevice = 'auto'\ndataset = ''  # name, folder or csv\nencoder = 'mini'\n"
+        "judge = ''  # encoder of the judge\nsize = 0  # clips; 0 takes the scale's own\n"
+    )
+    notebook = write_notebook(here / "toy.ipynb", parameters=parameters)
+    with pytest.raises((ParameterError, RunError), match=message):
+        run(**{"names": notebook, "out": "out", **arguments})
+    assert not (here / "out").exists()
+
+
+def test_words_that_a_notebook_uses_for_something_else_are_left_alone(here):
+    parameters = "seed = 0\nscale = 'smoke'\nencoder = 'lstm'\ndataset = 'cifar'\nsplit = ''  # dataset of the split\n"
+    notebook = read_notebook(write_notebook(here / "toy.ipynb", parameters=parameters))
+    given = {"encoder": "gru", "dataset": "mnist"}
+    assert check(notebook, given, scale="smoke", seed=None)["encoder"] == "gru"
+    known = read_notebook(write_notebook(here / "other.ipynb", parameters=parameters.replace("lstm", "mini")))
+    for value in ("mini", "conv", "facebook/hubert-base-ls960", "hubert-base", str(here)):
+        assert check(known, {"encoder": value}, scale="smoke", seed=None)["encoder"] == value
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
-def test_ctrl_c_kills_the_kernel_and_keeps_the_notebook(here):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_kills_the_kernel_and_keeps_the_notebook(here, number):
     slow = "import os, time; open('pid', 'w').write(str(os.getpid())); print('begun', flush=True); time.sleep(60)"
     notebook = write_notebook(here / "toy.ipynb", WORK, slow)
     command = [sys.executable, "-m", "workbench", "run", str(notebook), "--out", "out"]
@@ -438,9 +774,10 @@ def test_ctrl_c_kills_the_kernel_and_keeps_the_notebook(here):
         assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in said, said
+    assert said.splitlines()[-1] == "stopped. notebook toy was stopped; what it did is kept in out/toy"
     with pytest.raises(ProcessLookupError):
         os.kill(int((here / "pid").read_text()), 0)
     kept = read_results(here / "out" / "toy")
@@ -480,6 +817,70 @@ def test_sweep_skips_finished_runs_failed_again_and_tabulates(here):
     expected = again[1].metrics["accuracy"] - again[0].metrics["accuracy"]
     assert frame.loc[("metric", "accuracy"), "difference"] == pytest.approx(expected)
     assert compare("runs/sweep-toy").columns.tolist() == frame.columns.tolist()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_sweep_killed_while_a_page_is_written_is_finished_by_the_next(here):
+    notebook = write_notebook(here / "toy.ipynb", WORK)
+    command = [sys.executable, "-m", "workbench", "sweep", str(notebook), "-p", "seed=3,3", "--out", "out"]
+    paths = os.pathsep.join([str(Path(workbench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(here.glob("out/*/toy.ipynb")):
+        time.sleep(0.002)  # all cells are run; nothing is left to do but the page
+    process.kill()
+    process.wait()
+    (place,) = (here / "out").glob("seed-*")
+    assert read_results(place)["status"] == "interrupted" and not (place / "toy.html").exists()
+    assert "0 of 1 combinations" in (here / "out" / "index.html").read_text()
+    for folder in (here / "out", place):
+        (folder / ".sweep.csv-abc.tmp").touch()
+    (result,) = sweep(notebook, {"seed": [3]}, out="out", progress=False)
+    assert result.status == "ok" and "</html>" in result.page.read_text()
+    assert not list((here / "out").rglob("*.tmp"))
+    assert "1 of 1 combinations" in (here / "out" / "index.html").read_text()
+
+    assert is_finished(result)
+    whole = result.page.read_bytes()
+    result.page.write_bytes(whole[: len(whole) // 2])
+    assert not is_finished(result)
+    result.page.unlink()
+    assert not is_finished(result)
+
+
+def test_a_sweep_keeps_out_of_folders_that_are_not_its_own(here):
+    notebook = write_notebook(here / "toy.ipynb")
+    (here / "site").mkdir()
+    (here / "site" / "index.html").write_text("mine")
+    with pytest.raises(RunError, match="the folder site holds files that are no sweep's"):
+        sweep(notebook, {"seed": [1]}, out="site")
+    assert (here / "site" / "index.html").read_text() == "mine"
+    write_run(here / "other" / "seed-1", notebook={"name": "sae", "title": "", "sha256": ""})
+    (here / "other" / "sweep.csv").touch()
+    with pytest.raises(RunError, match="the folder other holds a sweep of the notebook 'sae'"):
+        sweep(notebook, {"seed": [1]}, out="other")
+    with _claimed(here / "busy", read_notebook(notebook)):
+        with pytest.raises(RunError, match="another process is at work on the sweep in busy"):
+            sweep(notebook, {"seed": [1]}, out="busy")
+
+
+@pytest.mark.parametrize(
+    ("grid", "more", "message"),
+    [
+        (5, {}, "grid=5 must be a mapping"),
+        ({1: [2]}, {}, "grid=1 must be a mapping whose keys"),
+        ({"seed": {"a": 1}}, {}, "must be a list of values"),
+        ({"seed": []}, {}, "at least one value"),
+        ({"seed": [1]}, {"seed": 2}, r"grid\['seed'\]=\[1\] must be left out: seed is given"),
+        ({"seed": [1]}, {"parameters": {"seed": 2}}, "must be left out: seed is given"),
+        ({"scale": ["smoke"]}, {"scale": "small"}, "must be left out: scale is given"),
+        ({"sede": [1]}, {}, "no parameter 'sede'; did you mean 'seed'"),
+    ],
+)
+def test_grids_that_cannot_be_meant(here, grid, more, message):
+    notebook = write_notebook(here / "toy.ipynb")
+    with pytest.raises((ParameterError, RunError), match=message):
+        sweep(notebook, grid, **more)
+    assert not (here / "runs").exists()
 
 
 def test_sweep_checks_the_whole_grid_first(here):
@@ -544,3 +945,51 @@ def test_provenance(tmp_path):
     assert git_state(tmp_path) == {"commit": None, "dirty": False}
     (tmp_path / "file").touch()
     assert git_state(tmp_path)["dirty"] is True
+
+
+def write_package(folder: Path, name: str, source: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        (
+            "torchaudio",
+            "def load():\n    raise OSError('Could not load this library: libtorchaudio.so')\nload()",
+            "torchaudio cannot be loaded (Could not load this library: libtorchaudio.so). Installed: torchaudio ",
+        ),
+        (
+            "numba",
+            "raise ImportError('Numba needs NumPy 2.3 or less. Got 2.4.')",
+            "numba cannot be loaded (Numba needs",
+        ),
+        ("librosa", "import numpy\nnumpy.no_such_thing", "librosa cannot be loaded (module 'numpy' has no attribute"),
+        ("opensmile", "import no_such_module_at_all", 'pip install "audio-workbench[egemaps]"'),
+    ],
+)
+def test_a_package_that_does_not_load_is_one_line_with_the_cure(tmp_path, monkeypatch, name, source, said):
+    write_package(tmp_path, name, source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(Exception) as caught:  # noqa: B017, PT011: whatever the package raises
+        __import__(name)
+    text = loading_problem(caught.value)
+    assert said in text and "The cure: pip install" in text and "\n" not in text
+
+
+def test_other_errors_are_no_problem_of_loading():
+    for code in ("1 / 0", "import no_such_module_at_all", "import numpy; numpy.no_such_thing", "open('/no/such/file')"):
+        with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+            exec(compile(code, "cell", "exec"), {"__name__": "__main__"})
+        assert loading_problem(caught.value) is None
+    assert loading_problem(None) is None
+
+
+def test_a_cell_that_needs_a_package_that_does_not_load_says_so(here):
+    write_package(here, "torchaudio", "raise OSError('Could not load this library: libtorchaudio.so')")
+    cell = "import sys; sys.path.insert(0, '.')\nimport torchaudio"
+    (result,) = run(write_notebook(here / "toy.ipynb", cell), out="out", progress=False)
+    assert "OSError: torchaudio cannot be loaded (Could not load" in result.problem
+    assert "constraints.txt" in result.problem

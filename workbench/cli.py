@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 from typer.core import TyperGroup
 
@@ -18,22 +24,75 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx):
         def show(message, category, *_rest, **_more):
-            typer.secho(f"warning: {message}", fg=typer.colors.YELLOW, err=True)
+            _say(f"warning: {message}", typer.colors.YELLOW)
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _asked_to_stop():
             warnings.showwarning = show
             try:
                 return super().invoke(ctx)
-            except BrokenPipeError:
+            except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
                 raise
-            except (WorkbenchError, OSError) as error:
-                if ctx.params.get("debug"):
-                    raise
-                typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-                raise typer.Exit(1) from error
-            except KeyboardInterrupt as stop:
-                typer.secho(f"stopped. {stop}".strip(), fg=typer.colors.RED, err=True)
+            except click.Abort as stop:  # Ctrl-C or the end of the input, at a question
+                _say("stopped: the question was not answered, nothing was done", typer.colors.RED)
                 raise typer.Exit(130) from stop
+            except KeyboardInterrupt as stop:
+                _say(f"stopped. {stop}".strip(), typer.colors.RED)
+                raise typer.Exit(130) from stop
+            except Exception as error:
+                text = _one_line(error)
+                if text is None or ctx.params.get("debug"):
+                    raise
+                _say(f"error: {text}", typer.colors.RED)
+                raise typer.Exit(1) from error
+
+
+def _one_line(error: Exception) -> str | None:
+    """What is said of an error; None for a fault of the package, whose traceback is of use."""
+    if isinstance(error, WorkbenchError):
+        return str(error)
+    from .runs.provenance import loading_problem
+
+    return loading_problem(error) or (str(error) if isinstance(error, OSError) else None)
+
+
+def _say(text: str, colour: str) -> None:
+    typer.secho(" ".join(text.split()), fg=colour, err=True)
+
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[None]:
+    """The signals that clusters and closed terminals send before they kill act as Ctrl-C does."""
+
+    def stop(number, _frame):
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores one
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keeps(what: str) -> Callable:
+    """Decorator of a command: what is said when it is stopped."""
+
+    def decorate(command):
+        @functools.wraps(command)
+        def wrapper(*args, **kwargs):
+            try:
+                return command(*args, **kwargs)
+            except KeyboardInterrupt as stop:
+                raise KeyboardInterrupt(str(stop) or f"{what}; the same command goes on from there") from stop
+
+        return wrapper
+
+    return decorate
 
 
 def _group(text: str, **options) -> typer.Typer:
@@ -114,6 +173,7 @@ def _reading(missing: str | None, mono: str) -> dict[str, object]:
 
 
 @data.command("fetch")
+@_keeps("What was downloaded is kept")
 def data_fetch(
     name: Annotated[str, typer.Argument(help="A name from the list.")],
     root: Annotated[Path | None, typer.Option(help="Folder to put it into; the download cache without it.")] = None,
@@ -170,6 +230,7 @@ def encoders_info(name: Annotated[str, typer.Argument(help="A name from the list
 
 
 @app.command()
+@_keeps("What was embedded is in the store")
 def embed(
     dataset: Annotated[str, typer.Argument(help="Name, folder of sounds or csv file.")],
     encoder: Annotated[str, typer.Argument(help="Name, model folder or hub id.")],
@@ -304,6 +365,9 @@ def sweep(
     from .runs.parameters import split_values
 
     grid = {key: split_values(text) for key, text in _pairs(parameter).items()}
+    for key, values in grid.items():
+        if "" in values[1:] or "" in values[: len(values) - 1]:
+            raise typer.BadParameter(f"{key}: nothing between commas ('' is an empty text)", param_hint="--parameter")
     results = runs.sweep(name, grid, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
     typer.echo(runs.text_table(*runs.sweep_table(results, list(grid), inner=False)))
     typer.echo(f"every metric: {results[0].folder.parent / 'sweep.csv'}, {results[0].folder.parent / 'index.html'}")
@@ -334,6 +398,8 @@ def _pairs(texts: list[str] | None) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise typer.BadParameter(f"{text!r} must have the form key=value", param_hint="--parameter")
+        if key.strip() in pairs:
+            raise typer.BadParameter(f"{key.strip()} is given twice", param_hint="--parameter")
         pairs[key.strip()] = value
     return pairs
 

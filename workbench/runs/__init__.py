@@ -5,21 +5,32 @@ In a notebook: :func:`record`. Around notebooks: :func:`run`, :func:`sweep`, :fu
 
 from __future__ import annotations
 
-from .notebooks import Notebook, find_notebooks, read_notebook
-from .recording import read_results, record
-from .running import RunResult, run
-from .sweeps import compare, sweep, sweep_table, text_table
+import importlib
 
-__all__ = [
-    "Notebook",
-    "RunResult",
-    "compare",
-    "find_notebooks",
-    "read_notebook",
-    "read_results",
-    "record",
-    "run",
-    "sweep",
-    "sweep_table",
-    "text_table",
-]
+_HOME = {
+    "Notebook": "notebooks",
+    "RunResult": "running",
+    "compare": "sweeps",
+    "find_notebooks": "notebooks",
+    "read_notebook": "notebooks",
+    "read_results": "recording",
+    "record": "recording",
+    "run": "running",
+    "sweep": "sweeps",
+    "sweep_table": "sweeps",
+    "text_table": "sweeps",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

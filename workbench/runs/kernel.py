@@ -7,13 +7,17 @@ import contextlib
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import papermill
+import psutil
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -21,13 +25,16 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
-from tqdm.auto import tqdm
 
 from ..errors import ParameterError, RunError
+from .following import Follower
 from .notebooks import Notebook
 
 _ENGINE = "workbench"
 _REPORT = "__import__('workbench.runs.provenance', fromlist=['kernel_report']).kernel_report()"
+_LOADING = "__import__('workbench.runs.provenance', fromlist=['loading_problem']).last_loading_problem()"
+_LONGEST_SOCKET = 90
+"""Bytes that the name of a local socket may have before the kernel's endings: systems allow 104 to 108."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -47,8 +54,8 @@ class Execution:
     """Ended by Ctrl-C."""
     report: dict[str, object] = field(default_factory=dict)
     """What :func:`workbench.runs.provenance.kernel_report` said in the kernel; empty when it died."""
-    progress: tqdm | None = None
-    """The bar, when one is shown."""
+    follower: Follower | None = None
+    """Told of every cell that begins."""
 
     @property
     def status(self) -> str:
@@ -59,7 +66,7 @@ class Execution:
 
     def source_position(self, position: int) -> int:
         """Position in the notebook on disk of a cell of ``node`` (papermill adds one after the parameters)."""
-        return position - 1 if position > self.notebook.parameters_cell + 1 else position
+        return position - 1 if position > self.notebook.parameters_cell else position
 
     def fail(self, kind: str, message: str, traceback: str = "") -> None:
         """Note that the current cell failed."""
@@ -74,14 +81,34 @@ class Execution:
         }
 
 
+def check_kernel(name: str | None) -> None:
+    """Refuse a kernel that is not installed or is not one of Python.
+
+    Raises
+    ------
+    ParameterError
+        Names those that there are.
+    """
+    if name is None:
+        return
+    manager = KernelSpecManager()
+    try:
+        language = manager.get_kernel_spec(name).language
+    except NoSuchKernel:
+        language = ""
+    if language.lower() != "python":
+        installed = ", ".join(manager.find_kernel_specs()) or "there are none"
+        raise ParameterError("kernel", name, f"an installed Jupyter kernel for Python ({installed}), or left out")
+
+
 def execute(
     notebook: Notebook,
     *,
     parameters: Mapping[str, object],
     folder: Path,
     environment: Mapping[str, str],
+    follower: Follower,
     kernel: str | None = None,
-    progress: bool = True,
 ) -> Execution:
     """Run every cell of a notebook until one fails.
 
@@ -98,10 +125,10 @@ def execute(
         The state of the run is saved here after every cell as ``<name>.partial.ipynb``.
     environment : mapping of str to str
         Added to the kernel's environment variables.
+    follower : Follower
+        Told of every cell that begins.
     kernel : str, optional
         Name of an installed Jupyter kernel; without it, this interpreter (``sys.executable``) and nothing else.
-    progress : bool
-        Show a bar that counts cells and names the current heading.
 
     Returns
     -------
@@ -110,20 +137,17 @@ def execute(
 
     Raises
     ------
-    ParameterError
-        For a kernel that is not installed.
     RunError
         When the kernel does not start or the folder cannot be written.
     """
-    execution = Execution(notebook)
-    log = folder / "kernel.log"
+    execution = Execution(notebook, follower=follower)
+    log = folder / "kernel-output.txt"
     papermill_engines.register(_ENGINE, _HereEngine)
-    # a short path: the kernel talks over local sockets, whose names may have 100 characters or so
-    with tempfile.TemporaryDirectory(prefix="wb-") as sockets, log.open("wb") as noise, _quiet_logs():
-        try:
+    try:
+        with _connection_folder(folder) as (connection, local), log.open("wb") as noise, _quiet_logs():
             papermill.execute_notebook(
-                str(notebook.path),
-                str(folder / f"{notebook.name}.partial.ipynb"),
+                _as_template(notebook.path),
+                _as_template(folder / f"{notebook.name}.partial.ipynb"),
                 dict(parameters),
                 engine_name=_ENGINE,
                 kernel_name=kernel or "python3",
@@ -131,32 +155,83 @@ def execute(
                 progress_bar=False,
                 execution=execution,
                 own_interpreter=kernel is None,
-                sockets=sockets,
+                connection=connection,
+                local=local,
                 environment=_kernel_environment(environment),
                 noise=noise,
-                show=progress,
             )
-        except PapermillExecutionError:
-            pass  # noted by the client already
-        except KeyboardInterrupt:
-            execution.interrupted = True
-        except DeadKernelError:
-            said = " ".join(log.read_text(errors="replace").split()[-60:])
-            words = f"; its last words: {said}" if said else ""
-            execution.fail("DeadKernelError", f"the kernel died, most often for want of memory{words}")
-        except NoSuchKernel as error:
-            installed = ", ".join(KernelSpecManager().find_kernel_specs()) or "none"
-            raise ParameterError("kernel", kernel, f"an installed Jupyter kernel ({installed}), or None") from error
-        except (RuntimeError, OSError) as error:  # the kernel does not start, the disk is full
-            said = log.read_text(errors="replace").strip()[-500:]
-            raise RunError(f"notebook {notebook.name} could not be run in {folder}: {error} {said}".rstrip()) from error
-        finally:
-            if execution.progress is not None:
-                execution.progress.close()
+    except PapermillExecutionError:
+        pass  # noted by the client already
+    except KeyboardInterrupt:
+        execution.interrupted = True
+    except DeadKernelError:
+        words = _last_words(log)
+        execution.fail("DeadKernelError", f"the kernel died, most often for want of memory{words}")
+    except (
+        Exception
+    ) as error:  # the kernel does not start, the disk is full: zmq, asyncio and others raise what they like
+        reason = " ".join(str(error).split()) or type(error).__name__
+        what = f"it could not go on in {folder}" if follower.cells_begun else "its kernel did not start"
+        raise RunError(f"notebook {notebook.name}: {what}: {reason}{_last_words(log)}") from error
     if execution.node is not None:
         execution.node = remove_error_markers(execution.node)
     log.unlink(missing_ok=True)
     return execution
+
+
+def _last_words(log: Path) -> str:
+    """The last line of what the kernel wrote to its own streams."""
+    try:
+        said = log.read_text(errors="replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(said) if line.strip(" ^~")), "")
+    return f"; the kernel's last words: {last[-300:]}" if last else ""
+
+
+def _as_template(path: Path) -> str:
+    """A path that papermill, which fills in braces, takes as it is."""
+    return str(path.absolute()).replace("{", "{{").replace("}", "}}")
+
+
+@contextlib.contextmanager
+def _connection_folder(folder: Path) -> Iterator[tuple[str, bool]]:
+    """A folder for the kernel's connection file, and whether local sockets can stand beside it.
+
+    Local sockets need no ports and are open to nobody else, but their names must be short: where the folder for
+    temporary files has a long name, is missing or cannot be written, the next one is tried. The last resort is the
+    run's own folder, with ports of this machine alone.
+    """
+    made, local = None, False
+    if os.name == "posix":
+        places = (os.environ.get("TMPDIR"), os.environ.get("XDG_RUNTIME_DIR"), "/tmp", "/var/tmp")
+        for place in filter(None, places):
+            place = os.path.abspath(place)
+            if len(os.fsencode(place)) + 32 > _LONGEST_SOCKET:
+                continue
+            with contextlib.suppress(OSError):
+                _remove_stale(place)
+                made = tempfile.mkdtemp(prefix=f"wb-{os.getpid()}-", dir=place)
+                (Path(made) / "room").write_bytes(bytes(4096))  # a full disk takes folders, but no files
+                local = True
+                break
+            if made:
+                shutil.rmtree(made, ignore_errors=True)
+                made = None
+    made = made or tempfile.mkdtemp(prefix=".wb-", dir=folder.absolute())
+    try:
+        yield made, local
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _remove_stale(place: str) -> None:
+    """Connection folders of this user's runs that were killed a day ago or more."""
+    for old in Path(place).glob("wb-*-*"):
+        number, about = old.name.split("-")[1], old.lstat()
+        ours = number.isdigit() and about.st_uid == os.getuid()
+        if ours and time.time() - about.st_mtime > 86400 and not psutil.pid_exists(int(number)):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 class _HereKernel(AsyncKernelManager):
@@ -179,7 +254,9 @@ class _HereClient(PapermillNotebookClient):
         execution = self.execution
         for index, cell in enumerate(self.nb.cells):
             execution.position = index
-            self._follow(index)
+            if cell.cell_type == "code":
+                position = min(execution.source_position(index), len(execution.notebook.headings) - 1)
+                execution.follower.cell(position, execution.notebook.headings[position])
             try:
                 self.nb_man.cell_start(cell, index)
                 self.execute_cell(cell, index)
@@ -196,25 +273,23 @@ class _HereClient(PapermillNotebookClient):
                 raise
             finally:
                 self.nb_man.cell_complete(cell, cell_index=index)
-        if execution.progress is not None and execution.failure is None:
-            execution.progress.update(len(self.nb.cells) - execution.progress.n)
         self._ask()
 
-    def _follow(self, index: int) -> None:
-        bar, execution = self.execution.progress, self.execution
-        if bar is not None:
-            position = min(execution.source_position(index), len(execution.notebook.headings) - 1)
-            heading = execution.notebook.headings[position] or execution.notebook.name
-            bar.set_description_str(f"{execution.notebook.name}: {heading[:40]}", refresh=False)
-            bar.update(index - bar.n)
-            bar.refresh()
-
     def _ask(self) -> None:
-        request = self.kc.execute("", silent=True, store_history=False, user_expressions={"report": _REPORT})
+        wanted = {"report": _REPORT}
+        if self.execution.failure is not None:
+            wanted["loading"] = _LOADING
+        request = self.kc.execute("", silent=True, store_history=False, user_expressions=wanted)
         reply = self.wait_for_reply(request)
-        answer = (reply or {}).get("content", {}).get("user_expressions", {}).get("report", {})
-        if answer.get("status") == "ok":
-            self.execution.report = ast.literal_eval(answer["data"]["text/plain"])
+        answers = (reply or {}).get("content", {}).get("user_expressions", {})
+        found = {
+            key: ast.literal_eval(answer["data"]["text/plain"])
+            for key, answer in answers.items()
+            if answer.get("status") == "ok"
+        }
+        self.execution.report = found.get("report", {})
+        if found.get("loading"):
+            self.execution.failure["message"] = found["loading"]
 
 
 class _HereEngine(Engine):
@@ -222,13 +297,9 @@ class _HereEngine(Engine):
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man, kernel_name, *, execution, own_interpreter, sockets, environment, noise, show, **_unused
+        cls, nb_man, kernel_name, *, execution, own_interpreter, connection, local, environment, noise, **_unused
     ):
         execution.node = nb_man.nb
-        if show:
-            execution.progress = tqdm(
-                total=len(nb_man.nb.cells), desc=execution.notebook.name, unit="cell", leave=False, file=sys.stderr
-            )
         options = {"kernel_manager_class": _HereKernel} if own_interpreter else {}
         client = _HereClient(
             nb_man,
@@ -241,9 +312,9 @@ class _HereEngine(Engine):
             **options,
         )
         client.km = client.create_kernel_manager()
-        client.km.connection_file = os.path.join(sockets, "kernel.json")
-        if os.name == "posix":
-            client.km.transport = "ipc"  # no ports to race for, nothing open to the network
+        client.km.connection_file = os.path.join(connection, "kernel.json")
+        if local:
+            client.km.transport = "ipc"
         client.execute(cleanup_kc=True, env=environment, stderr=noise, stdout=noise)
 
 
@@ -267,7 +338,9 @@ def _quiet_logs():
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="the file is not specified with any extension")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

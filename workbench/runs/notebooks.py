@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.checks import checked
 from ..errors import RunError
 from .parameters import Parameter, read_parameters
 
@@ -50,6 +51,7 @@ def notebooks_folder() -> Path:
     raise RunError(f"no notebooks found beside or inside the package at {package}; give the path of an .ipynb file")
 
 
+@checked
 def find_notebooks(names: Iterable[str | os.PathLike] | str | os.PathLike | None = None) -> list[Notebook]:
     """Read the notebooks asked for.
 
@@ -80,6 +82,7 @@ def find_notebooks(names: Iterable[str | os.PathLike] | str | os.PathLike | None
     return notebooks
 
 
+@checked
 def read_notebook(path: str | os.PathLike) -> Notebook:
     """Read one notebook file; nothing is executed.
 
@@ -95,19 +98,22 @@ def read_notebook(path: str | os.PathLike) -> Notebook:
         node = nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises anything from OSError to its own validation errors
         raise RunError(f"{path}: not a readable notebook ({type(error).__name__}: {error})") from error
-    tagged = [i for i, cell in enumerate(node.cells) if "parameters" in cell.metadata.get("tags", [])]
+    try:
+        tagged = [i for i, cell in enumerate(node.cells) if cell.cell_type == "code" and "parameters" in _tags(cell)]
+        headings, sha256 = _headings(node), _source_hash(node)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
     if len(tagged) != 1:
         many = "no cell" if not tagged else f"{len(tagged)} cells (numbers {', '.join(str(i + 1) for i in tagged)})"
         raise RunError(f"{path}: {many} tagged 'parameters'; a notebook needs exactly one to be run")
-    headings = _headings(node)
     title = next((heading for heading in headings if heading), path.stem)
     parameters = read_parameters(node.cells[tagged[0]].source, notebook=path.stem)
-    return Notebook(path.stem, path, title, _source_hash(node), parameters, headings, tagged[0])
+    return Notebook(path.stem, path, title, sha256, parameters, headings, tagged[0])
 
 
 def _locate(name: str) -> Path:
     if name.endswith(".ipynb") or os.sep in name:
-        path = Path(name)
+        path = Path(name).expanduser()
         if path.is_file():
             return path
         if os.sep in name:
@@ -125,6 +131,10 @@ def _locate(name: str) -> Path:
     raise RunError(f"no notebook {name!r}{hint} (there are: {', '.join(known)}; or give the path of an .ipynb file)")
 
 
+def _tags(cell) -> list:
+    return cell.metadata.get("tags") or []
+
+
 def _headings(node) -> tuple[str, ...]:
     current, found = "", []
     for cell in node.cells:
@@ -139,5 +149,5 @@ def _headings(node) -> tuple[str, ...]:
 
 
 def _source_hash(node) -> str:
-    cells = [[cell.cell_type, cell.source, sorted(cell.metadata.get("tags", []))] for cell in node.cells]
+    cells = [[cell.cell_type, cell.source, sorted(_tags(cell))] for cell in node.cells]
     return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()

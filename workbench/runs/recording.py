@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ParameterError, RunError
+from .provenance import has_ended
 
 SCHEMA = 1
 """Version of the layout of ``results.json``."""
@@ -18,6 +19,24 @@ SCHEMA = 1
 RUN_FOLDER = "WORKBENCH_RUN_DIR"
 """Environment variable that a run sets for its kernel: the folder that holds its ``results.json``."""
 
+NO_CELL = {"cell": None, "heading": "", "source": "", "type": "", "message": "", "traceback": ""}
+"""The error of a run that no cell is to blame for."""
+
+_MISSING = object()
+_LAYOUT: dict[str, type | tuple[type, ...]] = {
+    "notebook": dict,
+    "status": str,
+    "started": str,
+    "seconds": (int, float),
+    "parameters": dict,
+    "error": (dict, type(None)),
+    "device": (str, type(None)),
+    "peak_memory_bytes": (int, type(None)),
+    "peak_gpu_memory_bytes": (int, type(None)),
+    "machine": dict,
+    "versions": dict,
+    "git": (dict, type(None)),
+}
 _LARGEST = 100_000  # numbers in one metric; beyond this a file of its own is the right place
 
 _in_memory: dict[str, dict[str, object]] = {"metrics": {}, "context": {}}
@@ -81,7 +100,7 @@ def record(**values: object) -> Recorded:
     folder = os.environ.get(RUN_FOLDER)
     if folder:
         path = Path(folder) / "results.json"
-        results = read_results(path)
+        results = _load(path)
         results["metrics"].update(metrics)
         results["context"].update(context)
         write_results(path, results)
@@ -97,10 +116,13 @@ def plain(value: object, where: str) -> object:
         value = value.detach().cpu().tolist()
     elif type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_dict"):
         is_table = hasattr(value, "columns")
-        value = value.to_dict("records") if is_table else {str(k): v for k, v in value.to_dict().items()}
+        value = _rows(value, where) if is_table else {str(k): v for k, v in value.to_dict().items()}
     elif type(value).__module__ == "numpy" and hasattr(value, "tolist"):
         value = value.tolist()
     if value is None or isinstance(value, (bool, int, str)):
+        if not _fits(value):
+            shown = brief(value) if isinstance(value, str) else "a longer number"
+            raise ParameterError(where, shown, "a text that is UTF-8, or a number of fewer than 4000 digits")
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else _not_finite(value)
@@ -117,6 +139,20 @@ def plain(value: object, where: str) -> object:
     raise ParameterError(
         where, value, "a number, text, None, a list or dict of them, an array, a table, a dataset or an encoder"
     )
+
+
+def _fits(value: object) -> bool:
+    """Whether JSON can hold a text or whole number and be read again."""
+    if isinstance(value, str):
+        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return value is None or int(value).bit_length() < 13_000
+
+
+def _rows(table, where: str) -> list[dict[str, object]]:
+    table = table.rename(columns=str)
+    if table.columns.nlevels > 1 or not table.columns.is_unique:
+        raise ParameterError(where, list(table.columns), "a table whose columns have one name each")
+    return table.to_dict("records")
 
 
 def brief(value: object, limit: int = 120) -> str:
@@ -137,24 +173,64 @@ def brief(value: object, limit: int = 120) -> str:
 def read_results(path: str | os.PathLike) -> dict:
     """Contents of a ``results.json`` (its folder will do).
 
+    A run whose process is gone although it never finished (it was killed, or the machine went down) reads as
+    "interrupted", with an ``error`` that says so.
+
     Raises
     ------
     RunError
         When it is not there, not JSON, or of another schema.
     """
+    results = _load(_results_file(path))
+    process = results.get("process")
+    if results.get("status") == "running" and isinstance(process, Mapping) and has_ended(process):
+        message = f"its process ({process.get('pid')} on {process.get('host')}) ended before it was finished"
+        results |= {"status": "interrupted", "error": {**NO_CELL, "type": "Killed", "message": message}}
+    return results
+
+
+def read_whole(path: str | os.PathLike) -> dict:
+    """As :func:`read_results`, for those who need all of it: a file that lacks something is refused by name."""
+    path = _results_file(path)
+    results = read_results(path)
+    for key, kind in _LAYOUT.items():
+        if not isinstance(results.get(key, _MISSING), kind):
+            problem = "is missing" if key not in results else f"is {type(results[key]).__name__}"
+            raise RunError(f"{path}: not whole, {key!r} {problem}; run the notebook again")
+    texts = [("notebook", key) for key in ("name", "title", "sha256")]
+    texts += [("error", key) for key in ("heading", "type", "message", "traceback") if results["error"]]
+    for outer, key in texts:
+        if not isinstance(results[outer].get(key), str):
+            raise RunError(f"{path}: not whole, {key!r} of {outer!r} must be a text; run the notebook again")
+    for key, value in results["context"].items():
+        if not isinstance(value, Mapping):
+            raise RunError(f"{path}: not whole, context {key!r} is {type(value).__name__}; run the notebook again")
+    return results
+
+
+def _results_file(path: str | os.PathLike) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ParameterError("path", path, "the folder of a run, or its results.json")
     path = Path(path)
-    path = path / "results.json" if path.is_dir() else path
+    return path / "results.json" if path.is_dir() else path
+
+
+def _load(path: Path) -> dict:
+    """Results as far as :func:`record` needs them."""
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(
             f"{path}: no results here; give the folder of one notebook's run, or its results.json"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: not readable as results ({error})") from error
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
         found = results.get("schema") if isinstance(results, dict) else type(results).__name__
-        raise RunError(f"{path}: schema {found!r}, this version reads {SCHEMA}")
+        raise RunError(f"{path}: schema {brief(repr(found))}, this version reads {SCHEMA}")
+    for key in ("metrics", "context"):
+        if not isinstance(results.get(key), dict):
+            raise RunError(f"{path}: not whole, {key!r} must be a dict; run the notebook again")
     return results
 
 
@@ -182,9 +258,10 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if temporary:  # gone by now where all went well
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -199,8 +276,11 @@ def _not_finite(value: float) -> str | None:
 
 def _describe(value: object) -> dict[str, object] | None:
     """Description of a dataset's clips or an encoder; None for anything else."""
+    if isinstance(value, type):
+        return None
     if callable(getattr(value, "describe", None)) and type(value).__module__.partition(".")[0] != "pandas":
-        return value.describe()
+        description = value.describe()
+        return description if isinstance(description, Mapping) else None
     if hasattr(value, "fingerprint") and hasattr(value, "name"):
         description: dict[str, object] = {"name": value.name, "fingerprint": value.fingerprint}
         if hasattr(value, "table"):

@@ -20,11 +20,13 @@ th { font-weight: 600; white-space: nowrap; }
 .number { text-align: right !important; font-variant-numeric: tabular-nums; }
 details th { width: 13rem; white-space: normal; }
 td.value { overflow-wrap: anywhere; }
-.ok { color: #116329; } .failed, .interrupted { color: #a40e26; font-weight: 600; } .generated { color: #7d4e00; }
+.ok { color: #116329; } .failed, .interrupted, .running { color: #a40e26; font-weight: 600; }
+.generated { color: #7d4e00; }
 pre { background: #f6f8fa; padding: .7rem; overflow-x: auto; border-radius: 4px; font-size: 13px; }
 details { margin: .4rem 0; } summary { cursor: pointer; }
 """
 _KEY_METRICS = 6
+_STATUSES = ("ok", "failed", "interrupted", "running")
 
 
 def index_page(title: str, entries: Sequence[tuple[str, Mapping]], *, table: str = "", note: str = "") -> str:
@@ -46,7 +48,7 @@ def index_page(title: str, entries: Sequence[tuple[str, Mapping]], *, table: str
     str
         The page.
     """
-    count = {status: sum(r["status"] == status for _, r in entries) for status in ("ok", "failed", "interrupted")}
+    count = {status: sum(r["status"] == status for _, r in entries) for status in _STATUSES}
     summary = ", ".join(f"{n} {status}" for status, n in count.items() if n) or "no runs"
     rows = "".join(_row(folder, results) for folder, results in entries)
     details = "".join(_details(folder, results) for folder, results in entries)
@@ -104,15 +106,15 @@ def _row(folder: str, results: Mapping) -> str:
         error = results["error"]
         under = f", under &ldquo;{html.escape(error['heading'])}&rdquo;" if error["heading"] else ""
         message = html.escape(brief(error["message"], 400))
-        where = f"cell {error['cell']}{under}" if error["cell"] else "page"
-        lines.append(f'<span class="failed">{where}:</span> {html.escape(error["type"])}: {message}')
+        where = f"cell {html.escape(str(error['cell']))}{under}: " if error.get("cell") else ""
+        lines.append(f'<span class="failed">{where}</span>{html.escape(error["type"])}: {message}')
     base = f"{quote(folder)}/"
     files = [(f"{name}.html", "page"), (f"{name}.ipynb", "notebook"), ("results.json", "results.json")]
     links = " &middot; ".join(f'<a href="{base}{quote(file)}">{text}</a>' for file, text in files)
     heading = f'<a href="{base}{quote(name)}.html">{html.escape(results["notebook"]["title"])}</a>'
     cells = [
         f'<td>{heading}<br><a href="#{_anchor(folder)}">{html.escape(folder)}</a></td>',
-        f'<td class="{status}">{status}</td>',
+        f'<td class="{status if status in _STATUSES else ""}">{html.escape(status)}</td>',
         f'<td class="number">{results["seconds"]:.1f}</td>',
         f'<td class="value">{"<br>".join(lines)}</td>',
         f"<td>{links}</td>",
@@ -128,7 +130,7 @@ def _details(folder: str, results: Mapping) -> str:
         **results["machine"],
         "peak memory": _megabytes(results["peak_memory_bytes"]),
         "peak GPU memory": _megabytes(results["peak_gpu_memory_bytes"]),
-        "git": f"{git['commit'] or 'no commit yet'}{' + changes' if git['dirty'] else ''}" if git else None,
+        "git": f"{git.get('commit') or 'no commit yet'}{' + changes' if git.get('dirty') else ''}" if git else None,
         **{package: version for package, version in results["versions"].items() if version},
     }
     parts = [f'<h2 id="{_anchor(folder)}">{html.escape(folder)}</h2>']

@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.checks import checked
 from ..errors import ParameterError, RunError
+from .following import Follower
+from .meaning import check_meaning
 from .notebooks import Notebook, find_notebooks
 from .parameters import check_parameters
-from .provenance import git_state, machine, versions
-from .recording import RUN_FOLDER, SCHEMA, brief, read_results, write_results, write_text
+from .provenance import git_state, machine, this_process, versions
+from .recording import NO_CELL, RUN_FOLDER, SCHEMA, brief, read_results, write_results, write_text
 from .report import index_page
-
-SCALES = ("smoke", "small", "paper")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class RunResult:
         return f"RunResult({self.name}, {self.status}, {self.results['seconds']:.1f} s, {self.folder}; {shown})"
 
 
+@checked
 def run(
     names: Iterable[str | os.PathLike] | str | os.PathLike | None = None,
     *,
@@ -96,8 +98,8 @@ def run(
     text : bool
         ``parameters`` holds text to be parsed, as from a command line.
     progress : bool, optional
-        Say on standard error what runs and how it ended, with a bar where that is a terminal; True shows the bar
-        anywhere, False nothing at all.
+        Say on standard error what runs and how it ended, with a bar where that is a terminal and a line a cell
+        elsewhere; True shows the bar anywhere, False nothing at all. ``<out>/<name>/<name>.log`` has the lines anyway.
 
     Returns
     -------
@@ -107,26 +109,56 @@ def run(
     Raises
     ------
     RunError
-        For an unknown notebook or parameter, or an ``out`` that is not empty or cannot be written.
+        For an unknown notebook or parameter, an ``out`` that is not empty or cannot be written, or a kernel that does
+        not start.
     ParameterError
-        For a value of the wrong type.
+        For a value of the wrong type, one that means nothing (an unknown dataset, encoder or device), a kernel that
+        is not installed.
     KeyboardInterrupt
         After Ctrl-C, once the notebook so far has been kept.
     """
+    prepare(kernel)
     notebooks = find_notebooks(names)
     values = [check(notebook, parameters, scale=scale, seed=seed, text=text) for notebook in notebooks]
     folder = new_folder(out)
     finished: list[RunResult] = []
-    for notebook, given in zip(notebooks, values, strict=True):
-        result = run_one(notebook, given, folder / notebook.name, kernel=kernel, progress=progress)
+    for number, (notebook, given) in enumerate(zip(notebooks, values, strict=True)):
+        _write_index(folder, finished, len(notebooks))
+        try:
+            result = run_one(notebook, given, folder / notebook.name, kernel=kernel, progress=progress)
+        except RunError:
+            here = folder / notebook.name
+            if (here / "results.json").is_file():
+                _write_index(folder, [*finished, RunResult(notebook.name, here, read_results(here))], len(notebooks))
+            raise
         finished.append(result)
-        entries = [(entry.name, entry.results) for entry in finished]
-        left = len(notebooks) - len(finished)
-        note = f"{left} of {len(notebooks)} not run yet." if left else ""
-        write_text(folder / "index.html", index_page(f"Runs of {folder.name}", entries, note=note))
+        _write_index(folder, finished, len(notebooks))
         if result.status == "interrupted":
-            raise KeyboardInterrupt(f"notebook {notebook.name} was stopped; what it did is kept in {result.folder}")
+            left = len(notebooks) - number - 1
+            more = f", {left} of {len(notebooks)} notebooks were not begun" if left else ""
+            raise KeyboardInterrupt(
+                f"notebook {notebook.name} was stopped; what it did is kept in {result.folder}{more}"
+            )
     return finished
+
+
+def prepare(kernel: str | None) -> None:
+    """What is checked before anything is written: the current directory and the kernel. Raises as :func:`run` does."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise RunError("the current directory is gone (deleted or moved); change to one that exists") from error
+    if kernel is not None:
+        from .kernel import check_kernel
+
+        check_kernel(kernel)
+
+
+def _write_index(folder: Path, finished: list[RunResult], total: int) -> None:
+    left = total - len(finished)
+    note = f"{left} of {total} not finished when this page was written." if left else ""
+    entries = [(entry.name, entry.results) for entry in finished]
+    write_text(folder / "index.html", index_page(f"Runs of {folder.name}", entries, note=note))
 
 
 def check(
@@ -138,20 +170,28 @@ def check(
     text: bool = False,
 ) -> dict[str, object]:
     """All parameters of a notebook, checked; ``scale`` and ``seed`` join the others. Raises as :func:`run` does."""
-    if scale not in SCALES:
-        raise ParameterError("scale", scale, f"one of {', '.join(SCALES)}")
+    check_mapping(parameters)
     given = dict(parameters or {})
     for name, value in (("scale", scale), ("seed", seed)):
         if name not in notebook.parameters:
             raise RunError(
                 f"notebook {notebook.name}: its parameters cell must assign {name!r}, as every notebook does"
             )
+        if name in given and value not in (None, "smoke"):
+            raise ParameterError(name, value, f"left out: it is given a second time, as the parameter {name}")
         if name not in given and value is not None:
             given[name] = value
     values = check_parameters(notebook.parameters, given, notebook=notebook.name, text=text)
-    if values["scale"] not in SCALES:
-        raise ParameterError("scale", values["scale"], f"one of {', '.join(SCALES)}")
+    check_meaning(notebook, values, given)
     return values
+
+
+def check_mapping(parameters: object) -> None:
+    """Refuse parameters that are no mapping of names to values."""
+    if parameters is not None and not (
+        isinstance(parameters, Mapping) and all(isinstance(name, str) for name in parameters)
+    ):
+        raise ParameterError("parameters", parameters, "a mapping of names to values")
 
 
 def new_folder(out: str | os.PathLike | None) -> Path:
@@ -178,9 +218,9 @@ def new_folder(out: str | os.PathLike | None) -> Path:
             except FileExistsError:
                 continue
         raise RunError(f"too many runs were started at {stamp}")
-    except OSError as error:
-        where = "runs" if out is None else os.fspath(out)
-        raise RunError(f"the folder {where} cannot be written ({error.strerror or error}); choose another") from error
+    except (OSError, ValueError) as error:
+        where, why = "runs" if out is None else os.fspath(out), getattr(error, "strerror", None) or error
+        raise RunError(f"the folder {where} cannot be written ({why}); choose another") from error
 
 
 def run_one(
@@ -190,45 +230,66 @@ def run_one(
     *,
     kernel: str | None = None,
     progress: bool | None = None,
+    replace: bool = False,
 ) -> RunResult:
-    """Run one notebook, its parameters checked already, into a folder of its own (replaced when it exists)."""
+    """Run one notebook, its parameters checked already, into a folder of its own.
+
+    A folder that is there is replaced, where that is allowed. The status becomes "ok" last of all, when the page is
+    there: a run that was killed before is never taken for a finished one.
+    """
     from .kernel import execute
 
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    _make_folder(folder, replace=replace)
     file, began = folder / "results.json", time.monotonic()
-    started = _first_results(notebook, parameters)
-    write_results(file, started)
+    write_results(file, _first_results(notebook, parameters))
     bar = sys.stderr.isatty() if progress is None else progress
-    if progress is not False and not bar:
-        print(f"{folder.name}: running", file=sys.stderr, flush=True)
-    execution = execute(
-        notebook,
-        parameters=parameters,
-        folder=folder,
-        environment={RUN_FOLDER: str(folder.resolve())},
-        kernel=kernel,
-        progress=bar,
+    follower = Follower(
+        folder.name, len(notebook.headings), folder / f"{notebook.name}.log", bar=bar, lines=progress is not False
     )
-    results = read_results(file)  # what the notebook recorded is in there by now
-    results |= {
-        "status": execution.status,
-        "seconds": round(time.monotonic() - began, 2),
-        "error": execution.failure,
-        **execution.report,
-    }
-    node = _keep_notebook(execution, notebook, folder)
-    write_results(file, results)  # before the page: whatever becomes of that, the results are safe
-    problem = _write_page(node, notebook, folder)
-    if problem is not None:
-        results |= {"status": "failed", "error": results["error"] or problem}
+
+    def finish(status: str, error: Mapping[str, object] | None, *, raised: bool = False) -> RunResult:
+        results = read_results(file) | {  # what the notebook recorded is in there by now
+            "status": status,
+            "seconds": round(time.monotonic() - began, 2),
+            "error": error,
+        }
         write_results(file, results)
-    result = RunResult(notebook.name, folder, results)
-    if progress is not False:
-        ending = f"\n  {result.problem}" if result.problem else ""
-        print(f"{folder.name}: {result.status}, {results['seconds']:.1f} s{ending}", file=sys.stderr, flush=True)
-    return result
+        result = RunResult(notebook.name, folder, results)
+        ending = f"\n  {result.problem}" if result.problem and not raised else ""
+        follower.say(f"{status}, {results['seconds']:.1f} s{ending}", always=progress is not False)
+        return result
+
+    with follower:
+        try:
+            execution = execute(
+                notebook,
+                parameters=parameters,
+                folder=folder,
+                environment={RUN_FOLDER: str(folder.resolve())},
+                kernel=kernel,
+                follower=follower,
+            )
+            write_results(file, read_results(file) | execution.report)  # whatever becomes of the page
+            problem = _keep(execution, notebook, folder)
+        except RunError as error:
+            finish("failed", {**NO_CELL, "type": "RunError", "message": str(error)}, raised=True)
+            raise
+        except KeyboardInterrupt:  # while the page was written
+            return finish("interrupted", None)
+        if problem is not None and execution.status == "ok":
+            return finish("failed", problem)
+        return finish(execution.status, execution.failure)
+
+
+def _make_folder(folder: Path, *, replace: bool) -> None:
+    try:
+        if replace and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise RunError(f"{folder} is there already: another run has begun in the same folder") from error
+    except OSError as error:
+        raise RunError(f"the folder {folder} cannot be written ({error.strerror or error})") from error
 
 
 def _first_results(notebook: Notebook, parameters: Mapping[str, object]) -> dict[str, object]:
@@ -250,38 +311,36 @@ def _first_results(notebook: Notebook, parameters: Mapping[str, object]) -> dict
         "machine": machine(),
         "versions": versions(),
         "git": git_state(notebook.path.resolve().parent),
+        "process": this_process(),
     }
 
 
-def _keep_notebook(execution, notebook: Notebook, folder: Path):
-    """Write the notebook so far under its final name, and return it."""
+def _keep(execution, notebook: Notebook, folder: Path) -> dict[str, object] | None:
+    """Write the notebook so far and its page under their final names; what went wrong, in the form of a failed cell."""
     import nbformat
 
-    from .export import without_widgets
+    from .export import to_html, without_widgets
 
     if execution.node is None:  # stopped before the kernel was up
         execution.node = nbformat.read(notebook.path, as_version=4)
     node = without_widgets(execution.node)
     write_text(folder / f"{notebook.name}.ipynb", nbformat.writes(node) + "\n")
     (folder / f"{notebook.name}.partial.ipynb").unlink(missing_ok=True)
-    return node
-
-
-def _write_page(node, notebook: Notebook, folder: Path) -> dict[str, object] | None:
-    """Write the page; when it cannot be made, what went wrong, in the form of a failed cell without a number."""
-    from .export import to_html
-
     try:
         page = to_html(node, title=notebook.title)
     except Exception as error:  # nbconvert raises anything; the notebooks that follow must still run
         message = f"the page could not be made: {error}"
-        return {
-            "cell": None,
-            "heading": "",
-            "source": "",
-            "type": type(error).__name__,
-            "message": message,
-            "traceback": traceback.format_exc(),
-        }
+        return {**NO_CELL, "type": type(error).__name__, "message": message, "traceback": traceback.format_exc()}
     write_text(folder / f"{notebook.name}.html", page)
     return None
+
+
+def is_finished(result: RunResult) -> bool:
+    """Whether all that a run leaves behind is there, to the last line of its page."""
+    try:
+        with result.page.open("rb") as file:
+            file.seek(-min(file.seek(0, os.SEEK_END), 64), os.SEEK_END)
+            whole = b"</html>" in file.read()
+        return result.status == "ok" and whole and result.page.with_suffix(".ipynb").stat().st_size > 0
+    except OSError:
+        return False

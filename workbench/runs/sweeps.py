@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -9,20 +10,24 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.checks import checked
 from ..errors import ParameterError, RunError
 from .notebooks import Notebook, find_notebooks
-from .recording import brief, plain, read_results, write_text
+from .recording import brief, plain, read_whole, write_text
 from .report import flatten, index_page, table_html
-from .running import RunResult, check, run_one
+from .running import RunResult, check, check_mapping, is_finished, prepare, run_one
 
 if TYPE_CHECKING:
     import pandas
 
+_LOCK = ".sweep.lock"
 
+
+@checked
 def sweep(
     name: str | os.PathLike,
     grid: Mapping[str, Iterable[object]],
@@ -39,7 +44,8 @@ def sweep(
 
     All combinations are checked before the first one runs. Each has a folder named by its values; one that finished
     before with the same notebook and the same parameters is not run again, and one that fails does not stop the
-    others. (A change of the package or of the data is not noticed: delete the folder to run it again.)
+    others. Finished means: status "ok", and page and notebook there; what was killed is run again. (A change of the
+    package or of the data is not noticed: delete the folder to run it again.)
 
     Parameters
     ----------
@@ -63,39 +69,97 @@ def sweep(
     Raises
     ------
     RunError, ParameterError
-        As :func:`workbench.runs.run`, and for an empty grid.
+        As :func:`workbench.runs.run`, for an empty grid, for a folder that holds something else (another notebook's
+        sweep, say), and where another process is at work on the same sweep.
     KeyboardInterrupt
         After Ctrl-C; finished combinations are kept.
     """
+    prepare(kernel)
     (notebook,) = find_notebooks(name)
+    if not isinstance(grid, Mapping) or not grid:
+        raise ParameterError("grid", grid, "a mapping of at least one parameter to its values")
     choices = {key: _choices(key, values) for key, values in grid.items()}
-    if not choices:
-        raise ParameterError("grid", {}, "a mapping of at least one parameter to its values")
+    check_mapping(parameters)
+    for key in choices:
+        if key in (parameters or {}) or (key == "seed" and seed is not None) or (key == "scale" and scale != "smoke"):
+            raise ParameterError(f"grid[{key!r}]", choices[key], f"left out: {key} is given a value of its own too")
     combinations = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
-    checked = [
+    values_of = [
         check(notebook, {**(parameters or {}), **combination}, scale=scale, seed=seed, text=text)
         for combination in combinations
     ]
+    # a grid may name the same values twice
+    named = {_folder_name(values, choices): values for values in values_of}
     folder = Path(out) if out is not None else Path("runs") / f"sweep-{notebook.name}"
+    finished: list[RunResult] = []
+    with _claimed(folder, notebook):
+        _remove_leftovers(folder, named)
+        for place, values in named.items():
+            result = _done_before(notebook, values, folder / place)
+            if result is None:
+                _write_tables(folder, notebook, finished, list(choices), total=len(named))
+                result = run_one(notebook, values, folder / place, kernel=kernel, progress=progress, replace=True)
+            finished.append(result)
+            if result.status == "interrupted":
+                break
+        _write_tables(folder, notebook, finished, list(choices), total=len(named))
+    if finished[-1].status == "interrupted":
+        done = sum(one.status == "ok" for one in finished)
+        raise KeyboardInterrupt(
+            f"the sweep was stopped; {done} of {len(named)} combinations are finished and kept in {folder}, "
+            "the same command goes on from there"
+        )
+    return finished
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path, notebook: Notebook) -> Iterator[None]:
+    """The folder of a sweep, made where it is not there, with no other process at work in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        foreign = any(folder.iterdir()) and not any((folder / name).exists() for name in (_LOCK, "sweep.csv"))
+        lock = None if foreign else (folder / _LOCK).open("w")
     except OSError as error:
         raise RunError(f"the folder {folder} cannot be made ({error.strerror or error}); choose another") from error
-    finished: dict[str, RunResult] = {}
-    for values in checked:
-        place = folder / _folder_name(values, choices)
-        if place.name in finished:
-            continue  # the grid names the same values twice
-        result = _done_before(notebook, values, place)
-        if result is None:
-            result = run_one(notebook, values, place, kernel=kernel, progress=progress)
-        finished[place.name] = result
-        _write_tables(folder, notebook, list(finished.values()), list(choices), total=len(checked))
-        if result.status == "interrupted":
-            raise KeyboardInterrupt(f"the sweep was stopped; what is finished is kept in {folder}")
-    return list(finished.values())
+    if foreign:
+        raise RunError(f"the folder {folder} holds files that are no sweep's; choose another")
+    with lock:
+        if not _lock(lock):
+            raise RunError(
+                f"another process is at work on the sweep in {folder}; wait for it, or choose another folder"
+            )
+        owners = set()
+        for file in folder.glob("*/results.json"):
+            with contextlib.suppress(RunError):  # what cannot be read is run again where it is asked for
+                owners.add(read_whole(file)["notebook"]["name"])
+        for owner in owners - {notebook.name}:
+            raise RunError(f"the folder {folder} holds a sweep of the notebook {owner!r}; choose another")
+        yield
 
 
+def _lock(file) -> bool:
+    """Take a lock that ends with this process; False when somebody has it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _remove_leftovers(folder: Path, places: Iterable[str]) -> None:
+    """Half-written files of a process that was killed."""
+    for place in (folder, *(folder / name for name in places)):
+        for file in place.glob(".*-*.tmp"):
+            file.unlink(missing_ok=True)
+
+
+@checked
 def sweep_table(
     results: Sequence[RunResult], varied: Sequence[str], *, inner: bool = True
 ) -> tuple[list[str], list[list[object]]]:
@@ -103,6 +167,12 @@ def sweep_table(
 
     ``inner=False`` leaves out what stands in dicts (one number a layer, say), which would make a line too long to read.
     """
+    if not all(isinstance(result, RunResult) for result in results):
+        raise ParameterError("results", results, "a list of runs, as sweep returns it")
+    for result in results:
+        for key in varied:
+            if key not in result.results["parameters"]:
+                raise ParameterError("varied", varied, f"names of parameters of notebook {result.name}")
     metrics: dict[str, None] = {}
     flat = [
         flatten(result.metrics)
@@ -138,7 +208,8 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One column a run; rows indexed by ("parameter" | "context" | "metric", name). With two runs a column
+        One column a run; rows indexed by ("parameter" | "context" | "metric", name), and ("run", "status") first
+        where one of them is not finished. With two runs a column
         ``difference`` holds second minus first for numbers.
 
     Raises
@@ -153,13 +224,16 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
         raise RunError(f"compare needs at least two runs, got {len(named)}")
     labels = _distinct([label for label, _ in named])
     rows: dict[tuple[str, str], list[object]] = {}
+    states = [results["status"] for _, results in named]
+    if set(states) != {"ok"}:  # figures of a run that failed, was killed or still goes on are no final ones
+        rows["run", "status"] = states
     for kind, key in (("parameter", "parameters"), ("context", "context"), ("metric", "metrics")):
         flat = [flatten(results[key]) for _, results in named]
         for name in dict.fromkeys(itertools.chain(*flat)):
             values = [one.get(name) for one in flat]
             if kind == "metric" or any(value != values[0] for value in values):
                 rows[kind, name] = values
-    index = pd.MultiIndex.from_tuples(list(rows), names=["kind", "name"])
+    index = pd.MultiIndex.from_arrays([[kind for kind, _ in rows], [name for _, name in rows]], names=["kind", "name"])
     table = pd.DataFrame(list(rows.values()), index=index, columns=labels, dtype=object)
     if len(named) == 2:
         table["difference"] = pd.Series([_difference(*values) for values in rows.values()], index=index, dtype=object)
@@ -172,7 +246,8 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in column)
         for column in zip(*rows, strict=True)
     ] or [False] * len(columns)
-    texts = [[str(c) for c in columns], *([("-" if v is None else brief(v, 48)) for v in row] for row in rows)]
+    texts = [[_one_line(str(c)) for c in columns]]
+    texts += [["-" if value is None else _one_line(brief(value, 48)) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in texts) for i in range(len(columns))]
     lines = [
         "  ".join(
@@ -184,8 +259,14 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def _choices(key: str, values: Iterable[object]) -> list[object]:
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _choices(key: object, values: Iterable[object]) -> list[object]:
+    if not isinstance(key, str):
+        raise ParameterError("grid", key, "a mapping whose keys are the names of parameters")
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise ParameterError(f"grid[{key!r}]", values, "a list of values")
     found = list(values)
     if not found:
@@ -205,11 +286,12 @@ def _done_before(notebook: Notebook, values: Mapping[str, object], place: Path) 
     if not (place / "results.json").is_file():
         return None
     try:
-        results = read_results(place)
+        results = read_whole(place)
     except RunError:
         return None  # of another version, or damaged: run it again
     same = results["notebook"]["sha256"] == notebook.sha256 and results["parameters"] == plain(values, "parameters")
-    return RunResult(notebook.name, place, results) if same and results["status"] == "ok" else None
+    result = RunResult(notebook.name, place, results)
+    return result if same and is_finished(result) else None
 
 
 def _write_tables(folder: Path, notebook: Notebook, results: list[RunResult], varied: list[str], *, total: int) -> None:
@@ -222,21 +304,25 @@ def _write_tables(folder: Path, notebook: Notebook, results: list[RunResult], va
         writer.writerow([*("" if cell is None else cell for cell in cells), result.folder.name])
     write_text(folder / "sweep.csv", text.getvalue())
     entries = [(result.folder.name, result.results) for result in results]
-    note = f"{len(results)} of {total} combinations of {', '.join(varied)}. Table as CSV: sweep.csv."
+    note = f"{len(results)} of {total} combinations of {', '.join(varied)} when this page was written"
+    note += ". " if len(results) == total else "; the same command goes on from there. "
+    note += "Table as CSV: sweep.csv."
     title = f"Sweep of {notebook.title}"
     write_text(folder / "index.html", index_page(title, entries, table=table_html(columns, rows), note=note))
 
 
 def _read_runs(run: str | os.PathLike | RunResult) -> list[tuple[str, dict]]:
+    if not isinstance(run, (str, os.PathLike, RunResult)):
+        raise ParameterError("runs", run, "folders of runs, results.json files or results of run, one argument each")
     if isinstance(run, RunResult):
         return [(str(run.folder), run.results)]
     path = Path(run)
     if path.is_dir() and not (path / "results.json").is_file():
         inside = sorted(path.glob("*/results.json"))
         if inside:
-            return [(str(file.parent), read_results(file)) for file in inside]
+            return [(str(file.parent), read_whole(file)) for file in inside]
     label = path.parent if path.name == "results.json" else path
-    return [(str(label), read_results(path))]
+    return [(str(label), read_whole(path))]
 
 
 def _distinct(labels: list[str]) -> list[str]:
@@ -251,4 +337,7 @@ def _distinct(labels: list[str]) -> list[str]:
 
 def _difference(first: object, second: object) -> object:
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (first, second))
-    return second - first if numbers else None
+    try:
+        return second - first if numbers else None
+    except OverflowError:  # a whole number beyond all floats
+        return None

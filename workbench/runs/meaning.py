@@ -1,0 +1,99 @@
+"""Whether the values of a notebook's parameters mean something: scales, seeds, devices, datasets, encoders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..core.checks import seed as check_seed
+from ..errors import ParameterError, WorkbenchError
+from .notebooks import Notebook
+from .parameters import Parameter
+
+SCALES = ("smoke", "small", "paper")
+_OWN_NETWORKS = ("conv", "vgg")
+"""Networks that notebooks train from nothing, where others take the name of an encoder."""
+
+
+def check_meaning(notebook: Notebook, values: Mapping[str, object], given: Iterable[str]) -> None:
+    """Refuse values that no notebook can do anything with, before anything runs.
+
+    Always checked are ``scale`` and ``seed``. ``device``, datasets and encoders are checked where a text is given for
+    them; a parameter is one of a dataset or an encoder when that is its name, or the first word of its comment. A
+    notebook whose own default is no dataset or encoder of this package means something else by the word and is left
+    alone.
+
+    Raises
+    ------
+    ParameterError, DatasetError
+        Names the parameter, the value and what there is.
+    """
+    if values["scale"] not in SCALES:
+        raise ParameterError("scale", values["scale"], f"one of {', '.join(SCALES)}")
+    if values["seed"] is not None:
+        check_seed(values["seed"])
+    for name in given:
+        parameter, value = notebook.parameters[name], values[name]
+        test = _TESTS.get(_noun(parameter))
+        if test is None or value == parameter.default:
+            continue
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str) and item and _is_ours(test, parameter.default):
+                test(name, item)
+
+
+def _noun(parameter: Parameter) -> str:
+    first = re.match(r"(dataset|encoder)\b", parameter.help)
+    return parameter.name if parameter.name in _TESTS else first[1] if first else ""
+
+
+def _is_ours(test, default: object) -> bool:
+    """Whether a notebook's own default passes the test."""
+    try:
+        for item in default if isinstance(default, list) else [default]:
+            if isinstance(item, str) and item:
+                test("", item)
+    except WorkbenchError:
+        return False
+    return True
+
+
+def _device(name: str, value: str) -> None:
+    if value in ("auto", "cpu"):
+        return
+    from ..encoders.registry import chosen_device
+
+    chosen_device(value)
+
+
+def _dataset(name: str, value: str) -> None:
+    from ..datasets.catalog import GENERATED, data_roots, manifests, root_parts
+    from ..datasets.manifest import close_match
+
+    if value in GENERATED or value in manifests() or Path(value).expanduser().exists():
+        return
+    known = sorted({*GENERATED, *manifests(), *(part for root in data_roots() for part in root_parts(root))})
+    if value not in known:
+        raise ParameterError(
+            name,
+            value,
+            f"the name of a dataset, a folder or a csv file: there are {', '.join(known)}{close_match(value, known)}",
+        )
+
+
+def _encoder(name: str, value: str) -> None:
+    if value in _OWN_NETWORKS or Path(value).expanduser().exists():
+        return
+    from ..encoders.registry import HUB_ID, describe_encoder
+
+    if HUB_ID.match(value):
+        return
+    try:
+        describe_encoder(value)
+    except ParameterError as error:
+        known = str(error).partition("must be ")[2]
+        raise ParameterError(name, value, f"a model folder, a hub id (owner/model) or {known}") from error
+
+
+_TESTS = {"device": _device, "dataset": _dataset, "encoder": _encoder}
