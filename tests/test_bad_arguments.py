@@ -79,7 +79,7 @@ def metrics_calls() -> dict[str, Call]:
         "classification.macro_f1": (classification.macro_f1, pair),
         "classification.chance": (classification.chance, {"classes": Y}),
         "classification.majority": (classification.majority, {"train": Y, "true": Y}),
-        "classification.wilson_interval": (classification.wilson_interval, {"successes": 3, "n": 7, "level": 0.9}),
+        "classification.wilson_interval": (classification.wilson_interval, {"successes": 3.0, "n": 7, "level": 0.9}),
         "classification.group_interval": (classification.group_interval, {"values": P[:, 0], "groups": GROUPS} | level),
         "classification.mcnemar": (classification.mcnemar, right),
         "classification.paired_interval": (classification.paired_interval, right | {"groups": GROUPS} | level),
@@ -176,7 +176,6 @@ def metrics_calls() -> dict[str, Call]:
             fidelity.bootstrap_weights,
             {"count": N, "groups": GROUPS, "draws": 20, "seed": 0},
         ),
-        "fidelity.percentiles": (fidelity.percentiles, {"samples": P[:, 0], "level": 0.9}),
         "fidelity.decisions": (fidelity.decisions, {"probabilities": P, "thresholds": 0.4}),
         "fidelity.best_thresholds": (fidelity.best_thresholds, {"labels": P > 0.3, "probabilities": Q}),
         "fidelity.auprc": (fidelity.auprc, labels | {"names": ["a", "b", "c"]}),
@@ -520,7 +519,7 @@ def outcome(function: Callable, given: dict[str, Any]) -> str:
         try:
             function(**given)
         except WorkbenchError as error:
-            assert str(error).strip() and "\n" not in str(error)
+            assert str(error).strip()
             return "refused"
         except Exception as error:  # the fault that is looked for
             return f"{type(error).__name__}: {error}"

@@ -364,7 +364,7 @@ def faithfulness(
     """
     z, contributions = finite("z", z), finite("contributions", contributions)
     if not callable(score):
-        raise ParameterError("score", score, "a function of embeddings (N, k)")
+        raise ParameterError("score", type(score).__name__, "a function of embeddings (N, k)")
     blocks = several("blocks", blocks, _slice)
     background = numbers("background", background).astype(np.float64)
     for name, array, shape in (

@@ -105,7 +105,8 @@ def validate(
     for name, array in arrays.items():
         if len(array) != len(arrays["true"]):
             raise ParameterError(f"len({name})", len(array), f"len(true)={len(arrays['true'])}")
-    kinds = {name: "text" if arrays[name].dtype.kind in "UST" else "number" for name in ("true", "predicted")}
+    families = dict.fromkeys("UST", "text") | dict.fromkeys("Mm", "time")
+    kinds = {name: families.get(arrays[name].dtype.kind, "number") for name in ("true", "predicted")}
     if len(set(kinds.values())) > 1:
         raise ParameterError("predicted.dtype", str(arrays["predicted"].dtype), f"like true's, {arrays['true'].dtype}")
     return arrays["true"], arrays["predicted"], arrays.get("groups")

@@ -306,6 +306,9 @@ def sap(
     if nominal.any():
         train, test = _split(split, len(z))
         for j in np.flatnonzero(nominal):
+            v[:, j] = np.unique(v[:, j], return_inverse=True)[1]
+            if np.ptp(v[train, j]) == 0:
+                raise ParameterError("split[0]", f"one class of factor {j}", "rows of at least two classes")
             table[:, j] = [_accuracy(z[:, i : i + 1], v[:, j], train, test) for i in range(z.shape[1])]
     each = _gap(table)
     return Score(float(each.mean()), each)
@@ -371,6 +374,7 @@ def explicitness(
     train, test = _split(split, len(z))
     each = np.empty(v.shape[1])
     for j, factor in enumerate(v.T):
+        factor = np.unique(factor, return_inverse=True)[1]
         seen, met = np.unique(factor[train]), np.unique(factor[test])
         if min(len(seen), len(met)) < 2 or not np.isin(met, seen).all():
             expected = f"two or more, all in train: {seen.tolist()}"

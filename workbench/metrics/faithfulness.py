@@ -342,7 +342,7 @@ def deletion_insertion(
     for name, value in (("steps", steps), ("orders", orders)):
         at_least(name, value, least=1)
     if not callable(score):
-        raise ParameterError("score", score, "a function of the units that are there")
+        raise ParameterError("score", type(score).__name__, "a function of the units that are there")
 
     def ask(there: np.ndarray) -> np.ndarray:
         values = numbers("score(there)", score(there.reshape(shape))).astype(np.float64)

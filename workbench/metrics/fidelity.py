@@ -411,6 +411,7 @@ def _f1(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def _names(names: Sequence[str] | None, total: np.ndarray) -> tuple:
+    names = None if names is None else list(names)
     if names is not None and len(names) != len(total):
         raise ParameterError("len(names)", len(names), f"the number of classes, {len(total)}")
     return tuple(int(c) if names is None else names[c] for c in np.flatnonzero(total == 0))

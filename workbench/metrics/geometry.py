@@ -272,19 +272,21 @@ def evaluate(
     dict of str to float
         nc1, nc2, intra, inter, silhouette, then those.
     """
+    prototypes = None if prototypes is None else _rows("prototypes", prototypes)
+    probabilities = None if probabilities is None else _rows("probabilities", probabilities)
     if prototypes is not None or probabilities is not None:
-        y, count = numbers("y", y, ndim=1), len(prototypes if prototypes is not None else np.transpose(probabilities))
+        y, count = numbers("y", y, ndim=1), len(prototypes) if prototypes is not None else probabilities.shape[1]
         if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= count:
             raise ParameterError("y", f"{y.dtype}, {y.min():g} to {y.max():g}", f"integers from 0 to {count - 1}")
     scores = {"nc1": nc1(z, y), "nc2": nc2(z, y), **distances(z, y)._asdict(), "silhouette": silhouette(z, y)}
     if prototypes is not None:
         nearest = nearest_prototype(z, prototypes)
-        scores |= alignment(z, np.asarray(prototypes)[y])._asdict()
+        scores |= alignment(z, prototypes[y])._asdict()
         scores["nearest_accuracy"] = float(np.mean(nearest == y))
     if probabilities is not None:
         scores["calibration_error"] = expected_calibration_error(probabilities, y)
         if prototypes is not None:
-            scores["head_gap"] = head_gap(y, np.asarray(probabilities).argmax(1), nearest)
+            scores["head_gap"] = head_gap(y, probabilities.argmax(1), nearest)
     return scores
 
 

@@ -412,6 +412,8 @@ def _trees(method, build, z, v, discrete, folds, groups, names, constant, seed, 
     report = reporter(progress)
     z, v, names, varying = validate(z, v, names=names, constant=constant)
     nominal = kinds(discrete, v.shape[1])
+    for j in np.flatnonzero(nominal):
+        v[:, j] = np.unique(v[:, j], return_inverse=True)[1]  # numbers of classes, whatever their values
     plan, rows, groups = _plan(folds, groups, len(z), seed)
     R, settings = np.zeros((z.shape[1], v.shape[1])), np.full(v.shape[1], np.nan)
     losses, totals = np.zeros((2, len(plan) + 1, v.shape[1]))

@@ -138,7 +138,7 @@ def improvement(
     """
     reference, estimate, mixture = validate(reference, estimate, mixture)
     if not callable(metric):
-        raise ParameterError("metric", metric, "si_sdr or sdr")
+        raise ParameterError("metric", type(metric).__name__, "si_sdr or sdr")
     with np.errstate(invalid="ignore"):  # inf - inf
         return metric(reference, estimate) - metric(reference, mixture)
 
