@@ -304,7 +304,7 @@ def test_parameters_in_the_manner_of_scikit_learn():
     copy = clone(model)
     assert copy.get_params() == model.get_params() and copy.components == 7 and copy is not model
     assert copy.set_params(sparsity=0.5).sparsity == 0.5
-    with pytest.raises(ParameterError, match="parameter='sparsety' must be one of components, sparsity"):
+    with pytest.raises(ParameterError, match="parameter='sparsety' must be 'components', 'sparsity'"):
         copy.set_params(sparsety=1)
 
 
@@ -334,21 +334,21 @@ def changed(at: tuple, value: float) -> np.ndarray:
     [
         (changed((33, 2), np.nan), {"tile": 8}, r"frames\[33\]=nan must be finite everywhere"),
         (changed((33, 2), -0.5), {"tile": 8}, r"frames\[33\]=-0.5 must be non-negative everywhere"),
-        (np.zeros((5, 3)), {}, "frames='zeros in all 5 rows' must be above 0 somewhere"),
-        (np.stack([FRAMES, 0 * FRAMES]), {}, "frames='zeros in all 4 rows of problem 1' must be above 0"),
+        (np.zeros((5, 3)), {}, "frames='zeros in all 5 rows .as float64.' must be above 0 somewhere"),
+        (np.stack([FRAMES, 0 * FRAMES]), {}, "frames='zeros in all 4 rows of problem 1 .as float64.' must be above 0"),
         (np.ones(5), {}, r"frames.shape=\(5,\) must be \(N, F\)"),
         (np.ones((0, 5)), {}, r"frames.shape=\(0, 5\) must be"),
         (lambda: [], {}, "frames='no tile' must be at least one frame"),
         (lambda: [FRAMES, FRAMES[:, :2]], {}, r"frames.shape=\(4, 2\) must be \(n, 3\), as in the first tile"),
-        (FRAMES, {"components": 0}, "components=0 must be an integer of at least 1"),
+        (FRAMES, {"components": 0}, "components=0 must be a whole number, 1 or more"),
         (FRAMES, {"iterations": 0}, "iterations=0 must be"),
-        (FRAMES, {"restarts": 1.5}, "restarts=1.5 must be an integer"),
+        (FRAMES, {"restarts": 1.5}, "restarts=1.5 must be a whole number"),
         (FRAMES, {"tile": 0}, "tile=0 must be"),
-        (FRAMES, {"sparsity": -1}, "sparsity=-1 must be finite and at least 0"),
-        (FRAMES, {"tolerance": float("nan")}, "tolerance=nan must be 0 or more"),
-        (FRAMES, {"beta": "l1"}, "beta='l1' must be one of euclidean, kl, is"),
+        (FRAMES, {"sparsity": -1}, "sparsity=-1 must be a finite number, 0 or more"),
+        (FRAMES, {"tolerance": float("nan")}, "tolerance=nan must be a finite number"),
+        (FRAMES, {"beta": "l1"}, "beta='l1' must be 'euclidean', 'kl' or 'is'"),
         (FRAMES, {"beta": "kl", "algorithm": "hals"}, "algorithm='hals' must be 'mu' or 'auto' for beta='kl'"),
-        (FRAMES, {"dtype": "half"}, "dtype='half' must be one of float32, float64"),
+        (FRAMES, {"dtype": "half"}, "dtype='half' must be 'float32' or 'float64'"),
         (FRAMES, {"device": "tpu"}, "device='tpu' must be"),
     ],
 )
@@ -379,7 +379,7 @@ def test_transform_names_what_does_not_fit():
     with pytest.raises(ParameterError, match="components='0 in row 1' must be above 0"):
         activations(FRAMES, [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     batch = nmf(2, iterations=2).fit(np.stack([FRAMES, FRAMES]))
-    with pytest.raises(ParameterError, match=r"len\(frames\)=4 must be 2, one entry a problem"):
+    with pytest.raises(ParameterError, match=r"frames.shape=\(4, 3\) must be \(2, N, F\), one entry a problem"):
         batch.transform(FRAMES)
 
 
@@ -391,3 +391,72 @@ def test_a_gpu_gives_what_the_cpu_gives(beta):
     np.testing.assert_allclose(there.fit_transform(x), here.fit_transform(x), rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(there.history_, here.history_, rtol=1e-9)
     np.testing.assert_allclose(there.transform(x), here.transform(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("beta", "algorithm"), UPDATES)
+@pytest.mark.parametrize("power", [-110, -60, 60, 100])  # about 1e-33, 1e-18, 1e18, 1e30
+def test_frames_of_any_size_are_learnt_alike(power, beta, algorithm, dtype):
+    x = np.float32(mixtures(30, 8)) + np.float32(1e-3)
+    options = {"beta": beta, "algorithm": algorithm, "iterations": 20, "dtype": dtype}
+    one, other = nmf(3, sparsity=0.1, **options), nmf(3, sparsity=0.1 * 2.0 ** (power * (BETAS[beta] - 1)), **options)
+    h, scaled = one.fit_transform(x), other.fit_transform(np.ldexp(x, power))
+    tolerance = {"rtol": 2e-2, "atol": 1e-3} if dtype == "float32" else {"rtol": 1e-6, "atol": 1e-9}
+    np.testing.assert_allclose(other.components_, one.components_, **tolerance)
+    np.testing.assert_allclose(np.ldexp(scaled, -power), h, **tolerance)
+    expected = np.ldexp(one.history_, power * BETAS[beta])
+    np.testing.assert_allclose(other.history_, expected, rtol=1e-3 if dtype == "float32" else 1e-9)
+    known = np.ldexp(other.transform(np.ldexp(x, power)), -power)
+    np.testing.assert_allclose(known, one.transform(x), rtol=2e-2, atol=1e-2)
+
+
+def test_components_of_any_size_are_used_alike():
+    x, w = mixtures(20, 6), np.abs(mixtures(3, 6, seed=1)) + 0.1
+    for beta in BETAS:
+        h, _ = activations(x, w, beta=beta, dtype="float64", device="cpu")
+        scaled, residual = activations(np.ldexp(x, 90), np.ldexp(w, 70), beta=beta, dtype="float64", device="cpu")
+        np.testing.assert_allclose(np.ldexp(scaled, -20), h, rtol=1e-6)
+        assert np.isfinite(residual).all()
+
+
+def test_sizes_that_cannot_be_held_are_refused():
+    x = mixtures(10, 4)
+    with pytest.raises(ParameterError, match=r"frames='values up to .*e\+37' must be 1e\+36 at most in torch.float32"):
+        nmf(2, dtype="float32", iterations=2).fit(x * 1e37 / x.max())
+    with pytest.raises(ParameterError, match=r"frames='values up to 1.0e\+200' must be 1e\+150"):
+        nmf(2, iterations=2).fit(x * 1e200 / x.max())
+    with pytest.raises(ParameterError, match="must be problems of similar size"):
+        nmf(2, iterations=2).fit(np.stack([x, x * 1e30]))
+    with pytest.raises(ParameterError, match="objective=inf must be finite"):
+        objective(x * 1e200, np.ones((10, 2)), np.ones((2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([["a", "b"], ["c", "d"]], "frames='array of <U1' must be an array of numbers"),
+        ([[1, 2], [3]], "frames='list' must be an array of numbers"),
+        (None, "frames=None must be an array of numbers"),
+        (np.ones((3, 4), dtype=complex), "frames='array of complex128' must be an array of numbers"),
+        (torch.ones(3, 4, dtype=torch.complex64), "frames='Tensor' must be a dense array"),
+        (lambda: 5, r"frames\(\)='int' must be an iterable of tiles"),
+        (lambda: [np.ones(3)], r"frames.shape=\(3,\) must be \(n, F\)"),
+    ],
+)
+def test_frames_that_are_none_are_named(values, message):
+    with pytest.raises(ParameterError, match=message):
+        nmf(2, iterations=2).fit(values)
+
+
+def test_arrays_of_any_make_are_taken():
+    x = mixtures(12, 4)
+    expected = nmf(2, iterations=3).fit(x).components_
+    for same in (x.astype(">f8"), x[::-1][::-1], np.asfortranarray(x), torch.tensor(x, requires_grad=True), x.tolist()):
+        np.testing.assert_allclose(nmf(2, iterations=3).fit(same).components_, expected, rtol=1e-9)
+    assert nmf(2, iterations=3).fit(x[::-1]).components_.shape == (2, 4)
+
+
+def test_nothing_learnt_is_said():
+    start = {"components": [[0.6, 0.8]], "activations": [[5.0], [10.0]]}
+    with pytest.warns(UserWarning, match="nothing was learnt: 2 iterations did not lower the objective, 0$"):
+        nmf(1, iterations=2).fit([[3.0, 4.0], [6.0, 8.0]], **start)

@@ -136,7 +136,7 @@ def test_random_is_the_mean_over_all_orders_and_the_background_takes_the_place()
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: block_information({}, FACTORS), "codes={} must be at least one"),
+        (lambda: block_information({}, FACTORS), "codes={} must be a mapping of name to levels, at least one"),
         (lambda: block_information({"z": GRID[:5, 0]}, FACTORS), r"codes\['z'\]='int64 \(5,\)' must be integers"),
         (lambda: block_information({"z": GRID[:, 0] / 2}, FACTORS), r"codes\['z'\]='float64"),
         (lambda: block_information(FACTORS, {"v": NOTHING[:, 0]}), r"factors\['v'\]='one level for all clips'"),
@@ -144,7 +144,7 @@ def test_random_is_the_mean_over_all_orders_and_the_background_takes_the_place()
         (lambda: read_linearly(GRID, GRID, groups=NOTHING[:, 0]), "groups='1 in"),
         (lambda: leakage([[0.5, 0.5]], 0.3), r"scores.shape=\(1, 2\)"),
         (lambda: faithfulness(linear, GRID, [slice(0, 3)], GRID, np.zeros(3)), r"contributions.shape=\(540, 3\)"),
-        (lambda: faithfulness(linear, GRID, [slice(0, 3)], GRID[:, :1], 0), r"background.shape=\(\)"),
+        (lambda: faithfulness(linear, GRID, [slice(0, 3)], GRID[:, :1], 0), r"background=0 must be an array"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(call, message):

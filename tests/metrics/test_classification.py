@@ -74,7 +74,7 @@ def test_group_interval_keeps_leading_axes_and_is_seeded():
     values, groups = rng.random((3, 2, 30)), rng.integers(0, 6, 30)
     bounds = metrics.group_interval(values, groups, seed=4)
     assert bounds.shape == (3, 2, 2)
-    np.testing.assert_array_equal(bounds[1, 1], metrics.group_interval(values[1, 1], groups, seed=4))
+    np.testing.assert_allclose(bounds[1, 1], metrics.group_interval(values[1, 1], groups, seed=4), rtol=1e-12)
     assert not np.array_equal(bounds, metrics.group_interval(values, groups, seed=5))
 
 
@@ -106,11 +106,18 @@ def test_evaluate_holds_every_metric_in_order():
     [
         (lambda: metrics.accuracy([], []), r"true.shape=\(0,\) must be \(N,\) with at least one clip"),
         (lambda: metrics.accuracy([[1]], [[1]]), r"true.shape=\(1, 1\)"),
+        (lambda: metrics.accuracy(["a", None], ["a", "b"]), r"true\[1\]=None must be a label; 1 of 2 are missing"),
+        (lambda: metrics.accuracy([1, np.nan], [1, 2]), r"true\[1\]=nan must be a label"),
+        (lambda: metrics.accuracy(np.array([1, "a"], dtype=object), ["1", "a"]), "true='text and numbers'"),
+        (lambda: metrics.mcnemar([0.5, 1], [1, 0]), "right_a, right_b.* must be True or False"),
+        (lambda: metrics.paired_interval([2, 0], [1, 0]), r"right_a='0 to 2' must be within \[0, 1\]"),
+        (lambda: metrics.confusion_matrix(["a"], ["a"], classes=["a", "a"]), "must be all different"),
+        (lambda: metrics.group_interval([1, 0], ["s", "t"], draws=0), "draws=0"),
         (lambda: metrics.accuracy([1, 2], [1]), r"len\(predicted\)=1 must be len\(true\)=2"),
         (lambda: metrics.accuracy(["a"], [1]), "predicted.dtype='int64' must be like true's"),
         (lambda: metrics.confusion_matrix(["a"], ["b"], classes=["a"]), r"also \['b'\]"),
         (lambda: metrics.wilson_interval(3, 2), r"successes=3 must be in \[0, n=2\]"),
-        (lambda: metrics.wilson_interval(0, 0), "n=0 must be at least 1"),
+        (lambda: metrics.wilson_interval(0, 0), "n=0 must be a whole number, 1 or more"),
         (lambda: metrics.wilson_interval(1, 2, level=95), "level=95 must be between 0 and 1"),
         (lambda: metrics.group_interval([1, 0], ["s", "s"]), r"groups=\['s'\] must be at least two different"),
         (lambda: metrics.group_interval([1, 0], ["s"]), r"groups.shape=\(1,\) must be \(N,\) like"),

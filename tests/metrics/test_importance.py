@@ -143,14 +143,14 @@ def test_constant_factor_is_refused_or_scored_nan_as_asked():
         ({"folds": [(range(0, 105), range(105, 200))]}, r"folds\[0\]='1 groups on both sides' must be disjoint"),
         ({"folds": [(range(0, 100), range(50, 200))], "groups": None}, r"folds\[0\]='50 groups on both sides'"),
         ({"folds": [(range(0, 100), [200])]}, r"folds\[0\]=.* must be at least one position in \[0, 200\)"),
-        ({"folds": []}, r"folds=\[\] must be None or at least one pair"),
+        ({"folds": []}, r"folds=\[\] must be a list of at least one"),
         ({"groups": np.zeros(200)}, "groups=1 must be at least two different ones"),
         ({"groups": [1, 2]}, r"groups.shape=\(2,\) must be \(200,\): one a clip"),
         ({"preset": "best"}, "preset='best' must be 'default' or 'paper'"),
         ({"preset": "paper", "folds": [(range(100), range(100, 200))]}, "folds or alpha='given' must be None"),
         ({"names": ["one"]}, r"len\(names\)=1 must be the number of factors, 2"),
         ({"constant": "drop"}, "constant='drop' must be 'raise' or 'nan'"),
-        ({"alpha": -1}, r"alphas=.* must be positive"),
+        ({"alpha": -1}, r"alpha=.* must be positive"),
     ],
 )
 def test_errors_name_the_argument_its_value_and_what_was_expected(options, message):

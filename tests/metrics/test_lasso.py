@@ -135,7 +135,7 @@ def test_the_papers_size_against_scikit_learn():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lasso([[1.0], [2]], [[1.0], [2]], 0), r"alphas=0 must be positive"),
+        (lambda: lasso([[1.0], [2]], [[1.0], [2]], 0), r"alphas=\[\[0.0\]\] must be positive"),
         (lambda: lasso([[1.0], [2]], [[1.0], [2]], [[0.1, 0.2]]), r"alphas=.* must be positive, \(P,\) or \(P, 1\)"),
         (lambda: lasso([[1.0], [np.nan]], [[1.0], [2]], 0.1), r"z\[1, 0\]=nan must be finite"),
         (lambda: lasso([[1.0]], [[1.0], [2]], 0.1), r"len\(v\)=2 must be len\(z\)=1"),

@@ -1,16 +1,14 @@
-"""sae.model and sae.saelens: configuration, encode and decode, files."""
+"""sae.model: configuration, encode and decode, files."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from workbench.errors import ParameterError, WeightsError
-from workbench.sae import SAEConfig, SparseAutoencoder, k_of, load_saelens, save_saelens
+from workbench.sae import SAEConfig, SparseAutoencoder, k_of
 from workbench.sae import model as models
 
 
@@ -100,65 +98,41 @@ def test_files_that_are_not_ours(tmp_path):
         SparseAutoencoder.load(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
-def test_saelens_folder_has_its_names_and_shapes_and_comes_back(tmp_path, activation):
-    sae = random_sae(activation=activation)
-    folder = save_saelens(sae, tmp_path / "sae")
-    assert sorted(path.name for path in folder.iterdir()) == ["cfg.json", "sae_weights.safetensors"]
-    shapes = {name: tuple(value.shape) for name, value in load_file(folder / "sae_weights.safetensors").items()}
-    expected = {"W_enc": (6, 20), "b_enc": (20,), "W_dec": (20, 6), "b_dec": (6,)}
-    assert shapes == expected | ({} if activation == "topk" else {"threshold": (20,)})
-    config = json.loads((folder / "cfg.json").read_text())
-    assert (config["d_in"], config["d_sae"], config["apply_b_dec_to_input"]) == (6, 20, True)
-    assert config["architecture"] == {"topk": "topk", "batchtopk": "jumprelu"}[activation]
-    again = load_saelens(folder)
-    assert again.config == sae.config
-    np.testing.assert_array_equal(again.encode(rows(20)), sae.encode(rows(20)))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rotate": True}, "a.safetensors: written by another version of this package .unknown rotate"),
+        ({"k": None}, "not a sparse autoencoder of this package .k=None"),
+        ({"k": 40}, "not a sparse autoencoder of this package .k=40 must be from 1 to latents=20"),
+        ({"latents": 10}, r"encoder.shape=\(20, 6\) must be \(10, 6\)"),
+    ],
+)
+def test_files_of_another_version_are_named(tmp_path, change, message):
+    sae = random_sae()
+    fields = models.asdict(sae.config) | change
+    path = models.write(tmp_path / "a.safetensors", sae.tensors(), {"config": fields})
+    with pytest.raises(WeightsError, match=message):
+        SparseAutoencoder.load(path)
+    del fields["k"]  # 102 by default, which it need not have been
+    with pytest.raises(WeightsError, match="no configuration in it"):
+        SparseAutoencoder.load(models.write(path, sae.tensors(), {"config": fields}))
+    with pytest.raises(WeightsError, match="a list, not fields by name"):
+        SparseAutoencoder.load(models.write(path, sae.tensors(), []))
 
 
-@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
-def test_saelens_itself_gives_the_same_codes(tmp_path, activation):
-    sae_lens = pytest.importorskip("sae_lens", reason="needs sae_lens, to load what was saved for it")
-    sae, x = random_sae(activation=activation), torch.from_numpy(rows(40))
-    theirs = sae_lens.SAE.load_from_disk(save_saelens(sae, tmp_path))
-    with torch.no_grad():
-        codes = theirs.encode(x)
-        torch.testing.assert_close(codes, sae.encode(x), rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(theirs.decode(codes), sae.decode(sae.encode(x)), rtol=1e-4, atol=1e-4)
-    theirs.save_model(tmp_path / "back")
-    torch.testing.assert_close(load_saelens(tmp_path / "back").encode(x), sae.encode(x))
-
-
-def test_saelens_forms_that_differ_from_ours_are_folded(tmp_path):
-    sae, x = random_sae(), rows(40)
-    folder = save_saelens(sae, tmp_path)
-    config = json.loads((folder / "cfg.json").read_text()) | {"metadata": {}}
-    w = {name: value.numpy() for name, value in load_file(folder / "sae_weights.safetensors").items()}
-    norm = np.linalg.norm(w["W_dec"], axis=1)
-
-    def top(a):
-        return np.where(a >= np.sort(a, 1)[:, [-4]], np.maximum(a, 0), 0)
-
-    expected = {
-        "apply_b_dec_to_input": top(x @ w["W_enc"] + w["b_enc"]),
-        "rescale_acts_by_decoder_norm": top(((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"]) * norm),
-    }
-    for field, codes in expected.items():
-        (folder / "cfg.json").write_text(json.dumps(config | {field: field.startswith("rescale")}))
-        np.testing.assert_allclose(load_saelens(folder).encode(x), codes, atol=1e-4)
-    (folder / "cfg.json").write_text(json.dumps(config | {"architecture": "standard"}))
-    assert load_saelens(folder).config.k == 4
-
-
-def test_saelens_forms_that_cannot_be_held_are_refused(tmp_path):
-    folder = save_saelens(random_sae(), tmp_path)
-    config = json.loads((folder / "cfg.json").read_text())
-    for change in ({"architecture": "gated"}, {"normalize_activations": "layer_norm"}):
-        (folder / "cfg.json").write_text(json.dumps(config | change))
-        with pytest.raises(WeightsError, match="only topk, jumprelu and standard"):
-            load_saelens(folder)
-    with pytest.raises(WeightsError, match="not a SAELens folder"):
-        load_saelens(tmp_path / "nowhere")
+def test_weights_that_are_not_finite_or_of_half_precision(tmp_path):
+    sae = random_sae()
+    record = {"config": models.asdict(sae.config)}
+    half = {name: tensor.bfloat16() for name, tensor in sae.tensors().items()}
+    again = SparseAutoencoder.load(models.write(tmp_path / "half", half, record))
+    assert again.encoder.dtype == torch.float32 and again.encode(rows(2)).dtype == np.float32
+    half["decoder"][0, 0] = torch.nan
+    with pytest.raises(WeightsError, match="nan: decoder holds values that are not finite"):
+        SparseAutoencoder.load(models.write(tmp_path / "nan", half, record))
+    whole = (tmp_path / "half").read_bytes()
+    (tmp_path / "cut").write_bytes(whole[:-10])
+    with pytest.raises(WeightsError, match="cannot read .*cut"):
+        SparseAutoencoder.load(tmp_path / "cut")
 
 
 @pytest.mark.parametrize(
@@ -173,8 +147,8 @@ def test_saelens_forms_that_cannot_be_held_are_refused(tmp_path):
         (lambda: SAEConfig.paper(8, sparsity=95), r"sparsity=95 must be in \[0, 1\)"),
         (lambda: SAEConfig(8, activation="relu"), "activation='relu' must be 'topk' or 'batchtopk'"),
         (lambda: SAEConfig(8, 20, 4, prefixes=(10, 5)), r"prefixes=\(10, 5\) must be ascending"),
-        (lambda: SAEConfig(8, 20, 4, auxk=-1), "auxk=-1 must be 0 or more"),
-        (lambda: SAEConfig(0), "dim=0 must be at least 1"),
+        (lambda: SAEConfig(8, 20, 4, auxk=-1), "auxk=-1 must be a finite number, 0 or more"),
+        (lambda: SAEConfig(0), "dim=0 must be a whole number, 1 or more"),
         (lambda: random_sae().encode(rows(3, 5)), r"x.shape=\(3, 5\) must be \(N, 6\)"),
         (
             lambda: random_sae().encode([[0, 0, 0, 0, 0, 0], [0, 0, np.nan, 0, 0, 0]]),

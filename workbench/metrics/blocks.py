@@ -44,8 +44,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, numbers, several, whole
 from ..errors import ParameterError
 from . import disentanglement as dci
+from .classification import labels as named
 from .disentanglement import Score
 from .importance import entropy, mutual_information
 from .lasso import finite
@@ -71,16 +73,19 @@ class BlockInformation:
     factor_entropy: np.ndarray
     """H(Y_j), (K,)."""
 
+    @checked
     def shares(self, *, corrected: bool = True) -> np.ndarray:
         """Share of each factor's entropy that each block tells, float64 (B, K); corrected ones may be below 0."""
         return self._shares(self.factor_entropy, corrected)
 
+    @checked
     def mig(self, *, corrected: bool = True) -> Score:
         """Gap between the two blocks that tell most of a factor, as a share of its entropy; ``each`` (K,)."""
         shares = np.vstack([self.shares(corrected=corrected).clip(0), np.zeros(len(self.factors))])
         second, first = np.sort(shares, axis=0)[-2:]
         return _averaged(first - second)
 
+    @checked
     def minimality(self, *, corrected: bool = True) -> Score:
         """Is all that a block says about one factor? mean_i max_j I(Y_j; Z_i) / H(Z_i); ``each`` (B,).
 
@@ -88,18 +93,22 @@ class BlockInformation:
         """
         return _averaged(self._shares(self.block_entropy[:, None], corrected).max(1))
 
+    @checked
     def sufficiency(self, *, corrected: bool = True) -> Score:
         """Does one block tell all of a factor? mean_j max_i I(Y_j; Z_i) / H(Y_j); ``each`` (K,)."""
         return _averaged(self.shares(corrected=corrected).max(0))
 
+    @checked
     def disentanglement(self, *, corrected: bool = True) -> Score:
         """Of :func:`workbench.metrics.disentanglement.disentanglement`, with the shares for importances."""
         return dci.disentanglement(self.shares(corrected=corrected).clip(0))
 
+    @checked
     def completeness(self, *, corrected: bool = True) -> Score:
         """Of :func:`workbench.metrics.disentanglement.completeness`, with the shares for importances."""
         return dci.completeness(self.shares(corrected=corrected).clip(0))
 
+    @checked
     def evaluate(self, *, corrected: bool = True) -> dict[str, float]:
         """All averages by name."""
         scores = (self.mig, self.minimality, self.sufficiency, self.disentanglement, self.completeness)
@@ -111,6 +120,7 @@ class BlockInformation:
         return np.divide(self.information - nothing, whole, out=np.full(whole.shape, np.nan), where=whole > 1e-12)
 
 
+@checked
 def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, ArrayLike]) -> BlockInformation:
     """Mutual information of discretised blocks and factors.
 
@@ -137,9 +147,10 @@ def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, Arra
     >>> found.mig().overall, round(found.minimality().overall, 12)
     (1.0, 1.0)
     """
-    if not codes or not factors:
-        raise ParameterError("codes" if not codes else "factors", {}, "at least one")
-    count = len(next(iter(factors.values())))
+    for name, given in (("codes", codes), ("factors", factors)):
+        if not isinstance(given, Mapping) or not given:
+            raise ParameterError(name, given, "a mapping of name to levels, at least one")
+    count = len(numbers("factors", next(iter(factors.values())), ndim=1, empty=True))
     v = [_numbered(f"factors[{name!r}]", column, ((count,),)) for name, column in factors.items()]
     for name, column in zip(factors, v, strict=True):
         if not column.any():
@@ -162,7 +173,7 @@ def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, Arra
 
 def _numbered(name: str, levels: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """Levels renumbered from 0 without gaps."""
-    levels = np.asarray(levels)
+    levels = numbers(name, levels, empty=True)
     if levels.dtype.kind not in "iub" or levels.shape not in shapes or not levels.size:
         expected = " or ".join(str(shape) for shape in shapes)
         raise ParameterError(name, f"{levels.dtype} {levels.shape}", f"integers {expected}, a row a clip")
@@ -184,6 +195,7 @@ def _averaged(each: np.ndarray) -> Score:
     return Score(float(kept.mean()) if len(kept) else float("nan"), each)
 
 
+@checked
 def read_linearly(
     block: ArrayLike, levels: ArrayLike, *, groups: ArrayLike | None = None, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
@@ -219,14 +231,21 @@ def read_linearly(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    block, levels = finite("block", block), np.asarray(levels)
+    block, levels = finite("block", block), numbers("levels", levels)
+    whole("folds", folds, least=2)
     if levels.dtype.kind not in "iu" or levels.ndim != 2 or len(levels) != len(block):
         raise ParameterError("levels", f"{levels.dtype} {levels.shape}", f"integers ({len(block)}, K)")
-    groups = np.arange(len(block)) if groups is None else np.asarray(groups)
+    groups = np.arange(len(block)) if groups is None else named("groups", groups)
     if groups.shape != (len(block),) or len(np.unique(groups)) < 2:
         raise ParameterError("groups", f"{len(np.unique(groups))} in {groups.shape}", f"two or more, ({len(block)},)")
     dealer = GroupKFold(min(folds, len(np.unique(groups))), shuffle=True, random_state=seed)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    for fold, (train, _) in enumerate(dealer.split(block, groups=groups)):
+        one = np.flatnonzero(np.ptp(levels[train], axis=0) == 0)
+        if len(one):
+            raise ParameterError(
+                f"levels[:, {one[0]}]", f"one level in the training part of fold {fold}", "two or more"
+            )
     read = [cross_val_predict(model, block, column, groups=groups, cv=dealer) for column in levels.T]
     return np.stack(read, axis=1).astype(np.int64)
 
@@ -242,7 +261,8 @@ class Leakage(NamedTuple):
     """float64 (B, K), block by block: 1 for a factor's own block."""
 
 
-def leakage(scores: ArrayLike, chance: ArrayLike) -> Leakage:
+@checked
+def leakage(scores: ArrayLike, chance: float | ArrayLike) -> Leakage:
     """(other - chance) / (own - chance) of the scores of probes.
 
     Parameters
@@ -272,7 +292,10 @@ def leakage(scores: ArrayLike, chance: ArrayLike) -> Leakage:
     blocks, factors = scores.shape
     if blocks < max(2, factors):
         raise ParameterError("scores.shape", scores.shape, "at least two rows, and a row for each column's own block")
-    above = scores - np.broadcast_to(np.asarray(chance, dtype=np.float64), factors)
+    chance = numbers("chance", chance)
+    if chance.shape not in ((), (factors,)):
+        raise ParameterError("chance.shape", chance.shape, f"one number, or ({factors},)")
+    above = scores - np.broadcast_to(chance.astype(np.float64), factors)
     own = np.diag(above).copy()
     own[own <= 0] = np.nan
     table = above / own
@@ -296,11 +319,17 @@ class Faithfulness:
 
         A faithful order has a smaller deletion area than random orders have, and a larger insertion area.
         """
-        if curve not in ("deletion", "insertion", "random"):
-            raise ParameterError("curve", curve, "'deletion', 'insertion' or 'random'")
+        choice("curve", curve, ("deletion", "insertion", "random"))
         return np.trapezoid(getattr(self, curve), axis=1) / (self.random.shape[1] - 1)
 
 
+def _slice(name: str, block: object) -> slice:
+    if not isinstance(block, slice):
+        raise ParameterError(name, block, "a slice of the dimensions")
+    return block
+
+
+@checked
 def faithfulness(
     score: Callable[[np.ndarray], np.ndarray],
     z: ArrayLike,
@@ -334,13 +363,19 @@ def faithfulness(
         Shapes that do not fit, NaN.
     """
     z, contributions = finite("z", z), finite("contributions", contributions)
-    blocks, background = list(blocks), np.asarray(background, dtype=np.float64)
+    if not callable(score):
+        raise ParameterError("score", type(score).__name__, "a function of embeddings (N, k)")
+    blocks = several("blocks", blocks, _slice)
+    background = numbers("background", background).astype(np.float64)
     for name, array, shape in (
         ("contributions", contributions, (len(z), len(blocks))),
         ("background", background, (z.shape[1],)),
     ):
         if array.shape != shape:
             raise ParameterError(f"{name}.shape", array.shape, f"{shape}")
+    shape = np.shape(numbers("score(z)", score(z), ndim=2))
+    if shape[0] != len(z):
+        raise ParameterError("score(z).shape", shape, f"({len(z)}, C)")
     decided = np.asarray(score(z)).argmax(1)
     values = np.empty((2 ** len(blocks), len(z)))  # row: the set of blocks there, as bits
     sizes = np.zeros(len(values), dtype=int)

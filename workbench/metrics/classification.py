@@ -39,9 +39,44 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, numbers, whole
 from ..errors import ParameterError
 
 
+def labels(name: str, values: ArrayLike) -> np.ndarray:
+    """Labels or groups as an array (N,) of one kind, text or numbers.
+
+    Raises
+    ------
+    ParameterError
+        Not one-dimensional, empty, a missing one (None or NaN; the first is named), text among numbers.
+    """
+    try:
+        array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+        if array.dtype.kind in "US" and isinstance(values, (list, tuple)):
+            array = np.asarray(values, dtype=object)  # in which [nan, "a"] is not yet "nan" and "a"
+    except (ValueError, TypeError, RuntimeError):
+        raise ParameterError(name, type(values).__name__, "labels (N,), one a clip") from None
+    if array.ndim != 1 or not len(array):
+        raise ParameterError(f"{name}.shape", array.shape, "(N,) with at least one clip")
+    if array.dtype.kind in "Of":
+        missing = [i for i, value in enumerate(array.tolist()) if value is None or value != value]
+        if missing:
+            shown = array.tolist()[missing[0]]
+            raise ParameterError(f"{name}[{missing[0]}]", shown, f"a label; {len(missing)} of {len(array)} are missing")
+    if array.dtype == object:
+        if len({isinstance(value, str) for value in array}) > 1:
+            raise ParameterError(name, "text and numbers", "labels of one kind")
+        try:
+            array = np.asarray(array.tolist())
+        except ValueError:
+            raise ParameterError(name, "lists", "labels, text or numbers") from None
+    if array.ndim != 1 or array.dtype.kind not in "biufUSTMm":
+        raise ParameterError(name, f"array of {array.dtype}", "labels, text or numbers")
+    return array
+
+
+@checked
 def validate(
     true: ArrayLike, predicted: ArrayLike, groups: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -62,22 +97,22 @@ def validate(
     Raises
     ------
     ParameterError
-        Not one-dimensional, empty, of unequal length, or labels that cannot be compared (text with numbers).
+        Not one-dimensional, empty, of unequal length, missing, or labels that cannot be compared (text with numbers).
     """
-    arrays = {"true": np.asarray(true), "predicted": np.asarray(predicted)}
+    arrays = {"true": labels("true", true), "predicted": labels("predicted", predicted)}
     if groups is not None:
-        arrays["groups"] = np.asarray(groups)
+        arrays["groups"] = labels("groups", groups)
     for name, array in arrays.items():
-        if array.ndim != 1 or not len(array):
-            raise ParameterError(f"{name}.shape", array.shape, "(N,) with at least one clip")
         if len(array) != len(arrays["true"]):
             raise ParameterError(f"len({name})", len(array), f"len(true)={len(arrays['true'])}")
-    kinds = {name: "text" if arrays[name].dtype.kind in "UST" else "number" for name in ("true", "predicted")}
-    if "O" not in (arrays["true"].dtype.kind, arrays["predicted"].dtype.kind) and len(set(kinds.values())) > 1:
+    families = dict.fromkeys("UST", "text") | dict.fromkeys("Mm", "time")
+    kinds = {name: families.get(arrays[name].dtype.kind, "number") for name in ("true", "predicted")}
+    if len(set(kinds.values())) > 1:
         raise ParameterError("predicted.dtype", str(arrays["predicted"].dtype), f"like true's, {arrays['true'].dtype}")
     return arrays["true"], arrays["predicted"], arrays.get("groups")
 
 
+@checked
 def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     """Share of clips predicted right.
 
@@ -99,6 +134,7 @@ def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.mean(true == predicted))
 
 
+@checked
 def confusion_matrix(
     true: ArrayLike, predicted: ArrayLike, *, classes: ArrayLike | None = None, normalise: bool = False
 ) -> np.ndarray:
@@ -125,7 +161,9 @@ def confusion_matrix(
     """
     true, predicted, _ = validate(true, predicted)
     seen = np.unique(np.concatenate([true, predicted]))
-    classes = seen if classes is None else np.asarray(classes)
+    classes = seen if classes is None else labels("classes", classes)
+    if len(np.unique(classes)) < len(classes):
+        raise ParameterError("classes", classes.tolist(), "all different")
     missing = np.setdiff1d(seen, classes)
     if len(missing):
         raise ParameterError("classes", classes.tolist(), f"a list that has every label, also {missing.tolist()}")
@@ -135,6 +173,7 @@ def confusion_matrix(
     return counts / np.maximum(counts.sum(1, keepdims=True), 1) if normalise else counts
 
 
+@checked
 def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     """Mean recall over the classes that ``true`` contains (class-normalised accuracy).
 
@@ -154,6 +193,7 @@ def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.mean(np.diag(counts)[present] / counts.sum(1)[present]))
 
 
+@checked
 def macro_f1(true: ArrayLike, predicted: ArrayLike) -> float:
     """Mean F1 over the classes of either array; a class never predicted, or never true, counts as 0.
 
@@ -170,11 +210,13 @@ def macro_f1(true: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.mean(2 * np.diag(counts) / (counts.sum(0) + counts.sum(1))))
 
 
+@checked
 def chance(classes: ArrayLike) -> float:
     """Expected accuracy of uniform guessing among the distinct ``classes``: 1 / C, whatever their frequencies."""
-    return 1.0 / len(np.unique(np.asarray(classes)))
+    return 1.0 / len(np.unique(labels("classes", classes)))
 
 
+@checked
 def majority(train: ArrayLike, true: ArrayLike) -> float:
     """Accuracy on ``true`` of always answering the commonest label of ``train`` (a tie: the first in sorted order).
 
@@ -189,8 +231,8 @@ def majority(train: ArrayLike, true: ArrayLike) -> float:
     -------
     float in [0, 1]
     """
-    labels, counts = np.unique(np.asarray(train), return_counts=True)
-    return accuracy(true, np.full(len(np.asarray(true)), labels[counts.argmax()]))
+    names, counts = np.unique(labels("train", train), return_counts=True)
+    return accuracy(true, np.full(len(labels("true", true)), names[counts.argmax()]))
 
 
 def _check_level(level: float) -> None:
@@ -198,6 +240,7 @@ def _check_level(level: float) -> None:
         raise ParameterError("level", level, "between 0 and 1, such as 0.95")
 
 
+@checked
 def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a rate, for independent clips.
 
@@ -225,8 +268,7 @@ def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> tuple[f
     [0.2553, 0.3662]
     """
     _check_level(level)
-    if n < 1:
-        raise ParameterError("n", n, "at least 1")
+    whole("n", n, least=1)
     if not 0 <= successes <= n:
         raise ParameterError("successes", successes, f"in [0, n={n}]")
     z = NormalDist().inv_cdf(0.5 + level / 2)
@@ -237,6 +279,7 @@ def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> tuple[f
     return float(low if successes > 0 else 0.0), float(high if successes < n else 1.0)
 
 
+@checked
 def group_interval(
     values: ArrayLike, groups: ArrayLike, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> np.ndarray:
@@ -277,8 +320,9 @@ def group_interval(
     the clips for independent, in 82 to 85 % at any number of groups.
     """
     _check_level(level)
-    values, groups = np.asarray(values, dtype=np.float64), np.asarray(groups)
-    if groups.ndim != 1 or values.shape[-1:] != groups.shape:
+    whole("draws", draws, least=1)
+    values, groups = numbers("values", values).astype(np.float64), labels("groups", groups)
+    if values.shape[-1:] != groups.shape:
         raise ParameterError("groups.shape", groups.shape, f"(N,) like the last axis of values {values.shape}")
     names, member = np.unique(groups, return_inverse=True)
     if len(names) < 2:
@@ -291,6 +335,18 @@ def group_interval(
     return np.moveaxis(bounds, 0, -1).reshape(*values.shape[:-1], 2)
 
 
+def _right(right_a: ArrayLike, right_b: ArrayLike) -> list[np.ndarray]:
+    """Two rows of numbers in [0, 1], one a clip."""
+    arrays = {name: numbers(name, values, ndim=1) for name, values in (("right_a", right_a), ("right_b", right_b))}
+    for name, array in arrays.items():
+        if len(array) != len(arrays["right_a"]):
+            raise ParameterError(f"len({name})", len(array), f"len(right_a)={len(arrays['right_a'])}")
+        if array.min() < 0 or array.max() > 1:
+            raise ParameterError(name, f"{array.min():g} to {array.max():g}", "within [0, 1]: whether a clip is right")
+    return list(arrays.values())
+
+
+@checked
 def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
     """Exact two-sided McNemar test: are two classifiers right equally often on the same independent clips?
 
@@ -306,11 +362,15 @@ def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
     """
     from scipy.stats import binomtest
 
-    a, b, _ = validate(np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool))
+    a, b = _right(right_a, right_b)
+    if not np.isin([a, b], (0, 1)).all():
+        raise ParameterError("right_a, right_b", "other values", "True or False (0 or 1) for each clip")
+    a, b = a.astype(bool), b.astype(bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
+@checked
 def paired_interval(
     right_a: ArrayLike,
     right_b: ArrayLike,
@@ -338,13 +398,14 @@ def paired_interval(
     difference, low, high : float in [-1, 1]
         Accuracy of a minus accuracy of b.
     """
-    a, b, groups = validate(right_a, right_b, groups)
+    a, b = _right(right_a, right_b)
     values = a.astype(np.float64) - b
     groups = np.arange(len(values)) if groups is None else groups
     low, high = group_interval(values, groups, level=level, draws=draws, seed=seed)
     return float(values.mean()), float(low), float(high)
 
 
+@checked
 def evaluate(
     true: ArrayLike,
     predicted: ArrayLike,

@@ -53,6 +53,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, number, several
 from ..errors import ParameterError
 from .importance import BINS, classes, entropy, kinds, mutual_information
 from .lasso import finite, part, validate
@@ -78,6 +79,7 @@ def _importances(R: ArrayLike) -> np.ndarray:
     return R
 
 
+@checked
 def disentanglement(
     R: ArrayLike, *, base: str = "all", zero: float | str = 0, average: str = "weighted", epsilon: float = 0.0
 ) -> Score:
@@ -106,6 +108,7 @@ def disentanglement(
     return _concentration(_importances(R).T, base, zero, average, epsilon)
 
 
+@checked
 def completeness(
     R: ArrayLike, *, base: str = "all", zero: float | str = 0, average: str = "mean", epsilon: float = 0.0
 ) -> Score:
@@ -149,14 +152,11 @@ def completeness(
 
 def _concentration(R: np.ndarray, base: str, zero: float | str, average: str, epsilon: float) -> Score:
     """1 - normalised entropy of each column; the average."""
-    if base not in ("all", "alive"):
-        raise ParameterError("base", base, "'all' or 'alive'")
-    if zero not in (0, 1, "skip"):
+    choice("base", base, ("all", "alive"))
+    choice("average", average, ("mean", "weighted"))
+    if zero != "skip" and zero not in (0, 1):
         raise ParameterError("zero", zero, "0, 1 or 'skip'")
-    if average not in ("mean", "weighted"):
-        raise ParameterError("average", average, "'mean' or 'weighted'")
-    if not 0 <= epsilon < 1:
-        raise ParameterError("epsilon", epsilon, "in [0, 1)")
+    number("epsilon", epsilon, least=0, below=1)
     count = len(R) if base == "all" else int(R.any(1).sum())
     # one code: its entropy is 0 and the base does not matter
     each = 1 - _entropies(R, epsilon) / np.log(max(count, 2))
@@ -181,6 +181,7 @@ def _entropies(R: np.ndarray, epsilon: float = 0.0) -> np.ndarray:
     return -(p * np.log(np.where(p, p, 1))).sum(0)
 
 
+@checked
 def effective_codes(R: ArrayLike) -> np.ndarray:
     """Effective number of codes of each factor: exp of the entropy of its importance over codes.
 
@@ -200,6 +201,7 @@ def effective_codes(R: ArrayLike) -> np.ndarray:
     return np.where(R.any(0), np.exp(_entropies(R)), 0.0)
 
 
+@checked
 def modularity(R: ArrayLike) -> Score:
     """How close each code's importances are to a single factor's (Ridgeway and Mozer, section 3).
 
@@ -229,6 +231,7 @@ def _gap(table: np.ndarray) -> np.ndarray:
     return best[-1] - best[-2]
 
 
+@checked
 def mig(
     z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike, bins: int = BINS, names: Sequence[str] | None = None
 ) -> Score:
@@ -257,6 +260,7 @@ def mig(
     return Score(float(each.mean()), each)
 
 
+@checked
 def sap(
     z: ArrayLike,
     v: ArrayLike,
@@ -296,21 +300,32 @@ def sap(
     """
     z, v, _, _ = validate(z, v, names=names)
     nominal = kinds(discrete, v.shape[1])
-    zc, vc = z - z.mean(0), v - v.mean(0)
+    zc, vc = _unit(z - z.mean(0)), _unit(v - v.mean(0))
     squares = np.outer((zc * zc).sum(0), (vc * vc).sum(0))
     table = np.where((z != z[0]).any(0)[:, None], (zc.T @ vc) ** 2 / np.where(squares, squares, 1), 0.0)
     if nominal.any():
         train, test = _split(split, len(z))
         for j in np.flatnonzero(nominal):
+            v[:, j] = np.unique(v[:, j], return_inverse=True)[1]
+            if np.ptp(v[train, j]) == 0:
+                raise ParameterError("split[0]", f"one class of factor {j}", "rows of at least two classes")
             table[:, j] = [_accuracy(z[:, i : i + 1], v[:, j], train, test) for i in range(z.shape[1])]
     each = _gap(table)
     return Score(float(each.mean()), each)
 
 
+def _unit(a: np.ndarray) -> np.ndarray:
+    """Columns with a largest value from 1/2 to 1: scaled by a power of two, so that no digit of theirs changes."""
+    return np.ldexp(a, -np.frexp(np.abs(a).max(0))[1])
+
+
 def _split(split: tuple[ArrayLike, ArrayLike] | None, rows: int) -> list[np.ndarray]:
     if split is None:
         raise ParameterError("split", None, "(train, test) positions: a classifier is fitted")
-    return [part(f"split[{i}]", side, rows) for i, side in enumerate(split)]
+    sides = several("split", split, lambda name, side: part(name, side, rows))
+    if len(sides) != 2:
+        raise ParameterError("split", f"{len(sides)} parts", "(train, test) positions")
+    return sides
 
 
 def _accuracy(code: np.ndarray, factor: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
@@ -320,6 +335,7 @@ def _accuracy(code: np.ndarray, factor: np.ndarray, train: np.ndarray, test: np.
     return model.score(code[test], factor[test])
 
 
+@checked
 def explicitness(
     z: ArrayLike, v: ArrayLike, *, split: tuple[ArrayLike, ArrayLike], names: Sequence[str] | None = None
 ) -> Score:
@@ -358,6 +374,7 @@ def explicitness(
     train, test = _split(split, len(z))
     each = np.empty(v.shape[1])
     for j, factor in enumerate(v.T):
+        factor = np.unique(factor, return_inverse=True)[1]
         seen, met = np.unique(factor[train]), np.unique(factor[test])
         if min(len(seen), len(met)) < 2 or not np.isin(met, seen).all():
             expected = f"two or more, all in train: {seen.tolist()}"
@@ -368,6 +385,7 @@ def explicitness(
     return Score(float(each.mean()), each)
 
 
+@checked
 def evaluate(
     R: ArrayLike,
     z: ArrayLike,

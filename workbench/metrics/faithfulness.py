@@ -45,9 +45,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, numbers
+from ..core.checks import whole as at_least  # here "whole" is the input that nothing was taken from
 from ..errors import ParameterError
 from .disentanglement import Score
 from .fidelity import bootstrap_weights, outputs, percentiles
+from .lasso import LARGEST
 
 
 class Drop(NamedTuple):
@@ -90,11 +93,11 @@ class Curves:
 
         A faithful order has a smaller deletion area than random orders have, and a larger insertion area.
         """
-        if curve not in ("deletion", "insertion", "random"):
-            raise ParameterError("curve", curve, "'deletion', 'insertion' or 'random'")
+        choice("curve", curve, ("deletion", "insertion", "random"))
         return _mean(np.trapezoid(getattr(self, curve), self.share, axis=1))
 
 
+@checked
 def validate(
     whole: ArrayLike,
     other: ArrayLike,
@@ -110,20 +113,20 @@ def validate(
     ParameterError
         Shapes that differ, no clip, NaN or infinite, probabilities outside [0, 1], classes that are no columns.
     """
-    if output not in ("logits", "probabilities"):
-        raise ParameterError("output", output, "'logits' or 'probabilities'")
+    choice("output", output, ("logits", "probabilities"))
     chances = output == "probabilities"
     whole, other = outputs("whole", whole, probabilities=chances), outputs(name, other, probabilities=chances)
     if other.shape != whole.shape:
         raise ParameterError(f"{name}.shape", other.shape, f"that of whole, {whole.shape}")
     if classes is None:
         return whole, other, whole.argmax(1)
-    classes, (count, columns) = np.asarray(classes), whole.shape
+    classes, (count, columns) = numbers("classes", classes), whole.shape
     if classes.shape != (count,) or classes.dtype.kind not in "iu" or classes.min() < 0 or classes.max() >= columns:
         raise ParameterError("classes", f"{classes.dtype} {classes.shape}", f"({count},) integers in [0, {columns})")
     return whole, other, classes.astype(np.int64)
 
 
+@checked
 def removal_drop(
     whole: ArrayLike,
     rest: ArrayLike,
@@ -159,7 +162,7 @@ def removal_drop(
     >>> removal_drop(whole, rest, output="logits").median
     0.5
     """
-    rest = np.asarray(rest)
+    rest = numbers("rest", rest, finite=False, empty=True)
     if not rest.size:
         raise ParameterError("rest.shape", rest.shape, "at least one draw of at least one clip")
     selections = rest if rest.ndim == 3 else [rest]
@@ -169,6 +172,7 @@ def removal_drop(
     return Drop(float(np.median(each, axis=1).mean()), low, high, each if rest.ndim == 3 else each[0], output)
 
 
+@checked
 def median_interval(
     values: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
@@ -176,7 +180,7 @@ def median_interval(
 
     Options as in :func:`removal_drop`; all rows share their samples.
     """
-    values = outputs("values", np.atleast_2d(np.asarray(values, dtype=np.float64)))
+    values = outputs("values", np.atleast_2d(numbers("values", values, finite=False)))
     weights = bootstrap_weights(values.shape[1], groups, draws=draws, seed=seed)
     last = weights.sum(1, keepdims=True) - 1
     medians = np.zeros(draws)
@@ -188,6 +192,7 @@ def median_interval(
     return percentiles(medians, level)
 
 
+@checked
 def random_components(selected: ArrayLike, *, draws: int = 5, seed: int = 0) -> RandomComponents:
     """As many components as were selected, drawn from those that were not (Parekh et al. 2022).
 
@@ -206,11 +211,10 @@ def random_components(selected: ArrayLike, *, draws: int = 5, seed: int = 0) -> 
     >>> random_components([[True, True, False, False]], draws=1).selected.tolist()
     [[[False, False, True, True]]]
     """
-    selected = np.asarray(selected)
+    selected = numbers("selected", selected, empty=True)
     if selected.ndim != 2 or not selected.size or not np.isin(selected, (0, 1)).all():
         raise ParameterError("selected", f"{selected.dtype} {selected.shape}", "booleans (N, K), not empty")
-    if draws < 1:
-        raise ParameterError("draws", draws, "at least 1")
+    at_least("draws", draws, least=1)
     selected = selected.astype(bool)
     keys = np.random.default_rng(seed).random((draws, *selected.shape))
     keys[:, selected] = 2  # last in line
@@ -219,6 +223,7 @@ def random_components(selected: ArrayLike, *, draws: int = 5, seed: int = 0) -> 
     return RandomComponents((place < count) & ~selected, (2 * count > selected.shape[1])[:, 0])
 
 
+@checked
 def average_increase(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
     """AI: per cent of clips whose interpretation alone has o > p; ``each`` (N,) is 0 or 100.
 
@@ -229,12 +234,14 @@ def average_increase(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | Non
     return _mean(100.0 * (o > p))
 
 
+@checked
 def average_drop(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
     """AD: 100 max(0, p - o) / p, mean over clips; ``each`` (N,). Where p is 0 nothing can drop: 0."""
     p, o = _followed(whole, kept, classes)
     return _mean(100 * np.divide(np.maximum(0, p - o), p, out=np.zeros_like(p), where=p > 0))
 
 
+@checked
 def average_drop_double_softmax(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
     """:func:`average_drop` of softmax(whole) and softmax(kept), although both are probabilities already.
 
@@ -245,18 +252,21 @@ def average_drop_double_softmax(whole: ArrayLike, kept: ArrayLike, classes: Arra
     return average_drop(*twice, classes)
 
 
+@checked
 def average_gain(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
     """AG: 100 max(0, o - p) / (1 - p), mean over clips; ``each`` (N,). Where p is 1 nothing can be gained: 0."""
     p, o = _followed(whole, kept, classes)
     return _mean(100 * np.divide(np.maximum(0, o - p), 1 - p, out=np.zeros_like(p), where=p < 1))
 
 
+@checked
 def mean_removal_drop(whole: ArrayLike, rest: ArrayLike, classes: ArrayLike | None = None) -> Score:
     """FF of the L-MAC paper: mean over clips of p - q, in probability; ``each`` (N,) in [-1, 1]."""
     p, q = _followed(whole, rest, classes, name="rest")
     return _mean(p - q)
 
 
+@checked
 def fidelity_in(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
     """Fid-In: share of clips whose interpretation alone has the same class as the whole; ``each`` (N,) is 0 or 1.
 
@@ -266,6 +276,7 @@ def fidelity_in(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = N
     return _mean((kept.argmax(1) == classes).astype(np.float64))
 
 
+@checked
 def sparseness(masks: ArrayLike) -> Score:
     """Gini index of |mask| + 1e-7 over its bins: 0 when all are equal, near 1 when few have all; ``each`` (N,).
 
@@ -281,6 +292,7 @@ def sparseness(masks: ArrayLike) -> Score:
     return _mean(flat @ (2 * np.arange(1, n + 1) - n - 1) / (n * flat.sum(1)))
 
 
+@checked
 def complexity(masks: ArrayLike) -> Score:
     """Entropy of |mask| / sum |mask| over its n bins, nats: from 0, one bin has all, to ln n; ``each`` (N,).
 
@@ -293,11 +305,13 @@ def complexity(masks: ArrayLike) -> Score:
     return _mean(-(p * np.log(p + 1e-12)).sum(1))
 
 
+@checked
 def mask_mean(masks: ArrayLike) -> Score:
     """Mean of |mask| over its bins: how much of the input is kept; masks (N, ...), ``each`` (N,)."""
     return _mean(_masks(masks).mean(1))
 
 
+@checked
 def deletion_insertion(
     score: Callable[[np.ndarray], ArrayLike], importance: ArrayLike, *, steps: int = 20, orders: int = 5, seed: int = 0
 ) -> Curves:
@@ -324,16 +338,16 @@ def deletion_insertion(
     >>> round(curves.area("deletion").overall, 6), round(curves.area("insertion").overall, 6)
     (0.375, 0.625)
     """
-    importance = np.asarray(importance, dtype=np.float64)
-    shape, flat = importance.shape, _masks(importance, "importance", signed=True)
+    flat, shape = _masks(importance, "importance", signed=True), np.shape(importance)
     for name, value in (("steps", steps), ("orders", orders)):
-        if value < 1:
-            raise ParameterError(name, value, "at least 1")
+        at_least(name, value, least=1)
+    if not callable(score):
+        raise ParameterError("score", type(score).__name__, "a function of the units that are there")
 
     def ask(there: np.ndarray) -> np.ndarray:
-        values = np.asarray(score(there.reshape(shape)), dtype=np.float64)
-        if values.shape != (len(flat),) or not np.isfinite(values).all():
-            raise ParameterError("score(there)", f"{values.shape}, min {values.min()}", f"({len(flat)},), finite")
+        values = numbers("score(there)", score(there.reshape(shape))).astype(np.float64)
+        if values.shape != (len(flat),):
+            raise ParameterError("score(there).shape", values.shape, f"({len(flat)},), a number a clip")
         return values
 
     n = flat.shape[1]
@@ -348,6 +362,7 @@ def deletion_insertion(
     return Curves(counts / n, deletion, insertion, random)
 
 
+@checked
 def evaluate(
     whole: ArrayLike,
     kept: ArrayLike,
@@ -390,11 +405,13 @@ def _mean(each: np.ndarray) -> Score:
 
 def _masks(masks: ArrayLike, name: str = "masks", *, signed: bool = False) -> np.ndarray:
     """A row a clip, float64 (N, n), without signs."""
-    masks = np.asarray(masks, dtype=np.float64)
+    masks = numbers(name, masks, finite=False, empty=True).astype(np.float64)
     if masks.ndim < 2 or not masks.size:
         raise ParameterError(f"{name}.shape", masks.shape, "(N, ...), a clip first, not empty")
     flat = masks.reshape(len(masks), -1)
     bad = np.flatnonzero(~np.isfinite(flat).all(1))
     if len(bad):
         raise ParameterError(f"{name}[{bad[0]}]", "nan or inf", "finite")
+    if np.abs(flat).max() > LARGEST:
+        raise ParameterError(name, f"values up to {np.abs(flat).max():.1e}", f"{LARGEST:.0e} at most")
     return flat if signed else np.abs(flat)

@@ -33,8 +33,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, numbers, several, whole
 from ..errors import ParameterError
+from .classification import labels as named
 from .disentanglement import Score
+from .lasso import LARGEST
 
 GRID = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 """Thresholds of the paper; what lies strictly above one is positive."""
@@ -53,6 +56,7 @@ class Area(NamedTuple):
     """Names (or columns) of the classes without positives."""
 
 
+@checked
 def outputs(name: str, values: ArrayLike, *, probabilities: bool = False) -> np.ndarray:
     """Outputs of a classifier as float64 (N, C), or an error that says what is wrong with them.
 
@@ -69,13 +73,15 @@ def outputs(name: str, values: ArrayLike, *, probabilities: bool = False) -> np.
     ParameterError
         Not two-dimensional, empty, NaN or infinite (the first row is named), not in [0, 1].
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = numbers(name, values, finite=False, empty=True).astype(np.float64)
     if values.ndim != 2 or not values.size:
         raise ParameterError(f"{name}.shape", values.shape, "(N, C) with at least one clip and class")
     bad = np.flatnonzero(~np.isfinite(values).all(1))
     if len(bad):
         raise ParameterError(f"{name}[{bad[0]}]", "nan or inf", f"finite; {len(bad)} of {len(values)} rows are not")
     if not probabilities:
+        if np.abs(values).max() > LARGEST:
+            raise ParameterError(name, f"values up to {np.abs(values).max():.1e}", f"{LARGEST:.0e} at most")
         return values
     bad = np.argwhere((values < -1e-6) | (values > 1 + 1e-6))
     if len(bad):
@@ -85,6 +91,7 @@ def outputs(name: str, values: ArrayLike, *, probabilities: bool = False) -> np.
     return values.clip(0, 1)
 
 
+@checked
 def validate(model: ArrayLike, interpreter: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Outputs of model and interpreter, logits or probabilities, as float64 (N, C); errors as :func:`outputs`."""
     model, interpreter = outputs("model", model), outputs("interpreter", interpreter)
@@ -92,6 +99,7 @@ def validate(model: ArrayLike, interpreter: ArrayLike) -> tuple[np.ndarray, np.n
     return model, interpreter
 
 
+@checked
 def top_k_fidelity(model: ArrayLike, interpreter: ArrayLike, *, k: int = 1) -> Score:
     """Share of clips whose class, by the model, is among the k largest outputs of the interpreter.
 
@@ -115,7 +123,7 @@ def top_k_fidelity(model: ArrayLike, interpreter: ArrayLike, *, k: int = 1) -> S
     [0.5, 1.0, 1.0]
     """
     model, interpreter = validate(model, interpreter)
-    if not 1 <= k <= model.shape[1]:
+    if not 1 <= whole("k", k) <= model.shape[1]:
         raise ParameterError("k", k, f"in [1, {model.shape[1]}], the number of classes")
     own = np.take_along_axis(interpreter, model.argmax(1)[:, None], axis=1)
     above, equal = (interpreter > own).sum(1), (interpreter == own).sum(1)
@@ -123,6 +131,7 @@ def top_k_fidelity(model: ArrayLike, interpreter: ArrayLike, *, k: int = 1) -> S
     return Score(float(each.mean()), each)
 
 
+@checked
 def fidelity_interval(
     model: ArrayLike,
     interpreter: ArrayLike,
@@ -153,40 +162,46 @@ def fidelity_interval(
     return fidelity, *percentiles(weights @ each / weights.sum(1), level)
 
 
+@checked
 def bootstrap_weights(count: int, groups: ArrayLike | None = None, *, draws: int = 2000, seed: int = 0) -> np.ndarray:
     """How often each clip is in each bootstrap sample, int64 (draws, count).
 
     Every sample takes as many groups as there are, with replacement; without groups, clips.
     """
-    groups = np.arange(count) if groups is None else np.asarray(groups)
+    groups = np.arange(whole("count", count, least=1)) if groups is None else named("groups", groups)
     if groups.shape != (count,):
         raise ParameterError("groups.shape", groups.shape, f"({count},), one a clip")
     names, member = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise ParameterError("groups", names.tolist(), "at least two different ones (or clips), to resample them")
-    if draws < 1:
-        raise ParameterError("draws", draws, "at least 1")
+    whole("draws", draws, least=1)
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
     return drawn[:, member]
 
 
+@checked
 def percentiles(samples: np.ndarray, level: float) -> tuple[float, float]:
     """Low and high bound of the central ``level`` of the samples that are numbers."""
     if not 0 < level < 1:
         raise ParameterError("level", level, "between 0 and 1, such as 0.95")
+    samples = numbers("samples", samples, finite=False)
+    if np.isnan(samples).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(samples, [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
 
 
-def decisions(probabilities: ArrayLike, thresholds: ArrayLike = 0.5) -> np.ndarray:
+@checked
+def decisions(probabilities: ArrayLike, thresholds: float | ArrayLike = 0.5) -> np.ndarray:
     """Labels that a model gives: probabilities (N, C) strictly above ``thresholds``, one or (C,); bool (N, C)."""
     probabilities = outputs("probabilities", probabilities, probabilities=True)
-    thresholds = np.asarray(thresholds, dtype=np.float64)
-    if thresholds.shape not in ((), (probabilities.shape[1],)) or not np.isfinite(thresholds).all():
+    thresholds = numbers("thresholds", thresholds)
+    if thresholds.shape not in ((), (probabilities.shape[1],)):
         raise ParameterError("thresholds", thresholds.tolist(), f"one number, or {probabilities.shape[1]}")
     return probabilities > thresholds
 
 
+@checked
 def best_thresholds(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
     """Threshold of :data:`GRID` with the largest F1 for each class, of equal ones the highest; float64 (C,).
 
@@ -199,6 +214,7 @@ def best_thresholds(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
     return np.array(GRID)[_f1(tp, fp, positives[:, None]).argmax(1)]
 
 
+@checked
 def auprc(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | None = None) -> Area:
     """Area under precision against recall on the thresholds of the paper.
 
@@ -240,6 +256,7 @@ def auprc(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | Non
     return Area(float(np.nanmean(each)), float(micro), each, _names(names, total))
 
 
+@checked
 def auprc_interval(
     positives: ArrayLike,
     scores: ArrayLike,
@@ -263,6 +280,7 @@ def auprc_interval(
     return {"macro": percentiles(macro, level), "micro": percentiles(micro, level)}
 
 
+@checked
 def average_precision(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | None = None) -> Area:
     """scikit-learn's average precision: sum over all thresholds of precision times the step of recall.
 
@@ -279,6 +297,7 @@ def average_precision(positives: ArrayLike, scores: ArrayLike, *, names: Sequenc
     return Area(float(np.nanmean(each)), float(micro), each, _names(names, total))
 
 
+@checked
 def max_f1(positives: ArrayLike, scores: ArrayLike) -> float:
     """Largest F1 of all pairs of clip and class together (micro) on the thresholds of :data:`GRID`.
 
@@ -288,6 +307,7 @@ def max_f1(positives: ArrayLike, scores: ArrayLike) -> float:
     return float(_f1(tp, fp, total).max())
 
 
+@checked
 def evaluate(
     model: ArrayLike,
     interpreter: ArrayLike,
@@ -315,7 +335,7 @@ def evaluate(
         that always says the model's commonest class.
     """
     scores = {}
-    for k in ks:
+    for k in several("ks", ks, whole):
         found = fidelity_interval(model, interpreter, groups, k=k, level=level, seed=seed)
         scores |= dict(zip((f"top_{k}", f"top_{k}_low", f"top_{k}_high"), found, strict=True))
     model = outputs("model", model)
@@ -323,6 +343,7 @@ def evaluate(
     return scores | {"chance": 1 / model.shape[1], "majority": float(commonest)}
 
 
+@checked
 def evaluate_multilabel(
     positives: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95, seed: int = 0
 ) -> dict[str, float]:
@@ -359,7 +380,7 @@ def _same_shape(name: str, values: np.ndarray, other: str, like: np.ndarray) -> 
 
 
 def _multilabel(positives: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    positives, scores = np.asarray(positives), outputs("scores", scores, probabilities=True)
+    positives, scores = numbers("positives", positives, empty=True), outputs("scores", scores, probabilities=True)
     _same_shape("positives", positives, "scores", scores)
     if not np.isin(positives, (0, 1)).all():
         raise ParameterError("positives", np.unique(positives).tolist()[:5], "made of 0 and 1; see decisions()")
@@ -390,6 +411,7 @@ def _f1(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def _names(names: Sequence[str] | None, total: np.ndarray) -> tuple:
+    names = None if names is None else list(names)
     if names is not None and len(names) != len(total):
         raise ParameterError("len(names)", len(names), f"the number of classes, {len(total)}")
     return tuple(int(c) if names is None else names[c] for c in np.flatnonzero(total == 0))

@@ -36,10 +36,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, numbers, whole
 from ..errors import ParameterError
+from .classification import accuracy, labels
+from .lasso import bounded
 
 BINS = 15
 """Of the calibration error."""
+MOST_LEVELS = 10_000
+"""Between the lowest and the highest level of :func:`weighted_kappa`, which counts them all."""
+SILHOUETTES = ("euclidean", "cosine", "correlation", "manhattan", "chebyshev", "sqeuclidean", "canberra", "braycurtis")
+"""Distances that :func:`silhouette` can be told to take."""
 
 
 class Distances(NamedTuple):
@@ -60,6 +67,7 @@ class Alignment(NamedTuple):
     """Of z and p."""
 
 
+@checked
 def validate(z: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings float64 (N, k) and class indices int64 (N,), in sorted order of the labels.
 
@@ -68,15 +76,16 @@ def validate(z: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     ParameterError
         Wrong shapes, NaN or infinite embeddings (the row is named), fewer than two classes.
     """
-    z, y = _rows("z", z), np.asarray(y)
+    z, y = _rows("z", z), labels("y", y)
     if y.shape != (len(z),):
         raise ParameterError("y.shape", y.shape, f"({len(z)},), a class for each row of z")
-    labels, index = np.unique(y, return_inverse=True)
-    if len(labels) < 2:
-        raise ParameterError("y", labels.tolist(), "of at least two classes")
+    names, index = np.unique(y, return_inverse=True)
+    if len(names) < 2:
+        raise ParameterError("y", names.tolist(), "of at least two classes")
     return z, index
 
 
+@checked
 def nc1(z: ArrayLike, y: ArrayLike) -> float:
     """Variability collapse, Tr(S_W S_B^+) / C (Papyan et al. 2020): 0 when every clip is at its class mean.
 
@@ -94,6 +103,7 @@ def nc1(z: ArrayLike, y: ArrayLike) -> float:
     return float(np.sum(spread / size[kept] ** 2) / len(means))
 
 
+@checked
 def nc2(z: ArrayLike, y: ArrayLike) -> float:
     """Distance of the class means to a simplex: ||G / ||G|| - I_c / ||I_c|| ||, Frobenius norms (Zhu et al. 2021).
 
@@ -109,6 +119,7 @@ def nc2(z: ArrayLike, y: ArrayLike) -> float:
     return float(np.linalg.norm(gram / np.linalg.norm(gram) - ideal / np.linalg.norm(ideal)))
 
 
+@checked
 def distances(z: ArrayLike, y: ArrayLike) -> Distances:
     """Mean distance of clips to their class mean, and mean distance between class means."""
     from scipy.spatial.distance import pdist
@@ -119,16 +130,19 @@ def distances(z: ArrayLike, y: ArrayLike) -> Distances:
     return Distances(float(_means(own[:, None], y).mean()), float(pdist(means).mean()))
 
 
+@checked
 def silhouette(z: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> float:
-    """Mean silhouette of the clips, in [-1, 1] (scikit-learn); ``metric`` as there, such as "cosine"."""
+    """Mean silhouette of the clips, in [-1, 1] (scikit-learn); ``metric``: one of :data:`SILHOUETTES`."""
     from sklearn.metrics import silhouette_score
 
     z, y = validate(z, y)
+    choice("metric", metric, SILHOUETTES)
     if y.max() + 1 == len(y):
         raise ParameterError("y", "a class for each clip", "of fewer classes than clips")
     return float(silhouette_score(z, y, metric=metric))
 
 
+@checked
 def alignment(z: ArrayLike, targets: ArrayLike) -> Alignment:
     """How near each row is to its target.
 
@@ -153,6 +167,7 @@ def alignment(z: ArrayLike, targets: ArrayLike) -> Alignment:
     return Alignment(float((np.linalg.norm(z - targets, axis=1) / length).mean()), float(cosine.mean()))
 
 
+@checked
 def nearest_prototype(z: ArrayLike, prototypes: ArrayLike) -> np.ndarray:
     """Index of the prototype nearest to each row, int64 (N,); of equal ones the first."""
     z, prototypes = _rows("z", z), _rows("prototypes", prototypes)
@@ -161,13 +176,13 @@ def nearest_prototype(z: ArrayLike, prototypes: ArrayLike) -> np.ndarray:
     return (z @ prototypes.T - np.square(prototypes).sum(1) / 2).argmax(1)
 
 
+@checked
 def head_gap(true: ArrayLike, head: ArrayLike, nearest: ArrayLike) -> float:
     """Accuracy of the head minus accuracy of the nearest prototype; labels (N,)."""
-    from .classification import accuracy
-
     return accuracy(true, head) - accuracy(true, nearest)
 
 
+@checked
 def expected_calibration_error(probabilities: ArrayLike, y: ArrayLike, *, bins: int = BINS) -> float:
     """Mean gap between confidence and accuracy over bins of equal width, weighted by their clips (Guo et al. 2017).
 
@@ -189,9 +204,8 @@ def expected_calibration_error(probabilities: ArrayLike, y: ArrayLike, *, bins: 
     ParameterError
         Rows that are not probabilities, classes that are not columns.
     """
-    p, y = _rows("probabilities", probabilities), np.asarray(y)
-    if bins < 1:
-        raise ParameterError("bins", bins, "at least 1")
+    p, y = _rows("probabilities", probabilities), labels("y", y)
+    whole("bins", bins, least=1)
     if (p < 0).any() or np.abs(p.sum(1) - 1).max() > 1e-4:
         raise ParameterError("probabilities", "rows with negative entries or another sum", "rows that sum to 1")
     if y.shape != (len(p),) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= p.shape[1]:
@@ -201,28 +215,38 @@ def expected_calibration_error(probabilities: ArrayLike, y: ArrayLike, *, bins: 
     return float(np.abs(np.bincount(bin_of, weights=right - confidence, minlength=bins)).sum() / len(p))
 
 
+@checked
 def weighted_kappa(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Agreement of ordered levels beyond chance, a miss by two levels costing four times a miss by one (Cohen 1968)."""
+    """Agreement of ordered levels beyond chance, a miss by two levels costing four times a miss by one (Cohen 1968).
+
+    Levels are whole numbers; NaN where there is one level alone, as chance agrees too.
+    """
     from sklearn.metrics import cohen_kappa_score
 
-    from .classification import validate as labels
-
-    true, predicted, _ = labels(true, predicted)
+    true, predicted = _pair("true", true, "predicted", predicted)
+    for name, values in (("true", true), ("predicted", predicted)):
+        if (values != np.round(values)).any() or np.ptp(values) > MOST_LEVELS:
+            raise ParameterError(name, f"{values.min():g} to {values.max():g}", "levels, as whole numbers")
+    true, predicted = true.astype(np.int64), predicted.astype(np.int64)
+    if max(true.max(), predicted.max()) - min(true.min(), predicted.min()) > MOST_LEVELS:
+        raise ParameterError("predicted", f"{predicted.min()} to {predicted.max()}", f"within {MOST_LEVELS} of true")
     everything = np.arange(min(true.min(), predicted.min()), max(true.max(), predicted.max()) + 1)
+    if len(everything) == 1:
+        return float("nan")
     return float(cohen_kappa_score(true, predicted, labels=everything, weights="quadratic"))
 
 
+@checked
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
     """Spearman's rank correlation of two rows of numbers (N,), ties sharing their mean rank; NaN if one is flat."""
     from scipy.stats import rankdata
 
-    from .classification import validate as labels
-
-    a, b, _ = labels(a, b)
+    a, b = _pair("a", a, "b", b)
     ranks = np.stack([rankdata(a), rankdata(b)])
     return float(np.corrcoef(ranks)[0, 1]) if np.ptp(ranks, axis=1).all() else float("nan")
 
 
+@checked
 def evaluate(
     z: ArrayLike,
     y: ArrayLike,
@@ -248,25 +272,39 @@ def evaluate(
     dict of str to float
         nc1, nc2, intra, inter, silhouette, then those.
     """
+    prototypes = None if prototypes is None else _rows("prototypes", prototypes)
+    probabilities = None if probabilities is None else _rows("probabilities", probabilities)
+    if prototypes is not None or probabilities is not None:
+        y, count = numbers("y", y, ndim=1), len(prototypes) if prototypes is not None else probabilities.shape[1]
+        if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= count:
+            raise ParameterError("y", f"{y.dtype}, {y.min():g} to {y.max():g}", f"integers from 0 to {count - 1}")
     scores = {"nc1": nc1(z, y), "nc2": nc2(z, y), **distances(z, y)._asdict(), "silhouette": silhouette(z, y)}
     if prototypes is not None:
         nearest = nearest_prototype(z, prototypes)
-        scores |= alignment(z, np.asarray(prototypes)[y])._asdict()
+        scores |= alignment(z, prototypes[y])._asdict()
         scores["nearest_accuracy"] = float(np.mean(nearest == y))
     if probabilities is not None:
         scores["calibration_error"] = expected_calibration_error(probabilities, y)
         if prototypes is not None:
-            scores["head_gap"] = head_gap(y, np.asarray(probabilities).argmax(1), nearest)
+            scores["head_gap"] = head_gap(y, probabilities.argmax(1), nearest)
     return scores
 
 
+def _pair(name: str, values: ArrayLike, other_name: str, other: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Two rows of numbers, of one length."""
+    values, other = numbers(name, values, ndim=1), numbers(other_name, other, ndim=1)
+    if len(values) != len(other):
+        raise ParameterError(f"len({other_name})", len(other), f"len({name})={len(values)}")
+    return values, other
+
+
 def _rows(name: str, values: ArrayLike) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
+    values = numbers(name, values, finite=False, empty=True).astype(np.float64)
     if values.ndim != 2 or not values.size:
         raise ParameterError(f"{name}.shape", values.shape, "two-dimensional, not empty")
     if not np.isfinite(values).all():
         raise ParameterError(f"{name}[{int(np.argwhere(~np.isfinite(values))[0, 0])}]", "nan or inf", "finite")
-    return values
+    return bounded(name, values.reshape(-1, 1)).reshape(values.shape)
 
 
 def _means(values: np.ndarray, y: np.ndarray) -> np.ndarray:

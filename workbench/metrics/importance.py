@@ -28,7 +28,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, numbers, several, whole
 from ..errors import ParameterError
+from .classification import labels
 from .lasso import lasso, part, validate
 
 ALPHAS = tuple(0.1 * 2 ** (k / 2) for k in range(4, -6, -1))
@@ -39,6 +41,8 @@ DEPTHS = (2, 4, 8, 16)
 """Tree depths a forest chooses from."""
 BINS = 20
 """Bins of equal width between a column's extremes, for codes and continuous factors, as in [3]_."""
+MOST_BINS = 10_000
+"""More would be a number for each row, and none of them shared."""
 Progress = Callable[[int, int], None]
 Folds = Sequence[tuple[ArrayLike, ArrayLike]]
 
@@ -77,8 +81,7 @@ class Importance:
 
 def classes(v: np.ndarray, discrete: np.ndarray, bins: int) -> list[np.ndarray]:
     """Each column as class numbers: its values, or the bins of equal width between its extremes."""
-    if bins < 2:
-        raise ParameterError("bins", bins, "at least 2")
+    whole("bins", bins, least=2, most=MOST_BINS)
     cut = (
         column if kind else np.digitize(column, np.histogram_bin_edges(column, bins)[:-1])
         for column, kind in zip(v.T, discrete, strict=True)
@@ -88,7 +91,7 @@ def classes(v: np.ndarray, discrete: np.ndarray, bins: int) -> list[np.ndarray]:
 
 def kinds(discrete: bool | ArrayLike, factors: int) -> np.ndarray:
     """One bool a factor."""
-    given = np.asarray(discrete)
+    given = numbers("discrete", discrete, empty=True)
     if given.dtype != bool or given.shape not in ((), (factors,)):
         raise ParameterError("discrete", discrete, f"True, False, or one of these for each of {factors} factors")
     return np.broadcast_to(given, factors)
@@ -101,6 +104,7 @@ def entropy(numbers: np.ndarray) -> float:
     return float(-(share * np.log(share)).sum())
 
 
+@checked
 def mutual_information(z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike, bins: int = BINS) -> np.ndarray:
     """Mutual information of each code with each factor, nats.
 
@@ -133,6 +137,27 @@ def mutual_information(z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike
     return table.clip(0)
 
 
+def reporter(progress: Progress | bool | None) -> Progress:
+    """What a job tells of its progress: a bar (True), nothing (False, None), or the callable itself."""
+    if callable(progress):
+        return progress
+    if progress is None or progress is False:
+        return lambda done, total: None
+    if progress is not True:
+        raise ParameterError("progress", progress, "True, False, None or a function of (done, total)")
+    from tqdm.auto import tqdm
+
+    bar = tqdm(leave=False)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done >= total:
+            bar.close()
+
+    return show
+
+
 def _dealt(rows: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows dealt into folds, groups whole."""
     from sklearn.model_selection import GroupKFold
@@ -148,15 +173,15 @@ def _plan(
     folds: Folds | None, groups: ArrayLike | None, count: int, seed: int
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray, np.ndarray]:
     """Outer folds, the rows they cover, and each row's group; refuses what leaks."""
-    groups = np.arange(count) if groups is None else np.asarray(groups)
+    groups = np.arange(count) if groups is None else labels("groups", groups)
     if groups.shape != (count,):
         raise ParameterError("groups.shape", groups.shape, f"({count},): one a clip")
     groups = np.unique(groups, return_inverse=True)[1]
     if folds is None:
         return _dealt(np.arange(count), groups, FOLDS, seed), np.arange(count), groups
-    plan = [tuple(part(f"folds[{f}]", rows, count) for rows in pair) for f, pair in enumerate(folds)]
-    if not plan:
-        raise ParameterError("folds", [], "None or at least one pair (train rows, test rows)")
+    plan = several("folds", folds, lambda name, pair: several(name, pair, lambda _, rows: part(name, rows, count)))
+    if any(len(pair) != 2 for pair in plan):
+        raise ParameterError("folds", [len(pair) for pair in plan], "pairs (train rows, test rows)")
     for f, (train, test) in enumerate(plan):
         shared = np.intersect1d(groups[train], groups[test])
         if len(shared):
@@ -172,6 +197,7 @@ def _ratio(loss: np.ndarray, total: np.ndarray) -> np.ndarray:
     return 1 - np.divide(loss, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total) > 0)
 
 
+@checked
 def lasso_importance(
     z: ArrayLike,
     v: ArrayLike,
@@ -183,7 +209,7 @@ def lasso_importance(
     names: Sequence[str] | None = None,
     constant: str = "raise",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Importance:
     """Importance of a code: the size of its weight in a lasso regression of the factor on all codes, both standardised.
 
@@ -209,8 +235,8 @@ def lasso_importance(
         A factor with one value is an error, or scores NaN with importance 0.
     seed : int
         Of the dealing of folds.
-    progress : callable (done, total), optional
-        Told about finished fits of all factors.
+    progress : callable (done, total) or bool, optional
+        True shows a bar; a callable is told about finished fits of all factors.
 
     Returns
     -------
@@ -227,14 +253,16 @@ def lasso_importance(
         A fit that did not converge; names the factor.
     """
     z, v, names, varying = validate(z, v, names=names, constant=constant)
-    if preset not in ("default", "paper"):
-        raise ParameterError("preset", preset, "'default' or 'paper'")
-    paper = preset == "paper"
+    report = reporter(progress)
+    paper = choice("preset", preset, ("default", "paper")) == "paper"
     if paper and (folds is not None or np.ndim(alpha)):
         raise ParameterError(
             "folds or alpha", "given", "None and one number in the paper preset, which chooses nothing"
         )
-    alphas = np.sort(np.atleast_1d(alpha if alpha is not None else 0.1 if paper else ALPHAS))[::-1]
+    alphas = np.atleast_1d(numbers("alpha", alpha if alpha is not None else 0.1 if paper else ALPHAS))
+    if alphas.ndim != 1 or alphas.min() <= 0:
+        raise ParameterError("alpha", alphas.tolist(), "positive, one or several")
+    alphas = np.sort(alphas.astype(np.float64))[::-1]
     plan, rows, groups = ([], np.arange(len(z)), None) if paper else _plan(folds, groups, len(z), seed)
 
     def fit(train: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -250,11 +278,9 @@ def lasso_importance(
         _, predicted, _ = fit(train)
         losses[f] = ((v[test] - predicted[0, test]) ** 2).sum(0)
         totals[f] = ((v[test] - v[train].mean(0)) ** 2).sum(0)
-        if progress:
-            progress(f + 1, len(plan) + 1)
+        report(f + 1, len(plan) + 1)
     chosen, predicted, weights = fit(rows)
-    if progress:
-        progress(len(plan) + 1, len(plan) + 1)
+    report(len(plan) + 1, len(plan) + 1)
     totals[:, ~varying] = 0
     spread = np.where(varying, ((v[rows] - v[rows].mean(0)) ** 2).sum(0), 0)
     in_sample = _ratio(((v[rows] - predicted[0, rows]) ** 2).sum(0), spread)
@@ -281,6 +307,7 @@ def _predicted(
     return fits.predict((z[test] - z_mean) / z_std) * v_std + v_mean, fits.coefficients
 
 
+@checked
 def forest_importance(
     z: ArrayLike,
     v: ArrayLike,
@@ -293,7 +320,7 @@ def forest_importance(
     names: Sequence[str] | None = None,
     constant: str = "raise",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Importance:
     """Importance of a code: the share of impurity it removes in a random forest (Eastwood and Williams, section 4.3).
 
@@ -307,8 +334,8 @@ def forest_importance(
         In a forest; Eastwood and Williams take 10.
     depths : sequence of int
         Each factor takes the best on one inner grouped fold; equal: the first.
-    progress : callable (done, total), optional
-        Told about finished factors.
+    progress : callable (done, total) or bool, optional
+        True shows a bar; a callable is told about finished factors.
 
     Returns
     -------
@@ -321,6 +348,9 @@ def forest_importance(
         As :func:`lasso_importance`; also a fold whose training part has one class.
     """
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    whole("trees", trees, least=1)
+    depths = several("depths", depths, lambda name, depth: whole(name, depth, least=1))
 
     def build(z, target, rows, groups, kind):
         def grow(depth, train):
@@ -336,6 +366,7 @@ def forest_importance(
     return _trees("forest", build, z, v, discrete, folds, groups, names, constant, seed, progress)
 
 
+@checked
 def boosting_importance(
     z: ArrayLike,
     v: ArrayLike,
@@ -347,7 +378,7 @@ def boosting_importance(
     names: Sequence[str] | None = None,
     constant: str = "raise",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Importance:
     """Importance of a code: the share of impurity it removes in gradient-boosted trees (as disentanglement_lib).
 
@@ -367,6 +398,8 @@ def boosting_importance(
     """
     from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 
+    whole("trees", trees, least=1)
+
     def build(z, target, rows, groups, kind):
         family = GradientBoostingClassifier if kind else GradientBoostingRegressor
         return family(n_estimators=trees, random_state=seed).fit(z[rows], target[rows]), trees
@@ -376,8 +409,11 @@ def boosting_importance(
 
 def _trees(method, build, z, v, discrete, folds, groups, names, constant, seed, progress) -> Importance:
     """One model a factor and fold, and one on all rows; ``build`` gives a fitted model and its setting."""
+    report = reporter(progress)
     z, v, names, varying = validate(z, v, names=names, constant=constant)
     nominal = kinds(discrete, v.shape[1])
+    for j in np.flatnonzero(nominal):
+        v[:, j] = np.unique(v[:, j], return_inverse=True)[1]  # numbers of classes, whatever their values
     plan, rows, groups = _plan(folds, groups, len(z), seed)
     R, settings = np.zeros((z.shape[1], v.shape[1])), np.full(v.shape[1], np.nan)
     losses, totals = np.zeros((2, len(plan) + 1, v.shape[1]))
@@ -390,8 +426,7 @@ def _trees(method, build, z, v, discrete, folds, groups, names, constant, seed, 
             losses[f, j] = (true != predicted).sum() if nominal[j] else ((true - predicted) ** 2).sum()
             totals[f, j] = len(test) if nominal[j] else ((true - v[train, j].mean()) ** 2).sum()
         R[:, j] = model.feature_importances_
-        if progress:
-            progress(int(varying[: j + 1].sum()), int(varying.sum()))
+        report(int(varying[: j + 1].sum()), int(varying.sum()))
     score = tuple("accuracy" if kind else "r2" for kind in nominal)
     held = _ratio(losses[:-1].sum(0), totals[:-1].sum(0))
     by_fold = _ratio(losses, totals)

@@ -33,14 +33,18 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, number, numbers, whole
 from ..errors import ParameterError
 
+SMALLEST, LARGEST = 1e-100, 1e100
+"""Of the largest value of a column (unless it is 0): squares of squares must be neither 0 nor infinite in float64."""
 WORKING_SET = 100
 """Violating codes that a round may add to a target's working set; never fewer than it uses already."""
 INNER_TOLERANCE = 1e-4
 """Where coordinate descent stops in the first round, scikit-learn's ``tol``; each further round asks for a tenth."""
 
 
+@checked
 def validate(
     z: ArrayLike, v: ArrayLike, *, names: Sequence[str] | None = None, constant: str = "raise"
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray]:
@@ -85,10 +89,7 @@ def validate(
 
 
 def finite(name: str, array: ArrayLike, columns: Sequence[str] | None = None) -> np.ndarray:
-    try:
-        array = np.asarray(array, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ParameterError(name, "not numeric", "numbers; classes as integers") from None
+    array = numbers(name, array, finite=False, empty=True).astype(np.float64)
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or not array.size:
         raise ParameterError(f"{name}.shape", array.shape, "two-dimensional with at least one row and column")
@@ -98,12 +99,28 @@ def finite(name: str, array: ArrayLike, columns: Sequence[str] | None = None) ->
         value = float(array[row, column])
         label = f" ({columns[column]})" if columns is not None and column < len(columns) else ""
         raise ParameterError(f"{name}[{row}, {column}]{label}", value, f"finite; {len(bad)} values are not")
+    return bounded(name, array)
+
+
+def bounded(name: str, array: np.ndarray) -> np.ndarray:
+    """``array`` if sums of its squares, and of their squares, can be told from 0 and from infinity.
+
+    Raises
+    ------
+    ParameterError
+        A column (last axis) whose largest value is above 1e100, or below 1e-100 and not 0.
+    """
+    largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
+    bad = (largest > LARGEST) | ((largest < SMALLEST) & (largest > 0))
+    if bad.any():
+        shown = f"values up to {float(largest[bad].flat[0]):.1e}"
+        raise ParameterError(name, shown, f"from {SMALLEST:.0e} to {LARGEST:.0e} (or 0): rescale it, squares count")
     return array
 
 
 def part(name: str, rows: ArrayLike, count: int) -> np.ndarray:
     """Positions in [0, count), at least one."""
-    rows = np.asarray(rows)
+    rows = numbers(name, rows, empty=True)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or rows.min() < 0 or rows.max() >= count:
         raise ParameterError(name, f"{rows.dtype} {rows.shape}", f"at least one position in [0, {count})")
     return rows.astype(np.int64)
@@ -124,9 +141,13 @@ class LassoFits:
 
     def predict(self, z: ArrayLike) -> np.ndarray:
         """Targets from codes (n, d): float64 (P, n, K)."""
-        return np.asarray(z, dtype=np.float64) @ self.coefficients + self.intercepts[:, None]
+        z = finite("z", z)
+        if z.shape[1] != self.coefficients.shape[1]:
+            raise ParameterError("z.shape", z.shape, f"(n, {self.coefficients.shape[1]}), the codes of the fit")
+        return z @ self.coefficients + self.intercepts[:, None]
 
 
+@checked
 def lasso(
     z: ArrayLike,
     v: ArrayLike,
@@ -179,11 +200,15 @@ def lasso(
     [0.7, 0.0]
     """
     z, v, names, _ = validate(z, v, names=names, constant="nan")
-    penalties = np.atleast_1d(np.asarray(alphas, dtype=np.float64))
+    number("tolerance", tolerance, least=0)
+    whole("max_rounds", max_rounds, least=0)
+    if workers is not None:
+        whole("workers", workers, least=1)
+    penalties = np.atleast_1d(numbers("alphas", alphas)).astype(np.float64)
     if penalties.ndim == 1:
         penalties = np.repeat(penalties[:, None], v.shape[1], axis=1)
     if penalties.ndim != 2 or penalties.shape[1] != v.shape[1] or not (np.isfinite(penalties) & (penalties > 0)).all():
-        raise ParameterError("alphas", alphas, f"positive, (P,) or (P, {v.shape[1]})")
+        raise ParameterError("alphas", penalties.tolist(), f"positive, (P,) or (P, {v.shape[1]})")
 
     from joblib import cpu_count
 

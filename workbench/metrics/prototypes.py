@@ -25,9 +25,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, numbers
 from ..errors import ParameterError
+from .classification import labels
+from .geometry import _rows, nearest_prototype
 
 
+@checked
 def validate(prototypes: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Prototypes float64 (M, D) and classes (M,).
 
@@ -36,12 +40,13 @@ def validate(prototypes: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.
     ParameterError
         Shapes that do not fit, NaN or infinite values (the row is named).
     """
-    prototypes, classes = _rows("prototypes", prototypes), np.asarray(classes)
+    prototypes, classes = _rows("prototypes", prototypes), labels("classes", classes)
     if classes.shape != (len(prototypes),):
         raise ParameterError("classes.shape", classes.shape, f"({len(prototypes)},), one a prototype")
     return prototypes, classes
 
 
+@checked
 def diversity(prototypes: ArrayLike, classes: ArrayLike) -> float:
     """Mean over classes of the mean distance between two prototypes of the class; NaN where no class has two."""
     from scipy.spatial.distance import pdist
@@ -51,13 +56,13 @@ def diversity(prototypes: ArrayLike, classes: ArrayLike) -> float:
     return float(np.mean(means)) if means else float("nan")
 
 
+@checked
 def nearest(prototypes: ArrayLike, z: ArrayLike) -> np.ndarray:
     """Row of z nearest to each prototype, int64 (M,)."""
-    from .geometry import nearest_prototype
-
     return nearest_prototype(prototypes, z)
 
 
+@checked
 def collapsed(nearest: ArrayLike) -> int:
     """Prototypes, beyond the first, that share a nearest real vector.
 
@@ -66,10 +71,11 @@ def collapsed(nearest: ArrayLike) -> int:
     nearest : array_like of int (M,)
         Row of the nearest real vector of each prototype; :func:`nearest` finds it.
     """
-    nearest = np.asarray(nearest)
+    nearest = _positions("nearest", nearest)
     return int(len(nearest) - len(np.unique(nearest)))
 
 
+@checked
 def near_duplicates(prototypes: ArrayLike, classes: ArrayLike) -> np.ndarray:
     """Which prototypes pruning would delete, bool (M,).
 
@@ -95,23 +101,33 @@ def near_duplicates(prototypes: ArrayLike, classes: ArrayLike) -> np.ndarray:
     return deleted
 
 
+@checked
 def purity(classes: ArrayLike, y: ArrayLike, nearest: ArrayLike) -> float:
     """Share of prototypes whose nearest real vector, row ``nearest`` (M,) of those labelled ``y`` (N,), is of their
     class."""
-    return float(np.mean(np.asarray(y)[np.asarray(nearest)] == np.asarray(classes)))
+    classes, y = labels("classes", classes), labels("y", y)
+    nearest = _positions("nearest", nearest, len(y))
+    if len(nearest) != len(classes):
+        raise ParameterError("len(nearest)", len(nearest), f"len(classes)={len(classes)}")
+    return float(np.mean(y[nearest] == classes))
 
 
+@checked
 def wrong_starts(classes: ArrayLike, started: ArrayLike) -> int:
     """Prototypes of ``classes`` (M,) that ``started`` (M,) from another class."""
-    return int(np.sum(np.asarray(classes) != np.asarray(started)))
+    classes, started = labels("classes", classes), labels("started", started)
+    if len(started) != len(classes):
+        raise ParameterError("len(started)", len(started), f"len(classes)={len(classes)}")
+    return int(np.sum(classes != started))
 
 
+@checked
 def evaluate(prototypes: ArrayLike, classes: ArrayLike, z: ArrayLike, y: ArrayLike) -> dict[str, float]:
     """All that prototypes and real vectors allow: diversity, collapsed, near_duplicates (a count) and purity."""
     prototypes, classes = validate(prototypes, classes)
-    z = _rows("z", z)
-    if z.shape[1] != prototypes.shape[1] or np.shape(y) != (len(z),):
-        raise ParameterError("z.shape", z.shape, f"({len(np.asarray(y))}, {prototypes.shape[1]}), a row a label")
+    z, y = _rows("z", z), labels("y", y)
+    if z.shape[1] != prototypes.shape[1] or y.shape != (len(z),):
+        raise ParameterError("z.shape", z.shape, f"({len(y)}, {prototypes.shape[1]}), a row a label")
     found = nearest(prototypes, z)
     return {
         "diversity": diversity(prototypes, classes),
@@ -121,10 +137,9 @@ def evaluate(prototypes: ArrayLike, classes: ArrayLike, z: ArrayLike, y: ArrayLi
     }
 
 
-def _rows(name: str, values: ArrayLike) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2 or not values.size:
-        raise ParameterError(f"{name}.shape", values.shape, "two-dimensional, not empty")
-    if not np.isfinite(values).all():
-        raise ParameterError(f"{name}[{int(np.argwhere(~np.isfinite(values))[0, 0])}]", "nan or inf", "finite")
-    return values
+def _positions(name: str, rows: ArrayLike, count: int | None = None) -> np.ndarray:
+    rows = numbers(name, rows, ndim=1)
+    if rows.dtype.kind not in "iu" or rows.min() < 0 or (count is not None and rows.max() >= count):
+        expected = "positions of rows" + (f" from 0 to {count - 1}" if count is not None else "")
+        raise ParameterError(name, f"{rows.dtype}, {rows.min():g} to {rows.max():g}", expected)
+    return rows

@@ -33,7 +33,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, number, numbers
 from ..errors import ParameterError
+from .lasso import bounded
 
 
 class Activity(NamedTuple):
@@ -45,6 +47,7 @@ class Activity(NamedTuple):
     """float64 (frames + 1,), seconds; the last frame may be shorter."""
 
 
+@checked
 def validate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike | None = None) -> tuple[np.ndarray, ...]:
     """Waveforms as float64 (..., samples), or an error that says what is wrong with them.
 
@@ -63,6 +66,7 @@ def validate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike | Non
     return tuple(arrays.values())
 
 
+@checked
 def sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     """10 log10(||s||^2 / ||s - e||^2) of reference s and estimate e.
 
@@ -84,6 +88,7 @@ def sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     return np.where(reference.any(-1), _decibel(reference, reference - estimate), np.nan)
 
 
+@checked
 def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     """10 log10(||a s||^2 / ||a s - e||^2), a = <e, s> / ||s||^2, of reference s and estimate e.
 
@@ -111,6 +116,7 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     return np.where(found, ratio, np.nan)
 
 
+@checked
 def improvement(
     reference: ArrayLike,
     estimate: ArrayLike,
@@ -131,10 +137,13 @@ def improvement(
         dB. NaN for a silent reference, and where estimate and mixture are both perfect.
     """
     reference, estimate, mixture = validate(reference, estimate, mixture)
+    if not callable(metric):
+        raise ParameterError("metric", type(metric).__name__, "si_sdr or sdr")
     with np.errstate(invalid="ignore"):  # inf - inf
         return metric(reference, estimate) - metric(reference, mixture)
 
 
+@checked
 def activity(x: ArrayLike, rate: int, *, threshold: float = -30.0, gap: float = 0.25, frame: float = 0.01) -> Activity:
     """Frames at most so many dB below the loudest one, and the short pauses between them.
 
@@ -164,11 +173,9 @@ def activity(x: ArrayLike, rate: int, *, threshold: float = -30.0, gap: float = 
     x = _waveform("x", x)
     if x.ndim != 1:
         raise ParameterError("x.shape", x.shape, "(samples,)")
-    if not threshold < 0:
-        raise ParameterError("threshold", threshold, "below 0 dB")
-    if not gap >= 0:
-        raise ParameterError("gap", gap, "0 or more seconds")
-    if rate <= 0 or round(frame * rate) < 1:
+    number("threshold", threshold, below=0)
+    number("gap", gap, least=0)
+    if rate <= 0 or not frame * rate + 0.5 >= 1:
         raise ParameterError("frame", frame, f"at least one sample long at rate={rate}")
     starts = np.arange(0, len(x), round(frame * rate))
     edges = np.append(starts, len(x))
@@ -181,6 +188,7 @@ def activity(x: ArrayLike, rate: int, *, threshold: float = -30.0, gap: float = 
     return Activity(active, edges / rate)
 
 
+@checked
 def onset_overlap(
     x: ArrayLike,
     intervals: ArrayLike,
@@ -227,6 +235,7 @@ def onset_overlap(
     return float(common / union) if union > 0 else float("nan")
 
 
+@checked
 def evaluate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike) -> dict[str, float]:
     """Medians over clips of all ratios (:func:`onset_overlap` goes clip by clip: each has its own times).
 
@@ -251,12 +260,13 @@ def evaluate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike) -> d
 
 
 def _waveform(name: str, x: ArrayLike) -> np.ndarray:
-    x = np.asarray(x, dtype=np.float64)
+    x = numbers(name, x, finite=False, empty=True).astype(np.float64)
     if not x.ndim or not x.size:
         raise ParameterError(f"{name}.shape", x.shape, "(..., samples) with at least one sample")
     bad = np.argwhere(~np.isfinite(x))
     if len(bad):
         raise ParameterError(f"{name}{bad[0].tolist()}", "nan or inf", f"finite; {len(bad)} samples are not")
+    bounded(name, x.reshape(-1, 1))
     return x
 
 
@@ -272,7 +282,7 @@ def _median(values: np.ndarray) -> float:
 
 def _intervals(intervals: ArrayLike) -> np.ndarray:
     """Sorted and joined, float64 (M, 2)."""
-    intervals = np.asarray(intervals, dtype=np.float64)
+    intervals = numbers("intervals", intervals, finite=False, empty=True).astype(np.float64)
     if intervals.size == 0:
         return np.empty((0, 2))
     if intervals.ndim != 2 or intervals.shape[1] != 2:

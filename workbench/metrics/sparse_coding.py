@@ -29,9 +29,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, numbers
 from ..errors import ParameterError
+from .lasso import bounded
 
 
+@checked
 def validate(x: ArrayLike, x_hat: ArrayLike | None = None, *, name: str = "x") -> tuple[np.ndarray, ...]:
     """Vectors and reconstructions as float64 (N, D), or an error that says what is wrong with them.
 
@@ -41,7 +44,10 @@ def validate(x: ArrayLike, x_hat: ArrayLike | None = None, *, name: str = "x") -
         Not two-dimensional, empty, of unequal shape, or not finite.
     """
     arrays = {name: x} if x_hat is None else {name: x, f"{name}_hat": x_hat}
-    arrays = {key: np.asarray(value, dtype=np.float64) for key, value in arrays.items()}
+    arrays = {
+        key: np.asarray(numbers(key, value, finite=False, empty=True), dtype=np.float64)
+        for key, value in arrays.items()
+    }
     for key, array in arrays.items():
         if array.ndim != 2 or not array.size:
             raise ParameterError(f"{key}.shape", array.shape, "(N, D) with at least one row and column")
@@ -50,6 +56,7 @@ def validate(x: ArrayLike, x_hat: ArrayLike | None = None, *, name: str = "x") -
         bad = np.flatnonzero(~np.isfinite(array).all(1))
         if len(bad):
             raise ParameterError(f"{key}[{bad[0]}]", "nan or inf", "finite")
+        bounded(key, array.reshape(-1, 1))
     return tuple(arrays.values())
 
 
@@ -69,30 +76,42 @@ class Scores:
     {'mse': 10.0, 'fvu': 10.0, 'cosine': 0.0, 'l0': 1.0, 'dead': 0.6666666666666666}
     """
 
+    @checked
     def __init__(self, *, mean: ArrayLike | None = None):
         self.rows = 0
-        self._given = None if mean is None else np.asarray(mean, dtype=np.float64)
+        self._given = None if mean is None else numbers("mean", mean, ndim=1).astype(np.float64)
+        self._varies = False  # whether any row differs from the mean: rounding alone would leave some spread
         self._error = self._spread = self._cosine = 0.0
+        self._first: np.ndarray | None = None
         self._mean: np.ndarray | None = None
         self._active: np.ndarray | None = None
 
+    @checked
     def add(self, x: ArrayLike, x_hat: ArrayLike, z: ArrayLike) -> None:
         """Take some more rows: x and x_hat (n, D), z (n, latents)."""
         x, x_hat = validate(x, x_hat)
-        z = np.asarray(z)
+        z = numbers("z", z, empty=True)
         if z.ndim != 2 or len(z) != len(x):
             raise ParameterError("z.shape", z.shape, f"({len(x)}, latents): one row a row of x")
+        if self._active is not None and len(self._active) != z.shape[1]:
+            raise ParameterError("z.shape", z.shape, f"({len(x)}, {len(self._active)}), latents as before")
         self._add_vectors(x, x_hat)
         active = np.count_nonzero(z, axis=0)
         self._active = active if self._active is None else self._active + active
 
     def _add_vectors(self, x: np.ndarray, x_hat: np.ndarray) -> None:
+        known = self._given if self._given is not None else self._mean
+        if known is not None and known.shape != x.shape[1:]:
+            name = "mean.shape" if self._given is not None else "x.shape"
+            raise ParameterError(name, known.shape, f"{x.shape[1:]}, the dimensions of x")
         self._error += float(np.square(x - x_hat).sum())
         lengths = np.sqrt(np.square(x).sum(1) * np.square(x_hat).sum(1))
         self._cosine += float(
             np.divide((x * x_hat).sum(1), lengths, out=np.zeros_like(lengths), where=lengths > 0).sum()
         )
         before, self.rows = self.rows, self.rows + len(x)
+        self._first = x[0] if self._first is None else self._first
+        self._varies = self._varies or bool((x != (self._first if self._given is None else self._given)).any())
         if self._given is not None:
             self._spread += float(np.square(x - self._given).sum())
             return
@@ -124,7 +143,7 @@ class Scores:
         dimensions = len(self._mean if self._given is None else self._given)
         return {
             "mse": self._error / (self.rows * dimensions),
-            "fvu": self._error / self._spread if self._spread > 0 else float("nan"),
+            "fvu": self._error / self._spread if self._spread > 0 and self._varies else float("nan"),
             "cosine": self._cosine / self.rows,
         }
 
@@ -135,11 +154,13 @@ def _score(x: ArrayLike, x_hat: ArrayLike, metric: str, mean: ArrayLike | None =
     return scores._vector_result()[metric]
 
 
+@checked
 def mse(x: ArrayLike, x_hat: ArrayLike) -> float:
     """Mean squared error over rows and dimensions of x and x_hat (N, D)."""
     return _score(x, x_hat, "mse")
 
 
+@checked
 def fvu(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> float:
     """Fraction of variance unexplained: ``sum |x - x_hat|^2 / sum |x - mean|^2``.
 
@@ -162,32 +183,38 @@ def fvu(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> flo
     return _score(x, x_hat, "fvu", mean)
 
 
+@checked
 def explained_variance(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> float:
     """1 - :func:`fvu`; below 0 where the mean would do better."""
     return 1.0 - fvu(x, x_hat, mean=mean)
 
 
+@checked
 def cosine(x: ArrayLike, x_hat: ArrayLike) -> float:
     """Mean over rows of the cosine between x and x_hat (N, D); a row of length 0 counts as 0."""
     return _score(x, x_hat, "cosine")
 
 
+@checked
 def l0(z: ArrayLike) -> float:
     """Mean number of active latents a row of z (N, latents)."""
     return float(latent_density(z).sum())
 
 
+@checked
 def latent_density(z: ArrayLike) -> np.ndarray:
     """Share of rows of z (N, latents) on which each latent is active, float64 (latents,)."""
     (z,) = validate(z, name="z")
     return np.count_nonzero(z, axis=0) / len(z)
 
 
+@checked
 def dead_fraction(z: ArrayLike) -> float:
     """Share of latents that are active on no row of z (N, latents)."""
     return float(np.mean(latent_density(z) == 0))
 
 
+@checked
 def evaluate(x: ArrayLike, x_hat: ArrayLike, z: ArrayLike, *, mean: ArrayLike | None = None) -> dict[str, float]:
     """All metrics that are one number: mse, fvu, cosine, l0, dead.
 

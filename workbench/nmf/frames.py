@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import numbers
 from ..errors import ParameterError
 
 #: Frames at once, on the CPU and on a GPU.
 TILE = {"cpu": 4096, "cuda": 131_072}
 BETAS = {"euclidean": 2, "kl": 1, "is": 0}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+#: Largest values of frames that are taken as they are: sums of their squares are neither 0 nor infinite in single
+#: precision, and the floor of W H (1e-9) is below them. Others are scaled by a power of two, which changes no digit.
+NORMAL = (1e-9, 1e12)
+#: Largest value of all: activations, and in double precision squares, still are numbers.
+MOST = {torch.float32: 1e36, torch.float64: 1e150}
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    if value not in list(choices):
-        raise ParameterError(name, value, f"one of {', '.join(choices)}")
-
-
-def check_sparsity(sparsity: float) -> None:
-    if not 0 <= sparsity < float("inf"):
-        raise ParameterError("sparsity", sparsity, "finite and at least 0")
+def unit_of(largest: float, dtype: torch.dtype, name: str = "frames") -> float:
+    """What frames of such a largest value are counted in: 1 in the normal range, else the power of two next to it."""
+    if largest > MOST[dtype]:
+        raise ParameterError(name, f"values up to {largest:.1e}", f"{MOST[dtype]:.0e} at most in {dtype}")
+    if largest == 0 or NORMAL[0] <= largest <= NORMAL[1]:
+        return 1.0
+    return math.ldexp(1.0, max(math.frexp(largest)[1], -120 if dtype == torch.float32 else -1000))
 
 
 def check_values(name: str, x: Tensor, first: int = 0) -> None:
@@ -37,11 +43,22 @@ def check_values(name: str, x: Tensor, first: int = 0) -> None:
             )
 
 
-def tensor(values: ArrayLike | Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+def array(name: str, values: ArrayLike | Tensor) -> np.ndarray | Tensor:
+    """Numbers as they are, of any size (a memory map is not read), or an error."""
+    if isinstance(values, Tensor) and not (values.is_complex() or values.is_sparse):
+        return values.detach()
+    if isinstance(values, Tensor) or (hasattr(values, "shape") and not hasattr(values, "__array__")):
+        raise ParameterError(name, type(values).__name__, "a dense array of real numbers")
+    return numbers(name, values, finite=False, empty=True)
+
+
+def tensor(name: str, values: ArrayLike | Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    values = array(name, values)
     if not isinstance(values, Tensor):
-        values = np.asarray(values)
+        if not values.dtype.isnative or values.dtype.itemsize > 8 or min(values.strides, default=0) < 0:
+            values = np.ascontiguousarray(values, dtype=np.float64)  # what torch does not take
         values = torch.from_numpy(values if values.flags.writeable else values.copy())
-    return values.detach().to(device, dtype)
+    return values.to(device, dtype)
 
 
 class Frames:
@@ -51,22 +68,31 @@ class Frames:
         self.tile, self.device, self.dtype, self.floor = tile or TILE[device.type], device, dtype, floor
         self.blocks = source if callable(source) else self._one_block(source)
         self.sizes: list[int] = []
+        self.unit = 1.0
+        """What they are counted in, a power of two; see :data:`NORMAL`."""
         self._survey()
 
     def _one_block(self, source: ArrayLike | Tensor) -> Callable[[], list]:
-        block = source if hasattr(source, "shape") else np.asarray(source)
+        block = array("frames", source)
         shape = tuple(block.shape)
         if len(shape) not in (2, 3) or not np.prod(shape):
             raise ParameterError("frames.shape", shape, "(N, F), or (B, N, F) for B problems at once; not empty")
         size = int(np.prod(shape)) * self.dtype.itemsize
         if self.device.type == "cuda" and size < torch.cuda.mem_get_info(self.device)[0] // 3:
-            block = tensor(block, self.device, self.dtype)  # once, not at every pass
+            block = tensor("frames", block, self.device, self.dtype)  # once, not at every pass
         return lambda: [block]
 
     def _raw(self) -> Iterator[Tensor]:
-        for block in self.blocks():
+        blocks = self.blocks()
+        if not hasattr(blocks, "__iter__"):
+            raise ParameterError("frames()", type(blocks).__name__, "an iterable of tiles (n, F)")
+        for block in blocks:
+            block = array("frames", block)
+            if block.ndim not in (2, 3):
+                raise ParameterError("frames.shape", tuple(block.shape), "(n, F), or (B, n, F) for B problems at once")
             for first in range(0, block.shape[-2], self.tile):
-                x = tensor(block[..., first : first + self.tile, :], self.device, self.dtype)
+                x = tensor("frames", block[..., first : first + self.tile, :], self.device, self.dtype)
+                x = x if self.unit == 1 else x * (1 / self.unit)
                 yield (x if x.ndim == 3 else x[None])[:, None]
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -76,6 +102,7 @@ class Frames:
     def _survey(self) -> None:
         """Look at every frame once: sizes of the tiles, bins, and the sum of squares of each problem (B, 1)."""
         total = torch.zeros(1, 1, dtype=torch.float64, device=self.device)
+        largest = torch.zeros(1, dtype=self.dtype, device=self.device)
         self.shape = None
         for x in self._raw():
             self.shape = self.shape or (x.shape[0], x.shape[-1])
@@ -83,10 +110,19 @@ class Frames:
                 raise ParameterError("frames.shape", tuple(x.shape[2:]), f"(n, {self.shape[1]}), as in the first tile")
             check_values("frames", x, sum(self.sizes))
             total = total + x.square().sum((-2, -1), dtype=torch.float64)
+            largest = torch.maximum(largest, x.amax((1, 2, 3)))
             self.sizes.append(x.shape[-2])
         if not self.sizes:
             raise ParameterError("frames", "no tile", "at least one frame; a callable begins anew at every call")
-        if (total == 0).any():
-            where = f" of problem {int((total == 0).nonzero()[0, 0])}" if len(total) > 1 else ""
-            raise ParameterError("frames", f"zeros in all {sum(self.sizes)} rows{where}", "above 0 somewhere")
+        if (largest == 0).any():
+            where = f" of problem {int((largest == 0).nonzero()[0, 0])}" if len(largest) > 1 else ""
+            shown = f"zeros in all {sum(self.sizes)} rows{where} (as {str(self.dtype)[6:]})"
+            raise ParameterError("frames", shown, "above 0 somewhere")
+        self.unit = unit_of(float(largest.max()), self.dtype)
+        if self.unit != 1:
+            total = sum(x.square().sum((-2, -1), dtype=torch.float64) for x in self._raw())
+        least = float(largest.min() / largest.max()) if float(largest.max()) else 1.0
+        if least < NORMAL[0] and (self.unit != 1 or float(largest.min()) < NORMAL[0]):
+            shown = f"largest values from {float(largest.min()):.1e} to {float(largest.max()):.1e}"
+            raise ParameterError("frames", shown, "problems of similar size, where they are learnt at once")
         self.squares = total

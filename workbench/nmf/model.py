@@ -11,10 +11,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import checked, choice, number, whole
+from ..core.checks import seed as check_seed
 from ..errors import ParameterError
 from ..probes.inputs import device as chosen_device
 from .fitting import Run
-from .frames import BETAS, DTYPES, Frames, check_choice, check_sparsity, check_values, tensor
+from .frames import BETAS, DTYPES, Frames, array, check_values, tensor
 from .solving import activations as solved
 from .updates import FLOOR, full_precision
 
@@ -82,6 +84,7 @@ class SparseNMF:
     [[0.5]]
     """
 
+    @checked
     def __init__(
         self,
         components: int = 100,
@@ -109,7 +112,7 @@ class SparseNMF:
     def set_params(self, **parameters: object) -> SparseNMF:
         """Change some of them."""
         for name, value in parameters.items():
-            check_choice("parameter", name, self.get_params())
+            choice("parameter", name, self.get_params())
             setattr(self, name, value)
         return self
 
@@ -164,14 +167,15 @@ class SparseNMF:
             The solver stopped further from the minimum than a residual of 0.01.
         """
         learnt = self._learnt()
+        frames = array("frames", frames)
         options = {name: getattr(self, name) for name in ("sparsity", "beta", "device", "dtype")}
         if learnt.ndim == 2:
             h, residual = solved(frames, learnt, **options)
-        elif len(frames) == len(learnt):
+        elif frames.ndim and len(frames) == len(learnt):
             pairs = [solved(x, w, **options) for x, w in zip(frames, learnt, strict=True)]
             h, residual = (np.stack(some) for some in zip(*pairs, strict=True))
         else:
-            raise ParameterError("len(frames)", len(frames), f"{len(learnt)}, one entry a problem")
+            raise ParameterError("frames.shape", tuple(frames.shape), f"({len(learnt)}, N, F), one entry a problem")
         self.residual_ = float(residual.max(initial=0.0))
         if self.residual_ > RESIDUAL:
             warnings.warn(f"activations are not at the minimum: residual {self.residual_:.1e}", stacklevel=2)
@@ -179,7 +183,11 @@ class SparseNMF:
 
     def inverse_transform(self, activations: ArrayLike) -> np.ndarray:
         """Frames (N, F) that activations (N, K) stand for."""
-        return np.asarray(activations) @ self._learnt()
+        learnt, given = self._learnt(), np.asarray(array("activations", activations))
+        if given.ndim != learnt.ndim or given.shape[-1] != learnt.shape[-2] or given.shape[:-2] != learnt.shape[:-2]:
+            expected = (*learnt.shape[:-2], "N", learnt.shape[-2])
+            raise ParameterError("activations.shape", given.shape, f"({', '.join(map(str, expected))})")
+        return given @ learnt
 
     def _learnt(self) -> np.ndarray:
         if not hasattr(self, "components_"):
@@ -188,18 +196,16 @@ class SparseNMF:
 
     def _check(self) -> int:
         """Parameters in range; the number of beta."""
-        check_choice("beta", self.beta, BETAS)
-        check_choice("dtype", self.dtype, DTYPES)
-        check_choice("algorithm", self.algorithm, ("auto", "hals", "mu"))
+        choice("beta", self.beta, BETAS)
+        choice("dtype", self.dtype, DTYPES)
+        choice("algorithm", self.algorithm, ("auto", "hals", "mu"))
         if self.algorithm == "hals" and self.beta != "euclidean":
             raise ParameterError("algorithm", "hals", f"'mu' or 'auto' for beta={self.beta!r}")
-        check_sparsity(self.sparsity)
         for name in ("components", "iterations", "restarts", *(["tile"] if self.tile is not None else [])):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ParameterError(name, value, "an integer of at least 1")
-        if not self.tolerance >= 0:
-            raise ParameterError("tolerance", self.tolerance, "0 or more")
+            whole(name, getattr(self, name), least=1)
+        for name in ("sparsity", "tolerance"):
+            number(name, getattr(self, name), least=0)
+        check_seed(self.seed)
         return BETAS[self.beta]
 
     @torch.no_grad()
@@ -211,13 +217,19 @@ class SparseNMF:
             frames = Frames(source, tile=self.tile, device=place, dtype=dtype, floor=floor)
             w, h = self._start(frames, components, activations)
             multiplicative = self.algorithm == "mu" or beta != 2
-            run = Run(frames, w, h, self.sparsity, beta, multiplicative)
-            costs = self._iterate(run)
+            run = Run(frames, w, h, self.sparsity * frames.unit ** (1 - beta), beta, multiplicative)
+            costs = self._iterate(run) * frames.unit**beta
         kept = costs[-1].argmin(1)
         rows = torch.arange(len(kept), device=place)
         history = costs[:, rows, kept].T
         found = run.w[rows, kept]
-        h = torch.cat([part[rows, kept].cpu() for part in run.h], dim=-1).mT
+        h = torch.cat([part[rows, kept].cpu() for part in run.h], dim=-1).mT * frames.unit
+        if not (costs[-1].isfinite().all() and h.isfinite().all()):
+            raise ParameterError("frames", f"an objective of {float(costs[-1].max())}", "of a size that can be learnt")
+        level = int((history[:, -1] >= history[:, 0]).sum())
+        if level:
+            text = f"nothing was learnt: {len(costs) - 1} iterations did not lower the objective, {history[0, 0]:.6g}"
+            warnings.warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""), stacklevel=3)
         single = len(kept) == 1 and (callable(source) or np.ndim(source) == 2)
         squeeze = (lambda a: a[0]) if single else (lambda a: a)
         self.components_, self.history_ = (squeeze(a.cpu().numpy()) for a in (found, history))
@@ -253,7 +265,7 @@ class SparseNMF:
         for name, value in given.items():
             if value is None:
                 continue
-            value = tensor(value, frames.device, torch.float64)
+            value = tensor(name, value, frames.device, torch.float64)
             if tuple(value.shape) not in (widths[name], (problems, *widths[name])):
                 raise ParameterError(f"{name}.shape", tuple(value.shape), f"{widths[name]}, or one such a problem")
             check_values(name, value)
@@ -267,11 +279,16 @@ class SparseNMF:
             ]
             w = torch.stack(draws).to(frames.device).expand(problems, -1, -1, -1)
         lengths = torch.linalg.vector_norm(w, dim=-1, keepdim=True)
-        if (lengths == 0).any():
-            raise ParameterError("components", f"0 in row {int((lengths[..., 0] == 0).nonzero()[0, -1])}", "above 0")
+        bad = (lengths < 1e-100) | (lengths > 1e100)
+        if bad.any():
+            row = int(bad[..., 0].nonzero()[0, -1])
+            shown = f"length {float(lengths[bad][0]):.1e} of row {row}"
+            raise ParameterError(
+                "components", shown if lengths[bad][0] else f"0 in row {row}", "above 0 (and a number)"
+            )
         w = w / lengths
         if given["activations"] is not None:
-            h = list((given["activations"].mT * lengths).to(frames.dtype).split(frames.sizes, dim=-1))
+            h = list((given["activations"].mT * (lengths / frames.unit)).to(frames.dtype).split(frames.sizes, dim=-1))
         else:
             level = w.sum((-2, -1))[..., None]
             h = [(x.sum(-1) / level).to(frames.dtype)[..., None, :].repeat(1, 1, w.shape[-2], 1) for x in frames]

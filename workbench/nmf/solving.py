@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import checked, choice, number, whole
 from ..errors import ParameterError
 from ..probes.inputs import device as chosen_device
-from .frames import BETAS, DTYPES, TILE, check_choice, check_sparsity, check_values, tensor
+from .frames import BETAS, DTYPES, TILE, array, check_values, tensor, unit_of
 from .updates import FLOOR, TINY, divergence, full_precision, hals, multiply, parts
 
 #: Coordinate passes from which the exact solver starts, and the frames it takes at once.
 WARM, SOLVED = 16, 1024
 
 
+@checked
 def objective(
     frames: ArrayLike, activations: ArrayLike, components: ArrayLike, *, sparsity: float = 0.0, beta: str = "euclidean"
 ) -> float:
@@ -33,16 +37,33 @@ def objective(
     Returns
     -------
     float
+
+    Raises
+    ------
+    ParameterError
+        Values that are negative or not finite, shapes that do not fit, an objective too large for a number.
     """
-    check_choice("beta", beta, BETAS)
-    x, h, w = (tensor(v, torch.device("cpu"), torch.float64) for v in (frames, activations, components))
+    choice("beta", beta, BETAS)
+    number("sparsity", sparsity, least=0)
+    given = {"frames": frames, "activations": activations, "components": components}
+    x, h, w = (tensor(name, value, torch.device("cpu"), torch.float64) for name, value in given.items())
+    for name, value in zip(given, (x, h, w), strict=True):
+        if value.ndim != 2 or not value.numel():
+            raise ParameterError(f"{name}.shape", tuple(value.shape), "two-dimensional, not empty")
+        check_values(name, value)
+    for name, value, shape in (("activations", h, (len(x), len(w))), ("components", w, (h.shape[1], x.shape[1]))):
+        if tuple(value.shape) != shape:
+            raise ParameterError(f"{name}.shape", tuple(value.shape), f"{shape}, as frames (N, F) and K components say")
     cost = sparsity * h.sum()
     for part, rows in zip(x.split(TILE["cpu"]), h.split(TILE["cpu"]), strict=True):
         part = part.clamp(min=FLOOR) if beta == "is" else part
         cost += divergence(part, (rows @ w).clamp_(min=FLOOR), BETAS[beta])
+    if not cost.isfinite():
+        raise ParameterError("objective", float(cost), "finite: scale frames and activations down")
     return float(cost)
 
 
+@checked
 def activations(
     frames: ArrayLike | Tensor,
     components: ArrayLike | Tensor,
@@ -82,32 +103,47 @@ def activations(
     ParameterError
         Negative or not finite values, a component that is 0, shapes that do not fit, unknown ``beta``.
     """
-    check_choice("beta", beta, BETAS)
-    check_choice("dtype", dtype, DTYPES)
-    check_sparsity(sparsity)
+    choice("beta", beta, BETAS)
+    choice("dtype", dtype, DTYPES)
+    number("sparsity", sparsity, least=0)
+    whole("iterations", iterations, least=0)
+    number("tolerance", tolerance, least=0)
     place, kind = chosen_device(device), DTYPES[dtype]
-    w = tensor(components, place, kind)
+    w = tensor("components", components, place, kind)
     if w.ndim != 2 or not w.numel():
         raise ParameterError("components.shape", tuple(w.shape), "(K, F)")
-    shape = tuple(np.shape(frames))
+    frames = array("frames", frames)
+    shape = tuple(frames.shape)
     if not shape or shape[-1] != w.shape[1]:
         raise ParameterError("frames.shape", shape, f"(..., {w.shape[1]}), like the components")
     check_values("components", w)
     if (w.sum(1) == 0).any():
         raise ParameterError("components", f"0 in row {int((w.sum(1) == 0).nonzero()[0])}", "above 0 somewhere a row")
-    rows = frames.reshape(-1, shape[-1]) if hasattr(frames, "reshape") else np.reshape(frames, (-1, shape[-1]))
+    rows = frames.reshape(-1, shape[-1])
     found, residual = np.empty((len(rows), len(w)), dtype), np.empty(len(rows))
+    largest = max((float(tensor("frames", x, place, kind).amax()) for x in _tiles(rows)), default=0.0)
+    # both counted in powers of two, where they are far from 1: activations then are in units of their ratio
+    unit, w_unit = unit_of(largest, kind), unit_of(float(w.max()), kind, "components")
+    w, sparsity = w * (1 / w_unit), sparsity * unit ** (1 - BETAS[beta]) / w_unit
     with torch.no_grad(), full_precision():
         for first in range(0, len(rows), SOLVED):
             part = slice(first, first + SOLVED)
-            x = tensor(rows[part], place, kind)
+            x = tensor("frames", rows[part], place, kind)
             check_values("frames", x, first)
+            x = x * (1 / unit)
             if beta == "euclidean":
                 h, left = _exact(x, w, sparsity)
             else:
                 h, left = _iterated(x, w, sparsity, BETAS[beta], iterations, tolerance)
-            found[part], residual[part] = h.cpu().numpy(), left.cpu().numpy()
+            found[part], residual[part] = (h * (unit / w_unit)).cpu().numpy(), left.cpu().numpy()
+    if not np.isfinite(found).all():
+        raise ParameterError("frames", f"values up to {largest:.1e} for components of {w_unit:.1e}", "of similar size")
     return found.reshape(*shape[:-1], -1), residual.reshape(shape[:-1])
+
+
+def _tiles(rows: np.ndarray | Tensor) -> Iterator[np.ndarray | Tensor]:
+    for first in range(0, len(rows), SOLVED):
+        yield rows[first : first + SOLVED]
 
 
 def _exact(x: Tensor, w: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.checks import check_fields, checked, choice, number, numbers, whole
 from ..errors import ParameterError, WeightsError
 
 #: Rows encoded at once.
 ROWS = 4096
 
 
+@checked
 def k_of(sparsity: float, latents: int) -> int:
     """Latents kept at a sparsity, ``int((1 - sparsity) * latents)`` in floating point, as in arXiv 2509.24793.
 
@@ -30,8 +32,7 @@ def k_of(sparsity: float, latents: int) -> int:
     ParameterError
         ``sparsity`` outside [0, 1), or so high that no latent is kept.
     """
-    if latents < 1:
-        raise ParameterError("latents", latents, "at least 1")
+    whole("latents", latents, least=1)
     if not 0 <= sparsity < 1:
         raise ParameterError("sparsity", sparsity, "in [0, 1)")
     k = int((1 - sparsity) * latents)
@@ -62,7 +63,7 @@ class SAEConfig:
     activation: str = "topk"
     """"topk", or "batchtopk": the k times batch largest of a batch; outside training, all above a learnt threshold
     (Bussmann et al. 2024, arXiv 2412.06410)."""
-    prefixes: tuple[int, ...] = ()
+    prefixes: Sequence[int] = ()
     """Matryoshka (Bussmann et al. 2025, arXiv 2503.17547): the first so many latents must reconstruct by themselves
     too; the loss is the mean over these prefixes and the whole code."""
     pre_bias: bool = True
@@ -84,21 +85,20 @@ class SAEConfig:
     """Last share of the steps over which the learning rate falls linearly to 0."""
 
     def __post_init__(self):
+        check_fields(self)
         object.__setattr__(self, "prefixes", tuple(self.prefixes))
         for name in ("dim", "latents", "auxk_latents", "dead_after"):
-            if getattr(self, name) < 1:
-                raise ParameterError(name, getattr(self, name), "at least 1")
+            whole(name, getattr(self, name), least=1)
         if not 1 <= self.k <= self.latents:
             raise ParameterError("k", self.k, f"from 1 to latents={self.latents}")
-        if self.activation not in ("topk", "batchtopk"):
-            raise ParameterError("activation", self.activation, "'topk' or 'batchtopk'")
+        choice("activation", self.activation, ("topk", "batchtopk"))
         if list(self.prefixes) != sorted({p for p in self.prefixes if 0 < p < self.latents}):
             raise ParameterError("prefixes", self.prefixes, f"ascending, between 0 and latents={self.latents}")
-        if not 0 <= self.decay <= 1 or self.auxk < 0:
-            name = "auxk" if self.auxk < 0 else "decay"
-            raise ParameterError(name, getattr(self, name), "0 or more" if name == "auxk" else "in [0, 1]")
+        number("auxk", self.auxk, least=0)
+        number("decay", self.decay, least=0, most=1)
 
     @classmethod
+    @checked
     def paper(cls, dim: int, *, latents: int = 2048, sparsity: float = 0.95, k: int | None = None) -> SAEConfig:
         """The form of Mariotte et al. (arXiv 2509.24793): ReLU then TopK, biased encoder, unbiased decoder, nothing
         normalised or constrained, the initial weights of ``torch.nn.Linear``, nothing done about dead latents."""
@@ -156,6 +156,7 @@ class SparseAutoencoder:
         return f"SparseAutoencoder({c.dim} -> {c.latents}, {c.activation} k={c.k})"
 
     @torch.no_grad()
+    @checked
     def encode(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """Codes (N, latents), float32, of vectors (N, D); a tensor gives a tensor, anything else an ndarray.
 
@@ -165,14 +166,12 @@ class SparseAutoencoder:
             Wrong shape; NaN or infinite values (the row is named).
         """
         rows = self._rows(x, "x", self.config.dim)
-        if not rows.isfinite().all():
-            row = int((~rows.isfinite().all(1)).nonzero()[0])
-            raise ParameterError(f"x[{row}]", "nan or inf", "finite")
         parts = [self._encode(part) for part in rows.split(ROWS)]
         z = torch.cat(parts) if parts else rows.new_zeros(0, self.config.latents)
         return z if isinstance(x, Tensor) else z.cpu().numpy()
 
     @torch.no_grad()
+    @checked
     def preactivations(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """What each latent sees in vectors (N, D) before ReLU and top-k, float32 (N, latents).
 
@@ -191,22 +190,33 @@ class SparseAutoencoder:
         return torch.zeros_like(a).scatter_(1, index, values)
 
     @torch.no_grad()
+    @checked
     def decode(self, z: np.ndarray | Tensor) -> np.ndarray | Tensor:
         """Reconstructions (N, D), float32, in the input's units, of codes (N, latents)."""
         x_hat = torch.addmm(self.bias, self._rows(z, "z", self.config.latents), self.decoder)
         return x_hat if isinstance(z, Tensor) else x_hat.cpu().numpy()
 
     def _rows(self, values: np.ndarray | Tensor, name: str, width: int) -> Tensor:
-        values = values if isinstance(values, Tensor) else torch.from_numpy(np.asarray(values, dtype=np.float32))
+        if not isinstance(values, Tensor):
+            with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+                values = numbers(name, values, empty=True, finite=False).astype(np.float32)
+            values = torch.from_numpy(values)
         if values.ndim != 2 or values.shape[1] != width:
             raise ParameterError(f"{name}.shape", tuple(values.shape), f"(N, {width})")
-        return values.to(self.encoder)
+        if values.is_complex():
+            raise ParameterError(name, str(values.dtype), "an array of numbers")
+        values = values.to(self.encoder)
+        if not values.isfinite().all():
+            row = int((~values.isfinite().all(1)).nonzero()[0])
+            raise ParameterError(f"{name}[{row}]", "nan or inf", "finite (as float32)")
+        return values
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights by name, those of :meth:`save`."""
         names = ("encoder", "encoder_bias", "decoder", "bias", "threshold")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
+    @checked
     def to(self, device: str | torch.device) -> SparseAutoencoder:
         """The same on another device."""
         return SparseAutoencoder(self.config, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
@@ -225,9 +235,18 @@ class SparseAutoencoder:
             No such file, a damaged one, or one that holds something else.
         """
         tensors, record = read(Path(path))
+        fields = record.get("config")
+        if not isinstance(fields, dict) or not {"dim", "latents", "k", "activation"} <= set(fields):
+            raise WeightsError(f"{path}: not a sparse autoencoder of this package (no configuration in it)")
+        unknown = sorted(set(fields) - set(SAEConfig.__dataclass_fields__))
+        if unknown:
+            raise WeightsError(f"{path}: written by another version of this package (unknown {', '.join(unknown)})")
+        for name, tensor in tensors.items():
+            if not tensor.is_floating_point() or not tensor.isfinite().all():
+                raise WeightsError(f"{path}: {name} holds values that are not finite numbers ({tensor.dtype})")
         try:
-            return cls(SAEConfig(**record["config"]), **tensors)
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(SAEConfig(**fields), **{name: tensor.float() for name, tensor in tensors.items()})
+        except (TypeError, ValueError) as error:
             raise WeightsError(f"{path}: not a sparse autoencoder of this package ({error})") from error
 
 
@@ -263,6 +282,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {}).get("record", "{}"))
+            if not isinstance(record, dict):
+                raise WeightsError(f"{path}: its record is a {type(record).__name__}, not fields by name")
             return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"cannot read {path}: {error}") from error
