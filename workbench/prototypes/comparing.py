@@ -40,7 +40,7 @@ def compare_losses(
     losses: Mapping[str, str | Mapping[str, object]],
     network: Callable[[], nn.Module],
     seeds: Sequence[int] = (0, 1, 2),
-    resume: bool | str | os.PathLike = False,
+    resume: bool | str | os.PathLike | None = False,
     progress: bool = True,
     **shared: object,
 ) -> pd.DataFrame:

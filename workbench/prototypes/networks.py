@@ -41,6 +41,8 @@ from ..errors import AudioError, ParameterError, WeightsError
 if TYPE_CHECKING:
     from ..encoders.efficientat import EfficientATNet
 
+LISTS = (list, tuple, np.ndarray, Tensor)
+"""What may hold waveforms."""
 N_FFT, HOP = 1024, 320
 """Samples of :func:`log_mels` at 16 kHz: windows of 64 ms, 50 frames a second."""
 FLOOR = 1e-6
@@ -392,7 +394,7 @@ def _each(
     """``one`` of each clip's waveform, clip by clip, so that never all waveforms are held."""
     from tqdm.auto import tqdm
 
-    if isinstance(clips, (str, bytes, Mapping)) or not hasattr(clips, "__len__") or not hasattr(clips, "__getitem__"):
+    if isinstance(clips, (str, bytes, Mapping)) or not (hasattr(clips, "audio") or isinstance(clips, LISTS)):
         raise ParameterError("clips", type(clips).__name__, "clips, as load_dataset gives them, or a list of waveforms")
     if not len(clips):
         raise ParameterError("clips", [], "at least one clip")

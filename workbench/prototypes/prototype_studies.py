@@ -59,7 +59,7 @@ def compare_prototypes(
     models: Mapping[str, Mapping[str, object]],
     seeds: Sequence[int] = (0, 1, 2),
     config: LearntConfig | str = "default",
-    resume: bool | str | os.PathLike = False,
+    resume: bool | str | os.PathLike | None = False,
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> pd.DataFrame:
