@@ -104,7 +104,7 @@ class Classifier:
         try:
             scores = torch.cat([self.module(part.to(self.device)).float().cpu() for part in x.split(self.batch)])
         except RuntimeError as error:
-            raise self._unfit(x, error) from error
+            raise self.unfit(x, error) from error
         return self.checked(scores.numpy())
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
@@ -122,14 +122,15 @@ class Classifier:
             with self._listening(found):
                 scores = self.module(x.to(self.device))
         except RuntimeError as error:
-            raise self._unfit(x, error) from error
+            raise self.unfit(x, error) from error
         return scores.float(), [self._map(found[tap]) for tap in self.taps]
 
     def shapes(self, samples: int) -> list[tuple[int, int, int]]:
         """(channels, frequency, time) of each tap's map for clips of so many samples."""
         return [tuple(one.shape[1:]) for one in self.tapped(torch.zeros(1, samples))[1]]
 
-    def _unfit(self, x: Tensor, error: RuntimeError) -> ParameterError:
+    def unfit(self, x: Tensor, error: RuntimeError) -> ParameterError:
+        """What to raise where the module cannot take clips."""
         reason = (str(error).splitlines() or [""])[0]
         return ParameterError("x.shape", tuple(x.shape), f"clips that {self.name} takes ({reason})")
 
