@@ -112,12 +112,11 @@ def compare_interpreters(
                 for seed in seeds:
                     bar.set_postfix(system=name, fold=fold, seed=seed, refresh=False)
                     own = {
-                        "system": recipe(system) if resume else name,
-                        "name": name,
+                        "system": recipe(system) if resume else None,
                         "judged": judged,
                         "split": _parts(split, len(x)),
                     }
-                    path = kept.path(name=name, fold=fold, seed=int(seed), **own)
+                    path = kept.path(name=name, fold=fold, seed=seed, **own)
                     found = read(path, ("fidelity", "removal"))
                     if found is None:
                         judge, words = prepared(fold)
