@@ -44,6 +44,6 @@ def test_an_efficientat_with_a_head_is_the_probe_of_its_embedding():
     ((frames, _),) = encoder.forward(x, torch.full((10,), 32000), [last])
     rng = np.random.default_rng(1)
     weight, bias = rng.normal(size=(frames.shape[2], 3)), rng.normal(size=3)
-    made = efficientat(encoder, weight, bias, "abc", device="cpu")
+    made = efficientat(encoder, weight, bias, ["a", "b", "c"], device="cpu")
     assert made.logits(x) == pytest.approx(frames.mean(1).numpy() @ weight + bias, rel=1e-3, abs=1e-3)
     assert len(made.shapes(32000)) == 3 and made.rate == 32000

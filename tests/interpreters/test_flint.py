@@ -93,7 +93,7 @@ def test_terms_begin_after_their_delays(classifier, clips, few, spectra):
 def test_several_labels(classifier, clips, few, spectra):
     from workbench.interpreters import Classifier
 
-    labels = Classifier(classifier.module, rate=8000, classes="abc", taps=classifier.taps, multilabel=True)
+    labels = Classifier(classifier.module, rate=8000, classes=["a", "b", "c"], taps=classifier.taps, multilabel=True)
     found = train_flint(labels, clips.x, few, spectra=spectra, progress=False, **QUICK)
     assert found.history.fidelity_loss.iloc[-1] < found.history.fidelity_loss.iloc[0]
 
@@ -107,7 +107,7 @@ def test_agreement():
 def test_errors(classifier, clips, spectra):
     with pytest.raises(ParameterError, match="split='120 train, 0 valid' must be clips in both"):
         train_flint(classifier, clips.x, SimpleNamespace(train=clips.train, valid=[]), spectra=spectra)
-    with pytest.raises(ParameterError, match="attributes=0 must be at least 1"):
+    with pytest.raises(ParameterError, match="attributes=0 must be a whole number, 1 or more"):
         FlintConfig(attributes=0)
-    with pytest.raises(ParameterError, match="entropy=-1 must be 0 or more"):
+    with pytest.raises(ParameterError, match="entropy=-1 must be a finite number, 0 or more"):
         train_flint(classifier, clips.x, clips, entropy=-1)

@@ -182,17 +182,17 @@ def test_random_weights_change_the_decision():
 def test_bad_classifiers(classifier):
     same = {"rate": RATE, "device": "cpu"}
     with pytest.raises(ParameterError, match="taps='map' must be a named module, such as .*maps"):
-        Classifier(Listener(), classes="abc", taps=["map"], **same)
+        Classifier(Listener(), classes=["a", "b", "c"], taps=["map"], **same)
     with pytest.raises(ParameterError, match="classes=2 must be as many as classifier has scores"):
         Classifier(Listener(), classes="ab", **same).logits(np.zeros((1, 4000)))
     with pytest.raises(ParameterError, match=r"taps=\[\] must be at least one"):
-        Classifier(Listener(), classes="abc", **same).tapped(torch.zeros(1, 4000))
+        Classifier(Listener(), classes=["a", "b", "c"], **same).tapped(torch.zeros(1, 4000))
     with pytest.raises(ParameterError, match="scores of classifier for clip 0='nan or inf' must be finite"):
-        Classifier(Broken(), classes="abc", **same).logits(np.zeros((3, 4000)))
+        Classifier(Broken(), classes=["a", "b", "c"], **same).logits(np.zeros((3, 4000)))
     with pytest.raises(ParameterError, match=r"x.shape=\(4000,\) must be \(N, samples\)"):
         classifier.logits(np.zeros(4000))
     with pytest.raises(ParameterError, match="axes='btc' must be that of a tap with the shape"):
-        Classifier(Listener(), classes="abc", taps=["maps"], axes="btc", **same).tapped(torch.zeros(1, 4000))
+        Classifier(Listener(), classes=["a", "b", "c"], taps=["maps"], axes="btc", **same).tapped(torch.zeros(1, 4000))
 
 
 @pytest.mark.parametrize(
@@ -202,8 +202,8 @@ def test_bad_classifiers(classifier):
         ({"dictionary": -np.ones((65, 4))}, "dictionary='negative"),
         ({"valid": []}, "split='9 train, 0 valid' must be clips in both"),
         ({"pooling": "mean"}, "pooling='mean'"),
-        ({"epochs": 0}, "epochs=0 must be at least 1"),
-        ({"sparsity": -1.0}, "sparsity=-1.0 must be 0 or more"),
+        ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more"),
+        ({"sparsity": -1.0}, "sparsity=-1.0 must be a finite number, 0 or more"),
         ({"keep": "worst"}, "keep='worst'"),
     ],
 )

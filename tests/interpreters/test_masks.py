@@ -105,7 +105,7 @@ class Counting(nn.Module):
     [("saliency", 1), ("smooth_gradient", 8), ("integrated_gradients", 8), ("occlusion", 65), ("slime", 200)],
 )
 def test_budgets_are_kept(name, calls, classifier, clip, spectra, options):
-    counting = Classifier(Counting(classifier.module), rate=8000, classes="abc", batch=5, device="cpu")
+    counting = Classifier(Counting(classifier.module), rate=8000, classes=["a", "b", "c"], batch=5, device="cpu")
     MASKS[name](counting, clip, 1, spectra=spectra, **options.get(name, {}))
     assert sum(counting.module.asked) == calls and max(counting.module.asked) <= 5
 
@@ -147,13 +147,13 @@ def test_errors(classifier, clip, spectra):
         slime(classifier, clip, 3, spectra=spectra)
     with pytest.raises(ParameterError, match="spectra.rate=44100 must be 8000, that of bands"):
         saliency(classifier, clip, 1, spectra=Spectra())
-    with pytest.raises(ParameterError, match="bands=200 must be from 1 to 129"):
+    with pytest.raises(ParameterError, match="bands=200 must be a whole number from 1 to 129"):
         occlusion(classifier, clip, 1, spectra=spectra, bands=200)
     with pytest.raises(ParameterError, match="sign='negative'"):
         saliency(classifier, clip, 1, spectra=spectra, sign="negative")
     with pytest.raises(ParameterError, match=r"of shapes \(129, K\) and \(K, 32\)"):
         MASKS["lime_components"](classifier, clip, 1, spectra=spectra, dictionary=np.ones((129, 4)), activations=clip)
-    with pytest.raises(ParameterError, match="samples=1 must be at least 2"):
+    with pytest.raises(ParameterError, match="samples=1 must be a whole number, 2 or more"):
         slime(classifier, clip, 1, spectra=spectra, samples=1)
     with pytest.raises(ParameterError, match="samples=100 must be more than 128, half a window"):
         saliency(classifier, clip[:100], 1, spectra=spectra)

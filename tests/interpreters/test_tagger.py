@@ -107,7 +107,7 @@ def test_a_comparison_goes_on_where_it_stopped(data, tagger, tmp_path):
 def test_what_a_comparison_needs(data, tagger):
     x, tags = data
     with pytest.raises(ParameterError, match="about=None"):
-        compare_interpreters(lambda fold: None, x, [SPLIT], {"a": None}, resume=True)
+        compare_interpreters(lambda fold: None, x, [SPLIT], {"a": print}, resume=True)
     with pytest.raises(ParameterError, match="systems={}"):
         compare_interpreters(lambda fold: None, x, [SPLIT], {})
     with pytest.raises(ParameterError, match="the true labels"):

@@ -107,7 +107,7 @@ def test_several_labels_in_closed_form():
 def test_errors(classifier, clips, spectra, trained):
     with pytest.raises(ParameterError, match="cells=100 must be at most 32, all there are"):
         Vibi(classifier, spectra, 4000, VibiConfig(mels=32, height=4, width=8, cells=100))
-    with pytest.raises(ParameterError, match="temperature=0 must be above 0"):
+    with pytest.raises(ParameterError, match="temperature=0 must be a finite number, above 0"):
         VibiConfig(temperature=0)
     with pytest.raises(ParameterError, match=r"x.shape=\(2, 4000\) must be \(samples,\), one clip"):
         trained.explain(clips.x[:2])

@@ -59,7 +59,7 @@ def test_distinct_values_as_levels():
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: Levels.fit([[1.0, 2], [np.nan, 3]], "ab"), "a of row 1=nan must be finite: leave out clips"),
+        (lambda: Levels.fit([[1.0, 2], [np.nan, 3]], ["a", "b"]), "a of row 1=nan must be finite: leave out clips"),
         (lambda: Levels.fit(values(), ["a", "b"]), r"values.shape=\(600, 3\) must be \(N, 2\)"),
         (lambda: Levels.fit(values(), NAMES, count=1), "count of pitch_median=1 must be at least 2 levels"),
         (lambda: Levels.fit(values(), NAMES, count=[6, 6]), "one number, or one for each"),
@@ -119,13 +119,13 @@ def test_targets_of_mixed_levels_are_mixed_targets(code):
             lambda f: FactorPrototypes(f.levels, 12, scale=1.0),
             "dim=12 must be at least 18, .*: pitch_median 6 [+]",
         ),
-        (lambda f: FactorPrototypes(f.levels, 32, scale=-1.0), "scale=-1.0 must be positive"),
+        (lambda f: FactorPrototypes(f.levels, 32, scale=-1.0), "scale=-1.0 must be a finite number, above 0"),
         (lambda f: FactorPrototypes(f.levels, 32, scale=1.0, code="gray"), "'one-hot' or 'thermometer'"),
         (lambda f: f.targets([[0, 6, 0]]), "pitch_std of row 0=6 must be a level seen in training, 0 to 5"),
         (lambda f: f.targets([[0, -1, 0]]), "pitch_std of row 0=-1"),
         (lambda f: f.targets([[0, 1]]), r"must be integers \(N, 3\)"),
         (lambda f: f.targets([[0.0, 1, 0]]), r"\(N, 18\) weights of levels"),
-        (lambda f: f.table("rest"), "factor='rest' must be one of"),
+        (lambda f: f.table("rest"), "factor='rest' must be "),
     ],
 )
 def test_errors_of_factor_prototypes(call, message):

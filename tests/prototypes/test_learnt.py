@@ -283,9 +283,9 @@ def test_presets(name):
         ({"validation": (Z, Y, TRACKS)}, r"tracks=\['01', '02', .* must be in training or in validation"),
         ({"validation": (Z * np.nan, Y, None)}, r"validation z\[0\]='nan or inf' must be finite"),
         ({"adaptor": "lstm"}, "adaptor='lstm'"),
-        ({"temperature": 0.0}, "temperature=0.0 must be positive"),
-        ({"cross_entropy": 1.5}, "cross_entropy=1.5 must be from 0 to 1"),
-        ({"steps": 0}, "steps=0 must be at least 1"),
+        ({"temperature": 0.0}, "temperature=0.0 must be a finite number, above 0"),
+        ({"cross_entropy": 1.5}, "cross_entropy=1.5 must be a finite number from 0 to 1"),
+        ({"steps": 0}, "steps=0 must be a whole number, 1 or more"),
     ],
 )
 def test_bad_input_is_named(changed, message):

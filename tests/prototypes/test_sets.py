@@ -124,8 +124,8 @@ def test_dimension_of_the_johnson_lindenstrauss_guarantee(classes, distortion, d
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("orthonormal", 5, 0), "dim=0 must be at least 1"),
-        (("orthonormal", 1, 4), "classes=1 must be at least 2"),
+        (("orthonormal", 5, 0), "dim=0 must be a whole number, 1 or more"),
+        (("orthonormal", 1, 4), "classes=1 must be a whole number, 2 or more"),
         (("orthonormal", 5, 4), "kind='orthonormal' must be one of simplex, orthoplex, repulsion, johnson"),
         (("simplex", 50, 16), "must be one of repulsion, johnson_lindenstrauss, gaussian for 50 classes in 16"),
         (("orthoplex", 9, 4), "for 9 classes in 4 dimensions"),
@@ -141,7 +141,7 @@ def test_impossible_sets_are_refused(arguments, message):
 def test_one_dimension_less_when_orthogonal_to_ones():
     with pytest.raises(ParameterError, match="5 classes in 4 dimensions orthogonal to ones"):
         prototypes("orthonormal", 5, 5, scale=1.0, orthogonal_to_ones=True)
-    with pytest.raises(ParameterError, match="scale=0 must be positive"):
+    with pytest.raises(ParameterError, match="scale=0 must be a finite number, above 0"):
         prototypes("orthonormal", 5, 5, scale=0)
     with pytest.raises(TypeError, match="scale"):
         prototypes("orthonormal", 5, 5)

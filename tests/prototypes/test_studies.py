@@ -118,7 +118,7 @@ def test_dynamics_of_trainings_has_their_time():
         (lambda: study(seeds=()), r"seeds=\(\) must be at least one"),
         (lambda: study(counts=(12,)), "dim=16 must be at least 24"),
         (lambda: dynamics({}), "runs={} must be at least one"),
-        (lambda: dynamics({"a": []}), r"runs\['a'\]=\[\] must be at least one"),
+        (lambda: dynamics({"a": []}), r"runs\['a'\]=\[\] must be a list of at least one"),
         (lambda: dynamics({"a": [pd.DataFrame({"loss": [1.0]})]}), "metric='valid_accuracy' must be a column"),
         (lambda: dynamics({"a": []}, share=0), "share=0 must be"),
     ],

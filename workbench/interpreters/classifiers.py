@@ -15,9 +15,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .. import audio
+from ..core.checks import checked, choice, numbers, several, whole
+from ..core.learning import load_weights
 from ..errors import ParameterError, WeightsError
 from ..probes.inputs import device as chosen_device
+from ..probes.inputs import parts
+from ..prototypes.tracks import known
 
+#: Samples below which the paper's VGG has nothing left to pool.
+LEAST_VGG = 512 * 127
 #: Orders of the axes of a tapped map: batch, channels, frequency, time.
 AXES = ("bcft", "bctf", "btc")
 
@@ -49,21 +55,28 @@ class Classifier:
         A tap that the module does not have (close names are given), unknown axes.
     """
 
+    @checked
     def __init__(
         self,
         module: nn.Module,
         *,
         rate: int,
-        classes: Sequence[str],
+        classes: Sequence[object],
         taps: Sequence[str] = (),
         axes: str = "bcft",
         multilabel: bool = False,
         batch: int = 16,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         name: str = "classifier",
     ):
-        if axes not in AXES:
-            raise ParameterError("axes", axes, f"one of {AXES}")
+        if not isinstance(module, nn.Module):
+            raise ParameterError("module", type(module).__name__, "a torch module from waveforms to scores")
+        choice("axes", axes, AXES)
+        whole("rate", rate, least=1)
+        whole("batch", batch, least=1)
+        classes = several("classes", classes, lambda _, one: str(one))
+        if len(set(classes)) != len(classes):
+            raise ParameterError("classes", classes, "different names")
         known = dict(module.named_modules())
         for tap in taps:
             if tap not in known:
@@ -71,7 +84,7 @@ class Classifier:
                 raise ParameterError("taps", tap, f"a named module, such as {near or list(known)[1:6]}")
         self.device = chosen_device(device)
         self.module = module.eval().requires_grad_(False).to(self.device)
-        self.rate, self.classes, self.taps, self.axes = rate, tuple(map(str, classes)), tuple(taps), axes
+        self.rate, self.classes, self.taps, self.axes = rate, tuple(classes), tuple(taps), axes
         self.multilabel, self.batch, self.name = multilabel, batch, name
 
     def __repr__(self) -> str:
@@ -88,12 +101,15 @@ class Classifier:
             A wrong shape, or scores that are not finite: the clip is named.
         """
         x = self.waveforms(x)
-        scores = torch.cat([self.module(part.to(self.device)).float().cpu() for part in x.split(self.batch)]).numpy()
-        return self.checked(scores)
+        try:
+            scores = torch.cat([self.module(part.to(self.device)).float().cpu() for part in x.split(self.batch)])
+        except RuntimeError as error:
+            raise self.unfit(x, error) from error
+        return self.checked(scores.numpy())
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Softmax or sigmoid of scores (N, C), float64."""
-        scores = torch.from_numpy(np.asarray(logits, dtype=np.float64))
+        scores = torch.from_numpy(numbers("logits", logits).astype(np.float64))
         return (scores.sigmoid() if self.multilabel else scores.softmax(-1)).numpy()
 
     @torch.no_grad()
@@ -102,14 +118,23 @@ class Classifier:
         if not self.taps:
             raise ParameterError("taps", [], "at least one, given to Classifier")
         found: dict[str, Tensor] = {}
-        with self._listening(found):
-            scores = self.module(x.to(self.device))
+        try:
+            with self._listening(found):
+                scores = self.module(x.to(self.device))
+        except RuntimeError as error:
+            raise self.unfit(x, error) from error
         return scores.float(), [self._map(found[tap]) for tap in self.taps]
 
     def shapes(self, samples: int) -> list[tuple[int, int, int]]:
         """(channels, frequency, time) of each tap's map for clips of so many samples."""
         return [tuple(one.shape[1:]) for one in self.tapped(torch.zeros(1, samples))[1]]
 
+    def unfit(self, x: Tensor, error: RuntimeError) -> ParameterError:
+        """What to raise where the module cannot take clips."""
+        reason = (str(error).splitlines() or [""])[0]
+        return ParameterError("x.shape", tuple(x.shape), f"clips that {self.name} takes ({reason})")
+
+    @checked
     def randomised(self, seed: int, *, modules: int | None = None) -> Classifier:
         """A copy with fresh weights, for the sanity check of Adebayo et al. (2018): an explanation must change.
 
@@ -119,6 +144,8 @@ class Classifier:
         modules : int, optional
             Only the last so many modules with weights, from the scores backwards; default all.
         """
+        if modules is not None:
+            whole("modules", modules, least=1)
         other = copy.deepcopy(self.module)
         resettable = [module for module in other.modules() if hasattr(module, "reset_parameters")]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -152,9 +179,12 @@ class Classifier:
 
     def waveforms(self, x: ArrayLike | Tensor) -> Tensor:
         """Clips as a tensor (N, samples), their shape checked."""
-        x = x if isinstance(x, Tensor) else torch.from_numpy(np.asarray(x, dtype=np.float32))
-        if x.ndim != 2 or not len(x):
+        x = real("x", x)
+        if x.ndim != 2 or not x.numel():
             raise ParameterError("x.shape", tuple(x.shape), "(N, samples) with at least one clip")
+        bad = ~x.isfinite().all(1)
+        if bad.any():
+            raise ParameterError(f"x[{int(bad.int().argmax())}]", "nan or inf", "finite")
         return x
 
     def checked(self, scores: np.ndarray) -> np.ndarray:
@@ -165,6 +195,13 @@ class Classifier:
         if bad.any():
             raise ParameterError(f"scores of {self.name} for clip {int(bad.argmax())}", "nan or inf", "finite")
         return scores
+
+
+def real(name: str, x: ArrayLike | Tensor) -> Tensor:
+    """Real numbers as a float32 tensor without gradient, where it lies."""
+    if isinstance(x, Tensor) and not x.is_complex():
+        return x.detach().float()
+    return torch.from_numpy(np.ascontiguousarray(numbers(name, x, finite=False, empty=True), dtype=np.float32))
 
 
 class LogMels(nn.Module):
@@ -214,8 +251,13 @@ class KumarVGG(nn.Module):
 
     TAPS = ("stages.3", "stages.4", "stages.5")
 
+    @checked
     def __init__(self, classes: int, *, hidden: int = 256, dropout: float = 0.2):
         super().__init__()
+        whole("classes", classes, least=1)
+        whole("hidden", hidden, least=1)
+        if not 0 <= dropout < 1:
+            raise ParameterError("dropout", dropout, "from 0 to below 1")
         self.front_end = KumarMels()
         widths = [(1, 16, 16), (16, 32, 32), (32, 64, 64), (64, 128, 128), (128, 256, 256), (256, 512)]
         self.stages = nn.ModuleList(
@@ -241,6 +283,7 @@ def _convolution(inputs: int, outputs: int, size: int, padding: int) -> list[nn.
     return [nn.Conv2d(inputs, outputs, size, padding=padding), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
+@checked
 def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed: int = 0, **options) -> Classifier:
     """:class:`KumarVGG` as a classifier to be explained.
 
@@ -260,14 +303,21 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
         The file is missing, unreadable or does not fit.
     """
     own = {name: options.pop(name) for name in ("hidden", "dropout") if name in options}
+    classes = several("classes", classes, lambda _, one: str(one))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = KumarVGG(len(classes), **own)
     if weights is not None:
+        if not Path(weights).is_file():
+            raise WeightsError(f"{weights}: no such file; it should hold the state dict of a KumarVGG")
         try:
-            network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except Exception as error:
-            raise WeightsError(f"{weights}: no weights of this network ({error})") from error
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds; the reader needs one message
+            reason = (str(error).splitlines() or [""])[0]
+            raise WeightsError(f"{weights}: not a state dict ({type(error).__name__}: {reason})") from error
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise WeightsError(f"{weights}: not a state dict but a {type(state).__name__}")
+        load_weights(weights, network, state)
     return Classifier(network, rate=44100, classes=classes, taps=KumarVGG.TAPS, axes="bctf", name="VGG", **options)
 
 
@@ -285,6 +335,7 @@ class VGGBody(nn.Module):
         return self.head(self.last(y))
 
 
+@checked
 def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: int = 256, **options) -> Classifier:
     """Train the paper's VGG from random weights on waveforms at 44.1 kHz (its own starts from AudioSet weights).
 
@@ -302,10 +353,16 @@ def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: 
     """
     from ..prototypes import train_classifier
 
-    front_end = KumarMels()
+    x, front_end = real("x", x), KumarMels()
+    if x.ndim != 2 or not x.numel() or not x.isfinite().all():
+        raise ParameterError("x.shape", tuple(x.shape), "(N, samples), finite, with at least one clip")
+    if x.shape[1] < LEAST_VGG:
+        raise ParameterError("x.shape", tuple(x.shape), f"clips of at least {LEAST_VGG} samples at 44.1 kHz")
+    y = known(y, len(x))
+    train = y[parts(split, len(x))["train"]]
     with torch.no_grad():
         mels = torch.cat([front_end(part)[:, 0] for part in x.split(16)]).numpy()
-    made = partial(KumarVGG, len(np.unique(y)), hidden=hidden)
+    made = partial(KumarVGG, len(np.unique(train)), hidden=hidden)
     fixed = {"loss": "cross_entropy", "standardise": "none", "seed": seed, "progress": False}
     run = train_classifier(mels, y, split, network=lambda: VGGBody(made()), **fixed, **options)
     network = made()
@@ -338,8 +395,11 @@ def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
     **options
         Of :class:`Classifier`.
     """
-    from ..prototypes.networks import FLOOR, HOP, N_FFT
+    from ..prototypes.networks import FLOOR, HOP, N_FFT, SmallConvNet
 
+    whole("rate", rate, least=1)
+    if not isinstance(getattr(trained, "network", None), SmallConvNet):
+        raise ParameterError("trained", type(trained).__name__, "what train_classifier made of a SmallConvNet")
     mels = trained.network.mels
     statistics = {"shift": trained.shift, "scale": trained.scale} if trained.shift is not None else {}
     front_end = LogMels(rate, n_fft=N_FFT, hop=HOP, mels=mels, floor=FLOOR, **statistics)
@@ -374,7 +434,12 @@ def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[s
     **options
         Of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``front_end.features.6`` and so on.
     """
-    head = _linear(np.asarray(weight).T, bias)
+    if not hasattr(getattr(encoder, "net", None), "features"):
+        raise ParameterError("encoder", type(encoder).__name__, 'an EfficientAT, such as load_encoder("mn04_as")')
+    head = _linear(numbers("weight", weight, ndim=2).T, bias)
+    if head.in_features != encoder.layers[-1].dim or head.out_features != len(classes):
+        expected = f"({encoder.layers[-1].dim}, {len(classes)}): the last layer's numbers and the classes"
+        raise ParameterError("weight.shape", (head.in_features, head.out_features), expected)
     module = Stacked(Features(encoder), nn.Identity(), head)
     taps = [f"front_end.features.{i}" for i in (6, 12, 15)]
     return Classifier(module, rate=encoder.rate, classes=classes, **{"taps": taps, "name": encoder.name, **options})
@@ -382,6 +447,9 @@ def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[s
 
 def _linear(weight: ArrayLike, bias: ArrayLike) -> nn.Linear:
     weight = torch.from_numpy(np.array(weight, dtype=np.float32))
+    bias = numbers("bias", bias, ndim=1)
+    if bias.shape != weight.shape[:1]:
+        raise ParameterError("bias.shape", bias.shape, f"({len(weight)},), a number a class")
     head = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         head.weight.copy_(weight)

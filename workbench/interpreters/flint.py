@@ -13,7 +13,7 @@ few attributes a clip, many in a batch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +22,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import ParameterError
+from ..core.checks import checked
+from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
 from .classifiers import Classifier
-from .l2i import BATCH, Seen, fidelity_loss
+from .l2i import BATCH, Seen, fidelity_loss, prepared
 from .psi import Psi
 from .spectra import Spectra
 
@@ -60,12 +61,10 @@ class FlintConfig:
     """Of Adam; that of Listen to Interpret."""
 
     def __post_init__(self):
-        for name in ("reconstruction", "fidelity", "sparsity", "entropy", "learning_rate"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ParameterError(name, getattr(self, name), "0 or more, finite")
-        for name in ("attributes", "epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise ParameterError(name, getattr(self, name), "at least 1")
+        weights = ("reconstruction", "fidelity", "sparsity", "entropy")
+        delays = ("fidelity_after", "sparsity_after", "entropy_after")
+        counts = dict.fromkeys(("attributes", "epochs", "batch"), {"least": 1})
+        settle(self, **dict.fromkeys((*weights, *delays), {"least": 0}), **counts, learning_rate=RATES)
 
 
 class Attributes(nn.Module):
@@ -169,6 +168,7 @@ def conciseness(attributes: Tensor) -> Tensor:
     return entropy(attributes.abs()).mean() - entropy(attributes.abs().mean(0))
 
 
+@checked
 def train_flint(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -206,18 +206,15 @@ def train_flint(
     import pandas as pd
     from tqdm.auto import tqdm
 
-    config = replace(config or FlintConfig(), **fields)
-    spectra = spectra or Spectra(rate=classifier.rate)
-    x = classifier.waveforms(x)
-    train, valid = (np.asarray(getattr(split, part)) for part in ("train", "valid"))
-    if not len(train) or not len(valid):
-        raise ParameterError("split", f"{len(train)} train, {len(valid)} valid", "clips in both")
+    config = configured(FlintConfig, config, fields)
+    x, train, valid, spectra = prepared(classifier, x, split, spectra)
     seen = Seen(classifier, spectra, x)
     with torch.random.fork_rng(devices=[classifier.device] if classifier.device.type == "cuda" else []):
         torch.manual_seed(seed)
         found = Flint(classifier, spectra, x.shape[1], config)
         adam = torch.optim.Adam(found.parts.parameters(), lr=config.learning_rate)
         rng, history, best, kept = np.random.default_rng(seed), [], (-1.0, -math.inf), {}
+        chosen = None
         for epoch in tqdm(range(config.epochs), disable=not progress, desc="FLINT epochs", leave=False):
             weights = torch.tensor(_weights(config, epoch), device=classifier.device)
             sums = np.zeros(4)
@@ -228,17 +225,20 @@ def train_flint(
                 (losses * weights).sum().backward()
                 adam.step()
                 sums += losses.detach().cpu().numpy() * len(rows)
-            if not np.isfinite(sums).all():
-                raise ParameterError("learning_rate", config.learning_rate, f"lower: the loss is nan at {epoch=}")
+            check_loss(float(sums.sum()), config.learning_rate, f"epoch {epoch}")
             found.parts.eval()
             names = ("fidelity_loss", "squared_error", "mean_attribute", "conciseness")
             row = {"epoch": epoch} | dict(zip(names, sums / len(train), strict=True)) | _validate(found, seen, valid)
             history.append(row)
             if (now := (row["fidelity"], -row["valid_loss"])) > best:
+                chosen = epoch
                 best, kept = now, {name: value.clone() for name, value in found.parts.state_dict().items()}
         found.parts.load_state_dict(kept)
     found.parts.requires_grad_(False)
     found.history = pd.DataFrame(history)
+    terms = ["fidelity_loss", "squared_error"]  # the whole loss is not the same from epoch to epoch
+    reason = unlearnt(found.history[terms].sum(axis=1).tolist(), chosen)
+    warn_unlearnt("train_flint", reason, f"learning_rate={config.learning_rate:g}, epochs={config.epochs}")
     return found
 
 

@@ -6,11 +6,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import checked, choice, number, whole
 from .classifiers import Classifier
-from .masking import Masked, as_mask, at_least
+from .masking import SIGNS, Masked, as_mask
 from .spectra import Spectra
 
 
+@checked
 def saliency(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -56,10 +58,12 @@ def saliency(
     ParameterError
         Not one clip, no such class, spectra at another rate, a gradient that is not finite.
     """
+    _scale(sign, quantile)
     clip = Masked(classifier, x, index, spectra, domain)
     return as_mask(clip.gradients(clip.whole[None])[0], sign=sign, quantile=quantile)
 
 
+@checked
 def smooth_gradient(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -86,7 +90,9 @@ def smooth_gradient(
     noise : float
         Standard deviation; a mask's range is 1, and the authors advise 10 to 20 per cent of the range.
     """
-    at_least(1, samples=samples)
+    whole("samples", samples, least=1)
+    number("noise", noise, least=0)
+    _scale(sign, quantile)
     clip, generator = Masked(classifier, x, index, spectra, domain), torch.Generator().manual_seed(seed)
 
     def noisy(rows: range) -> Tensor:
@@ -95,6 +101,7 @@ def smooth_gradient(
     return as_mask(clip.mean_gradient(noisy, samples, progress=progress), sign=sign, quantile=quantile)
 
 
+@checked
 def integrated_gradients(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -112,10 +119,12 @@ def integrated_gradients(
 
     Calls: ``steps``, with their gradients. Parameters and errors as in :func:`saliency`, and ``steps``.
     """
+    _scale(sign, quantile)
     relevance = path_integral(classifier, x, index, spectra=spectra, steps=steps, domain=domain, progress=progress)
     return as_mask(relevance, sign=sign, quantile=quantile)
 
 
+@checked
 def path_integral(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -132,7 +141,7 @@ def path_integral(
     come from the logarithm of an energy rise steeply near silence, so that the points along the path, u^3 at the
     middles u of equal steps, are dense there.
     """
-    at_least(1, steps=steps)
+    whole("steps", steps, least=1)
     clip = Masked(classifier, x, index, spectra, domain)
     u = (torch.arange(steps) + 0.5) / steps
     scale, weight = u**3, 3 * u**2
@@ -141,3 +150,9 @@ def path_integral(
         return scale[list(rows), None, None] * torch.ones(clip.whole.shape)
 
     return clip.mean_gradient(along, steps, weight, progress=progress)
+
+
+def _scale(sign: str, quantile: float) -> None:
+    """Refuse, before anything is computed, what :func:`as_mask` would refuse after it."""
+    choice("sign", sign, SIGNS)
+    number("quantile", quantile, above=0, most=1)

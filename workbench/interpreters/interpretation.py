@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import choice, number, numbers, whole
 from ..errors import ParameterError
 from .spectra import Spectra
 
@@ -32,9 +33,14 @@ def relevance(z: ArrayLike, weights: ArrayLike, *, preset: str = "default") -> n
     np.ndarray
         0 where all contributions are 0.
     """
-    if preset not in ("default", "paper"):
-        raise ParameterError("preset", preset, "'default' or 'paper'")
-    parts = np.asarray(z, dtype=np.float64) * np.asarray(weights, dtype=np.float64)
+    choice("preset", preset, ("default", "paper"))
+    z, weights = numbers("z", z).astype(np.float64), numbers("weights", weights).astype(np.float64)
+    if not z.ndim or not weights.ndim or z.shape[-1] != weights.shape[-1]:
+        raise ParameterError("weights.shape", weights.shape, f"(..., K) as z, which is {z.shape}")
+    try:
+        parts = z * weights
+    except ValueError:
+        raise ParameterError("weights.shape", weights.shape, f"of a shape that goes with z, {z.shape}") from None
     largest = (np.abs(parts) if preset == "default" else parts).max(-1, keepdims=True)
     return np.divide(parts, largest, out=np.zeros_like(parts), where=largest != 0)
 
@@ -49,8 +55,18 @@ def component_mask(dictionary: Tensor, activations: Tensor, chosen: ArrayLike) -
     chosen : array_like of int
         Components; none gives a mask of 0, all one of 1.
     """
-    chosen = torch.as_tensor(np.asarray(chosen, dtype=np.int64), device=activations.device)
+    for name, given in (("dictionary", dictionary), ("activations", activations)):
+        if not isinstance(given, Tensor) or given.ndim != 2 or not given.numel():
+            raise ParameterError(name, tuple(getattr(given, "shape", ())), "a tensor (F, K), or (K, T) of activations")
     components = dictionary.shape[1]
+    if len(activations) != components:
+        raise ParameterError("activations.shape", tuple(activations.shape), f"({components}, T), as the dictionary")
+    chosen = numbers("chosen", chosen, ndim=1, empty=True)
+    if len(chosen) and (chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= components):
+        raise ParameterError("chosen", chosen[:5].tolist(), f"components, 0 to {components - 1}")
+    if len(np.unique(chosen)) != len(chosen):
+        raise ParameterError("chosen", chosen[:5].tolist(), "different components")
+    chosen = torch.as_tensor(chosen.astype(np.int64), device=activations.device)
     if len(chosen) == components:
         return torch.ones(dictionary.shape[0], activations.shape[1], device=activations.device)
     whole = dictionary @ activations
@@ -108,6 +124,7 @@ class Interpretation:
     def selected(self, tau: float) -> np.ndarray:
         """Components with a relevance above tau, the most relevant first; none where tau is 1 or more."""
         ranked = self.ranked
+        number("tau", tau)
         return ranked[self.relevance[ranked] > tau]
 
     def mask(self, tau: float) -> Tensor:
@@ -128,7 +145,7 @@ class Interpretation:
 
     def component(self, k: int) -> np.ndarray:
         """What component k alone sounds like in this clip, float32 (samples,)."""
-        if not 0 <= k < len(self.weights):
+        if whole("k", k) not in range(len(self.weights)):
             raise ParameterError("k", k, f"from 0 to {len(self.weights) - 1}")
         return self._heard(component_mask(self.dictionary, self.activations, [k]))
 

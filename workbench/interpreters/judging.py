@@ -14,17 +14,21 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import checked, choice, number, numbers, several
+from ..core.checks import whole as whole_number
 from ..errors import ParameterError
 from ..metrics import faithfulness, separation
-from .classifiers import Classifier
+from .classifiers import Classifier, real
 from .interpretation import Interpretation, component_mask
+from .l2i import positions
 from .masking import masked_logits
-from .spectra import Spectra
+from .spectra import DOMAINS, Spectra
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@checked
 def removal_study(
     explained: Sequence[Interpretation],
     classifier: Classifier,
@@ -66,6 +70,19 @@ def removal_study(
     import pandas as pd
     from tqdm.auto import tqdm
 
+    choice("output", output, ("logits", "probabilities"))
+    whole_number("draws", draws, least=1)
+    taus = several("taus", taus, lambda name, tau: number(name, tau, least=-1, most=1))
+    if len(set(taus)) != len(taus):
+        raise ParameterError("taus", taus, "different thresholds")
+    if not isinstance(classifier, Classifier):
+        raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
+    explained = several("explained", explained, _an_interpretation)
+    for one in explained:
+        if one.spectra.rate != classifier.rate or one.classes != classifier.classes:
+            raise ParameterError("explained", repr(one), f"explanations of {classifier.name}: its rate and classes")
+    if len({len(one.weights) for one in explained}) > 1:
+        raise ParameterError("explained", "explanations of several dictionaries", "of one")
     relevance = np.stack([one.relevance for one in explained])
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
@@ -96,6 +113,12 @@ def removal_study(
     return pd.DataFrame(rows).set_index("tau")
 
 
+def _an_interpretation(name: str, one: object) -> Interpretation:
+    if not isinstance(one, Interpretation):
+        raise ParameterError(name, type(one).__name__, "an Interpretation, as L2I.explain gives them")
+    return one
+
+
 def _without(one: Interpretation, classifier: Classifier, sets: Sequence[np.ndarray]) -> np.ndarray:
     """Scores (sets, C) for the clip without each of these sets of components."""
     out = []
@@ -106,6 +129,7 @@ def _without(one: Interpretation, classifier: Classifier, sets: Sequence[np.ndar
     return np.concatenate(out)
 
 
+@checked
 def mask_study(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -134,8 +158,12 @@ def mask_study(
     """
     import pandas as pd
 
+    if not isinstance(classifier, Classifier):
+        raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
     x = classifier.waveforms(x)
-    _each_a_mask(masks, len(x))
+    masks = _each_a_mask(masks, len(x))
+    if classes is not None:
+        classes = positions("classes", classes, len(x), len(classifier.classes))
     whole, rows = None, {}
     for name, given in masks.items():
         logits = [
@@ -149,6 +177,7 @@ def mask_study(
     return pd.DataFrame(rows).T.rename_axis("method")
 
 
+@checked
 def truth_study(
     x: ArrayLike,
     stems: ArrayLike,
@@ -186,10 +215,17 @@ def truth_study(
     """
     import pandas as pd
 
-    x, stems = np.asarray(x, dtype=np.float32), np.asarray(stems, dtype=np.float32)
+    if not isinstance(spectra, Spectra):
+        raise ParameterError("spectra", spectra, "Spectra")
+    choice("domain", domain, DOMAINS)
+    whole_number("draws", draws, least=1)
+    x = numbers("x", x, ndim=2).astype(np.float32)
+    stems = numbers("stems", stems, ndim=2).astype(np.float32)
     if x.shape != stems.shape:
         raise ParameterError("stems.shape", stems.shape, f"{x.shape}, a stem a mixture")
-    _each_a_mask(masks, len(x))
+    masks = _each_a_mask(masks, len(x))
+    if intervals is not None and len(intervals) != len(x):
+        raise ParameterError("intervals", f"{len(intervals)}", f"{len(x)}, onsets and offsets of each clip")
     before, rows = separation.si_sdr(stems, x), {}
     for name, given in masks.items():
         pairs = zip(torch.from_numpy(x), given, strict=True)
@@ -210,9 +246,22 @@ def truth_study(
     return pd.DataFrame(rows).T.rename_axis("method")
 
 
-def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> None:
-    if not masks:
+def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The masks of each method as float32 tensors (N, F, T) in [0, 1], on the CPU."""
+    if not isinstance(masks, Mapping) or not masks:
         raise ParameterError("masks", masks, "at least one method")
+    found = {}
     for name, given in masks.items():
-        if len(given) != count:
-            raise ParameterError(f"len(masks[{name!r}])", len(given), f"{count}, a mask a clip")
+        given = real(f"masks[{name!r}]", torch.stack(list(given)) if _tensors(given) else given).cpu()
+        if not given.ndim or len(given) != count:
+            raise ParameterError(f"len(masks[{name!r}])", len(given) if given.ndim else 0, f"{count}, a mask a clip")
+        if given.ndim != 3 or not (given.min() >= -1e-6 and given.max() <= 1 + 1e-6):  # a NaN fails too
+            raise ParameterError(f"masks[{name!r}].shape", tuple(given.shape), "(N, F, T), within 0 to 1")
+        found[name] = given
+    return found
+
+
+def _tensors(given: object) -> bool:
+    """Whether these are masks in a list."""
+    shapes = {getattr(one, "shape", None) for one in given} if isinstance(given, (list, tuple)) and given else set()
+    return len(shapes) == 1 and all(isinstance(one, Tensor) for one in given)

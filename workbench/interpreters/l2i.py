@@ -9,7 +9,9 @@ predicts the classifier's decision from H linearly. A decision then is explained
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +20,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.checks import checked, choice, numbers
+from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
 from ..errors import ParameterError
-from .classifiers import Classifier
+from .classifiers import Classifier, real
 from .interpretation import Interpretation
 from .psi import Psi, Theta
 from .spectra import Spectra
@@ -58,16 +62,11 @@ class L2IConfig:
     the best on the test fold."""
 
     def __post_init__(self):
-        if self.pooling not in ("attention", "max"):
-            raise ParameterError("pooling", self.pooling, "'attention' or 'max'")
-        if self.keep not in ("best", "last"):
-            raise ParameterError("keep", self.keep, "'best' or 'last'")
-        for name in ("reconstruction", "sparsity", "learning_rate"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ParameterError(name, getattr(self, name), "0 or more, finite")
-        for name in ("epochs", "batch", "width"):
-            if getattr(self, name) < 1:
-                raise ParameterError(name, getattr(self, name), "at least 1")
+        choice("pooling", self.pooling, ("attention", "max"))
+        choice("keep", self.keep, ("best", "last"))
+        weights = dict.fromkeys(("reconstruction", "sparsity", "halved_after"), {"least": 0})
+        counts = dict.fromkeys(("epochs", "batch"), {"least": 1})
+        settle(self, **weights, **counts, width={"least": 2}, learning_rate=RATES)
 
 
 class L2I:
@@ -96,7 +95,7 @@ class L2I:
     @torch.no_grad()
     def scores(self, x: ArrayLike | Tensor) -> np.ndarray:
         """Theta's scores, float32 (N, C), of waveforms (N, samples): what imitates the classifier's."""
-        parts = self.classifier.waveforms(x).split(BATCH)
+        parts = self._fitting(x).split(BATCH)
         return torch.cat([self.theta(self.psi(self.classifier.tapped(part)[1]))[0].cpu() for part in parts]).numpy()
 
     @torch.no_grad()
@@ -119,11 +118,9 @@ class L2I:
         ParameterError
             Clips of another length than in training, values or scores that are not finite.
         """
-        x = self.classifier.waveforms(x)
-        frames = self.spectra.stft(x[:1]).shape[-1]  # which refuses what is shorter than a window
-        if frames != self.psi.frames:
-            expected = f"clips of {self.psi.frames} frames, as in training, not {frames}"
-            raise ParameterError("x.shape", tuple(x.shape), expected)
+        x = self._fitting(x)
+        if classes is not None:
+            classes = positions("classes", classes, len(x), len(self.classifier.classes))
         found = []
         for at in range(0, len(x), BATCH):
             part = x[at : at + BATCH].to(self.classifier.device)
@@ -131,7 +128,8 @@ class L2I:
             logits, maps = self.classifier.tapped(part)
             h = self.psi(maps)
             scores, z = self.theta(h)
-            wanted = logits.argmax(1).tolist() if classes is None else np.asarray(classes)[at : at + BATCH].tolist()
+            self.classifier.checked(logits.cpu().numpy())
+            wanted = (logits.argmax(1).cpu().numpy() if classes is None else classes[at : at + BATCH]).tolist()
             for i, c in enumerate(wanted):
                 found.append(
                     Interpretation(
@@ -151,7 +149,82 @@ class L2I:
                 )
         return found
 
+    def _fitting(self, x: ArrayLike | Tensor) -> Tensor:
+        """Waveforms of the length of training."""
+        x = self.classifier.waveforms(x)
+        frames = self.spectra.stft(x[:1]).shape[-1]  # which refuses what is shorter than a window
+        if frames != self.psi.frames:
+            expected = f"clips of {self.psi.frames} frames, as in training, not {frames}"
+            raise ParameterError("x.shape", tuple(x.shape), expected)
+        return x
 
+
+def positions(name: str, classes: ArrayLike, count: int, most: int) -> np.ndarray:
+    """A class for each of ``count`` clips, as numbers from 0 to ``most`` - 1, int64."""
+    found = numbers(name, classes, ndim=1)
+    if found.dtype.kind not in "iu" or len(found) != count or found.min() < 0 or found.max() >= most:
+        raise ParameterError(name, found.tolist()[:5], f"{count} whole numbers from 0 to {most - 1}, one a clip")
+    return found.astype(np.int64)
+
+
+def prepared(
+    classifier: Classifier, x: ArrayLike | Tensor, split: object, spectra: Spectra | None, *, choosing: bool = True
+) -> tuple[Tensor, np.ndarray, np.ndarray, Spectra]:
+    """What every training of an interpreter starts from: waveforms, rows of train and of valid, spectra.
+
+    Raises
+    ------
+    ParameterError
+        Spectra at another rate than the classifier's, waveforms that are too short for a window or not finite, rows
+        that are none, outside, twice or in both parts; no clips in a part that is needed.
+
+    Warns
+    -----
+    UserWarning
+        Some training clips are silent.
+    """
+    if not isinstance(classifier, Classifier):
+        raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
+    spectra = Spectra(rate=classifier.rate) if spectra is None else spectra
+    if not isinstance(spectra, Spectra):
+        raise ParameterError("spectra", spectra, "Spectra")
+    if spectra.rate != classifier.rate:
+        raise ParameterError("spectra.rate", spectra.rate, f"{classifier.rate}, that of {classifier.name}")
+    x = classifier.waveforms(x)
+    spectra.stft(x[:1])  # which refuses what is shorter than a window
+    train, valid = training_rows(split, len(x))
+    if not len(train) or (choosing and not len(valid)):
+        raise ParameterError("split", f"{len(train)} train, {len(valid)} valid", "clips in both")
+    silent = int((x[torch.from_numpy(train)].abs().amax(1) == 0).sum())
+    if silent == len(train):
+        raise ParameterError("x", f"{silent} training clips that are all silent", "sounds")
+    if silent:
+        warnings.warn(f"{silent} of {len(train)} training clips are silent", UserWarning, stacklevel=4)
+    return x, train, valid, spectra
+
+
+def training_rows(split: object, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of train and of valid, int64, of a split that is an object, a mapping or a tuple."""
+    if isinstance(split, (tuple, list)) and not hasattr(split, "train"):
+        split = dict(zip(("train", "valid", "test"), split, strict=False))
+    found = []
+    for name in ("train", "valid"):
+        rows = split.get(name) if isinstance(split, Mapping) else getattr(split, name, None)
+        if rows is None and name == "train":
+            raise ParameterError("split", type(split).__name__, "an object, mapping or 3-tuple with train and valid")
+        rows = numbers(f"split.{name}", [] if rows is None else rows, ndim=1, empty=True)
+        rows = np.flatnonzero(rows) if rows.dtype == bool and len(rows) == count else rows
+        if len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= count):
+            expected = f"positions from 0 to {count - 1}, or a mask of {count}"
+            raise ParameterError(f"split.{name}", f"{rows.dtype} {rows[:5].tolist()}", expected)
+        found.append(rows.astype(np.int64))
+    several, times = np.unique(np.concatenate(found), return_counts=True)
+    if (times > 1).any():
+        raise ParameterError("split", several[times > 1][:5].tolist(), "disjoint: these clips occur more than once")
+    return found[0], found[1]
+
+
+@checked
 def train_l2i(
     classifier: Classifier,
     dictionary: ArrayLike,
@@ -200,13 +273,9 @@ def train_l2i(
     import pandas as pd
     from tqdm.auto import tqdm
 
-    config = replace(config or L2IConfig(), **fields)
-    spectra = spectra or Spectra(rate=classifier.rate)
-    x = classifier.waveforms(x)
+    config = configured(L2IConfig, config, fields)
+    x, train, valid, spectra = prepared(classifier, x, split, spectra, choosing=config.keep == "best")
     w = _dictionary(dictionary, spectra).to(classifier.device)
-    train, valid = (np.asarray(getattr(split, part)) for part in ("train", "valid"))
-    if not len(train) or (config.keep == "best" and not len(valid)):
-        raise ParameterError("split", f"{len(train)} train, {len(valid)} valid", "clips in both")
     seen = Seen(classifier, spectra, x)
     with torch.random.fork_rng(devices=[classifier.device] if classifier.device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -217,6 +286,7 @@ def train_l2i(
         trained = [*psi.parameters(), *theta.parameters()]
         adam = torch.optim.Adam(trained, lr=config.learning_rate)
         rng, history, best, kept = np.random.default_rng(seed), [], (-math.inf, -math.inf), None
+        chosen = None
         for epoch in tqdm(range(config.epochs), disable=not progress, desc="L2I epochs", leave=False):
             weight = 1.0 if epoch < config.halved_after else 0.5
             psi.train(), theta.train()
@@ -231,18 +301,19 @@ def train_l2i(
             psi.eval(), theta.eval()
             names = ("fidelity_loss", "squared_error", "mean_activation")
             row = {"epoch": epoch} | dict(zip(names, sums / len(train), strict=True))
-            if not np.isfinite(sums).all():
-                raise ParameterError("learning_rate", config.learning_rate, f"lower: the loss is nan at {epoch=}")
+            check_loss(float(sums.sum()), config.learning_rate, f"epoch {epoch}")
             if len(valid):
                 row |= _validate(found, seen, valid)
             history.append(row)
             if config.keep == "best" and (now := (row["fidelity"], -row["valid_loss"])) > best:
-                best = now
+                best, chosen = now, epoch
                 kept = {name: value.clone() for name, value in _state(found).items()}
         if kept is not None:
             for name, value in _state(found).items():
                 value.copy_(kept[name])
     found.history = pd.DataFrame(history)
+    reason = unlearnt(found.history["fidelity_loss"].tolist(), chosen)
+    warn_unlearnt("train_l2i", reason, f"learning_rate={config.learning_rate:g}, epochs={config.epochs}")
     for parameter in trained:
         parameter.requires_grad_(False)
     return found
@@ -282,7 +353,7 @@ def _state(found: L2I) -> dict[str, Tensor]:
 
 
 def _dictionary(dictionary: ArrayLike, spectra: Spectra) -> Tensor:
-    w = torch.from_numpy(np.array(dictionary, dtype=np.float32))
+    w = real("dictionary", dictionary).cpu().clone()
     if w.ndim != 2 or w.shape[0] != spectra.bins:
         raise ParameterError("dictionary.shape", tuple(w.shape), f"({spectra.bins}, K), a column a component")
     length = w.norm(dim=0)

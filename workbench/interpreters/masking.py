@@ -12,13 +12,15 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import checked, choice, number, whole
 from ..errors import ParameterError
-from .classifiers import Classifier
+from .classifiers import Classifier, real
 from .spectra import DOMAINS, Spectra
 
 SIGNS = ("positive", "absolute")
 
 
+@checked
 def masked_logits(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -38,8 +40,11 @@ def masked_logits(
     spectra, domain
         As in :meth:`~.spectra.Spectra.masked`; default: the paper's windows at the classifier's rate.
     """
-    clip = Masked(classifier, x, 0, spectra)
-    parts = torch.as_tensor(masks, dtype=torch.float32).split(classifier.batch)
+    clip = Masked(classifier, x, 0, spectra, domain)
+    masks = real("masks", masks)
+    if masks.ndim != 3 or not len(masks):
+        raise ParameterError("masks.shape", tuple(masks.shape), "(N, F, T) with at least one mask")
+    parts = masks.split(classifier.batch)
     heard = (clip.spectra.masked(clip.x, part.to(classifier.device), domain=domain) for part in parts)
     return np.concatenate([classifier.logits(part) for part in heard])
 
@@ -55,10 +60,11 @@ def as_mask(relevance: Tensor, *, sign: str = "positive", quantile: float = 0.99
     quantile : float
         Of those that count: it becomes 1, and so does what is above.
     """
-    if sign not in SIGNS:
-        raise ParameterError("sign", sign, f"one of {SIGNS}")
-    if not 0 < quantile <= 1:
-        raise ParameterError("quantile", quantile, "above 0, at most 1")
+    choice("sign", sign, SIGNS)
+    number("quantile", quantile, above=0, most=1)
+    relevance = real("relevance", relevance)
+    if not relevance.isfinite().all():
+        raise ParameterError("relevance", "nan or inf", "finite")
     values = relevance.abs() if sign == "absolute" else relevance.clamp_min(0)
     counting = values[values > 0]
     if not len(counting):
@@ -72,8 +78,7 @@ def rectangles(bins: int, frames: int, *, bands: int, times: int) -> np.ndarray:
     All are floor(F / bands) by floor(T / times); the last in each direction takes what remains too.
     """
     for name, value, most in (("bands", bands, bins), ("times", times, frames)):
-        if not 1 <= value <= most:
-            raise ParameterError(name, value, f"from 1 to {most}")
+        whole(name, value, least=1, most=most)
     row = np.minimum(np.arange(bins) // (bins // bands), bands - 1)
     column = np.minimum(np.arange(frames) // (frames // times), times - 1)
     return row[:, None] * times + column
@@ -90,16 +95,19 @@ class Masked:
         spectra: Spectra | None,
         domain: str = "log",
     ):
-        spectra = spectra or Spectra(rate=classifier.rate)
-        self.x = torch.as_tensor(x, dtype=torch.float32).to(classifier.device)
+        if not isinstance(classifier, Classifier):
+            raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
+        spectra = Spectra(rate=classifier.rate) if spectra is None else spectra
+        if not isinstance(spectra, Spectra):
+            raise ParameterError("spectra", spectra, "Spectra")
+        self.x = real("x", x).to(classifier.device)
         if self.x.ndim != 1:
             raise ParameterError("x.shape", tuple(self.x.shape), "(samples,), one clip")
-        if not 0 <= index < len(classifier.classes):
+        if whole("index", index) not in range(len(classifier.classes)):
             raise ParameterError("index", index, f"a class, 0 to {len(classifier.classes) - 1}")
         if spectra.rate != classifier.rate:
             raise ParameterError("spectra.rate", spectra.rate, f"{classifier.rate}, that of {classifier.name}")
-        if domain not in DOMAINS:
-            raise ParameterError("domain", domain, f"one of {DOMAINS}")
+        choice("domain", domain, DOMAINS)
         self.classifier, self.index, self.spectra, self.domain = classifier, index, spectra, domain
         self.log_magnitude, self.phase = spectra.analyse(self.x)
 
@@ -119,8 +127,12 @@ class Masked:
         """Of the class's score by each of the masks (B, F, T)."""
         with torch.enable_grad():
             masks = masks.to(self.classifier.device).requires_grad_()
-            score = self.classifier.module(self.heard(masks))[:, self.index].sum()
-            (found,) = torch.autograd.grad(score, masks)
+            heard = self.heard(masks)
+            try:
+                score = self.classifier.module(heard)[:, self.index].sum()
+                (found,) = torch.autograd.grad(score, masks)
+            except RuntimeError as error:  # too short a clip, or a module that gives no gradient
+                raise self.classifier.unfit(heard, error) from error
         if not found.isfinite().all():
             raise ParameterError(f"gradient of {self.classifier.name}", "nan or inf", "finite")
         return found.cpu()
@@ -149,9 +161,3 @@ class Masked:
 
 def batches(count: int, size: int) -> list[range]:
     return [range(at, min(at + size, count)) for at in range(0, count, size)]
-
-
-def at_least(least: int, **numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < least:
-            raise ParameterError(name, value, f"at least {least}")

@@ -37,17 +37,19 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import checked, number, numbers, whole
 from ..errors import ParameterError
-from .classifiers import Classifier
+from .classifiers import Classifier, real
 from .gradients import integrated_gradients, saliency, smooth_gradient
 from .interpretation import component_mask
-from .masking import Masked, as_mask, at_least, rectangles
+from .masking import Masked, as_mask, rectangles
 from .spectra import Spectra
 
 #: Weights on a probability below which single-precision scores say nothing.
 ROUNDING = 1e-6
 
 
+@checked
 def occlusion(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -77,6 +79,7 @@ def occlusion(
     return as_mask(torch.from_numpy(scores[0] - scores[1:])[cells], quantile=1.0)
 
 
+@checked
 def slime(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -107,6 +110,7 @@ def slime(
     kept : int
         Rectangles at most; the mask is 1 there and 0 elsewhere.
     """
+    whole("kept", kept, least=1)
     clip = Masked(classifier, x, index, spectra)
     cells = rectangles(*clip.whole.shape, bands=bands, times=times)
 
@@ -117,6 +121,7 @@ def slime(
     return torch.from_numpy(np.isin(cells, largest(weights, kept))).float()
 
 
+@checked
 def lime_components(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -147,11 +152,16 @@ def lime_components(
         Components at most.
     """
     clip = Masked(classifier, x, index, spectra)
-    w, h = (torch.as_tensor(one, dtype=torch.float32, device=classifier.device) for one in (dictionary, activations))
+    whole("kept", kept, least=1)
+    given = (("dictionary", dictionary), ("activations", activations))
+    w, h = (real(name, one).to(classifier.device) for name, one in given)
     if w.ndim != 2 or h.ndim != 2 or (w.shape[0], h.shape[1]) != clip.whole.shape or w.shape[1] != h.shape[0]:
         bins, frames = clip.whole.shape
         got = tuple(w.shape), tuple(h.shape)
         raise ParameterError("dictionary, activations", got, f"of shapes ({bins}, K) and (K, {frames})")
+    for (name, _), one in zip(given, (w, h), strict=True):
+        if not (one.isfinite().all() and (one >= 0).all()):
+            raise ParameterError(name, "negative or not finite", "0 or more")
 
     def masks(rows: np.ndarray) -> Tensor:
         return torch.stack([component_mask(w, h, np.flatnonzero(row)) for row in rows])
@@ -160,6 +170,7 @@ def lime_components(
     return component_mask(w, h, largest(weights, kept)).cpu()
 
 
+@checked
 def surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: float = 1.0) -> np.ndarray:
     """Weights (D,) of a linear model of outputs by what is on, near "all on": LIME's weighted ridge regression.
 
@@ -175,7 +186,13 @@ def surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: 
     alpha : float
         Of the penalty alpha sum w^2.
     """
-    on, outputs = np.asarray(on, dtype=np.float64), np.asarray(outputs, dtype=np.float64)
+    on, outputs = numbers("on", on, ndim=2).astype(np.float64), numbers("outputs", outputs, ndim=1).astype(np.float64)
+    if len(on) != len(outputs):
+        raise ParameterError("outputs.shape", outputs.shape, f"({len(on)},), an output a row of on")
+    if not ((on == 0) | (on == 1)).all():
+        raise ParameterError("on", "values other than 0 and 1", "on or off")
+    number("width", width, above=0)
+    number("alpha", alpha, above=0)
     distance = 1 - np.sqrt(on.mean(1))
     count = np.sqrt(np.exp(-(distance**2) / width**2))
     centred, target = on - np.average(on, 0, count), outputs - np.average(outputs, 0, count)
@@ -185,7 +202,7 @@ def surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: 
 
 def _weights(clip: Masked, masks: Callable, units: int, *, samples: int, seed: int, progress: bool) -> np.ndarray:
     """Weights (D,) of units that were on or off at random, the first time all on: LIME."""
-    at_least(2, samples=samples)
+    whole("samples", samples, least=2)
     on = np.random.default_rng(seed).random((samples, units)) < 0.5
     on[0] = True
     chances = clip.classifier.probabilities(clip.scores(masks, on, progress))
@@ -198,35 +215,49 @@ def largest(weights: np.ndarray, count: int) -> np.ndarray:
     return order[weights[order] > ROUNDING]
 
 
+@checked
 def ones(classifier, x, index, *, spectra: Spectra | None = None, seed: int = 0) -> Tensor:
     """Control: everything is kept."""
     return Masked(classifier, x, index, spectra).whole
 
 
+@checked
 def zeros(classifier, x, index, *, spectra: Spectra | None = None, seed: int = 0) -> Tensor:
     """Control: nothing is kept."""
     return 0 * ones(classifier, x, index, spectra=spectra)
 
 
+@checked
 def energy(classifier, x, index, *, spectra: Spectra | None = None, seed: int = 0, quantile: float = 0.9) -> Tensor:
     """Control: the loudest bins are kept, those at or above a quantile of log(1 + |STFT|); empty bins never are."""
+    number("quantile", quantile, least=0, most=1)
     level = Masked(classifier, x, index, spectra).log_magnitude.cpu()
     threshold = np.quantile(level.numpy(), quantile)
     return ((level >= threshold) & (level > 0)).float()
 
 
+@checked
 def shuffled(classifier, x, index, *, like: Tensor, spectra: Spectra | None = None, seed: int = 0) -> Tensor:
     """Control: the values of the mask ``like`` (F, T) in random order."""
-    flat = torch.as_tensor(like, dtype=torch.float32).flatten()
+    like = _a_mask(like)
+    flat = like.flatten()
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(flat)))
     return flat[order].reshape(like.shape)
 
 
+@checked
 def shifted(classifier, x, index, *, like: Tensor, spectra: Spectra | None = None, seed: int = 0) -> Tensor:
     """Control: the mask ``like`` (F, T) moved round by random numbers of bins and frames, its shapes intact."""
-    like = torch.as_tensor(like, dtype=torch.float32)
+    like = _a_mask(like)
     rng = np.random.default_rng(seed)
     return like.roll(tuple(int(rng.integers(1, max(2, size))) for size in like.shape), (0, 1))
+
+
+def _a_mask(like: ArrayLike | Tensor) -> Tensor:
+    like = real("like", like)
+    if like.ndim != 2 or not like.numel() or not like.isfinite().all():
+        raise ParameterError("like.shape", tuple(like.shape), "a mask (F, T), finite")
+    return like
 
 
 #: What explains. ``lime_components`` needs a ``dictionary`` and a clip's ``activations``.

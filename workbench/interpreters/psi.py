@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.checks import checked, choice, whole
 from ..errors import ParameterError
 
 #: Frequency rows that all branches of Psi are brought to.
@@ -42,8 +43,16 @@ class Psi(nn.Module):
 
     def __init__(self, shapes: Sequence[tuple[int, int, int]], components: int, frames: int, *, width: int = WIDTH):
         super().__init__()
-        if not len(shapes):
-            raise ParameterError("shapes", shapes, "at least one map")
+        for name, value in (("components", components), ("frames", frames)):
+            whole(name, value, least=1)
+        whole("width", width, least=2)
+        if isinstance(shapes, str) or not isinstance(shapes, Sequence) or not len(shapes):
+            raise ParameterError("shapes", shapes, "at least one map (channels, frequency, time)")
+        for i, shape in enumerate(shapes):
+            if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) != 3:
+                raise ParameterError(f"shapes[{i}]", shape, "(channels, frequency, time)")
+            for size in shape:
+                whole(f"shapes[{i}]", size, least=1)
         self.shapes, self.frames = [tuple(map(int, shape)) for shape in shapes], frames
         self.time = self.shapes[-1][2]
         if not like_the_paper(self.shapes):
@@ -142,10 +151,14 @@ class Theta(nn.Module):
         On what the attention looks at, or on z.
     """
 
+    @checked
     def __init__(self, components: int, classes: int, *, pooling: str = "attention", dropout: float | None = None):
         super().__init__()
-        if pooling not in ("attention", "max"):
-            raise ParameterError("pooling", pooling, "'attention' or 'max'")
+        choice("pooling", pooling, ("attention", "max"))
+        for name, value in (("components", components), ("classes", classes)):
+            whole(name, value, least=1)
+        if dropout is not None and not 0 <= dropout < 1:
+            raise ParameterError("dropout", dropout, "from 0 to below 1")
         self.pooling = pooling
         self.dropout = nn.Dropout((0.4 if pooling == "attention" else 0.3) if dropout is None else dropout)
         if pooling == "attention":

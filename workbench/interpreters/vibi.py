@@ -13,7 +13,7 @@ sampler of the authors' program it does not. No score of the classifier but its 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import audio
+from ..core.checks import checked
+from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
 from ..errors import ParameterError
-from .classifiers import Classifier
+from .classifiers import Classifier, real
 from .flint import agreement
+from .l2i import prepared
 from .spectra import Spectra
 
 if TYPE_CHECKING:
@@ -63,14 +66,9 @@ class VibiConfig:
     """Of the moving average of weights that is evaluated; less in the first steps, (1 + step) / (10 + step)."""
 
     def __post_init__(self):
-        for name in ("mels", "height", "width", "cells", "epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise ParameterError(name, getattr(self, name), "at least 1")
-        for name in ("temperature", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ParameterError(name, getattr(self, name), "above 0, finite")
-        if not 0 <= self.beta < math.inf:
-            raise ParameterError("beta", self.beta, "0 or more, finite")
+        counts = dict.fromkeys(("mels", "height", "width", "cells", "epochs", "batch"), {"least": 1})
+        rates = {"learning_rate": RATES, "decay": {"above": 0, "most": 1}, "averaging": {"least": 0, "below": 1}}
+        settle(self, **counts, **rates, temperature={"above": 0}, beta={"least": 0})
 
 
 class _Convolutions(nn.Sequential):
@@ -152,10 +150,10 @@ class Vibi:
         A bin belongs to the mel band whose filter is largest there. The decision of the classifier is explained; there
         is no choice of class.
         """
-        x = torch.as_tensor(x, dtype=torch.float32)
+        x = real("x", x)
         if x.ndim != 1:
             raise ParameterError("x.shape", tuple(x.shape), "(samples,), one clip")
-        log_p = self.explainer(self.images(x[None]))
+        log_p = self.explainer(self.images(self.classifier.waveforms(x[None])))
         kept = self.spread(most(log_p, self.config.cells))[0]
         return kept[self.bands].cpu()
 
@@ -207,6 +205,7 @@ def information(log_p: Tensor) -> Tensor:
     return -(log_p.mean(1) + math.log(log_p.shape[1])).mean()
 
 
+@checked
 def train_vibi(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -245,11 +244,8 @@ def train_vibi(
     from torch.optim.swa_utils import AveragedModel
     from tqdm.auto import tqdm
 
-    config = replace(config or VibiConfig(), **fields)
-    x, spectra = classifier.waveforms(x), spectra or Spectra(rate=classifier.rate)
-    train, valid = (np.asarray(getattr(split, part)) for part in ("train", "valid"))
-    if not len(train) or not len(valid):
-        raise ParameterError("split", f"{len(train)} train, {len(valid)} valid", "clips in both")
+    config = configured(VibiConfig, config, fields)
+    x, train, valid, spectra = prepared(classifier, x, split, spectra)
     logits = torch.from_numpy(classifier.logits(x)).to(classifier.device)
 
     def average(old: Tensor, new: Tensor, step: int) -> Tensor:
@@ -266,6 +262,7 @@ def train_vibi(
         schedule = torch.optim.lr_scheduler.ExponentialLR(adam, config.decay)
         averaged = AveragedModel(both, avg_fn=average)
         rng, history, best, kept = np.random.default_rng(seed), [], (-1.0, -math.inf), {}
+        chosen = None
         for epoch in tqdm(range(config.epochs), disable=not progress, desc="VIBI epochs", leave=False):
             sums = np.zeros(2)
             for rows in np.array_split(rng.permutation(train), math.ceil(len(train) / config.batch)):
@@ -278,17 +275,19 @@ def train_vibi(
                 averaged.update_parameters(both)
                 sums += np.array([float(bits.detach()), float(nats.detach())]) * len(rows)
             schedule.step()
-            if not np.isfinite(sums).all():
-                raise ParameterError("learning_rate", config.learning_rate, f"lower: the loss is nan at {epoch=}")
+            check_loss(float(sums.sum()), config.learning_rate, f"epoch {epoch}")
             row = {"epoch": epoch} | dict(zip(("bits", "information"), sums / len(train), strict=True))
             found.explainer, found.approximator = averaged.module
             history.append(row | _validate(found, images[valid], logits[valid]))
             found.explainer, found.approximator = both
             if (now := (history[-1]["fidelity"], -history[-1]["valid_bits"])) > best:
+                chosen = epoch
                 best, kept = now, {name: value.clone() for name, value in averaged.module.state_dict().items()}
         both.load_state_dict(kept)
     both.requires_grad_(False)
     found.history = pd.DataFrame(history)
+    reason = unlearnt(found.history["bits"].tolist(), chosen)
+    warn_unlearnt("train_vibi", reason, f"learning_rate={config.learning_rate:g}, epochs={config.epochs}")
     return found
 
 

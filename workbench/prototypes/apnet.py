@@ -10,7 +10,7 @@ told where the encoder's maxima were (unpooling masks), so that a prototype need
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import audio
+from ..core import checks
+from ..core.checks import choice, number, numbers, several
+from ..core.learning import RATES, VERSION, configured, load_weights, restored, settle, unlearnt, warn_unlearnt
 from ..errors import ParameterError, WeightsError
 from ..probes.inputs import device as chosen_device
 from ..sae.model import read, write
 from .apnet_training import train
-from .baselines import choose
-from .tracks import TrackDecisions, columns, decide
+from .tracks import TrackDecisions, columns, decide, held_out, known, warn_shared
 
 if TYPE_CHECKING:
     import os
@@ -70,15 +72,15 @@ class APNetConfig:
     """Sounds a step."""
 
     def __post_init__(self):
-        object.__setattr__(self, "loss_weights", tuple(self.loss_weights))
+        weights = several("loss_weights", self.loss_weights, lambda name, weight: number(name, weight, least=0))
+        if len(weights) != 3 or not any(weights):
+            raise ParameterError("loss_weights", self.loss_weights, "three numbers, not all of them 0")
+        object.__setattr__(self, "loss_weights", tuple(weights))
+        names = ("frames", "bands", "filters", "per_class", "epochs", "patience", "batch")
+        settle(self, **dict.fromkeys(names, {"least": 1}), learning_rate=RATES)
         for name in ("frames", "bands"):
-            if getattr(self, name) < 4 or getattr(self, name) % 4:
+            if getattr(self, name) % 4:
                 raise ParameterError(name, getattr(self, name), "a multiple of 4: it is halved twice")
-        for name in ("filters", "per_class", "epochs", "patience", "batch"):
-            if getattr(self, name) < 1:
-                raise ParameterError(name, getattr(self, name), "at least 1")
-        if not self.learning_rate > 0:
-            raise ParameterError("learning_rate", self.learning_rate, "positive")
 
     @property
     def latent(self) -> tuple[int, int, int]:
@@ -88,8 +90,7 @@ class APNetConfig:
     @classmethod
     def preset(cls, name: str, **fields: object) -> APNetConfig:
         """One of :data:`PRESETS`, with some fields changed."""
-        choose("preset", name, tuple(PRESETS))
-        return replace(cls(**PRESETS[name]), **fields)
+        return configured(cls, cls(**PRESETS[choice("preset", name, tuple(PRESETS))]), fields)
 
 
 _PAPER = {"learning_rate": 1e-3, "epochs": 200, "patience": 100}
@@ -225,6 +226,7 @@ class APNet:
         """What is left of log-mels after encoding and decoding, float32 (N, T, F), in their units."""
         return self._unscaled(self._each(x, lambda part: self.network(part)[1]))
 
+    @checks.checked
     @torch.no_grad()
     def decode(self, x: ArrayLike | None = None, *, seed: int = 0) -> np.ndarray:
         """Log-mels of the prototypes, float32 (M, T, F).
@@ -244,7 +246,7 @@ class APNet:
             masks = tuple(torch.bernoulli(torch.full(shape, 0.25), generator=generator) for shape in shapes)
         else:
             nearest = self.similarities(x).argmax(0)
-            masks = net.encode(torch.from_numpy(self._scaled(np.asarray(x)[nearest])))[1]
+            masks = net.encode(torch.from_numpy(self._scaled(checked(x, self.config)[nearest])))[1]
         return self._unscaled(net.decode(net.prototypes, masks).numpy())
 
     @torch.no_grad()
@@ -258,13 +260,21 @@ class APNet:
     def _unscaled(self, x: np.ndarray) -> np.ndarray:
         return ((x + 1) * ((self.high - self.low) / 2) + self.low).astype(np.float32)
 
+    @checks.checked
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, wholly or not at all; all but the weights is JSON in its metadata."""
-        record = {"apnet": asdict(self.config), "labels": self.labels.tolist(), "low": self.low, "high": self.high}
-        record |= {"history": self.history.to_dict("list"), "epoch": self.epoch, "seconds": self.seconds}
+        record = {"version": VERSION, "apnet": asdict(self.config), "labels": self.labels.tolist()}
+        record |= {
+            "low": self.low,
+            "high": self.high,
+            "history": self.history.to_dict("list"),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+        }
         return write(Path(path), self.network.state_dict(), record)
 
     @classmethod
+    @checks.checked
     def load(cls, path: str | Path) -> APNet:
         """Read what :meth:`save` wrote.
 
@@ -276,16 +286,20 @@ class APNet:
         import pandas as pd
 
         tensors, record = read(Path(path))
+        config = restored(path, record, "apnet", APNetConfig, what="APNet")
         try:
-            config, labels = APNetConfig(**record["apnet"]), np.asarray(record["labels"])
-            network = APNetwork(config, len(labels))
-            network.load_state_dict(tensors)
-            rest = (network.eval(), pd.DataFrame(record["history"]), record["epoch"], record["seconds"])
-            return cls(config, labels, record["low"], record["high"], *rest)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"{path}: no APNet of this package ({error})") from error
+            labels = np.asarray(record["labels"])
+            rest = (pd.DataFrame(record["history"]), record["epoch"], record["seconds"])
+            low = number("low", record["low"])
+            scale = (low, number("high", record["high"], above=low))
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"{path}: no APNet of this package ({error!r})") from error
+        network = APNetwork(config, len(labels))
+        load_weights(path, network, tensors)
+        return cls(config, labels, *scale, network.eval(), *rest)
 
 
+@checks.checked
 def fit_apnet(
     x: ArrayLike,
     y: ArrayLike,
@@ -293,7 +307,7 @@ def fit_apnet(
     validation: tuple[ArrayLike, ...],
     config: APNetConfig | str = "default",
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     checkpoint: str | os.PathLike | None = None,
     progress: bool = True,
     **fields: object,
@@ -328,23 +342,31 @@ def fit_apnet(
         checkpoint of another training.
     """
     begin = time.perf_counter()
-    config = APNetConfig.preset(config, **fields) if isinstance(config, str) else replace(config, **fields)
-    x, labels, place = checked(x, config), np.unique(np.asarray(y)), chosen_device(device)
+    config = configured(APNetConfig, config, fields)
+    x, place = checked(x, config), chosen_device(device)
+    labels = np.unique(known(y, len(x)))
+    if len(labels) < 2:
+        raise ParameterError("y", labels.tolist(), "labels of at least two classes")
     low, high = float(x.min()), float(x.max())
-    if not high > low:
-        raise ParameterError("x", "spectrograms of one value", "spectrograms with some range")
+    if not high > low or (x == x[0]).all():
+        what = "spectrograms that are all the same" if high > low else "spectrograms of one value"
+        raise ParameterError("x", what, "spectrograms with some range")
     parts = []
-    for name, (sounds, truth) in (("", (x, y)), ("validation ", validation[:2])):
+    for name, (sounds, truth) in (("", (x, y)), ("validation ", held_out(validation, (2, 3))[:2])):
         sounds = checked(sounds, config, f"{name}x")
         scaled = ((sounds - low) * (2 / (high - low)) - 1).astype(np.float32)
         parts.append((scaled, columns(truth, labels, len(sounds), f"{name}y")))
+    warn_shared(parts[0][0], parts[1][0], "the validation part")
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         network = APNetwork(config, len(labels)).to(place)
     history, epoch = train(network, *parts, config=config, seed=seed, checkpoint=checkpoint, progress=progress)
+    reason = unlearnt(history["loss"].tolist(), epoch)
+    warn_unlearnt("fit_apnet", reason, f"learning_rate={config.learning_rate:g}, epochs={config.epochs}")
     return APNet(config, labels, low, high, network.cpu().eval(), history, epoch, time.perf_counter() - begin)
 
 
+@checks.checked
 def sound(
     log_mel: ArrayLike,
     rate: int,
@@ -371,13 +393,20 @@ def sound(
     -------
     np.ndarray float32 (M, samples)
     """
-    power = np.maximum(np.exp(np.asarray(log_mel, dtype=np.float64)) - floor, 0).swapaxes(-1, -2)
+    log_mel = numbers("log_mel", log_mel, ndim=(2, 3)).astype(np.float64)
+    if log_mel.max() > 88:  # e^88 is what a float32 can hold
+        raise ParameterError(
+            "log_mel", f"up to {log_mel.max():g}", "natural logarithms of power, not decibels: below 88"
+        )
+    power = np.maximum(np.exp(log_mel) - floor, 0).swapaxes(-1, -2)
     return audio.mel_to_audio(power.astype(np.float32), rate, n_fft=n_fft, hop=hop, **options).numpy()
 
 
 def checked(x: ArrayLike, config: APNetConfig, name: str = "x") -> np.ndarray:
     """Spectrograms as float32 (N, T, F) of the config's shape, finite."""
-    x = np.asarray(x, dtype=np.float32)
+    x = numbers(name, x, finite=False, empty=True)
+    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+        x = x.astype(np.float32)
     shape = (config.frames, config.bands)
     if x.ndim != 3 or not len(x) or x.shape[1:] != shape:
         raise ParameterError(f"{name}.shape", x.shape, f"(N, {shape[0]}, {shape[1]}), frames and bands of the config")

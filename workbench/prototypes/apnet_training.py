@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.learning import check_loss
 from ..encoders.interface import fingerprint
-from ..errors import ParameterError
 from .learnt_training import read_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
@@ -75,9 +74,7 @@ def train(
             epoch = state["epoch"]
             order = np.random.default_rng([seed, epoch]).permutation(len(parts[0][0]))
             row = {"epoch": epoch, **_epoch(network, adam, parts[0], torch.from_numpy(order), config.batch, place)}
-            if not math.isfinite(row["loss"]):
-                expected = f"lower: the loss is {row['loss']} in epoch {epoch}"
-                raise ParameterError("learning_rate", config.learning_rate, expected)
+            check_loss(row["loss"], config.learning_rate, f"epoch {epoch}")
             row |= _validate(network, parts[1], config.batch, place)
             state["history"].append(row)
             score = [row["valid_accuracy"], -row["valid_loss"]]

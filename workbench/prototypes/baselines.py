@@ -9,7 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.checks import choice, number, numbers, whole
+from ..core.checks import seed as checked_seed
 from ..errors import ParameterError
+
+RANGES = {
+    **dict.fromkeys(("weight", "gamma"), {"least": 0}),
+    **dict.fromkeys(("temperature", "scale", "width", "norm"), {"above": 0}),
+    "alpha": {"above": 0, "most": 1},
+    "margin": {"least": 0, "below": math.pi},
+    "momentum": {"least": 0, "below": 1},
+}
+"""What the options of losses admit, by their names."""
 
 
 class CrossEntropy(nn.Module):
@@ -29,7 +40,9 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, classification: str = "softmax"):
         super().__init__()
-        choose("classification", classification, ("softmax", "sigmoid"))
+        choice("classification", classification, ("softmax", "sigmoid"))
+        whole("classes", classes, least=2)
+        whole("dim", dim, least=1)
         self.classes, self.dim, self.classification = classes, dim, classification
 
     def classify(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -53,7 +66,7 @@ class Focal(CrossEntropy):
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, gamma: float = 2.0):
         super().__init__(classes, dim)
-        self.gamma = gamma
+        self.gamma = ranged(gamma=gamma)
 
     def forward(self, z: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         logp = logits.log_softmax(1)
@@ -77,7 +90,7 @@ class Center(CrossEntropy):
         **options,
     ):
         super().__init__(classes, dim, **options)
-        self.weight, self.alpha = weight, alpha
+        self.weight, self.alpha = ranged(weight=weight, alpha=alpha)
         self.register_buffer("centers", torch.zeros(classes, dim))
 
     @property
@@ -114,8 +127,8 @@ class OrthogonalProjection(CrossEntropy):
         **options,
     ):
         super().__init__(classes, dim, **options)
-        choose("variant", variant, ("paper", "per-pair abs", "signed"))
-        self.variant, self.gamma, self.weight = variant, gamma, weight
+        self.variant = choice("variant", variant, ("paper", "per-pair abs", "signed"))
+        self.gamma, self.weight = ranged(gamma=gamma, weight=weight)
 
     def forward(self, z: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         cosines, same, other = _pairs(z, self.soft(y))
@@ -132,7 +145,7 @@ class AngularDistance(CrossEntropy):
         self, classes: int, dim: int, prototypes=None, *, weight: float = 1.0, classification: str = "softmax"
     ):
         super().__init__(classes, dim, classification=classification)
-        self.weight = weight
+        self.weight = ranged(weight=weight)
 
     def forward(self, z: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         cosines, _, _ = _pairs(z, self.soft(y))
@@ -151,7 +164,7 @@ class SupervisedContrastive(CrossEntropy):
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, temperature: float = 0.1, seed: int = 0):
         super().__init__(classes, dim)
-        self.temperature = temperature
+        self.temperature = ranged(temperature=temperature)
         self.weight = nn.Parameter(_drawn(classes, dim, seed))
         self.bias = nn.Parameter(torch.zeros(classes))
 
@@ -213,7 +226,7 @@ class ArcFace(CrossEntropy):
         self, classes: int, dim: int, prototypes=None, *, scale: float = 30.0, margin: float = 0.5, seed: int = 0
     ):
         super().__init__(classes, dim)
-        self.scale, self.margin = scale, margin
+        self.scale, self.margin = ranged(scale=scale, margin=margin)
         self.weight = nn.Parameter(_drawn(classes, dim, seed))
 
     def scores(self, z: Tensor, logits: Tensor) -> Tensor:
@@ -240,7 +253,7 @@ class RBF(CrossEntropy):
         self, classes: int, dim: int, prototypes=None, *, scale: float = 14.0, width: float = 2.2, seed: int = 0
     ):
         super().__init__(classes, dim)
-        self.scale, self.width = scale, width
+        self.scale, self.width = ranged(scale=scale, width=width)
         self.weight = nn.Parameter(_drawn(classes, dim, seed))
 
     @property
@@ -259,9 +272,7 @@ class RunningMeans(nn.Module):
 
     def __init__(self, classes: int, dim: int, momentum: float):
         super().__init__()
-        if not 0 <= momentum < 1:
-            raise ParameterError("momentum", momentum, "in [0, 1)")
-        self.momentum = momentum
+        self.momentum = ranged(momentum=momentum)
         self.register_buffer("means", torch.zeros(classes, dim))
         self.register_buffer("seen", torch.zeros(classes, 1, dtype=torch.bool))
 
@@ -283,22 +294,24 @@ def episode(support: Tensor, support_y: Tensor, query: Tensor, classes: int) -> 
     return -(query[:, None] - means).square().sum(2).masked_fill(number == 0, math.inf)
 
 
-def choose(name: str, value: object, allowed: tuple) -> None:
-    """Refuse a value that is not allowed."""
-    if value not in allowed:
-        raise ParameterError(name, value, f"one of {list(allowed)}")
-
-
 def as_matrix(prototypes, classes: int, dim: int) -> Tensor:
     """Prototypes as a float32 tensor of their own; another shape, or None, is an error."""
-    shape = np.shape(prototypes) if prototypes is not None else None
-    if shape != (classes, dim):
-        raise ParameterError("prototypes.shape" if shape else "prototypes", shape, f"(C, k) = {(classes, dim)}")
-    return torch.as_tensor(prototypes, dtype=torch.float32).clone()
+    if prototypes is None:
+        raise ParameterError("prototypes", None, f"(C, k) = {(classes, dim)}")
+    points = numbers("prototypes", prototypes).astype(np.float32)
+    if points.shape != (classes, dim):
+        raise ParameterError("prototypes.shape", points.shape, f"(C, k) = {(classes, dim)}")
+    return torch.tensor(points)
 
 
 def _drawn(classes: int, dim: int, seed: int) -> Tensor:
-    return torch.randn(classes, dim, generator=torch.Generator().manual_seed(seed)) / math.sqrt(dim)
+    return torch.randn(classes, dim, generator=torch.Generator().manual_seed(checked_seed(seed))) / math.sqrt(dim)
+
+
+def ranged(**values: float) -> float | list[float]:
+    """Options within :data:`RANGES`; one by itself, several as a list."""
+    found = [number(name, value, **RANGES[name]) for name, value in values.items()]
+    return found[0] if len(found) == 1 else found
 
 
 def _pairs(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

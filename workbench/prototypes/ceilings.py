@@ -16,12 +16,15 @@ from numpy.typing import ArrayLike
 from torch import nn
 from torch.nn import functional as F
 
+from ..core.checks import checked as checked_arguments
+from ..core.checks import whole
+from ..core.learning import unlearnt, warn_unlearnt
 from ..errors import ParameterError
 from ..probes.inputs import device as chosen_device
 from .learnt import LearntConfig
 from .learnt_training import starts
 from .mixing import shuffled
-from .tracks import TrackDecisions, checked, columns, decide
+from .tracks import TrackDecisions, checked, columns, decide, held_out, known, warn_shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,13 +56,17 @@ class Ceiling:
     @torch.no_grad()
     def logits(self, z: ArrayLike) -> np.ndarray:
         """Of segments, float32 (N, C)."""
-        return self.network(torch.from_numpy(checked(z))).numpy()
+        z, dim = checked(z), self.network[0].in_features
+        if z.shape[1] != dim:
+            raise ParameterError("z.shape", z.shape, f"(N, {dim}), as in training")
+        return self.network(torch.from_numpy(z)).numpy()
 
     def predict(self, z: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
         """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
         return decide(self.logits(z), self.labels, tracks)
 
 
+@checked_arguments
 def fit_ceiling(
     z: ArrayLike,
     y: ArrayLike,
@@ -69,7 +76,7 @@ def fit_ceiling(
     batch: int = 32,
     check_every: int = 50,
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: bool = True,
 ) -> Ceiling:
     """Train the ceiling: Adam, 1e-3, weight decay 1e-5, the step of lowest validation cross-entropy.
@@ -102,29 +109,46 @@ def fit_ceiling(
     from tqdm.auto import tqdm
 
     begin, place = time.perf_counter(), chosen_device(device)
-    z, labels = checked(z), np.unique(np.asarray(y))
-    held = checked(validation[0], "validation z")
-    pairs = (z, columns(y, labels, len(z)), held, columns(validation[1], labels, len(held), "validation y"))
+    for name, value in (("steps", steps), ("batch", batch), ("check_every", check_every)):
+        whole(name, value, least=1)
+    z, (held, held_y, _) = checked(z), held_out(validation, (2, 3))
+    held, labels = checked(held, "validation z"), np.unique(known(y, len(z)))
+    if len(labels) < 2:
+        raise ParameterError("y", labels.tolist(), "labels of at least two classes")
+    if held.shape[1] != z.shape[1]:
+        raise ParameterError("validation z.shape", held.shape, f"(N, {z.shape[1]}), as z")
+    if (z == z[0]).all():
+        raise ParameterError("z", f"{len(z)} vectors that are all the same", "vectors that differ")
+    warn_shared(z, held, "the validation part")
+    pairs = (z, columns(y, labels, len(z)), held, columns(held_y, labels, len(held), "validation y"))
     x, y, x_held, y_held = (torch.from_numpy(values).to(place) for values in pairs)
     rng, history, best, batches = np.random.default_rng(seed), [], (np.inf, 0, None), []
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         network = ceiling_network(z.shape[1], len(labels)).to(place)
     adam = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-5, fused=True)
+    losses, kept, total = [], 0, torch.zeros((), device=place)
     for step in tqdm(range(1, steps + 1), disable=not progress, desc="steps"):
         batches = batches or shuffled(len(x), batch, rng)
         rows = torch.from_numpy(batches.pop()).to(place)
         adam.zero_grad()
-        F.cross_entropy(network(x[rows]), y[rows]).backward()
+        training = F.cross_entropy(network(x[rows]), y[rows])
+        training.backward()
         adam.step()
+        total += training.detach()
         if step % check_every == 0 or step == steps:
             with torch.no_grad():
                 loss = float(F.cross_entropy(network(x_held), y_held))
+            losses.append(float(total) / (step - (history[-1]["step"] if history else 0)))
+            total.zero_()
+            if not np.isfinite(loss):
+                expected = f"of a scale that a network can be fed: the validation loss is {loss} at step {step}"
+                raise ParameterError("z", f"vectors up to {float(x.abs().max()):.3g}", expected)
             history.append({"step": step, "valid_loss": loss})
             if loss < best[0]:
+                kept = len(history) - 1
                 best = (loss, step, {name: values.clone() for name, values in network.state_dict().items()})
-    if best[2] is None:
-        raise ParameterError("z", "vectors on which the loss is not finite", "of a scale that a network can be fed")
+    warn_unlearnt("fit_ceiling", unlearnt(losses, kept, of="validations"), f"steps={steps}")
     network.load_state_dict(best[2])
     return Ceiling(labels, network.cpu().eval(), pd.DataFrame(history), best[1], time.perf_counter() - begin)
 
@@ -139,12 +163,13 @@ def nearest_centroid(z: ArrayLike, y: ArrayLike, test: ArrayLike) -> np.ndarray:
 def nearest_neighbours(z: ArrayLike, y: ArrayLike, test: ArrayLike, *, neighbours: int = 5) -> np.ndarray:
     """Share of each class among the nearest training vectors of each test vector, float64 (N_test, C)."""
     z, labels, y, test = _pair(z, y, test)
-    if not 1 <= neighbours <= len(z):
+    if whole("neighbours", neighbours) not in range(1, len(z) + 1):
         raise ParameterError("neighbours", neighbours, f"from 1 to {len(z)}, the training vectors")
     order = _distances(test, z).argsort(1, kind="stable")[:, :neighbours]
     return np.eye(len(labels))[y[order]].mean(1)
 
 
+@checked_arguments
 def untrained_prototypes(
     z: ArrayLike, y: ArrayLike, test: ArrayLike, *, per_class: int = 5, start: str = "k-means", seed: int = 0
 ) -> np.ndarray:
@@ -160,7 +185,8 @@ def untrained_prototypes(
 
 
 def _pair(z: ArrayLike, y: ArrayLike, test: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    z, test, labels = checked(z).astype(np.float64), checked(test, "test").astype(np.float64), np.unique(np.asarray(y))
+    z, test = checked(z).astype(np.float64), checked(test, "test").astype(np.float64)
+    labels = np.unique(known(y, len(z)))
     if test.shape[1] != z.shape[1]:
         raise ParameterError("test.shape", test.shape, f"(N, {z.shape[1]}), as z")
     return z, labels, columns(y, labels, len(z)), test

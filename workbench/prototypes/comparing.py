@@ -12,11 +12,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import nn
 
+from ..core.checks import checked, choice, number, whole
+from ..core.learning import Gathered, to_run
 from ..embeddings.kept import Kept, read, write
 from ..errors import ParameterError
 from ..metrics import geometry
 from ..probes.inputs import parts
-from .baselines import choose
 from .factors import FactorPrototypes
 from .mixing import Recipe
 from .training import train_classifier
@@ -30,6 +31,7 @@ MEASURED = ("accuracy", "accuracy_nearest", "calibration_error", "nc1", "nc2", "
 """Columns that a run fills."""
 
 
+@checked
 def compare_losses(
     inputs: ArrayLike,
     y: ArrayLike,
@@ -38,7 +40,7 @@ def compare_losses(
     losses: Mapping[str, str | Mapping[str, object]],
     network: Callable[[], nn.Module],
     seeds: Sequence[int] = (0, 1, 2),
-    resume: bool | str | os.PathLike = False,
+    resume: bool | str | os.PathLike | None = False,
     progress: bool = True,
     **shared: object,
 ) -> pd.DataFrame:
@@ -84,10 +86,8 @@ def compare_losses(
     import pandas as pd
     from tqdm.auto import tqdm
 
-    splits, seeds = list(splits), list(seeds)
-    for name, given in (("losses", losses), ("splits", splits), ("seeds", seeds)):
-        if not len(given):
-            raise ParameterError(name, given, "at least one")
+    losses, splits, seeds = to_run(losses=losses, splits=splits, seeds=seeds)
+    gathered = Gathered()
     kept = Kept(resume, f"compare_losses {TRAINING_VERSION}", _shared(inputs, y, network) if resume else {})
     rows = []
     with tqdm(total=len(losses) * len(splits) * len(seeds), disable=not progress, desc="runs") as bar:
@@ -99,11 +99,16 @@ def compare_losses(
                     path = kept.path(split=parts(split, len(inputs)), seed=int(seed), **_decisive(options))
                     row = {"loss": name, "fold": fold, "seed": seed}
                     found = read(path, MEASURED)
+                    where = f"{name}, fold {fold}, seed {seed}"
                     if found is None:
-                        found = _measured(inputs, y, split, network=network, seed=seed, **options)
+                        with gathered.run(where):
+                            found = _measured(inputs, y, split, network=network, seed=seed, **options)
                         write(path, found)
+                    elif found["epoch"] == 0 and found["epochs"] > 1:
+                        gathered.unlearnt.append(where)
                     rows.append(row | found)
                     bar.update()
+    gathered.finish("compare_losses", len(rows), stacklevel=4)
     return pd.DataFrame(rows)
 
 
@@ -135,6 +140,7 @@ def _decisive(options: Mapping[str, object]) -> dict[str, object]:
     return rest
 
 
+@checked
 def paired_differences(
     table: pd.DataFrame,
     baseline: str,
@@ -180,9 +186,17 @@ def paired_differences(
     import pandas as pd
     from scipy.stats import wilcoxon
 
+    if not isinstance(table, pd.DataFrame) or not {"loss", "fold", "seed"} <= set(table.columns):
+        raise ParameterError("table", type(table).__name__, "a table of compare_losses, with loss, fold and seed")
+    number("level", level, above=0, below=1)
+    whole("samples", samples, least=1)
     names = list(dict.fromkeys(table["loss"]))
-    choose("baseline", baseline, tuple(names))
-    choose("metric", metric, tuple(column for column in table.columns if column not in ("loss", "fold", "seed")))
+    choice("baseline", baseline, names)
+    choice("metric", metric, [column for column in table.columns if column not in ("loss", "fold", "seed")])
+    if table[metric].dtype.kind not in "fiub":
+        raise ParameterError("metric", metric, f"a column of numbers, not of {table[metric].dtype}")
+    if table.duplicated(["loss", "fold", "seed"]).any():
+        raise ParameterError("table", f"{len(table)} rows", "one run a loss, fold and seed")
     wide = table.pivot(index=["fold", "seed"], columns="loss", values=metric)
     if wide.isna().any(axis=None):
         raise ParameterError("table", str(wide.columns[wide.isna().any()].tolist()), "complete: a run a fold and seed")

@@ -7,7 +7,7 @@ nearest; what would be decided had it said otherwise follows by putting another 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -16,6 +16,7 @@ from math import factorial
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, numbers
 from ..errors import ParameterError
 from ..metrics.geometry import nearest_prototype
 from .factors import FactorPrototypes
@@ -112,10 +113,15 @@ class Explanation:
             A factor or level that does not exist.
         """
         z = self.z.copy()
+        if not isinstance(levels, Mapping):
+            raise ParameterError("levels", levels, "a mapping of factor to level")
         for name, level in levels.items():
             table = self.factors.table(name)
-            if not np.all((np.asarray(level) >= 0) & (np.asarray(level) < len(table))):
-                raise ParameterError(f"levels[{name!r}]", level, f"from 0 to {len(table) - 1}")
+            level = numbers(f"levels[{name!r}]", level)
+            if level.dtype.kind not in "iu" or level.shape not in ((), (len(z),)):
+                raise ParameterError(f"levels[{name!r}]", level.tolist(), f"a whole number, or {len(z)} of them")
+            if not np.all((level >= 0) & (level < len(table))):
+                raise ParameterError(f"levels[{name!r}]", level.tolist(), f"from 0 to {len(table) - 1}")
             z[:, self.factors.blocks[name]] = table[level]
         return _softmax(z @ self.weight.T + self.bias)
 
@@ -129,9 +135,10 @@ class Explanation:
         of : {"logit", "probability"}
             Of the logit it is the contribution minus the background's contribution.
         """
-        if of not in ("logit", "probability"):
-            raise ParameterError("of", of, "'logit' or 'probability'")
-        background = self.z.mean(0) if background is None else np.asarray(background, dtype=np.float64)
+        choice("of", of, ("logit", "probability"))
+        background = self.z.mean(0) if background is None else numbers("background", background).astype(np.float64)
+        if background.shape != self.z.shape[1:]:
+            raise ParameterError("background.shape", background.shape, f"{self.z.shape[1:]}, a number a dimension")
 
         def score(z: np.ndarray) -> np.ndarray:
             logits = z @ self.weight.T + self.bias
@@ -140,6 +147,7 @@ class Explanation:
         return shapley(score, self.z, background, list(self.factors.blocks.values()))
 
 
+@checked
 def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPrototypes) -> Explanation:
     """Explain the decisions of a linear head on embeddings trained with prototypes of factors.
 
@@ -163,15 +171,15 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
     ParameterError
         Shapes that do not fit, NaN or infinite values.
     """
-    given = {"z": z, "weight": weight, "bias": bias}
-    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in given.items()}
-    classes = arrays["weight"].shape[0] if arrays["weight"].ndim else 0
+    if not isinstance(factors, FactorPrototypes):
+        raise ParameterError("factors", type(factors).__name__, "the FactorPrototypes of the training")
+    given = {"z": (z, 2), "weight": (weight, 2), "bias": (bias, 1)}
+    arrays = {name: numbers(name, values, ndim=axes).astype(np.float64) for name, (values, axes) in given.items()}
+    classes = arrays["weight"].shape[0]
     shapes = {"z": (len(arrays["z"]), factors.dim), "weight": (classes, factors.dim), "bias": (classes,)}
     for name, array in arrays.items():
         if array.shape != shapes[name]:
             raise ParameterError(f"{name}.shape", array.shape, f"{shapes[name]}, with k={factors.dim} of the factors")
-        if not np.isfinite(array).all():
-            raise ParameterError(name, "nan or inf", "finite")
     return Explanation(**arrays, factors=factors)
 
 
@@ -193,7 +201,12 @@ def decisions(z: ArrayLike, logits: ArrayLike, prototypes: ArrayLike) -> tuple[n
     -------
     head, nearest : np.ndarray int64 (N,)
     """
-    return np.asarray(logits).argmax(1), nearest_prototype(z, prototypes)
+    z, logits = numbers("z", z, ndim=2), numbers("logits", logits, ndim=2)
+    prototypes = numbers("prototypes", prototypes, ndim=2)
+    if prototypes.shape != (logits.shape[1], z.shape[1]) or len(z) != len(logits):
+        found = {"z": z.shape, "logits": logits.shape, "prototypes": prototypes.shape}
+        raise ParameterError("shapes", found, "(N, k), (N, C) and (C, k)")
+    return logits.argmax(1), nearest_prototype(z, prototypes)
 
 
 def shapley(

@@ -24,12 +24,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..core.checks import checked, choice, number, whole
+from ..core.checks import seed as checked_seed
 from ..embeddings.embed import embed
 from ..encoders import Encoder, load_encoder
 from ..encoders.registry import SPECS
 from ..encoders.weights import roots
 from ..errors import ParameterError, WeightsError
-from .baselines import choose
 from .networks import (
     ASTNetwork,
     EfficientATNetwork,
@@ -74,6 +75,7 @@ class Extractor:
     """k, of the embeddings z."""
 
 
+@checked
 def extractor(
     clips: Clips,
     encoder: str | Path | Encoder,
@@ -84,7 +86,7 @@ def extractor(
     weights: str | Path | None = None,
     fetch: bool = False,
     random_weights: int | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: bool = True,
 ) -> Extractor:
     """Inputs, network and recipe for clips and an encoder.
@@ -129,7 +131,14 @@ def extractor(
     -----
     The recipe of ECAPA-TDNN in arXiv 2406.16145 is not known; "ecapa" is one that is usual in fine-tuning.
     """
-    choose("train", train, ("head", "scratch", "all"))
+    choice("train", train, ("head", "scratch", "all"))
+    whole("dim", dim, least=1)
+    if seconds is not None:
+        number("seconds", seconds, above=0)
+    if random_weights is not None:
+        checked_seed(random_weights, "random_weights")
+    if not len(clips):
+        raise ParameterError("clips", "no clips", "at least one")
     _fits(encoder, train, weights, fetch, random_weights)
     source = {"weights": weights, "fetch": fetch, "random_weights": random_weights}
     one = clips.take([0])

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, number, numbers, whole
 from ..errors import ParameterError
+from .tracks import known
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,17 @@ class Levels:
             the paper does, for example ``values[np.isfinite(values).all(1)]``); fewer than 2 levels; a level that no
             training clip (of a group) reaches, which happens where many values are equal.
         """
+        if isinstance(names, str):
+            raise ParameterError("names", names, "a list of names")
         names = tuple(names)
+        if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+            raise ParameterError("names", names, "different texts")
         values = _finite(values, names)
-        counts = [count] * len(names) if count is None or isinstance(count, int) else list(count)
+        many = isinstance(count, Sequence) and not isinstance(count, str) or isinstance(count, np.ndarray)
+        counts = [None if c is None else whole("count", c) for c in (count if many else [count] * len(names))]
         if len(counts) != len(names):
             raise ParameterError("count", count, f"one number, or one for each of {list(names)}")
-        if method not in ("inclusive", "exclusive"):
-            raise ParameterError("method", method, "'inclusive' or 'exclusive'")
+        choice("method", method, ("inclusive", "exclusive"))
         categories = {f: tuple(np.unique(values[:, f]).tolist()) for f, c in enumerate(counts) if c is None}
         sizes = tuple(len(categories[f]) if c is None else c for f, c in enumerate(counts))
         for name, size in zip(names, sizes, strict=True):
@@ -164,11 +170,12 @@ class FactorPrototypes:
         More dimensions needed than ``dim`` has, ``scale`` not positive, an unknown ``code``.
     """
 
+    @checked
     def __init__(self, levels: Levels, dim: int, *, scale: float, code: str = "one-hot"):
-        if code not in ("one-hot", "thermometer"):
-            raise ParameterError("code", code, "'one-hot' or 'thermometer'")
-        if not 0 < scale < float("inf"):
-            raise ParameterError("scale", scale, "positive and finite")
+        choice("code", code, ("one-hot", "thermometer"))
+        number("scale", scale, above=0)
+        if not isinstance(levels, Levels):
+            raise ParameterError("levels", type(levels).__name__, "the Levels of the factors")
         self.levels, self.dim, self.scale, self.code = levels, dim, scale, code
         widths = [size - (code == "thermometer") for size in levels.counts]
         if sum(widths) > dim:
@@ -188,8 +195,7 @@ class FactorPrototypes:
 
     def table(self, factor: str) -> np.ndarray:
         """Prototypes of one factor's levels within its block, float32 (L_f, d_f)."""
-        if factor not in self.levels.names:
-            raise ParameterError("factor", factor, f"one of {list(self.levels.names)}")
+        choice("factor", factor, self.levels.names)
         f = self.levels.names.index(factor)
         return self.matrix[self._rows[f] : self._rows[f + 1], self.blocks[factor]]
 
@@ -201,7 +207,7 @@ class FactorPrototypes:
         ParameterError
             Wrong shape, or a level that does not exist (factor and row are named).
         """
-        levels = np.asarray(levels)
+        levels = numbers("levels", levels)
         if levels.dtype.kind not in "iu" or levels.ndim != 2 or levels.shape[1] != len(self.levels.names):
             raise ParameterError("levels", f"{levels.dtype} {levels.shape}", f"integers (N, {len(self.levels.names)})")
         wrong = (levels < 0) | (levels >= np.asarray(self.levels.counts))
@@ -224,7 +230,7 @@ class FactorPrototypes:
             Integer levels (N, m), or weights of the levels (N, sum of L_f), floating point, as :meth:`one_hot` gives
             them and mixup mixes them.
         """
-        levels = np.asarray(levels)
+        levels = numbers("levels", levels)
         weights = levels if levels.dtype.kind == "f" else self.one_hot(levels)
         if weights.ndim != 2 or weights.shape[1] != len(self.matrix):
             raise ParameterError("levels.shape", weights.shape, f"(N, {len(self.matrix)}) weights of levels")
@@ -241,14 +247,12 @@ def _groups(by: ArrayLike | None, n: int) -> list[tuple[Hashable, np.ndarray]]:
     """Each group and its members as bool (N,); without groups, None and everybody."""
     if by is None:
         return [(None, np.ones(n, dtype=bool))]
-    by = np.asarray(by)
-    if by.shape != (n,):
-        raise ParameterError("by.shape", by.shape, f"({n},) like the rows of values")
+    by = known(by, n, "by")
     return [(group, by == group) for group in np.unique(by).tolist()]
 
 
 def _finite(values: ArrayLike, names: tuple[str, ...]) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
+    values = numbers("values", values, finite=False).astype(np.float64)
     if values.ndim != 2 or values.shape[1] != len(names):
         raise ParameterError("values.shape", values.shape, f"(N, {len(names)}), a column for each of {list(names)}")
     if not np.isfinite(values).all():

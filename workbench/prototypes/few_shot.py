@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, number, numbers, whole
 from ..errors import ParameterError
+from .tracks import known
 
 
+@checked
 def few_shot(
     z: ArrayLike,
     y: ArrayLike,
@@ -50,17 +53,16 @@ def few_shot(
     """
     from scipy.stats import norm
 
-    z, y = np.asarray(z, dtype=np.float64), np.asarray(y)
+    z = numbers("z", z, ndim=2).astype(np.float64)
+    y = known(y, len(z))
+    number("level", level, above=0, below=1)
     for name, value, least in (
         ("ways", ways, 2),
         ("shots", shots, 1),
         ("queries", queries, 1),
         ("episodes", episodes, 2),
     ):
-        if value < least:
-            raise ParameterError(name, value, f"at least {least}")
-    if z.ndim != 2 or len(z) != len(y) or not np.isfinite(z).all():
-        raise ParameterError("z", f"array of shape {z.shape}", f"finite, ({len(y)}, k): one row a label")
+        whole(name, value, least=least)
     members = {name: np.flatnonzero(y == name) for name in np.unique(y)}
     if len(members) < ways:
         raise ParameterError("ways", ways, f"at most {len(members)}, the number of classes")

@@ -10,7 +10,7 @@ product. A track is decided by the mean logits of its segments.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.checks import checked as checked_arguments
+from ..core.checks import choice, number, whole
+from ..core.learning import RATES, VERSION, configured, load_weights, restored, settle, unlearnt, warn_unlearnt
 from ..errors import ParameterError, WeightsError
 from ..probes.inputs import device as chosen_device
 from ..sae.model import read, write
-from .baselines import choose
 from .learnt_training import starts, train
-from .tracks import TrackDecisions, checked, columns, decide
+from .tracks import TrackDecisions, checked, columns, decide, held_out, known, warn_shared
 
 if TYPE_CHECKING:
     import os
@@ -77,26 +79,20 @@ class LearntConfig:
     """Steps between validations; None: once an epoch."""
 
     def __post_init__(self):
-        choose("adaptor", self.adaptor, ("transformer", "none"))
-        choose("similarity", self.similarity, ("mean", "sum"))
-        choose("start", self.start, ("k-means", "medoids"))
-        choose("order", self.order, ("class-major", "paper_code"))
-        choose("keep", self.keep, ("accuracy", "loss", "last"))
-        for name in ("per_class", "feed_forward", "steps", "batch", "check_every"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ParameterError(name, getattr(self, name), "at least 1")
-        for name in ("scale", "temperature", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ParameterError(name, getattr(self, name), "positive")
-        for name, top in (("cross_entropy", 1), ("dropout", 1), ("weight_decay", np.inf)):
-            if not 0 <= getattr(self, name) <= top:
-                raise ParameterError(name, getattr(self, name), f"from 0 to {top}")
+        choice("adaptor", self.adaptor, ("transformer", "none"))
+        choice("similarity", self.similarity, ("mean", "sum"))
+        choice("start", self.start, ("k-means", "medoids"))
+        choice("order", self.order, ("class-major", "paper_code"))
+        choice("keep", self.keep, ("accuracy", "loss", "last"))
+        counts = dict.fromkeys(("per_class", "feed_forward", "steps", "batch", "check_every"), {"least": 1})
+        widths = {"scale": {"above": 0}, "temperature": {"above": 0}, "learning_rate": RATES}
+        shares = {"cross_entropy": {"least": 0, "most": 1}, "dropout": {"least": 0, "below": 1}}
+        settle(self, **counts, **widths, **shares, weight_decay={"least": 0})
 
     @classmethod
     def preset(cls, name: str, **fields: object) -> LearntConfig:
         """One of :data:`PRESETS`, with some fields changed."""
-        choose("preset", name, tuple(PRESETS))
-        return replace(cls(**PRESETS[name]), **fields)
+        return configured(cls, cls(**PRESETS[choice("preset", name, tuple(PRESETS))]), fields)
 
 
 PRESETS = {
@@ -264,13 +260,15 @@ class LearntPrototypes:
     def nearest(self, z: ArrayLike, *, count: int = 1) -> np.ndarray:
         """Rows of z nearest to each prototype, nearest first, int64 (M, count)."""
         distances = self.distances(z)
-        if not 1 <= count <= len(distances):
+        if whole("count", count) not in range(1, len(distances) + 1):
             raise ParameterError("count", count, f"from 1 to {len(distances)}, the rows of z")
         return distances.argsort(0, kind="stable")[:count].T
 
     def medoids(self, z: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Row of z nearest to each prototype among those of its own class, int64 (M,)."""
-        own = self.labels[self.classes] == np.asarray(y)[:, None]
+        own = self.labels[self.classes] == known(y)[:, None]
+        if len(own) != len(z):
+            raise ParameterError("y.shape", (len(own),), f"({len(z)},), one a segment")
         if not own.any(0).all():
             missing = self.labels[self.classes[~own.any(0)][0]]
             raise ParameterError("y", f"no segment of class {missing}", "labels of every class of the prototypes")
@@ -282,14 +280,16 @@ class LearntPrototypes:
             raise ParameterError("z.shape", z.shape, f"(N, {self.network.points.shape[1]}), as in training")
         return (z - np.float32(self.mean)) / np.float32(self.config.scale * self.deviation)
 
+    @checked_arguments
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, wholly or not at all; all but the weights is JSON in its metadata."""
-        record = {"config": asdict(self.config), "labels": self.labels.tolist(), "step": self.step}
+        record = {"version": VERSION, "config": asdict(self.config), "labels": self.labels.tolist(), "step": self.step}
         record |= {"mean": self.mean, "deviation": self.deviation, "seconds": self.seconds}
         record |= {"history": self.history.to_dict("list")}
         return write(Path(path), self.network.state_dict(), record)
 
     @classmethod
+    @checked_arguments
     def load(cls, path: str | Path) -> LearntPrototypes:
         """Read what :meth:`save` wrote.
 
@@ -301,16 +301,20 @@ class LearntPrototypes:
         import pandas as pd
 
         tensors, record = read(Path(path))
+        config = restored(path, record, "config", LearntConfig, what="prototypes")
         try:
-            config, labels = LearntConfig(**record["config"]), np.asarray(record["labels"])
-            network = PrototypeNetwork(tensors["points"], len(labels), config)
-            network.load_state_dict(tensors)
-            rest = (network.eval(), pd.DataFrame(record["history"]), record["step"], record["seconds"])
-            return cls(config, labels, record["mean"], record["deviation"], *rest)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(f"{path}: no prototypes of this package ({error})") from error
+            labels, points = np.asarray(record["labels"]), config.per_class * len(record["labels"])
+            start = torch.zeros(points, tensors["points"].shape[1])
+            rest = (pd.DataFrame(record["history"]), record["step"], record["seconds"])
+            scale = (number("mean", record["mean"]), number("deviation", record["deviation"], above=0))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise WeightsError(f"{path}: no prototypes of this package ({error!r})") from error
+        network = PrototypeNetwork(start, len(labels), config)
+        load_weights(path, network, tensors)
+        return cls(config, labels, *scale, network.eval(), *rest)
 
 
+@checked_arguments
 def fit_prototypes(
     z: ArrayLike,
     y: ArrayLike,
@@ -319,7 +323,7 @@ def fit_prototypes(
     validation: tuple[ArrayLike, ArrayLike, ArrayLike | None] | None = None,
     config: LearntConfig | str = "default",
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     checkpoint: str | os.PathLike | None = None,
     progress: bool = True,
     **fields: object,
@@ -361,33 +365,38 @@ def fit_prototypes(
         a validation class without training segments, a track in training and validation, a loss that ran away, or a
         checkpoint of another training.
     """
-    begin = time.perf_counter()
-    config = LearntConfig.preset(config, **fields) if isinstance(config, str) else replace(config, **fields)
-    z, labels = checked(z), np.unique(np.asarray(y))
+    begin, config = time.perf_counter(), configured(LearntConfig, config, fields)
+    z = checked(z)
+    labels = np.unique(known(y, len(z)))
     if len(labels) < 2:
         raise ParameterError("y", labels.tolist(), "labels of at least two classes")
     mean, deviation = float(z.mean(1, dtype=np.float64).mean()), float(z.std(1, dtype=np.float64).mean())
     if not deviation > 0:
         raise ParameterError("z", "vectors whose dimensions are all equal", "vectors with some spread")
-    parts = [(z, y, tracks)] if validation is None else [(z, y, tracks), validation]
     if validation is None and config.keep != "last":
         raise ParameterError("validation", None, f'(z, y, tracks), for keep={config.keep!r} (or keep="last")')
+    parts = [(z, y, tracks)] if validation is None else [(z, y, tracks), held_out(validation, (2, 3))]
     ready = []
     for name, (vectors, truth, track) in zip(("", "validation "), parts, strict=False):
         x = (checked(vectors, f"{name}z") - np.float32(mean)) / np.float32(config.scale * deviation)
-        track = np.arange(len(x)) if track is None else np.asarray(track)
-        if track.shape != (len(x),):
-            raise ParameterError(f"{name}tracks.shape", track.shape, f"({len(x)},), one a segment")
+        if x.shape[1] != z.shape[1]:
+            raise ParameterError(f"{name}z.shape", x.shape, f"(N, {z.shape[1]}), as z")
+        track = np.arange(len(x)) if track is None else known(track, len(x), f"{name}tracks")
         ready.append((x, columns(truth, labels, len(x), f"{name}y"), track))
-    if tracks is not None and validation is not None and validation[2] is not None:
-        shared = np.intersect1d(ready[0][2], ready[1][2])
-        if len(shared):
-            raise ParameterError("tracks", shared[:5].tolist(), "in training or in validation, not in both")
+    if validation is not None:
+        warn_shared(ready[0][0], ready[1][0], "the validation part")
+        if tracks is not None and parts[1][2] is not None:
+            shared = np.intersect1d(ready[0][2], ready[1][2])
+            if len(shared):
+                raise ParameterError("tracks", shared[:5].tolist(), "in training or in validation, not in both")
     place = chosen_device(device)
     start = torch.from_numpy(starts(ready[0][0], ready[0][1], labels, config, seed))
     with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         network = PrototypeNetwork(start, len(labels), config).to(place)
         history, step = train(network, *ready, config=config, seed=seed, checkpoint=checkpoint, progress=progress)
+    kept = None if config.keep == "last" else history["step"].tolist().index(step)
+    reason = unlearnt(history["loss"].tolist(), kept, of="validations")
+    warn_unlearnt("fit_prototypes", reason, f"learning_rate={config.learning_rate:g}, steps={config.steps}")
     seconds = time.perf_counter() - begin
     return LearntPrototypes(config, labels, mean, deviation, network.cpu().eval(), history, step, seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.learning import check_loss
 from ..encoders.interface import fingerprint
 from ..errors import ParameterError
 
@@ -176,9 +178,7 @@ class _Run:
         since = self.step - (self.history[-1]["step"] if self.history else 0)
         means = (self.sums / since).tolist()
         self.sums.zero_()
-        if not math.isfinite(means[0]):
-            expected = f"lower: the loss is {means[0]} at step {self.step}"
-            raise ParameterError("learning_rate", self.config.learning_rate, expected)
+        check_loss(means[0], self.config.learning_rate, f"step {self.step}")
         row = {"step": self.step, "learning_rate": rate}
         row |= dict(zip(("loss", "cross_entropy", "distance"), means, strict=True))
         if self.held is not None:
@@ -236,7 +236,9 @@ def read_checkpoint(path: str | os.PathLike, identity: str) -> dict:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["identity"]
     except Exception as error:  # a damaged zip or pickle raises nearly anything
-        raise ParameterError("checkpoint", str(path), f"a checkpoint of this training ({error})") from error
+        reason = (str(error).splitlines() or [""])[0]
+        expected = f"a checkpoint of this training, or a file that is not there ({type(error).__name__}: {reason})"
+        raise ParameterError("checkpoint", str(path), expected) from error
     if found != identity:
         raise ParameterError("checkpoint", str(path), "of the same data, config and seed, or a file that is not there")
     return state
@@ -245,7 +247,13 @@ def read_checkpoint(path: str | os.PathLike, identity: str) -> dict:
 def write_checkpoint(path: str | os.PathLike, state: dict) -> None:
     """Whole or not at all, whenever the process ends."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, partial)
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full or missing disk as RuntimeError
+        raise ParameterError("checkpoint", str(path), f"a file that can be written ({error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)

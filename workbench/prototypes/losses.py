@@ -21,6 +21,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.checks import checked, choice
 from ..errors import ParameterError
 from . import sets
 from .baselines import (
@@ -35,7 +36,7 @@ from .baselines import (
     RunningMeans,
     SupervisedContrastive,
     as_matrix,
-    choose,
+    ranged,
 )
 
 
@@ -67,8 +68,8 @@ class Prototype(CrossEntropy):
         classification: str = "softmax",
     ):
         super().__init__(classes, dim, classification=classification)
-        choose("reduction", reduction, ("mean", "sum"))
-        self.weight, self.reduction, self.angular = weight, reduction, angular
+        self.reduction = choice("reduction", reduction, ("mean", "sum"))
+        self.weight, self.angular = ranged(weight=weight), choice("angular", angular, (False, True))
         self.register_buffer("fixed", None if prototypes is None else as_matrix(prototypes, classes, dim))
 
     @property
@@ -101,7 +102,8 @@ class LearntPrototype(Prototype):
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, norm: float | None = None, **options):
         super().__init__(classes, dim, **options)
-        self.learnt, self.norm = nn.Parameter(as_matrix(prototypes, classes, dim)), norm
+        self.learnt = nn.Parameter(as_matrix(prototypes, classes, dim))
+        self.norm = None if norm is None else ranged(norm=norm)
 
     @property
     def prototypes(self) -> Tensor:
@@ -150,8 +152,8 @@ class FixedClassifier(CrossEntropy):
         seed: int = 0,
     ):
         super().__init__(classes, dim)
-        choose("term", term, ("dot regression", "cross-entropy"))
-        self.term, self.scale = term, scale
+        self.term = choice("term", term, ("dot regression", "cross-entropy"))
+        self.scale = ranged(scale=scale)
         if prototypes is None:
             prototypes = sets.prototypes("simplex", classes, dim, scale=1.0, seed=seed)
         self.register_buffer("fixed", F.normalize(as_matrix(prototypes, classes, dim)))
@@ -204,6 +206,7 @@ LOSSES: dict[str, Callable[..., CrossEntropy]] = {
 """Losses by the name that :func:`make_loss` takes."""
 
 
+@checked
 def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) -> CrossEntropy:
     """Make a loss by name.
 
@@ -227,7 +230,7 @@ def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) 
     ParameterError
         An unknown name or option, prototypes that are missing or of another shape.
     """
-    choose("name", name, tuple(LOSSES))
+    choice("name", name, tuple(LOSSES))
     known = _options(LOSSES[name])
     if unknown := set(options) - known:
         expected = f"left out: loss {name!r} has {sorted(known)}"

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.checks import choice, number, several, whole
+from ..core.learning import RATES, configured, settle
 from ..errors import ParameterError
-from .baselines import choose
 
 MIXUP_BETA = 10.0
 """Shares are drawn from Beta(10, 10), around one half, as the code of arXiv 2406.16145 does."""
@@ -48,25 +49,26 @@ class Recipe:
     """"each" dimension or mel band; "all" together to mean 0 and deviation 1/2, as AST does; or "none"."""
 
     def __post_init__(self):
-        choose("optimizer", self.optimizer, ("adam", "adamw"))
-        choose("schedule", self.schedule, ("constant", "cosine", "decay"))
-        choose("keep", self.keep, ("best", "last"))
-        choose("standardise", self.standardise, ("each", "all", "none"))
-        for name, least in (("epochs", 1), ("batch", 2), ("warmup", 0), ("patience", 1)):
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise ParameterError(name, getattr(self, name), f"at least {least}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ParameterError("learning_rate", self.learning_rate, "positive and finite")
-        if not 0 <= self.mixup <= 1:
-            raise ParameterError("mixup", self.mixup, "a probability, 0 to 1")
+        choice("optimizer", self.optimizer, ("adam", "adamw"))
+        choice("schedule", self.schedule, ("constant", "cosine", "decay"))
+        choice("keep", self.keep, ("best", "last"))
+        choice("standardise", self.standardise, ("each", "all", "none"))
+        counts = {"epochs": {"least": 1}, "batch": {"least": 2}, "warmup": {"least": 0}, "patience": {"least": 1}}
+        rates = {"learning_rate": RATES, "weight_decay": {"least": 0}, "mixup": {"least": 0, "most": 1}}
+        settle(self, **counts, **rates)
+        betas = several("betas", self.betas, lambda name, beta: number(name, beta, least=0, below=1))
+        masks = several("spec_augment", self.spec_augment, lambda name, most: whole(name, most, least=0))
+        for name, pair in (("betas", betas), ("spec_augment", masks)):
+            if len(pair) != 2:
+                raise ParameterError(name, getattr(self, name), "two numbers")
+            object.__setattr__(self, name, tuple(pair))
         if self.patience is not None and self.keep == "last":
             raise ParameterError("patience", self.patience, "None when the last epoch is kept")
 
     @classmethod
-    def preset(cls, name: str) -> Recipe:
-        """One of :data:`PRESETS`; what a preset leaves out is as in the fields above."""
-        choose("preset", name, tuple(PRESETS))
-        return cls(**PRESETS[name])
+    def preset(cls, name: str, **fields: object) -> Recipe:
+        """One of :data:`PRESETS`, with some fields changed; what a preset leaves out is as in the fields above."""
+        return configured(cls, cls(**PRESETS[choice("preset", name, tuple(PRESETS))]), fields)
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, 0 first."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,15 @@ import torch
 from torch import Tensor, nn
 
 from .. import audio
+from ..core.checks import checked, number, numbers, whole
 from ..core.dependencies import load
-from ..errors import ParameterError, WeightsError
+from ..errors import AudioError, ParameterError, WeightsError
 
 if TYPE_CHECKING:
     from ..encoders.efficientat import EfficientATNet
 
+LISTS = (list, tuple, np.ndarray, Tensor)
+"""What may hold waveforms."""
 N_FFT, HOP = 1024, 320
 """Samples of :func:`log_mels` at 16 kHz: windows of 64 ms, 50 frames a second."""
 FLOOR = 1e-6
@@ -64,8 +67,11 @@ class MLPProjector(nn.Module):
         End with a layer norm: z then starts at length sqrt(k).
     """
 
+    @checked
     def __init__(self, dim_in: int, k: int, *, hidden: int = 256, norm: bool = False):
         super().__init__()
+        for name, value in (("dim_in", dim_in), ("k", k), ("hidden", hidden)):
+            whole(name, value, least=1)
         self.layers = nn.Sequential(nn.Linear(dim_in, hidden), nn.ReLU(), nn.Linear(hidden, k))
         if norm:
             self.layers.append(nn.LayerNorm(k))
@@ -90,10 +96,11 @@ class SmallConvNet(nn.Module):
 
     WIDTHS = (16, 32, 64, 64)
 
+    @checked
     def __init__(self, mels: int, k: int, *, norm: bool = False):
         super().__init__()
-        if mels < 16:
-            raise ParameterError("mels", mels, "at least 16")
+        whole("mels", mels, least=16)
+        whole("k", k, least=1)
         blocks, before, rows = [], 1, mels
         for i, width in enumerate(self.WIDTHS):
             stride = (2, 2 if i < 3 else 1)
@@ -260,7 +267,11 @@ class SpeechBrainNetwork(nn.Module):
         if kind == "beats":
             from speechbrain.lobes.models.beats import BEATs
 
-            self.model = BEATs(None if weights is None else str(weights), freeze=False)
+            try:
+                self.model = BEATs(None if weights is None else str(weights), freeze=False)
+            except Exception as error:  # as below
+                reason = " ".join(str(error).split())[:200]
+                raise WeightsError(f"{weights}: no weights of {kind} ({type(error).__name__}: {reason})") from error
             return
         from speechbrain.lobes.features import Fbank
         from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
@@ -268,7 +279,11 @@ class SpeechBrainNetwork(nn.Module):
         self.features = Fbank(n_mels=80)
         self.model = ECAPA_TDNN(80, channels=[1024] * 4 + [3072], lin_neurons=192)
         if weights is not None:
-            self.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            try:
+                self.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+            except Exception as error:  # torch raises a dozen kinds; the reader needs one message
+                reason = " ".join(str(error).split())[:200]
+                raise WeightsError(f"{weights}: no weights of {kind} ({type(error).__name__}: {reason})") from error
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, samples) -> (B, k)."""
@@ -279,6 +294,7 @@ class SpeechBrainNetwork(nn.Module):
         return self.model(mels - mels.mean(1, keepdim=True), whole).squeeze(1)
 
 
+@checked
 def log_mels(
     clips: object,
     *,
@@ -312,6 +328,8 @@ def log_mels(
     ParameterError
         No clips, clips of different lengths without ``seconds``, or more than memory has room for.
     """
+    for name, value in (("mels", mels), ("rate", rate), ("hop", hop)):
+        whole(name, value, least=1)
     filters = audio.mel_filters(rate, n_fft=N_FFT, n_mels=mels).T
 
     def one(x: np.ndarray) -> Tensor:
@@ -320,6 +338,7 @@ def log_mels(
     return _each(clips, one, rate, seconds, progress, "log-mels")
 
 
+@checked
 def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None, progress: bool = True) -> np.ndarray:
     """Kaldi filterbanks as AST and the code of arXiv 2406.16145 take them: 16 kHz, 25 ms every 10 ms, Hann window.
 
@@ -347,6 +366,7 @@ def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None,
     return _each(clips, one, 16000, seconds, progress, "filterbanks")
 
 
+@checked
 def efficientat_mels(clips: object, *, seconds: float | None = None, progress: bool = True) -> np.ndarray:
     """Log-mel spectrograms as EfficientAT takes them: 32 kHz, 25 ms every 10 ms, normalised by its constants.
 
@@ -363,6 +383,7 @@ def efficientat_mels(clips: object, *, seconds: float | None = None, progress: b
     return _each(clips, lambda x: front_end(torch.from_numpy(x)[None])[0, 0], RATE, seconds, progress, "log-mels")
 
 
+@checked
 def waveforms(clips: object, *, rate: int = 16000, seconds: float | None = None, progress: bool = True) -> np.ndarray:
     """Clips as they sound, float32 (N, samples), for :class:`SpeechBrainNetwork`; else as :func:`log_mels`."""
     return _each(clips, torch.from_numpy, rate, seconds, progress, "waveforms")
@@ -374,11 +395,20 @@ def _each(
     """``one`` of each clip's waveform, clip by clip, so that never all waveforms are held."""
     from tqdm.auto import tqdm
 
+    if isinstance(clips, (str, bytes, Mapping)) or not (hasattr(clips, "audio") or isinstance(clips, LISTS)):
+        raise ParameterError("clips", type(clips).__name__, "clips, as load_dataset gives them, or a list of waveforms")
     if not len(clips):
         raise ParameterError("clips", [], "at least one clip")
+    if seconds is not None:
+        number("seconds", seconds, above=0)
     found = None
     for i in tqdm(range(len(clips)), disable=not progress, desc=what, leave=False):
-        x = clips.audio(i, rate=rate)[0] if hasattr(clips, "audio") else np.asarray(clips[i], dtype=np.float32)
+        if hasattr(clips, "audio"):
+            x = clips.audio(i, rate=rate)[0]
+            if not np.isfinite(x).all():
+                raise AudioError(f"clip {clips.table['id'][i]} of {clips.name}", "holds NaN or infinity")
+        else:
+            x = numbers(f"clips[{i}]", clips[i], ndim=1).astype(np.float32)
         x = x if seconds is None else audio.fit(x, rate, seconds=seconds)
         if found is None:
             samples, found = len(x), _room((len(clips), *one(x).shape))

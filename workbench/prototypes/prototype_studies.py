@@ -6,28 +6,33 @@ After Alonso-Jiménez et al. (arXiv 2402.09318), whose tables are single runs an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, numbers, several, whole
+from ..core.learning import Gathered, configured, to_run
 from ..embeddings.kept import Kept, read, write
 from ..errors import ParameterError
 from ..metrics import prototypes as metrics
 from ..probes import fit_probes
 from ..probes.inputs import parts
 from . import ceilings
-from .baselines import choose
 from .learnt import LearntConfig, LearntPrototypes, fit_prototypes
 from .learnt_training import TRAINING_VERSION
-from .tracks import decide
+from .tracks import checked as vectors
+from .tracks import decide, known
 
 if TYPE_CHECKING:
     import os
 
     import pandas as pd
+    import torch
 
+MEASURED = ("accuracy", "balanced_accuracy", "diversity", "collapsed", "near_duplicates", "purity", "step", "seconds")
+"""Columns that a run fills."""
 ABLATIONS = {
     "default": {},
     "no adaptor": {"adaptor": "none"},
@@ -44,6 +49,7 @@ ABLATIONS = {
 as large."""
 
 
+@checked
 def compare_prototypes(
     z: ArrayLike,
     y: ArrayLike,
@@ -53,8 +59,8 @@ def compare_prototypes(
     models: Mapping[str, Mapping[str, object]],
     seeds: Sequence[int] = (0, 1, 2),
     config: LearntConfig | str = "default",
-    resume: bool | str | os.PathLike = False,
-    device: str = "auto",
+    resume: bool | str | os.PathLike | None = False,
+    device: str | torch.device = "auto",
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train each setting on the same splits with the same seeds.
@@ -93,27 +99,30 @@ def compare_prototypes(
     from tqdm.auto import tqdm
 
     z, y, tracks = _inputs(z, y, tracks)
-    for name, given in (("models", models), ("splits", splits), ("seeds", seeds)):
-        if not len(given):
-            raise ParameterError(name, given, "at least one")
-    base = LearntConfig.preset(config) if isinstance(config, str) else config
+    models, splits, seeds = to_run(models=models, splits=splits, seeds=seeds)
+    base, gathered = configured(LearntConfig, config, {}), Gathered()
+    for name, fields in models.items():
+        if not isinstance(fields, Mapping):
+            raise ParameterError(f"models[{name!r}]", fields, "a mapping of fields of LearntConfig")
+    chosen = {name: configured(LearntConfig, base, fields) for name, fields in models.items()}
     kept = Kept(resume, f"compare_prototypes {TRAINING_VERSION}", {"z": z, "y": y, "tracks": tracks})
     rows = []
     with tqdm(total=len(models) * len(splits) * len(seeds), disable=not progress, desc="runs") as bar:
-        for name, fields in models.items():
-            own = replace(base, **fields)
+        for name, own in chosen.items():
             for fold, split in enumerate(splits):
                 split = parts(split, len(z))
                 for seed in seeds:
                     bar.set_postfix(model=name, fold=fold, seed=seed, refresh=False)
                     row = {"model": name, "fold": fold, "seed": seed, "per_class": own.per_class}
                     path = kept.path(split=split, config=own, seed=int(seed))
-                    found = read(path)
+                    found = read(path, MEASURED)
                     if found is None:
-                        found = _measured(z, y, tracks, split, config=own, seed=int(seed), device=device)
+                        with gathered.run(f"{name}, fold {fold}, seed {seed}"):
+                            found = _measured(z, y, tracks, split, config=own, seed=int(seed), device=device)
                         write(path, found)
                     rows.append(row | found)
                     bar.update()
+    gathered.finish("compare_prototypes", len(rows), stacklevel=4)
     return pd.DataFrame(rows)
 
 
@@ -127,7 +136,7 @@ def accuracy_against_k(
     **options: object,
 ) -> pd.DataFrame:
     """How accuracy grows with K, the prototypes of a class; the column model is K. Else :func:`compare_prototypes`."""
-    models = {k: {"per_class": int(k)} for k in ks}
+    models = {k: {"per_class": k} for k in several("ks", ks, lambda name, k: whole(name, k, least=1))}
     return compare_prototypes(z, y, tracks, splits, models=models, **options)
 
 
@@ -147,7 +156,8 @@ def order_study(
     Else :func:`compare_prototypes`.
     """
     orders = ("class-major", "paper_code")
-    models = {f"{order} {k}": {"per_class": int(k), "order": order} for k in ks for order in orders}
+    ks = several("ks", ks, lambda name, k: whole(name, k, least=1))
+    models = {f"{order} {k}": {"per_class": k, "order": order} for k in ks for order in orders}
     return compare_prototypes(z, y, tracks, splits, models=models, **options)
 
 
@@ -161,12 +171,11 @@ def ablation(
     **options: object,
 ) -> pd.DataFrame:
     """What each part is worth: :func:`compare_prototypes` with :data:`ABLATIONS`, or only some of them."""
-    names = list(ABLATIONS) if only is None else list(only)
-    for name in names:
-        choose("only", name, tuple(ABLATIONS))
+    names = list(ABLATIONS) if only is None else several("only", only, lambda _, name: choice("only", name, ABLATIONS))
     return compare_prototypes(z, y, tracks, splits, models={name: ABLATIONS[name] for name in names}, **options)
 
 
+@checked
 def compare_ceilings(
     z: ArrayLike,
     y: ArrayLike,
@@ -177,7 +186,7 @@ def compare_ceilings(
     neighbours: int = 5,
     steps: int = 3000,
     seeds: Sequence[int] = (0, 1, 2),
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: bool = True,
 ) -> pd.DataFrame:
     """What to read prototypes against, on the same splits: :mod:`.ceilings` and a linear probe.
@@ -192,7 +201,9 @@ def compare_ceilings(
     from tqdm.auto import tqdm
 
     z, y, tracks = _inputs(z, y, tracks)
-    rows = []
+    splits, seeds = to_run(splits=splits, seeds=seeds)
+    whole("steps", steps, least=1)
+    rows, gathered = [], Gathered()
 
     def add(model: str, fold: int, seed: int, logits: np.ndarray, test: np.ndarray) -> None:
         labels = np.unique(y[split["train"]])
@@ -204,7 +215,8 @@ def compare_ceilings(
         own, held, test = (split[name] for name in ("train", "valid", "test"))
         for seed in seeds:
             options = {"steps": steps, "seed": int(seed), "device": device, "progress": False}
-            network = ceilings.fit_ceiling(z[own], y[own], validation=(z[held], y[held]), **options)
+            with gathered.run(f"MLP, fold {fold}, seed {seed}"):
+                network = ceilings.fit_ceiling(z[own], y[own], validation=(z[held], y[held]), **options)
             add("MLP", fold, seed, network.logits(z[test]), test)
             given = {"per_class": per_class, "seed": int(seed)}
             logits = ceilings.untrained_prototypes(z[own], y[own], z[test], **given)
@@ -214,6 +226,7 @@ def compare_ceilings(
         logits = ceilings.nearest_neighbours(z[own], y[own], z[test], neighbours=neighbours)
         add("nearest neighbours", fold, 0, logits, test)
         add("nearest centroid", fold, 0, ceilings.nearest_centroid(z[own], y[own], z[test]), test)
+    gathered.finish("compare_ceilings", len(splits) * len(seeds), stacklevel=4)
     return pd.DataFrame(rows)
 
 
@@ -237,6 +250,7 @@ class Adversarial:
     """Median length of the move towards real vectors of the target class; infinite if most do not flip; NaN without."""
 
 
+@checked
 def adversarial_example(
     model: LearntPrototypes,
     z: ArrayLike,
@@ -277,10 +291,14 @@ def adversarial_example(
     ParameterError
         A target that the model does not know, or that z is decided as already.
     """
-    z = np.asarray(z, dtype=np.float32)
-    column = int(np.searchsorted(model.labels, target)) if target in model.labels.tolist() else -1
-    if column < 0:
-        raise ParameterError("target", target, f"one of {model.labels.tolist()}")
+    if not isinstance(model, LearntPrototypes):
+        raise ParameterError("model", type(model).__name__, "LearntPrototypes, as fit_prototypes gives them")
+    z = numbers("z", z, ndim=1).astype(np.float32)
+    whole("directions", directions, least=1)
+    whole("points", points, least=1)
+    choices = model.labels.tolist()
+    target = target.item() if isinstance(target, np.generic) else target
+    column = choices.index(choice("target", target, choices))
     if model.logits(z[None]).argmax() == column:
         raise ParameterError("target", target, "a class that the segment is not decided as already")
     ends = model.prototypes()
@@ -297,10 +315,12 @@ def adversarial_example(
     random_flips = float(np.mean(model.logits(z + ways).argmax(1) == column))
     unit, others = float("nan"), float("nan")
     if real is not None:
-        real = np.asarray(real, dtype=np.float32)
+        real = vectors(real, "real")
+        if real.shape[1] != len(z):
+            raise ParameterError("real.shape", real.shape, f"(N, {len(z)}), as z")
         unit = float(np.linalg.norm(real - z, axis=1).min())
     if real is not None and real_labels is not None:
-        rows = np.flatnonzero(np.asarray(real_labels) == target)
+        rows = np.flatnonzero(known(real_labels, len(real), "real_labels") == target)
         rows = rng.permutation(rows)[:directions]
         far = [_flip(model, z, real[i], column, points) * float(np.linalg.norm(real[i] - z)) for i in rows]
         others = float(np.median(far)) if far else float("nan")
@@ -327,12 +347,19 @@ def _flip(model: LearntPrototypes, start: np.ndarray, end: np.ndarray, column: i
 
 
 def _inputs(z: ArrayLike, y: ArrayLike, tracks: ArrayLike | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    z, y = np.asarray(z, dtype=np.float32), np.asarray(y)
-    return z, y, np.arange(len(z)) if tracks is None else np.asarray(tracks)
+    z = vectors(z)
+    return z, known(y, len(z)), np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
 
 
 def _measured(
-    z: np.ndarray, y: np.ndarray, tracks: np.ndarray, split: dict, *, config: LearntConfig, seed: int, device: str
+    z: np.ndarray,
+    y: np.ndarray,
+    tracks: np.ndarray,
+    split: dict,
+    *,
+    config: LearntConfig,
+    seed: int,
+    device: str | torch.device,
 ) -> dict[str, float]:
     own, held, test = (split[name] for name in ("train", "valid", "test"))
     validation = (z[held], y[held], tracks[held]) if len(held) else None

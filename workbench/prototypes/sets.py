@@ -34,6 +34,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, number, numbers, whole
 from ..errors import ParameterError
 
 KINDS = ("orthonormal", "simplex", "orthoplex", "repulsion", "johnson_lindenstrauss", "gaussian")
@@ -56,6 +57,7 @@ def possible_kinds(classes: int, dim: int) -> tuple[str, ...]:
     return tuple(kind for kind in KINDS if exists[kind])
 
 
+@checked
 def prototypes(
     kind: str, classes: int, dim: int, *, scale: float, seed: int = 0, orthogonal_to_ones: bool = False
 ) -> np.ndarray:
@@ -94,12 +96,9 @@ def prototypes(
     >>> M.shape, round(max_cosine(M), 5)
     ((5, 8), -0.25)
     """
-    if classes < 2:
-        raise ParameterError("classes", classes, "at least 2")
-    if dim < 1:
-        raise ParameterError("dim", dim, "at least 1")
-    if not 0 < scale < math.inf:
-        raise ParameterError("scale", scale, "positive and finite")
+    whole("classes", classes, least=2)
+    whole("dim", dim, least=1)
+    number("scale", scale, above=0)
     free = dim - bool(orthogonal_to_ones)
     if free < 1:
         raise ParameterError("dim", dim, "at least 2 with orthogonal_to_ones")
@@ -119,9 +118,7 @@ def gram(rows: ArrayLike) -> np.ndarray:
     ParameterError
         Not a matrix, or a row of length 0.
     """
-    rows = np.asarray(rows, dtype=np.float64)
-    if rows.ndim != 2:
-        raise ParameterError("rows.shape", rows.shape, "(C, k)")
+    rows = numbers("rows", rows, ndim=2).astype(np.float64)
     norms = np.linalg.norm(rows, axis=1)
     if (norms == 0).any():
         raise ParameterError(f"rows[{int(norms.argmin())}]", "0", "a vector with a direction")
@@ -132,6 +129,8 @@ def gram(rows: ArrayLike) -> np.ndarray:
 def max_cosine(rows: ArrayLike) -> float:
     """Largest cosine of two different rows of (C, k): the lower, the better separated."""
     cosines = gram(rows)
+    if len(cosines) < 2:
+        raise ParameterError("rows", f"{len(cosines)} row", "at least two")
     return float(cosines[~np.eye(len(cosines), dtype=bool)].max())
 
 
@@ -140,7 +139,8 @@ def rankin_bound(classes: int, dim: int) -> float:
 
     Reached by the simplex, and up to C = 2 k by the orthoplex; beyond, 0 is still valid, but cannot be reached.
     """
-    return -1 / (classes - 1) if classes <= dim + 1 else 0.0
+    whole("classes", classes, least=2)
+    return -1 / (classes - 1) if classes <= whole("dim", dim, least=1) + 1 else 0.0
 
 
 def welch_bound(classes: int, dim: int) -> float:
@@ -148,7 +148,8 @@ def welch_bound(classes: int, dim: int) -> float:
 
     It judges near-orthogonality; separation needs the signed cosine of :func:`rankin_bound` alone.
     """
-    return math.sqrt(max(classes - dim, 0) / (dim * (classes - 1)))
+    whole("classes", classes, least=2)
+    return math.sqrt(max(classes - whole("dim", dim, least=1), 0) / (dim * (classes - 1)))
 
 
 def guarantee_dimension(classes: int, distortion: float) -> int:
@@ -156,8 +157,8 @@ def guarantee_dimension(classes: int, distortion: float) -> int:
 
     The least whole k >= 4 ln C / (eps^2 / 2 - eps^3 / 3) (Dasgupta and Gupta 2003); above C itself when C is small.
     """
-    if not 0 < distortion < 1:
-        raise ParameterError("distortion", distortion, "between 0 and 1")
+    whole("classes", classes, least=2)
+    number("distortion", distortion, above=0, below=1)
     return math.ceil(4 * math.log(classes) / (distortion**2 / 2 - distortion**3 / 3))
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, number, numbers, several, whole
+from ..core.learning import Gathered, to_run
 from ..errors import ParameterError
 from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
-from .baselines import choose
 from .explaining import explain
 from .factors import FactorPrototypes, Levels
 from .training import Trained, train_classifier
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+CODES = ("one-hot", "thermometer")
+"""Of :class:`FactorPrototypes`."""
 PLACEBOS = ("shuffled", "random")
 """Kinds of levels without information."""
 
 
+@checked
 def placebos(levels: ArrayLike, seed: int) -> dict[str, np.ndarray]:
     """Levels of the same shape that say nothing of their clips, to be trained like the true ones.
 
@@ -48,7 +52,7 @@ def placebos(levels: ArrayLike, seed: int) -> dict[str, np.ndarray]:
     ParameterError
         No integers, or another number of axes.
     """
-    levels = np.asarray(levels)
+    levels = numbers("levels", levels)
     if levels.dtype.kind not in "iu" or levels.ndim != 2 or not levels.size:
         raise ParameterError("levels", f"{levels.dtype} {levels.shape}", "integers (N, m)")
     rng = np.random.default_rng(seed)
@@ -57,6 +61,7 @@ def placebos(levels: ArrayLike, seed: int) -> dict[str, np.ndarray]:
     return {"shuffled": shuffled, "random": ranks * (levels.max(0) + 1) // len(levels)}
 
 
+@checked
 def factor_study(
     inputs: ArrayLike,
     y: ArrayLike,
@@ -127,12 +132,18 @@ def factor_study(
     import pandas as pd
     from tqdm.auto import tqdm
 
-    values, names, splits = np.asarray(values, dtype=np.float64), tuple(names), list(splits)
-    for name, given in {"splits": splits, "seeds": seeds, "counts": counts, "codes": codes}.items():
-        if not len(given):
-            raise ParameterError(name, given, "at least one")
+    splits, seeds = to_run(splits=splits, seeds=seeds)
+    values, names = numbers("values", values, ndim=2).astype(np.float64), tuple(names)
+    if values.shape[1] != len(names):
+        raise ParameterError("names", names, f"{values.shape[1]} factors, one a column of values")
+    whole("dim", dim, least=1)
+    number("scale", scale, above=0)
+    number("weight", weight, least=0)
+    counts = several("counts", counts, lambda name, count: whole(name, count, least=2))
+    codes = several("codes", codes, lambda name, code: choice(name, code, CODES))
     for kind in placebo:
-        choose("placebo", kind, PLACEBOS)
+        choice("placebo", kind, PLACEBOS)
+    gathered = Gathered()
     chosen = _subsets(subsets, names)
     settings = [*product(counts, codes, chosen, ("true", *placebo)), (None, None, (), "nothing")]
     shared = {"network": network, "progress": False, **training}
@@ -149,7 +160,8 @@ def factor_study(
                 "seed": seed,
             }
             if told == "nothing":
-                run = train_classifier(inputs, y, split, loss="cross_entropy", seed=seed, **shared)
+                with gathered.run(f"nothing told, fold {fold}, seed {seed}"):
+                    run = train_classifier(inputs, y, split, loss="cross_entropy", seed=seed, **shared)
                 read = {}
             else:
                 some = values[:, [names.index(name) for name in factors]]
@@ -159,26 +171,31 @@ def factor_study(
                     some = levels = placebos(levels, seed)[told]
                 points = FactorPrototypes(cuts, dim, scale=scale, code=code)
                 pull = {"loss": {"name": "prototype", "weight": weight}, "factors": points, "levels": levels}
-                run = train_classifier(inputs, y, split, seed=seed, **pull, **shared)
+                with gathered.run(f"{count} levels, {told}, fold {fold}, seed {seed}"):
+                    run = train_classifier(inputs, y, split, seed=seed, **pull, **shared)
                 read = {"chance": 1 / count} | _read(run, points, levels, some)
             test = run.split["test"]
             uar = balanced_accuracy(run.classes[run.y[test]], run.predictions[test])
             row |= {"fold": fold, "seed": seed}
             rows.append(row | {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds})
             bar.update()
+    gathered.finish("factor_study", len(rows), stacklevel=4)
     return pd.DataFrame(rows)
 
 
 def _subsets(subsets: Sequence[Sequence[str]] | str, names: tuple[str, ...]) -> list[tuple[str, ...]]:
     if isinstance(subsets, str):
-        choose("subsets", subsets, ("together", "all"))
+        choice("subsets", subsets, ("together", "all"))
         sizes = (len(names),) if subsets == "together" else range(1, len(names) + 1)
         return [some for size in sizes for some in combinations(names, size)]
-    chosen = [(some,) if isinstance(some, str) else tuple(some) for some in subsets]
+    chosen = [
+        (some,) if isinstance(some, str) else tuple(several(name, some, lambda _, one: one))
+        for name, some in ((f"subsets[{i}]", some) for i, some in enumerate(subsets))
+    ]
     if not chosen or not all(chosen):
         raise ParameterError("subsets", subsets, "at least one, of at least one factor each")
     for name in (name for some in chosen for name in some):
-        choose("subsets", name, names)
+        choice("subsets", name, names)
     return chosen
 
 
@@ -204,6 +221,7 @@ def _read(run: Trained, points: FactorPrototypes, levels: np.ndarray, values: np
     return {what: float(np.mean(xs)) for what, xs in each.items()} | single
 
 
+@checked
 def dynamics(
     runs: Mapping[str, Sequence[Trained | pd.DataFrame]], *, metric: str = "valid_accuracy", share: float = 0.95
 ) -> pd.DataFrame:
@@ -234,19 +252,26 @@ def dynamics(
     """
     import pandas as pd
 
-    if not 0 < share <= 1:
-        raise ParameterError("share", share, "above 0, at most 1")
+    number("share", share, above=0, most=1)
+    if not isinstance(runs, Mapping):
+        raise ParameterError("runs", type(runs).__name__, "a mapping of name to trainings")
     rows = {}
     for name, given in runs.items():
-        given = [given] if isinstance(given, (Trained, pd.DataFrame)) else list(given)
-        if not given:
-            raise ParameterError(f"runs[{name!r}]", given, "at least one training")
+        given = [given] if isinstance(given, (Trained, pd.DataFrame)) else several(f"runs[{name!r}]", given, _a_run)
         table = pd.DataFrame([_pace(name, run, metric, share) for run in given])
         rows[name] = table.agg(["mean", "std"]).rename({"std": "sd"}).T.stack()
         rows[name]["runs", "count"] = len(given)
     if not rows:
         raise ParameterError("runs", runs, "at least one")
     return pd.DataFrame(rows).T.rename_axis("run")
+
+
+def _a_run(name: str, run: object) -> Trained | pd.DataFrame:
+    import pandas as pd
+
+    if not isinstance(run, (Trained, pd.DataFrame)) or not len(run.history if isinstance(run, Trained) else run):
+        raise ParameterError(name, type(run).__name__, "a training, or its history with at least one row")
+    return run
 
 
 def _pace(name: str, run: Trained | pd.DataFrame, metric: str, share: float) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import numbers
 from ..errors import ParameterError
 from ..metrics.classification import accuracy, balanced_accuracy
 
@@ -42,7 +44,9 @@ class TrackDecisions:
         ParameterError
             A track that is not among the decided ones, or has two labels.
         """
-        y, (names, first, member) = np.asarray(y), np.unique(tracks, return_index=True, return_inverse=True)
+        tracks = known(tracks, name="tracks")
+        y = known(y, len(tracks))
+        names, first, member = np.unique(tracks, return_index=True, return_inverse=True)
         if not np.array_equal(names, self.tracks):
             raise ParameterError("tracks", f"{len(names)} tracks", f"the {len(self.tracks)} that were decided")
         mixed = np.flatnonzero(y != y[first][member])
@@ -54,10 +58,10 @@ class TrackDecisions:
 
 def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
     """Average segments' logits (N, C) over tracks (N,); without tracks each segment is one."""
-    logits = np.asarray(logits, dtype=np.float64)
-    tracks = np.arange(len(logits)) if tracks is None else np.asarray(tracks)
-    if tracks.shape != (len(logits),):
-        raise ParameterError("tracks.shape", tracks.shape, f"({len(logits)},), one a segment")
+    logits = numbers("logits", logits, ndim=2).astype(np.float64)
+    tracks = np.arange(len(logits)) if tracks is None else known(tracks, len(logits), "tracks")
+    if logits.shape[1] != len(labels):
+        raise ParameterError("labels", f"{len(labels)} labels", f"{logits.shape[1]}, one a column of the logits")
     names, member = np.unique(tracks, return_inverse=True)
     sums = np.zeros((len(names), logits.shape[1]))
     np.add.at(sums, member, logits)
@@ -66,7 +70,9 @@ def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None
 
 def checked(z: ArrayLike, name: str = "z") -> np.ndarray:
     """Vectors as float32 (N, D), finite."""
-    z = np.asarray(z, dtype=np.float32)
+    z = numbers(name, z, finite=False, empty=True)
+    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+        z = z.astype(np.float32)
     if z.ndim != 2 or not z.size:
         raise ParameterError(f"{name}.shape", z.shape, "(N, D), not empty")
     bad = ~np.isfinite(z).all(1)
@@ -75,12 +81,82 @@ def checked(z: ArrayLike, name: str = "z") -> np.ndarray:
     return z
 
 
+def known(y: ArrayLike, n: int | None = None, name: str = "y", *, rows: np.ndarray | None = None) -> np.ndarray:
+    """Labels (n,) that can be sorted, one for each segment: none is missing.
+
+    Parameters
+    ----------
+    y : array_like (n,)
+    n : int, optional
+        How many there must be.
+    name : str
+    rows : np.ndarray of int, optional
+        Those that are looked at; default: all.
+
+    Raises
+    ------
+    ParameterError
+        Another shape, text beside numbers, or labels that are None, NaN, empty or blank (they are counted; numpy turns
+        the NaN of a list of texts into the text "nan", which therefore is none).
+    """
+    try:
+        y = y.detach().cpu().numpy() if hasattr(y, "detach") else np.asarray(y)
+    except (ValueError, TypeError):
+        raise ParameterError(name, type(y).__name__, "one label a segment") from None
+    if y.ndim != 1 or (n is not None and len(y) != n):
+        raise ParameterError(f"{name}.shape", y.shape, f"({'N' if n is None else n},), one a segment")
+    looked = np.arange(len(y)) if rows is None else rows
+    if y.dtype.kind in "OUSfM":
+        missing = [int(row) for row, value in zip(looked, y[looked].tolist(), strict=True) if _missing(value)]
+        if missing:
+            where = f"rows {missing[:5]}{' ...' if len(missing) > 5 else ''}"
+            expected = f"a label for each: {len(missing)} of {len(looked)} are missing, {where}; leave them out"
+            raise ParameterError(name, y[missing[0]], expected)
+    if y.dtype.kind == "O":
+        try:
+            np.unique(y[looked])
+        except TypeError:
+            kinds = sorted({type(value).__name__ for value in y[looked].tolist()})
+            raise ParameterError(name, " and ".join(kinds), "labels of one kind, which can be sorted") from None
+    return y
+
+
+def _missing(value: object) -> bool:
+    if isinstance(value, (str, bytes)):
+        return value.strip().lower() in ("", "nan", "<na>", b"", b"nan")
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):  # pandas.NA compares to neither
+        return True
+
+
+def held_out(validation: object, sizes: tuple[int, ...]) -> tuple:
+    """What a caller gave as (z, y) or (z, y, tracks), brought to the longest of these ``sizes`` with None."""
+    if not isinstance(validation, (tuple, list)) or len(validation) not in sizes:
+        given = f"{type(validation).__name__}" + (f" of {len(validation)}" if hasattr(validation, "__len__") else "")
+        raise ParameterError("validation", given, "a tuple (z, y), or (z, y, tracks)")
+    return (*validation, *[None] * (max(sizes) - len(validation)))
+
+
+def warn_shared(train: np.ndarray, held: np.ndarray, part: str, *, stacklevel: int = 4) -> None:
+    """Say how many inputs of another part are also among the training ones, number for number; float32 (N, ...)."""
+    keys, others = ({}, 0)
+    for row, key in enumerate(train.reshape(len(train), -1).sum(1, dtype=np.float32).tolist()):
+        keys.setdefault(key, []).append(row)
+    for row, key in enumerate(held.reshape(len(held), -1).sum(1, dtype=np.float32).tolist()):
+        others += any(np.array_equal(train[own], held[row]) for own in keys.get(key, ())[:100])
+    if others:
+        text = f"{others} of {len(held)} inputs of {part} are in train too, number for number: the figures flatter"
+        warnings.warn(text, UserWarning, stacklevel=stacklevel)
+
+
 def columns(y: ArrayLike, labels: np.ndarray, n: int, name: str = "y") -> np.ndarray:
     """Labels (n,) as positions in the sorted ``labels``, int64."""
-    y = np.asarray(y)
-    if y.shape != (n,):
-        raise ParameterError(f"{name}.shape", y.shape, f"({n},), one a segment")
-    unknown = np.setdiff1d(y, labels)
+    y = known(y, n, name)
+    try:
+        unknown = np.setdiff1d(y, labels)
+    except TypeError:
+        raise ParameterError(name, f"labels such as {y[0]!r}", f"of the kind of {labels[:1].tolist()}") from None
     if len(unknown):
         raise ParameterError(name, unknown.tolist(), "classes that have training segments")
     return np.searchsorted(labels, y).astype(np.int64)

@@ -10,8 +10,9 @@ import contextlib
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.checks import checked, numbers
+from ..core.learning import check_loss, unlearnt, warn_unlearnt
 from ..errors import ParameterError
 from ..metrics import geometry
 from ..probes.inputs import codes, parts
@@ -30,6 +33,7 @@ from .baselines import CrossEntropy
 from .factors import FactorPrototypes
 from .losses import LOSSES, Prototype, make_loss
 from .mixing import Recipe
+from .tracks import known, warn_shared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +122,7 @@ class Trained:
         return self.y[self.split["test"]]
 
 
+@checked
 def train_classifier(
     inputs: ArrayLike,
     y: ArrayLike,
@@ -130,7 +135,7 @@ def train_classifier(
     levels: ArrayLike | None = None,
     preset: str = "default",
     seed: int = 0,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     track_geometry: bool = False,
     progress: bool = True,
     **fields: object,
@@ -189,10 +194,11 @@ def train_classifier(
     import pandas as pd
 
     start = time.perf_counter()
-    recipe = _recipe(preset, fields)
+    recipe = Recipe.preset(preset, **fields)
     x = _checked(inputs)
     rows = parts(split, len(x))
-    classes, y = codes(_labels(y, len(x)), rows)
+    classes, y = codes(known(y, len(x), rows=np.concatenate(list(rows.values()))), rows)
+    _say(x, y, classes, rows)
     if recipe.keep == "best" and not len(rows["valid"]):
         raise ParameterError("split.valid", [], 'at least one clip, on which the epoch is chosen (or keep="last")')
     if any(recipe.spec_augment) and x.ndim != 3:
@@ -202,7 +208,7 @@ def train_classifier(
     x = torch.from_numpy(mixing.standardised(x, shift, scale)).to(place)
     targets = _targets(factors, levels, rows["train"], len(x))
     with _seeded(seed, place):
-        net = copy.deepcopy(network) if isinstance(network, nn.Module) else network()
+        net = copy.deepcopy(network) if isinstance(network, nn.Module) else _made(network)
         net.to(place)
         dim = _dimension(net, x)
         head = nn.Linear(dim, len(classes)).to(place)
@@ -220,6 +226,8 @@ def train_classifier(
         own = torch.from_numpy(rows["train"]).to(place)
         members = F.one_hot(torch.from_numpy(y).to(place)[own], len(classes)).float()
         points = members.T @ z[own] / members.sum(0)[:, None]
+    reason = unlearnt([row["loss"] for row in history], epoch if recipe.keep == "best" else None)
+    warn_unlearnt("train_classifier", reason, f"learning_rate={recipe.learning_rate:g}, epochs={recipe.epochs}")
     arrays = (values.detach().cpu().numpy() for values in (z, logits, scores, head.weight, head.bias, points))
     seconds = time.perf_counter() - start
     rest = (classes, y, rows, pd.DataFrame(history), epoch, seconds, net.cpu(), objective.cpu(), shift, scale)
@@ -252,8 +260,8 @@ class _Run:
         if self.labels_mixed:
             y = F.one_hot(y, self.loss.classes).float()
         seen, total = [], torch.zeros((), device=x.device)
-        for numbers in pick(labels, recipe.batch, self.rng):
-            rows = torch.from_numpy(numbers).to(x.device)
+        for picked in pick(labels, recipe.batch, self.rng):
+            rows = torch.from_numpy(picked).to(x.device)
             batch = [x[rows], y[rows], *([] if targets is None else [targets[rows]])]
             if self.labels_mixed:
                 others = torch.from_numpy(self.rng.integers(0, len(x), len(rows))).to(x.device)
@@ -308,8 +316,7 @@ def _fit(run: _Run, x: Tensor, y: Tensor, rows: dict, targets, track_geometry: b
         for group in run.optimiser.param_groups:
             group["lr"] = recipe.rate(epoch)
         row = {"epoch": epoch, "learning_rate": recipe.rate(epoch), **run.epoch(x_own, y_own, targets)}
-        if not math.isfinite(row["loss"]):
-            raise ParameterError("learning_rate", recipe.learning_rate, f"lower: the loss is {row['loss']} at {epoch=}")
+        check_loss(row["loss"], recipe.learning_rate, f"epoch {epoch}")
         if len(held):
             row |= run.validate(x_held, y_held)
         if track_geometry:
@@ -331,8 +338,12 @@ def _fit(run: _Run, x: Tensor, y: Tensor, rows: dict, targets, track_geometry: b
 
 
 def _loss(loss, classes: int, dim: int, prototypes, factors, recipe: Recipe, seed: int) -> CrossEntropy:
+    if not isinstance(loss, (str, Mapping)):
+        raise ParameterError("loss", loss, f"a name among {list(LOSSES)}, or a mapping of name and options")
     options = {"name": loss} if isinstance(loss, str) else dict(loss)
     name = options.pop("name", None)
+    if factors is not None and not isinstance(factors, FactorPrototypes):
+        raise ParameterError("factors", type(factors).__name__, "FactorPrototypes")
     if factors is not None and (name != "prototype" or prototypes is not None):
         raise ParameterError("factors", factors, f"None with class prototypes or loss {name!r}")
     if factors is not None and factors.dim != dim:
@@ -347,15 +358,34 @@ def _loss(loss, classes: int, dim: int, prototypes, factors, recipe: Recipe, see
     return made
 
 
-def _recipe(preset: str, fields: dict) -> Recipe:
-    known = Recipe.__dataclass_fields__
-    if unknown := sorted(set(fields) - set(known)):
-        raise ParameterError(unknown[0], fields[unknown[0]], f"left out: a recipe has {list(known)}")
-    return replace(Recipe.preset(preset), **fields)
+def _made(network: object) -> nn.Module:
+    net = network() if callable(network) else None
+    if not isinstance(net, nn.Module):
+        found = network if net is None else type(net).__name__
+        raise ParameterError("network", found, "a torch module, or a callable that makes one")
+    return net
+
+
+def _say(x: np.ndarray, y: np.ndarray, classes: np.ndarray, rows: dict[str, np.ndarray]) -> None:
+    """Refuse training inputs that are all the same; warn of classes that a part lacks and of clips in two parts."""
+    own = x[rows["train"]]
+    if (own == own[0]).all():
+        raise ParameterError("inputs", f"{len(own)} training inputs that are all the same", "inputs that differ")
+    for part in ("valid", "test"):
+        if not len(rows[part]):
+            continue
+        absent = np.setdiff1d(np.arange(len(classes)), y[rows[part]])
+        if len(absent):
+            few = ", ".join(map(str, classes[absent][:5])) + (" ..." if len(absent) > 5 else "")
+            text = f"split.{part} has no clip of {len(absent)} of the {len(classes)} classes ({few})"
+            warnings.warn(text, UserWarning, stacklevel=4)
+        warn_shared(own, x[rows[part]], f"split.{part}", stacklevel=5)
 
 
 def _checked(inputs: ArrayLike) -> np.ndarray:
-    x = np.asarray(inputs, dtype=np.float32)
+    x = numbers("inputs", inputs, finite=False, empty=True)
+    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+        x = x.astype(np.float32, copy=False)
     if x.ndim not in (2, 3) or not x.size:
         raise ParameterError("inputs.shape", x.shape, "(N, D) or (N, mels, frames), not empty")
     bad = ~np.isfinite(x.reshape(len(x), -1).sum(1))
@@ -364,20 +394,13 @@ def _checked(inputs: ArrayLike) -> np.ndarray:
     return x
 
 
-def _labels(y: ArrayLike, n: int) -> np.ndarray:
-    y = np.asarray(y)
-    if y.shape != (n,):
-        raise ParameterError("y.shape", y.shape, f"({n},), a class for each of the inputs")
-    return y
-
-
 def _targets(factors: FactorPrototypes | None, levels, train: np.ndarray, n: int) -> np.ndarray | None:
     """Prototypes of the training clips in their rows, float32 (N, k)."""
     if (factors is None) != (levels is None):
         raise ParameterError("levels", levels, "given (N, m) together with factors, or neither")
     if factors is None:
         return None
-    levels = np.asarray(levels)
+    levels = numbers("levels", levels)
     if levels.shape != (n, len(factors.levels.names)):
         raise ParameterError("levels.shape", levels.shape, f"{(n, len(factors.levels.names))}: factors of each clip")
     targets = np.zeros((n, factors.dim), dtype=np.float32)
@@ -387,8 +410,12 @@ def _targets(factors: FactorPrototypes | None, levels, train: np.ndarray, n: int
 
 def _dimension(net: nn.Module, x: Tensor) -> int:
     """k, by looking at what comes out."""
-    z = _embeddings(net.eval(), x[:2])
-    if z.ndim != 2 or len(z) != len(x[:2]):
+    try:
+        z = _embeddings(net.eval(), x[:2])
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ParameterError("network", type(net).__name__, f"one that takes {tuple(x[:2].shape)}: {reason}") from error
+    if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != len(x[:2]):
         raise ParameterError("network", f"a map from {tuple(x[:2].shape)} to {tuple(z.shape)}", "one to (B, k)")
     return z.shape[1]
 

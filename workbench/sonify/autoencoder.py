@@ -8,6 +8,7 @@ seed gives another sound: what stays is what z holds, what changes the decoder m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ from torch import Tensor
 
 from ..codecs.interface import Codec
 from ..codecs.registry import load_codec
+from ..core.checks import checked, number, numbers, several
+from ..core.checks import seed as checked_seed
+from ..core.learning import VERSION, restored
 from ..encoders.batching import extract
 from ..encoders.interface import Encoder, fingerprint
 from ..encoders.registry import load_encoder
@@ -68,6 +72,7 @@ class SummaryAutoencoder:
         The encoder's layer or the codec does not fit the network.
     """
 
+    @checked
     def __init__(
         self,
         net: SummaryNet,
@@ -78,6 +83,9 @@ class SummaryAutoencoder:
         seconds: float,
         name: str = "own",
     ):
+        if not isinstance(net, SummaryNet):
+            raise ParameterError("net", type(net).__name__, "a SummaryNet")
+        number("seconds", seconds, above=0)
         config = net.config
         self._position = encoder.select(layer)[0]
         place = encoder.layers[self._position]
@@ -101,6 +109,7 @@ class SummaryAutoencoder:
             f"-> {self.dim} numbers -> {self.codec.name})"
         )
 
+    @checked
     @torch.inference_mode()
     def summarise(self, frames: Tensor, lengths: Tensor, *, source: str | None = None) -> Tensor:
         """Sum up frames.
@@ -123,6 +132,9 @@ class SummaryAutoencoder:
                 f"{self.encoder.fingerprint}, the fingerprint of {self.encoder.name}: these are frames of another"
             )
             raise ParameterError("source", source, expected)
+        if not isinstance(frames, Tensor) or not isinstance(lengths, Tensor) or lengths.is_floating_point():
+            found = f"{type(frames).__name__} and {type(lengths).__name__}"
+            raise ParameterError("frames, lengths", found, "tensors, lengths of whole numbers")
         if frames.ndim != 3 or 0 in frames.shape or frames.shape[2] != self.dim:
             raise ParameterError("frames", tuple(frames.shape), f"(B, T, {self.dim}) with B and T at least 1")
         if lengths.shape != frames.shape[:1] or not (lengths.min() >= 1 and lengths.max() <= frames.shape[1]):
@@ -134,6 +146,7 @@ class SummaryAutoencoder:
         chunks = zip(frames.split(ROWS), lengths.split(ROWS), strict=True)
         return torch.cat([self.net.summarise(*chunk) for chunk in chunks])
 
+    @checked
     def embed(
         self,
         waveforms: Sequence[np.ndarray] | np.ndarray | Tensor,
@@ -168,6 +181,8 @@ class SummaryAutoencoder:
         """
         if rate != self.encoder.rate:
             raise ParameterError("rate", rate, f"{self.encoder.rate} Hz, that of {self.encoder.name}: resample first")
+        if isinstance(waveforms, (str, bytes, dict)) or not hasattr(waveforms, "__len__"):
+            raise ParameterError("waveforms", type(waveforms).__name__, "a list of waveforms, or an array (B, samples)")
         if not len(waveforms):
             raise ParameterError("waveforms", "an empty batch", "at least one waveform")
         size = round(self.seconds * rate)
@@ -180,7 +195,7 @@ class SummaryAutoencoder:
         return self.summarise(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), lengths)
 
     def _clip(self, x: np.ndarray | Tensor, index: int, size: int, pad: bool) -> np.ndarray:
-        x = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, np.float32)
+        x = numbers(f"waveforms[{index}]", x, finite=False, empty=True).astype(np.float32)
         seconds = x.shape[-1] / self.encoder.rate if x.ndim else 0.0
         if seconds < SHORTEST:
             raise AudioError(f"clip {index}", f"lasts {seconds:.3f} s; a summary needs {SHORTEST:g} s")
@@ -222,12 +237,15 @@ class SummaryAutoencoder:
         from tqdm.auto import tqdm
 
         check_sampling(steps, guidance)
-        z = torch.as_tensor(z)
+        z = torch.as_tensor(numbers("z", z, finite=False, empty=True).astype(np.float32))
         if z.ndim != 2 or not len(z) or z.shape[1] != self.dim:
             raise ParameterError("z", tuple(z.shape), f"summaries (B, {self.dim}) with B at least 1")
         z = z.to(self.device, torch.float32)
         _check_finite("z", z)
-        seeds = [int(seed)] * len(z) if np.ndim(seed) == 0 else [int(s) for s in seed]
+        if isinstance(seed, (str, bytes)) or np.ndim(seed) == 0:
+            seeds = [checked_seed(seed)] * len(z)
+        else:
+            seeds = several("seed", seed, lambda name, one: checked_seed(one, name))
         if len(seeds) != len(z):
             raise ParameterError("seed", f"{len(seeds)} seeds", f"one for all rows or one for each of {len(z)}")
         shape = (self.net.config.latent_frames, self.net.config.latent_dim)
@@ -267,6 +285,7 @@ def _check_finite(name: str, x: Tensor) -> None:
         raise ParameterError(name, f"{bad} of {x.numel()} numbers that are NaN or infinite", "finite")
 
 
+@checked
 def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note: dict[str, str] | None = None) -> None:
     """Write network and settings as float16 safetensors, atomically; ``note`` is kept in the metadata."""
     from safetensors.torch import save_file
@@ -279,15 +298,21 @@ def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note:
         "seconds": autoencoder.seconds,
         "encoder": [autoencoder.encoder.name, autoencoder.encoder.fingerprint],
         "codec": [autoencoder.codec.name, autoencoder.codec.fingerprint],
+        "version": VERSION,
     }
     partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, str(partial), metadata={"settings": json.dumps(settings), **(note or {})})
         partial.replace(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
+@checked
 def load_autoencoder(
     name_or_path: str | os.PathLike = "mini-mel",
     *,
@@ -329,7 +354,10 @@ def load_autoencoder(
         return load_published(name, codec=codec, device=device, fetch=fetch)
     path = WEIGHTS / f"{name}.safetensors" if name in BUILT_IN else Path(name_or_path).expanduser()
     settings, state = _read(path)
-    config = SummaryConfig(**settings["config"])
+    config = restored(path, settings, "config", SummaryConfig, what="summary autoencoder")
+    named = all(isinstance(settings.get(key), list) and len(settings[key]) == 2 for key in ("encoder", "codec"))
+    if not named or not isinstance(settings.get("layer"), str) or not isinstance(settings.get("seconds"), (int, float)):
+        raise WeightsError(f"{path}: its settings lack encoder, codec, layer or seconds: {sorted(settings)}")
     encoder = encoder or load_encoder(settings["encoder"][0], device=device, dtype="float32")
     codec = codec or load_codec(settings["codec"][0], device=encoder.device)
     for part, (wanted, mark) in ((encoder, settings["encoder"]), (codec, settings["codec"])):
@@ -341,6 +369,8 @@ def load_autoencoder(
     if expected != {key: value.shape for key, value in state.items()}:
         wrong = sorted(k for k in expected.keys() | state.keys() if k not in state or expected.get(k) != state[k].shape)
         raise WeightsError(f"{path} does not fit its own settings: missing, left over or misshapen {wrong}")
+    if broken := [key for key, value in state.items() if not value.isfinite().all()]:
+        raise WeightsError(f"{path}: {len(broken)} entries hold NaN or infinity, such as {broken[0]}")
     net.load_state_dict(state)
     short = name if name in BUILT_IN else path.stem
     return SummaryAutoencoder(net, encoder, codec, layer=settings["layer"], seconds=settings["seconds"], name=short)
@@ -349,6 +379,8 @@ def load_autoencoder(
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        raise WeightsError(f"{path}: a folder; expected a file that save_autoencoder wrote")
     if not path.is_file():
         known = ", ".join((*BUILT_IN, "pecmae-4s", "pecmae-1s", "pecmae-10s"))
         raise WeightsError(f"{path}: no such file; expected {known}, or weights of save_autoencoder")
@@ -356,8 +388,14 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
     if "settings" not in metadata:
         raise WeightsError(f"{path}: its metadata has no 'settings'; weights are written by save_autoencoder")
-    return json.loads(metadata["settings"]), state
+    try:
+        settings = json.loads(metadata["settings"])
+    except ValueError as error:
+        raise WeightsError(f"{path}: its settings are no JSON ({error})") from error
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{path}: its settings are a {type(settings).__name__}, not fields by name")
+    return settings, state

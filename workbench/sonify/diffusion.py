@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ..core.checks import number, seed, whole
 from ..errors import ParameterError
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -41,13 +42,19 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     -------
     x, v : Tensor, like ``x0``
     """
+    if x0.shape != noise.shape or sigma.shape != x0.shape[:1]:
+        found = {"x0": tuple(x0.shape), "noise": tuple(noise.shape), "sigma": tuple(sigma.shape)}
+        raise ParameterError("shapes", found, "(B, ...), the same, and (B,)")
+    if not ((sigma >= 0) & (sigma <= 1)).all():
+        raise ParameterError("sigma", f"{float(sigma.min()):g} to {float(sigma.max()):g}", "within 0 to 1")
     alpha, beta = (side.view(-1, *[1] * (x0.ndim - 1)) for side in angles(sigma))
     return alpha * x0 + beta * noise, alpha * noise - beta * x0
 
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int], *, device: str | torch.device = "cpu") -> Tensor:
     """Standard normal noise (B, *shape), float32: row i depends on ``seeds[i]`` alone, and on no device."""
-    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+    given = [seed(one, f"seeds[{i}]") for i, one in enumerate(seeds)]
+    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(one)) for one in given]
     return torch.stack(rows).to(device) if rows else torch.zeros(0, *shape, device=device)
 
 
@@ -87,6 +94,11 @@ def sample(
         ``steps`` below 1, ``guidance`` not finite, or another number of rows in ``z`` than in ``noise``.
     """
     check_sampling(steps, guidance)
+    for name, given in (("noise", noise), ("z", z)):
+        if not isinstance(given, Tensor) or not given.ndim or not given.is_floating_point():
+            raise ParameterError(name, type(given).__name__, "a tensor of numbers, a row a sound")
+        if not given.isfinite().all():
+            raise ParameterError(name, "nan or inf", "finite")
     if len(z) != len(noise):
         raise ParameterError("z", tuple(z.shape), f"{len(noise)} rows, one for each of noise")
     x = noise
@@ -113,7 +125,5 @@ def guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: flo
 
 def check_sampling(steps: int, guidance: float) -> None:
     """Raise a ParameterError for settings that :func:`sample` cannot use."""
-    if not (isinstance(steps, int) and steps >= 1):
-        raise ParameterError("steps", steps, "a whole number of at least 1")
-    if not math.isfinite(guidance):
-        raise ParameterError("guidance", guidance, "a finite number (0: none)")
+    whole("steps", steps, least=1)
+    number("guidance", guidance)

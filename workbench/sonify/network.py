@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..core.learning import settle
 from ..encoders.residual import ResiDualStack, sinusoidal
 from ..errors import ParameterError
 
@@ -41,7 +42,12 @@ class SummaryConfig:
     """Add gain(time) * noisy latents to the output: what a patch wider than ``dim`` needs to tell noise at all."""
 
     def __post_init__(self) -> None:
-        if self.patch < 1 or self.latent_frames % self.patch:
+        names = ("dim", "latent_dim", "latent_frames", "summary_layers", "denoiser_layers", "heads", "hidden", "patch")
+        settle(self, **dict.fromkeys(names, {"least": 1}))
+        for name, divisor in (("heads", self.heads), ("an even number", 2)):
+            if self.dim % divisor:
+                raise ParameterError("dim", self.dim, f"a multiple of {name}={divisor}" if name == "heads" else name)
+        if self.latent_frames % self.patch:
             raise ParameterError("patch", self.patch, f"a divisor of latent_frames={self.latent_frames}")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..codecs.interface import Codec
 from ..codecs.registry import load_codec
+from ..core.checks import checked, choice
 from ..encoders.encodecmae import NESTED, fit, load_encodecmae, read_checkpoint
 from ..encoders.residual import released_to_own
 from ..encoders.weights import Wanted, find
@@ -95,11 +96,16 @@ def shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
     missing = [key for key in needed if key not in own]
     if missing:
         raise WeightsError(f"no entries {', '.join(missing)}: this is no summary autoencoder")
+    for key in needed:
+        if own[key].ndim != 2:
+            raise WeightsError(f"{key} is of shape {tuple(own[key].shape)}: a matrix is expected")
     dim, latent_dim = own["in_adapter.weight"].shape
     layers = {
         stack: 1 + max((int(m[1]) for m in (re.match(rf"{stack}\.layers\.(\d+)\.", k) for k in own) if m), default=0)
         for stack in ("summary", "denoiser")
     }
+    if dim % HEADS:
+        raise WeightsError(f"in_adapter.weight has {dim} rows, which {HEADS} heads cannot share")
     return SummaryConfig(
         dim=dim,
         latent_dim=latent_dim,
@@ -111,6 +117,7 @@ def shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
     )
 
 
+@checked
 def load_published(
     name: str = "pecmae-4s",
     *,
@@ -146,8 +153,7 @@ def load_published(
     WeightsError
         Files missing, damaged, of another layout, or with more in them than tensors and plain values.
     """
-    if name not in PUBLISHED:
-        raise ParameterError("name", name, f"among {', '.join(PUBLISHED)}")
+    choice("name", name, PUBLISHED)
     seconds, file, sha256 = PUBLISHED[name]
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not path.is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import audio
+from ..core.checks import checked, numbers, whole
+from ..core.checks import seed as checked_seed
 from ..embeddings.embed import embed
 from ..embeddings.store import default_root
 from ..encoders.interface import Encoder, fingerprint
-from ..errors import AudioError
+from ..errors import AudioError, ParameterError
 from ..probes import Probes, fit_probes
+from ..probes.inputs import parts
+from ..prototypes.tracks import known
 from .autoencoder import SHORTEST, SummaryAutoencoder
 
 if TYPE_CHECKING:
@@ -61,15 +66,18 @@ class Summaries:
 
     def audio(self, i: int) -> tuple[np.ndarray, int]:
         """The sound of segment i and its rate."""
+        whole("i", i, least=0, most=len(self.rows) - 1)
         x, rate = self.clips.audio(int(self.rows[i]))
         first = round(self.starts[i] * rate)
         return x[first : first + round(self.seconds * rate)], rate
 
     def split(self, split: object) -> dict[str, np.ndarray]:
         """A split of the clips as one of the segments: rows of "train", "valid" and "test"."""
-        return {part: np.flatnonzero(np.isin(self.rows, getattr(split, part))) for part in ("train", "valid", "test")}
+        rows = parts(split, len(self.clips))
+        return {part: np.flatnonzero(np.isin(self.rows, rows[part])) for part in ("train", "valid", "test")}
 
 
+@checked
 def summarise(
     clips: Clips,
     autoencoder: SummaryAutoencoder,
@@ -112,9 +120,13 @@ def summarise(
     """
     from tqdm.auto import tqdm
 
+    if not isinstance(autoencoder, SummaryAutoencoder):
+        raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
+    if not len(clips):
+        raise ParameterError("clips", f"{clips.name}, which is empty", "at least one clip")
     key = fingerprint("summaries", VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
     path = default_root() / "summaries" / f"{key}.npz"
-    if cache and (found := _read(path)) is not None:
+    if cache and (found := _read(path, len(clips), autoencoder.dim)) is not None:
         return Summaries(*found, clips, autoencoder.seconds)
     rate, z, rows, starts, pending, short = autoencoder.encoder.rate, [], [], [], [], []
 
@@ -143,19 +155,27 @@ def summarise(
     if short:
         few = ", ".join(short[:5]) + (" ..." if len(short) > 5 else "")
         warnings.warn(f"{clips.name}: {len(short)} clips under {SHORTEST:g} s are left out: {few}", stacklevel=2)
+    if not z:
+        raise AudioError(clips.name, f"none of its {len(clips)} clips lasts {SHORTEST:g} s, which a summary needs")
     found = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64)
     if cache:
         _write(path, found)
     return Summaries(*found, clips, autoencoder.seconds)
 
 
-def _read(path) -> tuple[np.ndarray, ...] | None:
+def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
+    """What was kept, if it is whole and of these clips (the archive has a checksum of each array)."""
     try:
-        with np.load(path) as file:
-            return file["z"], file["rows"], file["starts"]
+        with np.load(path, allow_pickle=False) as file:
+            z, rows, starts = file["z"], file["rows"], file["starts"]
+        if z.shape != (len(rows), dim) or starts.shape != rows.shape or not len(rows) or not np.isfinite(z).all():
+            raise ValueError(f"z {z.shape}, rows {rows.shape}, starts {starts.shape}")
+        if rows.min() < 0 or rows.max() >= clips:
+            raise ValueError(f"rows up to {rows.max()} of {clips} clips")
+        return z, rows, starts
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         warnings.warn(f"{path} is damaged ({error!r}); the summaries are made again", stacklevel=3)
         return None
 
@@ -163,9 +183,12 @@ def _read(path) -> tuple[np.ndarray, ...] | None:
 def _write(path, found: tuple[np.ndarray, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    with open(partial, "wb") as file:
-        np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,17 +210,23 @@ class Judge:
         """float64 (N, C) of sounds, a sequence of (samples,), at any rate; levels beyond full scale are turned down."""
         from ..datasets.clips import Clips
 
-        sounds = [np.asarray(x, dtype=np.float32) / max(1.0, float(np.abs(x).max())) for x in waveforms]
+        if isinstance(waveforms, (str, bytes, dict)) or not hasattr(waveforms, "__len__") or not len(waveforms):
+            raise ParameterError("waveforms", type(waveforms).__name__, "a list of at least one waveform")
+        given = [numbers(f"waveforms[{i}]", x, ndim=1) for i, x in enumerate(waveforms)]
+        sounds = [x.astype(np.float32) / max(1.0, float(np.abs(x).max())) for x in given]
         z = embed(Clips.from_arrays(sounds, rate), self.encoder, layers=-1, progress=False).layer(0)
         return self.probes.predict_proba(0, z)
 
     def agreement(self, waveforms: ArrayLike, rate: int, labels: ArrayLike) -> np.ndarray:
         """Whether each sound is assigned to its label, bool (N,)."""
-        return self.classes[self.probabilities(waveforms, rate).argmax(1)] == np.asarray(labels)
+        said = self.classes[self.probabilities(waveforms, rate).argmax(1)]
+        return said == known(labels, len(said), "labels")
 
 
+@checked
 def train_judge(clips: Clips, encoder: Encoder, split: object, *, seed: int = 0, progress: bool = True) -> Judge:
     """Fit a linear probe on an encoder's mean frames of real clips, to ask of other sounds what they sound like."""
+    checked_seed(seed)
     z = embed(clips, encoder, layers=-1, progress=progress).layer(0)
     probes = fit_probes({"last": z}, clips.labels, split, groups=clips.groups(), seeds=[seed])
     return Judge(encoder.name, probes, encoder)

@@ -23,9 +23,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from ..codecs.mel import MelCodec
+from ..core.checks import checked, number, whole
 from ..encoders.mini import load_mini
 from ..encoders.mini_evaluation import read_table
-from ..errors import ParameterError
+from ..errors import ParameterError, WeightsError
 from .autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
 from .diffusion import diffuse
 from .network import SummaryConfig, SummaryNet
@@ -92,6 +93,7 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write atomically."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".partial")
         modules = {key: getattr(self, key).state_dict() for key in ("net", "mean", "optimiser")}
         numbers = {key: getattr(self, key) for key in ("seed", "steps", "step", "seconds")}
@@ -100,7 +102,16 @@ class State:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same run; raises ParameterError for one of another seed or schedule."""
-        saved = torch.load(path, weights_only=True, map_location="cpu")
+        try:
+            saved = torch.load(path, weights_only=True, map_location="cpu")
+            missing = [
+                key for key in ("net", "mean", "optimiser", "seed", "steps", "step", "seconds") if key not in saved
+            ]
+        except Exception as error:  # torch raises a dozen kinds; the reader needs one message
+            reason = (str(error).splitlines() or [""])[0]
+            raise WeightsError(f"{path}: no checkpoint of this training ({type(error).__name__}: {reason})") from error
+        if missing:
+            raise WeightsError(f"{path}: no checkpoint of this training (without {', '.join(missing)})")
         for key in ("seed", "steps"):
             if saved[key] != getattr(self, key):
                 raise ParameterError(
@@ -145,6 +156,7 @@ def prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tens
     return load_file(str(path))
 
 
+@checked
 def train(
     root: Path, *, seed: int, steps: int, out: Path, device: str = "cpu", every: float = 120.0, command: str = ""
 ) -> None:
@@ -172,6 +184,8 @@ def train(
     ParameterError
         The checkpoint there is of another seed or number of steps.
     """
+    whole("steps", steps, least=1)
+    number("every", every, least=0)
     encoder, codec = load_mini(), MelCodec()
     checkpoint = out.with_name(out.name + ".checkpoint")
     state = State.new(CONFIG, seed, steps, device)
@@ -182,6 +196,8 @@ def train(
     with tqdm(total=steps, initial=state.step, desc="mini-mel", mininterval=10) as bar:
         while state.step < steps:
             loss = advance(state, windows, BATCH)
+            if not math.isfinite(loss):
+                raise ParameterError("steps", steps, f"another schedule: the loss is {loss} at step {state.step}")
             mean = loss if mean is None else 0.98 * mean + 0.02 * loss
             bar.update()
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)

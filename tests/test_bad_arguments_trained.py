@@ -1,0 +1,441 @@
+"""Wrong arguments of prototypes, interpreters and sonify: each ends in an error of this package or gives a result.
+
+Calls in the form of ``test_bad_arguments.py``, whose wrong values and judgement are used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+HARNESS = Path(__file__).with_name("test_bad_arguments.py")
+if not HARNESS.exists():
+    pytest.skip(f"needs {HARNESS.name} beside it", allow_module_level=True)
+_spec = importlib.util.spec_from_file_location("bad_arguments_of_arrays", HARNESS)
+harness = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = harness
+_spec.loader.exec_module(harness)
+
+Call = tuple[Callable, dict[str, Any]]
+RNG = np.random.default_rng(0)
+N, D, C, K = 24, 6, 3, 4
+"""Clips, dimensions, classes, dimensions of embeddings."""
+Y = np.arange(N) % C
+X = (3 * np.eye(C, D)[Y] + RNG.normal(size=(N, D))).astype(np.float32)
+SPLIT = {"train": np.arange(12), "valid": np.arange(12, 18), "test": np.arange(18, 24)}
+RATE, SAMPLES, BINS, FRAMES = 8000, 2000, 65, 32
+"""Of sounds and their spectra."""
+NOWHERE = "/nowhere/at/all"
+
+
+class Listener(nn.Module):
+    """Three band levels of a sound, tapped before the mean over time."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = nn.AvgPool2d((8, 4))
+        self.bands = nn.Conv2d(1, C, (8, 1))
+
+    def forward(self, x):
+        spectra = torch.stft(x, 128, 64, window=torch.hann_window(128), return_complex=True).abs()[:, None, 1:]
+        return self.bands(self.rows(spectra.log1p())).mean((2, 3))
+
+
+def sounds() -> torch.Tensor:
+    time = np.arange(SAMPLES) / RATE
+    waves = [np.sin(2 * np.pi * 500 * (1 + c) * time) for c in Y]
+    return torch.tensor(np.stack(waves) + 0.01 * RNG.normal(size=(N, SAMPLES)), dtype=torch.float32)
+
+
+def prototype_calls() -> dict[str, Call]:
+    from workbench import prototypes as p
+    from workbench.prototypes import baselines, ceilings, explaining, tracks
+    from workbench.prototypes.apnet import sound
+
+    network = partial(p.MLPProjector, D, K, hidden=8)
+    points = p.prototypes("orthonormal", C, K, scale=2.0)
+    fit = {"inputs": X, "y": Y, "split": SPLIT, "network": network, "prototypes": points, "device": "cpu"}
+    recipe = {"epochs": 2, "batch": 8, "learning_rate": 0.01, "weight_decay": 1e-4, "optimizer": "adamw"}
+    recipe |= {"betas": (0.9, 0.99), "schedule": "cosine", "warmup": 1, "mixup": 0.1, "keep": "best", "patience": 2}
+    recipe |= {"standardise": "each"}
+    learnt = {"per_class": 1, "steps": 4, "batch": 8, "check_every": 2, "learning_rate": 1e-3, "feed_forward": 8}
+    learnt |= {"scale": 2.0, "temperature": 0.1, "cross_entropy": 0.25, "dropout": 0.1, "weight_decay": 1e-4}
+    learnt |= {"adaptor": "none", "similarity": "mean", "start": "k-means", "order": "class-major", "keep": "loss"}
+    held = (X[12:18], Y[12:18])
+    fitted = p.fit_prototypes(X[:12], Y[:12], validation=(*held, None), progress=False, **learnt)
+    values = RNG.normal(size=(N, 2))
+    levels = p.Levels.fit(values, ["pitch", "loud"], count=2)
+    factors = p.FactorPrototypes(levels, K, scale=2.0)
+    explained = p.explain(X[:, :K], X[:C, :K], X[:C, 0], factors)
+    mels = RNG.normal(size=(N, 8, 8)).astype(np.float32)
+    shape = {"frames": 8, "bands": 8, "filters": 2, "per_class": 1, "epochs": 2, "patience": 2, "batch": 8}
+    shape |= {"loss_weights": (1.0, 1.0, 1.0), "learning_rate": 1e-3, "own_class_start": True}
+    apnet = p.fit_apnet(mels[:12], Y[:12], validation=(mels[12:18], Y[12:18]), device="cpu", progress=False, **shape)
+    ceiling = p.fit_ceiling(X[:12], Y[:12], validation=held, steps=2, device="cpu", progress=False)
+    common = {"splits": [SPLIT], "seeds": (0, 1), "progress": False}
+    vectors = {"z": X, "y": Y, "tracks": np.arange(N), "splits": [SPLIT], "seeds": (0,), "device": "cpu"}
+    table = pd.DataFrame({"loss": ["a", "b"] * 4, "fold": np.arange(8) // 2, "seed": 0, "accuracy": RNG.random(8)})
+    history = pd.DataFrame({"epoch": range(4), "valid_accuracy": [0.2, 0.5, 0.7, 0.7]})
+    decided = tracks.decide(X[:, :C], np.arange(C), np.arange(N) // 2)
+
+    def made(**given):
+        return p.make_loss(classes=C, dim=K, prototypes=points, **given)
+
+    quick = {"resume": False, "network": network, "epochs": 1, "device": "cpu"}
+    study = {"inputs": X, "y": Y, "values": values, "names": ["pitch", "loud"], "dim": K, "scale": 2.0, "counts": [2]}
+    study |= {"codes": ["one-hot"], "subsets": [["pitch"]], "placebo": ["shuffled"], "weight": 1.0} | common
+    waves = [row.numpy() for row in sounds()[:2]]
+    calls: dict[str, Call] = {
+        "train_classifier": (
+            p.train_classifier,
+            fit
+            | recipe
+            | {"loss": "prototype", "preset": "default", "seed": 0, "track_geometry": False}
+            | {"progress": False},
+        ),
+        "train_classifier factors": (
+            p.train_classifier,
+            {"inputs": X, "y": Y, "split": SPLIT, "network": network, "factors": factors, "epochs": 1}
+            | {"levels": levels.codes(values), "loss": {"name": "prototype", "weight": 1.0}, "progress": False},
+        ),
+        "Recipe": (p.Recipe, recipe),
+        "Recipe.preset": (p.Recipe.preset, {"name": "paper", "epochs": 2}),
+        "Trained.embed": (
+            p.train_classifier(X, Y, SPLIT, network=network, loss="cross_entropy", epochs=1).embed,
+            {"inputs": X},
+        ),
+        "compare_losses": (p.compare_losses, {"inputs": X, "y": Y, "losses": {"CE": "cross_entropy"}} | common | quick),
+        "paired_differences": (
+            p.paired_differences,
+            {"table": table, "baseline": "a", "metric": "accuracy", "level": 0.9, "samples": 20, "seed": 0},
+        ),
+        "factor_study": (p.factor_study, study | {"network": network, "epochs": 1}),
+        "placebos": (p.placebos, {"levels": levels.codes(values), "seed": 0}),
+        "dynamics": (p.dynamics, {"runs": {"a": [history, history]}, "metric": "valid_accuracy", "share": 0.9}),
+        "fit_prototypes": (
+            p.fit_prototypes,
+            {"z": X[:12], "y": Y[:12], "tracks": np.arange(12), "validation": (*held, np.arange(12, 18)), "seed": 0}
+            | {"config": "default", "device": "cpu", "progress": False, "checkpoint": None}
+            | learnt,
+        ),
+        "LearntConfig": (p.LearntConfig, learnt),
+        "learnt.logits": (fitted.logits, {"z": X}),
+        "learnt.contributions": (fitted.contributions, {"z": X}),
+        "learnt.predict": (fitted.predict, {"z": X, "tracks": np.arange(N) // 2}),
+        "learnt.nearest": (fitted.nearest, {"z": X, "count": 2}),
+        "learnt.medoids": (fitted.medoids, {"z": X, "y": Y}),
+        "learnt.load": (p.LearntPrototypes.load, {"path": NOWHERE}),
+        "decide": (tracks.decide, {"logits": X[:, :C], "labels": np.arange(C), "tracks": np.arange(N) // 2}),
+        "score": (decided.score, {"y": (np.arange(N) // 2) % C, "tracks": np.arange(N) // 2}),
+        "compare_prototypes": (
+            p.compare_prototypes,
+            vectors
+            | {"models": {"NA": {"adaptor": "none"}}, "config": p.LearntConfig(**learnt), "resume": False}
+            | {"progress": False},
+        ),
+        "accuracy_against_k": (
+            p.accuracy_against_k,
+            vectors | {"ks": (1, 2), "config": p.LearntConfig(**learnt), "progress": False},
+        ),
+        "order_study": (p.order_study, vectors | {"ks": (1, 2), "config": p.LearntConfig(**learnt), "progress": False}),
+        "ablation": (p.ablation, vectors | {"only": ["sum"], "config": p.LearntConfig(**learnt), "progress": False}),
+        "compare_ceilings": (
+            p.compare_ceilings,
+            vectors | {"per_class": 1, "neighbours": 2, "steps": 2, "progress": False},
+        ),
+        "adversarial_example": (
+            p.adversarial_example,
+            {"model": fitted, "z": X[0], "target": int((fitted.predict(X[:1]).predictions[0] + 1) % C), "real": X[1:]}
+            | {"real_labels": Y[1:], "directions": 3, "points": 5, "seed": 0},
+        ),
+        "fit_ceiling": (
+            p.fit_ceiling,
+            {"z": X[:12], "y": Y[:12], "validation": held, "steps": 2, "batch": 4, "check_every": 1, "seed": 0}
+            | {"device": "cpu", "progress": False},
+        ),
+        "ceiling.logits": (ceiling.logits, {"z": X}),
+        "nearest_centroid": (ceilings.nearest_centroid, {"z": X, "y": Y, "test": X}),
+        "nearest_neighbours": (ceilings.nearest_neighbours, {"z": X, "y": Y, "test": X, "neighbours": 2}),
+        "untrained_prototypes": (
+            ceilings.untrained_prototypes,
+            {"z": X, "y": Y, "test": X, "per_class": 1, "start": "medoids", "seed": 0},
+        ),
+        "fit_apnet": (
+            p.fit_apnet,
+            {"x": mels[:12], "y": Y[:12], "validation": (mels[12:18], Y[12:18]), "config": "default", "seed": 0}
+            | {"device": "cpu", "checkpoint": None, "progress": False}
+            | shape,
+        ),
+        "APNetConfig": (p.APNetConfig, shape),
+        "apnet.logits": (apnet.logits, {"x": mels}),
+        "apnet.decode": (apnet.decode, {"x": mels, "seed": 0}),
+        "apnet.predict": (apnet.predict, {"x": mels, "tracks": np.arange(N) // 2}),
+        "apnet.load": (p.APNet.load, {"path": NOWHERE}),
+        "apnet.sound": (
+            sound,
+            {"log_mel": -np.abs(RNG.normal(size=(1, 8, 8))), "rate": RATE, "n_fft": 256, "hop": 64, "floor": 1e-6},
+        ),
+        "prototypes": (
+            p.prototypes,
+            {"kind": "simplex", "classes": C, "dim": K, "scale": 2.0, "seed": 0, "orthogonal_to_ones": True},
+        ),
+        "gram": (p.gram, {"rows": X}),
+        "max_cosine": (p.max_cosine, {"rows": X}),
+        "few_shot": (
+            p.few_shot,
+            {"z": X, "y": Y, "ways": 2, "shots": 1, "queries": 3, "episodes": 3, "seed": 0, "level": 0.9},
+        ),
+        "Levels.fit": (
+            p.Levels.fit,
+            {"values": values, "names": ["pitch", "loud"], "count": [2, 2], "by": np.arange(N) % 2}
+            | {"method": "inclusive"},
+        ),
+        "Levels.codes": (levels.codes, {"values": values}),
+        "FactorPrototypes": (p.FactorPrototypes, {"levels": levels, "dim": K, "scale": 2.0, "code": "thermometer"}),
+        "factors.table": (factors.table, {"factor": "pitch"}),
+        "factors.targets": (factors.targets, {"levels": levels.codes(values)}),
+        "explain": (p.explain, {"z": X[:, :K], "weight": X[:C, :K], "bias": X[:C, 0], "factors": factors}),
+        "explained.counterfactual": (explained.counterfactual, {"levels": {"pitch": 1}}),
+        "explained.shapley": (explained.shapley, {"background": X[0, :K], "of": "probability"}),
+        "explained.effects": (explained.effects, {"factor": "loud"}),
+        "decisions": (explaining.decisions, {"z": X[:, :K], "logits": X[:, :C], "prototypes": points}),
+        "MLPProjector": (p.MLPProjector, {"dim_in": D, "k": K, "hidden": 4, "norm": True}),
+        "SmallConvNet": (p.SmallConvNet, {"mels": 16, "k": K, "norm": True}),
+        "log_mels": (
+            p.log_mels,
+            {"clips": waves, "mels": 16, "rate": RATE, "seconds": 0.2, "hop": 80, "progress": False},
+        ),
+        "filterbanks": (p.filterbanks, {"clips": waves, "mels": 16, "seconds": 0.1, "progress": False}),
+        "waveforms": (p.waveforms, {"clips": waves, "rate": RATE, "seconds": 0.1, "progress": False}),
+        "efficientat_mels": (p.efficientat_mels, {"clips": waves, "seconds": 0.1, "progress": False}),
+    }
+    options = {
+        "cross_entropy": {"classification": "softmax"},
+        "focal": {"gamma": 1.0},
+        "prototype": {"weight": 1.0, "reduction": "sum", "angular": True},
+        "learnt_prototype": {"norm": 2.0, "weight": 1.0},
+        "mean_prototype": {"momentum": 0.5},
+        "center": {"weight": 0.1, "alpha": 0.5},
+        "orthogonal_projection": {"variant": "signed", "gamma": 0.5, "weight": 1.0},
+        "angular_distance": {"weight": 1.0},
+        "supervised_contrastive": {"temperature": 0.1, "seed": 0},
+        "prototypical_network": {"momentum": 0.5},
+        "arcface": {"scale": 30.0, "margin": 0.5, "seed": 0},
+        "rbf": {"scale": 14.0, "width": 2.0, "seed": 0},
+        "fixed_classifier": {"term": "cross-entropy", "scale": 10.0, "seed": 0},
+        "hyperspherical": {"seed": 0},
+    }
+    assert set(options) == set(p.LOSSES) and baselines.RANGES
+    calls |= {f"loss {name}": (made, {"name": name} | given) for name, given in options.items()}
+    return {f"prototypes.{name}": call for name, call in calls.items()}
+
+
+def interpreter_calls() -> dict[str, Call]:
+    from workbench import interpreters as i
+    from workbench.interpreters import gradients, masking, masks
+
+    x = sounds()
+    spectra = i.Spectra(rate=RATE, n_fft=128, hop=64)
+    assert (spectra.bins, spectra.frames(SAMPLES)) == (BINS, FRAMES)
+    torch.manual_seed(0)
+    names = ["low", "middle", "high"]
+    listener = Listener()
+    f = i.Classifier(listener, rate=RATE, classes=names, taps=("rows", "bands"), device="cpu", name="bands")
+    several = i.Classifier(listener, rate=RATE, classes=names, taps=("rows",), multilabel=True, device="cpu")
+    w = np.abs(RNG.normal(size=(BINS, 5))).astype(np.float32)
+    shared = {"classifier": f, "x": x, "split": SPLIT, "spectra": spectra, "seed": 0, "progress": False}
+    small = {"epochs": 2, "batch": 8, "learning_rate": 1e-3}
+    l2i = {"pooling": "max", "width": 8, "reconstruction": 1.0, "sparsity": 0.1, "halved_after": 1, "keep": "best"}
+    flint = {"attributes": 4, "reconstruction": 0.8, "fidelity": 0.5, "fidelity_after": 0, "sparsity": 0.1}
+    flint |= {"sparsity_after": 1, "entropy": 0.2, "entropy_after": 1}
+    vibi = {"mels": 16, "height": 4, "width": 8, "cells": 3, "beta": 0.1, "temperature": 0.5, "decay": 0.9}
+    vibi |= {"averaging": 0.9}
+    trained = i.train_l2i(f, w, x, SPLIT, spectra=spectra, progress=False, **small | l2i)
+    seen = i.train_vibi(f, x, SPLIT, spectra=spectra, progress=False, **small | vibi)
+    imitates = i.train_flint(f, x, SPLIT, spectra=spectra, progress=False, **small | flint)
+    explained = trained.explain(x[:4])
+    one = {"classifier": f, "x": x[0], "index": 1, "spectra": spectra, "seed": 0}
+    given = {"ones": torch.ones(4, BINS, FRAMES), "half": torch.full((4, BINS, FRAMES), 0.5)}
+    tags = np.eye(C, dtype=bool)[Y]
+
+    def system(f, words, x, split, seed):
+        return i.train_l2i(f, words, x, split, seed=seed, spectra=spectra, progress=False, **small | l2i)
+
+    calls: dict[str, Call] = {
+        "Classifier": (
+            i.Classifier,
+            {"module": listener, "rate": RATE, "classes": names, "taps": ["rows"], "axes": "bcft", "multilabel": False}
+            | {"batch": 4, "device": "cpu", "name": "bands"},
+        ),
+        "Classifier.logits": (f.logits, {"x": x}),
+        "Classifier.probabilities": (f.probabilities, {"logits": X[:, :C]}),
+        "Classifier.randomised": (f.randomised, {"seed": 0, "modules": 1}),
+        "kumar_vgg": (i.kumar_vgg, {"classes": names, "weights": None, "seed": 0, "device": "cpu"}),
+        "kumar_vgg file": (i.kumar_vgg, {"classes": names, "weights": NOWHERE}),
+        "KumarVGG": (i.KumarVGG, {"classes": C, "hidden": 8, "dropout": 0.1}),
+        "train_l2i": (i.train_l2i, shared | {"dictionary": w} | small | l2i),
+        "train_flint": (i.train_flint, shared | small | flint),
+        "train_vibi": (i.train_vibi, shared | small | vibi),
+        "L2IConfig": (i.L2IConfig, small | l2i),
+        "FlintConfig": (i.FlintConfig, small | flint),
+        "VibiConfig": (i.VibiConfig, small | vibi),
+        "L2I.scores": (trained.scores, {"x": x}),
+        "L2I.explain": (trained.explain, {"x": x[:4], "classes": Y[:4]}),
+        "Vibi.scores": (seen.scores, {"x": x}),
+        "Vibi.explain": (seen.explain, {"x": x[0]}),
+        "Flint.scores": (imitates.scores, {"x": x}),
+        "train_tagger": (
+            i.train_tagger,
+            {"x": x[:, :1600], "tags": tags, "split": SPLIT, "classes": names, "network": "conv", "epochs": 1}
+            | {"batch": 6, "learning_rate": 1e-3, "seed": 0, "device": "cpu", "progress": False},
+        ),
+        "relevance": (i.relevance, {"z": X, "weights": X[0], "preset": "paper"}),
+        "component_mask": (
+            i.component_mask,
+            {"dictionary": torch.tensor(w), "activations": explained[0].activations, "chosen": [0, 2]},
+        ),
+        "Interpretation.waveform": (explained[0].waveform, {"tau": 0.5}),
+        "Interpretation.component": (explained[0].component, {"k": 1}),
+        "as_mask": (i.as_mask, {"relevance": torch.tensor(X), "sign": "absolute", "quantile": 0.9}),
+        "masked_logits": (
+            i.masked_logits,
+            {"classifier": f, "x": x[0], "masks": given["half"], "spectra": spectra, "domain": "linear"},
+        ),
+        "rectangles": (masking.rectangles, {"bins": BINS, "frames": FRAMES, "bands": 2, "times": 3}),
+        "saliency": (
+            gradients.saliency,
+            one | {"sign": "positive", "quantile": 0.9, "domain": "log", "progress": False},
+        ),
+        "smooth_gradient": (
+            gradients.smooth_gradient,
+            one | {"samples": 2, "noise": 0.1, "quantile": 0.9, "progress": False},
+        ),
+        "integrated_gradients": (gradients.integrated_gradients, one | {"steps": 2, "progress": False}),
+        "occlusion": (masks.occlusion, one | {"times": 2, "bands": 2, "progress": False}),
+        "slime": (masks.slime, one | {"times": 2, "bands": 2, "samples": 5, "kept": 2, "progress": False}),
+        "lime_components": (
+            masks.lime_components,
+            one
+            | {"dictionary": w, "activations": explained[0].activations, "samples": 5, "kept": 2, "progress": False},
+        ),
+        "surrogate": (
+            masks.surrogate,
+            {"on": RNG.random((8, 3)) < 0.5, "outputs": X[:8, 0], "width": 0.2, "alpha": 1.0},
+        ),
+        "ones": (masks.ones, one),
+        "energy": (masks.energy, one | {"quantile": 0.5}),
+        "shuffled": (masks.shuffled, one | {"like": given["half"][0]}),
+        "shifted": (masks.shifted, one | {"like": given["half"][0]}),
+        "removal_study": (
+            i.removal_study,
+            {"explained": explained, "classifier": f, "taus": (0.5, 0.2), "draws": 2, "output": "probabilities"}
+            | {"groups": np.arange(4), "seed": 0, "progress": False},
+        ),
+        "mask_study": (
+            i.mask_study,
+            {"classifier": f, "x": x[:4], "masks": given, "spectra": spectra, "classes": Y[:4]},
+        ),
+        "truth_study": (
+            i.truth_study,
+            {"x": x[:4], "stems": x[:4] * 0.5, "masks": given, "spectra": spectra, "domain": "log", "draws": 20}
+            | {"intervals": [[[0.0, 0.1]]] * 4, "seed": 0},
+        ),
+        "compare_interpreters": (
+            i.compare_interpreters,
+            {"prepare": lambda fold: (f, w), "x": x, "splits": [SPLIT], "systems": {"a": system}, "seeds": (0,)}
+            | {"groups": np.arange(N), "judged": 2, "about": {"a": 1}, "resume": False, "progress": False},
+        ),
+        "multilabel_decisions": (i.multilabel_decisions, {"judge": several, "x": x, "tags": tags, "split": SPLIT}),
+        "Psi": (i.Psi, {"shapes": [(1, 8, 8), (3, 1, 8)], "components": 5, "frames": FRAMES, "width": 8}),
+        "Theta": (i.Theta, {"components": 5, "classes": C, "pooling": "attention", "dropout": 0.1}),
+    }
+    return {f"interpreters.{name}": call for name, call in calls.items()}
+
+
+def sonify_calls() -> dict[str, Call]:
+    from workbench import sonify as s
+    from workbench.datasets.clips import Clips
+    from workbench.encoders import load_encoder
+    from workbench.sonify import diffusion
+
+    mini = s.load_autoencoder("mini-mel", device="cpu")
+    rate = mini.encoder.rate
+    waves = [0.1 * np.sin(np.arange(rate // 4) * step / 20).astype(np.float32) for step in (1, 2, 3)]
+    clips = Clips.from_arrays([waves[k % 3] for k in range(12)], rate, labels=["a", "b", "c"] * 4)
+    split = {"train": np.arange(6), "valid": np.arange(6, 9), "test": np.arange(9, 12)}
+    z = mini.embed(waves, rate)
+    frames, lengths = torch.randn(2, 5, mini.dim), torch.tensor([5, 3])
+    judge = s.train_judge(clips, load_encoder("mini", device="cpu"), split, progress=False)
+    config = {"dim": 16, "latent_dim": 8, "latent_frames": 10, "summary_layers": 1, "denoiser_layers": 1, "heads": 2}
+    config |= {"hidden": 8, "patch": 5, "skip": True}
+    draw = {"steps": 1, "guidance": 0.0, "seed": 0, "progress": False}
+    noise = torch.randn(2, 4, 3)
+    calls: dict[str, Call] = {
+        "load_autoencoder": (s.load_autoencoder, {"name_or_path": "mini-mel", "device": "cpu", "fetch": False}),
+        "load_autoencoder file": (s.load_autoencoder, {"name_or_path": NOWHERE, "encoder": mini.encoder}),
+        "load_published": (
+            s.load_published,
+            {"name": "pecmae-4s", "weights": NOWHERE, "device": "cpu", "fetch": False},
+        ),
+        "save_autoencoder": (s.save_autoencoder, {"autoencoder": mini, "path": "/proc/nowhere/at/all"}),
+        "SummaryConfig": (s.SummaryConfig, config),
+        "SummaryAutoencoder": (
+            s.SummaryAutoencoder,
+            {"net": mini.net, "encoder": mini.encoder, "codec": mini.codec, "layer": mini.layer, "seconds": 2.0}
+            | {"name": "own"},
+        ),
+        "embed": (mini.embed, {"waveforms": waves, "rate": rate, "pad": True, "progress": False}),
+        "summaries": (mini.summarise, {"frames": frames, "lengths": lengths, "source": mini.encoder.fingerprint}),
+        "generate": (mini.generate, {"z": z[:1]} | draw),
+        "decode": (mini.decode, {"z": z[:1]} | draw | {"seed": [3]}),
+        "summarise": (
+            s.summarise,
+            {"clips": clips, "autoencoder": mini, "pad": False, "skip_short": True, "cache": False, "progress": False},
+        ),
+        "train_judge": (
+            s.train_judge,
+            {"clips": clips, "encoder": judge.encoder, "split": split, "seed": 0, "progress": False},
+        ),
+        "judge.agreement": (judge.agreement, {"waveforms": waves, "rate": rate, "labels": ["a", "b", "c"]}),
+        "diffuse": (diffusion.diffuse, {"x0": noise, "noise": noise, "sigma": torch.tensor([0.1, 0.5])}),
+        "sample": (
+            s.sample,
+            {"velocity": lambda x, sigma, z: x, "noise": noise, "z": noise[:, 0], "steps": 2, "guidance": 0.5},
+        ),
+        "draw_noise": (diffusion.draw_noise, {"seeds": [0, 1], "shape": (2, 3)}),
+    }
+    return {f"sonify.{name}": call for name, call in calls.items()}
+
+
+CALLS: dict[str, Call] = prototype_calls() | interpreter_calls() | sonify_calls()
+CASES = [(name, argument) for name, (_, given) in CALLS.items() for argument in given]
+
+
+@pytest.mark.parametrize(("name", "argument"), CASES, ids=[f"{name}-{argument}" for name, argument in CASES])
+def test_a_wrong_argument_ends_in_an_error_of_this_package_or_works(name, argument):
+    function, given = CALLS[name]
+    faults = []
+    for what, value, refused in harness.bad_values(given[argument]):
+        found = harness.outcome(function, given | {argument: value})
+        if found not in ("refused", "returned") or (refused and found == "returned"):
+            faults.append(f"{argument}={what}: {found}")
+    assert not faults, "\n".join([name, *faults])
+
+
+ELSEWHERE = ("load", "save", "file")
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if not any(word in name for word in ELSEWHERE)])
+def test_the_calls_themselves_work(name):
+    function, given = CALLS[name]
+    assert harness.outcome(function, given) == "returned"
