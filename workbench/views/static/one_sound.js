@@ -4,7 +4,8 @@
 // each start by hand; a sound that comes when another has been wished for since stays silent.
 // JupyterLab takes keys for its commands unless the element in focus is marked: a mark on a view's root is passed on.
 const oneSound = (window.workbenchOneSound ??= { last: null });
-function takeTurn() { return (oneSound.turn = (oneSound.turn || 0) + 1); }
+oneSound.turn ??= 0;
+function takeTurn() { return ++oneSound.turn; }
 if (!oneSound.listening) {
   oneSound.listening = true;
   document.addEventListener("play", ({ target }) => {
