@@ -70,5 +70,5 @@ def test_broken_input_is_named(z):
         project(np.ones((5, 3)))
     with pytest.raises(ParameterError, match=r"shape \(0, 3\)"):
         project(np.ones((0, 3)))
-    with pytest.raises(ParameterError, match="method='lda' must be one of"):
+    with pytest.raises(ParameterError, match="method='lda' must be 'pca', 'tsne', 'umap' or 'given'"):
         project(z, method="lda")

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from workbench.errors import AudioError, ParameterError
-from workbench.views.sounds import checked, compress, cut, duration, shared_gain
+from workbench.views.sounds import waveform, compress, cut, duration, shared_gain
 
 
 def test_cut_fades_only_what_was_cut():
@@ -54,12 +54,12 @@ def test_caption_of_a_part_and_odd_rate(tone):
 
 def test_errors_name_the_clip():
     with pytest.raises(AudioError, match=r"clip 7: 2 of 4 samples are NaN"):
-        checked("clip 7", np.array([0, np.nan, np.inf, 0]), 8000)
+        waveform("clip 7", np.array([0, np.nan, np.inf, 0]), 8000)
     with pytest.raises(AudioError, match=r"clip 7: .*shape \(2, 4\)"):
-        checked("clip 7", np.zeros((2, 4)), 8000)
+        waveform("clip 7", np.zeros((2, 4)), 8000)
     with pytest.raises(AudioError, match="clip 7: .*int16"):
-        checked("clip 7", np.zeros(4, dtype=np.int16), 8000)
+        waveform("clip 7", np.zeros(4, dtype=np.int16), 8000)
     with pytest.raises(AudioError, match="rate 0"):
-        checked("clip 7", np.zeros(4), 0)
+        waveform("clip 7", np.zeros(4), 0)
     with pytest.raises(ParameterError, match="format='aac'"):
         compress(np.zeros(4), 8000, total=1, format="aac")

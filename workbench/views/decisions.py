@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked
 from ..errors import ParameterError
+from .inputs import items, mapping, parts, table_of, texts, values_of
 from .page import escape, save_page, static
 from .players import Players, cell_text, players
 from .points import positions
@@ -34,6 +36,7 @@ MOST_CLIPS = 12
 REASON = 0.1
 
 
+@checked
 def decision_page(
     explanation: Explanation,
     clips,
@@ -80,14 +83,15 @@ def decision_page(
     ------
     ParameterError
         Lengths that do not fit each other, no clip or more than 12, an unknown factor or class.
-    AudioError
-        A clip cannot be read; it is named.
 
     Notes
     -----
-    All sounds have one gain, so that loud clips stay louder than soft ones.
+    All sounds have one gain, so that loud clips stay louder than soft ones. A clip that cannot be read says so in the
+    place of its player.
     """
-    table = getattr(clips, "table", clips)
+    wanted = ("z", "bias", "contributions", "probabilities", "decisions", "levels", "factors", "effects", "names")
+    parts("explanation", explanation, wanted, "an Explanation, as explain gives it")
+    table, classes = table_of(clips), texts("classes", classes)
     n, count = len(explanation.z), len(explanation.bias)
     if len(table) != n:
         raise ParameterError("clips", f"{len(table)} clips", f"{n}, one for each embedding of the explanation")
@@ -96,11 +100,12 @@ def decision_page(
     chosen = positions(rows, table)
     if not 1 <= len(chosen) <= MOST_CLIPS:
         raise ParameterError("rows", f"{len(chosen)} clips", f"1 to {MOST_CLIPS}: the page carries all their sounds")
-    classes = [str(name) for name in classes]
     factors = explanation.factors.levels
-    words = _level_names(level_names or {}, factors)
+    level_names = mapping("level_names", level_names or {}, "a mapping of factor to names of its levels")
+    measured = mapping("measured", measured or {}, "a mapping of factor to (values, unit)")
+    words = _level_names(level_names, factors)
     truth = None if true is None else _true(true, classes, n)
-    values = _measured(measured or {}, factors.names, n)
+    values = _measured(measured, factors.names, n)
     view = players(clips, chosen, captions="id", seconds=seconds, limit=MOST_CLIPS, audio=audio)
     if title is None:
         title = "Can a decision be read in words?"
@@ -314,22 +319,24 @@ def _level_names(given: Mapping[str, Sequence[str]], factors: Levels) -> dict[st
             raise ParameterError("level_names", name, f"one of the factors: {', '.join(factors.names)}")
     names = {}
     for f, (name, count) in enumerate(zip(factors.names, factors.counts, strict=True)):
-        if name in given and len(given[name]) != count:
-            raise ParameterError(f"level_names[{name!r}]", list(given[name]), f"{count} names, one for each level")
+        own = texts(f"level_names[{name!r}]", given[name]) if name in given else None
+        if own is not None and len(own) != count:
+            raise ParameterError(f"level_names[{name!r}]", own, f"{count} names, one for each level")
         usual = {2: ["low", "high"], 3: ["low", "middle", "high"]}.get(count)
         if factors.distinct[f]:
             usual = [cell_text(value) for value in next(iter(factors.cuts.values()))[f]]
-        names[name] = list(map(str, given.get(name, usual or [f"level {l + 1} of {count}" for l in range(count)])))
+        names[name] = own or usual or [f"level {l + 1} of {count}" for l in range(count)]
     return names
 
 
 def _true(true: ArrayLike, classes: list[str], n: int) -> np.ndarray:
-    values = np.asarray(true).tolist()
-    if np.shape(true) != (n,):
-        raise ParameterError("true.shape", np.shape(true), f"({n},), a class for each clip")
+    values = true.tolist() if hasattr(true, "tolist") else items("true", true, "a class for each clip")
+    if not isinstance(values, list) or len(values) != n:
+        shape = np.shape(true) if hasattr(true, "shape") else (len(values),)
+        raise ParameterError("true.shape", shape, f"({n},), a class for each clip")
     places = {name: c for c, name in enumerate(classes)} | {c: c for c in range(len(classes))}
     for value in values:
-        if value not in places:
+        if isinstance(value, (list, dict, set, bool)) or value not in places:
             raise ParameterError("true", value, f"one of the classes: {', '.join(classes)}, or their positions")
     return np.array([places[value] for value in values])
 
@@ -338,11 +345,10 @@ def _measured(
     measured: Mapping[str, tuple[ArrayLike, str]], names: tuple[str, ...], n: int
 ) -> dict[str, tuple[np.ndarray, str]]:
     out = {}
-    for name, (values, unit) in measured.items():
-        values = np.asarray(values, dtype=np.float64)
+    for name, pair in measured.items():
         if name not in names:
             raise ParameterError("measured", name, f"one of the factors: {', '.join(names)}")
-        if values.shape != (n,):
-            raise ParameterError(f"measured[{name!r}].shape", values.shape, f"({n},), a value for each clip")
-        out[name] = (values, str(unit))
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[1], str):
+            raise ParameterError(f"measured[{name!r}]", type(pair).__name__, "(values, unit)")
+        out[name] = (values_of(f"measured[{name!r}]", pair[0], n), pair[1])
     return out

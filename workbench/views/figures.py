@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import io
 
+from .page import printable
+
 
 @functools.cache
 def _notebook_figure_class():
@@ -45,9 +47,10 @@ def open_axes(ax, *, grid: str) -> None:
 
 
 def plain(*texts) -> None:
-    """Show these texts as they are, dollar signs and all."""
+    """Show these texts as they are, dollar signs and all, as far as they can be written."""
     for text in texts:
         text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
 
 
 def short(text: object, most: int = 28) -> str:

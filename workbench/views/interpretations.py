@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import audio as sound_io
+from ..core.checks import checked, number, numbers, several, whole
 from ..errors import ParameterError
+from .inputs import mapping, parts
 from .interpretation_figures import (
     Pictures,
     bars_axis,
@@ -33,7 +35,7 @@ from .interpretation_figures import (
     times_row,
 )
 from .page import escape, pack, save_page, static
-from .sounds import Sound, checked, compress, shared_gain
+from .sounds import Sound, compress, shared_gain, waveform
 
 if TYPE_CHECKING:
     from ..interpreters.interpretation import Interpretation
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 TAUS = tuple(k / 20 for k in range(20))
 
 
+@checked
 def interpretation_page(
     interpretation: Interpretation,
     *,
@@ -96,13 +99,21 @@ def interpretation_page(
     All sounds have one gain, that which brings the loudest of them to -1 dBFS (at most +20 dB). Nothing else is
     changed: where the mask multiplies log magnitudes, parts are fainter than their share of the clip.
     """
-    for name, values in (("tau", [tau]), ("taus", list(taus))):
-        if not all(0 <= value < 1 for value in values):
-            raise ParameterError(name, values, "at least 0 and below 1")
-    if components < 0:
-        raise ParameterError("components", components, "0 or more")
-    x, rate = checked("clip", interpretation.waveform_in, interpretation.spectra.rate)
-    stems, times = _truth(truth or {}, len(x), len(x) / rate)
+    wanted = ("classes", "logits", "waveform_in", "log_magnitude", "dictionary", "activations", "relevance", "ranked")
+    wanted = (*wanted, "name", "selected", "mask", "waveform", "removed", "component", "spectra")
+    parts("interpretation", interpretation, wanted, "an Interpretation, as an interpreter's explain gives it")
+    for name, values in (("tau", [tau]), ("taus", taus)):
+        for value in several(name, values, number):
+            if not 0 <= value < 1:
+                raise ParameterError(name, value, "at least 0 and below 1")
+    whole("components", components, least=0)
+    number("megabytes", megabytes, least=0)
+    truth = mapping("truth", truth or {}, "a mapping of class to a stem or to onsets and offsets")
+    numbers("interpretation.relevance", interpretation.relevance, ndim=1)
+    numbers("interpretation.logits", interpretation.logits, ndim=1)
+    numbers("interpretation.log_magnitude", interpretation.log_magnitude, ndim=2)
+    x, rate = waveform("clip", interpretation.waveform_in, interpretation.spectra.rate)
+    stems, times = _truth(truth, len(x), len(x) / rate)
     return InterpretationPage(
         interpretation,
         tau=tau,
@@ -195,7 +206,7 @@ class InterpretationPage:
         return _Part(kept, _array(of.waveform(tau)), _array(of.removed(tau)), mask)
 
     def _sound(self, name: str, x: np.ndarray) -> Sound:
-        x, rate = checked(name, x, self._rate)
+        x, rate = waveform(name, x, self._rate)
         return compress(x, rate, total=len(x) / rate, gain_db=self.gain_db)
 
     def _compressed(self, part: _Part) -> dict:
@@ -345,7 +356,7 @@ def _truth(truth: Mapping[str, np.ndarray], samples: int, seconds: float) -> tup
     """Stems and times by class."""
     stems, times = {}, {}
     for name, values in truth.items():
-        values = _array(values)
+        values = numbers(f"truth[{name!r}]", values, empty=True)
         if values.shape == (samples,):
             stems[str(name)] = values.astype(np.float32)
         elif values.ndim == 2 and values.shape[1] == 2 and (values[:, 0] < values[:, 1]).all():

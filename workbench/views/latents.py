@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.checks import checked, number, whole
 from ..errors import AudioError, ParameterError
 from . import sounds as clip_sounds
 from .colours import Coloured
@@ -34,11 +35,12 @@ from .latents_data import (
     telling_order,
     unit_directions,
 )
+from .inputs import function, table_of
 from .live import in_kernel, open_link
 from .page import array, drawing, escape, pack, save_page
 from .players import RANGE_DB, mel_levels, mel_picture
 from .points import base64_of, colour_data
-from .sounds import MEDIA
+from .sounds import MEDIA, check_length
 
 #: An (x, rate) source by position.
 Audio = Callable[[int], tuple[np.ndarray, int]]
@@ -57,11 +59,12 @@ class _Parcel:
     format: str = "mp3"
 
 
+@checked
 def latent_page(
     z,
     clips,
     *,
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     decoder=None,
     frames: Frames | None = None,
     latents: Sequence[int] | None = None,
@@ -120,19 +123,14 @@ def latent_page(
     A clip that cannot be read says so in its place. All sounds have one gain, that which brings the loudest of those
     carried to -1 dBFS (at most +20 dB).
     """
-    import pandas as pd
-
-    table = clips if isinstance(clips, pd.DataFrame) else getattr(clips, "table", None)
-    if not isinstance(table, pd.DataFrame):
-        raise ParameterError("clips", type(clips).__name__, "Clips or a pandas.DataFrame")
-    for name, value, fine, expected in (
-        ("top", top, top >= 1, "1 or more"),
-        ("sounds", sounds, sounds >= 0, "0 or more"),
-        ("megabytes", megabytes, megabytes >= 0, "0 or more"),
-        ("seconds", seconds, seconds is None or seconds > 0, "more than 0, or None for whole clips"),
-    ):
-        if not fine:
-            raise ParameterError(name, value, expected)
+    table = table_of(clips)
+    whole("top", top, least=1, most=1000)
+    whole("sounds", sounds, least=0)
+    number("megabytes", megabytes, least=0)
+    check_length("seconds", seconds)
+    if frames is not None and not (callable(frames) or isinstance(frames, Mapping)):
+        raise ParameterError("frames", type(frames).__name__, "a function or mapping of positions to (times, activations)")
+    audio = function("audio", audio if audio is not None else getattr(clips, "audio", None))
     z = checked_activations(z, len(table))
     shown = chosen_columns(table, columns, getattr(clips, "factors", ()))
     names = [column.name for column in shown]
@@ -152,7 +150,7 @@ def latent_page(
         sounds=sounds,
         megabytes=megabytes,
         seconds=seconds,
-        audio=audio if audio is not None else getattr(clips, "audio", None),
+        audio=audio,
         title=title,
         seed=seed,
     )
@@ -210,6 +208,8 @@ class LatentPage:
 
     def example_clips(self, latent: int) -> list[int]:
         """Positions of the clips that stand for a latent: its strongest, weaker, and silent ones."""
+        if latent not in self._place:
+            raise ParameterError("latent", latent, "a latent that is active in some clip")
         row = self._examples[self._place[latent]]
         return row[row != NO_CLIP].tolist()
 
@@ -225,7 +225,7 @@ class LatentPage:
     def _read(self, i: int) -> tuple[np.ndarray, int, float]:
         """What plays of clip i, its rate, and the seconds of the whole clip."""
         name = str(self.clips["id"].iloc[i]) if "id" in self.clips.columns else f"clip {i}"
-        x, rate = clip_sounds.checked(name, *self._audio(i))
+        x, rate = clip_sounds.read(self._audio, i, name)
         return clip_sounds.cut(x, rate, seconds=self._seconds), rate, len(x) / rate
 
     def _carry(self, clips: list[int], megabytes: float) -> list[int]:
@@ -262,6 +262,7 @@ class LatentPage:
         if self._audio is None:
             raise ParameterError("audio", None, "given to latent_page for clips to be heard")
         if i not in self._parcels:
+            whole("i", i, least=0, most=len(self.clips) - 1)
             x, rate, total = self._read(i)
             decibels = mel_levels(x, rate, min(self._top_hz or rate / 2, rate / 2))
             self._parcels[i] = self._parcel(x, rate, total, decibels)
@@ -368,6 +369,7 @@ class LatentPage:
         """The latent that is open."""
         return int((self._link.selected if self._link is not None else self._selected)[0])
 
+    @checked
     def select(self, latent: int) -> None:
         """Open a latent from Python."""
         self._selected = checked_latents([latent], self.table)

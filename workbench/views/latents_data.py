@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..core.checks import checked, numbers, several, whole
 from ..errors import ParameterError
 from .colours import Coloured, colour_by
+from .inputs import column, named_columns, table_of
 from .page import array
 
 #: A label is tried where at least as many clips have it (and as many do not), a factor where as many have a value.
@@ -29,7 +31,7 @@ def checked_activations(z, clips: int) -> np.ndarray:
     ParameterError
         Not numbers (clips, latents), NaN or infinite, negative, or active nowhere.
     """
-    z = z.detach().cpu().numpy() if hasattr(z, "detach") else np.asarray(z)
+    z = numbers("z", z, finite=False, empty=True)
     if z.ndim != 2 or z.dtype.kind not in "fiu" or not z.shape[1]:
         raise ParameterError("z", f"array of shape {z.shape}, {z.dtype}", "numbers of shape (clips, latents)")
     if len(z) != clips:
@@ -41,23 +43,26 @@ def checked_activations(z, clips: int) -> np.ndarray:
         raise ParameterError("z", f"array with values down to {z.min():.4g}", "activations of 0 or more")
     if not (z > 0).any():
         raise ParameterError("z", "array of zeros", "active somewhere")
-    return z.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", under="ignore"):
+        single = z.astype(np.float32, copy=False)
+    if not single.max() < 1e30 or not single.max() > 1e-30:  # sums over the clips stay within single precision
+        raise ParameterError("z", f"array with values up to {z.max():.4g}", "activations between 1e-30 and 1e30")
+    return single
 
 
-def chosen_columns(table, columns: Sequence[str] | None, factors: Sequence[str] = ()) -> list[Coloured]:
+def chosen_columns(table, columns: str | Sequence[str] | None, factors: Sequence[str] = ()) -> list[Coloured]:
     """The columns that latents are held against: those named, or the label and the factors, each content once."""
     if columns is None:
         names = [name for name in ("label", *factors) if name in table.columns]
         names = [name for k, name in enumerate(names) if not any(table[name].equals(table[m]) for m in names[:k])]
     else:
-        names = [columns] if isinstance(columns, str) else list(dict.fromkeys(columns))
-    for name in names:
-        if name not in table.columns:
-            raise ParameterError("columns", name, f"a column of the table: {', '.join(map(str, table.columns))}")
-    return [colour_by(str(name), table[name]) for name in names]
+        names = named_columns("columns", columns)
+    found = {str(name): column("columns", name, table) for name in names}
+    return [colour_by(name, values) for name, values in found.items()]
 
 
-def latent_statistics(z, table, columns: Sequence[str] | None = None, *, shuffles: int = 20, seed: int = 0):
+@checked
+def latent_statistics(z, table, columns: str | Sequence[str] | None = None, *, shuffles: int = 20, seed: int = 0):
     """Describe every latent: how often it is active, and the label and the factor that go with it best.
 
     Parameters
@@ -101,9 +106,9 @@ def latent_statistics(z, table, columns: Sequence[str] | None = None, *, shuffle
     """
     import pandas as pd
 
+    table = table_of(table)
     z = checked_activations(z, len(table))
-    if shuffles < 1:
-        raise ParameterError("shuffles", shuffles, "1 or more")
+    whole("shuffles", shuffles, least=1, most=100_000)
     columns = chosen_columns(table, columns)
     labels, factors = _Labels(columns, len(table)), _Factors(columns, len(table))
     rng = np.random.default_rng(seed)
@@ -298,22 +303,22 @@ def nearest(rows: np.ndarray, latents: Sequence[int], *, most: int = 5) -> tuple
 
 def unit_directions(decoder, latents: int) -> np.ndarray:
     """Decoder rows (latents, D) at length 1."""
-    rows = decoder.detach().cpu().numpy() if hasattr(decoder, "detach") else np.asarray(decoder)
-    if rows.ndim != 2 or len(rows) != latents:
+    rows = numbers("decoder", decoder, empty=True)
+    rows = rows.astype(np.result_type(rows, np.float32), copy=False)
+    if rows.ndim != 2 or len(rows) != latents or not rows.size:
         raise ParameterError("decoder", f"array of shape {rows.shape}", f"of shape ({latents}, D), a row a latent")
-    if not np.isfinite(rows).all():
-        raise ParameterError("decoder", "array with NaN or infinite values", "finite")
+    if np.abs(rows).max() > 1e15:  # whose squares are infinite
+        rows = rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-12)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
 def checked_latents(latents: Sequence[int], statistics) -> list[int]:
     """Latents that exist and are alive, each once."""
-    for latent in latents:
-        if latent != int(latent) or not 0 <= latent < len(statistics):
-            raise ParameterError("latents", latent, f"from 0 to {len(statistics) - 1}")
-        if statistics["density"].iat[int(latent)] == 0:
+    found = several("latents", latents, lambda name, latent: whole(name, latent, least=0, most=len(statistics) - 1))
+    for latent in found:
+        if statistics["density"].iat[latent] == 0:
             raise ParameterError("latents", latent, "alive: it is active in no clip")
-    return list(dict.fromkeys(int(latent) for latent in latents))
+    return list(dict.fromkeys(found))
 
 
 def relatives(z: np.ndarray, alive: np.ndarray, decoder: np.ndarray | None) -> dict[str, dict[str, str]]:
@@ -357,6 +362,8 @@ def frame_curves(frames, clips_of: Mapping[int, Sequence[int]], latents: int, se
         given = frames.get(i) if isinstance(frames, Mapping) else frames(i)
         if given is not None:
             wanted = [latent for latent, clips in clips_of.items() if i in clips]
+            if not isinstance(given, (tuple, list)) or len(given) != 2:
+                raise ParameterError("frames", f"{type(given).__name__} for clip {i}", "(times, activations) of a clip")
             times, values = _curve(i, *given, wanted, latents, seconds)
             for latent, one in zip(wanted, values.T, strict=True):
                 curves[latent][i] = (times, one)
@@ -371,7 +378,7 @@ def frame_curves(frames, clips_of: Mapping[int, Sequence[int]], latents: int, se
 
 def _curve(i: int, times, activations, wanted: list[int], latents: int, seconds: float | None):
     """Times (P,) and activations (P, wanted) of at most 200 points; none of the peaks is lost."""
-    times, activations = (np.asarray(x.detach().cpu() if hasattr(x, "detach") else x) for x in (times, activations))
+    times, activations = (numbers("frames", x, finite=False, empty=True) for x in (times, activations))
     if times.ndim != 1 or activations.shape != (len(times), latents):
         shapes = f"times {times.shape}, activations {activations.shape} for clip {i}"
         raise ParameterError("frames", shapes, f"(T,) and (T, {latents})")

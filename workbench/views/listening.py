@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.checks import check_fields, checked, choice, number
 from ..errors import DatasetError, ParameterError, WorkbenchError
+from .inputs import items, mapping, texts
 from .live import in_kernel
 from .page import drawing, escape, pack, save_page, static
 from .responses import COLUMNS, IDENTIFICATION, RATING, stimulus_id, trial_id
-from .sounds import checked, compress, cut, shared_gain
+from .sounds import check_length, compress, cut, shared_gain, waveform
 
 QUESTIONS = {
     RATING: "How well does each sound match the part of the clip that is {label}?",
@@ -46,7 +48,15 @@ class ListeningTrial:
     reference: np.ndarray | None = None
     """The clip, (samples,), played beside what is to be rated."""
 
+    def __post_init__(self):
+        check_fields(self)
+        candidates = mapping("candidates", self.candidates, "a mapping of method to sound (samples,)")
+        if len({str(method) for method in candidates}) < len(candidates):
+            raise ParameterError("candidates", list(candidates), "methods of different names")
+        object.__setattr__(self, "candidates", {str(method): sound for method, sound in candidates.items()})
 
+
+@checked
 def listening_test(
     trials: Sequence[ListeningTrial],
     *,
@@ -94,18 +104,19 @@ def listening_test(
     AudioError
         A sound holds NaN or is empty; trial and method are named.
     """
-    trials, path = list(trials), Path(path)
-    if task not in QUESTIONS:
-        raise ParameterError("task", task, f"one of {', '.join(map(repr, QUESTIONS))}")
+    trials, path = _trials(trials), Path(path)
+    choice("task", task, QUESTIONS)
+    check_length("seconds", seconds)
+    number("megabytes", megabytes, above=0)
     ids = [trial.id for trial in trials]
     if not ids or len(set(ids)) < len(ids):
         raise ParameterError("trials", ids, "at least one, each with an id of its own")
     for trial in trials:
         if not trial.candidates:
             raise ParameterError(f"trial {trial.id!r}.candidates", {}, "at least one sound")
-    if not path.parent.is_dir():
-        raise ParameterError("path", str(path), "in a folder that exists")
-    choices = sorted({trial.label for trial in trials}) if choices is None else list(map(str, choices))
+    if path.is_dir() or not path.parent.is_dir():
+        raise ParameterError("path", str(path), "a file, no folder" if path.is_dir() else "in a folder that exists")
+    choices = sorted({trial.label for trial in trials}) if choices is None else texts("choices", choices)
     if task == IDENTIFICATION:
         if len(set(choices)) < max(2, len(choices)):
             raise ParameterError("choices", choices, "two or more different classes")
@@ -117,6 +128,14 @@ def listening_test(
         expected = f"at least {test.megabytes:.1f} for these sounds, or fewer trials, or shorter seconds"
         raise ParameterError("megabytes", megabytes, expected)
     return test
+
+
+def _trials(trials) -> list[ListeningTrial]:
+    trials = items("trials", trials, "a list of ListeningTrial")
+    for k, trial in enumerate(trials):
+        if not isinstance(trial, ListeningTrial):
+            raise ParameterError(f"trials[{k}]", type(trial).__name__, "a ListeningTrial")
+    return trials
 
 
 class ListeningTest:
@@ -171,7 +190,7 @@ class ListeningTest:
             sounds["reference"] = ("reference", trial.reference)
         read = {}
         for name, (method, x) in sounds.items():
-            x, rate = checked(f"trial {trial.id}, {method}", x, trial.rate)
+            x, rate = waveform(f"trial {trial.id}, {method}", x, trial.rate)
             read[name] = cut(x, rate, seconds=self._seconds), rate, len(x) / rate
         gain = shared_gain(x for x, _, _ in read.values())
         packed = {}
@@ -186,6 +205,7 @@ class ListeningTest:
             note = f"Gain {gain:+.1f} dB, the same for all sounds of this clip."
         return {"id": own, "question": question, "reference": reference, "sounds": list(packed.values()), "note": note}
 
+    @checked
     def steps(self, listener: str) -> list[tuple[str, list[str]]]:
         """What a listener meets: (trial, methods in the order of A, B, C ...), from the first screen to the last."""
         order = {own: self._shuffled(methods, listener) for own, methods in self._methods.items()}
@@ -221,6 +241,7 @@ class ListeningTest:
         """Write the test as a page of its own, to be answered without a kernel."""
         return save_page(path, self.html, title=self.title)
 
+    @checked
     def answers(self, listener: str) -> list[dict[str, str]]:
         """The rows in the file that this listener gave to this test."""
         own = {stimulus for methods in self._methods.values() for stimulus in methods}
@@ -233,11 +254,16 @@ class ListeningTest:
     def _file(self) -> list[dict[str, str]]:
         if not self.path.exists():
             return []
-        with self.path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(COLUMNS)}")
-            return list(reader)
+        try:
+            with self.path.open(encoding="utf-8", newline="") as file:
+                reader = csv.DictReader(file)
+                fine = tuple(reader.fieldnames or ()) == COLUMNS
+                rows = list(reader) if fine else []
+        except (OSError, ValueError, csv.Error) as error:
+            raise DatasetError(f"{self.path}: cannot be read: {error}") from error
+        if not fine:
+            raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(COLUMNS)}")
+        return rows
 
     def record(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Append answers to the file.
@@ -252,7 +278,7 @@ class ListeningTest:
         DatasetError
             A row that is no answer to this test, or a file that holds something else; nothing is written.
         """
-        for row in rows:
+        for row in (rows := items("rows", rows, "a list of answers, each a mapping of column to value")):
             if wrong := self._wrong(row):
                 raise DatasetError(f"{self.path.name}: no answer to this test: {wrong}")
         self._file()
@@ -266,14 +292,15 @@ class ListeningTest:
 
     def _wrong(self, row: Mapping[str, object]) -> str:
         """What is wrong with an answer; empty if nothing is."""
-        if set(row) != set(COLUMNS):
-            return f"columns {sorted(row)}"
+        if not isinstance(row, Mapping) or set(row) != set(COLUMNS):
+            return f"columns {sorted(map(str, row))}" if isinstance(row, Mapping) else type(row).__name__
         if row["task"] != self.task or not str(row["listener"]).strip():
             return f"task {row['task']!r} of listener {row['listener']!r}"
-        if row["stimulus"] not in self._methods.get(row["trial"], {}):
+        if str(row["stimulus"]) not in self._methods.get(str(row["trial"]), {}):
             return f"sound {row['stimulus']!r} in trial {row['trial']!r}"
         if self.task == RATING:
-            fine = isinstance(row["response"], int) and 0 <= row["response"] <= 100
+            number = isinstance(row["response"], int) and not isinstance(row["response"], bool)
+            fine = number and 0 <= row["response"] <= 100
         else:
             fine = row["response"] in self._choices
         return "" if fine else f"response {row['response']!r}"

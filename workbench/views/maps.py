@@ -17,36 +17,40 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from ..core.checks import checked, number, whole
 from ..errors import AudioError, ParameterError
 from . import sounds as clip_sounds
 from .colours import MISSING, PALETTE, SHAPES, VIRIDIS, Coloured, colour_by
+from .inputs import column, function, named_columns, table_of
 from .live import in_kernel, open_link
 from .page import drawing, pack, save_page
 from .points import base64_of, colour_data, hover_data, panel_data, positions, spread
 from .projection import Projection, project
-from .sounds import MEDIA, Sound
+from .sounds import MEDIA, Sound, check_length
 from .still import still_picture
 
 #: An (x, rate) source by position.
 Audio = Callable[[int], tuple[np.ndarray, int]]
 
 
+@checked
 def sound_map(
     z,
     clips,
     *,
     method: str = "pca",
     color="label",
-    hover: Sequence[str] | None = None,
+    hover: str | Sequence[str] | None = None,
     title: str | None = None,
     seed: int = 0,
     sounds: int = 60,
     seconds: float | None = 5.0,
     megabytes: float = 3.0,
-    format: str = "mp3",
+    format: Literal["mp3", "ogg", "wav", "flac"] = "mp3",
     gain_db: float = 0.0,
     audio: Audio | None = None,
     height: int = 440,
@@ -100,22 +104,22 @@ def sound_map(
     -----
     A clip that cannot be read carries no ring, and the note below the map names it.
     """
-    import pandas as pd
-
-    table = clips if isinstance(clips, pd.DataFrame) else getattr(clips, "table", None)
-    if not isinstance(table, pd.DataFrame):
-        raise ParameterError("clips", type(clips).__name__, "Clips or a pandas.DataFrame")
-    _check_options(sounds, seconds, megabytes, format, height)
+    table = table_of(clips)
+    whole("sounds", sounds, least=0)
+    check_length("seconds", seconds)
+    number("megabytes", megabytes, least=0)
+    number("gain_db", gain_db, least=-120, most=120)
+    whole("height", height, least=100, most=10_000)
     panels = {}
     for name, one in (z if isinstance(z, Mapping) else {"": z}).items():
-        if len(one) != len(table):
-            raise ParameterError("z", f"array of {len(one)} rows", f"as long as clips, which has {len(table)}")
+        rows = getattr(one, "shape", None) or (len(one) if hasattr(one, "__len__") else 0,)
+        if rows[0] != len(table) and not hasattr(one, "layers"):
+            raise ParameterError("z", f"array of {rows[0]} rows", f"as long as clips, which has {len(table)}")
         panels[str(name)] = project(one, method=method, seed=seed, standardise=standardise)
     if not panels:
         raise ParameterError("z", z, "an array or a mapping with at least one")
     coloured = _coloured(color, table)
-    if audio is None and hasattr(clips, "audio"):
-        audio = clips.audio
+    audio = function("audio", audio if audio is not None else getattr(clips, "audio", None))
     what = next(iter(panels.values())).method
     made = " of generated audio" if getattr(clips, "generated", False) is True else ""
     return SoundMap(
@@ -132,43 +136,28 @@ def sound_map(
     )
 
 
-def _check_options(sounds, seconds, megabytes, format, height) -> None:
-    for name, value, fine, expected in (
-        ("sounds", sounds, sounds >= 0, "0 or more"),
-        ("seconds", seconds, seconds is None or seconds > 0, "more than 0, or None for whole clips"),
-        ("megabytes", megabytes, megabytes >= 0, "0 or more"),
-        ("format", format, format in MEDIA, f"one of {', '.join(map(repr, MEDIA))}"),
-        ("height", height, height >= 100, "at least 100 pixels"),
-    ):
-        if not fine:
-            raise ParameterError(name, value, expected)
-
-
 def _coloured(color, table) -> Coloured:
     import pandas as pd
 
     if color is None:
         return colour_by("all clips", pd.Series(["clip"] * len(table)))
     if isinstance(color, str):
-        return colour_by(color, _column("color", color, table))
-    values = color if isinstance(color, pd.Series) else pd.Series(np.asarray(color))
+        return colour_by(color, column("color", color, table))
+    try:
+        values = color if isinstance(color, pd.Series) else pd.Series(np.asarray(color))
+    except (ValueError, TypeError, RuntimeError):  # ragged, of two axes, or nothing that is a list
+        raise ParameterError("color", type(color).__name__, "the name of a column, or one value for each clip") from None
     if len(values) != len(table):
         raise ParameterError("color", f"{len(values)} values", f"a column, or one value for each of {len(table)} clips")
     return colour_by(str(values.name) if values.name is not None else "colour", values)
-
-
-def _column(argument: str, name: str, table):
-    if name not in table.columns:
-        raise ParameterError(argument, name, f"a column of the table: {', '.join(map(str, table.columns))}")
-    return table[name]
 
 
 def _columns(table, coloured: Coloured, hover) -> list[tuple[str, object]]:
     names = [name for name in ("id", "label") if name in table.columns]
     if coloured.name in table.columns:
         names.append(coloured.name)
-    names += [hover] if isinstance(hover, str) else list(hover or ())
-    return [(name, _column("hover", name, table)) for name in dict.fromkeys(names)]
+    found = [(name, column("hover", name, table)) for name in (*names, *named_columns("hover", hover))]
+    return list(dict(found).items())
 
 
 class SoundMap:
@@ -203,6 +192,7 @@ class SoundMap:
         self._packed, _ = pack(data | {"key": self.key})
         self._still = still_picture(next(iter(panels.values())), coloured, title)
 
+    @checked
     def sound(self, i: int) -> Sound:
         """The compressed sound of clip ``i``; made once.
 
@@ -216,8 +206,9 @@ class SoundMap:
         if self._audio is None:
             raise ParameterError("audio", None, "given to sound_map for clips to be heard")
         if i not in self._cache:
+            whole("i", i, least=0, most=len(self.table) - 1)
             name = str(self.table["id"].iloc[i]) if "id" in self.table.columns else f"clip {i}"
-            x, rate = clip_sounds.checked(name, *self._audio(i))
+            x, rate = clip_sounds.read(self._audio, i, name)
             short = clip_sounds.cut(x, rate, seconds=self._encoding["seconds"])
             options = {"gain_db": self._encoding["gain_db"], "format": self._encoding["format"]}
             self._cache[i] = clip_sounds.compress(short, rate, total=len(x) / rate, **options)
@@ -315,6 +306,8 @@ class SoundMap:
 
     def on_select(self, observer: Callable) -> None:
         """Call ``observer(rows)`` with the selected rows (DataFrame) whenever the selection changes."""
+        if not callable(observer):
+            raise ParameterError("observer", type(observer).__name__, "a function of the selected rows")
         self._observers.append(observer)
 
     def connect(self) -> None:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import gzip
 import hashlib
+import html
 import json
 import os
-from html import escape
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["array", "drawing", "escape", "pack", "save_page", "static"]
+from ..errors import ParameterError
+
+__all__ = ["array", "drawing", "escape", "pack", "printable", "save_page", "static"]
+
+
+def printable(text: object) -> str:
+    """As text that can be written: file names that are no UTF-8 bring in halves of characters, which become "?"."""
+    return str(text).replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
+
+
+def escape(text: object) -> str:
+    """Text for HTML, quotes included."""
+    return html.escape(printable(text))
 
 
 @functools.cache
@@ -38,7 +51,7 @@ def pack(data: dict) -> tuple[str, str]:
     Base64 contains no character that means anything in HTML: what the labels hold cannot leave its place.
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
-    raw = text.encode("utf-8")
+    raw = text.encode("utf-8", "replace")
     return base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode("ascii"), key_of(raw)
 
 
@@ -82,8 +95,18 @@ def save_page(path: str | os.PathLike, body: str, *, title: str) -> Path:
         HTML, already escaped where needed.
     title : str
         Plain text; escaped here.
+
+    Raises
+    ------
+    ParameterError
+        The path is a folder, or in one that does not exist or that cannot be written to.
     """
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise ParameterError("path", path, "a path of a file") from None
+    if path.is_dir() or not path.parent.is_dir():
+        raise ParameterError("path", str(path), "a file, no folder" if path.is_dir() else "in a folder that exists")
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -94,6 +117,9 @@ def save_page(path: str | os.PathLike, body: str, *, title: str) -> Path:
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
+    except (OSError, ValueError) as error:  # no permission, no room, a name too long or with a NUL
+        raise ParameterError("path", str(path), f"a file that can be written ({error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink()
     return path

@@ -13,14 +13,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from .. import audio as sound_io
-from ..errors import ParameterError
+from ..core.checks import checked, choice, number, whole
+from ..errors import AudioError, ParameterError
+from .inputs import column, function, items, named_columns, table_of
 from .page import escape, save_page, static
 from .points import positions
-from .sounds import CEILING_DB, MEDIA, Sound, checked, compress, cut, shared_gain
+from .sounds import CEILING_DB, MEDIA, Sound, check_length, compress, cut, read, shared_gain, waveform
 
 #: Decibels from the brightest colour of a small spectrogram to its darkest.
 RANGE_DB = 70.0
@@ -33,25 +36,28 @@ class _Clip:
     """First line of the card."""
     detail: str
     """Second line."""
-    x: np.ndarray
-    """(samples,) what plays, before the gain."""
-    rate: int
-    total: float
+    x: np.ndarray | None
+    """(samples,) what plays, before the gain; None where the clip cannot be read."""
+    rate: int = 0
+    total: float = 0.0
     """Seconds of the whole clip."""
+    reason: str = ""
+    """Why it cannot be read."""
 
 
+@checked
 def players(
     clips,
     indices=None,
     *,
     captions: str | Sequence[str] | None = None,
-    columns: Sequence[str] = (),
+    columns: str | Sequence[str] = (),
     title: str | None = None,
     seconds: float | None = 10.0,
     gain: str | float = "shared",
     spectrogram: bool = True,
     limit: int = 12,
-    format: str = "mp3",
+    format: Literal["mp3", "ogg", "wav", "flac"] = "mp3",
     audio: Callable | None = None,
 ) -> Players:
     """Show clips as a table of players.
@@ -87,18 +93,20 @@ def players(
     Raises
     ------
     AudioError
-        A clip cannot be read, is not mono, or holds NaN; it is named.
+        A sound given by name is not mono, empty, or holds NaN; it is named.
     ParameterError
         Unknown columns or indices, captions of another number than the clips.
+
+    Notes
+    -----
+    A clip of a dataset that cannot be read has a card that says why, and the last line counts such clips.
     """
-    if not (gain in ("shared", "none", "each") if isinstance(gain, str) else np.isfinite(gain)):
-        raise ParameterError("gain", gain, "'shared', 'none', 'each' or a number of dB")
-    if limit < 1:
-        raise ParameterError("limit", limit, "at least 1")
-    if seconds is not None and not seconds > 0:
-        raise ParameterError("seconds", seconds, "more than 0, or None for whole clips")
-    if format not in MEDIA:
-        raise ParameterError("format", format, f"one of {', '.join(map(repr, MEDIA))}")
+    if isinstance(gain, str):
+        choice("gain", gain, ("shared", "none", "each"))
+    else:
+        number("gain", gain, least=-120, most=120)
+    whole("limit", limit, least=1)
+    check_length("seconds", seconds)
     named = _named(clips)
     if named is not None:
         if indices is not None or columns or isinstance(captions, str):
@@ -108,52 +116,60 @@ def players(
         total = len(named)
         wanted = [(name, "", x, rate) for name, x, rate in named[:limit]]
     else:
-        rows = _rows(clips, indices)
+        table = table_of(clips)
+        rows = list(range(len(table))) if indices is None else positions(indices, table)
         total = len(rows)
-        wanted = list(_read(clips, rows[:limit], captions, columns, audio))
+        wanted = list(_read(clips, table, rows[:limit], captions, columns, audio))
     if captions is not None and not isinstance(captions, str):
+        captions = items("captions", captions, "the name of a column, or a list of captions")
         if len(captions) not in (total, len(wanted)):
             raise ParameterError("captions", f"{len(captions)} captions", f"one for each of {total} clips")
         wanted = [(str(caption), *rest[1:]) for caption, rest in zip(captions, wanted, strict=False)]
-    cards = []
-    for name, detail, x, rate in wanted:
-        x, rate = checked(detail or name, x, rate)
-        cards.append(_Clip(name, detail, cut(x, rate, seconds=seconds), rate, len(x) / rate))
+    cards = [_card(*one, seconds=seconds) for one in wanted]
     made = getattr(clips, "generated", False) is True
     return Players(cards, total=total, generated=made, title=title, gain=gain, spectrogram=spectrogram, format=format)
 
 
+def _card(name: str, detail: str, x, rate, *, seconds: float | None) -> _Clip:
+    if isinstance(x, AudioError):
+        return _Clip(name, detail, None, reason=str(x))
+    x, rate = waveform(detail or name, x, rate)
+    return _Clip(name, detail, cut(x, rate, seconds=seconds), rate, len(x) / rate)
+
+
 def _named(clips) -> list[tuple] | None:
-    if isinstance(clips, Mapping):
-        return [(str(name), *sound) for name, sound in clips.items()]
     if hasattr(clips, "columns") or hasattr(clips, "table"):
         return None
     try:
+        if isinstance(clips, Mapping):
+            return [(str(name), x, rate) for name, (x, rate) in clips.items()]
         return [(str(name), x, rate) for name, x, rate in clips]
     except (TypeError, ValueError):
-        raise ParameterError("clips", type(clips).__name__, "Clips, a DataFrame, or (name, x, rate) triples") from None
+        expected = "Clips, a DataFrame, (name, x, rate) triples, or a mapping of name to (x, rate)"
+        raise ParameterError("clips", type(clips).__name__, expected) from None
 
 
-def _rows(clips, indices) -> list[int]:
-    table = getattr(clips, "table", clips)
-    return list(range(len(table))) if indices is None else positions(indices, table)
-
-
-def _read(clips, rows: list[int], captions, columns, audio: Callable | None):
-    table = getattr(clips, "table", clips)
-    audio = audio or getattr(clips, "audio", None)
+def _read(clips, table, rows: list[int], captions, columns, audio: Callable | None):
+    audio = function("audio", audio if audio is not None else getattr(clips, "audio", None))
     if audio is None:
         raise ParameterError("audio", None, "given where clips is a table: i -> (x, rate)")
-    first = captions if isinstance(captions, str) else "label" if "label" in table.columns else "id"
-    columns = [columns] if isinstance(columns, str) else list(columns)
-    for argument, name in [("captions", first), *(("columns", c) for c in columns)]:
-        if name not in table.columns:
-            raise ParameterError(argument, name, f"a column of the table: {', '.join(map(str, table.columns))}")
+    # Without labels ("" or none at all) the id stands first.
+    labelled = "label" in table.columns and table["label"].notna().any() and (table["label"].astype(str) != "").any()
+    first = captions if isinstance(captions, str) else "label" if labelled else "id"
+    columns = named_columns("columns", columns)
+    for argument, name in [("captions", first)] * isinstance(captions, str) + [("columns", name) for name in columns]:
+        column(argument, name, table)
     for i in rows:
         row = table.iloc[i]
-        parts = [str(row["id"])] if "id" in table.columns and first != "id" else []
+        known = str(row["id"]) if "id" in table.columns else f"clip {i}"
+        parts = [known] if "id" in table.columns and first != "id" else []
         parts += [f"{name} {cell_text(row[name])}" for name in columns]
-        yield str(row[first]), " · ".join(parts), *audio(i)
+        try:
+            sound = read(audio, i, known)
+        except AudioError as error:
+            sound = error, 0
+        title = row[first] if first in table.columns else known
+        yield "–" if cell_text(title) == "–" else str(title), " · ".join(parts), *sound
 
 
 def cell_text(value) -> str:
@@ -169,16 +185,19 @@ class Players:
         self.title, self.total = title, total
         self._generated = generated
         self._cards = cards
-        each = [shared_gain([card.x]) for card in cards] if gain == "each" else []
-        one = shared_gain(card.x for card in cards) if gain == "shared" else 0.0 if gain == "none" else gain
+        heard = [card for card in cards if card.x is not None]
+        each = [shared_gain([] if card.x is None else [card.x]) for card in cards] if gain == "each" else []
+        one = shared_gain(card.x for card in heard) if gain == "shared" else 0.0 if gain in ("none", "each") else gain
         #: dB applied to each clip.
-        self.gains = each or [float(one if gain != "each" else 0.0)] * len(cards)
+        self.gains = each or [float(one)] * len(cards)
         self._gain = gain
-        self.sounds: list[Sound] = [
-            compress(card.x, card.rate, total=card.total, gain_db=g, format=format)
+        #: None where the clip cannot be read.
+        self.sounds: list[Sound | None] = [
+            None if card.x is None else compress(card.x, card.rate, total=card.total, gain_db=g, format=format)
             for card, g in zip(cards, self.gains, strict=True)
         ]
-        self._pictures = _pictures(cards, self.gains) if spectrogram and cards else []
+        self._rate = min((card.rate for card in heard), default=0)
+        self._pictures = _pictures(cards, self.gains, self._rate / 2) if spectrogram and heard else []
 
     @property
     def html(self) -> str:
@@ -194,6 +213,9 @@ class Players:
     def _card(self, k: int) -> str:
         card, sound = self._cards[k], self.sounds[k]
         detail = f'<div class="wb-detail">{escape(card.detail)}</div>' if card.detail else ""
+        if sound is None:
+            name = f'<div class="wb-name">{escape(card.name)}</div>'
+            return f'<div class="wb-card">{name}{detail}<div class="wb-broken">{escape(card.reason)}</div></div>'
         picture = ""
         if self._pictures:
             alt = escape(f"mel spectrogram of {card.name}")
@@ -220,8 +242,10 @@ class Players:
             parts.append("Generated audio.")
         if self.total > len(self._cards):
             parts.append(f"{len(self._cards)} of {self.total:,} clips shown.")
+        if broken := self.sounds.count(None):
+            parts.append(f"{broken} could not be read.")
         if self._pictures:
-            top = min(card.rate for card in self._cards) / 2000
+            top = self._rate / 2000
             scale = "each clip's own peak" if self._gain == "each" else "the loudest moment of all"
             parts.append(f"Mel spectrograms, 0 to {top:.4g} kHz, {RANGE_DB:.0f} dB below {scale}.")
         return " ".join(parts)
@@ -237,16 +261,17 @@ class Players:
         return f"Players({len(self._cards)} of {self.total} clips, gain {self._gain})"
 
 
-def _pictures(cards: list[_Clip], gains: list[float]) -> list[str]:
+def _pictures(cards: list[_Clip], gains: list[float], top: float) -> list[str]:
     # One top frequency and one reference level for all: the pictures compare like the sounds.
-    top = min(card.rate for card in cards) / 2
-    decibels = [mel_levels(card.x, card.rate, top) + g for card, g in zip(cards, gains, strict=True)]
-    return [mel_picture(d, max(float(e.max()) for e in decibels)) for d in decibels]
+    found = zip(cards, gains, strict=True)
+    decibels = [None if card.x is None else mel_levels(card.x, card.rate, top) + gain for card, gain in found]
+    loudest = max(float(d.max()) for d in decibels if d is not None)
+    return ["" if d is None else mel_picture(d, loudest) for d in decibels]
 
 
 def mel_levels(x: np.ndarray, rate: int, top: float) -> np.ndarray:
     """Mel spectrogram (bands, frames) of x (samples,) up to ``top`` Hz, in dB, as fine as a player's picture."""
-    n_fft = 2 ** round(np.log2(0.05 * rate))
+    n_fft = max(64, 2 ** round(np.log2(0.05 * rate)))
     hop = max(16, min(n_fft // 4, len(x) // _WIDTH))
     padded = np.pad(x, (0, max(0, n_fft - len(x))))
     log = sound_io.log_mel(padded, rate, n_fft=n_fft, hop=hop, n_mels=_BANDS, f_max=top).numpy()

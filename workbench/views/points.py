@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.checks import numbers
 from ..errors import ParameterError
 from .colours import NO_VALUE, Coloured, colour_by
 from .page import array
@@ -69,7 +70,7 @@ def positions(rows, table) -> list[int]:
                 "rows", f"table with {int((found < 0).sum())} unknown rows", "rows of the clips' table"
             )
         return found.tolist()
-    values = np.asarray(rows)
+    values = numbers("rows", rows, finite=False, empty=True)
     if values.dtype == bool:
         if values.shape != (len(table),):
             raise ParameterError("rows", f"mask of shape {values.shape}", f"of shape ({len(table)},)")
@@ -88,7 +89,7 @@ def panel_data(name: str, panel: Projection) -> dict:
     """One plot: 16-bit coordinates, both axes on one scale so that distances are true."""
     low, high = panel.xy.min(axis=0).astype(float), panel.xy.max(axis=0).astype(float)
     size = high - low
-    at = np.round((panel.xy - low) / np.where(size > 0, size, 1) * 65535)
+    at = np.round((panel.xy.astype(float) - low) / np.where(size > 0, size, 1) * 65535)
     w, h = size / (size.max() or 1)
     x, y = array(at[:, 0], "<u2"), array(at[:, 1], "<u2")
     return {"title": name, "axes": panel.axes, "x": x, "y": y, "w": round(w, 6), "h": round(h, 6)}

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.checks import checked, choice, number, numbers, whole
 from ..core.dependencies import load
 from ..errors import ParameterError
 
 METHODS = ("pca", "tsne", "umap", "given")
 #: Dimensions kept by PCA before t-SNE and UMAP.
 REDUCED = 50
+#: Largest coordinate: differences of two stay within single precision.
+MOST = 1e37
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,12 @@ class Projection:
     axes: tuple[str, str]
     """Names of the two axes; for PCA with the share of variance."""
     method: str
-    """"PCA", "t-SNE", "UMAP" or "given coordinates"."""
+    """"PCA", "t-SNE", "UMAP", "given coordinates", "the one dimension" or "one clip"."""
 
 
+@checked
 def project(
-    z: np.ndarray,
+    z,
     *,
     method: str = "pca",
     seed: int = 0,
@@ -46,16 +50,17 @@ def project(
     Parameters
     ----------
     z : array (N, D)
-        Embeddings, any unit; with ``method="given"`` coordinates (N, 2), used as they are.
+        Embeddings, any unit; with ``method="given"`` coordinates (N, 2), used as they are. One dimension needs no
+        projection: t-SNE and UMAP leave it as it is, on a line. One row lies at the origin.
     method : {"pca", "tsne", "umap", "given"}
     seed : int
         Of t-SNE, UMAP and the randomised solver of a large PCA. Same seed, same machine: same picture.
     standardise : bool
         Scale each dimension to mean 0 and deviation 1 first (constant dimensions stay 0).
     perplexity : float
-        t-SNE only; lowered to (N - 1) / 3 for few points.
+        t-SNE only, 1 or more; lowered to (N - 1) / 3 for few points.
     neighbours : int
-        UMAP only; lowered to N - 1 for few points.
+        UMAP only, 2 or more; lowered to N - 1 for few points.
 
     Returns
     -------
@@ -64,31 +69,53 @@ def project(
     Raises
     ------
     ParameterError
-        Wrong shape, NaN or infinity (with count and first rows), all rows equal, fewer than 5 rows for t-SNE or UMAP.
+        Wrong shape, NaN or infinity (with count and first rows), all of several rows equal, values beyond what single
+        precision holds, fewer than 5 rows for t-SNE or UMAP.
     """
-    if method not in METHODS:
-        raise ParameterError("method", method, f"one of {', '.join(map(repr, METHODS))}")
+    choice("method", method, METHODS)
+    number("perplexity", perplexity, least=1)
+    whole("neighbours", neighbours, least=2)
     z = _checked(z, method)
     if method == "given":
-        return Projection(z.astype(np.float32), ("", ""), "given coordinates")
-    if not (np.ptp(z, axis=0) > 0).any():
+        return Projection(_single(z), ("", ""), "given coordinates")
+    if len(z) > 1 and not (z != z[0]).any():
         raise ParameterError("z", f"array of {len(z)} equal rows", "different in at least two rows to be projected")
+    # Squares of very large or very small values leave the range of numbers; a power of two changes no digit.
+    largest = float(np.abs(z).max()) or 1.0
+    unit = 1.0 if 1e-12 < largest < 1e12 else 2.0 ** np.floor(np.log2(largest))
+    z = z / z.dtype.type(unit) if unit != 1 else z
     if standardise:
-        z = _standardised(z)
-    if method == "pca":
-        return _pca(z, seed)
-    if len(z) < 5:
+        z, unit = _standardised(z), 1.0
+    if len(z) == 1:
+        return Projection(np.zeros((1, 2), np.float32), ("", ""), "one clip")
+    if z.shape[1] == 1 and method != "pca":
+        return Projection(_single(np.pad(z, ((0, 0), (0, 1))), unit), ("the one dimension", ""), "the one dimension")
+    if len(z) < 5 and method != "pca":
         raise ParameterError("z", f"array of {len(z)} rows", f"at least 5 rows for {method}; pca takes any number")
+    if method == "pca":
+        return _pca(z, seed, unit)
     z = _reduced(z, seed)
     return _tsne(z, seed, perplexity) if method == "tsne" else _umap(z, seed, neighbours)
 
 
+def _single(xy: np.ndarray, unit: float = 1.0) -> np.ndarray:
+    """Coordinates in their unit as single precision."""
+    with np.errstate(over="ignore", under="ignore"):
+        single = (xy.astype(np.float64) * unit).astype(np.float32)
+    if not np.abs(single).max() < MOST or (np.ptp(xy) > 0 and not np.ptp(single) > 0):
+        shown = f"array with values up to {np.abs(xy).max() * unit:.3g}"
+        raise ParameterError("z", shown, f"within single precision, from some 1e-38 to {MOST:g}")
+    return single
+
+
 def _checked(z: np.ndarray, method: str) -> np.ndarray:
-    z = z.detach().cpu().numpy() if hasattr(z, "detach") else np.asarray(z)
+    if hasattr(z, "layers"):
+        raise ParameterError("z", type(z).__name__, "an array (clips, dimensions): one layer, such as embeddings[layer]")
+    if str(getattr(z, "dtype", "")) == "torch.bfloat16":  # numpy has no such numbers
+        z = z.float()
+    z = numbers("z", z, finite=False, empty=True)
     if z.ndim != 2 or not len(z) or not z.shape[1]:
         raise ParameterError("z", f"array of shape {z.shape}", "of shape (clips, dimensions), neither of them 0")
-    if z.dtype.kind not in "fiub":
-        raise ParameterError("z", f"array of {z.dtype}", "numeric")
     if method == "given" and z.shape[1] != 2:
         raise ParameterError("z", f"array of shape {z.shape}", "of shape (clips, 2) for method='given'")
     bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
@@ -103,7 +130,7 @@ def _standardised(z: np.ndarray) -> np.ndarray:
     return (z - z.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
 
 
-def _pca(z: np.ndarray, seed: int) -> Projection:
+def _pca(z: np.ndarray, seed: int, unit: float) -> Projection:
     from sklearn.decomposition import PCA
 
     kept = min(2, *z.shape)
@@ -113,7 +140,7 @@ def _pca(z: np.ndarray, seed: int) -> Projection:
     share[:kept] = pca.explained_variance_ratio_
     xy = np.pad(xy, ((0, 0), (0, 2 - kept)))  # one row or one dimension: the second axis is empty
     axes = tuple(f"PC {i + 1} ({s:.0%} of variance)" for i, s in enumerate(share))
-    return Projection(xy.astype(np.float32), axes, "PCA")
+    return Projection(_single(xy, unit), axes, "PCA")
 
 
 def _reduced(z: np.ndarray, seed: int) -> np.ndarray:

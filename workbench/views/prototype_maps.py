@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.checks import numbers
 from ..errors import ParameterError
 from .colours import Coloured, colour_by
+from .inputs import function, items
 from .maps import SoundMap
 from .page import drawing
 from .points import spread
@@ -112,18 +114,22 @@ def numbered(labels: Sequence[str]) -> list[str]:
 
 
 def _check(points: DataPoints, count: int) -> None:
-    n = len(points.xy)
+    if not isinstance(points, DataPoints):
+        raise ParameterError("points", type(points).__name__, "DataPoints")
+    n = len(numbers("points.xy", points.xy, ndim=2))
     for name, values, rows in (("xy", points.xy, n), ("prototypes", points.prototypes, count)):
-        if np.shape(values) != (rows, 2) or not np.isfinite(values).all():
-            raise ParameterError(
-                f"points.{name}", f"array of shape {np.shape(values)}", f"finite, of shape ({rows}, 2)"
-            )
+        shape = numbers(f"points.{name}", values).shape
+        if shape != (rows, 2):
+            raise ParameterError(f"points.{name}", f"array of shape {shape}", f"finite, of shape ({rows}, 2)")
     for name in ("labels", "names", "nearest"):
         values = getattr(points, name)
-        if values is not None and len(values) != n:
+        if values is not None and len(items(f"points.{name}", values, "a list, one for each data point")) != n:
             raise ParameterError(f"points.{name}", f"{len(values)} of them", f"{n}, one for each data point")
-    if points.nearest is not None and not np.isin(points.nearest, range(count)).all():
-        raise ParameterError("points.nearest", "positions outside the prototypes", f"from 0 to {count - 1}")
+    if points.nearest is not None:
+        near = numbers("points.nearest", points.nearest, ndim=1)
+        if near.dtype.kind not in "iu" or not np.isin(near, range(count)).all():
+            raise ParameterError("points.nearest", "positions outside the prototypes", f"from 0 to {count - 1}")
+    function("points.audio", points.audio)
 
 
 class PrototypeMap(SoundMap):

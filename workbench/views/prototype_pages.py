@@ -18,12 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.checks import check_fields, checked, number, whole
 from ..errors import AudioError, ParameterError
+from .inputs import items, texts
 from .live import in_kernel
 from .page import escape, pack, save_page, static
 from .players import RANGE_DB, mel_levels, mel_picture
 from .prototype_maps import DataPoints, carried_points, numbered, prototype_map
-from .sounds import Sound, checked, compress, cut, shared_gain
+from .sounds import Sound, check_length, compress, cut, read, shared_gain, waveform
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,9 @@ class RealClip:
     distance: float
     """From the prototype, in the space of the embedding."""
 
+    def __post_init__(self):
+        check_fields(self)
+
 
 @dataclass(frozen=True, eq=False)
 class PrototypeSounds:
@@ -46,7 +51,7 @@ class PrototypeSounds:
 
     label: str
     """The class it belongs to."""
-    sounds: Sequence[np.ndarray]
+    sounds: Sequence[np.ndarray] | np.ndarray
     """What the decoder made of it, one sound (samples,) for each diffusion seed."""
     rate: int
     """Hz, of these sounds."""
@@ -57,7 +62,12 @@ class PrototypeSounds:
     weight: float | None = None
     """Its weight in the logit of its own class."""
 
+    def __post_init__(self):
+        check_fields(self)
+        items("nearest", self.nearest, "a list of RealClip")
 
+
+@checked
 def prototype_page(
     prototypes: Sequence[PrototypeSounds],
     *,
@@ -108,10 +118,13 @@ def prototype_page(
     All sounds of the page have one gain, that which brings the loudest of them to -1 dBFS (at most +20 dB). Louder
     points of the map that a kernel sends later are clipped, and their caption says so.
     """
-    prototypes = list(prototypes)
-    check_prototypes(prototypes)
+    prototypes = check_prototypes(prototypes)
+    check_length("seconds", seconds)
+    number("megabytes", megabytes, least=0)
+    whole("point_sounds", point_sounds, least=0)
+    whole("height", height, least=100, most=10_000)
     count = len(prototypes[0].sounds)
-    seeds = [f"seed {k + 1}" for k in range(count)] if seeds is None else list(map(str, seeds))
+    seeds = [f"seed {k + 1}" for k in range(count)] if seeds is None else texts("seeds", seeds)
     if len(seeds) != count:
         raise ParameterError("seeds", seeds, f"{count} names, one for each sound of a prototype")
     return PrototypePage(
@@ -126,17 +139,23 @@ def prototype_page(
     )
 
 
-def check_prototypes(prototypes: Sequence[PrototypeSounds]) -> None:
+def check_prototypes(prototypes: Sequence[PrototypeSounds]) -> list[PrototypeSounds]:
     """Refuse no prototypes, no or uneven numbers of sounds, and distances that are not finite."""
+    prototypes = items("prototypes", prototypes, "a list of PrototypeSounds")
     if not prototypes:
         raise ParameterError("prototypes", [], "at least one")
     for k, one in enumerate(prototypes):
+        if not isinstance(one, PrototypeSounds):
+            raise ParameterError(f"prototypes[{k}]", type(one).__name__, "PrototypeSounds")
         if not 1 <= len(one.sounds) == len(prototypes[0].sounds):
             expected = f"{max(len(prototypes[0].sounds), 1)}, one for each seed"
             raise ParameterError(f"prototypes[{k}].sounds", f"{len(one.sounds)} sounds", expected)
         for clip in one.nearest:
+            if not isinstance(clip, RealClip):
+                raise ParameterError(f"prototypes[{k}].nearest", type(clip).__name__, "a list of RealClip")
             if not np.isfinite(clip.distance):
                 raise ParameterError(f"prototypes[{k}]: distance of {clip.name!r}", clip.distance, "finite")
+    return prototypes
 
 
 def _readable(points: DataPoints | None, wanted: list[int]) -> list[np.ndarray]:
@@ -144,7 +163,7 @@ def _readable(points: DataPoints | None, wanted: list[int]) -> list[np.ndarray]:
     found = []
     for i in wanted:
         try:
-            found.append(checked(str(points.names[i]), *points.audio(i))[0])
+            found.append(read(points.audio, i, str(points.names[i]))[0])
         except AudioError:
             continue
     return found
@@ -160,14 +179,13 @@ class Shelf:
     """
 
     def __init__(self, waveforms, *, seconds: float | None, megabytes: float):
-        if seconds is not None and not seconds > 0:
-            raise ParameterError("seconds", seconds, "more than 0, or None for whole sounds")
+        check_length("seconds", seconds)
         self.seconds, self.room = seconds, megabytes * 1e6
         self.gain_db = shared_gain(waveforms)
 
     def sound(self, name: str, x, rate: int) -> Sound:
         """Compressed; its place is taken."""
-        x, rate = checked(name, x, rate)
+        x, rate = waveform(name, x, rate)
         made = compress(cut(x, rate, seconds=self.seconds), rate, total=len(x) / rate, gain_db=self.gain_db)
         self.room -= len(made.data) * 4 / 3 + 700
         return made
@@ -206,7 +224,7 @@ class PrototypePage:
         heard = [(f"prototype {self._names[k]}", x, one.rate) for k, one in enumerate(prototypes) for x in one.sounds]
         heard += [(clip.name, clip.x, clip.rate) for clip in clips]
         carried = [] if points is None else carried_points(points, len(prototypes), sounds=point_sounds)
-        waveforms = [checked(*one)[0] for one in heard] + _readable(points, carried)
+        waveforms = [waveform(*one)[0] for one in heard] + _readable(points, carried)
         shelf = Shelf(waveforms, seconds=seconds, megabytes=megabytes)
         self.gain_db, self._shelf = shelf.gain_db, shelf
         self._top = min(rate for _, _, rate in heard) / 2

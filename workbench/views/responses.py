@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DatasetError
+from ..core.checks import checked, number, whole
+from ..errors import DatasetError, ParameterError
 from ..metrics.classification import group_interval, wilson_interval
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _digits(parts: Sequence) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8")).hexdigest()[:12]
 
 
+@checked
 def read_responses(
     source: str | os.PathLike | Iterable[str | os.PathLike], trials: Sequence[ListeningTrial], *, seed: int
 ) -> pd.DataFrame:
@@ -72,8 +74,12 @@ def read_responses(
     """
     import pandas as pd
 
+    from .listening import _trials
+
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    frames = [_read(path) for path in sources]
+    frames, trials = [_read(path) for path in sources], _trials(trials)
+    if not frames:
+        raise ParameterError("source", [], "at least one file")
     known = {stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}
     for path, frame in zip(sources, frames, strict=True):
         strange = sorted(set(frame["stimulus"]) - set(known))
@@ -83,10 +89,16 @@ def read_responses(
     table = table.drop_duplicates(["listener", "task", "stimulus"], keep="last").reset_index(drop=True)
     for place, name in enumerate(("trial", "label", "method")):
         table[name] = [known[stimulus][place] for stimulus in table["stimulus"]]
-    for name in ("place", "choices", "seconds", "plays"):
-        table[name] = pd.to_numeric(table[name])
     rated = table["task"] == RATING
-    table["rating"] = pd.to_numeric(table["response"].where(rated))
+    table["rating"] = table["response"].where(rated)
+    for name in ("place", "choices", "seconds", "plays", "rating"):
+        found = pd.to_numeric(table[name], errors="coerce")
+        wrong = found.isna() & (rated if name == "rating" else True)
+        if wrong.any():
+            column = "response" if name == "rating" else name
+            shown = f"{table.loc[wrong, column].iloc[0]!r} of listener {table.loc[wrong, 'listener'].iloc[0]!r}"
+            raise DatasetError(f"{', '.join(map(str, sources))}: column {column} holds {shown}, which is no number")
+        table[name] = found
     table["correct"] = (table["response"] == table["label"]).astype("boolean").mask(rated)
     table["hearing"] = table.groupby(["listener", "task", "trial"])["place"].rank(method="dense").astype(int)
     shown = ["listener", "task", "place", "trial", "label", "method", "response", "rating", "correct"]
@@ -97,7 +109,7 @@ def _read(path: str | os.PathLike) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
     except (OSError, ValueError) as error:  # what pandas raises for a broken table is a ValueError
         raise DatasetError(f"{path}: {error}") from error
     if missing := [name for name in COLUMNS if name not in frame.columns]:
@@ -105,6 +117,7 @@ def _read(path: str | os.PathLike) -> pd.DataFrame:
     return frame
 
 
+@checked
 def analyse_responses(
     responses: pd.DataFrame, *, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
@@ -147,8 +160,15 @@ def analyse_responses(
     """
     import pandas as pd
 
+    if not isinstance(responses, pd.DataFrame):
+        raise ParameterError("responses", type(responses).__name__, "a table, as read_responses gives it")
+    number("level", level, above=0, below=1)
+    whole("draws", draws, least=1)
     if not len(responses):
         raise DatasetError("there are no responses to analyse")
+    wanted = ("task", "method", "listener", "trial", "rating", "correct", "hearing", "choices")
+    if missing := [name for name in wanted if name not in responses.columns]:
+        raise ParameterError("responses", f"a table without {', '.join(missing)}", "of read_responses")
     rows = []
 
     def note(measure: str, part: pd.DataFrame, values: np.ndarray, bounds: tuple, interval: str, **more) -> None:

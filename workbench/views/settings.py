@@ -17,14 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.checks import checked, number
 from ..errors import ParameterError
+from .inputs import items, mapping
 from .interpretation_figures import card, picture
 from .page import escape, save_page, static
 from .players import RANGE_DB, cell_text, mel_levels, mel_picture
 from .prototype_pages import Shelf
-from .sounds import checked, cut
+from .sounds import check_length, cut, waveform
 
 
+@checked
 def sounds_by_setting(
     sounds,
     rate: int,
@@ -70,19 +73,25 @@ def sounds_by_setting(
     AudioError
         A sound is empty, not mono or holds NaN; it is named.
     """
-    settings = {str(name): list(values) for name, values in settings.items()}
+    check_length("seconds", seconds)
+    number("megabytes", megabytes, least=0)
+    settings = mapping("settings", settings, "a mapping of one or two names to their values")
+    settings = {str(name): items(f"settings[{name!r}]", values, "a list of values") for name, values in settings.items()}
     if not 1 <= len(settings) <= 2:
         raise ParameterError("settings", list(settings), "one or two names with their values")
     for name, values in settings.items():
-        if not values or len(set(values)) < len(values):
+        if not values or _repeat(name, values):
             raise ParameterError(f"settings[{name!r}]", values, "one value or more, all different")
-    found, captions = _combinations(sounds, settings), captions or {}
-    start = tuple(values[len(values) // 2] for values in settings.values()) if start is None else tuple(start)
+    found = _combinations(sounds, settings)
+    captions = mapping("captions", captions or {}, "a mapping of combinations to text")
+    reference = mapping("reference", reference or {}, "a mapping of name to sound (samples,)")
+    middle = tuple(values[len(values) // 2] for values in settings.values())
+    start = middle if start is None else tuple(items("start", start, "a value of each setting"))
     for argument, key in [("start", start), *(("captions", key) for key in captions)]:
-        if key not in found:
+        if not _known(key, found):
             raise ParameterError(argument, key, f"a combination of the values of {' and '.join(settings)}")
-    heard = [(_named(settings, key), x) for key, x in found.items()] + list((reference or {}).items())
-    heard = [(str(name), checked(str(name), x, rate)[0]) for name, x in heard]
+    heard = [(_named(settings, key), x) for key, x in found.items()] + list(reference.items())
+    heard = [(str(name), waveform(str(name), x, rate)[0]) for name, x in heard]
     shelf = Shelf((x for _, x in heard), seconds=seconds, megabytes=megabytes)
     levels = [mel_levels(cut(x, rate, seconds=seconds), rate, rate / 2) for _, x in heard]
     loudest = max(float(level.max()) for level in levels)
@@ -97,6 +106,21 @@ def sounds_by_setting(
     return SettingsPage(title, carried, left, start, shelf.gain_db, int(rate), cards, beside)
 
 
+def _repeat(name: str, values: list) -> bool:
+    """Whether a value comes twice."""
+    try:
+        return len(set(values)) < len(values)
+    except TypeError:
+        raise ParameterError(f"settings[{name!r}]", values, "numbers or words, no lists") from None
+
+
+def _known(key: object, found: Mapping) -> bool:
+    try:
+        return key in found
+    except TypeError:  # a list within
+        return False
+
+
 def _named(settings: Mapping[str, list], key: tuple) -> str:
     return ", ".join(f"{name} = {cell_text(value)}" for name, value in zip(settings, key, strict=True))
 
@@ -108,8 +132,11 @@ def _combinations(sounds, settings: Mapping[str, list]) -> dict[tuple, np.ndarra
         key = tuple(values[k] for values, k in zip(settings.values(), places, strict=True))
         x = sounds.get(key) if isinstance(sounds, Mapping) else sounds
         for (name, values), k in zip(settings.items(), () if isinstance(sounds, Mapping) else places, strict=False):
-            if len(x) != len(values):
-                raise ParameterError("sounds", f"{len(x)} along {name}", f"{len(values)}, one for each value")
+            x = x.to_numpy() if hasattr(x, "to_numpy") else x
+            several = len(x.shape) > 0 if hasattr(x, "shape") else isinstance(x, Sequence) and not isinstance(x, (str, bytes))
+            size = len(x) if several else 0
+            if size != len(values):
+                raise ParameterError("sounds", f"{size} along {name}", f"{len(values)}, one for each value")
             x = x[k]
         if x is None:
             raise ParameterError(f"sounds[{_named(settings, key)}]", None, "a waveform: each combination needs one")

@@ -16,13 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import check_fields, checked, number, numbers, whole
 from ..errors import ParameterError
+from .inputs import items, texts
 from .interpretation_figures import probabilities
 from .page import drawing, escape, pack, save_page
 from .players import RANGE_DB, mel_levels, mel_picture
 from .prototype_maps import numbered
 from .prototype_pages import PrototypeSounds, Shelf, check_prototypes
-from .sounds import Sound, checked, cut
+from .sounds import Sound, check_length, cut, waveform
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,11 @@ class ExplainedClip:
     label: str | None = None
     """Its true class."""
 
+    def __post_init__(self):
+        check_fields(self)
 
+
+@checked
 def similarity_page(
     clips: Sequence[ExplainedClip],
     prototypes: Sequence[PrototypeSounds],
@@ -96,14 +102,20 @@ def similarity_page(
     -----
     All sounds have one gain, that which brings the loudest of them to -1 dBFS (at most +20 dB).
     """
-    clips, prototypes, classes = list(clips), list(prototypes), list(map(str, classes))
-    check_prototypes(prototypes)
+    prototypes, classes = check_prototypes(prototypes), texts("classes", classes)
+    clips = items("clips", clips, "a list of ExplainedClip")
     if not clips:
         raise ParameterError("clips", [], "at least one")
-    if most < 1:
-        raise ParameterError("most", most, "at least 1")
-    if not temperature > 0:
-        raise ParameterError("temperature", temperature, "above 0")
+    for k, one in enumerate(clips):
+        if not isinstance(one, ExplainedClip):
+            raise ParameterError(f"clips[{k}]", type(one).__name__, "an ExplainedClip")
+    if not classes:
+        raise ParameterError("classes", [], "at least one")
+    whole("most", most, least=1)
+    whole("nearest", nearest, least=0)
+    number("temperature", temperature, above=0)
+    number("megabytes", megabytes, least=0)
+    check_length("seconds", seconds)
     c, m = len(classes), len(prototypes)
     weights = _numbers("weights", weights, (c, m), f"(C, M) = ({c}, {m})")
     bias = _numbers("bias", bias, (c,), f"(C,) = ({c},)")
@@ -125,13 +137,13 @@ def similarity_page(
 
 
 def _numbers(name: str, values: ArrayLike, shape: tuple, expected: str) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
+    values = numbers(name, values, finite=False, empty=True).astype(np.float64)
     if values.shape != shape:
         raise ParameterError(name, f"array of shape {values.shape}", expected)
-    if not np.isfinite(values).all():
-        raise ParameterError(
-            name, f"array with NaN or infinity in {int((~np.isfinite(values)).sum())} places", "finite"
-        )
+    if not np.abs(values).max() < 1e100:  # products and sums of them stay finite
+        bad = int((~np.isfinite(values)).sum())
+        shown = f"array with NaN or infinity in {bad} places" if bad else f"array with {np.abs(values).max():.3g}"
+        raise ParameterError(name, shown, "finite" if bad else "below 1e100")
     return values
 
 
@@ -173,7 +185,7 @@ class SimilarityPage:
         heard += [(f"prototype {self._names[k]}", one.sounds[0], one.rate) for k, one in enumerate(prototypes)]
         heard += [(clip.name, clip.x, clip.rate) for one in prototypes for clip in one.nearest[:nearest]]
         self._top = min(rate for _, _, rate in heard) / 2
-        self._shelf = Shelf((checked(*one)[0] for one in heard), seconds=seconds, megabytes=megabytes)
+        self._shelf = Shelf((waveform(*one)[0] for one in heard), seconds=seconds, megabytes=megabytes)
         self.gain_db = self._shelf.gain_db
         levels = [self._levels(x, rate) for _, x, rate in heard[: len(clips) + len(prototypes)]]
         loudest = max(float(level.max()) for level in levels)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import numbers
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from .. import audio
-from ..errors import AudioError, ParameterError
+from ..core.checks import number
+from ..errors import AudioError, ParameterError, WorkbenchError
 
 #: Media type of each format the pages use.
 MEDIA = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav", "flac": "audio/flac"}
@@ -18,6 +20,8 @@ CEILING_DB = -1.0
 #: A shared gain never lifts by more: beyond that one hears the noise floor.
 MOST_GAIN_DB = 20.0
 FADE_SECONDS = 0.01
+#: Hz. Slower sounds would be brought to the least rate of a format at many times their size.
+LEAST_RATE = 100
 
 
 @dataclass(frozen=True)
@@ -60,25 +64,63 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
 
 
-def checked(name: str, x, rate) -> tuple[np.ndarray, int]:
+def waveform(name: str, x, rate, *, what: str = "a player") -> tuple[np.ndarray, int]:
     """Mono float32 and whole rate, or an AudioError that names the clip.
 
     Raises
     ------
     AudioError
-        Not (samples,), no samples, NaN or infinity, or a rate that is no positive whole number.
+        Not (samples,), no samples, no float, NaN or infinity, or a rate that is no whole number of Hz from 100 on.
     """
-    x = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
+    try:
+        x = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
+    except (ValueError, TypeError, RuntimeError):
+        raise AudioError(name, f"{what} takes a mono waveform (samples,), got {type(x).__name__}") from None
     if x.ndim != 1 or not x.size:
-        raise AudioError(name, f"a player takes a mono waveform (samples,), got shape {x.shape}")
+        cure = ""
+        if x.ndim == 2 and x.size:
+            axis = int(x.shape[0] > x.shape[1])
+            cure = f": average its channels, x.mean({axis}), or choose one"
+        raise AudioError(name, f"{what} takes a mono waveform (samples,), got shape {x.shape}{cure}")
     if not np.issubdtype(x.dtype, np.floating):
-        raise AudioError(name, f"a player takes float samples in [-1, 1], got {x.dtype}")
+        raise AudioError(name, f"{what} takes float samples in [-1, 1], got {x.dtype}")
+    with np.errstate(over="ignore"):  # beyond single precision is infinite, and refused as such
+        x = x.astype(np.float32, copy=False)
     bad = int((~np.isfinite(x)).sum())
     if bad:
         raise AudioError(name, f"{bad} of {x.size} samples are NaN or infinite")
-    if rate != int(rate) or rate <= 0:
-        raise AudioError(name, f"rate {rate!r} is no positive whole number of Hz")
-    return x.astype(np.float32, copy=False), int(rate)
+    whole = isinstance(rate, numbers.Real) and not isinstance(rate, (bool, np.bool_)) and np.isfinite(rate)
+    if not whole or rate != int(rate) or rate < LEAST_RATE:
+        raise AudioError(name, f"rate {rate!r} is no whole number of Hz from {LEAST_RATE} on")
+    return x, int(rate)
+
+
+def read(audio: Callable, i: int, name: str) -> tuple[np.ndarray, int]:
+    """The sound of clip i as :func:`waveform` gives it.
+
+    Raises
+    ------
+    AudioError
+        The clip cannot be read, whatever the source says of it, or :func:`waveform` refuses it.
+    ParameterError
+        ``audio`` gives something else than (x, rate).
+    """
+    try:
+        given = audio(i)
+    except WorkbenchError:
+        raise
+    except (OSError, EOFError, RuntimeError, ValueError) as error:  # what readers of files raise
+        raise AudioError(name, f"{type(error).__name__}: {error}") from error
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        shown = f"a function that gave {type(given).__name__} for {name}"
+        raise ParameterError("audio", shown, "a function of a position that gives (x, rate)")
+    return waveform(name, *given)
+
+
+def check_length(name: str, seconds: float | None) -> None:
+    """Refuse what is no length of sound; None is all of it."""
+    if seconds is not None and not number(name, seconds) > 0:
+        raise ParameterError(name, seconds, "more than 0, or None for whole sounds")
 
 
 def cut(x: np.ndarray, rate: int, *, seconds: float | None) -> np.ndarray:

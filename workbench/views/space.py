@@ -15,11 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, numbers
 from ..errors import ParameterError
 from .colours import PALETTE
+from .inputs import mapping, texts
 from .page import escape, save_page
 
 
+@checked
 def turnable(
     sets: Mapping[str, ArrayLike], *, names: Sequence[str] | None = None, title: str | None = None
 ) -> Turnable:
@@ -42,15 +45,18 @@ def turnable(
     ParameterError
         No set, one that is not (C, 3) and finite, or names of another number.
     """
+    sets = mapping("sets", sets, "a mapping of title to prototypes (C, 3)")
     if not sets:
-        raise ParameterError("sets", dict(sets), "at least one set of prototypes")
-    arrays = {str(name): np.asarray(points, dtype=np.float64) for name, points in sets.items()}
-    for name, points in arrays.items():
-        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():
-            raise ParameterError(f"sets[{name!r}]", f"array of shape {points.shape}", "finite, of shape (C, 3)")
+        raise ParameterError("sets", sets, "at least one set of prototypes")
+    names = None if names is None else texts("names", names)
+    arrays = {}
+    for name, given in sets.items():
+        points = arrays[str(name)] = numbers(f"sets[{name!r}]", given, empty=True).astype(np.float64)
+        if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.abs(points).max() < 1e100:
+            raise ParameterError(f"sets[{name!r}]", f"array of shape {points.shape}", "below 1e100, of shape (C, 3)")
         if names is not None and len(names) != len(points):
             raise ParameterError("names", f"{len(names)} names", f"one for each of {len(points)} prototypes of {name}")
-    return Turnable(arrays, None if names is None else [str(name) for name in names], title)
+    return Turnable(arrays, names, title)
 
 
 class Turnable:

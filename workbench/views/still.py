@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from .colours import MISSING, NO_VALUE, PALETTE, Coloured, shade
-from .page import escape
+from .page import escape, printable
 from .projection import Projection
 
 _MARKERS = "osv^D*"
@@ -51,6 +51,6 @@ def _groups(coloured: Coloured):
         return
     for k, level in enumerate(coloured.levels):
         # A label that begins with an underscore would be left out of the legend.
-        name = "\u200b" + (level if len(level) < 25 else level[:24] + "…")
+        name = "\u200b" + printable(level if len(level) < 25 else level[:24] + "…")
         yield PALETTE[k % len(PALETTE)], _MARKERS[k // 8 % 6], coloured.codes == k, name
     yield MISSING, "o", coloured.codes == NO_VALUE, None

@@ -203,7 +203,7 @@ class LatentPage {
         this.drawProfiles();
         for (const card of this.cards) this.fillCard(card);
       }
-    } catch (error) { this.say(error); }
+    } catch (error) { if (ticket === this.ticket) this.say(error); }
     for (const card of lacking) {
       if (ticket !== this.ticket || !this.link) return;
       try { data.clips[card.clip] = await this.ask(card.clip); } catch (error) { card.wrong = this.reason(error); }
@@ -498,6 +498,7 @@ class LatentPage {
     this.link = null;
     delete this.root.dataset.live;
     this.describe();
+    if (!this.activation) this.drawProfiles();
     for (const card of this.cards) if (!card.audio) this.fillCard(card);
   }
   describe() { this.note.textContent = this.link ? this.data.live_note : this.data.note; }

@@ -17,17 +17,17 @@ function initialize({ model }) {
       try { model.save_changes(); } catch { leave(); } // the kernel has ended
     },
     sound: (index, seconds) => new Promise((done, fail) => {
-      const timer = setTimeout(() => { waiting.delete(index); fail(new Error(
-        `the kernel did not answer within ${seconds} s: it is busy with another cell, or no longer runs`)); }, seconds * 1000);
-      waiting.set(index, [...(waiting.get(index) || []), { done, fail, timer }]);
+      const calls = waiting.get(index) || [], call = { done, fail };
+      call.timer = setTimeout(() => {
+        calls.splice(calls.indexOf(call), 1); // others who wait for this sound asked later
+        if (!calls.length) waiting.delete(index);
+        fail(new Error(`the kernel did not answer within ${seconds} s: it is busy with another cell, or no longer runs`));
+      }, seconds * 1000);
+      waiting.set(index, calls);
+      calls.push(call);
       try {
-        model.send({ kind: "sound", index });
-      } catch {
-        clearTimeout(timer);
-        waiting.delete(index);
-        leave();
-        fail(new Error("the kernel that made this map has ended: run the cell again; points with a ring still play"));
-      }
+        if (calls.length === 1) model.send({ kind: "sound", index });
+      } catch { leave(); }
     }),
   };
 
@@ -42,6 +42,11 @@ function initialize({ model }) {
   };
   const selected = () => { for (const view of views()) if (view.link === link) view.showSelection(model.get("selected")); };
   const leave = () => {
+    for (const { fail, timer } of [...waiting.values()].flat()) {
+      clearTimeout(timer);
+      fail(new Error("the kernel that made this map has ended: run the cell again; points with a ring still play"));
+    }
+    waiting.clear();
     maps.links[key] = links().filter((other) => other !== link);
     const next = maps.links[key].at(-1);
     for (const view of views()) if (view.link === link) { if (next) view.connect(next); else view.disconnect(); }

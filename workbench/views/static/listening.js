@@ -24,7 +24,7 @@ function button(text, act) {
 
 class ListeningTest {
   constructor(root, data) {
-    Object.assign(this, { root, data, link: null, listener: "", rows: [], unsaved: [], trouble: "" });
+    Object.assign(this, { root, data, link: null, listener: "", rows: [], unsaved: [], trouble: "", broken: new Set() });
     this.trials = new Map(data.trials.map((trial) => [trial.id, trial]));
     root.replaceChildren(...[...root.children].filter((node) => node.tagName === "STYLE"));
     root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: keys belong to the test
@@ -92,7 +92,7 @@ class ListeningTest {
   // ---- one screen
 
   next() {
-    const done = new Set(this.rows.map((row) => row.stimulus));
+    const done = new Set([...this.rows.map((row) => row.stimulus), ...this.broken]);
     while (this.at < this.steps.length && this.steps[this.at].sounds.every((id) => done.has(id))) this.at++;
     if (this.at === this.steps.length) this.finish(); else this.show(this.steps[this.at]);
     this.tell();
@@ -131,13 +131,18 @@ class ListeningTest {
     Object.assign(audio, { controls: true, preload: "metadata", src: sound.uri });
     audio.setAttribute("aria-label", name);
     if (answer) {
-      audio.addEventListener("play", () => { answer.plays++; });
+      // What was heard counts, not what was asked for: "play" comes before the sound, a seek without any.
+      let asked = false;
+      audio.addEventListener("play", () => { asked = true; });
       const heard = () => {
-        if (answer.heard || audio.currentTime < Math.min(HEARD_SECONDS, 0.9 * audio.duration)) return;
+        if (asked && (!audio.paused || audio.ended)) { answer.plays++; asked = false; }
+        const { played, duration } = audio, parts = Array.from({ length: played.length }, (_, k) => played.end(k) - played.start(k));
+        if (answer.heard || !(parts.reduce((a, b) => a + b, 0) >= Math.min(HEARD_SECONDS, 0.5 * duration))) return;
         answer.heard = true;
         this.look();
       };
       for (const event of ["timeupdate", "ended"]) audio.addEventListener(event, heard);
+      audio.addEventListener("error", () => { answer.broken = true; this.look(); });
     }
     return card;
   }
@@ -165,10 +170,10 @@ class ListeningTest {
   }
 
   choice(answer) {
-    const list = make("fieldset", "wb-choices", make("legend", "", "It is"));
+    const list = make("fieldset", "wb-choices", make("legend", "", "It is")), name = `wb-choice-${Math.random()}`; // a page may show the test twice
     for (const label of this.data.choices) {
       const radio = make("input");
-      Object.assign(radio, { type: "radio", name: `wb-choice-${this.data.key}`, value: label });
+      Object.assign(radio, { type: "radio", name, value: label });
       radio.addEventListener("change", () => { answer.response = label; this.look(); });
       list.append(make("label", "", radio, make("span", "", label)));
     }
@@ -179,17 +184,21 @@ class ListeningTest {
   look() {
     const rating = this.data.task === "rating", all = [...this.answers.values()], letters = (test) => all
       .map((answer, k) => (test(answer) ? String.fromCharCode(65 + k) : "")).filter(Boolean).join(", ");
-    const unheard = letters((answer) => !answer.heard), open = letters((answer) => answer.response === null);
+    const unheard = letters((answer) => !answer.heard && !answer.broken), open = letters((answer) => answer.response === null && !answer.broken);
     const parts = rating ? [unheard && `hear ${unheard}`, open && `rate ${open}`] : [unheard && "hear the sound", open && "choose what it is"];
-    this.missing.textContent = parts.some(Boolean) ? `Still to do: ${parts.filter(Boolean).join("; ")}` : "";
+    const broken = all.some((answer) => answer.broken) ? "What cannot be played here is left out." : "";
+    this.missing.textContent = parts.some(Boolean) ? `Still to do: ${parts.filter(Boolean).join("; ")}` : broken;
     this.go.disabled = parts.some(Boolean);
   }
 
   // ---- the answers
 
   save(step) {
+    if (step !== this.steps[this.at]) return;
     const seconds = ((performance.now() - this.begun) / 1000).toFixed(1), time = new Date().toISOString();
-    const rows = step.sounds.map((stimulus) => {
+    const played = step.sounds.filter((stimulus) => !this.answers.get(stimulus).broken);
+    for (const stimulus of step.sounds) if (!played.includes(stimulus)) this.broken.add(stimulus);
+    const rows = played.map((stimulus) => {
       const { response, plays } = this.answers.get(stimulus), { task, choices } = this.data;
       return { time, listener: this.listener, task, place: this.at + 1, trial: step.trial, stimulus, response, choices: choices.length, seconds, plays };
     });
@@ -226,9 +235,10 @@ class ListeningTest {
   }
 
   finish() {
-    const head = make("h3", "wb-question", "Done. Thank you.");
+    const head = make("h3", "wb-question", "Done. Thank you."), { size } = this.broken;
     head.tabIndex = -1;
     this.screen.replaceChildren(head);
+    if (size) this.screen.append(make("p", "wb-trouble", `${size} sound${size > 1 ? "s" : ""} could not be played by this browser and ${size > 1 ? "have" : "has"} no answer.`));
     if (this.unsaved.length) this.send();
     head.focus({ preventScroll: true });
   }

@@ -1,15 +1,22 @@
 // What all outputs of a page share. One sound at a time: when an audio element starts, every other one is paused;
 // the last one also when its output has meanwhile been removed from the page.
+// A sound may be asked for before it can start (a kernel answers, a source is exchanged). Each wish takes a turn, so does
+// each start by hand; a sound that comes when another has been wished for since stays silent.
 // JupyterLab takes keys for its commands unless the element in focus is marked: a mark on a view's root is passed on.
-if (!window.workbenchOneSound) {
-  window.workbenchOneSound = { last: null };
-  document.addEventListener("play", (event) => {
-    const { last } = window.workbenchOneSound;
-    for (const other of [last, ...document.querySelectorAll("audio")]) {
-      if (other && other !== event.target && !other.paused) other.pause();
+const oneSound = (window.workbenchOneSound ??= { last: null });
+oneSound.turn ??= 0;
+function takeTurn() { return ++oneSound.turn; }
+if (!oneSound.listening) {
+  oneSound.listening = true;
+  document.addEventListener("play", ({ target }) => {
+    for (const other of [oneSound.last, ...document.querySelectorAll("audio")]) {
+      if (other && other !== target && !other.paused) other.pause();
     }
-    window.workbenchOneSound.last = event.target;
-  }, true);  document.addEventListener("focusin", ({ target }) => {
+    oneSound.last = target;
+    if (target.wbTurn !== oneSound.turn) takeTurn();
+    target.wbTurn = null;
+  }, true);
+  document.addEventListener("focusin", ({ target }) => {
     const mark = "data-lm-suppress-shortcuts";
     if (target.closest(`[${mark}]`)) target.setAttribute(mark, "true");
   });

@@ -1,4 +1,5 @@
-// Comfort for tables of players, set up once a page: the play head follows the sound, a click on the picture seeks.
+// Comfort for tables of players, set up once a page: the card of what sounds is marked, the play head follows the sound,
+// a click on the picture seeks, and a sound that the browser cannot play says so.
 if (!window.workbenchPlayers) {
   window.workbenchPlayers = true;
   const place = (audio) => {
@@ -11,22 +12,39 @@ if (!window.workbenchPlayers) {
     place(audio);
     if (!audio.paused && audio.isConnected) requestAnimationFrame(() => follow(audio));
   };
-  for (const event of ["play", "pause", "seeked", "ended"]) {
-    document.addEventListener(event, (e) => {
-      if (!e.target.closest || !e.target.closest(".wb-card")) return;
-      if (event === "play") {
-        document.querySelectorAll(".wb-sounding").forEach((card) => card.classList.remove("wb-sounding"));
-        e.target.parentElement.classList.add("wb-sounding");
-        follow(e.target);
-      } else place(e.target);
-      if (event === "ended") e.target.parentElement.classList.remove("wb-sounding");
+  const say = (audio, text) => {
+    let note = audio.parentElement.querySelector(".wb-broken");
+    if (!note && text) {
+      note = document.createElement("div");
+      note.className = "wb-broken";
+      note.setAttribute("role", "alert");
+      audio.after(note);
+    }
+    if (note) note.textContent = text;
+  };
+  // Not "play", which comes before anything is heard, also where nothing will be.
+  for (const event of ["playing", "pause", "seeked", "ended", "emptied", "loadedmetadata", "error"]) {
+    document.addEventListener(event, ({ target }) => {
+      if (target.tagName !== "AUDIO" || !target.closest(".wb-card")) return;
+      const card = target.parentElement;
+      card.classList.toggle("wb-sounding", !target.paused && !target.ended && !target.error);
+      if (event === "playing") follow(target);
+      else if (event === "error") {
+        target.wbWanted = null;
+        say(target, "This browser cannot play this sound.");
+      } else {
+        if (event === "loadedmetadata") say(target, "");
+        place(target);
+      }
     }, true);
   }
   document.addEventListener("click", (e) => {
     const picture = e.target.closest && e.target.closest(".wb-players .wb-picture");
-    if (!picture) return;
-    const audio = picture.parentElement.querySelector("audio"), box = picture.getBoundingClientRect();
-    if (audio.duration) audio.currentTime = (audio.duration * (e.clientX - box.left)) / box.width;
-    audio.play().catch(() => {}); // another sound that starts at once may interrupt it
+    const audio = picture && picture.parentElement.querySelector("audio");
+    if (!audio) return; // not every picture has its sound on the page
+    const box = picture.getBoundingClientRect(), share = (e.clientX - box.left) / box.width;
+    const seek = () => { audio.currentTime = audio.duration * share; };
+    if (audio.duration) seek(); else audio.addEventListener("loadedmetadata", seek, { once: true });
+    audio.play().catch(() => {}); // another sound that starts at once may interrupt it, and a broken one says so itself
   });
 }

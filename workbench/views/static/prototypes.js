@@ -34,15 +34,16 @@ function hearPrototypes(root) {
       point(detail.prototype);
       if (!detail.play) return;
       const audio = audios[detail.prototype];
-      if (audio.paused) audio.play().catch(() => {}); // another sound that starts at once may interrupt it
+      if (audio.error) map().showStar(detail.prototype, audio);
+      else if (audio.paused) audio.play().catch(() => {}); // another sound that starts at once may interrupt it
       else audio.pause();
     });
     audios.forEach((audio, k) => {
       const follow = () => {
         map()?.showStar(k, audio);
-        if (!audio.paused && audio.isConnected) requestAnimationFrame(follow);
+        if (!audio.paused && !audio.error && audio.isConnected) requestAnimationFrame(follow);
       };
-      for (const event of ["play", "pause", "seeked", "ended"]) audio.addEventListener(event, follow);
+      for (const event of ["playing", "pause", "seeked", "ended", "error"]) audio.addEventListener(event, follow);
     });
   });
 }
@@ -114,18 +115,29 @@ function prototypeMap() {
       const star = this.isStar(i), prototype = this.data.cells[i];
       if (star) {
         this.cursor = i;
-        this.say(this.columns.map((column) => this.cell(column, i))[0], "plays in the table");
+        if (this.state.sounding !== i) this.giveWay(i);
       } else super.click(plot, i);
       if (prototype < 0) return;
       this.root.dispatchEvent(new CustomEvent("wb-prototype", { bubbles: true, detail: { prototype, play: star } }));
     }
+    name(i) { return this.isStar(i) ? this.cell(this.columns[0], i) : super.name(i); }
     // A prototype sounds in the table: its star shows how far it is.
     showStar(k, audio) {
-      const i = this.first + k;
-      if (audio.paused && this.state.sounding !== i) return;
-      this.state.sounding = audio.ended ? -1 : i;
+      const i = this.first + k, plays = !audio.paused && !audio.ended && !audio.error, here = this.state.sounding === i;
+      if (!plays && !here && !(audio.error && this.cursor === i)) return;
+      if (plays && !here) this.giveWay(i);
+      this.state.sounding = audio.ended || audio.error ? -1 : i;
       this.state.progress = audio.duration ? audio.currentTime / audio.duration : 0;
+      const text = audio.error ? "this browser cannot play this sound" : plays ? "plays in the table" : "is in the table";
+      if (this.now.textContent !== `${this.name(i)} ${text}`) this.say(this.name(i), text, Boolean(audio.error));
       this.marks();
+    }
+    // A point that sounds, or still waits for its sound, makes room for a star.
+    giveWay(i) {
+      this.ticket++;
+      this.audio.pause();
+      this.forget();
+      this.say(this.name(i), "");
     }
     follow() { if (!this.isStar(this.state.sounding)) super.follow(); }
   };

@@ -122,6 +122,7 @@ class SoundMap {
     this.note = make("div", "wb-note");
     root.append(head, this.body, foot, this.note, this.tip);
     for (const event of ["play", "pause", "ended", "seeked"]) this.audio.addEventListener(event, () => this.follow());
+    this.audio.addEventListener("error", () => this.broke());
     this.drawLegend();
     this.setTool("move");
     this.describe();
@@ -310,23 +311,36 @@ class SoundMap {
     this.play(i);
   }
 
+  name(i) { return this.columns.slice(0, 2).map((c) => this.cell(c, i)).filter(Boolean).join(" · "); }
+
+  // What sounded stops, and leaves the player, before another is named: what is named is what the player holds.
   async play(i) {
-    const ticket = ++this.ticket, name = this.columns.slice(0, 2).map((c) => this.cell(c, i)).filter(Boolean).join(" · ");
+    const ticket = ++this.ticket, turn = takeTurn(), name = this.name(i);
+    await this.unload();
+    if (ticket !== this.ticket) return;
     try {
-      this.say(name, this.clips.has(i) || this.data.sounds[i] ? "" : this.link ? "waiting for the kernel …" : "");
+      this.say(name, !this.clips.has(i) && !this.data.sounds[i] && this.link ? "waiting for the kernel …" : "");
       const clip = await this.fetch(i);
-      if (ticket !== this.ticket) return;
-      await this.fade();
-      if (ticket !== this.ticket) return;
+      if (ticket !== this.ticket || !this.root.isConnected) return;
       this.audio.src = clip.url;
-      this.audio.volume = 1;
       this.state.sounding = i;
       this.say(name, clip.caption);
+      if (turn !== oneSound.turn) return this.say(name, `${clip.caption} · another sound was started meanwhile: press play to hear this one`, true);
+      this.audio.wbTurn = turn;
       await this.audio.play();
     } catch (error) {
-      if (ticket !== this.ticket || error.name === "AbortError") return;
+      if (ticket !== this.ticket || ["AbortError", "NotSupportedError"].includes(error.name)) return; // the latter in broke()
       this.say(name, error.name === "NotAllowedError" ? "press play to hear it (the browser wants one more click)" : error.message, true);
     }
+  }
+
+  // The player's sound cannot be decoded, from its beginning or from somewhere on.
+  broke() {
+    const i = this.state.sounding;
+    if (i < 0) return;
+    this.clips.delete(i);
+    this.forget();
+    this.say(this.name(i), "this browser cannot play this sound", true);
   }
 
   async fetch(i) {
@@ -342,19 +356,34 @@ class SoundMap {
     return clip;
   }
 
-  // Lower the volume over some 40 ms before a sound is cut, so that it does not click.
-  async fade() {
-    if (this.audio.paused) return;
-    for (let k = FADE_STEPS - 1; k >= 0; k--) {
-      this.audio.volume = k / FADE_STEPS;
+  // Lower the volume over some 40 ms before a sound is cut, so that it does not click; then it is as loud as it was.
+  fade() { return (this.fading ??= this.lower().finally(() => { this.fading = null; })); }
+  async lower() {
+    const { volume } = this.audio;
+    for (let k = FADE_STEPS - 1; k >= 0 && !this.audio.paused; k--) {
+      this.audio.volume = (volume * k) / FADE_STEPS;
       await new Promise((done) => setTimeout(done, FADE_MS));
     }
     this.audio.pause();
+    this.audio.volume = volume;
   }
   async stop() {
     const ticket = ++this.ticket;
     await this.fade();
-    if (ticket === this.ticket) { this.audio.currentTime = 0; this.audio.volume = 1; }
+    if (ticket === this.ticket) this.audio.currentTime = 0;
+  }
+  async unload() {
+    const { ticket } = this;
+    await this.fade();
+    if (ticket === this.ticket) this.forget();
+  }
+  forget() {
+    Object.assign(this.state, { sounding: -1, progress: 0 });
+    if (this.audio.hasAttribute("src")) {
+      this.audio.removeAttribute("src");
+      this.audio.load();
+    }
+    this.marks();
   }
 
   follow() {
