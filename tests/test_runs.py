@@ -19,6 +19,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import workbench
+from workbench.core.dependencies import explain
 from workbench.errors import ParameterError, RunError, WorkbenchError
 from workbench.runs import compare, find_notebooks, read_notebook, record, run, sweep, sweep_table, text_table
 from workbench.runs import kernel as kernel_module
@@ -26,7 +27,7 @@ from workbench.runs import recording as recording_module
 from workbench.runs.export import formula_svg, to_html
 from workbench.runs.notebooks import notebooks_folder
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
-from workbench.runs.provenance import git_state, kernel_report, loading_problem, this_process, versions
+from workbench.runs.provenance import git_state, kernel_report, this_process, versions
 from workbench.runs.recording import plain, read_results, write_text
 from workbench.runs.report import index_page, table_html
 from workbench.runs.running import check, is_finished
@@ -975,16 +976,16 @@ def test_a_package_that_does_not_load_is_one_line_with_the_cure(tmp_path, monkey
     monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(Exception) as caught:  # noqa: B017, PT011: whatever the package raises
         __import__(name)
-    text = loading_problem(caught.value)
+    text = explain(caught.value)
     assert said in text and "The cure: pip install" in text and "\n" not in text
 
 
 def test_other_errors_are_no_problem_of_loading():
     for code in ("1 / 0", "import no_such_module_at_all", "import numpy; numpy.no_such_thing", "open('/no/such/file')"):
-        with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+        with pytest.raises(Exception) as caught:
             exec(compile(code, "cell", "exec"), {"__name__": "__main__"})
-        assert loading_problem(caught.value) is None
-    assert loading_problem(None) is None
+        assert explain(caught.value) is None
+    assert explain(None) is None
 
 
 def test_a_cell_that_needs_a_package_that_does_not_load_says_so(here):

@@ -50,9 +50,9 @@ def _one_line(error: Exception) -> str | None:
     """What is said of an error; None for a fault of the package, whose traceback is of use."""
     if isinstance(error, WorkbenchError):
         return str(error)
-    from .runs.provenance import loading_problem
+    from .core.dependencies import explain
 
-    return loading_problem(error) or (str(error) if isinstance(error, OSError) else None)
+    return explain(error) or (str(error) if isinstance(error, OSError) else None)
 
 
 def _say(text: str, colour: str) -> None:

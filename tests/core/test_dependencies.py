@@ -73,9 +73,9 @@ except WorkbenchError as error:
 """
     found = in_fresh_process(code, tmp_path)
     assert found["kind"] == "DependencyError" and "\n" not in found["text"]
-    assert found["text"].startswith("numba ") and " does not load beside numpy " in found["text"]
-    assert "(ImportError: Numba needs NumPy 2.4 or less. Got NumPy 9.9.); a set that fits" in found["text"]
-    assert found["text"].endswith("pip install -c constraints.txt -e . in a checkout of this project")
+    said = "numba cannot be loaded (Numba needs NumPy 2.4 or less. Got NumPy 9.9.). Installed: numba "
+    assert found["text"].startswith(said) and ", numpy " in found["text"]
+    assert "The cure: pip install -c constraints.txt -e ." in found["text"]
 
 
 def test_the_front_door_explains(tmp_path):
@@ -89,14 +89,12 @@ except wb.WorkbenchError as error:
     print(json.dumps({"text": str(error)}))
 """
     text = in_fresh_process(code, tmp_path)["text"]
-    assert text.startswith("pandas ") and "does not load beside numpy" in text
+    assert text.startswith("pandas cannot be loaded (built for numpy 1). Installed: pandas ")
 
 
 def test_what_is_missing_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    with pytest.raises(
-        DependencyError, match=r'^opensmile is not installed: pip install "audio-workbench\[egemaps\]"$'
-    ):
+    with pytest.raises(DependencyError, match=r'^opensmile cannot be .* pip install "audio-workbench\[egemaps\]"$'):
         load("opensmile")
     assert issubclass(DependencyError, WorkbenchError)
 

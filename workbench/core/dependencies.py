@@ -7,29 +7,32 @@ installation has mixed such a pair, its import ends in a traceback from deep ins
 from __future__ import annotations
 
 import importlib
+import re
 import sys
+import traceback
 import types
 import warnings
 from importlib import metadata
 
 from ..errors import DependencyError
 
-#: What a library's compiled part is built for.
-BUILT_FOR = {
+#: What a library must fit, by the name it is imported by.
+PAIRS = {
     "torchaudio": ("torch",),
-    "transformers": ("torch", "numpy"),
-    "numba": ("numpy",),
+    "transformers": ("torch", "safetensors", "tokenizers"),
+    "numba": ("numpy", "llvmlite"),
     "librosa": ("numba", "numpy"),
-    "umap": ("numba", "numpy"),
+    "umap": ("numba", "scikit-learn"),
     "sklearn": ("numpy", "scipy"),
-    "pandas": ("numpy",),
     "scipy": ("numpy",),
+    "pandas": ("numpy",),
+    "matplotlib": ("numpy",),
+    "soxr": ("numpy",),
     "speechbrain": ("torch", "torchaudio"),
 }
-#: Libraries whose distribution has another name, or that come with an extra of this package.
-DISTRIBUTIONS = {"umap": "umap-learn", "sklearn": "scikit-learn", "ai_edge_litert": "ai-edge-litert", "yaml": "PyYAML"}
-EXTRAS = {"ai_edge_litert": "lyra", "speechbrain": "speechbrain", "opensmile": "egemaps"}
-CURE = "a set that fits together: pip install -c constraints.txt -e . in a checkout of this project"
+EXTRAS = {"opensmile": "egemaps", "speechbrain": "speechbrain", "ai_edge_litert": "lyra"}
+#: Distributions that are not called as they are imported.
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "PyYAML", "ai_edge_litert": "ai-edge-litert"}
 
 
 def load(module: str) -> types.ModuleType:
@@ -65,59 +68,68 @@ def load(module: str) -> types.ModuleType:
         raise DependencyError(line) from error
 
 
-def explain(error: BaseException) -> str | None:
-    """One line on an error that came up while a library was imported; None for any other error.
+def explain(error: BaseException | None) -> str | None:
+    """One line about a library that does not load, with the cure; None where the error is something else.
 
-    Returns
-    -------
-    str or None
-        Names the library, the versions that do not go together, the reason and the cure.
+    Recognised are a module that is missing, and any error that the top level of another library's module raised while
+    it was imported, in the error itself or in one that led to it.
     """
-    if isinstance(error, DependencyError):
-        return str(error)
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        library = error.name.partition(".")[0]
-        if library == __package__.partition(".")[0] or library in sys.stdlib_module_names:
-            return None
-        return f"{_distribution(library)} is not installed: {_cure(library)}"
-    library = _importing(error)
-    if library is None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, DependencyError):
+            return str(error)
+        library = _not_loading(error)
+        if library is not None:
+            return _line(library, error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _not_loading(error: BaseException) -> str | None:
+    """The library of ours (as it is imported) whose import raised an error."""
+    if isinstance(error, ModuleNotFoundError) and error.name and _is_ours(error.name.partition(".")[0]):
+        return error.name.partition(".")[0]
+    importing = [
+        str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_name == "<module>"
+    ]
+    # what the package itself or a notebook's cell did after its imports is no matter of loading
+    if not importing or importing[-1] in ("workbench", "__main__"):
         return None
-    beside = [_with_version(name) for name in BUILT_FOR.get(library, ())]
-    reason = " ".join(str(error).split())
-    return (
-        f"{_with_version(library)} does not load{' beside ' if beside else ''}{' and '.join(beside)} "
-        f"({type(error).__name__}: {reason[:200]}); {_cure(library)}"
-    )
+    return next((name for name in reversed(importing) if _is_ours(name)), None)
 
 
-def _importing(error: BaseException) -> str | None:
-    """The library whose module body was being run when the error came up."""
-    own, trace, found = __package__.partition(".")[0], error.__traceback__, None
-    while trace is not None:
-        frame = trace.tb_frame
-        library = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if frame.f_code.co_name == "<module>" and library not in (own, "__main__", *sys.stdlib_module_names):
-            # numba's word on numpy comes up while umap is imported: the one that complains is the one to name
-            found = library if found is None or library in BUILT_FOR else found
-        trace = trace.tb_next
-    return found
-
-
-def _distribution(library: str) -> str:
-    return DISTRIBUTIONS.get(library, library)
-
-
-def _with_version(library: str) -> str:
+def _is_ours(library: str) -> bool:
+    """Whether this project asks for a library."""
     try:
-        return f"{_distribution(library)} {metadata.version(_distribution(library))}"
+        wanted = metadata.requires("audio-workbench") or []
+    except metadata.PackageNotFoundError:  # a bare checkout
+        wanted = []
+    names = {re.split(r"[^\w.-]", one)[0].lower() for one in wanted}
+    return library in PAIRS or library in EXTRAS or DISTRIBUTIONS.get(library, library).lower() in names
+
+
+def _line(library: str, error: BaseException) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = reason if len(reason) <= 200 else reason[:197] + "..."
+    name = DISTRIBUTIONS.get(library, library)
+    beside = [name, *PAIRS.get(library, ())]
+    beside += [one for one in ("torch", "numpy") if one not in beside and re.search(rf"\b{one}\b", reason.lower())]
+    here = ", ".join(f"{one} {_version(one)}" for one in beside)
+    if library in EXTRAS:
+        cure = f'pip install "audio-workbench[{EXTRAS[library]}]"'
+    else:
+        cure = "pip install -c constraints.txt -e . (in the project's folder: a set that fits together)"
+    return f"{name} cannot be loaded ({reason}). Installed: {here}. The cure: {cure}"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return f"{_distribution(library)} (not installed)"
-
-
-def _cure(library: str) -> str:
-    extra = EXTRAS.get(library)
-    return f'pip install "audio-workbench[{extra}]"' if extra else CURE
+        return "not at all"
 
 
 def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | None:
@@ -135,8 +147,8 @@ def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | 
         return None
     reason = " ".join(str(error).split())[:120]
     warnings.warn(
-        f"{_with_version('torchaudio')} was built for another torch than {_with_version('torch')} ({reason}): it is "
-        "used without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
+        f"torchaudio {_version('torchaudio')} was built for another torch than torch {_version('torch')} ({reason}): it "
+        "is used without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
         UserWarning,
         stacklevel=3,
     )

@@ -32,7 +32,7 @@ from .notebooks import Notebook
 
 _ENGINE = "workbench"
 _REPORT = "__import__('workbench.runs.provenance', fromlist=['kernel_report']).kernel_report()"
-_LOADING = "__import__('workbench.runs.provenance', fromlist=['loading_problem']).last_loading_problem()"
+_LOADING = "__import__('workbench.runs.provenance', fromlist=['last_loading_problem']).last_loading_problem()"
 _LONGEST_SOCKET = 90
 """Bytes that the name of a local socket may have before the kernel's endings: systems allow 104 to 108."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+
+from ..core.dependencies import explain
 
 _PACKAGES = (
     "audio-workbench",
@@ -25,21 +25,6 @@ _PACKAGES = (
     "soundfile",
     "papermill",
 )
-_PAIRS = {
-    "torchaudio": ("torch",),
-    "transformers": ("torch", "safetensors", "tokenizers"),
-    "numba": ("numpy", "llvmlite"),
-    "librosa": ("numba", "numpy"),
-    "umap": ("numba", "scikit-learn"),
-    "sklearn": ("numpy", "scipy"),
-    "scipy": ("numpy",),
-    "pandas": ("numpy",),
-    "matplotlib": ("numpy",),
-    "soxr": ("numpy",),
-}
-"""What a package must fit, by the name it is imported by."""
-_EXTRAS = {"opensmile": "egemaps", "speechbrain": "speechbrain", "ai_edge_litert": "lyra"}
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "PyYAML", "ai_edge_litert": "ai-edge-litert"}
 
 
 def versions() -> dict[str, str | None]:
@@ -56,71 +41,9 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def loading_problem(error: BaseException | None) -> str | None:
-    """One line about a package that does not load, with the cure; None when the error is something else.
-
-    Recognised are a module that is missing, and any error that the top level of another package's module raised while
-    it was imported, in the error itself or in one that led to it.
-    """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        package = _not_loading(error)
-        if package is not None:
-            return _cure(package, error)
-        error = error.__cause__ or error.__context__
-    return None
-
-
 def last_loading_problem() -> str | None:
-    """:func:`loading_problem` of the error that a notebook's kernel showed last."""
-    return loading_problem(getattr(sys, "last_value", None))
-
-
-def _not_loading(error: BaseException) -> str | None:
-    """The package of ours (as it is imported) whose import raised an error."""
-    if isinstance(error, ModuleNotFoundError) and error.name and _is_ours(error.name.partition(".")[0]):
-        return error.name.partition(".")[0]
-    importing = [
-        str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        for frame, _ in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_name == "<module>"
-    ]
-    # what the package itself or a notebook's cell did after its imports is no matter of loading
-    if not importing or importing[-1] in ("workbench", "__main__"):
-        return None
-    return next((name for name in reversed(importing) if _is_ours(name)), None)
-
-
-def _is_ours(package: str) -> bool:
-    """Whether this project asks for a package."""
-    try:
-        wanted = metadata.requires("audio-workbench") or _PACKAGES
-    except metadata.PackageNotFoundError:
-        wanted = _PACKAGES
-    names = {re.split(r"[^\w.-]", one)[0].lower() for one in wanted}
-    return package in _PAIRS or package in _EXTRAS or _DISTRIBUTIONS.get(package, package).lower() in names
-
-
-def _cure(package: str, error: BaseException) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    reason = reason if len(reason) <= 200 else reason[:197] + "..."
-    name = _DISTRIBUTIONS.get(package, package)
-    beside = [name, *_PAIRS.get(package, ())]
-    beside += [one for one in ("torch", "numpy") if one not in beside and re.search(rf"\b{one}\b", reason.lower())]
-    here = ", ".join(f"{one} {_version(one)}" for one in beside)
-    if package in _EXTRAS:
-        cure = f'pip install "audio-workbench[{_EXTRAS[package]}]"'
-    else:
-        cure = "pip install -c constraints.txt -e . (in the project's folder: a set that fits together)"
-    return f"{name} cannot be loaded ({reason}). Installed: {here}. The cure: {cure}"
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not at all"
+    """:func:`workbench.core.dependencies.explain` of the error that a notebook's kernel showed last."""
+    return explain(getattr(sys, "last_value", None))
 
 
 def this_process() -> dict[str, object]:
