@@ -147,8 +147,8 @@ def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | 
         return None
     reason = " ".join(str(error).split())[:120]
     warnings.warn(
-        f"torchaudio {_version('torchaudio')} was built for another torch than torch {_version('torch')} ({reason}): it "
-        "is used without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
+        f"torchaudio {_version('torchaudio')} was built for another torch than torch {_version('torch')} ({reason}): "
+        "it is used without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
         UserWarning,
         stacklevel=3,
     )
