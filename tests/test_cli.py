@@ -238,7 +238,7 @@ def test_run_lists_notebooks_with_their_parameters(notebook):
         (
             ["run", "toy.ipynb", "-p", "seed=1", "--seed", "2"],
             1,
-            "error: seed=2 must be left out: it is given a second",
+            "error: seed=2 must be left out",
         ),
         (["run", "toy.ipynb", "--seed", "-1"], 1, "error: seed=-1 must be"),
         (["run", "toy.ipynb", "--kernel", "nope"], 1, "error: kernel='nope' must be an installed Jupyter kernel"),
@@ -308,7 +308,7 @@ def test_stopped_commands_say_what_is_kept(here, monkeypatch):
     goes_on = "; the same command goes on from there\n"
     assert cli("data", "fetch", "esc50", "--yes", code=130) == f"stopped. What was downloaded is kept{goes_on}"
     assert cli("embed", "voices", "mini", code=130) == f"stopped. What was embedded is in the store{goes_on}"
-    assert cli("data", "info", "voices", code=130) == "stopped.\n"
+    assert cli("data", "info", "voices", code=130).endswith("\nstopped.\n")
 
 
 def test_a_question_without_an_answer_ends_in_one_line(here, monkeypatch):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -30,9 +29,9 @@ class _Commands(TyperGroup):
             warnings.showwarning = show
             try:
                 return super().invoke(ctx)
-            except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
+            except (BrokenPipeError, typer.Exit):
                 raise
-            except click.Abort as stop:  # Ctrl-C or the end of the input, at a question
+            except typer.Abort as stop:  # Ctrl-C or the end of the input, at a question
                 _say("stopped: the question was not answered, nothing was done", typer.colors.RED)
                 raise typer.Exit(130) from stop
             except KeyboardInterrupt as stop:
