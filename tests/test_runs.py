@@ -738,6 +738,10 @@ def test_what_is_wrong_with_the_place_is_said_first(here):
         ({"parameters": {"encoder": "minni"}}, "encoder='minni' must be a model folder.*did you mean mini"),
         ({"parameters": {"judge": "minni"}}, "judge='minni' must be a model folder"),
         ({"parameters": {"size": -1}}, "size=-1 must be an int, 0 or more"),
+        ({"names": "predefined_prototypes", "parameters": {"train": "none"}}, "train='none' must be one of '', 'head'"),
+        ({"names": "pecmae", "parameters": {"autoencoder": "none"}}, "autoencoder='none' must be mini-mel, pecmae-4s"),
+        ({"names": "listen_to_interpret", "parameters": {"classifier": "none"}}, "classifier='none' must be a model"),
+        ({"names": "listen_to_interpret", "parameters": {"seeds": 0}}, "seeds=0 must be an int, 1 or more"),
     ],
 )
 def test_values_that_mean_nothing_are_refused_before_a_folder_is_made(here, arguments, message):
