@@ -32,7 +32,7 @@ class _Commands(TyperGroup):
             except (BrokenPipeError, typer.Exit):
                 raise
             except typer.Abort as stop:  # Ctrl-C or the end of the input, at a question
-                _say("stopped: the question was not answered, nothing was done", typer.colors.RED)
+                _say("stopped: the question was not answered, nothing was done (--yes answers it)", typer.colors.RED)
                 raise typer.Exit(130) from stop
             except KeyboardInterrupt as stop:
                 _say(f"stopped. {stop}".strip(), typer.colors.RED)
