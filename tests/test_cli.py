@@ -294,6 +294,14 @@ def test_a_package_that_does_not_load_is_one_line(here, monkeypatch):
     assert isinstance(result.exception, ImportError)
 
 
+def test_too_little_memory_is_one_line(here, monkeypatch):
+    def large(root=None):
+        raise MemoryError("Unable to allocate 58 TiB")
+
+    monkeypatch.setattr("workbench.datasets.list_datasets", large)
+    assert cli("data", "list", code=1) == "error: the memory does not suffice: Unable to allocate 58 TiB\n"
+
+
 def test_a_fault_of_the_package_keeps_its_traceback(here, monkeypatch):
     monkeypatch.setattr("workbench.datasets.list_datasets", lambda root=None: 1 / 0)
     assert isinstance(CliRunner().invoke(app, ["data", "list"]).exception, ZeroDivisionError)

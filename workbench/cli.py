@@ -49,6 +49,8 @@ def _one_line(error: Exception) -> str | None:
     """What is said of an error; None for a fault of the package, whose traceback is of use."""
     if isinstance(error, WorkbenchError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"the memory does not suffice: {str(error) or 'ask for less'}"
     from .runs.provenance import loading_problem
 
     return loading_problem(error) or (str(error) if isinstance(error, OSError) else None)
