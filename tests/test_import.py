@@ -45,12 +45,12 @@ def in_fresh_process(code: str) -> dict:
 
 
 def measured(module: str) -> tuple[float, set[str]]:
-    """Seconds that an import takes (the best of five) and the heavy packages it pulls in."""
+    """Seconds of the processor that an import takes (the best of five) and the heavy packages it pulls in."""
     code = f"""
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 import {module}
-print(json.dumps([time.perf_counter() - start, [name for name in {HEAVY!r} if name in sys.modules]]))
+print(json.dumps([time.process_time() - start, [name for name in {HEAVY!r} if name in sys.modules]]))
 """
     runs = [in_fresh_process(code) for _ in range(5)]
     return min(seconds for seconds, _ in runs), {name for _, names in runs for name in names}

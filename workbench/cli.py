@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -30,10 +29,10 @@ class _Commands(TyperGroup):
             warnings.showwarning = show
             try:
                 return super().invoke(ctx)
-            except (BrokenPipeError, click.ClickException, click.exceptions.Exit):
+            except (BrokenPipeError, typer.Exit):
                 raise
-            except click.Abort as stop:  # Ctrl-C or the end of the input, at a question
-                _say("stopped: the question was not answered, nothing was done", typer.colors.RED)
+            except typer.Abort as stop:  # Ctrl-C or the end of the input, at a question
+                _say("stopped: the question was not answered, nothing was done (--yes answers it)", typer.colors.RED)
                 raise typer.Exit(130) from stop
             except KeyboardInterrupt as stop:
                 _say(f"stopped. {stop}".strip(), typer.colors.RED)
@@ -50,6 +49,8 @@ def _one_line(error: Exception) -> str | None:
     """What is said of an error; None for a fault of the package, whose traceback is of use."""
     if isinstance(error, WorkbenchError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"the memory does not suffice: {str(error) or 'ask for less'}"
     from .core.dependencies import explain
 
     return explain(error) or (str(error) if isinstance(error, OSError) else None)

@@ -9,8 +9,6 @@ import threading
 import time
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 QUIET_SECONDS = 30.0
 """Longest time without a line while one cell runs."""
 _START = "the start of the kernel"
@@ -35,7 +33,11 @@ class Follower:
 
     def __init__(self, label: str, cells: int, log: Path, *, bar: bool, lines: bool):
         self.label, self.cells, self.log, self.lines = label, cells, log, lines
-        self.bar = tqdm(total=cells, desc=label, unit="cell", leave=False, file=sys.stderr) if bar else None
+        self.bar = None
+        if bar:
+            from tqdm.auto import tqdm
+
+            self.bar = tqdm(total=cells, desc=label, unit="cell", leave=False, file=sys.stderr)
         self._began = self._last = time.monotonic()
         self._where, self._ended = _START, threading.Event()
         self._lock = threading.Lock()

@@ -96,4 +96,10 @@ def _encoder(name: str, value: str) -> None:
         raise ParameterError(name, value, f"a model folder, a hub id (owner/model) or {known}") from error
 
 
-_TESTS = {"device": _device, "dataset": _dataset, "encoder": _encoder}
+def _autoencoder(name: str, value: str) -> None:
+    released = ("mini-mel", "pecmae-4s", "pecmae-1s", "pecmae-10s")
+    if value not in released and not Path(value).expanduser().exists():
+        raise ParameterError(name, value, f"{', '.join(released)}, or a file")
+
+
+_TESTS = {"device": _device, "dataset": _dataset, "encoder": _encoder, "autoencoder": _autoencoder}
