@@ -186,7 +186,9 @@ def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any
     about = {"title": manifest.title, "licence": manifest.licence, "citation": manifest.citation}
     where = f"{manifest.name} in {found.folder}"
     table, dropped = _without_missing(table, where, options.get("missing"), manifest, found.kind != "part")
-    return Clips(table, FileSounds(options.get("mono", "mean")), name=manifest.name, factors=factors, dropped=dropped, **about)
+    return Clips(
+        table, FileSounds(options.get("mono", "mean")), name=manifest.name, factors=factors, dropped=dropped, **about
+    )
 
 
 def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:

@@ -204,7 +204,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "files": _listed(RemoteFile),
     "layout": _nested(Layout),
     "local": _nested(Local),
-    "splits": _mapping(_nested(SplitRule)),
+    "splits": _mapping(lambda value: _build(SplitRule, value)),
 }
 
 
@@ -335,6 +335,10 @@ def _loader() -> type:
     return Loader
 
 
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).replace('in "<unicode string>", ', "").split())
+
+
 @checked
 def read_manifest(path: str | os.PathLike) -> Manifest:
     """Read and check one manifest.
@@ -358,7 +362,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        raise DatasetError(f"{path}: is not YAML: {_reason(error)}") from None
     try:
         manifest = _build(Manifest, raw)
         _check(manifest, path.stem)

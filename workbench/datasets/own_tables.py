@@ -93,7 +93,9 @@ def read_table(file: Path, label: str | None = None, missing: str | None = None)
     own.factors = tuple(column for column in columns if column not in used)
     for column in own.factors:
         if column in ("_line", "_tail", *table.columns):
-            raise DatasetError(f"{where}: the column {column!r} needs another name: {column} is a column of every table")
+            raise DatasetError(
+                f"{where}: the column {column!r} needs another name: {column} is a column of every table"
+            )
         table[column] = _guess(raw[column], comma)
     table["id"] = _ids(where, raw[ours["id"]] if "id" in ours else None, names, table)
     lost = [path == "" for path in table["path"]]
@@ -285,9 +287,7 @@ def _resolve(file: Path, written: Sequence[str]) -> tuple[list[str], list[str], 
     for i in here:
         paths[i] = os.path.abspath(names[i])
     if here:
-        notes.append(
-            f"{len(here)} paths are relative to the working folder ({printable(os.getcwd())}), not to the csv"
-        )
+        notes.append(f"{len(here)} paths are relative to the working folder ({printable(os.getcwd())}), not to the csv")
     moved = _moved(base, [(i, names[i]) for i in lost if i not in set(here)])
     for i, (path, _) in moved.items():
         paths[i] = path

@@ -29,6 +29,7 @@ from workbench.datasets.voice_gestures import (
 from workbench.datasets.voice_synthesis import RATE, _aspiration, _background, _hiss, _pulses
 from workbench.datasets.voice_tract import SINGERS, VOWELS
 from workbench.datasets.voices import VoiceRecipe
+from workbench.datasets.recipes import check_recipe
 from workbench.errors import ParameterError
 
 #: Consonants by their spelling: (manner, place), the manners as `voice_gestures` numbers them.
@@ -115,6 +116,7 @@ def render(recipe) -> np.ndarray:
     ParameterError
         If the loudness asked for would drive the peak of this clip beyond full scale.
     """
+    check_recipe(recipe)
     made, voice = _gesture(recipe), _voice(recipe.speaker)
     samples = round(duration(recipe) * RATE)
     phase = np.cumsum(recipe.pitch_median * exp2(made.cents / 1200.0)) / FRAME_RATE
