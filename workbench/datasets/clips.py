@@ -491,8 +491,8 @@ class Clips:
         if n is not None or not (fold >= 0).any():
             fold = grouped_folds(self.labels, groups, 5 if n is None else n, seed=seed)
         splits = each_fold(fold, valid=valid)
-        for split, number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
-            check(split, groups, self._named(), name=f"{self.name}, fold {number}", by=by or "group")
+        for split, fold_number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
+            check(split, groups, self._named(), name=f"{self.name}, fold {fold_number}", by=by or "group")
         self._tell_leaks(splits)
         return splits
 
@@ -517,8 +517,8 @@ class Clips:
                     twin = next(i for i in rows if self._alike[i] == key)
                     ids = self.table["id"]
                     warnings.warn(
-                        f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {one} too, under another "
-                        f"name (such as {ids[shared[0]]} = {ids[twin]}); remove a copy or give both the same group",
+                        f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {one} too, under "
+                        f"another name (such as {ids[shared[0]]} = {ids[twin]}); remove one or give both one group",
                         UserWarning,
                         stacklevel=4,
                     )

@@ -1,4 +1,4 @@
-"""Words that name a class or a group: as clean as they can be made without guessing, and what is said about the rest."""
+"""Words that name a class or a group: as clean as they can be made without guessing, and what is said of the rest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def merged(what: str, words: Iterable[str]) -> list[str]:
 
 
 def look_alike(what: str, words: Iterable[str]) -> list[str]:
-    """At most one note: words that may be meant to be one (case, or the way a number is written), and are kept apart."""
+    """At most one note: words that may be meant to be one (case, the way a number is written), and are kept apart."""
     forms: dict[object, set[str]] = {}
     for word in set(words) - {""}:
         is_number = re.fullmatch(r"[+-]?\d{1,15}(\.\d*)?", word)

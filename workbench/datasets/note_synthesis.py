@@ -22,8 +22,8 @@ from workbench.datasets.portable_math import (
     sine,
     upsample,
 )
-from workbench.datasets.scene_events import ramp, shaped_noise
 from workbench.datasets.recipes import check_recipe
+from workbench.datasets.scene_events import ramp, shaped_noise
 from workbench.errors import ParameterError
 
 RATE = 24000

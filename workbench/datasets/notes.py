@@ -15,7 +15,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
 
 from workbench.datasets.note_instruments import (
@@ -29,8 +28,8 @@ from workbench.datasets.note_instruments import (
 )
 from workbench.datasets.note_synthesis import EFFORTS, RATE, SECONDS, render
 from workbench.datasets.portable_math import Draws, exp2
-from workbench.datasets.voices import shuffled
 from workbench.datasets.recipes import check_kinds, check_size, read_row
+from workbench.datasets.voices import shuffled
 from workbench.errors import ParameterError
 
 __all__ = [

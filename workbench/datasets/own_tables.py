@@ -16,7 +16,7 @@ from ..errors import DatasetError
 from .contents import on_disk, printable, why_no_file
 from .delimited import read_rows
 from .folders import SPLITS, UNREAD, Own
-from .labels import is_missing, look_alike, merged, tidy
+from .labels import MISSING, look_alike, merged, tidy
 from .layouts import SOUNDS
 from .manifest import close_match
 
@@ -71,7 +71,7 @@ def read_table(file: Path, label: str | None = None, missing: str | None = None)
     raw, own.dropped = _with_label(raw, ours["label"], label, missing, where, own.notes)
     table = pd.DataFrame({"_line": raw.index.to_numpy(), "_tail": raw[ours["path"]].str.strip()}, index=raw.index)
     if missing != "skip":
-        _refuse(where, table["_tail"].map(is_missing), ours["path"], table["_tail"], "the path of a sound")
+        _refuse(where, _missing(table["_tail"]), ours["path"], table["_tail"], "the path of a sound")
     is_address = table["_tail"].str.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
     _refuse(where, is_address, ours["path"], table["_tail"], "a path on this machine: addresses are not fetched")
     names, table["path"], notes = _resolve(file, table["_tail"].tolist())
@@ -143,8 +143,8 @@ def _with_label(
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows with a label, which is made tidy; all of them where none has one."""
     written = raw[column]
-    words = written.map(tidy)
-    gone = words.map(is_missing)
+    words = _tidy(written)
+    gone = _missing(words)
     if column == "tags":  # "none" is the empty set of tags
         gone &= words != "none"
     attrs = raw.attrs
@@ -179,9 +179,18 @@ def _refuse(where: str, bad: pd.Series, column: str, values: pd.Series, expected
         raise DatasetError(f"{where}: {column}={value!r} must be {expected} ({len(lines)} rows: line {shown})")
 
 
+def _missing(words: pd.Series) -> pd.Series:
+    return words.str.strip().str.lower().isin(MISSING)
+
+
+def _tidy(words: pd.Series) -> pd.Series:
+    forms = {word: tidy(word) for word in set(words)}
+    return words.map(forms) if any(word != form for word, form in forms.items()) else words
+
+
 def _named(text: pd.Series) -> pd.Series:
-    words = text.map(tidy)
-    return words.where(~words.map(is_missing), "")
+    words = _tidy(text)
+    return words.where(~_missing(words), "")
 
 
 def _some_missing(values: pd.Series, notes: list[str], what: str, so: str) -> None:
@@ -217,7 +226,7 @@ _COLUMNS = {"group": _groups, "split": _splits, "fold": _folds}
 
 def _seconds(where: str, column: str, text: pd.Series, comma: bool) -> pd.Series:
     words = _decimal(text.str.strip(), comma)
-    words = words.where(~words.map(is_missing), "")
+    words = words.where(~_missing(words), "")
     numbers = pd.to_numeric(words.where(words != "", None), errors="coerce").astype(float)
     bad = (numbers.isna() & (words != "")) | (numbers < 0) | np.isinf(numbers)
     _refuse(where, bad, column, text, "a number of seconds, 0 or more")
@@ -233,8 +242,8 @@ def _decimal(words: pd.Series, comma: bool) -> pd.Series:
 
 def _guess(text: pd.Series, comma: bool) -> pd.Series:
     """Numbers where every filled cell is one (codes such as 007 stay text), else tidy text; what says missing is so."""
-    words = text.map(tidy)
-    numeric = _decimal(words.where(~words.map(is_missing), ""), comma)
+    words = _tidy(text)
+    numeric = _decimal(words.where(~_missing(words), ""), comma)
     filled = numeric[numeric != ""]
     if not len(filled) or filled.str.match(r"[+-]?0\d").any() or filled.str.len().max() > 300:
         return words.where(words.str.lower() != "nan", "").astype(object)
@@ -251,7 +260,7 @@ def _guess(text: pd.Series, comma: bool) -> pd.Series:
 def _ids(where: str, given: pd.Series | None, names: Sequence[str], table: pd.DataFrame) -> list[str]:
     if given is not None:
         ids = given.str.strip()
-        _refuse(where, ids.map(is_missing), "id", given, "a name")
+        _refuse(where, _missing(ids), "id", given, "a name")
         twice = ids.duplicated(keep=False)
         if twice.any():
             shown = "; ".join(f"line {line}: {text}" for line, text in ids[twice].iloc[:6].items())

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.datasets.portable_math import Draws, drift, from_decibels, rms, sine, upsample
+from workbench.datasets.recipes import check_recipe
 from workbench.datasets.scene_events import RATE, bins, ramp, shaped_noise, sound
 from workbench.datasets.scene_makers import SITES
-from workbench.datasets.recipes import check_recipe
 from workbench.errors import ParameterError
 
 SECONDS = 5.0

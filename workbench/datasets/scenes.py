@@ -23,15 +23,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
-import numpy as np
 import pandas as pd
 
+from workbench.core.checks import checked
 from workbench.datasets.portable_math import Draws
+from workbench.datasets.recipes import check_kinds, check_row, check_size, read_cell
 from workbench.datasets.scene_makers import CLASSES, EVENTS, SITES
 from workbench.datasets.scene_synthesis import BACKGROUNDS, RATE, SECONDS, render, stems
 from workbench.datasets.voices import shuffled
-from workbench.core.checks import checked
-from workbench.datasets.recipes import check_kinds, check_row, check_size, read_cell
 from workbench.errors import ParameterError
 
 __all__ = [

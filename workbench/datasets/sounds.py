@@ -20,7 +20,7 @@ from ..core.checks import whole
 from ..errors import AudioError, ParameterError
 from .contents import alike, contents, on_disk, printable, quick_look
 
-#: A clip may be so much shorter (seconds) than its start and stop say before that is told: rounding, not a wrong number.
+#: A clip may be so much shorter (seconds) than its start and stop say before that is told: it may be rounding.
 SHORT = 0.05
 
 Row = Mapping[str, Any]

@@ -207,9 +207,9 @@ def each_fold(folds: np.ndarray, *, valid: bool = True) -> list[Split]:
     if len(numbers) < 2 or (valid and len(numbers) < 3):
         raise ParameterError("valid", valid, f"False, with at least two folds, where there are {len(numbers)}")
     splits = []
-    for position, number in enumerate(numbers):
+    for position, fold in enumerate(numbers):
         in_valid = (folds == numbers[(position + 1) % len(numbers)]) & valid
-        in_test = folds == number
+        in_test = folds == fold
         in_train = (folds >= 0) & ~in_test & ~in_valid
         splits.append(Split(*(np.flatnonzero(rows) for rows in (in_train, in_valid, in_test))))
     return splits

@@ -32,6 +32,7 @@ import pandas as pd
 
 from workbench.core import checks
 from workbench.datasets.portable_math import Draws, exp2
+from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.utterance_synthesis import (
     CONSONANTS,
     LONGEST,
@@ -46,7 +47,6 @@ from workbench.datasets.voice_tract import SINGERS, VOWELS
 from workbench.datasets.voices import TEST_SINGERS as TEST_SPEAKERS
 from workbench.datasets.voices import VALID_SINGERS as VALID_SPEAKERS
 from workbench.datasets.voices import shuffled, singer_order
-from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.errors import ParameterError
 
 __all__ = [

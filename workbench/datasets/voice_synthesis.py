@@ -31,9 +31,9 @@ from workbench.datasets.portable_math import (
     sine,
     upsample,
 )
+from workbench.datasets.recipes import check_recipe
 from workbench.datasets.voice_gestures import FRAME_RATE, FRAMES, SECONDS, gesture
 from workbench.datasets.voice_tract import SINGERS, all_poles, bandwidths
-from workbench.datasets.recipes import check_recipe
 from workbench.errors import ParameterError
 
 RATE = 24000

@@ -18,14 +18,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
 
 from workbench.datasets.portable_math import Draws, exp2
+from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.voice_gestures import MELODIES, SECONDS
 from workbench.datasets.voice_synthesis import RATE, render
 from workbench.datasets.voice_tract import SINGERS, VOWELS, formants
-from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.errors import ParameterError
 
 __all__ = [
