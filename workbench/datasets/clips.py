@@ -92,7 +92,7 @@ class Clips:
     @checked
     def from_arrays(
         cls,
-        arrays: Sequence[np.ndarray],
+        arrays: Sequence,
         rate: int,
         *,
         name: str = "arrays",

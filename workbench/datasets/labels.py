@@ -47,3 +47,9 @@ def look_alike(what: str, words: Iterable[str]) -> list[str]:
         return []
     shown = ", ".join(" and ".join(map(repr, found)) for found in several[:5])
     return [f"{what} that may be meant to be one are kept apart: {shown}"]
+
+
+def fold_number(text: str) -> int | None:
+    """Number of a fold: 3, "3.0" as pandas writes it, "fold3", "cv-03"; None where there is none."""
+    match = re.fullmatch(r"(\d{1,9})(?:\.0*)?|(?=.*[^\W\d]).*?(?<!\d)(\d{1,9})", text.strip(), re.DOTALL)
+    return None if match is None else int(match[1] or match[2])

@@ -16,7 +16,7 @@ from ..errors import DatasetError
 from .contents import on_disk, printable, why_no_file
 from .delimited import read_rows
 from .folders import SPLITS, UNREAD, Own
-from .labels import MISSING, look_alike, merged, tidy
+from .labels import MISSING, fold_number, look_alike, merged, tidy
 from .layouts import SOUNDS
 from .manifest import close_match
 
@@ -33,8 +33,6 @@ KNOWN = {
     "start": ("start", "starttime", "startseconds"),
     "stop": ("stop", "stoptime", "stopseconds", "end", "endtime", "endseconds"),
 }
-#: Longest fold number.
-_FOLD = re.compile(r"(\d{1,9})(?:\.0*)?|.*[^\d.,+-](\d{1,9})", re.DOTALL)
 
 
 def read_table(file: Path, label: str | None = None, missing: str | None = None) -> Own:
@@ -215,10 +213,10 @@ def _splits(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
 
 def _folds(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
     words = _named(text)
-    found = words.map(_FOLD.fullmatch)
+    found = pd.Series([fold_number(word) for word in words], text.index, dtype="Int64")
     _refuse(where, found.isna() & (words != ""), "fold", text, "a number of up to nine digits, or end in one")
     _some_missing(words, notes, "fold", "they are in no fold")
-    return pd.Series([None if m is None else int(m[1] or m[2]) for m in found], text.index, dtype="Int64")
+    return found
 
 
 _COLUMNS = {"group": _groups, "split": _splits, "fold": _folds}
