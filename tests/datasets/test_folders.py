@@ -60,7 +60,11 @@ def _classes(folder, words, **options):
 
 def test_formats_that_are_not_read_are_counted_by_class_with_the_cure(put):
     put("dog/1.wav", "cat/1.wav", *(f"siren/{i}.m4a" for i in range(3)), "dog/2.M4A", "dog/x.webm")
-    words = ["5 sounds are left out, as .m4a, .webm cannot be read", "3 in siren (which has no other sound)", "2 in dog"]
+    words = [
+        "5 sounds are left out, as .m4a, .webm cannot be read",
+        "3 in siren (which has no other sound)",
+        "2 in dog",
+    ]
     clips = _told("s", [*words, "ffmpeg -i NAME.m4a NAME.wav"])
     assert clips.dropped == {"sounds in .m4a files": 4, "sounds in .webm files": 1}
     assert "4 sounds in .m4a files left out" in repr(clips)

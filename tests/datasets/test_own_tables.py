@@ -108,7 +108,10 @@ def test_a_column_without_a_name_is_said(table):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,label\nsnd/1.wav,dog\n\nsnd/2.wav\n", "1 rows have another number of cells than the header's 2: line 4 has 1"),
+        (
+            "path,label\nsnd/1.wav,dog\n\nsnd/2.wav\n",
+            "1 rows have another number of cells than the header's 2: line 4 has 1",
+        ),
         ("path,label\nsnd/1.wav,dog,big\n", "line 2 has 3"),
         ("path,label\n1,snd/1.wav,dog\n2,snd/2.wav,cat\n", "2 rows have another number of cells"),  # R's row names
         ("path,label,label\nsnd/1.wav,a,b\n", "1 column names are there twice: label"),
@@ -119,7 +122,10 @@ def test_a_column_without_a_name_is_said(table):
         (b"RIFF\x00\x00\x81\x9d", "is not a table in a text file"),
         ("path,label\nhttps://x.org/1.wav,a\n", "a path on this machine: addresses are not fetched (1 rows: line 2)"),
         ("path,label,_tail\nsnd/1.wav,a,b\n", "the column '_tail' needs another name"),
-        ("path,label,id\nsnd/1.wav,a,x\n\nsnd/2.wav,b,x\n", "2 rows share their id with another (line 2: x; line 4: x)"),
+        (
+            "path,label,id\nsnd/1.wav,a,x\n\nsnd/2.wav,b,x\n",
+            "2 rows share their id with another (line 2: x; line 4: x)",
+        ),
         ("path,label,id\nsnd/1.wav,a,x\nsnd/2.wav,b,NaN\n", "id='NaN' must be a name (1 rows: line 3)"),
     ],
 )
@@ -131,7 +137,12 @@ def test_what_cannot_be_read_says_why_and_where(table, text, words):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("a.parquet", "read_parquet"), ("metadata.jsonl", "lines=True"), ("a.xlsx", "save it as csv"), ("a.zip", "unpack")],
+    [
+        ("a.parquet", "read_parquet"),
+        ("metadata.jsonl", "lines=True"),
+        ("a.xlsx", "save it as csv"),
+        ("a.zip", "unpack"),
+    ],
 )
 def test_other_kinds_of_tables_say_the_way_out(table, name, words):
     with pytest.raises(DatasetError, match=words):
@@ -146,7 +157,7 @@ def test_a_missing_label_is_no_class(table, word):
     file = table(f"path,label\nsnd/1.wav,dog\nsnd/2.wav,cat\nsnd/3.wav,{word}\n")
     with pytest.raises(DatasetError) as caught:
         load_dataset(file)
-    words = f"a.csv: label is missing in 1 of 3 rows (line 4: {word!r}); missing=\"skip\" (--missing skip)"
+    words = f'a.csv: label is missing in 1 of 3 rows (line 4: {word!r}); missing="skip" (--missing skip)'
     assert words in str(caught.value)
     clips = _quiet(file, missing="skip")
     assert clips.classes == ("cat", "dog") and clips.dropped == {"without label": 1}

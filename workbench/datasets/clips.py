@@ -121,7 +121,7 @@ class Clips:
         whole("rate", rate, least=1)
         if isinstance(arrays, (str, bytes, Mapping)) or not hasattr(arrays, "__len__") or not len(arrays):
             raise ParameterError("arrays", type(arrays).__name__, "a list of at least one array of samples")
-        if getattr(arrays, "ndim", 2) < 2 or any(np.isscalar(x) for x in arrays):
+        if getattr(arrays, "ndim", 2) < 2 or any(isinstance(x, (int, float, np.number)) for x in arrays):
             raise ParameterError("arrays", f"a list of {len(arrays)} numbers", "a list of arrays, one a sound")
         kept = [_sound(f"arrays[{i}]", x) for i, x in enumerate(arrays)]
         table = pd.DataFrame({"id": [str(i) for i in range(len(arrays))], "label": ""})

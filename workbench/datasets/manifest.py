@@ -321,10 +321,12 @@ def _loader() -> type:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node, deep=False):
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            seen = set()
             for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and names.count(key.value) > 1:
-                    raise yaml.MarkedYAMLError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        raise yaml.MarkedYAMLError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                    seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     plain = {"bool": r"true|True|false|False", "int": r"-?(?:0|[1-9][0-9]{0,15})", "null": r"~|null|Null|"}
