@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_contents_are_remembered_read_once_and_checked(folder, tmp_path, monkeyp
     memory = tmp_path / "memory.txt"
     first = Contents(memory)
     paths = ["s/a/0.wav", "s/b/1.wav"]
-    right = [hashlib.sha256(open(path, "rb").read()).hexdigest() for path in paths]
+    right = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
     assert [first.of(path) for path in paths] == right
     first.save()
     reads = []

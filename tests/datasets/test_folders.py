@@ -3,6 +3,7 @@
 import os
 import unicodedata
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_upper_case_and_rarer_suffixes_are_read(put):
 
 def test_a_file_without_a_suffix_is_taken_by_its_content(put):
     put("a/one", "b/two.recording", "b/3.wav")
-    (open("s/a/notes", "w")).write("nothing")
+    Path("s/a/notes").write_text("nothing")
     assert len(_told("s", "2 files are taken as sounds by what they begin with: a/one, b/two.recording")) == 3
 
 
@@ -175,7 +176,7 @@ def test_class_speaker_sound_is_fine(put):
 
 def test_a_table_beside_sounds_without_labels_is_named(put):
     put("1.wav", "2.wav")
-    open("s/metadata.csv", "w").write("file_name,label\n1.wav,a\n2.wav,b\n")
+    Path("s/metadata.csv").write_text("file_name,label\n1.wav,a\n2.wav,b\n")
     _told("s", ["so they have no labels", "metadata.csv is not read; load a csv by its own path"])
     assert _quiet("s/metadata.csv").classes == ("a", "b")
 

@@ -286,3 +286,17 @@ def test_files_that_are_not_there_say_what_is(table):
     for words in ("line 3: snd/l.wav (a broken link)", "snd/p.wav (no ordinary file)", "snd (a folder)", "snd/9.wav)"):
         assert words in str(caught.value)
     assert _quiet(file, missing="skip").dropped == {"clips whose file is missing": 4}
+
+
+def test_the_command_line_takes_what_the_messages_recommend(table):
+    from typer.testing import CliRunner
+
+    from workbench.cli import app
+
+    file = table("path,label\nsnd/1.wav,dog\nsnd/2.wav,\nsnd/9.wav,cat\n")
+    told = CliRunner().invoke(app, ["data", "info", file])
+    assert told.exit_code == 1 and "(--missing skip)" in told.output
+    told = CliRunner().invoke(app, ["data", "info", file, "--missing", "skip", "--mono", "left"])
+    assert told.exit_code == 0 and "1 clips, 1 classes, 1 without label left out" in told.output
+    told = CliRunner().invoke(app, ["data", "info", file, "--missing", "drop"])
+    assert told.exit_code == 1 and "missing='drop' must be 'raise' or 'skip'" in told.output

@@ -548,7 +548,9 @@ def _check_words(column: str, values: list[object]) -> None:
     for i, value in enumerate(values):
         if not (value is None or value is pd.NA or np.isscalar(value)) or isinstance(value, bytes):
             raise ParameterError(f"{column}[{i}]", value, "text or a number")
-        gone = value != "" and is_missing(value) if isinstance(value, str) else pd.isna(value)
+        # "none" may be meant: of labels that are sets of tags it is the empty one
+        said = value not in ("", "none") and is_missing(value) if isinstance(value, str) else False
+        gone = said or (not isinstance(value, str) and pd.isna(value))
         if column in ("id", "label") and gone or column == "id" and value == "":
             ways = ' or "" where there is none' if column == "label" else ""
             raise ParameterError(f"{column}[{i}]", value, f"a name{ways}")
