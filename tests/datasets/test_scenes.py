@@ -423,7 +423,7 @@ def test_they_are_datasets(monkeypatch, name, label):
         (lambda made: SceneEvent("bell", level=float("nan")), r"level=nan must be between -90 and 0"),
         (lambda made: SceneEvent("bell", rate=3.0), r"rate=3.0 must be between 0.5 and 2"),
         (lambda made: SceneEvent("bell", random_seed=-1), r"random_seed=-1 must be 0 or more"),
-        (lambda made: scene([]), r"events=\(\) must be one or more events"),
+        (lambda made: scene([]), r"events=\[\] must be a list of one or more SceneEvent"),
         (lambda made: scene(made.events, background="sea"), r"background='sea' must be one of rain, room"),
         (lambda made: scene(made.events, snr=300.0), r"background_level=-330.0 must be between -150 and 0"),
         (lambda made: recipe({"events": "[]"}), r"row=\['events'\] must be a row with a column background"),

@@ -194,7 +194,7 @@ class GeneratedSounds(_Told):
     ----------
     module : str
         Such as "workbench.datasets.voices". It has RATE, VERSION, recipe(row) -> recipe whose repr says everything,
-        and render(recipe, rate=RATE) -> float32 (samples,).
+        and render(recipe) -> float32 (samples,).
     columns : tuple of str
         Columns the recipe is made from.
     """
