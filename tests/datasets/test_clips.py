@@ -327,7 +327,7 @@ def test_draw_takes_the_groups_nearest_to_the_share():
     labels, groups = np.array(["a"] * 60), np.array([f"speaker{i % 6}" for i in range(60)])
     assert draw(labels, groups, 0.2).sum() == 10
     assert draw(labels, groups, 1 / 3).sum() == 20
-    with pytest.raises(ParameterError, match="share=1.5 must be between 0 and 1"):
+    with pytest.raises(ParameterError, match="share=1.5 must be a finite number, above 0 and below 1"):
         draw(labels, groups, 1.5)
 
 

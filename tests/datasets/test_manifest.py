@@ -168,3 +168,100 @@ def test_a_manifest_that_is_not_there(tmp_path):
 )
 def test_sizes_for_people(count, text):
     assert human_bytes(count) == text
+
+
+# --- what YAML and templates could do ------------------------------------------------------------------------------
+
+SMALL = {
+    "name": "mine",
+    "title": "Mine",
+    "licence": "CC0",
+    "citation": "nobody",
+    "homepage": "https://example.org",
+    "access": "open",
+    "obtain": "make them",
+    "label": "kind",
+    "layout": {"csv": "t.csv", "columns": {"kind": "k", "file": "f"}, "audio": "{file}.wav"},
+}
+
+
+def _small(tmp_path, **changes):
+    raw = yaml.safe_load(yaml.safe_dump(SMALL))
+    for place, value in changes.items():
+        *above, last = place.split("__")
+        inside = raw
+        for name in above:
+            inside = inside.setdefault(name, {})
+        inside[last] = value
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw), encoding="utf-8")
+    return tmp_path / "mine.yaml"
+
+
+def test_the_good_one_is_good(tmp_path):
+    assert read_manifest(_small(tmp_path)).layout.audio == "{file}.wav"
+    assert read_manifest(_small(tmp_path, layout__audio="{file:0>6}.mp3")).layout.audio == "{file:0>6}.mp3"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("layout__audio", "{file.__class__}", "a template with columns in braces"),
+        ("layout__audio", "{file[0]}", "a template"),
+        ("layout__audio", "{file!r}", "a template"),
+        ("layout__audio", "{file:>999999999}", "a template"),
+        ("layout__audio", "{file:d}", "a template"),
+        ("layout__audio", "{}", "a template"),
+        ("layout__audio", "{file", "a template"),
+        ("id", "{kind.__init__.__globals__}", "a template"),
+        ("layout__folders", ["../"], "a path inside the dataset's folder"),
+        ("layout__folders", ["/etc"], "a path inside the dataset's folder"),
+        ("layout__csv", "", "a path inside the dataset's folder"),
+        ("checks", {"../x": None}, "a path inside the dataset's folder"),
+        ("splits", {"default": None}, "a mapping with column"),
+        ("splits", {"default": {"lists": {"train": "/etc/passwd"}}}, "a path inside the dataset's folder"),
+        ("splits", {"default": {"lists": {"other": "x.txt"}}}, "train, valid or test"),
+        (
+            "files",
+            [{"url": "https://x.org/..", "bytes": 1, "checksum": None, "why": "x"}],
+            "ends in the name of a file",
+        ),
+        ("clips", float("nan"), "a whole number"),
+        ("label", ["kind"], "a text that is not empty"),
+        ("title", b"\x00\xff", "a text that is not empty"),
+        ("layout__header", 1.5, "a whole number, 1 or more"),
+        ("layout__columns", {True: "k"}, "names are texts"),
+        ("layout__columns", [1], "a mapping"),
+    ],
+)
+def test_values_that_reach_too_far(tmp_path, place, value, words):
+    with pytest.raises(DatasetError) as caught:
+        read_manifest(_small(tmp_path, **{place: value}))
+    assert words in str(caught.value) and "mine.yaml" in str(caught.value) and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: &x [1]\nb: *x\n", "an alias (*x) is not allowed line 2"),
+        ("name: a\nname: b\n", "'name' is given twice line 2"),
+        ("- 1\n- 2\n", "must be a mapping with name"),
+        ("!!python/object/apply:os.system ['true']\n", "is not YAML"),
+        ("--- a\n--- b\n", "expected a single document"),
+        ("[" * 5000, "is not YAML"),
+        (b"\x89PNG\r\n\x1a\n", "is not YAML"),
+        (b"name: \xe1", "is not YAML"),
+    ],
+)
+def test_text_that_is_no_manifest(tmp_path, text, words):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DatasetError) as caught:
+        read_manifest(file)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_words_that_yaml_takes_for_others_stay_words(tmp_path):
+    file = _small(tmp_path)
+    values = "layout:\n  values: {kind: {010: no, 1e3: yes, off: '1'}}\n"
+    file.write_text(file.read_text().replace("layout:\n", values))
+    assert read_manifest(file).layout.values == {"kind": {"010": "no", "1e3": "yes", "off": "1"}}

@@ -350,8 +350,8 @@ def test_it_is_a_dataset():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda made: table(0), r"size=0 must be a whole number, at least 1"),
-        (lambda made: table(5, seed=-1), r"seed=-1 must be a whole number, at least 0"),
+        (lambda made: table(0), r"size=0 must be a whole number, 1 or more"),
+        (lambda made: table(5, seed=-1), r"seed=-1 must be a whole number from 0 to 4294967295"),
         (lambda made: replace(made, speaker="bob"), r"speaker='bob' must be one of female1"),
         (lambda made: replace(made, content="ta xo"), r"content='xo' must be syllables of one of m, n"),
         (lambda made: replace(made, content="ta"), r"content='ta' must be two syllables or more"),

@@ -186,7 +186,9 @@ def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any
     about = {"title": manifest.title, "licence": manifest.licence, "citation": manifest.citation}
     where = f"{manifest.name} in {found.folder}"
     table, dropped = _without_missing(table, where, options.get("missing"), manifest, found.kind != "part")
-    return Clips(table, FileSounds(options.get("mono", "mean")), name=manifest.name, factors=factors, dropped=dropped, **about)
+    return Clips(
+        table, FileSounds(options.get("mono", "mean")), name=manifest.name, factors=factors, dropped=dropped, **about
+    )
 
 
 def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
@@ -207,7 +209,7 @@ def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
             factors = tuple(c for c in raw.columns if not c.startswith("_") and c not in skip)
             table = pd.DataFrame({"id": [tail.rsplit(".", 1)[0] for tail in raw["_tail"]], "label": raw["label"]})
             split = raw["split"] if "split" in raw else pd.Series("", raw.index)
-            is_fold = split.str.fullmatch(r"fold\d+")
+            is_fold = split.str.fullmatch(r"fold\d{1,9}")
             table["split"] = split.where(split.isin(["train", "valid", "test"]), "")
             table["fold"] = pd.to_numeric(split.where(is_fold, "").str.removeprefix("fold")).astype("Int64")
             for column in (*factors, *[c for c in CARRIED if c in raw]):

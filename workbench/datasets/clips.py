@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .. import audio
-from ..core.checks import checked, number, whole
+from ..core.checks import checked, number, numbers, whole
 from ..errors import AudioError, DatasetError, ParameterError
 from .contents import contents, printable
 from .labels import is_missing, tidy
@@ -78,6 +78,10 @@ class Clips:
                 raise ParameterError("sounds", type(sounds).__name__, "sounds, such as FileSounds()")
         self.name, self.title, self.licence, self.citation = name, title or name, licence, citation
         self.sounds, self.generated = sounds, sounds.generated
+        if not all(isinstance(factor, str) for factor in factors):
+            raise ParameterError("factors", factors, "names of columns")
+        if dropped is not None and not isinstance(dropped, Mapping):
+            raise ParameterError("dropped", dropped, "a mapping of reasons to numbers of clips")
         self.factors, self.dropped = tuple(factors), dict(dropped or {})
         self.table = _standard(table, name)
         missing = [factor for factor in self.factors if factor not in self.table]
@@ -88,7 +92,7 @@ class Clips:
     @checked
     def from_arrays(
         cls,
-        arrays: Sequence[np.ndarray],
+        arrays: Sequence,
         rate: int,
         *,
         name: str = "arrays",
@@ -117,11 +121,9 @@ class Clips:
         whole("rate", rate, least=1)
         if isinstance(arrays, (str, bytes, Mapping)) or not hasattr(arrays, "__len__") or not len(arrays):
             raise ParameterError("arrays", type(arrays).__name__, "a list of at least one array of samples")
-        one = getattr(arrays, "ndim", 2) < 2 or np.isscalar(arrays[0])
-        if one:
-            raise ParameterError("arrays", f"one array of {len(arrays)} numbers", "a list of arrays, one a sound")
-        sounds = [audio.as_channels(x, name=f"arrays[{i}]") for i, x in enumerate(arrays)]
-        kept = [np.asarray(x) if isinstance(x, np.ndarray) else found for x, found in zip(arrays, sounds, strict=True)]
+        if getattr(arrays, "ndim", 2) < 2 or any(isinstance(x, (int, float, np.number)) for x in arrays):
+            raise ParameterError("arrays", f"a list of {len(arrays)} numbers", "a list of arrays, one a sound")
+        kept = [_sound(f"arrays[{i}]", x) for i, x in enumerate(arrays)]
         table = pd.DataFrame({"id": [str(i) for i in range(len(arrays))], "label": ""})
         for column, values in columns.items():
             if column in _TAKEN:
@@ -131,8 +133,8 @@ class Clips:
             if len(values) != len(arrays):
                 raise ParameterError(column, f"{len(values)} values", f"one value for each of the {len(arrays)} sounds")
             table[column] = list(values)
-            if column in ("id", "label"):
-                _refuse_missing(column, table[column].tolist())
+            if column in ("id", "label", "split", "group"):
+                _check_words(column, list(values))
         table["id"] = table["id"].astype(str)
         known = ("id", "label", "split", "fold", "group", "seconds")
         factors = [column for column in columns if column not in known]
@@ -221,6 +223,8 @@ class Clips:
         AudioError
             Cannot be decoded; names the clip and its file.
         """
+        if rate is not None:
+            whole("rate", rate, least=1)
         row = self._row(i)
         try:
             return self.sounds.audio(row, rate)
@@ -241,7 +245,9 @@ class Clips:
         """
         from tqdm.auto import tqdm
 
-        shape = (len(self), round(rate * seconds))
+        shape = (len(self), round(whole("rate", rate, least=1) * number("seconds", seconds, above=0)))
+        if not shape[1]:
+            raise ParameterError("seconds", seconds, "at least one sample")
         if 4 * math.prod(shape) <= IN_MEMORY:
             x = np.zeros(shape, np.float32)
         else:
@@ -288,7 +294,9 @@ class Clips:
         contents().save()
         if unread:
             warnings.warn(
-                f"{self.name}: {len(unread)} of {len(self)} sounds cannot be read: {unread[0]}", UserWarning, stacklevel=3
+                f"{self.name}: {len(unread)} of {len(self)} sounds cannot be read: {unread[0]}",
+                UserWarning,
+                stacklevel=3,
             )
         self._tell_twins(found)
         return digest.hexdigest()[:16]
@@ -322,7 +330,10 @@ class Clips:
     @checked
     def take(self, rows: np.ndarray | Sequence[int]) -> Clips:
         """The rows at these positions, in this order, or where a boolean mask (N,) is true."""
-        rows = np.asarray(rows)
+        try:
+            rows = np.asarray(rows)
+        except ValueError:
+            raise ParameterError("rows", rows, "whole numbers or a mask, in a list") from None
         if rows.ndim != 1 or (rows.dtype.kind not in "iub" and rows.size):
             raise ParameterError("rows", _short(rows), "whole numbers or a mask, in a list")
         if rows.dtype == bool and rows.shape != (len(self),):
@@ -343,7 +354,10 @@ class Clips:
                 mask &= np.array([bool(wanted(value)) for value in values], bool)
             else:
                 several = isinstance(wanted, (list, tuple, set, frozenset, np.ndarray, pd.Series))
-                mask &= values.isin(list(wanted) if several else [wanted]).to_numpy(bool)
+                try:
+                    mask &= values.isin(list(wanted) if several else [wanted]).to_numpy(bool)
+                except (TypeError, ValueError, OverflowError):  # no value of such a column
+                    mask[:] = False
         if not mask.any():
             raise DatasetError(f"{self.name}: no clip has {', '.join(f'{k}={v!r}' for k, v in columns.items())}")
         return self.take(mask)
@@ -477,8 +491,8 @@ class Clips:
         if n is not None or not (fold >= 0).any():
             fold = grouped_folds(self.labels, groups, 5 if n is None else n, seed=seed)
         splits = each_fold(fold, valid=valid)
-        for split, number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
-            check(split, groups, self._named(), name=f"{self.name}, fold {number}", by=by or "group")
+        for split, fold_number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
+            check(split, groups, self._named(), name=f"{self.name}, fold {fold_number}", by=by or "group")
         self._tell_leaks(splits)
         return splits
 
@@ -503,8 +517,8 @@ class Clips:
                     twin = next(i for i in rows if self._alike[i] == key)
                     ids = self.table["id"]
                     warnings.warn(
-                        f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {one} too, under another "
-                        f"name (such as {ids[shared[0]]} = {ids[twin]}); remove a copy or give both the same group",
+                        f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {one} too, under "
+                        f"another name (such as {ids[shared[0]]} = {ids[twin]}); remove one or give both one group",
                         UserWarning,
                         stacklevel=4,
                     )
@@ -529,13 +543,28 @@ def _short(rows: np.ndarray) -> object:
     return rows.tolist() if rows.size <= 8 else f"array of {rows.dtype} of shape {rows.shape}"
 
 
-def _refuse_missing(column: str, values: list[object]) -> None:
-    """Of arrays' ids and labels: what programs write where there is nothing; "" stays the label of no class."""
+def _check_words(column: str, values: list[object]) -> None:
+    """Of arrays' ids, labels, splits and groups: each text or a number; an id or label is not what says missing."""
     for i, value in enumerate(values):
-        gone = is_missing(value) and value != "" if isinstance(value, str) else value is None or value != value
-        if gone or (column == "id" and value == ""):
+        if not (value is None or value is pd.NA or np.isscalar(value)) or isinstance(value, bytes):
+            raise ParameterError(f"{column}[{i}]", value, "text or a number")
+        # "none" may be meant: of labels that are sets of tags it is the empty one
+        said = value not in ("", "none") and is_missing(value) if isinstance(value, str) else False
+        gone = said or (not isinstance(value, str) and pd.isna(value))
+        if column in ("id", "label") and gone or column == "id" and value == "":
             ways = ' or "" where there is none' if column == "label" else ""
             raise ParameterError(f"{column}[{i}]", value, f"a name{ways}")
+
+
+def _sound(name: str, x: object) -> np.ndarray:
+    """An array of samples in its own type; whether they are sound is seen when they are asked for."""
+    array = numbers(name, x, ndim=(1, 2), finite=False)
+    if array.dtype.kind == "b":
+        raise ParameterError(name, f"array of {array.dtype}", "an array of samples")
+    if array.ndim == 2 and array.shape[0] > array.shape[1]:
+        shape = f"array of shape {array.shape}"
+        raise ParameterError(name, shape, "of shape (samples,) or (channels, samples): transpose it, x.T")
+    return array
 
 
 def _by_id(ids: pd.Series, arrays: Sequence[np.ndarray], name: str) -> dict[str, np.ndarray]:

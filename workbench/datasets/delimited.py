@@ -135,12 +135,16 @@ def _as_wide(header: list[str], rows: list[list[str]], lines: list[int], where: 
     wrong = [(line, len(row)) for line, row in zip(lines, rows, strict=True) if len(row) != width]
     if wrong:
         shown = ", ".join(f"line {line} has {count}" for line, count in wrong[:5]) + (" ..." if wrong[5:] else "")
-        raise DatasetError(f"{where}: {len(wrong)} rows have another number of cells than the header's {width}: {shown}")
+        raise DatasetError(
+            f"{where}: {len(wrong)} rows have another number of cells than the header's {width}: {shown}"
+        )
     return rows
 
 
 def _is_count(column: pd.Series) -> bool:
     """Is it the row number that pandas writes unless it is told not to?"""
-    return len(column) > 0 and column.iloc[0] in ("0", "1") and column.tolist() == [
-        str(i + int(column.iloc[0])) for i in range(len(column))
-    ]
+    return (
+        len(column) > 0
+        and column.iloc[0] in ("0", "1")
+        and column.tolist() == [str(i + int(column.iloc[0])) for i in range(len(column))]
+    )

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Callable
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import DatasetError
+from ..core.checks import checked, whole
+from ..errors import DatasetError, ParameterError
 from .archives import CHUNK, unpack
 from .catalog import Roots, cache_folder, data_roots, describe_dataset, how_to_get
 from .layouts import Found, find, locate, read, read_part, root_parts
 from .manifest import manifests
-from .schema import Manifest, RemoteFile, human_bytes
+from .schema import DIGITS, Manifest, RemoteFile, human_bytes
 from .tables import finish
 
 if TYPE_CHECKING:
@@ -126,6 +128,7 @@ class ResumingDownloader:
             raise requests.ConnectionError("closed early")
 
 
+@checked
 def download(
     url: str, path: str | os.PathLike, *, size: int | None = None, checksum: str | None = None, progress: bool = True
 ) -> Path:
@@ -157,6 +160,16 @@ def download(
     """
     import pooch
 
+    if not re.match(r"https?://[^\s/]", url):
+        raise ParameterError("url", url, "an http or https address")
+    if size is not None:
+        whole("size", size, least=0)
+    if checksum is not None and not re.fullmatch("|".join(f"{a}:[0-9a-f]{{{n}}}" for a, n in DIGITS.items()), checksum):
+        raise ParameterError(
+            "checksum", checksum, f"one of {', '.join(f'{a}: and {n} digits' for a, n in DIGITS.items())}"
+        )
+    if not os.fspath(path) or "\0" in os.fspath(path):
+        raise ParameterError("path", path, "the name of a file")
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,6 +195,7 @@ def download(
     return path
 
 
+@checked
 def fetch(
     name: str,
     *,
@@ -213,6 +227,9 @@ def fetch(
     DatasetError
         Unknown name; not to be had without asking, or at all (says what to do); or the download fails.
     """
+    for argument, value in (("confirm", confirm), ("say", say)):
+        if value is not None and not callable(value):
+            raise ParameterError(argument, value, "a function of one text")
     manifest = describe_dataset(name)
     folder = (Path(root) if root is not None else cache_folder()) / name
     if manifest.access == "generated":
@@ -297,6 +314,7 @@ def _write_journal(folder: Path, done: dict) -> None:
 # --- verifying --------------------------------------------------------------------------------------------------
 
 
+@checked
 def verify(name: str, *, root: Roots = None, deep: bool = True) -> pd.DataFrame:
     """Check a dataset on this machine against what is known of its files.
 

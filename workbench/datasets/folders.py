@@ -31,19 +31,22 @@ SPLITS = {
     "evaluation": "test",
 }
 #: Sounds and films that libsndfile does not read.
-UNREAD = frozenset(
-    ".m4a .m4b .m4r .mp4 .m4v .mov .qt .aac .adts .3gp .3g2 .amr .awb .wma .asf .wmv .webm .weba .mka .mkv .avi .flv "
-    ".ac3 .eac3 .dts .ape .wv .tta .tak .mpc .alac .ra .rm .dsf .dff .shn .spx .ogv .ogx .mpg .mpeg .aa .aax .raw .pcm "
-    ".gsm .vox".split()
+_FILMS = (
+    ".m4a .m4b .m4r .mp4 .m4v .mov .qt .aac .adts .3gp .3g2 .amr .awb .wma .asf .wmv .webm .weba .mka .mkv "
+    ".avi .flv .ac3 .eac3 .dts .ape .wv .tta .tak .mpc .alac .ra .rm .dsf .dff .shn .spx .ogv .ogx .mpg .mpeg "
+    ".aa .aax .raw .pcm .gsm .vox"
 )
+UNREAD = frozenset(_FILMS.split())
 #: What the bytes of a sound begin with that libsndfile reads whatever its name is.
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff\x2e\x91", b"NIST_1A")
 #: Suffixes of files that lie beside sounds and are none; any other file without a known suffix is looked into.
-_BESIDE = frozenset(
-    ".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .rst .pdf .html .lab .textgrid .eaf .rttm .ctm .stm .trans .npy "
-    ".npz .pt .pth .h5 .hdf5 .parquet .pkl .mat .png .jpg .jpeg .gif .svg .py .sh .ipynb .log .db .ini .zip .gz .tar "
-    ".7z .rar .mid .midi .xls .xlsx .doc .docx .asd .sfk .reapeaks .pek .cfg .tmp .part .crdownload .bak .lnk".split()
+_NO_SOUNDS = (
+    ".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .rst .pdf .html .lab .textgrid .eaf .rttm .ctm .stm "
+    ".trans .npy .npz .pt .pth .h5 .hdf5 .parquet .pkl .mat .png .jpg .jpeg .gif .svg .py .sh .ipynb .log .db "
+    ".ini .zip .gz .tar .7z .rar .mid .midi .xls .xlsx .doc .docx .asd .sfk .reapeaks .pek .cfg .tmp .part "
+    ".crdownload .bak .lnk"
 )
+_BESIDE = frozenset(_NO_SOUNDS.split())
 
 
 @dataclass
@@ -307,7 +310,7 @@ def _label(rows: list[_Row], where: str, notes: list[str]) -> None:
             "probed. For labels, sort them into sub-folders named as the labels, or write a csv with the columns path "
             "and label"
             if len({row.split for row in rows}) == 1 and rows[0].fold is None
-            else f"the {len(rows)} sounds have a split or fold and no labels: they can be embedded and mapped, not probed"
+            else f"the {len(rows)} sounds have a split or fold and no labels: they can be embedded, not probed"
         )
         return
     words = {row.inner[0]: tidy(printable(row.inner[0])) for row in rows}

@@ -1,4 +1,4 @@
-"""Words that name a class or a group: as clean as they can be made without guessing, and what is said about the rest."""
+"""Words that name a class or a group: as clean as they can be made without guessing, and what is said of the rest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def merged(what: str, words: Iterable[str]) -> list[str]:
 
 
 def look_alike(what: str, words: Iterable[str]) -> list[str]:
-    """At most one note: words that may be meant to be one (case, or the way a number is written), and are kept apart."""
+    """At most one note: words that may be meant to be one (case, the way a number is written), and are kept apart."""
     forms: dict[object, set[str]] = {}
     for word in set(words) - {""}:
         is_number = re.fullmatch(r"[+-]?\d{1,15}(\.\d*)?", word)
@@ -47,3 +47,9 @@ def look_alike(what: str, words: Iterable[str]) -> list[str]:
         return []
     shown = ", ".join(" and ".join(map(repr, found)) for found in several[:5])
     return [f"{what} that may be meant to be one are kept apart: {shown}"]
+
+
+def fold_number(text: str) -> int | None:
+    """Number of a fold: 3, "3.0" as pandas writes it, "fold3", "cv-03"; None where there is none."""
+    match = re.fullmatch(r"(\d{1,9})(?:\.0*)?|(?=.*[^\W\d]).*?(?<!\d)(\d{1,9})", text.strip(), re.DOTALL)
+    return None if match is None else int(match[1] or match[2])

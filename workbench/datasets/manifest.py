@@ -204,7 +204,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
     "files": _listed(RemoteFile),
     "layout": _nested(Layout),
     "local": _nested(Local),
-    "splits": _mapping(_nested(SplitRule)),
+    "splits": _mapping(lambda value: _build(SplitRule, value)),
 }
 
 
@@ -321,10 +321,12 @@ def _loader() -> type:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node, deep=False):
-            names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            seen = set()
             for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and names.count(key.value) > 1:
-                    raise yaml.MarkedYAMLError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen:
+                        raise yaml.MarkedYAMLError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                    seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     plain = {"bool": r"true|True|false|False", "int": r"-?(?:0|[1-9][0-9]{0,15})", "null": r"~|null|Null|"}
@@ -333,6 +335,10 @@ def _loader() -> type:
         firsts = {"bool": "tTfF", "int": "-0123456789", "null": ["~", "n", "N", ""]}[kind]
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{pattern})$"), list(firsts))
     return Loader
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).replace('in "<unicode string>", ', "").split())
 
 
 @checked
@@ -354,11 +360,11 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
 
     path = Path(path)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())  # noqa: S506 - a safe loader
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        raise DatasetError(f"{path}: is not YAML: {_reason(error)}") from None
     try:
         manifest = _build(Manifest, raw)
         _check(manifest, path.stem)

@@ -22,6 +22,7 @@ from workbench.datasets.portable_math import (
     sine,
     upsample,
 )
+from workbench.datasets.recipes import check_recipe
 from workbench.datasets.scene_events import ramp, shaped_noise
 from workbench.errors import ParameterError
 
@@ -56,6 +57,7 @@ def render(recipe) -> np.ndarray:
     ParameterError
         If the level asked for would drive the peak of this clip beyond full scale.
     """
+    check_recipe(recipe)
     rng = Draws(recipe.random_seed)
     made = _specimen(recipe.instrument, recipe.specimen)
     play = _sustained if recipe.instrument in SUSTAINED else _struck

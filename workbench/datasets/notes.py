@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
 
 from workbench.datasets.note_instruments import (
@@ -29,6 +28,7 @@ from workbench.datasets.note_instruments import (
 )
 from workbench.datasets.note_synthesis import EFFORTS, RATE, SECONDS, render
 from workbench.datasets.portable_math import Draws, exp2
+from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.voices import shuffled
 from workbench.errors import ParameterError
 
@@ -134,6 +134,7 @@ class NoteRecipe:
     random_seed: int
 
     def __post_init__(self):
+        check_kinds(self)
         if self.instrument not in INSTRUMENTS:
             raise ParameterError("instrument", self.instrument, f"one of {', '.join(INSTRUMENTS)}")
         allowed = {
@@ -163,13 +164,7 @@ def recipe(row: Mapping) -> NoteRecipe:
     ParameterError
         If a column is missing or holds a value that cannot be played.
     """
-    values = {}
-    for field in fields(NoteRecipe):
-        if field.name not in row:
-            raise ParameterError("row", sorted(row.keys()), f"a row with a column {field.name}")
-        kind = {"str": str, "int": int, "float": float}[field.type]
-        values[field.name] = kind(row[field.name])
-    return NoteRecipe(**values)
+    return NoteRecipe(**read_row(NoteRecipe, row))
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
@@ -197,9 +192,7 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     ParameterError
         If `size` or `seed` is not a whole number in range.
     """
-    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ParameterError(name, value, f"a whole number, at least {least}")
+    check_size(size, seed)
     return pd.DataFrame([_row(index, int(seed)) for index in range(size)])
 
 

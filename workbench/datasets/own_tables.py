@@ -16,7 +16,7 @@ from ..errors import DatasetError
 from .contents import on_disk, printable, why_no_file
 from .delimited import read_rows
 from .folders import SPLITS, UNREAD, Own
-from .labels import is_missing, look_alike, merged, tidy
+from .labels import MISSING, fold_number, look_alike, merged, tidy
 from .layouts import SOUNDS
 from .manifest import close_match
 
@@ -33,8 +33,6 @@ KNOWN = {
     "start": ("start", "starttime", "startseconds"),
     "stop": ("stop", "stoptime", "stopseconds", "end", "endtime", "endseconds"),
 }
-#: Longest fold number.
-_FOLD = re.compile(r"(\d{1,9})(?:\.0*)?|.*[^\d.,+-](\d{1,9})", re.DOTALL)
 
 
 def read_table(file: Path, label: str | None = None, missing: str | None = None) -> Own:
@@ -71,7 +69,7 @@ def read_table(file: Path, label: str | None = None, missing: str | None = None)
     raw, own.dropped = _with_label(raw, ours["label"], label, missing, where, own.notes)
     table = pd.DataFrame({"_line": raw.index.to_numpy(), "_tail": raw[ours["path"]].str.strip()}, index=raw.index)
     if missing != "skip":
-        _refuse(where, table["_tail"].map(is_missing), ours["path"], table["_tail"], "the path of a sound")
+        _refuse(where, _missing(table["_tail"]), ours["path"], table["_tail"], "the path of a sound")
     is_address = table["_tail"].str.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
     _refuse(where, is_address, ours["path"], table["_tail"], "a path on this machine: addresses are not fetched")
     names, table["path"], notes = _resolve(file, table["_tail"].tolist())
@@ -93,7 +91,9 @@ def read_table(file: Path, label: str | None = None, missing: str | None = None)
     own.factors = tuple(column for column in columns if column not in used)
     for column in own.factors:
         if column in ("_line", "_tail", *table.columns):
-            raise DatasetError(f"{where}: the column {column!r} needs another name: {column} is a column of every table")
+            raise DatasetError(
+                f"{where}: the column {column!r} needs another name: {column} is a column of every table"
+            )
         table[column] = _guess(raw[column], comma)
     table["id"] = _ids(where, raw[ours["id"]] if "id" in ours else None, names, table)
     lost = [path == "" for path in table["path"]]
@@ -141,8 +141,8 @@ def _with_label(
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows with a label, which is made tidy; all of them where none has one."""
     written = raw[column]
-    words = written.map(tidy)
-    gone = words.map(is_missing)
+    words = _tidy(written)
+    gone = _missing(words)
     if column == "tags":  # "none" is the empty set of tags
         gone &= words != "none"
     attrs = raw.attrs
@@ -177,9 +177,18 @@ def _refuse(where: str, bad: pd.Series, column: str, values: pd.Series, expected
         raise DatasetError(f"{where}: {column}={value!r} must be {expected} ({len(lines)} rows: line {shown})")
 
 
+def _missing(words: pd.Series) -> pd.Series:
+    return words.str.strip().str.lower().isin(MISSING)
+
+
+def _tidy(words: pd.Series) -> pd.Series:
+    forms = {word: tidy(word) for word in set(words)}
+    return words.map(forms) if any(word != form for word, form in forms.items()) else words
+
+
 def _named(text: pd.Series) -> pd.Series:
-    words = text.map(tidy)
-    return words.where(~words.map(is_missing), "")
+    words = _tidy(text)
+    return words.where(~_missing(words), "")
 
 
 def _some_missing(values: pd.Series, notes: list[str], what: str, so: str) -> None:
@@ -204,10 +213,10 @@ def _splits(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
 
 def _folds(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
     words = _named(text)
-    found = words.map(_FOLD.fullmatch)
+    found = pd.Series([fold_number(word) for word in words], text.index, dtype="Int64")
     _refuse(where, found.isna() & (words != ""), "fold", text, "a number of up to nine digits, or end in one")
     _some_missing(words, notes, "fold", "they are in no fold")
-    return pd.Series([None if m is None else int(m[1] or m[2]) for m in found], text.index, dtype="Int64")
+    return found
 
 
 _COLUMNS = {"group": _groups, "split": _splits, "fold": _folds}
@@ -215,7 +224,7 @@ _COLUMNS = {"group": _groups, "split": _splits, "fold": _folds}
 
 def _seconds(where: str, column: str, text: pd.Series, comma: bool) -> pd.Series:
     words = _decimal(text.str.strip(), comma)
-    words = words.where(~words.map(is_missing), "")
+    words = words.where(~_missing(words), "")
     numbers = pd.to_numeric(words.where(words != "", None), errors="coerce").astype(float)
     bad = (numbers.isna() & (words != "")) | (numbers < 0) | np.isinf(numbers)
     _refuse(where, bad, column, text, "a number of seconds, 0 or more")
@@ -231,8 +240,8 @@ def _decimal(words: pd.Series, comma: bool) -> pd.Series:
 
 def _guess(text: pd.Series, comma: bool) -> pd.Series:
     """Numbers where every filled cell is one (codes such as 007 stay text), else tidy text; what says missing is so."""
-    words = text.map(tidy)
-    numeric = _decimal(words.where(~words.map(is_missing), ""), comma)
+    words = _tidy(text)
+    numeric = _decimal(words.where(~_missing(words), ""), comma)
     filled = numeric[numeric != ""]
     if not len(filled) or filled.str.match(r"[+-]?0\d").any() or filled.str.len().max() > 300:
         return words.where(words.str.lower() != "nan", "").astype(object)
@@ -249,7 +258,7 @@ def _guess(text: pd.Series, comma: bool) -> pd.Series:
 def _ids(where: str, given: pd.Series | None, names: Sequence[str], table: pd.DataFrame) -> list[str]:
     if given is not None:
         ids = given.str.strip()
-        _refuse(where, ids.map(is_missing), "id", given, "a name")
+        _refuse(where, _missing(ids), "id", given, "a name")
         twice = ids.duplicated(keep=False)
         if twice.any():
             shown = "; ".join(f"line {line}: {text}" for line, text in ids[twice].iloc[:6].items())
@@ -285,9 +294,7 @@ def _resolve(file: Path, written: Sequence[str]) -> tuple[list[str], list[str], 
     for i in here:
         paths[i] = os.path.abspath(names[i])
     if here:
-        notes.append(
-            f"{len(here)} paths are relative to the working folder ({printable(os.getcwd())}), not to the csv"
-        )
+        notes.append(f"{len(here)} paths are relative to the working folder ({printable(os.getcwd())}), not to the csv")
     moved = _moved(base, [(i, names[i]) for i in lost if i not in set(here)])
     for i, (path, _) in moved.items():
         paths[i] = path

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from workbench.datasets.portable_math import Draws, drift, from_decibels, rms, sine, upsample
+from workbench.datasets.recipes import check_recipe
 from workbench.datasets.scene_events import RATE, bins, ramp, shaped_noise, sound
 from workbench.datasets.scene_makers import SITES
 from workbench.errors import ParameterError
@@ -35,6 +36,7 @@ def stems(recipe) -> dict[str, np.ndarray]:
         "background", then a waveform for each class in the order of its first event. Added in this order they are
         ``render(recipe)``, to the bit. Events of one class share a stem; outside its events it is exactly zero.
     """
+    check_recipe(recipe)
     parts = {"background": _background(recipe).astype(np.float32)}
     for event in recipe.events:
         x = _event(event)
@@ -61,6 +63,7 @@ def render(recipe) -> np.ndarray:
     ParameterError
         If the levels asked for would drive the peak of this scene beyond full scale.
     """
+    check_recipe(recipe)
     x = np.zeros(SAMPLES, np.float32)
     for stem in stems(recipe).values():
         x += stem

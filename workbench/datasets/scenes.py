@@ -23,10 +23,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
-import numpy as np
 import pandas as pd
 
+from workbench.core.checks import checked
 from workbench.datasets.portable_math import Draws
+from workbench.datasets.recipes import check_kinds, check_row, check_size, read_cell
 from workbench.datasets.scene_makers import CLASSES, EVENTS, SITES
 from workbench.datasets.scene_synthesis import BACKGROUNDS, RATE, SECONDS, render, stems
 from workbench.datasets.voices import shuffled
@@ -101,6 +102,7 @@ class SceneEvent:
     random_seed: int = 0
 
     def __post_init__(self):
+        check_kinds(self)
         _one_of("label", self.label, CLASSES)
         _one_of("site", self.site, SITES)
         for name, (low, high) in _EVENT_LIMITS.items():
@@ -143,6 +145,7 @@ class SceneRecipe:
     random_seed: int
 
     def __post_init__(self):
+        check_kinds(self)
         _one_of("background", self.background, BACKGROUNDS)
         _one_of("site", self.site, SITES)
         if not -150.0 <= self.background_level <= 0.0:
@@ -181,6 +184,7 @@ def _one_of(name: str, value: object, allowed: Sequence[str]) -> None:
         raise ParameterError(name, value, f"one of {', '.join(allowed)}")
 
 
+@checked
 def scene(
     events: Sequence[SceneEvent],
     *,
@@ -213,9 +217,9 @@ def scene(
     ParameterError
         No events, or a value that cannot be rendered.
     """
+    if not isinstance(events, Sequence) or not events or not all(isinstance(one, SceneEvent) for one in events):
+        raise ParameterError("events", events, "a list of one or more SceneEvent")
     events = tuple(events)
-    if not events:
-        raise ParameterError("events", events, "one or more events")
     level = round(max(event.level for event in events) - snr, 6)
     return SceneRecipe(events, background, level, site or events[0].site, random_seed)
 
@@ -228,15 +232,13 @@ def recipe(row: Mapping) -> SceneRecipe:
     ParameterError
         If a column is missing or holds a value that cannot be rendered.
     """
-    for field in fields(SceneRecipe):
-        if field.name not in row:
-            raise ParameterError("row", sorted(row.keys()), f"a row with a column {field.name}")
+    check_row(row, tuple(field.name for field in fields(SceneRecipe)))
     return SceneRecipe(
         events=_events(row["events"]),
         background=str(row["background"]),
-        background_level=float(row["background_level"]),
+        background_level=read_cell(row, "background_level", "float"),
         site=str(row["site"]),
-        random_seed=int(row["random_seed"]),
+        random_seed=read_cell(row, "random_seed", "int"),
     )
 
 
@@ -274,13 +276,6 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     """
     check_size(size, seed)
     return pd.DataFrame([_row(index, int(seed)) for index in range(size)])
-
-
-def check_size(size: int, seed: int) -> None:
-    """Refuse arguments of `table` that are not whole numbers in range."""
-    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ParameterError(name, value, f"a whole number, at least {least}")
 
 
 def _row(index: int, seed: int) -> dict:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pandas as pd
 
 from workbench.datasets.portable_math import Draws
+from workbench.datasets.recipes import check_size
 from workbench.datasets.scenes import (
     CLASSES,
     HEAD,
@@ -19,7 +20,6 @@ from workbench.datasets.scenes import (
     SNRS,
     TAIL,
     VERSION,
-    check_size,
     described,
     draw_event,
     draw_scene,

@@ -15,7 +15,7 @@ ARCHIVES = ("zip", "tar", "tar.gz")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 #: What stands in the braces of a template: a column and, if need be, how wide it is and what fills it (0>6).
-PLACEHOLDER = r"\{(\w+)(?::[^{}]?[<>^]?\d{0,2})?\}"
+PLACEHOLDER = r"\{(\w+)(?::(?:[^{}]?[<>^])?\d{0,2})?\}"
 #: Columns every table has; a factor cannot take these names.
 RESERVED = ("id", "label", "split", "fold", "group", "path", "seconds", "start", "stop")
 

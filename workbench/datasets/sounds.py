@@ -20,7 +20,7 @@ from ..core.checks import whole
 from ..errors import AudioError, ParameterError
 from .contents import alike, contents, on_disk, printable, quick_look
 
-#: A clip may be so much shorter (seconds) than its start and stop say before that is told: rounding, not a wrong number.
+#: A clip may be so much shorter (seconds) than its start and stop say before that is told: it may be rounding.
 SHORT = 0.05
 
 Row = Mapping[str, Any]
@@ -194,7 +194,7 @@ class GeneratedSounds(_Told):
     ----------
     module : str
         Such as "workbench.datasets.voices". It has RATE, VERSION, recipe(row) -> recipe whose repr says everything,
-        and render(recipe, rate=RATE) -> float32 (samples,).
+        and render(recipe) -> float32 (samples,).
     columns : tuple of str
         Columns the recipe is made from.
     """

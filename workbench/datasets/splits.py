@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.checks import checked, number, whole
+from ..core.checks import numbers as checked_numbers
 from ..errors import DatasetError, ParameterError
 
 #: Share of the clips drawn for a test or validation set where nobody says how many.
@@ -34,6 +36,7 @@ class Split:
         return f"Split(train={len(self.train)}, valid={len(self.valid)}, test={len(self.test)})"
 
 
+@checked
 def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int = 0) -> np.ndarray:
     """Deal clips into n folds: groups stay whole, classes are spread as evenly as that allows.
 
@@ -61,12 +64,11 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if n < 2:
-        raise ParameterError("n", n, "2 or more folds")
+    whole("n", n, least=2)
+    labels, groups = _a_row_each(labels, groups)
     count = len(np.unique(groups))
     if count < n:
         raise DatasetError(f"{count} groups cannot be dealt into {n} folds; every fold needs a group of its own")
-    labels = np.asarray(labels)
     rows = np.zeros(len(labels))
     if np.unique(labels, return_counts=True)[1].max() < n:
         # the dealers refuse when every class is smaller than n; without classes they still keep groups whole
@@ -84,6 +86,15 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
     return folds
 
 
+def _a_row_each(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    if labels.ndim != 1 or groups.shape != labels.shape:
+        shapes = f"arrays of shape {labels.shape} and {groups.shape}"
+        raise ParameterError("labels, groups", shapes, "one of each for every clip")
+    return labels, groups
+
+
+@checked
 def draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0) -> np.ndarray:
     """Choose about `share` of the clips at random, whole groups only, classes in proportion.
 
@@ -98,8 +109,8 @@ def draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0)
     -------
     np.ndarray, bool (N,)
     """
-    if not 0 < share < 1:
-        raise ParameterError("share", share, "between 0 and 1")
+    number("share", share, above=0, below=1)
+    labels, groups = _a_row_each(labels, groups)
     if not len(labels):
         raise DatasetError("no clips are left to draw from")
     count = len(np.unique(groups))
@@ -113,6 +124,7 @@ def draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0)
     return np.isin(folds, np.argsort(off, kind="stable")[:m])
 
 
+@checked
 def choose(
     names: np.ndarray,
     folds: np.ndarray,
@@ -187,15 +199,17 @@ def _published(part: str, asked: object, names: np.ndarray, folds: np.ndarray, n
     )
 
 
+@checked
 def each_fold(folds: np.ndarray, *, valid: bool = True) -> list[Split]:
     """A split a fold, in ascending order; clips with fold -1 are in none. `valid`: validate on the fold after."""
+    folds = checked_numbers("folds", folds, ndim=1)
     numbers = sorted(set(folds[folds >= 0]))
     if len(numbers) < 2 or (valid and len(numbers) < 3):
         raise ParameterError("valid", valid, f"False, with at least two folds, where there are {len(numbers)}")
     splits = []
-    for position, number in enumerate(numbers):
+    for position, fold in enumerate(numbers):
         in_valid = (folds == numbers[(position + 1) % len(numbers)]) & valid
-        in_test = folds == number
+        in_test = folds == fold
         in_train = (folds >= 0) & ~in_test & ~in_valid
         splits.append(Split(*(np.flatnonzero(rows) for rows in (in_train, in_valid, in_test))))
     return splits

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DatasetError, ParameterError
+from .labels import fold_number
 from .layouts import CARRIED, Found, locate
 from .manifest import close_match
 from .schema import TYPES, Manifest, SplitRule, placeholders
@@ -122,10 +123,10 @@ def _assign(rule: SplitRule, raw: pd.DataFrame, found: Found, manifest: Manifest
 def _folds(values: pd.Series, lines: pd.Series) -> list[int]:
     folds = []
     for value, line in zip(values, lines, strict=True):
-        digits = re.search(r"\d+$", value.strip())
-        if digits is None:
-            raise DatasetError(f"{line}: fold={value!r} must end in a number")
-        folds.append(int(digits.group()))
+        number = fold_number(value)
+        if number is None:
+            raise DatasetError(f"{line}: fold={value[:60]!r} must end in a number of up to nine digits")
+        folds.append(number)
     return folds
 
 

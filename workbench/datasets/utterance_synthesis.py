@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 
 from workbench.datasets.portable_math import Draws, exp2, from_decibels, ordered_sum, rms, upsample
+from workbench.datasets.recipes import check_recipe
 from workbench.datasets.voice_gestures import (
     _TIME,
     FRAME_RATE,
@@ -115,6 +116,7 @@ def render(recipe) -> np.ndarray:
     ParameterError
         If the loudness asked for would drive the peak of this clip beyond full scale.
     """
+    check_recipe(recipe)
     made, voice = _gesture(recipe), _voice(recipe.speaker)
     samples = round(duration(recipe) * RATE)
     phase = np.cumsum(recipe.pitch_median * exp2(made.cents / 1200.0)) / FRAME_RATE

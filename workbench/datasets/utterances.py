@@ -25,12 +25,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
 
+from workbench.core import checks
 from workbench.datasets.portable_math import Draws, exp2
+from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.utterance_synthesis import (
     CONSONANTS,
     LONGEST,
@@ -135,6 +137,7 @@ class UtteranceRecipe:
     random_seed: int
 
     def __post_init__(self):
+        check_kinds(self)
         if self.speaker not in SINGERS:
             raise ParameterError("speaker", self.speaker, f"one of {', '.join(SINGERS)}")
         for name, (low, high) in _LIMITS.items():
@@ -176,7 +179,7 @@ def levels(values) -> np.ndarray:
     ParameterError
         If the last axis is not 3 long, or a value is not finite.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = checks.numbers("values", values, finite=False).astype(np.float64)
     if values.shape[-1:] != (3,) or not np.isfinite(values).all():
         raise ParameterError("values", f"array of shape {values.shape}", "finite, of shape (..., 3)")
     cuts = np.array([CUTS[name] for name in RULE_FACTORS])
@@ -205,7 +208,7 @@ def rule(levels) -> np.ndarray:
     ParameterError
         If a level is not 0, 1 or 2, or there are not three.
     """
-    levels = np.asarray(levels)
+    levels = checks.numbers("levels", levels)
     if levels.shape[-1:] != (3,) or not np.isin(levels, (0, 1, 2)).all():
         raise ParameterError("levels", levels.tolist(), "0, 1 or 2 in an array of shape (..., 3)")
     levels = levels.astype(np.int64)
@@ -222,13 +225,7 @@ def recipe(row: Mapping) -> UtteranceRecipe:
     ParameterError
         If a column is missing or holds a value that cannot be spoken.
     """
-    values = {}
-    for field in fields(UtteranceRecipe):
-        if field.name not in row:
-            raise ParameterError("row", sorted(row.keys()), f"a row with a column {field.name}")
-        kind = {"str": str, "int": int, "float": float}[field.type]
-        values[field.name] = kind(row[field.name])
-    return UtteranceRecipe(**values)
+    return UtteranceRecipe(**read_row(UtteranceRecipe, row))
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
@@ -255,9 +252,7 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     ParameterError
         If `size` or `seed` is not a whole number in range.
     """
-    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ParameterError(name, value, f"a whole number, at least {least}")
+    check_size(size, seed)
     return pd.DataFrame([_row(index, int(seed)) for index in range(size)])
 
 

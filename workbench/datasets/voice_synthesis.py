@@ -31,6 +31,7 @@ from workbench.datasets.portable_math import (
     sine,
     upsample,
 )
+from workbench.datasets.recipes import check_recipe
 from workbench.datasets.voice_gestures import FRAME_RATE, FRAMES, SECONDS, gesture
 from workbench.datasets.voice_tract import SINGERS, all_poles, bandwidths
 from workbench.errors import ParameterError
@@ -62,6 +63,7 @@ def render(recipe) -> np.ndarray:
     ParameterError
         If the loudness asked for would drive the peak of this clip beyond full scale.
     """
+    check_recipe(recipe)
     rng = Draws(recipe.random_seed)
     made = gesture(recipe, rng)
     phase = np.cumsum(recipe.f0 * exp2(made.cents / 1200.0)) / FRAME_RATE

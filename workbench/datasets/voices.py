@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
-import numpy as np
 import pandas as pd
 
 from workbench.datasets.portable_math import Draws, exp2
+from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.voice_gestures import MELODIES, SECONDS
 from workbench.datasets.voice_synthesis import RATE, render
 from workbench.datasets.voice_tract import SINGERS, VOWELS, formants
@@ -141,6 +141,7 @@ class VoiceRecipe:
     random_seed: int
 
     def __post_init__(self):
+        check_kinds(self)
         allowed = {"technique": TECHNIQUES, "vowel": VOWELS, "singer": tuple(SINGERS), "context": CONTEXTS}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -231,13 +232,7 @@ def recipe(row: Mapping) -> VoiceRecipe:
     ParameterError
         If a column is missing or holds a value that cannot be sung.
     """
-    values = {}
-    for field in fields(VoiceRecipe):
-        if field.name not in row:
-            raise ParameterError("row", sorted(row.keys()), f"a row with a column {field.name}")
-        value = row[field.name]
-        values[field.name] = str(value) if field.type == "str" else (int if field.type == "int" else float)(value)
-    return VoiceRecipe(**values)
+    return VoiceRecipe(**read_row(VoiceRecipe, row))
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
@@ -265,9 +260,7 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     ParameterError
         If `size` or `seed` is not a whole number in range.
     """
-    for name, value, least in (("size", size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ParameterError(name, value, f"a whole number, at least {least}")
+    check_size(size, seed)
     return pd.DataFrame([_row(index, int(seed)) for index in range(size)])
 
 

@@ -1,0 +1,60 @@
+"""What the generated sets share in checking what they are given: sizes, seeds, rows and recipes."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import fields
+
+import pandas as pd
+
+from ..core.checks import seed as check_seed
+from ..core.checks import whole
+from ..errors import ParameterError
+
+KINDS = {"str": (str, "text"), "int": (int, "a whole number"), "float": (float, "a number")}
+
+
+def check_size(size: int, seed: int) -> None:
+    """Refuse arguments of a `table` that are not whole numbers in range."""
+    whole("size", size, least=1)
+    check_seed(seed)
+
+
+def check_row(row: Mapping, columns: tuple[str, ...]) -> None:
+    """Refuse what is no row of a table, or lacks one of the columns."""
+    if not isinstance(row, (Mapping, pd.Series)):
+        raise ParameterError("row", type(row).__name__, "a row of the table: a Series or a dict")
+    for column in columns:
+        if column not in row:
+            raise ParameterError("row", sorted(map(str, row.keys())), f"a row with a column {column}")
+
+
+def read_row(recipe: type, row: Mapping) -> dict[str, object]:
+    """The fields of a recipe, each of its own type, from a row (also one that a csv file made text)."""
+    check_row(row, tuple(field.name for field in fields(recipe)))
+    return {field.name: read_cell(row, field.name, field.type) for field in fields(recipe)}
+
+
+def read_cell(row: Mapping, column: str, kind: str) -> object:
+    """One cell of a row as "str", "int" or "float"."""
+    convert, expected = KINDS[kind]
+    try:
+        return convert(row[column])
+    except (TypeError, ValueError, OverflowError):
+        raise ParameterError(column, row[column], expected) from None
+
+
+def check_recipe(recipe: object) -> None:
+    """Refuse what is no recipe."""
+    if not hasattr(recipe, "random_seed"):
+        raise ParameterError("recipe", type(recipe).__name__, "a recipe, as recipe(row) makes it")
+
+
+def check_kinds(recipe: object) -> None:
+    """Refuse a field that is not of its type; NaN is allowed, as where a factor has no meaning."""
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        kind = {"str": str, "int": numbers.Integral, "float": numbers.Real}.get(field.type)
+        if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise ParameterError(field.name, value, KINDS[field.type][1])
