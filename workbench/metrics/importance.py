@@ -147,10 +147,11 @@ def reporter(progress: Progress | bool | None) -> Progress:
         raise ParameterError("progress", progress, "True, False, None or a function of (done, total)")
     from tqdm.auto import tqdm
 
-    bar = tqdm(leave=False)
+    bars = []
 
     def show(done: int, total: int) -> None:
-        bar.total = total
+        bar = bars[0] if bars else tqdm(total=total, leave=False)
+        bars[:] = [bar]
         bar.update(done - bar.n)
         if done >= total:
             bar.close()

@@ -143,8 +143,9 @@ def members(groups: ArrayLike | None, parts: dict[str, np.ndarray], count: int) 
     """Group number of each clip (N,); without groups every clip is its own."""
     if groups is None:
         return np.arange(count)
-    if np.shape(groups) != (count,):
-        raise ParameterError("groups.shape", np.shape(groups), f"({count},): one a label in y")
+    shape = (len(groups),) if isinstance(groups, (list, tuple)) else np.shape(groups)
+    if shape != (count,):
+        raise ParameterError("groups.shape", shape, f"({count},): one a label in y")
     used = np.concatenate(list(parts.values()))
     groups = groups if isinstance(groups, (list, tuple)) else np.asarray(groups).tolist()
     names, inverse = np.unique(classification.labels("groups", [groups[i] for i in used]), return_inverse=True)

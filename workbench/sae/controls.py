@@ -49,6 +49,7 @@ def random_projection(x: np.ndarray, k: int, *, train: np.ndarray, seed: int) ->
 
 def _rows(x: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x = numbers("x", x, ndim=2)
+    x = x.astype(np.result_type(x, np.float32), copy=False)  # integers and half precision cannot be factorised
     return x, positions(train, "train", len(x))
 
 

@@ -52,6 +52,7 @@ class Code:
         return f"{self.kind}, {self.sparsity:.4g}, seed {self.seed}"
 
 
+@checked
 def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: np.ndarray) -> Iterator[Code]:
     """Every sparse code of some sweeps, and for each sparsity and seed of the first the linear codes of k numbers.
 
@@ -171,7 +172,7 @@ def attribute_table(
     import pandas as pd
 
     choice("recipe", recipe, RECIPES)
-    z, v = numbers("z", z, ndim=2), numbers("v", v, ndim=2, finite=False)
+    names, z, v = list(names), numbers("z", z, ndim=2), numbers("v", v, ndim=2, finite=False)
     if len(v) != len(z) or len(names) != v.shape[1]:
         raise ParameterError("v.shape", v.shape, f"({len(z)}, {len(names)}), a row a code and a column a name")
     train, valid, test = (_part(split, part, len(z)) for part in ("train", "valid", "test"))
@@ -228,7 +229,7 @@ def attribute_study(
         raise ParameterError("codes", type(codes).__name__, "a mapping of (kind, sparsity) to codes, at least one")
     if not all(hasattr(attributes, name) for name in ("values", "names", "families")):
         raise ParameterError("attributes", type(attributes).__name__, "attributes, as measure gives them")
-    several("recipes", recipes, lambda name, recipe: choice(name, recipe, RECIPES))
+    recipes = several("recipes", recipes, lambda name, recipe: choice(name, recipe, RECIPES))
     defined = np.isfinite(attributes.values).mean(0) >= 0.5
     names = [name for name, kept in zip(attributes.names, defined, strict=True) if kept]
     parts = []
