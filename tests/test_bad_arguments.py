@@ -398,7 +398,14 @@ def sae_calls() -> dict[str, Call]:
         "sae.code_table": (study.code_table, {"x": X, "found": found, "probes": scored, "test": SPLIT["test"]}),
         "sae.attribute_table": (
             study.attribute_table,
-            {"z": z, "v": X[:, :2], "names": ["f", "g"], "split": split, "groups": GROUPS, "recipe": "held out"},
+            {
+                "z": z,
+                "v": X[:, :2].tolist(),
+                "names": ["f", "g"],
+                "split": split,
+                "groups": GROUPS,
+                "recipe": "held out",
+            },
         ),
         "sae.attribute_study": (
             study.attribute_study,

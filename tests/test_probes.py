@@ -249,7 +249,8 @@ def test_paper_members_equal_single_torch_runs(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     x, x_valid = torch.randn(2, 70, 9, generator=generator) * 3, torch.randn(2, 20, 9, generator=generator)
     y, y_valid = torch.randint(0, 4, (70,), generator=generator), torch.randint(0, 4, (20,), generator=generator)
-    weight, bias = paper.train(x, y, x_valid, y_valid, 4, (0, 11))
+    weight, bias, learnt = paper.train(x, y, x_valid, y_valid, 4, (0, 11))
+    assert learnt.shape == (2, 2)
     for layer in range(2):
         for s, seed in enumerate((0, 11)):
             kept = torch_loop(x[layer], y, x_valid[layer], y_valid, 4, seed)
@@ -461,9 +462,9 @@ def spoil(what):
         ({"preset": "papre"}, "preset='papre' must be 'default' or 'paper'"),
         ({"penalties": [0.0, 1.0]}, r"penalties=\[0.0, 1.0\] must be positive and finite"),
         ({"penalties": [1.0], "preset": "paper"}, "penalties=.* must be None in the paper preset"),
-        ({"seeds": (1, 1)}, r"seeds=\(1, 1\) must be None, or integers that differ"),
+        ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be None, or integers that differ"),
         ({"device": "mps"}, "device='mps' must be 'auto', 'cpu', 'cuda'"),
-        ({"level": 95}, "level=95 must be between 0 and 1"),
+        ({"level": 95}, "level=95 must be a finite number, above 0 and below 1"),
     ],
     ids=str,
 )
@@ -477,3 +478,61 @@ def test_errors_name_what_is_wrong(what, message):
 def test_an_unknown_layer_lists_those_there_are(fitted):
     with pytest.raises(ParameterError, match="layer='9' must be a position or one of layer 0, layer 1, layer 2"):
         fitted.confusion("9")
+
+
+def test_nothing_learnt_is_said():
+    layers, y, split, _ = sounds()
+    with pytest.warns(UserWarning, match="nothing was learnt from layer flat: all columns are constant in train"):
+        probes = fit_probes({"flat": np.full((240, 3), 0.1), "good": layers["layer 1"]}, y, split)
+    assert probes.accuracy[0, 0] == pytest.approx(probes.majority) and probes.best_layer == "good"
+    with pytest.warns(
+        UserWarning, match=r"nothing was learnt by 1 probes \(layer huge, seed 0\): no epoch had a lower"
+    ):
+        fit_probes({"huge": 1e30 * layers["layer 1"]}, y, split, preset="paper")
+
+
+@pytest.mark.parametrize("factor", [1e20, 1e-20])
+def test_features_of_any_size_are_probed_alike(factor):
+    layers, y, split, _ = sounds()
+    one, other = (fit_probes({"a": c * layers["layer 1"]}, y, split) for c in (1.0, factor))
+    np.testing.assert_allclose(other.probabilities, one.probabilities, atol=1e-3)
+    with pytest.raises(
+        ParameterError, match=r"layers\['a'\]='values up to .*e-[56][0-9]' must be values up to at least 1e-30"
+    ):
+        fit_probes({"a": 1e-60 * layers["layer 1"].astype(float)}, y, split)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.random.default_rng(0).random(240)}, "y='numbers such as .*' must be classes, not quantities"),
+        ({"y": ["a", np.nan] * 120}, "y='missing' must be a label for every clip"),
+        ({"y": None}, "y=None must be an array"),
+        ({"groups": [None, *range(239)]}, r"groups\[0\]=None must be a label; 1 of"),
+        ({"seeds": [1.5]}, r"seeds=\[1.5\] must be a list, each item a whole number"),
+        ({"seeds": [-1]}, r"seeds\[0\]=-1 must be a whole number from 0"),
+        ({"shuffle_labels": -1}, "shuffle_labels=-1 must be a whole number from 0"),
+        ({"penalties": [1.0, np.nan]}, r"penalties=\[1.0, nan\] must be a list, each item a finite number"),
+        ({"penalties": 3.0}, "penalties=3.0 must be a list"),
+        ({"penalties": []}, r"penalties='array of shape \(0,\)' must be an array with at least one element"),
+        ({"progress": 3}, "progress=3 must be True, False, None or a function"),
+        ({"device": "cuda:x"}, "device='cuda:x' must be 'auto', 'cpu'"),
+        ({"layers": {"a": np.full((240, 2), "x")}}, r"layers\['a'\]='array of <U1' must be an array of numbers"),
+        ({"layers": {1: np.ones((240, 2)), "1": np.ones((240, 2))}}, "layers=.* must be names that differ as text"),
+    ],
+    ids=str,
+)
+def test_wrong_kinds_are_named(change, message):
+    layers, y, split, group = sounds()
+    given = {"layers": layers, "y": y, "split": split, "groups": group} | change
+    with pytest.raises(ParameterError, match=message):
+        fit_probes(**given)
+
+
+def test_progress_may_be_a_bar(capsys):
+    layers, y, split, _ = sounds()
+    told = []
+    fit_probes({"a": layers["layer 1"]}, y, split, progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (9, 9)
+    fit_probes({"a": layers["layer 1"]}, y, split, progress=True)
+    assert "/9 " in capsys.readouterr().err

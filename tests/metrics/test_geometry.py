@@ -149,3 +149,55 @@ def test_evaluate():
 def test_errors(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e-30, 1e60, 1e-60])
+def test_size_changes_nothing_that_is_relative(factor):
+    rng = np.random.default_rng(0)
+    z, y = rng.standard_normal((30, 4)), np.arange(30) % 3
+    for metric in (geometry.nc1, geometry.nc2, geometry.silhouette):
+        assert metric(factor * z, y) == pytest.approx(metric(z, y), rel=1e-9), metric.__name__
+    one, other = geometry.alignment(z, z + 1), geometry.alignment(factor * z, factor * (z + 1))
+    assert other == pytest.approx(one)
+    np.testing.assert_array_equal(
+        geometry.nearest_prototype(factor * z, factor * z[:5]), geometry.nearest_prototype(z, z[:5])
+    )
+    with pytest.raises(ParameterError, match="z='values up to .* must be from 1e-70 to 1e"):
+        geometry.nc1(z * (1e80 if factor > 1 else 1e-80), y)
+
+
+def test_the_nearest_prototype_is_found_far_from_the_origin():
+    z = np.array([[1e9], [1e9 + 1], [1e9 + 2]])
+    assert geometry.nearest_prototype(z + 0.1, z).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: geometry.nc1(np.ones((2, 2)), ["a", None]), r"y\[1\]=None must be a label"),
+        (lambda: geometry.nc1([["a"]], [0]), "z='array of <U1' must be an array of numbers"),
+        (lambda: geometry.weighted_kappa(["a"], ["b"]), "true='array of <U1' must be an array of numbers"),
+        (lambda: geometry.weighted_kappa([0.5], [1]), "true='0.5 to 0.5' must be levels, as whole numbers"),
+        (lambda: geometry.weighted_kappa([0], [10**9]), "predicted='1000000000 to 1000000000' must be within 10000"),
+        (
+            lambda: geometry.silhouette(np.ones((3, 2)), [0, 0, 1], metric="loudness"),
+            "metric='loudness' must be 'euclid",
+        ),
+        (lambda: geometry.rank_correlation([1, np.nan], [1, 2]), "a='array with 1 of 2 values NaN"),
+        (
+            lambda: geometry.evaluate(np.eye(3), ["a", "b", "a"], prototypes=np.eye(3)),
+            "y='array of <U1' must be an array",
+        ),
+        (
+            lambda: geometry.evaluate(np.eye(3), [0, 1, -1], prototypes=np.eye(3)),
+            "y='int64, -1 to 1' must be integers from",
+        ),
+    ],
+)
+def test_wrong_kinds_are_named(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call()
+
+
+def test_one_level_has_no_kappa():
+    assert np.isnan(geometry.weighted_kappa([2, 2], [2, 2]))

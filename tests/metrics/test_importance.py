@@ -7,7 +7,12 @@ import pytest
 
 from workbench.errors import ParameterError
 from workbench.metrics import disentanglement
-from workbench.metrics.importance import boosting_importance, forest_importance, lasso_importance
+from workbench.metrics.importance import (
+    boosting_importance,
+    forest_importance,
+    lasso_importance,
+    mutual_information,
+)
 
 
 def grouped(n: int = 200, d: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,3 +169,32 @@ def test_missing_values_are_named_by_row_and_column():
     v[7, 1] = np.nan
     with pytest.raises(ParameterError, match=r"v\[7, 1\] \(loudness\)=nan must be finite; 1 values are not"):
         lasso_importance(z, v, names=["f0", "loudness"])
+
+
+@pytest.mark.parametrize("factor", [1e60, 1e-60])
+def test_size_of_codes_and_factors_changes_nothing(factor):
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((40, 3))
+    v, y = z[:, :1] + 0.1 * rng.standard_normal((40, 1)), (z[:, 0] > 0).astype(int)
+    one, other = (lasso_importance(c * z, c * v, preset="paper") for c in (1.0, factor))
+    np.testing.assert_allclose(other.R, one.R, atol=1e-9)
+    np.testing.assert_allclose(other.in_sample, one.in_sample)
+    one, other = (forest_importance(c * z, y, discrete=True, depths=[3]) for c in (1.0, factor))
+    np.testing.assert_allclose(other.R, one.R, atol=1e-6)
+    assert one.R.sum() == pytest.approx(1)
+
+
+def test_classes_may_have_any_values_and_columns_differ_in_their_last_digits():
+    z = np.random.default_rng(0).standard_normal((40, 3))
+    y = (z[:, 0] > 0).astype(int)
+    one, other = (forest_importance(z, v, discrete=True, depths=[3]) for v in (y, y + 0.5))
+    np.testing.assert_array_equal(other.R, one.R)
+    column = np.array([1e16, 1e16 + 2, 1e16 + 4] * 4)
+    assert mutual_information(column, np.arange(12) % 3, discrete=True)[0, 0] == pytest.approx(np.log(3))
+
+
+def test_progress_may_be_a_bar(capsys):
+    z = np.random.default_rng(0).standard_normal((12, 2))
+    lasso_importance(z, z[:, :1], preset="paper", progress=True)
+    with pytest.raises(ParameterError, match="progress=3 must be True, False, None or a function"):
+        lasso_importance(z, z[:, :1], preset="paper", progress=3)

@@ -132,3 +132,14 @@ def test_evaluate_takes_medians_and_counts_silence():
 def test_errors_name_the_argument_its_value_and_what_was_expected(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e-30, 1e60, 1e-60])
+def test_size_changes_no_ratio(factor):
+    s, e = np.random.default_rng(0).standard_normal((2, 50))
+    for metric in (metrics.sdr, metrics.si_sdr):
+        assert metric(factor * s, factor * e) == pytest.approx(metric(s, e))
+    with pytest.raises(ParameterError, match="reference='values up to .* must be from 1e-70 to 1e"):
+        metrics.sdr(s * 1e-90, e)
+    with pytest.raises(ParameterError, match="metric='int' must be si_sdr or sdr"):
+        metrics.improvement(s, e, s, metric=3)

@@ -91,3 +91,38 @@ def test_no_variance_leaves_nothing_to_explain():
 def test_errors_name_the_argument_its_value_and_what_was_expected(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+def test_rows_that_do_not_vary_have_no_fvu():
+    x = np.full((7, 3), 0.1)  # whose mean is not .1 to the last digit
+    assert np.isnan(metrics.fvu(x, x * 0))
+    scores = metrics.Scores()
+    for part in (x[:2], x[2:3], x[3:]):
+        scores.add(part, part * 0, part)
+    assert np.isnan(scores.result()["fvu"])
+    scores.add(x + 1, x + 1, x)
+    assert scores.result()["fvu"] == pytest.approx(0.03 / (2 * 0.25 * 3), rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e30, 1e-30, 1e60, 1e-60])
+def test_size_changes_nothing_that_is_relative(factor):
+    x = np.random.default_rng(0).standard_normal((20, 3))
+    for metric in (metrics.fvu, metrics.cosine):
+        assert metric(factor * x, factor * (x + 0.1)) == pytest.approx(metric(x, x + 0.1)), metric.__name__
+    with pytest.raises(ParameterError, match="x='values up to .* must be from 1e-70 to 1e"):
+        metrics.fvu(x * 1e90, x)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.mse([["a"]], [["b"]]), "x='array of <U1' must be an array of numbers"),
+        (lambda: metrics.mse([[1], [1, 2]], [[1]]), "x='list' must be an array of numbers"),
+        (lambda: metrics.fvu(np.eye(3), np.eye(3), mean=[1.0]), r"mean.shape=\(1,\) must be \(3,\)"),
+        (lambda: metrics.fvu(np.eye(3), np.eye(3), mean=[np.nan] * 3), "mean='array with 3 of 3 values NaN"),
+        (lambda: metrics.evaluate(np.eye(3), np.eye(3), [["a"]] * 3), "z='array of <U1'"),
+    ],
+)
+def test_wrong_kinds_are_named(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call()

@@ -38,7 +38,7 @@ def test_test_clips_shape_neither_mean_nor_axes(x):
 
 
 def test_k_of_zero_is_refused(x):
-    with pytest.raises(ParameterError, match="k=0 must be 1 or more"):
+    with pytest.raises(ParameterError, match="k=0 must be a whole number, 1 or more"):
         principal_components(x, 0, train=ROWS)
 
 

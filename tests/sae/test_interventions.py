@@ -37,7 +37,7 @@ def test_intervene_moves_by_what_the_latents_wrote(planted):
     np.testing.assert_allclose(x - intervene(x, sae, [1, 4]), z[:, [1, 4]] @ sae.decoder[[1, 4]], atol=1e-6)
     np.testing.assert_array_equal(intervene(x, sae, [2], factor=1.0), x)
     np.testing.assert_allclose(intervene(x, sae, [2], factor=3.0) - x, 2 * z[:, [2]] @ sae.decoder[[2]], atol=1e-5)
-    with pytest.raises(ParameterError, match=r"latents=\[9\] must be in 0 ... 8"):
+    with pytest.raises(ParameterError, match=r"latents=\[9\] must be whole numbers in 0 ... 8"):
         intervene(x, sae, [9])
 
 

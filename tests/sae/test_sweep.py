@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.errors import ParameterError, WeightsError
 from workbench.sae import SAEConfig, SparseAutoencoder, data, sweep, sweep_saes
 from workbench.sae.stack import Stack
 
@@ -260,7 +260,7 @@ def test_killed_process_is_resumed_bit_identically(tmp_path, monkeypatch):
         ({"epochs": 5}, "steps was 48, is 60"),
         ({"dead_after": 25}, "config.dead_after was 24, is 25"),
         ({"layers": {"a": vectors(seed=7), "b": 5 * vectors(seed=1)}}, "layers and their training rows was"),
-        ({"train": np.arange(1, 91)}, "layers and their training rows was"),
+        ({"train": np.arange(1, 90)}, "layers and their training rows was"),
         ({"valid": np.arange(91, 120)}, "valid was"),
     ],
 )
@@ -290,7 +290,7 @@ def broken(row: int) -> np.ndarray:
     [
         ({"ks": [25]}, "k=25 must be from 1 to latents=24"),
         ({"ks": [0]}, "k=0 must be from 1 to latents=24"),
-        ({"ks": []}, r"ks=\[\] must be at least one"),
+        ({"ks": []}, r"ks=\[\] must be a list of at least one"),
         ({"ks": None, "sparsities": [0.99]}, "sparsity=0.99 must be low enough"),
         ({"sparsities": [0.5]}, r"ks=\[2, 6\] must be None where sparsities are given"),
         ({"train": []}, "train='rows of shape .* must be at least one row"),
@@ -303,9 +303,32 @@ def broken(row: int) -> np.ndarray:
         ({"layers": {"a": broken(100)}}, r"layers\['a'\]\[100\]='nan or inf' must be finite"),
         ({"preset": "best"}, "preset='best' must be 'default' or 'paper'"),
         ({"keep": "all"}, "keep='all' must be 'best', 'last' or 'paper'"),
-        ({"seeds": (1, 1)}, r"seeds=\(1, 1\) must be at least one, all different"),
-        ({"batch": 0}, "batch=0 must be at least 1"),
-        ({"width": 3}, r"fields=\['width'\] must be among dim, latents"),
+        ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be at least one, all different"),
+        ({"batch": 0}, "batch=0 must be a whole number, 1 or more"),
+        ({"width": 3}, r"fields=\['width'\] must be among latents, activation"),
+        ({"k": 5}, r"fields=\['k'\] must be among latents"),
+        ({"learning_rate": np.nan}, "learning_rate=nan must be a finite number"),
+        ({"learning_rate": -1}, "learning_rate=-1 must be a finite number, above 0 and 1 or less"),
+        ({"learning_rate": 0}, "learning_rate=0 must be"),
+        ({"learning_rate": 1e9}, "learning_rate=1000000000.0 must be"),
+        ({"ks": [1.7]}, r"ks=\[1.7\] must be a list, each item a whole number"),
+        ({"ks": 4}, "ks=4 must be a list"),
+        ({"ks": [np.nan]}, r"ks=\[nan\] must be a list, each item a whole number"),
+        ({"ks": [True]}, r"ks=\[True\] must be a list"),
+        ({"epochs": 2.0}, "epochs=2.0 must be a whole number"),
+        ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more"),
+        ({"epochs": True}, "epochs=True must be a whole number"),
+        ({"steps": -1}, "steps=-1 must be a whole number, 0 or more"),
+        ({"seeds": (-1,)}, r"seeds\[0\]=-1 must be a whole number from 0"),
+        ({"seeds": ("a",)}, r"seeds=\('a',\) must be a list, each item a whole number"),
+        ({"valid": np.arange(89, 120)}, "valid='1 rows of train, such as 89' must be rows that train does not have"),
+        ({"layers": {1: vectors(), "1": vectors()}}, "names that differ as text"),
+        ({"layers": {"a": vectors().astype(str)}}, r"layers\['a'\]='array of <U.*' must be an array of numbers"),
+        ({"layers": {"a": None}}, r"layers\['a'\]=None must be an array of numbers"),
+        ({"auxk": np.nan}, "auxk=nan must be a finite number"),
+        ({"decay": "a"}, "decay='a' must be a finite number"),
+        ({"prefixes": 4}, "prefixes=4 must be a list"),
+        ({"device": "tpu"}, "device='tpu' must be 'auto', 'cpu'"),
     ],
 )
 def test_errors_name_the_argument_its_value_and_what_was_expected(options, message):
@@ -314,7 +337,8 @@ def test_errors_name_the_argument_its_value_and_what_was_expected(options, messa
 
 
 def test_constant_vectors_do_not_break():
-    result = small({"a": np.ones((120, 10), np.float32)})
+    with pytest.warns(UserWarning, match="nothing to learn: the validation rows of layer a, k=2, seed 0 do not vary"):
+        result = small({"a": np.ones((120, 10), np.float32)})
     assert np.isfinite(result.table.mse).all() and result.table.fvu.isna().all()
 
 
@@ -324,3 +348,52 @@ def test_result_is_plain(tmp_path):
     x = vectors()
     again = SparseAutoencoder.load(result.sae().save(tmp_path / "a.safetensors"))
     np.testing.assert_array_equal(again.encode(x), result.encode(x))
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_nothing_learnt_is_said(preset):
+    with pytest.warns(UserWarning, match="nothing was learnt by 4 of 4 .* rate 1: .*layer a, k=2, seed 0: FVU"):
+        result = small(learning_rate=1.0, epochs=1, preset=preset)
+    assert (result.table.kept == 0).all()
+    with pytest.warns(UserWarning, match="nothing was learnt by 4 of 4"):
+        small(learning_rate=1.0, epochs=1, preset=preset, keep="last")
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_step(monkeypatch):
+    errors = Stack.errors
+
+    def broken(self, x):
+        return errors(self, x) * (torch.nan if self.steps >= 24 else 1)
+
+    monkeypatch.setattr(Stack, "errors", broken)
+    with pytest.warns(UserWarning, match="training went wrong for 4 of 4 .* no finite loss from step 24 on .layer a"):
+        result = small()
+    assert (result.table.kept == 12).all() and np.isfinite(result.table.fvu).all()
+    with pytest.raises(ParameterError, match="no finite loss from step 24 on .layer a, k=2, seed 0.' must be smaller"):
+        small(keep="last")
+
+
+@pytest.mark.parametrize("power", [100, -100])
+def test_vectors_of_any_size_are_scored_alike(power):
+    one, other = small({"a": vectors()}), small({"a": np.ldexp(vectors(), power)})
+    np.testing.assert_allclose(other.table.fvu, one.table.fvu, rtol=1e-4)
+    np.testing.assert_allclose(other.history.fvu, one.history.fvu, rtol=1e-3)
+
+
+def test_arrays_of_any_make_are_taken():
+    x = vectors()
+    expected = small({"a": x}).table
+    for same in (pd.DataFrame(x), x.tolist(), torch.tensor(x, requires_grad=True), x[::-1][::-1]):
+        assert small({"a": same}).table.equals(expected)
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path):
+    small({"a": vectors()}, folder=tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, record = sweep.read(path)
+    sweep.write(path, {name: value for name, value in tensors.items() if "first" not in name}, record)
+    with pytest.raises(WeightsError, match="a checkpoint without encoder.first"):
+        small({"a": vectors()}, folder=tmp_path)
+    sweep.write(path, tensors, {"settings": record["settings"]})
+    with pytest.raises(WeightsError, match="not a checkpoint of a sweep"):
+        small({"a": vectors()}, folder=tmp_path)

@@ -55,7 +55,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, several
 from ..errors import ParameterError
-from .importance import BINS, classes, entropy, kinds, mutual_information
+from .importance import BINS, classes, entropy, kinds, mutual_information, unit
 from .lasso import finite, part, validate
 
 PAPER = {"base": "all", "zero": 1, "average": "mean", "epsilon": 1e-6}
@@ -300,7 +300,7 @@ def sap(
     """
     z, v, _, _ = validate(z, v, names=names)
     nominal = kinds(discrete, v.shape[1])
-    zc, vc = _unit(z - z.mean(0)), _unit(v - v.mean(0))
+    zc, vc = unit(z - z.mean(0)), unit(v - v.mean(0))
     squares = np.outer((zc * zc).sum(0), (vc * vc).sum(0))
     table = np.where((z != z[0]).any(0)[:, None], (zc.T @ vc) ** 2 / np.where(squares, squares, 1), 0.0)
     if nominal.any():
@@ -312,11 +312,6 @@ def sap(
             table[:, j] = [_accuracy(z[:, i : i + 1], v[:, j], train, test) for i in range(z.shape[1])]
     each = _gap(table)
     return Score(float(each.mean()), each)
-
-
-def _unit(a: np.ndarray) -> np.ndarray:
-    """Columns with a largest value from 1/2 to 1: scaled by a power of two, so that no digit of theirs changes."""
-    return np.ldexp(a, -np.frexp(np.abs(a).max(0))[1])
 
 
 def _split(split: tuple[ArrayLike, ArrayLike] | None, rows: int) -> list[np.ndarray]:

@@ -173,6 +173,9 @@ def nearest_prototype(z: ArrayLike, prototypes: ArrayLike) -> np.ndarray:
     z, prototypes = _rows("z", z), _rows("prototypes", prototypes)
     if z.shape[1] != prototypes.shape[1]:
         raise ParameterError("prototypes.shape", prototypes.shape, f"(C, {z.shape[1]})")
+    middle = prototypes.mean(0)
+    if np.abs(prototypes - middle).max() < 1e-3 * np.abs(middle).max():  # far from 0 products would lose the distances
+        z, prototypes = z - middle, prototypes - middle
     return (z @ prototypes.T - np.square(prototypes).sum(1) / 2).argmax(1)
 
 

@@ -82,11 +82,22 @@ class Importance:
 def classes(v: np.ndarray, discrete: np.ndarray, bins: int) -> list[np.ndarray]:
     """Each column as class numbers: its values, or the bins of equal width between its extremes."""
     whole("bins", bins, least=2, most=MOST_BINS)
-    cut = (
-        column if kind else np.digitize(column, np.histogram_bin_edges(column, bins)[:-1])
-        for column, kind in zip(v.T, discrete, strict=True)
-    )
+    cut = (column if kind else _binned(column, bins) for column, kind in zip(v.T, discrete, strict=True))
     return [np.unique(column, return_inverse=True)[1] for column in cut]
+
+
+def _binned(column: np.ndarray, bins: int) -> np.ndarray:
+    try:
+        edges = np.histogram_bin_edges(column, bins)
+    except ValueError:  # differences in the last digits alone: exact without what is common
+        column = column - column.min()
+        edges = np.histogram_bin_edges(column, bins)
+    return np.digitize(column, edges[:-1])
+
+
+def unit(a: np.ndarray) -> np.ndarray:
+    """Columns with a largest value from 1/2 to 1: scaled by a power of two, so that no digit of theirs changes."""
+    return np.ldexp(a, -np.frexp(np.abs(a).max(0))[1])
 
 
 def kinds(discrete: bool | ArrayLike, factors: int) -> np.ndarray:
@@ -147,10 +158,11 @@ def reporter(progress: Progress | bool | None) -> Progress:
         raise ParameterError("progress", progress, "True, False, None or a function of (done, total)")
     from tqdm.auto import tqdm
 
-    bar = tqdm(leave=False)
+    bars = []
 
     def show(done: int, total: int) -> None:
-        bar.total = total
+        bar = bars[0] if bars else tqdm(total=total, leave=False)
+        bars[:] = [bar]
         bar.update(done - bar.n)
         if done >= total:
             bar.close()
@@ -412,6 +424,8 @@ def _trees(method, build, z, v, discrete, folds, groups, names, constant, seed, 
     report = reporter(progress)
     z, v, names, varying = validate(z, v, names=names, constant=constant)
     nominal = kinds(discrete, v.shape[1])
+    if np.abs(z).max() > 1e30 or np.abs(z).max(0).min() < 1e-30:
+        z = unit(z)  # trees see single precision, and no scale
     for j in np.flatnonzero(nominal):
         v[:, j] = np.unique(v[:, j], return_inverse=True)[1]  # numbers of classes, whatever their values
     plan, rows, groups = _plan(folds, groups, len(z), seed)

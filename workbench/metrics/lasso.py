@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike
 from ..core.checks import checked, number, numbers, whole
 from ..errors import ParameterError
 
-SMALLEST, LARGEST = 1e-100, 1e100
+SMALLEST, LARGEST = 1e-70, 1e70
 """Of the largest value of a column (unless it is 0): squares of squares must be neither 0 nor infinite in float64."""
 WORKING_SET = 100
 """Violating codes that a round may add to a target's working set; never fewer than it uses already."""
@@ -108,7 +108,7 @@ def bounded(name: str, array: np.ndarray) -> np.ndarray:
     Raises
     ------
     ParameterError
-        A column (last axis) whose largest value is above 1e100, or below 1e-100 and not 0.
+        A column (last axis) whose largest value is above 1e70, or below 1e-70 and not 0.
     """
     largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
     bad = (largest > LARGEST) | ((largest < SMALLEST) & (largest > 0))

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..core.checks import checked, choice, number, whole
+from ..core.checks import checked, choice, number, numbers, whole
 from ..core.checks import seed as check_seed
 from ..errors import ParameterError
 from ..probes.inputs import device as chosen_device
@@ -187,7 +187,7 @@ class SparseNMF:
         if given.ndim != learnt.ndim or given.shape[-1] != learnt.shape[-2] or given.shape[:-2] != learnt.shape[:-2]:
             expected = (*learnt.shape[:-2], "N", learnt.shape[-2])
             raise ParameterError("activations.shape", given.shape, f"({', '.join(map(str, expected))})")
-        return given @ learnt
+        return numbers("activations", given, empty=True) @ learnt
 
     def _learnt(self) -> np.ndarray:
         if not hasattr(self, "components_"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -119,7 +120,7 @@ def activations(
     check_values("components", w)
     if (w.sum(1) == 0).any():
         raise ParameterError("components", f"0 in row {int((w.sum(1) == 0).nonzero()[0])}", "above 0 somewhere a row")
-    rows = frames.reshape(-1, shape[-1])
+    rows = frames.reshape(math.prod(shape[:-1]), shape[-1])
     found, residual = np.empty((len(rows), len(w)), dtype), np.empty(len(rows))
     largest = max((float(tensor("frames", x, place, kind).amax()) for x in _tiles(rows)), default=0.0)
     # both counted in powers of two, where they are far from 1: activations then are in units of their ratio
@@ -138,7 +139,7 @@ def activations(
             found[part], residual[part] = (h * (unit / w_unit)).cpu().numpy(), left.cpu().numpy()
     if not np.isfinite(found).all():
         raise ParameterError("frames", f"values up to {largest:.1e} for components of {w_unit:.1e}", "of similar size")
-    return found.reshape(*shape[:-1], -1), residual.reshape(shape[:-1])
+    return found.reshape(*shape[:-1], len(w)), residual.reshape(shape[:-1])
 
 
 def _tiles(rows: np.ndarray | Tensor) -> Iterator[np.ndarray | Tensor]:

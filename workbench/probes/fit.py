@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import checked, choice, number, several
+from ..core.checks import seed as check_seed
 from ..errors import ParameterError
 from ..metrics import classification
+from ..metrics.importance import reporter
 from . import inputs, logistic, paper
 from .result import Probes
 
@@ -23,6 +27,7 @@ Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
 """Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
 
 
+@checked
 def fit_probes(
     layers: Mapping[str, ArrayLike] | ArrayLike | object,
     y: ArrayLike,
@@ -35,7 +40,7 @@ def fit_probes(
     shuffle_labels: int | None = None,
     level: float = 0.95,
     device: str = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
 ) -> Probes:
     """Fit one linear probe a layer (x seed) and judge it on the test clips.
 
@@ -68,8 +73,8 @@ def fit_probes(
         Of the confidence interval.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
-    progress : callable (done, total), optional
-        Told about finished fits (default preset) or epochs (paper preset).
+    progress : callable (done, total) or bool, optional
+        True shows a bar; a callable is told about finished fits (default preset) or epochs (paper preset).
 
     Returns
     -------
@@ -85,6 +90,9 @@ def fit_probes(
     -----
     RuntimeWarning
         A fit whose gradient did not get down to ``TOLERANCE``.
+    UserWarning
+        Nothing was learnt: all columns of a layer are constant in train, or, in the paper preset, no epoch had a lower
+        validation loss than the initial weights.
 
     Examples
     --------
@@ -97,28 +105,32 @@ def fit_probes(
     >>> probes.best_layer, float(probes.accuracy[1, 0])
     ('signal', 1.0)
     """
-    labels = np.asarray(y)
+    labels = inputs.labels(y)
+    number("level", level, above=0, below=1)
+    report = reporter(progress)
     parts = inputs.parts(split, len(labels))
     arrays = inputs.arrays(layers, len(labels), np.concatenate(list(parts.values())))
     classes, codes = inputs.codes(labels, parts)
     members = inputs.members(groups, parts, len(labels))
-    if preset not in ("default", "paper"):
-        raise ParameterError("preset", preset, "'default' or 'paper'")
+    choice("preset", preset, ("default", "paper"))
     path = inputs.path(penalties, preset)
-    if seeds is not None and (not len(seeds) or len(set(seeds)) < len(seeds)):
+    seeds = None if seeds is None else several("seeds", seeds, lambda name, value: check_seed(value, name))
+    if seeds is not None and len(set(seeds)) < len(seeds):
         raise ParameterError("seeds", seeds, "None, or integers that differ")
     target = codes.copy()
     if shuffle_labels is not None:
+        check_seed(shuffle_labels, "shuffle_labels")
         development = np.concatenate([parts["train"], parts["valid"]])
         target[development] = np.random.default_rng(shuffle_labels).permutation(target[development])
     chosen_device = inputs.device(device)
     if preset == "default":
         repeats = _repeats(target, parts, members, seeds)
-        fitted = _fit_default(arrays, target, repeats, path, len(classes), chosen_device, progress)
+        fitted = _fit_default(arrays, target, repeats, path, len(classes), chosen_device, report)
     else:
         fit, valid = _repeats(target, parts, members, None)[0][0][0]
         drawn = (0,) if seeds is None else seeds
-        fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), chosen_device, progress)
+        fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), chosen_device, report)
+    _say_what_is_flat(arrays, parts["train"])
 
     test = parts["test"]
     logits = [
@@ -139,7 +151,7 @@ def fit_probes(
         seeds=None if seeds is None else tuple(int(seed) for seed in seeds),
         test=test,
         true=true,
-        groups=np.asarray(groups)[test] if grouped else None,
+        groups=np.array([list(groups)[i] for i in test]) if grouped else None,
         accuracy=(predictions == true).mean(-1),
         balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
         interval=interval,
@@ -158,6 +170,13 @@ def fit_probes(
     )
 
 
+def _say_what_is_flat(arrays: dict[str, np.ndarray], train: np.ndarray) -> None:
+    flat = [name for name, array in arrays.items() if not (array[train] != array[train[0]]).any()]
+    if flat:
+        text = f"nothing was learnt from layer {', '.join(flat)}: all columns are constant in train"
+        warnings.warn(text, stacklevel=4)
+
+
 def _fit_default(
     arrays: dict[str, np.ndarray],
     target: np.ndarray,
@@ -165,7 +184,7 @@ def _fit_default(
     path: np.ndarray,
     classes: int,
     device: torch.device,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> list[Fitted]:
     """Every layer x repeat x fold x penalty in one solve; then, where a repeat asks for it, the refits in another."""
     finished, total = 0, len(arrays) * sum(len(folds) * len(path) + (refit is not None) for folds, refit in repeats)
@@ -173,8 +192,7 @@ def _fit_default(
     def report(fits: int) -> None:
         nonlocal finished
         finished += fits
-        if progress:
-            progress(finished, total)
+        progress(finished, total)
 
     def solve(tasks: list[tuple[str, np.ndarray, np.ndarray]], tolerance: float) -> list[tuple[Tensor, Tensor]]:
         problems = [
@@ -215,7 +233,7 @@ def _fit_paper(
     seeds: Sequence[int],
     classes: int,
     device: torch.device,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> list[Fitted]:
     """Layers of equal D train as one stack."""
     widths: dict[int, list[str]] = {}
@@ -226,19 +244,23 @@ def _fit_paper(
     def report(epochs: int) -> None:
         nonlocal finished
         finished += epochs
-        if progress:
-            progress(finished, total)
+        progress(finished, total)
 
     fitted: dict[str, Fitted] = {}
+    idle: list[str] = []
     labels = [torch.from_numpy(target[rows]).to(device) for rows in (fit, valid)]
     for names in widths.values():
         x, x_valid = (
             torch.from_numpy(np.stack([arrays[name][rows] for name in names])).to(device) for rows in (fit, valid)
         )
-        stacks = paper.train(x, labels[0], x_valid, labels[1], classes, seeds, report)
+        *stacks, learnt = paper.train(x, labels[0], x_valid, labels[1], classes, seeds, report)
+        idle += [f"layer {names[i]}, seed {seeds[s]}" for i, s in (~learnt).nonzero().tolist()]
         for name, weight, bias in zip(names, *(stack.double() for stack in stacks), strict=True):
             scores = _score(arrays[name], target, valid, weight, bias).mean(-1)
             fitted[name] = weight, bias, scores[..., None]
+    if idle:
+        text = "no epoch had a lower validation loss than the initial weights (or a loss that is a number)"
+        warnings.warn(f"nothing was learnt by {len(idle)} probes ({idle[0]}): {text}", stacklevel=4)
     return [fitted[name] for name in arrays]
 
 

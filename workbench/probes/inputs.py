@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,8 +10,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ..core.checks import numbers
 from ..errors import ParameterError
+from ..metrics import classification
 
+SMALLEST = 1e-30
+"""Of the largest value of a layer: smaller ones lose their digits in single precision."""
 PENALTIES = tuple(np.geomspace(0.1, 10_000.0, 8).tolist())
 """Default L2 path, weak to strong; for standardised inputs and a loss summed over clips."""
 
@@ -28,7 +33,7 @@ def parts(split: object, count: int) -> dict[str, np.ndarray]:
         raise ParameterError("split", type(split).__name__, "an object, mapping or 3-tuple with train, valid and test")
     parts = {}
     for name, part in zip(names, given, strict=True):
-        rows = np.asarray([] if part is None else part)
+        rows = np.empty(0) if part is None else numbers(f"split.{name}", part, empty=True)
         if rows.dtype == bool and rows.shape == (count,):
             rows = np.flatnonzero(rows)
         if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
@@ -52,11 +57,13 @@ def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray
     """Each layer as (N, D) float32, checked on the rows in use."""
     if isinstance(layers, Mapping):
         named = {str(name): array for name, array in layers.items()}
+        if len(named) < len(layers):
+            raise ParameterError("layers", list(layers), "names that differ as text")
     elif hasattr(layers, "layers") and callable(getattr(layers, "layer", None)):
         names = [getattr(layer, "name", layer) for layer in layers.layers]
         named = {str(name): layers.layer(name) for name in names}
     else:
-        stacked = layers.detach().cpu().float().numpy() if isinstance(layers, Tensor) else np.asarray(layers)
+        stacked = numbers("layers", _plain(layers), finite=False, empty=True)
         if stacked.ndim != 3:
             raise ParameterError("layers.shape", stacked.shape, "(L, N, D), or a mapping of name to (N, D)")
         named = {str(i): array for i, array in enumerate(stacked)}
@@ -64,9 +71,9 @@ def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray
         raise ParameterError("layers", [], "at least one layer")
     arrays = {}
     for name, array in named.items():
-        array = array.detach().cpu().float() if isinstance(array, Tensor) else array
+        given = numbers(f"layers[{name!r}]", _plain(array), finite=False, empty=True)
         with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
-            array = np.asarray(array, dtype=np.float32)
+            array = np.asarray(given, dtype=np.float32)
         if array.ndim != 2 or len(array) != count or not array.shape[1]:
             raise ParameterError(f"layers[{name!r}].shape", array.shape, f"({count}, D): one row a label in y")
         bad = used[~np.isfinite(array[used]).all(1)]
@@ -75,14 +82,34 @@ def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray
             raise ParameterError(
                 f"layers[{name!r}][{bad[0]}]", value, f"finite; clips {bad[:5].tolist()} ({len(bad)} in all)"
             )
+        largest = float(np.abs(array[used]).max())
+        if largest < SMALLEST and np.any(given[used]):
+            expected = f"values up to at least {SMALLEST:.0e} (or 0), for single precision: rescale them"
+            raise ParameterError(f"layers[{name!r}]", f"values up to {np.abs(given[used]).max():.1e}", expected)
         arrays[name] = array
     return arrays
 
 
+def _plain(values: object) -> object:
+    """bfloat16 tensors as float32, which numpy has."""
+    return values.detach().cpu().float() if isinstance(values, Tensor) and values.is_floating_point() else values
+
+
+def labels(y: object) -> np.ndarray:
+    """Labels as they are, (N,); missing ones stay, for those of the split to be looked at."""
+    try:
+        array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+        if array.dtype.kind in "US" and isinstance(y, (list, tuple)):
+            array = np.asarray(y, dtype=object)  # in which [nan, "a"] is not yet "nan" and "a"
+    except (ValueError, TypeError, RuntimeError):
+        raise ParameterError("y", type(y).__name__, "labels (N,), one a clip") from None
+    if array.ndim != 1:
+        raise ParameterError("y.shape", array.shape, "(N,)")
+    return array
+
+
 def codes(labels: np.ndarray, parts: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Classes of train (C,) and the class number of each clip (N,); -1 where a clip is not in the split."""
-    if labels.ndim != 1:
-        raise ParameterError("y.shape", labels.shape, "(N,)")
     used = np.concatenate(list(parts.values()))
     values = labels[used]
     if values.dtype.kind in "Of":
@@ -92,7 +119,11 @@ def codes(labels: np.ndarray, parts: dict[str, np.ndarray]) -> tuple[np.ndarray,
     kinds = {isinstance(value, str) for value in values.tolist()}
     if len(kinds) > 1:
         raise ParameterError("y", "text and numbers", "labels of one kind")
-    values = np.asarray(values.tolist())
+    values = classification.labels("y", values.tolist())
+    if values.dtype.kind == "f" and (values != np.round(values)).any():
+        raise ParameterError(
+            "y", f"numbers such as {values[values != np.round(values)][0]:g}", "classes, not quantities"
+        )
     train = values[: len(parts["train"])]
     classes = np.unique(train)
     start = len(train)
@@ -112,16 +143,19 @@ def members(groups: ArrayLike | None, parts: dict[str, np.ndarray], count: int) 
     """Group number of each clip (N,); without groups every clip is its own."""
     if groups is None:
         return np.arange(count)
-    groups = np.asarray(groups)
-    if groups.shape != (count,):
-        raise ParameterError("groups.shape", groups.shape, f"({count},): one a label in y")
-    if groups.dtype == object:
-        groups = groups.astype(str)
+    shape = (len(groups),) if isinstance(groups, (list, tuple)) else np.shape(groups)
+    if shape != (count,):
+        raise ParameterError("groups.shape", shape, f"({count},): one a label in y")
+    used = np.concatenate(list(parts.values()))
+    groups = groups if isinstance(groups, (list, tuple)) else np.asarray(groups).tolist()
+    names, inverse = np.unique(classification.labels("groups", [groups[i] for i in used]), return_inverse=True)
+    member = np.full(count, -1)
+    member[used] = inverse
     development = np.concatenate([parts["train"], parts["valid"]])
-    leaking = np.intersect1d(groups[parts["test"]], groups[development])
+    leaking = names[np.intersect1d(member[parts["test"]], member[development])]
     if len(leaking):
         raise ParameterError("groups", leaking[:5].tolist(), "on one side only: they are in test and in train or valid")
-    return np.unique(groups, return_inverse=True)[1]
+    return member
 
 
 def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:
@@ -129,7 +163,7 @@ def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:
         if penalties is not None:
             raise ParameterError("penalties", penalties, "None in the paper preset, which has none")
         return np.empty(0)
-    path = np.unique(np.asarray(PENALTIES if penalties is None else penalties, dtype=np.float64))
+    path = np.unique(numbers("penalties", PENALTIES if penalties is None else penalties, ndim=1).astype(np.float64))
     if path.ndim != 1 or not len(path) or not (np.isfinite(path) & (path > 0)).all():
         raise ParameterError("penalties", penalties, "positive and finite")
     return path
@@ -138,8 +172,11 @@ def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:
 def device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not str(device).startswith(("cpu", "cuda")):
+    if not isinstance(device, (str, torch.device)) or not re.fullmatch(r"(cpu|cuda)(:\d+)?", str(device)):
         raise ParameterError("device", device, "'auto', 'cpu', 'cuda' or 'cuda:<number>' (the fits need float64)")
     if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ParameterError("device", device, "'auto' or 'cpu': this machine has no usable CUDA device")
-    return torch.device(device)
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ParameterError("device", device, f"below 'cuda:{torch.cuda.device_count()}': so many are there")
+    return chosen

@@ -36,7 +36,7 @@ def train(
     classes: int,
     seeds: Sequence[int],
     progress: Callable[[int], None] = lambda epochs: None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Train L x S linear layers side by side; each equals its own run alone.
 
     The run of one layer and seed is this loop, and nothing a member does touches another:
@@ -63,6 +63,8 @@ def train(
     -------
     weights, bias : Tensor float32 (L, S, D, C) and (L, S, C)
         Of the epoch kept.
+    learnt : Tensor bool (L, S)
+        Whether its validation loss is lower than that of the initial weights, which are kept where no loss is a number.
     """
     layers, n, dim = x.shape
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -86,6 +88,7 @@ def train(
     # process a hundred times more.
     tiny = members * BATCH * dim * classes < SINGLE_THREAD
     with torch.no_grad(), _threads(1 if tiny else torch.get_num_threads()):
+        first = _loss(x_valid, target_valid, weight, bias)
         for _ in range(EPOCHS):
             order = torch.stack([torch.randperm(n, generator=g) for g in generators]).to(x.device)
             for batch in order.split(BATCH, dim=1):
@@ -95,12 +98,17 @@ def train(
                 error = (logits.softmax(-1) - target[batch].repeat(layers, 1, 1)) / batch.shape[1]
                 weight.grad, bias.grad = error.mT @ clips, error.sum(1, keepdim=True)
                 adam.step()
-            log = torch.baddbmm(bias, x_valid, weight.mT).log_softmax(-1)
-            loss = -(log * target_valid).sum(-1).mean(1)[:, None, None]
+            loss = _loss(x_valid, target_valid, weight, bias)
             better = loss < best
             best = torch.where(better, loss, best)
             kept_weight = torch.where(better, weight, kept_weight)
             kept_bias = torch.where(better, bias, kept_bias)
             progress(1)
     shape = (layers, len(seeds))
-    return kept_weight.mT.reshape(*shape, dim, classes), kept_bias.reshape(*shape, classes)
+    return kept_weight.mT.reshape(*shape, dim, classes), kept_bias.reshape(*shape, classes), (best < first).view(shape)
+
+
+def _loss(x: Tensor, target: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Mean cross-entropy (members, 1, 1) of one-hot targets (v, C)."""
+    log = torch.baddbmm(bias, x, weight.mT).log_softmax(-1)
+    return -(log * target).sum(-1).mean(1)[:, None, None]

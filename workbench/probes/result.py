@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, numbers, whole
 from ..errors import ParameterError
 from ..metrics import classification
 
@@ -103,7 +104,11 @@ class Probes:
         """
         if isinstance(layer, str) and layer in self.names:
             return self.names.index(layer)
-        if isinstance(layer, (int, np.integer)) and -len(self.names) <= layer < len(self.names):
+        if (
+            isinstance(layer, (int, np.integer))
+            and not isinstance(layer, bool)
+            and -len(self.names) <= layer < len(self.names)
+        ):
             return int(layer) % len(self.names)
         raise ParameterError("layer", layer, f"a position or one of {', '.join(self.names)}")
 
@@ -121,6 +126,7 @@ class Probes:
         """Layer of lowest validation accuracy (mean over seeds; ties: of higher cross-entropy). Never by test."""
         return self.names[self._ranked()[-1]]
 
+    @checked
     def confusion(self, layer: str | int, *, normalise: bool = False) -> np.ndarray:
         """Test clips by true class (rows) and predicted class (columns), in the order of ``classes``.
 
@@ -142,6 +148,7 @@ class Probes:
         ]
         return tables[0] if len(tables) == 1 else np.mean(tables, axis=0)
 
+    @checked
     def confused(self, layer: str | int, n: int = 10) -> pd.DataFrame:
         """Test clips that the probe of a layer gets wrong, the most confident first.
 
@@ -160,6 +167,7 @@ class Probes:
         """
         import pandas as pd
 
+        whole("n", n, least=0)
         probability = self.probabilities[self.position(layer)].mean(0)
         rows, winner = np.arange(len(self.test)), probability.argmax(1)
         truth = np.searchsorted(self.classes, self.true)
@@ -169,6 +177,7 @@ class Probes:
         columns |= {"probability": probability[rows, winner], "probability_true": probability[rows, truth]}
         return pd.DataFrame({name: values[wrong] for name, values in columns.items()})
 
+    @checked
     def compare(self, a: str | int, b: str | int, *, level: float = 0.95, seed: int = 0) -> Difference:
         """Paired comparison of two layers on the same test clips; what both get right or wrong cancels.
 
@@ -195,6 +204,7 @@ class Probes:
         p_value = classification.mcnemar(right[i], right[j]) if independent else float("nan")
         return Difference(self.names[i], self.names[j], *bounds, p_value)
 
+    @checked
     def predict_proba(self, layer: str | int, x: ArrayLike) -> np.ndarray:
         """Class probabilities of new embeddings.
 
@@ -216,7 +226,7 @@ class Probes:
             Another D than the layer's.
         """
         i = self.position(layer)
-        x = np.asarray(x, dtype=np.float64)
+        x = numbers("x", x, empty=True).astype(np.float64)
         if x.ndim != 2 or x.shape[1] != self.weights[i].shape[1]:
             raise ParameterError("x.shape", x.shape, f"(clips, {self.weights[i].shape[1]}) for layer {self.names[i]}")
         logits = x @ self.weights[i] + self.bias[i][:, None]

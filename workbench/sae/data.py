@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from ..core.checks import numbers
 from ..errors import ParameterError
 
 #: Bytes gathered at once, over all layers.
@@ -27,6 +28,8 @@ def named(layers: object) -> dict[str, object]:
     """
     if isinstance(layers, Mapping):
         arrays = {str(name): array for name, array in layers.items()}
+        if len(arrays) < len(layers):
+            raise ParameterError("layers", list(layers), "names that differ as text")
     elif hasattr(layers, "layers") and callable(getattr(layers, "layer", None)):
         frames = getattr(layers, "pooling", "mean") is None
         arrays = {str(name): layers.flat_frames(name) if frames else layers.layer(name) for name in layers.layers}
@@ -34,13 +37,24 @@ def named(layers: object) -> dict[str, object]:
         raise ParameterError("layers", type(layers).__name__, "a mapping of name to (N, D), or embeddings")
     if not arrays:
         raise ParameterError("layers", [], "at least one layer")
-    arrays = {name: array if hasattr(array, "shape") else np.asarray(array) for name, array in arrays.items()}
+    arrays = {name: _array(f"layers[{name!r}]", array) for name, array in arrays.items()}
     count = next(iter(arrays.values())).shape[:1]
     for name, array in arrays.items():
         if len(array.shape) != 2 or not array.shape[1] or tuple(array.shape[:1]) != tuple(count):
             expected = f"(N, D) with N={count[0] if count else '?'} rows as in the other layers"
             raise ParameterError(f"layers[{name!r}].shape", tuple(array.shape), expected)
     return arrays
+
+
+def _array(name: str, array: object) -> object:
+    """What is asked for rows with ``array[rows]``: anything with a shape and a type of numbers, as it is."""
+    if isinstance(array, torch.Tensor):
+        return numbers(name, array.detach().cpu().float(), finite=False, empty=True)
+    kind = getattr(getattr(array, "dtype", None), "kind", "f")
+    plain = hasattr(array, "shape") and hasattr(array, "__getitem__") and not hasattr(array, "iloc")
+    if hasattr(array, "toarray"):
+        raise ParameterError(name, type(array).__name__, "a dense array of numbers (N, D)")
+    return array if plain and kind in "fiubV" else numbers(name, array, finite=False, empty=True)
 
 
 def positions(rows: ArrayLike, name: str, count: int) -> np.ndarray:
@@ -51,7 +65,7 @@ def positions(rows: ArrayLike, name: str, count: int) -> np.ndarray:
     ParameterError
         Empty, out of range, or neither.
     """
-    rows = np.asarray(rows)
+    rows = numbers(name, rows, empty=True)
     if rows.dtype == bool and rows.shape == (count,):
         rows = np.flatnonzero(rows)
     if rows.ndim != 1 or not len(rows):
@@ -77,7 +91,8 @@ def gather(array: object, rows: np.ndarray, name: str) -> np.ndarray:
         NaN or infinite values: the layer and the row are named.
     """
     order = np.argsort(rows, kind="stable")
-    read = np.asarray(array[rows[order]], dtype=np.float32)
+    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+        read = np.asarray(array[rows[order]], dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(read).all(1))
     if len(bad):
         row = rows[order][bad[0]]

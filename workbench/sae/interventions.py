@@ -8,12 +8,15 @@ Mariotte et al. (2025) do not test it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.checks import checked, numbers, whole
 from ..errors import ParameterError
+from ..metrics.classification import labels
+from .data import positions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from .model import SparseAutoencoder
 
 
+@checked
 def intervene(
     x: np.ndarray, sae: SparseAutoencoder, latents: Sequence[int] | np.ndarray, *, factor: float = 0.0
 ) -> np.ndarray:
@@ -45,13 +49,21 @@ def intervene(
     ParameterError
         A latent that the autoencoder does not have.
     """
-    latents = np.asarray(latents, dtype=np.int64)
-    if latents.size and not (latents.min() >= 0 and latents.max() < len(sae.decoder)):
-        raise ParameterError("latents", latents.tolist(), f"in 0 ... {len(sae.decoder) - 1}")
-    z, directions = np.asarray(sae.encode(x))[:, latents], np.asarray(sae.decoder)[latents]
-    return np.asarray(x, dtype=np.float32) + np.float32(factor - 1) * (z @ directions)
+    decoder = _decoder(sae)
+    latents = numbers("latents", latents, ndim=1, empty=True)
+    if latents.size and not (latents.dtype.kind in "iu" and latents.min() >= 0 and latents.max() < len(decoder)):
+        raise ParameterError("latents", latents.tolist(), f"whole numbers in 0 ... {len(decoder) - 1}")
+    x, latents = numbers("x", x).astype(np.float32), latents.astype(np.int64)
+    return x + np.float32(factor - 1) * (sae.encode(x)[:, latents] @ decoder[latents])
 
 
+def _decoder(sae: SparseAutoencoder) -> np.ndarray:
+    if not callable(getattr(sae, "encode", None)) or not hasattr(sae, "decoder"):
+        raise ParameterError("sae", type(sae).__name__, "a sparse autoencoder, with encode and decoder")
+    return np.asarray(numbers("sae.decoder", sae.decoder, ndim=2))
+
+
+@checked
 def attributions(z: np.ndarray, decoder: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """What each latent adds to each class's logit, on average over clips.
 
@@ -69,9 +81,14 @@ def attributions(z: np.ndarray, decoder: np.ndarray, weights: np.ndarray) -> np.
     ndarray (K, C)
         mean_n z[n, k] * d_k . w_c
     """
+    z, decoder, weights = (numbers(*pair, ndim=2) for pair in (("z", z), ("decoder", decoder), ("weights", weights)))
+    if z.shape[1] != len(decoder) or decoder.shape[1] != len(weights):
+        shapes = z.shape, decoder.shape, weights.shape
+        raise ParameterError("shapes of z, decoder, weights", shapes, "(N, K), (K, D), (D, C)")
     return z.mean(0)[:, None] * (decoder @ (weights - weights.mean(1, keepdims=True)))
 
 
+@checked
 def ablations(
     x: np.ndarray,
     y: np.ndarray,
@@ -79,7 +96,7 @@ def ablations(
     *,
     weights: np.ndarray,
     bias: np.ndarray,
-    classes: Sequence[str],
+    classes: Iterable,
     choose: np.ndarray,
     test: np.ndarray,
     top: int = 5,
@@ -126,12 +143,20 @@ def ablations(
     """
     import pandas as pd
 
-    for name, value in (("top", top), ("draws", draws)):
-        if value < 1:
-            raise ParameterError(name, value, "1 or more")
+    whole("top", top, least=1)
+    whole("draws", draws, least=1)
+    decoder, x, y = _decoder(sae), numbers("x", x, ndim=2), labels("y", y)
+    if not isinstance(classes, Iterable) or not len(classes := list(classes)):
+        raise ParameterError("classes", classes, "the labels of the columns of weights")
+    weights, bias = numbers("weights", weights), numbers("bias", bias)
+    width = x.shape[1], len(classes)
+    for name, array, shape in (("y", y, x.shape[:1]), ("weights", weights, width), ("bias", bias, width[1:])):
+        if array.shape != shape:
+            raise ParameterError(f"{name}.shape", array.shape, f"{shape}, as x and classes say")
+    choose, test = positions(choose, "choose", len(x)), positions(test, "test", len(x))
     rng, rows = np.random.default_rng(seed), []
-    z = np.asarray(sae.encode(x))
-    decoder, tested = np.asarray(sae.decoder), z[test]
+    z = sae.encode(x)
+    tested = z[test]
     spread, before = np.sqrt(x[test].var(0).sum()), _softmax(x[test] @ weights + bias)
 
     def ask(shift: np.ndarray, c: int) -> tuple[np.ndarray, dict[str, float]]:
@@ -161,6 +186,8 @@ def ablations(
         means = np.array([change.mean() for change, _ in found])
         row = {"class": name, "kind": "random", "mean": means.mean(), **_middle(means)}
         rows.append(row | pd.DataFrame([rest for _, rest in found]).mean().to_dict() | {"latents": []})
+    if not rows:
+        raise ParameterError("classes", classes, "labels that occur in y, among both choose and test")
     return pd.DataFrame(rows).set_index(["class", "kind"])
 
 

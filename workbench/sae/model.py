@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.checks import check_fields, checked, choice, number, numbers, whole
 from ..errors import ParameterError, WeightsError
+from ..probes.inputs import device as chosen_device
 
 #: Rows encoded at once.
 ROWS = 4096
@@ -142,12 +143,20 @@ class SparseAutoencoder:
         bias: Tensor,
         threshold: Tensor | None = None,
     ):
+        given = {"encoder": encoder, "encoder_bias": encoder_bias, "decoder": decoder, "bias": bias}
+        for name, tensor in (given | ({} if threshold is None else {"threshold": threshold})).items():
+            if not isinstance(tensor, Tensor):
+                raise ParameterError(name, type(tensor).__name__, "a tensor")
+        if not isinstance(config, SAEConfig):
+            raise ParameterError("config", type(config).__name__, "an SAEConfig")
         self.config, self.encoder, self.encoder_bias, self.decoder = config, encoder, encoder_bias, decoder
         self.bias, self.threshold = bias, threshold
         shapes = {"encoder": (config.latents, config.dim), "encoder_bias": (config.latents,), "bias": (config.dim,)}
         for name, shape in (shapes | {"decoder": shapes["encoder"]}).items():
             if tuple(getattr(self, name).shape) != shape:
                 raise ParameterError(f"{name}.shape", tuple(getattr(self, name).shape), f"{shape}, as config says")
+        if threshold is not None and tuple(threshold.shape) != shapes["encoder_bias"]:
+            raise ParameterError("threshold.shape", tuple(threshold.shape), f"{shapes['encoder_bias']}, as config says")
         if (threshold is None) != (config.activation == "topk"):
             raise ParameterError("threshold", threshold, "given for activation='batchtopk', None for 'topk'")
 
@@ -219,13 +228,16 @@ class SparseAutoencoder:
     @checked
     def to(self, device: str | torch.device) -> SparseAutoencoder:
         """The same on another device."""
+        device = device if isinstance(device, torch.device) else chosen_device(device)
         return SparseAutoencoder(self.config, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
+    @checked
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, wholly or not at all; the configuration is JSON in its metadata."""
         return write(Path(path), self.tensors(), {"config": asdict(self.config)})
 
     @classmethod
+    @checked
     def load(cls, path: str | Path) -> SparseAutoencoder:
         """Read what :meth:`save` wrote.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..errors import ParameterError
+from ..core.checks import choice
 
 SPARSITIES = (0.75, 0.80, 0.85, 0.90, 0.95, 0.99)
 """Fractions of latents kept at zero."""
@@ -103,11 +103,9 @@ def published(quantity: str):
     """
     import pandas as pd
 
-    if quantity == "families":
+    if choice("quantity", quantity, (*_BY_SPARSITY, "families")) == "families":
         rows, columns = _FAMILY_COUNTS, list(FAMILIES)
-    elif quantity in _BY_SPARSITY:
-        rows, columns = _BY_SPARSITY[quantity], ["dense", *SPARSITIES]
     else:
-        raise ParameterError("quantity", quantity, f"one of {', '.join(map(repr, (*_BY_SPARSITY, 'families')))}")
+        rows, columns = _BY_SPARSITY[quantity], ["dense", *SPARSITIES]
     index = pd.MultiIndex.from_tuples(rows, names=["encoder", "layer"])
     return pd.DataFrame(list(rows.values()), index=index, columns=columns, dtype=float)

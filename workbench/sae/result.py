@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.checks import checked, number
 from ..errors import ParameterError
 from .model import SparseAutoencoder, k_of
 
@@ -60,9 +61,10 @@ class SAESweep:
             if key == "layer":
                 rows &= column == str(value)
                 continue
-            same = np.isclose(column.astype(float), float(value))
+            value = number(key, value)
+            same = np.isclose(column.astype(float), value)
             if key == "sparsity":  # .95 of 512 latents is 25 latents kept, .9512 in the table
-                same |= self.table["k"] == k_of(float(value), self.saes[0].config.latents)
+                same |= self.table["k"] == k_of(value, self.saes[0].config.latents)
             rows &= same
         if rows.sum() != 1:
             choice = {key: self.table[key].unique().tolist() for key in keys if self.table[key].nunique() > 1}
@@ -71,6 +73,7 @@ class SAESweep:
             )
         return self.saes[int(np.flatnonzero(rows)[0])]
 
+    @checked
     def encode(self, x: np.ndarray, **which: object) -> np.ndarray:
         """Codes, float32 (N, latents), of vectors (N, D) by :meth:`sae` ``(**which)``."""
-        return self.sae(**which).encode(np.asarray(x, dtype=np.float32))
+        return self.sae(**which).encode(x)

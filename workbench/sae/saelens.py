@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ..core.checks import checked
 from ..errors import ParameterError, WeightsError
 from .model import SAEConfig, SparseAutoencoder, write
 
@@ -63,6 +64,7 @@ BIASES = {
 }
 
 
+@checked
 def save_saelens(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write ``cfg.json`` and ``sae_weights.safetensors`` as ``sae_lens.SAE.load_from_disk`` expects them.
 
@@ -74,6 +76,8 @@ def save_saelens(sae: SparseAutoencoder, folder: str | Path) -> Path:
     Path
         The folder.
     """
+    if not isinstance(sae, SparseAutoencoder):
+        raise ParameterError("sae", type(sae).__name__, "a SparseAutoencoder")
     folder = Path(folder)
     weights = {"W_enc": sae.encoder.T, "b_enc": sae.encoder_bias, "W_dec": sae.decoder, "b_dec": sae.bias}
     config = {
@@ -98,6 +102,7 @@ def save_saelens(sae: SparseAutoencoder, folder: str | Path) -> Path:
     return folder
 
 
+@checked
 def load_saelens(folder: str | Path) -> SparseAutoencoder:
     """Read a folder that SAELens wrote, up to its 6th series, or :func:`save_saelens`.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.checks import checked, choice, numbers, several, whole
 from ..errors import ParameterError
 from ..metrics import sparse_coding
 from ..metrics.disentanglement import PAPER, completeness, effective_codes
 from ..metrics.importance import lasso_importance
+from ..probes import Probes
 from .controls import principal_components, random_projection
-from .sweep import SAESweep
+from .data import positions
+from .result import SAESweep
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,7 @@ class Code:
         return f"{self.kind}, {self.sparsity:.4g}, seed {self.seed}"
 
 
+@checked
 def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: np.ndarray) -> Iterator[Code]:
     """Every sparse code of some sweeps, and for each sparsity and seed of the first the linear codes of k numbers.
 
@@ -69,6 +73,12 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
         Kinds: the names of the sweeps, "principal components" (the same for every seed, given once) and "random
         projection".
     """
+    if not isinstance(sweeps, Mapping) or not sweeps or not all(isinstance(s, SAESweep) for s in sweeps.values()):
+        raise ParameterError("sweeps", type(sweeps).__name__, "a mapping of name to SAESweep, at least one")
+    x = numbers("x", x, ndim=2)
+    for name, sweep in sweeps.items():
+        if layer not in set(sweep.table["layer"]):
+            raise ParameterError("layer", layer, f"one of sweep {name!r}: {', '.join(sweep.table['layer'].unique())}")
     for name, sweep in sweeps.items():
         for row, sae in zip(sweep.table.itertuples(), sweep.saes, strict=True):
             if row.layer == layer:
@@ -83,6 +93,7 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
         yield Code("random projection", row.sparsity, row.k, row.seed, *linear, linear=True)
 
 
+@checked
 def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.ndarray):
     """One row a code: what it loses and what a probe reads from it.
 
@@ -102,8 +113,15 @@ def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.nda
     """
     import pandas as pd
 
-    rows = []
+    if not isinstance(found, Mapping) or not found or not all(isinstance(code, Code) for code in found.values()):
+        raise ParameterError("found", type(found).__name__, "a mapping of name to Code, at least one")
+    if not isinstance(probes, Probes):
+        raise ParameterError("probes", type(probes).__name__, "probes, as fit_probes gives them")
+    x, rows = numbers("x", x, ndim=2), []
+    test = positions(test, "test", len(x))
     for name, code in found.items():
+        if code.x_hat.shape != x.shape:
+            raise ParameterError("x.shape", x.shape, f"{code.x_hat.shape}, as that of code {name!r}")
         i = probes.position(name)
         fvu = sparse_coding.fvu(x[test], code.x_hat[test])
         row = {"kind": code.kind, "sparsity": round(code.sparsity, 2), "k": code.k, "seed": code.seed, "fvu": fvu}
@@ -118,6 +136,7 @@ PENALTIES = (0.2, 0.1, 0.05, 0.018)
 """Of the lasso, to choose from in the recipe "held out"; the paper's .1 is among them."""
 
 
+@checked
 def attribute_table(
     z: np.ndarray, v: np.ndarray, *, names: list[str], split, groups: np.ndarray | None = None, recipe: str = "held out"
 ):
@@ -152,28 +171,41 @@ def attribute_table(
     """
     import pandas as pd
 
-    if recipe not in RECIPES:
-        raise ParameterError("recipe", recipe, f"one of {', '.join(map(repr, RECIPES))}")
-    development = np.concatenate([split.train, split.valid])
-    fitted = split.test if recipe == "paper" else development
+    choice("recipe", recipe, RECIPES)
+    names, z, v = list(names), numbers("z", z, ndim=2), numbers("v", v, ndim=2, finite=False)
+    if len(v) != len(z) or len(names) != v.shape[1]:
+        raise ParameterError("v.shape", v.shape, f"({len(z)}, {len(names)}), a row a code and a column a name")
+    train, valid, test = (_part(split, part, len(z)) for part in ("train", "valid", "test"))
+    development = np.concatenate([train, valid])
+    fitted = test if recipe == "paper" else development
+    undefined = ~np.isfinite(v[fitted]).any(0)
+    if undefined.any():
+        raise ParameterError("v", f"no value of {names[int(undefined.argmax())]} in the clips of the fit", "some")
     v = np.where(np.isfinite(v), v, np.nanmean(np.where(np.isfinite(v), v, np.nan)[fitted], axis=0))
     same = {"names": names, "constant": "nan"}
     if recipe == "paper":
-        found, options = lasso_importance(z[split.test], v[split.test], preset="paper", **same), PAPER
+        found, options = lasso_importance(z[test], v[test], preset="paper", **same), PAPER
     else:
-        found = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, split.test)], groups=groups, **same)
+        found = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, test)], groups=groups, **same)
         options = {"base": "alive", "zero": "skip"}
     columns = {"r2": found.informativeness, "completeness": completeness(found.R, **options).each}
     return pd.DataFrame(columns | {"codes": effective_codes(found.R)}, index=names)
 
 
+def _part(split: object, name: str, count: int) -> np.ndarray:
+    if not hasattr(split, name):
+        raise ParameterError("split", type(split).__name__, "an object with train, valid and test")
+    return positions(getattr(split, name), f"split.{name}", count)
+
+
+@checked
 def attribute_study(
     codes: Mapping[tuple[str, float], np.ndarray],
     attributes,
     *,
     split,
     groups: np.ndarray | None = None,
-    recipes: tuple[str, ...] = RECIPES,
+    recipes: Sequence[str] = RECIPES,
 ):
     """:func:`attribute_table` of several codes by several recipes, as one tidy table.
 
@@ -193,6 +225,11 @@ def attribute_study(
     """
     import pandas as pd
 
+    if not isinstance(codes, Mapping) or not codes or not all(isinstance(k, tuple) and len(k) == 2 for k in codes):
+        raise ParameterError("codes", type(codes).__name__, "a mapping of (kind, sparsity) to codes, at least one")
+    if not all(hasattr(attributes, name) for name in ("values", "names", "families")):
+        raise ParameterError("attributes", type(attributes).__name__, "attributes, as measure gives them")
+    recipes = several("recipes", recipes, lambda name, recipe: choice(name, recipe, RECIPES))
     defined = np.isfinite(attributes.values).mean(0) >= 0.5
     names = [name for name, kept in zip(attributes.names, defined, strict=True) if kept]
     parts = []
@@ -207,6 +244,7 @@ def attribute_study(
     return pd.concat(parts, ignore_index=True)[[*first, "attribute", "family", "r2", "completeness", "codes"]]
 
 
+@checked
 def best_attributes(study, *, n: int = 10):
     """The n attributes that each code and recipe explains best, those the paper averages over.
 
@@ -221,5 +259,9 @@ def best_attributes(study, *, n: int = 10):
     pandas.DataFrame
         n rows of each kind, sparsity and recipe, by falling R^2.
     """
+    columns = {"kind", "sparsity", "recipe", "r2"}
+    if not columns <= set(getattr(study, "columns", ())):
+        raise ParameterError("study", type(study).__name__, f"a table with {', '.join(sorted(columns))}")
+    whole("n", n, least=1)
     ranked = study.dropna(subset=["r2"]).sort_values("r2", ascending=False, kind="stable")
     return ranked.groupby(["kind", "sparsity", "recipe"], sort=False, dropna=False).head(n)

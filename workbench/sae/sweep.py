@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from ..core.checks import checked, choice, number, several, whole
+from ..core.checks import seed as check_seed
 from ..errors import ParameterError, WeightsError
 from ..metrics.sparse_coding import Scores
 from ..probes.inputs import device as chosen_device
@@ -28,6 +31,7 @@ CALIBRATED = 1024
 EVALUATE_STEPS = 2000
 
 
+@checked
 def sweep_saes(
     layers: Mapping[str, ArrayLike] | object,
     *,
@@ -56,7 +60,7 @@ def sweep_saes(
         Arrays, memory maps, or anything with ``shape`` and ``x[rows]``; used as float32. D may differ. Rows are asked
         for in chunks of at most 128 MiB over all layers, so the whole need not fit into memory.
     train, valid : array_like
-        Rows, as positions (int) or masks (bool, N).
+        Rows, as positions (int) or masks (bool, N); none in both.
     sparsities, ks : sequence, optional
         Either shares of silent latents, in [0, 1), or latents kept; default: the paper's six, .75 to .99.
     seeds : sequence of int
@@ -65,13 +69,13 @@ def sweep_saes(
     preset : {"default", "paper"}
         The form: :class:`SAEConfig`, or its :meth:`~SAEConfig.paper`.
     epochs : int
-        Times that every training row is seen.
+        Times that every training row is seen, at least once.
     steps : int, optional
         Instead of ``epochs``; 0 gives the untrained autoencoders, a control.
     batch : int
         Rows a step; an epoch's last batch is what is left.
     learning_rate : float
-        Of Adam; default forms let it fall to 0 over the last fifth.
+        Of Adam, above 0 and at most 1; default forms let it fall to 0 over the last fifth.
     keep : {"best", "last", "paper"}
         Weights kept of each: those with the lowest error on all validation rows (looked at every epoch, at most 2,000
         steps apart), the last, or, as the paper's code does, those with the lowest error on the last, possibly short,
@@ -93,8 +97,14 @@ def sweep_saes(
     Raises
     ------
     ParameterError
-        Shapes, rows, sparsities or settings that cannot work; NaN or infinite values (layer and row named); a folder
-        that holds a sweep with other settings or data (each difference named).
+        Shapes, rows, sparsities or settings that cannot work; NaN or infinite values (layer and row named); a layer
+        whose rows are all equal; a loss that is no number at the end (the step is named); a folder that holds a sweep
+        with other settings or data (each difference named).
+
+    Warns
+    -----
+    UserWarning
+        Autoencoders of which nothing was learnt: no later look at the validation rows found less error than the first.
 
     Notes
     -----
@@ -104,12 +114,17 @@ def sweep_saes(
     count = next(iter(arrays.values())).shape[0]
     train, valid = data.positions(train, "train", count), data.positions(valid, "valid", count)
     configs = _configs(arrays, sparsities, ks, latents, preset, fields)
-    for name, value, lowest in (("batch", batch, 1), ("epochs", epochs, 0), ("steps", steps or 0, 0)):
-        if value < lowest:
-            raise ParameterError(name, value, f"at least {lowest}")
-    if keep not in ("best", "last", "paper"):
-        raise ParameterError("keep", keep, "'best', 'last' or 'paper'")
-    if not len(seeds) or len(set(seeds)) < len(seeds):
+    both = np.intersect1d(train, valid)
+    if len(both):
+        raise ParameterError("valid", f"{len(both)} rows of train, such as {both[0]}", "rows that train does not have")
+    whole("batch", batch, least=1)
+    whole("epochs", epochs, least=1)
+    if steps is not None:
+        whole("steps", steps, least=0)
+    number("learning_rate", learning_rate, above=0, most=1)
+    choice("keep", keep, ("best", "last", "paper"))
+    seeds = several("seeds", seeds, lambda name, value: check_seed(value, name))
+    if len(set(seeds)) < len(seeds):
         raise ParameterError("seeds", seeds, "at least one, all different")
     statistics = data.statistics(arrays, train)
     run = _Run(
@@ -117,7 +132,7 @@ def sweep_saes(
         train=train,
         valid=valid,
         configs=configs,
-        seeds=[int(seed) for seed in seeds],
+        seeds=seeds,
         statistics=statistics,
         steps=epochs * math.ceil(len(train) / batch) if steps is None else steps,
         batch=batch,
@@ -127,6 +142,7 @@ def sweep_saes(
         path=None if folder is None else Path(folder) / "checkpoint.safetensors",
     )
     run.go(progress)
+    run.judge()
     return run.result()
 
 
@@ -139,21 +155,21 @@ def _configs(
     fields: Mapping[str, object],
 ) -> dict[str, list[SAEConfig]]:
     """Of each layer a configuration a sparsity."""
-    if preset not in ("default", "paper"):
-        raise ParameterError("preset", preset, "'default' or 'paper'")
+    choice("preset", preset, ("default", "paper"))
     if sparsities is not None and ks is not None:
         raise ParameterError("ks", ks, "None where sparsities are given")
     if ks is None:
         sparsities = (0.75, 0.8, 0.85, 0.9, 0.95, 0.99) if sparsities is None else sparsities
         ks = [k_of(sparsity, latents) for sparsity in sparsities]
-    ks = [int(k) for k in ks]
+    ks = several("ks", ks, whole)
     if not ks or len(set(ks)) < len(ks):
         raise ParameterError(
             "ks", ks, "at least one, all different (sparsities give k = int((1 - sparsity) * latents))"
         )
-    unknown = set(fields) - set(SAEConfig.__dataclass_fields__)
+    known = [name for name in SAEConfig.__dataclass_fields__ if name not in ("dim", "k")]  # of the layers and of ks
+    unknown = set(fields) - set(known)
     if unknown:
-        raise ParameterError("fields", sorted(unknown), f"among {', '.join(SAEConfig.__dataclass_fields__)}")
+        raise ParameterError("fields", sorted(unknown), f"among {', '.join(known)}")
     form = SAEConfig.paper if preset == "paper" else SAEConfig
     return {
         name: [replace(form(array.shape[1], latents=latents, k=k), **fields) for k in ks]
@@ -274,7 +290,11 @@ class _Run:
             for at in range(0, len(rows), size):
                 x = data.tensors(self.arrays, [(name, rows[at : at + size]) for name in names], torch.device("cpu"))
                 means = torch.from_numpy(np.stack([self.statistics[name][0] for name in names]))
-                spread += (x - means[:, None]).square().sum((1, 2), dtype=torch.float64).numpy()
+                moved = x - means[:, None]
+                part = moved.square().sum((1, 2), dtype=torch.float64)
+                if not (part.isfinite() & (part > 0)).all():  # squares that single precision cannot hold
+                    part = moved.double().square().sum((1, 2))
+                spread += part.numpy()
                 errors = errors + stack.errors(x.repeat_interleave(len(self.seeds), 0).to(self.device))
             if self.keep != "last" or self.step == self.steps:
                 stack.keep(errors if self.keep != "last" else torch.full_like(errors, -torch.inf))
@@ -282,6 +302,34 @@ class _Run:
             with np.errstate(divide="ignore", invalid="ignore"):
                 fvus += (errors.cpu().numpy() / spread[inputs]).tolist()
         self.history.append([self.step, *fvus])
+
+    def judge(self) -> None:
+        """Say of which autoencoders nothing was learnt; refuse those that are no numbers."""
+        looked = np.array(self.history)
+        if len(looked) < 2:
+            return  # nothing was to be learnt
+        names = [f"layer {name}, k={config.k}, seed {seed}" for name, config, seed in self.members]
+        broken = ~np.isfinite(looked[:, 1:])
+        if broken[0].any():
+            _say(f"nothing to learn: the validation rows of {names[broken[0].argmax()]} do not vary")
+        lost = np.flatnonzero(broken[-1] & ~broken[0])
+        step = int(looked[broken[:, lost[0]].argmax(), 0]) if len(lost) else 0
+        if len(lost) and self.keep == "last":
+            shown = f"no finite loss from step {step} on ({names[lost[0]]})"
+            raise ParameterError(f"learning_rate={self.rate!r}, which gives", shown, "smaller")
+        if len(lost):
+            _say(
+                f"training went wrong for {len(lost)} of {len(names)} autoencoders: no finite loss from step {step} on "
+                f"({names[lost[0]]}); the weights are those of the best step before"
+            )
+        ends = looked[-1, 1:] if self.keep == "last" else np.where(broken, np.inf, looked[:, 1:])[1:].min(0)
+        idle = np.flatnonzero(~(ends < looked[0, 1:]) & ~broken[0])
+        if len(idle):
+            _say(
+                f"nothing was learnt by {len(idle)} of {len(names)} autoencoders in {self.steps} steps at learning "
+                f"rate {self.rate:g}: the validation error never fell below that of the untrained ones "
+                f"({names[idle[0]]}: FVU {looked[0, 1 + idle[0]]:.3g}, then {ends[idle[0]]:.3g})"
+            )
 
     # ---- checkpoints ----
 
@@ -314,7 +362,7 @@ class _Run:
         if self.path is None or not self.path.exists():
             return
         tensors, record = read(self.path)
-        if "settings" not in record:
+        if not {"settings", "step", "seen", "history"} <= set(record) or not isinstance(record["settings"], dict):
             raise WeightsError(f"{self.path}: not a checkpoint of a sweep")
         now, then = self.settings(), record["settings"]
         differ = [f"{key} was {then.get(key)}, is {now.get(key)}" for key in now if then.get(key) != now[key]]
@@ -323,6 +371,9 @@ class _Run:
                 "folder", str(self.path.parent), f"of a sweep with these settings; {'; '.join(differ)}"
             )
         for i, stack in enumerate(self.stacks):
+            absent = [name for name in stack.state if f"{i}.{name}" not in tensors]
+            if absent:
+                raise WeightsError(f"{self.path}: a checkpoint without {', '.join(absent)}: of another version")
             state = {name: tensors[f"{i}.{name}"] for name in stack.state}
             stack.restore(state, record["step"], record["seen"][i])
         self.step, self.history = record["step"], record["history"]
@@ -338,7 +389,8 @@ class _Run:
             for name, config, seed in self.members
         ]
         looked = np.array(self.history)
-        best = looked[:, 1:].argmin(0) if self.keep != "last" else np.full(len(saes), len(looked) - 1)
+        fvu = np.where(np.isfinite(looked[:, 1:]), looked[:, 1:], np.inf)
+        best = fvu.argmin(0) if self.keep != "last" else np.full(len(saes), len(looked) - 1)
         rows = []
         for key, sae, at in zip(keys, saes, best, strict=True):
             scores, trained = (self.scores(key["layer"], sae, part) for part in (self.valid, data.sample(self.train)))
@@ -357,3 +409,7 @@ class _Run:
             z = on_device.encode(torch.from_numpy(x).to(self.device))
             scores.add(x, on_device.decode(z).cpu().numpy(), z.cpu().numpy())
         return scores.result()
+
+
+def _say(text: str) -> None:
+    warnings.warn(text, stacklevel=5)  # of the caller of sweep_saes, past the checks of its arguments
