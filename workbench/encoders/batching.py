@@ -535,7 +535,7 @@ def _check(loaded, index: int, minimum: int, name) -> _Clip:
         raise AudioError(name(index), f"expected a waveform (samples,), got an array of shape {x.shape}")
     if not len(x):
         raise AudioError(name(index), "has no samples")
-    if bad := int(np.count_nonzero(~np.isfinite(x))):
+    if bad := len(x) - int(np.count_nonzero(np.isfinite(x))):
         raise AudioError(name(index), f"{bad} of {len(x)} samples are NaN or infinite")
     return _Clip(index, x, max(len(x), minimum))
 
