@@ -49,7 +49,7 @@ class Kept:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a null byte
             raise ParameterError("resume", str(resume), f"a folder to write to ({error})") from None
         for path in self.folder.glob("*.partial"):
             if abandoned(path):
