@@ -30,7 +30,7 @@ class Kept:
     Parameters
     ----------
     resume : bool or path
-        The folder; True: ``trained`` in the user's cache folder; False: nothing is kept.
+        The folder; True: ``trained`` in the user's cache folder; False or None: nothing is kept.
     name : str
         Of the study, and a version that is raised when its numbers change.
     shared : mapping
@@ -43,7 +43,7 @@ class Kept:
     """
 
     @checked
-    def __init__(self, resume: bool | str | os.PathLike, name: str, shared: Mapping[str, object]):
+    def __init__(self, resume: bool | str | os.PathLike | None, name: str, shared: Mapping[str, object]):
         self.folder = default_root() / "trained" if resume is True else Path(resume) if resume else None
         if self.folder is None:
             return
