@@ -198,7 +198,8 @@ class Extraction:
         except AudioError as error:
             self._unreadable(i, error)
             return ""
-        state, self.settled[i] = _state(self.clips.source(i), now)
+        # only files can change under their signature
+        state, self.settled[i] = _state(self.clips.source(i), now) if signature.startswith("file|") else ("", True)
         return self.memo.key(f"{signature}|{state}", self.encoder.rate, self.policy.seconds)
 
     def _unreadable(self, i: int, error: AudioError) -> None:
@@ -397,14 +398,12 @@ def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
-def _state(source: object, now: float) -> tuple[str, bool]:
+def _state(source: Path, now: float) -> tuple[str, bool]:
     """What a file's change would change, and whether one from this moment on would; else it is not to be remembered.
 
     Nobody can set the time of the last change back (ctime), but two changes within one tick of the file system's clock
     look like one: at most .1 s, and up to two seconds where it shows whole seconds only.
     """
-    if not isinstance(source, Path):
-        return "", True
     try:
         found = os.stat(source)
     except OSError:
