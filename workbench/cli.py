@@ -261,7 +261,7 @@ def embed(
     clips = load_dataset(dataset, root=root, label=label, size=size, seed=seed, **_reading(missing, mono))
     model = load_encoder(encoder, device=device, weights=weights, fetch=fetch)
     typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")
-    warnings.filterwarnings("ignore", message=".* left out")  # each of them is listed below
+    warnings.filterwarnings("ignore", message=".*cannot be read or encoded and are left out")  # they are listed below
     found = run_encoder(
         clips,
         model,
@@ -284,17 +284,23 @@ def cache_info() -> None:
     store = Store()
     typer.echo(f"{store!r}")
     _print_table(store.info())
+    left = store.prune()
+    if len(left):
+        size = left["bytes"].sum() / 1e6
+        typer.echo(
+            f"{len(left)} files, {size:.1f} MB left by killed writers (`workbench cache prune --yes` removes them)"
+        )
 
 
 @cache.command("verify")
 def cache_verify() -> None:
-    """Read every shard and compare its checksums; exit code 1 when one is damaged."""
+    """Read every shard and the memo and compare their checksums; exit code 1 when one is damaged."""
     from .embeddings import Store
 
     shards = Store().verify()
     damaged = shards[shards["problem"] != ""]
     _print_table(damaged)
-    typer.echo(f"{len(shards)} shards read, {len(damaged)} damaged")
+    typer.echo(f"{len(shards)} files read, {len(damaged)} damaged")
     if len(damaged):
         raise typer.Exit(1)
 

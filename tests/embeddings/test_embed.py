@@ -17,7 +17,7 @@ import torch
 from workbench import audio
 from workbench.datasets import load_dataset
 from workbench.embeddings import Store, embed, extraction
-from workbench.encoders import load_encoder
+from workbench.encoders import batching, load_encoder
 from workbench.encoders.batching import extract
 from workbench.errors import AudioError, ParameterError, StoreError
 
@@ -221,19 +221,82 @@ def test_float16_that_overflows_is_an_error_that_names_clip_and_layer(make_clips
         ({"pooling": "max"}, "pooling='max' must be 'mean' or 'mean.std' or None"),
         ({"dtype": "float64"}, "dtype='float64' must be 'float32' or 'float16'"),
         ({"seconds": 0.0}, "seconds=0.0 must be a finite number, above 0"),
+        ({"seconds": "1"}, "seconds='1' must be a finite number"),
+        ({"seconds": float("nan")}, "seconds=nan must be a finite number"),
+        ({"seconds": 1e7}, "seconds=10000000.0 must be a finite number, above 0 and 86400.0 or less"),
+        ({"seconds": 1e-9}, "seconds=1e-09 must be at least one sample"),
+        ({"layers": None}, "layers=None must be"),
+        ({"layers": True}, "layers=True must be"),
+        ({"layers": 1.5}, "layers=1.5 must be"),
+        ({"layers": []}, r"layers=\[\] must be a list of at least one"),
+        ({"pooling": 3}, "pooling=3 must be"),
+        ({"dtype": None}, "dtype=None must be"),
+        ({"store": 5}, "store=5 must be a store of embeddings or text or a path or True or False or None"),
+        ({"store": ""}, "root='' must be the path of a folder"),
+        ({"progress": 1}, "progress=1 must be True or False"),
         ({"on_error": "ignore"}, "on_error='ignore' must be 'raise' or 'skip'"),
     ],
 )
 def test_wrong_arguments_say_what_was_expected(make_clips, make_encoder, options, message):
     with pytest.raises(ParameterError, match=message):
-        embed(make_clips(2), make_encoder(), **options)
+        embed(make_clips(2), make_encoder(), **QUIET | options)
 
 
 def test_encoder_by_name_and_no_clips_are_refused(make_clips, make_encoder):
     with pytest.raises(ParameterError, match="encoder='mini' must be an encoder, as load_encoder"):
         embed(make_clips(2), "mini")
+    for encoder in (None, 5):
+        with pytest.raises(ParameterError, match="encoder=.* must be an encoder, as load_encoder"):
+            embed(make_clips(2), encoder)
+    for clips in ("folder", ["a.wav"], None, Path("folder")):
+        with pytest.raises(ParameterError, match="clips=.* must be clips, as load_dataset"):
+            embed(clips, make_encoder())
     with pytest.raises(ParameterError, match="at least one clip"):
         embed(make_clips(0), make_encoder())
+
+
+def test_an_encoder_without_a_fingerprint_is_told_what_to_write(make_clips, make_encoder):
+    encoder = make_encoder()
+    del encoder.fingerprint
+    with pytest.raises(ParameterError, match=r"encoder.fingerprint=None must be .* self.fingerprint = fingerprint\("):
+        embed(make_clips(2), encoder)
+
+
+def test_long_clips_have_a_key_of_their_own_and_move_the_bar(make_clips, make_encoder, monkeypatch, capsys):
+    clips = make_clips(3)
+    clips.waveforms["clip0001"] = np.random.default_rng(1).uniform(-1, 1, 9000).astype(np.float32)
+    whole = embed(clips, make_encoder(), pooling=None, **QUIET)
+    monkeypatch.setattr(batching, "LONGEST_SECONDS", 4.0)
+    monkeypatch.setattr(batching, "CONTEXT_SECONDS", 0.5)
+    encoder = make_encoder(delay=lambda _: time.sleep(0.15))
+    cut = embed(clips, encoder, pooling=None)
+    assert (cut.hits, cut.computed, encoder.clips) == (2, 1, 3)  # the others are encoded whole in both
+    assert cut.frames("1", 1).shape == whole.frames("1", 1).shape == (90, 8)
+    np.testing.assert_allclose(cut.frames("1", 1), whole.frames("1", 1), atol=1e-3)
+    assert "0.33/1" in (shown := capsys.readouterr().err) and "0.67/1" in shown and "1/1" in shown
+    again = embed(clips, make_encoder(), pooling=None, **QUIET)
+    assert again.computed == 0 and np.array_equal(again.frames("1", 1), cut.frames("1", 1))
+
+
+def test_what_a_fixed_window_leaves_out_is_said_at_every_call(make_clips, make_encoder):
+    clips, encoder = make_clips(4), make_encoder()
+    encoder.padding, encoder.window = "fixed", 0.8
+    behind = sum(max(len(x) / 1000 - 0.8, 0) for x in clips.waveforms.values() if len(x) >= 900)
+    for _ in range(2):  # computed, found
+        with pytest.warns(UserWarning, match=rf"of 4 clips are longer than the 0.8 s .* {behind:.1f} s behind") as told:
+            embed(clips, encoder, **QUIET)
+        assert len(told) == 1 and told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        embed(clips, encoder, seconds=0.8, **QUIET)
+
+
+def test_an_encoder_that_fails_on_every_clip_leaves_no_shard(make_clips, make_encoder):
+    clips, encoder = make_clips(2), make_encoder()
+    clips.waveforms = {name: np.full(1000, 1e38, np.float32) for name in clips.waveforms}
+    with pytest.warns(UserWarning, match="2 of 2 clips"):
+        assert len(embed(clips, encoder, on_error="skip", **QUIET)) == 0
+    assert not list(Path(os.environ["WORKBENCH_CACHE"]).rglob("*.safetensors"))
 
 
 def test_interrupt_keeps_what_was_finished(make_clips, make_encoder, short_chunks, monkeypatch):

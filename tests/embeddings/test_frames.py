@@ -49,7 +49,7 @@ def test_only_the_shards_asked_for_are_mapped(embedded, monkeypatch):
     mapped, layer = [], Shard.layer
     monkeypatch.setattr(Shard, "layer", lambda self, name: (mapped.append(self.path), layer(self, name))[1])
     _ = frames[:3]
-    assert len(mapped) == 1
+    assert len(set(mapped)) == 1
 
 
 def test_errors(embedded):

@@ -2,12 +2,13 @@
 
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
-from workbench.encoders import Encoder, Layer, compute_dtype, extract, fingerprint
+from workbench.encoders import Encoder, Layer, batching, compute_dtype, extract, fingerprint, load_encoder
 from workbench.encoders.batching import plan
 from workbench.errors import AudioError, ParameterError
 
@@ -327,3 +328,160 @@ def test_your_own_model_in_ten_lines():
         np.testing.assert_allclose(vector, alone, atol=1e-5)
     assert encoder.fingerprint != Mine().fingerprint
     assert encoder.describe()["padding"] == "equal"
+
+
+@pytest.fixture
+def short_windows(monkeypatch):
+    """Windows of 3 s with .5 s of context."""
+    monkeypatch.setattr(batching, "LONGEST_SECONDS", 3.0)
+    monkeypatch.setattr(batching, "CONTEXT_SECONDS", 0.5)
+
+
+@pytest.mark.parametrize("samples", [3001, 3500, 4040, 5000, 6500, 12345, 20000])
+@pytest.mark.parametrize("padding", ["masked", "equal"])
+def test_long_clips_in_windows_give_the_frames_of_the_whole(short_windows, samples, padding):
+    encoder, clips = Blocks(padding=padding), noises(samples, 900)
+    for pooling, expected in ((None, truth), ("mean", lambda x: truth(x).mean(0))):
+        results = dict(extract(encoder, clips, pooling=pooling, progress=False))
+        for i, x in enumerate(clips):
+            np.testing.assert_allclose(results[i][1], 2 * expected(x), atol=1e-6)
+    both = dict(extract(encoder, clips, pooling="mean+std", progress=False))[0][0]
+    np.testing.assert_allclose(both, np.r_[truth(clips[0]).mean(0), truth(clips[0]).std(0)], atol=1e-6)
+    assert max(columns for (_, columns), _ in encoder.seen) <= 3000
+    assert all(rows == 1 for (rows, columns), _ in encoder.seen if columns > 900)
+
+
+def test_a_clip_of_the_longest_length_is_encoded_whole(short_windows):
+    encoder = Blocks()
+    list(extract(encoder, noises(3000), progress=False))
+    assert [shape for shape, _ in encoder.seen] == [(1, 3000)]
+
+
+def test_local_frames_of_a_real_encoder_do_not_change_in_windows(short_windows):
+    encoder, x = load_encoder("logmel", device="cpu"), noises(16000 * 8 + 77)
+    ((_, (cut,)),) = extract(encoder, x, pooling=None, progress=False)
+    frames, counts = encoder.forward(torch.from_numpy(x[0])[None], torch.tensor([len(x[0])]), [0])[0]
+    np.testing.assert_allclose(cut, frames[0, : counts[0]].numpy(), atol=1e-4)
+    mini = load_encoder("mini", device="cpu")
+    ((_, (cut,)),) = extract(mini, x, layers="0", pooling=None, progress=False)
+    frames, counts = mini.forward(torch.from_numpy(x[0])[None], torch.tensor([len(x[0])]), [0])[0]
+    np.testing.assert_allclose(cut, frames[0, : counts[0]].numpy(), atol=1e-4)
+
+
+def test_windows_of_a_layer_with_one_frame_a_clip_count_by_their_seconds(short_windows):
+    class Whole(Blocks):
+        def __init__(self):
+            super().__init__()
+            self.layers = (Layer("mean", 2, 0.0),)
+
+        def forward(self, x, lengths, layers):
+            ((frames, counts),) = super().forward(x, lengths, layers)
+            return [(frames[:, : int(counts[0])].mean(1, keepdim=True), torch.ones_like(lengths))]
+
+    x = np.repeat(np.float32([1, 1, 5, 5]), 1000)  # windows keep 0 to 2 s and 2 to 4 s, and hear .5 s more
+    ((_, (vector,)),) = extract(Whole(), [x], progress=False)
+    np.testing.assert_allclose(vector[0], (0.5 * (2.0 * 1 + 0.5 * 5) + 0.5 * (2.0 * 5 + 0.5 * 1)) / 2.5, rtol=1e-6)
+    ((_, (frames,)),) = extract(Whole(), [x], pooling=None, progress=False)
+    assert frames.shape == (2, 2)
+
+
+def test_a_window_that_does_not_fit_names_the_clip_and_the_rest_goes_on(short_windows):
+    told = []
+    clips = noises(9000, 900)
+    results = dict(
+        extract(Blocks(fits=2500), clips, on_error=lambda i, error: told.append((i, str(error))), progress=False)
+    )
+    assert sorted(results) == [1] and [i for i, _ in told] == [0] and "do not fit into memory" in told[0][1]
+
+
+def test_a_wrong_frame_rate_is_refused_where_windows_depend_on_it(short_windows):
+    encoder = Blocks()
+    encoder.layers = (Layer("0", 2, 12.0), Layer("1", 2, 10.0))
+    assert len(list(extract(encoder, noises(2000), progress=False))) == 1
+    with pytest.raises(ParameterError, match="encoder='blocks' must be one whose layer 0 gives the 12 frames a second"):
+        list(extract(encoder, noises(9000), progress=False))
+
+
+def test_what_a_fixed_window_leaves_out_is_said_once():
+    clips = noises(1000, 3050, 4000, 5500)
+    with pytest.warns(
+        UserWarning, match=r"2 of 4 clips are longer than the 3 s that encoder blocks hears: 3\.5 s"
+    ) as told:
+        list(extract(Blocks(padding="fixed", window=3.0), clips, progress=False))
+    assert len(told) == 1 and told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(extract(Blocks(padding="fixed", window=3.0), clips[:2], progress=False))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda out: out[:1], "a list of (frames, lengths), one for each of the 2 layers asked for, not 1"),
+        (lambda out: None, "one for each of the 2 layers asked for, not NoneType"),
+        (lambda out: [frames for frames, _ in out], "a pair of tensors (frames, lengths) at layer 0, not Tensor"),
+        (lambda out: [(f[..., :1], n) for f, n in out], "float frames (1, T, 2) at layer 0, as its dim declares, not"),
+        (lambda out: [(f[0], n) for f, n in out], "not torch.float32 of shape (5, 2)"),
+        (lambda out: [(f.long(), n) for f, n in out], "not torch.int64 of shape (1, 5, 2)"),
+        (lambda out: [(f, n + 1) for f, n in out], "lengths from 0 to T = 5 at layer 0, not [6]"),
+        (lambda out: [(f, -n) for f, n in out], "lengths from 0 to T = 5 at layer 0, not [-5]"),
+        (
+            lambda out: [(f, n.float()) for f, n in out],
+            "whole lengths (1,) at layer 0, not torch.float32 of shape (1,)",
+        ),
+        (lambda out: [(f, n[0]) for f, n in out], "whole lengths (1,) at layer 0, not torch.int64 of shape ()"),
+    ],
+)
+def test_what_forward_gives_must_be_what_is_declared(change, message):
+    class Other(Blocks):
+        def forward(self, x, lengths, layers):
+            return change([(frames.nan_to_num(), counts) for frames, counts in super().forward(x, lengths, layers)])
+
+    with pytest.raises(ParameterError, match="encoder='blocks' must be one whose forward gives") as told:
+        list(extract(Other(), noises(500), progress=False))
+    assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", 3),
+        ("rate", 16000.0),
+        ("minimum", 0),
+        ("padding", "same"),
+        ("window", -1.0),
+        ("device", "cpu"),
+        ("layers", ()),
+        ("layers", ("a",)),
+        ("layers", (Layer("a", 2, 1.0), Layer("a", 2, 1.0))),
+        ("layers", (Layer("a", 2.5, 1.0),)),
+        ("layers", (Layer("a", 2, float("nan")),)),
+    ],
+)
+def test_attributes_of_an_encoder_are_checked(name, value):
+    encoder = Blocks()
+    setattr(encoder, name, value)
+    with pytest.raises(ParameterError, match=rf"^encoder\.{name}"):
+        extract(encoder, noises(500))
+    del encoder.layers
+    with pytest.raises(ParameterError, match="encoder"):
+        extract(encoder, noises(500))
+
+
+@pytest.mark.parametrize("layers", [None, True, 1.5, [], [True], [None], b"0", {"0": 1}, 2, -3, "", [[0]]])
+def test_layers_that_are_none(layers):
+    with pytest.raises(ParameterError, match="layers"):
+        Blocks().select(layers)
+    assert Blocks().select(np.int64(1)) == (1,) and Blocks().select(np.array([1, 0])) == (0, 1)
+
+
+@pytest.mark.parametrize("waveforms", ["abc", None, 5, {"a": 1}])
+def test_waveforms_that_are_none(waveforms):
+    with pytest.raises(ParameterError, match="waveforms=.* must be a sequence of arrays"):
+        extract(Blocks(), waveforms)
+
+
+@pytest.mark.parametrize("bad", ["a.wav", None, np.zeros(500, np.int16), np.zeros(500, complex), [[1.0], [1.0, 2.0]]])
+def test_waveforms_that_are_no_floats_are_named(bad):
+    with pytest.raises(AudioError, match="clip 0: expected a waveform"):
+        list(extract(Blocks(), [bad], progress=False))

@@ -156,7 +156,28 @@ def test_wrong_shapes_are_named():
     net = stack()
     with pytest.raises(ParameterError, match=r"x=\(2, 24\) must be frames \(B, T, 24\)"):
         net(torch.zeros(2, 24))
-    with pytest.raises(ParameterError, match=r"padding=\(2, 4\) must be of shape \(2, 5\)"):
+    with pytest.raises(ParameterError, match=r"padding='torch.bool \(2, 4\)' must be bool of shape \(2, 5\)"):
         net(torch.zeros(2, 5, 24, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.bool))
     with pytest.raises(ParameterError, match="heads=30 must be at most dim=24"):
         ResiDualStack(24, 2, 30)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: sinusoidal("3", 4),
+        lambda: sinusoidal(3, 10**30),
+        lambda: ResiDualStack(8.0, 1, 2),
+        lambda: ResiDualStack(8, True, 2),
+        lambda: ResiDualStack(8, 1, 2)(None),
+        lambda: ResiDualStack(8, 1, 2)(torch.zeros(1, 3, 8, dtype=torch.long)),
+        lambda: ResiDualStack(8, 1, 2)(torch.zeros(1, 3, 8), torch.zeros(1, 3)),
+        lambda: ResiDualStack(8, 1, 2).outputs(torch.zeros(1, 3, 8), depth=2),
+        lambda: deinterleave(torch.zeros(4), 2),
+        lambda: released_to_own([], 2),
+        lambda: released_to_own({"a": 1}, 2),
+    ],
+)
+def test_wrong_sizes_and_kinds_are_refused_by_name(call):
+    with pytest.raises(ParameterError, match="must be"):
+        call()

@@ -194,12 +194,13 @@ class Extraction:
         """The clip's key in the memo; of a clip that is not there, none that could be found."""
         now = time.time()
         try:
-            key = self.memo.key(self.clips.signature(i), self.encoder.rate, self.policy.seconds)
+            signature = self.clips.signature(i)
         except AudioError as error:
             self._unreadable(i, error)
             return ""
-        self.settled[i] = _settled(self.clips.source(i), now)
-        return key
+        # only files can change under their signature
+        state, self.settled[i] = _state(self.clips.source(i), now) if signature.startswith("file|") else ("", True)
+        return self.memo.key(f"{signature}|{state}", self.encoder.rate, self.policy.seconds)
 
     def _unreadable(self, i: int, error: AudioError) -> None:
         """Skip the clip, or raise the error with the clip's id in it."""
@@ -397,20 +398,19 @@ def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterat
         pool.shutdown(cancel_futures=True)
 
 
-def _settled(source: object, now: float) -> bool:
-    """Whether a change of the file after this moment would change its times; else it is not to be remembered.
+def _state(source: Path, now: float) -> tuple[str, bool]:
+    """What a file's change would change, and whether one from this moment on would; else it is not to be remembered.
 
-    Two changes within one tick of the file system's clock look like one (at most .1 s, where it shows only whole
-    seconds up to two).
+    Nobody can set the time of the last change back (ctime), but two changes within one tick of the file system's clock
+    look like one: at most .1 s, and up to two seconds where it shows whole seconds only.
     """
-    if not isinstance(source, Path):
-        return True
     try:
         found = os.stat(source)
     except OSError:
-        return False
+        return "", False
     tick = 0.1 if found.st_ctime_ns % 10**9 else 2.0
-    return now - max(found.st_mtime, found.st_ctime) > tick
+    state = f"{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}"
+    return state, now - max(found.st_mtime, found.st_ctime) > tick
 
 
 def _count_nan(stored: np.ndarray) -> int:

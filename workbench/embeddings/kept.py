@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.checks import checked
 from ..encoders.interface import fingerprint
-from ..errors import ParameterError
+from ..errors import ParameterError, StoreError
+from .shards import abandoned, write_whole
 from .store import default_root
 
 
@@ -25,7 +30,7 @@ class Kept:
     Parameters
     ----------
     resume : bool or path
-        The folder; True: ``trained`` in the user's cache folder; False: nothing is kept.
+        The folder; True: ``trained`` in the user's cache folder; False or None: nothing is kept.
     name : str
         Of the study, and a version that is raised when its numbers change.
     shared : mapping
@@ -37,14 +42,19 @@ class Kept:
         No folder that can be written to, or something that cannot be hashed.
     """
 
-    def __init__(self, resume: bool | str | os.PathLike, name: str, shared: Mapping[str, object]):
+    @checked
+    def __init__(self, resume: bool | str | os.PathLike | None, name: str, shared: Mapping[str, object]):
         self.folder = default_root() / "trained" if resume is True else Path(resume) if resume else None
         if self.folder is None:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a null byte
             raise ParameterError("resume", str(resume), f"a folder to write to ({error})") from None
+        for path in self.folder.glob("*.partial"):
+            if abandoned(path):
+                with contextlib.suppress(OSError):
+                    path.unlink()
         self.name, self.shared = name, plain("shared", shared)
 
     def path(self, **own: object) -> Path | None:
@@ -55,26 +65,45 @@ class Kept:
 
 
 def read(path: Path | None, names: Sequence[str] = ()) -> dict[str, object] | None:
-    """A result with these names; None where there is none, or, with a warning, where its file is damaged."""
+    """A result with these names; None where there is none, or, with a warning, where its file is damaged.
+
+    A file without a checksum is one of an earlier version, which wrote blanks behind its commas and colons.
+    """
     if path is None:
         return None
     try:
-        found = json.loads(path.read_text())
+        text = path.read_text()
+        found = json.loads(text)
+        if text != json.dumps(found) + "\n" and found.pop("checksum") != _checksum(found):
+            raise ValueError("its checksum is another")
         return {name: found[name] for name in names or found}
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         warnings.warn(f"{path} is damaged ({error!r}); its run is made again", stacklevel=3)
         return None
 
 
 def write(path: Path | None, row: Mapping[str, object]) -> None:
-    """Whole or not at all, whenever the process ends."""
+    """Whole or not at all, whenever the process ends.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be written; nothing of it is left.
+    """
     if path is None:
         return
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(row) + "\n")
-    os.replace(partial, path)
+    text = json.dumps({**row, "checksum": _checksum(row)}, separators=(",", ":")) + "\n"
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+    try:
+        write_whole(partial, path, [text.encode()])
+    except OSError as error:
+        raise StoreError(f"cannot keep a result in {path}: {error}; resume=False goes on without") from error
+
+
+def _checksum(row: Mapping[str, object]) -> str:
+    return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
 
 
 def plain(name: str, value: object) -> object:

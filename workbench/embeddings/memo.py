@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import uuid
@@ -103,13 +102,7 @@ class Memo:
         """What others append between the reading and the renaming is lost, which costs its decoding."""
         known = _read(self.path)[0] if self.path.exists() else {}
         temporary = self.path.with_name(f"memo-{uuid.uuid4().hex}{shards.TEMPORARY}")
-        try:
-            temporary.write_bytes(_text(known | fresh))
-            os.replace(temporary, self.path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        shards.write_whole(temporary, self.path, [_text(known | fresh)])
         self.problem = ""
 
 

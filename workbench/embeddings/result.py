@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.checks import checked, numbers, whole
 from ..errors import ParameterError
 from .shards import SHIFT, Frames, gather, gather_frames, widen
 
@@ -75,6 +76,7 @@ class Embeddings:
             f"in {self.seconds:.1f} s{skipped})"
         )
 
+    @checked
     def layer(self, layer: str | int, *, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """Pooled vectors of one layer.
 
@@ -93,6 +95,8 @@ class Embeddings:
         ------
         ParameterError
             No such layer or row; or whole frames are held, which have no single vector a clip.
+        StoreError
+            What is stored is damaged or was removed since ``embed``, which computes it again.
         """
         if self.pooling is None:
             raise ParameterError("pooling", None, "'mean' or 'mean+std' for .layer(); use .frames() or .flat()")
@@ -119,8 +123,9 @@ class Embeddings:
 
     def frames(self, layer: str | int, row: int) -> np.ndarray:
         """Frames of one row, float32 (T, D); for embeddings made with ``pooling=None``."""
-        return self.flat(layer, rows=[row])[0]
+        return self.flat(layer, rows=[whole("row", row, least=-len(self), most=len(self) - 1)])[0]
 
+    @checked
     def flat(
         self, layer: str | int, *, rows: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -136,12 +141,15 @@ class Embeddings:
         ------
         ParameterError
             No such layer or row, or pooled vectors are held.
+        StoreError
+            As for :meth:`layer`.
         """
         if self.pooling is not None:
             raise ParameterError("pooling", self.pooling, "None to have frames; pooled vectors come from .layer()")
         name = self._name(layer)
         return gather_frames(self._shards, self._addresses[name][self._rows(rows)], name)
 
+    @checked
     def flat_frames(self, layer: str | int) -> FlatFrames:
         """All frames of a layer as if they were one array that stays on disk; for ``pooling=None``.
 
@@ -165,16 +173,20 @@ class Embeddings:
     def _rows(self, rows: Sequence[int] | np.ndarray | None) -> slice | np.ndarray:
         if rows is None:
             return slice(None)
-        rows = np.asarray(rows)
+        rows = numbers("rows", rows, empty=True)
         if rows.dtype == bool and rows.shape == (len(self),):
             return np.flatnonzero(rows)
-        rows = rows.astype(np.int64) if rows.size == 0 else rows
-        if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and not self._within(rows)):
-            raise ParameterError("rows", rows, f"positions in 0 ... {len(self) - 1}, or a mask of {len(self)}")
-        return rows
+        return _positions(rows, len(self), f"positions in 0 ... {len(self) - 1}, or a mask of {len(self)}", -len(self))
 
-    def _within(self, rows: np.ndarray) -> bool:
-        return bool(rows.min() >= -len(self) and rows.max() < len(self))
+
+def _positions(rows: Sequence[int] | np.ndarray, count: int, expected: str, least: int = 0) -> np.ndarray:
+    """Whole numbers from ``least`` to ``count`` - 1 as int64 (n,)."""
+    rows = numbers("rows", rows, empty=True)
+    rows = rows.astype(np.int64) if rows.size == 0 else rows
+    inside = rows.size == 0 or (rows.min() >= least and rows.max() < count)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not inside:
+        raise ParameterError("rows", rows, expected)
+    return rows.astype(np.int64)
 
 
 class FlatFrames:
@@ -209,14 +221,15 @@ class FlatFrames:
 
     def clip_of(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where frames come from: row among the embeddings and number of the frame within it, int64 (n,) each."""
-        rows = np.asarray(rows, dtype=np.int64)
-        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
-            raise ParameterError("rows", rows, f"positions in 0 ... {len(self) - 1}")
+        rows = _positions(rows, len(self), f"positions in 0 ... {len(self) - 1}")
         clips = np.searchsorted(self.offsets, rows, side="right") - 1
         return clips, rows - self.offsets[clips]
 
     def __getitem__(self, rows: Sequence[int] | np.ndarray | slice) -> np.ndarray:
-        """Frames float32 (n, D) at these positions, or at a slice of them."""
+        """Frames float32 (n, D) at these positions, or at a slice of them.
+
+        The first frame of a clip that is asked for costs reading all of that clip, to compare it with its checksum.
+        """
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
         clips, frames = self.clip_of(rows)
@@ -225,5 +238,6 @@ class FlatFrames:
         for number in np.unique(numbers):
             here = np.flatnonzero(numbers == number)
             here = here[np.argsort(places[here], kind="stable")]  # as they lie on disk
+            self._shards[number].check(self._layer, self._addresses[clips[here]] & (2**SHIFT - 1))
             out[here] = widen(self._shards[number].layer(self._layer)[places[here]])
         return out

@@ -268,12 +268,23 @@ def write(folder: Path, frames: Frames, record: dict) -> Shard:
     header = _header(arrays, record)
     # names sort by age, so that of two equal rows the older is read, whoever else is writing
     path = folder / f"{created:%Y%m%dT%H%M%S%f}-{_digest(header)}{SUFFIX}"
-    temporary = folder / f"{uuid.uuid4().hex}{TEMPORARY}"
+    parts = (header, *(np.ascontiguousarray(array).data for array in arrays.values()))
+    write_whole(folder / f"{uuid.uuid4().hex}{TEMPORARY}", path, parts)
+    return Shard(path)
+
+
+def write_whole(temporary: Path, path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Write a file so that it is there completely or not at all, by way of a temporary one beside it.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; the temporary file is gone.
+    """
     try:
         with _own(temporary) as file:
-            file.write(header)
-            for array in arrays.values():
-                file.write(np.ascontiguousarray(array).data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
             if fcntl is not None:  # while it is locked
@@ -284,8 +295,7 @@ def write(folder: Path, frames: Frames, record: dict) -> Shard:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync(folder)
-    return Shard(path)
+    sync(path.parent)
 
 
 def _own(path: Path) -> io.BufferedWriter:

@@ -233,7 +233,7 @@ class Store:
 
     @checked
     def __init__(self, root: str | os.PathLike | None = None):
-        if root is not None and not os.fspath(root):
+        if root is not None and (not os.fspath(root) or "\0" in str(root)):
             raise ParameterError("root", root, "the path of a folder")
         self.root = Path(root).expanduser() if root is not None else default_root()
         self.folder = self.root / "embeddings"

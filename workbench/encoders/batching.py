@@ -182,12 +182,11 @@ def stream(
     """
     check_encoder(encoder)
     chosen = encoder.select(layers)
-    if (
-        isinstance(waveforms, (str, bytes, dict))
-        or not hasattr(waveforms, "__getitem__")
-        or not hasattr(waveforms, "__len__")
-    ):
+    sized = hasattr(waveforms, "__getitem__") and hasattr(waveforms, "__len__") and getattr(waveforms, "ndim", 1)
+    if not sized or isinstance(waveforms, (str, bytes, dict)):
         raise ParameterError("waveforms", type(waveforms).__name__, "a sequence of arrays (samples,)")
+    if on_error is not None and not callable(on_error):
+        raise ParameterError("on_error", on_error, "a function of (index, error), or None")
     choice("pooling", pooling, POOLINGS)
     kind = encoder.device.type
     seconds = BATCH_SECONDS.get(kind, BATCH_SECONDS["cpu"])
@@ -246,6 +245,7 @@ def windowed(encoder: Encoder, samples: int) -> str:
     return f"windows of {LONGEST_SECONDS:g} s, context {CONTEXT_SECONDS:g} s"
 
 
+@checked
 def compute_dtype(encoder: Encoder, dtype: str = "auto") -> str:
     """The precision an encoder computes in: "float32", or "bfloat16" on a GPU (cuda) unless it says otherwise.
 
@@ -263,7 +263,9 @@ def compute_dtype(encoder: Encoder, dtype: str = "auto") -> str:
 
 
 @checked
-def plan(samples: Sequence[int], *, padding: str, budget: float, window: int = 0) -> list[list[int]]:
+def plan(
+    samples: Sequence[int], *, padding: Literal["masked", "equal", "fixed"], budget: float, window: int = 0
+) -> list[list[int]]:
     """Cut clips into batches, longest first.
 
     Parameters
@@ -535,7 +537,7 @@ def _check(loaded, index: int, minimum: int, name) -> _Clip:
         raise AudioError(name(index), f"expected a waveform (samples,), got an array of shape {x.shape}")
     if not len(x):
         raise AudioError(name(index), "has no samples")
-    if bad := int(np.count_nonzero(~np.isfinite(x))):
+    if bad := len(x) - int(np.count_nonzero(np.isfinite(x))):
         raise AudioError(name(index), f"{bad} of {len(x)} samples are NaN or infinite")
     return _Clip(index, x, max(len(x), minimum))
 

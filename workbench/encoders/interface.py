@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -182,8 +182,13 @@ def fingerprint(*parts: object, weights: dict[str, Tensor] | None = None) -> str
     str
         16 hexadecimal digits.
     """
+    weights = {} if weights is None else weights
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
+    ):
+        raise ParameterError("weights", type(weights).__name__, "a state dict: names and tensors")
     digest = hashlib.sha256(repr(parts).encode())
-    for key in sorted(weights or {}):
+    for key in sorted(weights):
         tensor = weights[key].detach().cpu().contiguous()
         digest.update(f"{key}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")

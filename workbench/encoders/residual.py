@@ -22,8 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.checks import whole
 from ..errors import ParameterError, WeightsError
 
+#: Largest size of anything here.
+MOST = 10**6
 RELEASED = re.compile(r"^encoder_layers\.(\d+)\.(att_layer|ff_layer|norm1|norm2)\.(.+)$")
 
 
@@ -46,9 +49,10 @@ def sinusoidal(frames: int, dim: int, *, device: str | torch.device = "cpu") -> 
     Raises
     ------
     ParameterError
-        ``dim`` is odd.
+        A size is no whole number or out of range, or ``dim`` is odd.
     """
-    if dim % 2:
+    whole("frames", frames, least=0, most=MOST)
+    if whole("dim", dim, least=2, most=MOST) % 2:
         raise ParameterError("dim", dim, "even")
     speed = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angle = torch.arange(frames, dtype=torch.float64)[:, None] * speed
@@ -112,8 +116,7 @@ class ResiDualStack(nn.Module):
     def __init__(self, dim: int, layers: int, heads: int, hidden: int = 4096):
         super().__init__()
         for name, value in (("dim", dim), ("layers", layers), ("heads", heads), ("hidden", hidden)):
-            if value < 1:
-                raise ParameterError(name, value, "at least 1")
+            whole(name, value, least=1, most=MOST)
         if heads > dim:
             raise ParameterError("heads", heads, f"at most dim={dim}")
         self.dim, self.heads = dim, heads
@@ -156,10 +159,14 @@ class ResiDualStack(nn.Module):
         depth : int, optional
             Last layer wanted; later ones are not computed. By default all.
         """
-        if x.ndim != 3 or x.shape[2] != self.dim:
-            raise ParameterError("x", tuple(x.shape), f"frames (B, T, {self.dim})")
-        if padding is not None and padding.shape != x.shape[:2]:
-            raise ParameterError("padding", tuple(padding.shape), f"of shape {tuple(x.shape[:2])}, as the frames")
+        if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != self.dim or not x.is_floating_point():
+            raise ParameterError("x", _told(x), f"frames (B, T, {self.dim}) of floats")
+        if padding is not None and not (
+            isinstance(padding, Tensor) and padding.dtype == torch.bool and padding.shape == x.shape[:2]
+        ):
+            raise ParameterError("padding", _told(padding), f"bool of shape {tuple(x.shape[:2])}, as the frames")
+        if depth is not None:
+            whole("depth", depth, least=0, most=len(self.layers))
         keys = None if padding is None else ~padding[:, None, None]
         a = b = x
         outputs = [x]
@@ -169,6 +176,12 @@ class ResiDualStack(nn.Module):
         if len(outputs) == len(self.layers) + 1:
             outputs[-1] = a + self.final_norm(b)
         return outputs
+
+
+def _told(value: object) -> object:
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return tuple(value.shape) if value.is_floating_point() else f"{value.dtype} {tuple(value.shape)}"
 
 
 def deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tensor:
@@ -186,6 +199,9 @@ def deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tensor
     Tensor
         Of the same shape.
     """
+    whole("heads", heads, least=1)
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
+        raise ParameterError("weight", _told(weight), "a matrix")
     if columns:
         return deinterleave(weight.T, heads).T
     if weight.shape[0] % heads:
@@ -214,8 +230,13 @@ def released_to_own(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor
     WeightsError
         The feed-forward blocks of two layers differ, so that the model is another one.
     """
+    whole("heads", heads, least=1)
+    if not isinstance(state, Mapping):
+        raise ParameterError("state", _told(state), "a mapping of names to tensors")
     own: dict[str, Tensor] = {}
     for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ParameterError("state", {key: _told(value)}, "a mapping of names to tensors")
         match = RELEASED.match(key)
         if match is None:
             own[key] = value
