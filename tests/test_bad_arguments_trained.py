@@ -337,8 +337,8 @@ def interpreter_calls() -> dict[str, Call]:
         ),
         "ones": (partial(masks.ones, spectra=spectra), one),
         "energy": (partial(masks.energy, spectra=spectra), one | {"quantile": 0.5}),
-        "shuffled": (partial(masks.shuffled, spectra=spectra), one | {"like": given["half"][0]}),
-        "shifted": (partial(masks.shifted, spectra=spectra), one | {"like": given["half"][0]}),
+        "shuffled": (partial(masks.shuffled, f, x[0], 1), {"seed": 0} | {"like": given["half"][0]}),
+        "shifted": (partial(masks.shifted, f, x[0], 1), {"seed": 0} | {"like": given["half"][0]}),
         "removal_study": (
             i.removal_study,
             {"explained": explained, "classifier": f, "taus": (0.5, 0.2), "draws": 2, "output": "probabilities"}
