@@ -193,3 +193,31 @@ def test_the_built_in_one_brings_back_the_note_that_went_in(built_in):
     own, others = np.diag(r).mean(), r[~np.eye(8, dtype=bool)].mean()
     assert own > 0.4 and own > others + 0.25
     assert (r.argmax(1) == np.arange(8)).sum() >= 4  # by chance one of eight
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([1, 2], "its settings are a list"),
+        ({"version": 2}, "of version 2 of such files; this package reads version 1"),
+        ({"config": {"patch": 5}}, "of another version of this package .missing: "),
+        ({"config": None}, "holds no summary autoencoder of this package"),
+        ({"layer": 2}, "its settings lack encoder, codec, layer or seconds"),
+    ],
+)
+def test_files_of_other_versions_are_refused_for_the_true_reason(tmp_path, settings, message):
+    import json
+
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(str(WEIGHTS / "mini-mel.safetensors"), "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        known = json.loads(file.metadata()["settings"])
+    path = tmp_path / "other.safetensors"
+    changed = settings if isinstance(settings, list) else known | settings
+    save_file(tensors, str(path), metadata={"settings": json.dumps(changed)})
+    with pytest.raises(WeightsError, match=f"other.safetensors: .*{message}"):
+        load_autoencoder(path)
+    with pytest.raises(WeightsError, match="a folder; expected a file"):
+        load_autoencoder(tmp_path)
