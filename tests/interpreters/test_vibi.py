@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,8 +118,8 @@ def test_errors(classifier, clips, spectra, trained):
 
 def test_what_cannot_be_trained_on_is_named_before_it_is(classifier, clips, spectra):
     with pytest.raises(ParameterError, match="spectra.rate=44100 must be 8000, that of bands"):
-        train_vibi(classifier, clips.x, clips, **QUICK)
-    with pytest.raises(ParameterError, match=r"split='int64 \[0, 1, 2, 3, 4\]'|split.train='int64"):
+        train_vibi(classifier, clips.x, clips, spectra=replace(spectra, rate=44100), **QUICK)
+    with pytest.raises(ParameterError, match=r"split.train='int64 .* must be positions from 0 to 19"):
         train_vibi(classifier, clips.x[:20], clips, spectra=spectra, **QUICK)
     both = {"train": np.arange(10), "valid": np.arange(5, 15)}
     with pytest.raises(ParameterError, match=r"split=\[5, 6, 7, 8, 9\] must be disjoint"):
@@ -128,7 +129,7 @@ def test_what_cannot_be_trained_on_is_named_before_it_is(classifier, clips, spec
     quiet = clips.x.copy()
     quiet[:3] = 0
     with pytest.warns(UserWarning, match="3 of 120 training clips are silent"):
-        train_vibi(classifier, quiet, clips, spectra=spectra, epochs=1, **QUICK)
+        train_vibi(classifier, quiet, clips, spectra=spectra, **QUICK | {"epochs": 1})
     with pytest.raises(ParameterError, match=r"x\[1\]='nan or inf' must be finite"):
         train_vibi(
             classifier, clips.x * np.where(np.arange(180) == 1, np.nan, 1)[:, None], clips, spectra=spectra, **QUICK
