@@ -112,3 +112,46 @@ def test_what_a_comparison_needs(data, tagger):
         compare_interpreters(lambda fold: None, x, [SPLIT], {})
     with pytest.raises(ParameterError, match="the true labels"):
         multilabel_decisions(tagger, x, None, SPLIT)
+
+
+def test_kept_results_of_other_sounds_or_settings_are_not_served(data, tagger, tmp_path):
+    x, tags = data
+    trained = []
+
+    def system(width):
+        def train(f, words, x, split, seed):
+            trained.append(width)
+            small = {"epochs": 1, "width": width, "spectra": Spectra(rate=RATE), "progress": False}
+            return train_l2i(f, words, x, split, seed=seed, **small)
+
+        return train
+
+    w = np.abs(np.random.default_rng(1).normal(size=(513, 4))).astype(np.float32)
+    options = {"tags": tags, "judged": 2, "about": {"a": 1}, "resume": tmp_path, "progress": False}
+
+    def compare(x=x, width=16):
+        compare_interpreters(lambda fold: (tagger, w), x, [SPLIT], {"L2I": system(width)}, **options)
+        return len(trained)
+
+    assert (compare(), compare()) == (1, 1), "the same is read"
+    assert compare(width=24) == 2
+    assert compare(x=x * 0.5) == 3
+    path = next(tmp_path.glob("*.json"))
+    for kept in tmp_path.glob("*.json"):
+        kept.write_text(kept.read_text()[:20])
+    with pytest.warns(UserWarning, match="is damaged"):
+        compare()
+    assert len(trained) == 4 and path.exists() and not list(tmp_path.glob("*.partial"))
+
+
+def test_classes_without_positives_where_the_epoch_is_chosen(data):
+    x, tags = data
+    none = tags.copy()
+    none[SPLIT.valid] = False
+    with pytest.raises(ParameterError, match="no positive of any class in valid"):
+        train_tagger(x, none, SPLIT, classes=NAMES, epochs=1, progress=False)
+    for name, value in (("epochs", 0), ("batch", 0), ("learning_rate", float("nan")), ("seed", -1)):
+        with pytest.raises(ParameterError, match=f"{name}=.* must be a"):
+            train_tagger(x, tags, SPLIT, classes=NAMES, progress=False, **{name: value})
+    with pytest.raises(ParameterError, match="tags=.* must be 0 and 1"):
+        train_tagger(x, tags * 2.0, SPLIT, classes=NAMES, progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,23 @@ def test_errors(classifier, clips, spectra, trained):
         trained.explain(clips.x[:2])
     with pytest.raises(ParameterError, match=r"x.shape=\(2, 2000\) must be clips of 32 frames, as in training"):
         trained.scores(clips.x[:2, :2000])
+
+
+def test_what_cannot_be_trained_on_is_named_before_it_is(classifier, clips, spectra):
+    with pytest.raises(ParameterError, match="spectra.rate=44100 must be 8000, that of bands"):
+        train_vibi(classifier, clips.x, clips, spectra=replace(spectra, rate=44100), **QUICK)
+    with pytest.raises(ParameterError, match=r"split.train='int64 .* must be positions from 0 to 19"):
+        train_vibi(classifier, clips.x[:20], clips, spectra=spectra, **QUICK)
+    both = {"train": np.arange(10), "valid": np.arange(5, 15)}
+    with pytest.raises(ParameterError, match=r"split=\[5, 6, 7, 8, 9\] must be disjoint"):
+        train_vibi(classifier, clips.x, both, spectra=spectra, **QUICK)
+    with pytest.raises(ParameterError, match="20 training clips that are all silent"):
+        train_vibi(classifier, 0 * clips.x, {"train": range(20), "valid": [20]}, spectra=spectra, **QUICK)
+    quiet = clips.x.copy()
+    quiet[:3] = 0
+    with pytest.warns(UserWarning, match="3 of 120 training clips are silent"):
+        train_vibi(classifier, quiet, clips, spectra=spectra, **QUICK | {"epochs": 1})
+    with pytest.raises(ParameterError, match=r"x\[1\]='nan or inf' must be finite"):
+        train_vibi(
+            classifier, clips.x * np.where(np.arange(180) == 1, np.nan, 1)[:, None], clips, spectra=spectra, **QUICK
+        )

@@ -109,7 +109,7 @@ def test_what_is_saved_is_loaded(small, tmp_path):
 
 
 def test_released_ones_go_by_name():
-    with pytest.raises(ParameterError, match="name='pecmae-2s' must be among pecmae-4s, pecmae-1s, pecmae-10s"):
+    with pytest.raises(ParameterError, match="name='pecmae-2s' must be 'pecmae-4s', 'pecmae-1s' or 'pecmae-10s'"):
         load_autoencoder("pecmae-2s")
     with pytest.raises(ParameterError, match="encoder='mini' must be None for pecmae-4s, whose file holds its own"):
         load_autoencoder("pecmae-4s", encoder=load_mini())
@@ -141,7 +141,7 @@ def test_parts_that_do_not_fit(small):
         (lambda a: a.generate(torch.zeros(2, 255)), r"z=\(2, 255\) must be summaries \(B, 256\)"),
         (lambda a: a.generate(torch.zeros(0, 256)), r"z=\(0, 256\) must be"),
         (lambda a: a.generate(torch.full((1, 256), math.nan)), "z='256 of 256 numbers that are NaN or infinite'"),
-        (lambda a: a.generate(torch.zeros(1, 256), steps=0), "steps=0 must be a whole number of at least 1"),
+        (lambda a: a.generate(torch.zeros(1, 256), steps=0), "steps=0 must be a whole number, 1 or more"),
         (lambda a: a.decode(torch.zeros(1, 256), guidance=math.inf), "guidance=inf must be a finite number"),
         (lambda a: a.generate(torch.zeros(2, 256), seed=[1]), "seed='1 seeds' must be one for all rows or one for"),
         (lambda a: a.summarise(torch.zeros(1, 3, 8), torch.tensor([3])), r"frames=\(1, 3, 8\) must be \(B, T, 256\)"),
@@ -193,3 +193,31 @@ def test_the_built_in_one_brings_back_the_note_that_went_in(built_in):
     own, others = np.diag(r).mean(), r[~np.eye(8, dtype=bool)].mean()
     assert own > 0.4 and own > others + 0.25
     assert (r.argmax(1) == np.arange(8)).sum() >= 4  # by chance one of eight
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([1, 2], "its settings are a list"),
+        ({"version": 2}, "of version 2 of such files; this package reads version 1"),
+        ({"config": {"patch": 5}}, "of another version of this package .missing: "),
+        ({"config": None}, "holds no summary autoencoder of this package"),
+        ({"layer": 2}, "its settings lack encoder, codec, layer or seconds"),
+    ],
+)
+def test_files_of_other_versions_are_refused_for_the_true_reason(tmp_path, settings, message):
+    import json
+
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    with safe_open(str(WEIGHTS / "mini-mel.safetensors"), "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        known = json.loads(file.metadata()["settings"])
+    path = tmp_path / "other.safetensors"
+    changed = settings if isinstance(settings, list) else known | settings
+    save_file(tensors, str(path), metadata={"settings": json.dumps(changed)})
+    with pytest.raises(WeightsError, match=f"other.safetensors: .*{message}"):
+        load_autoencoder(path)
+    with pytest.raises(WeightsError, match="a folder; expected a file"):
+        load_autoencoder(tmp_path)

@@ -92,7 +92,7 @@ def test_progress_is_reported_once_a_step():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "steps=0 must be a whole number of at least 1"),
+        ({"steps": 0}, "steps=0 must be a whole number, 1 or more"),
         ({"steps": 2.5}, "steps=2.5 must be"),
         ({"guidance": math.nan}, "guidance=nan must be a finite number"),
     ],

@@ -201,7 +201,7 @@ def test_a_released_file_goes_from_sound_to_sound(checkpoint, codec):
 
 def test_what_does_not_fit_is_named(checkpoint, codec, tmp_path):
     path, state = checkpoint
-    with pytest.raises(ParameterError, match="name='pecmae' must be among pecmae-4s, pecmae-1s, pecmae-10s"):
+    with pytest.raises(ParameterError, match="name='pecmae' must be 'pecmae-4s', 'pecmae-1s' or 'pecmae-10s'"):
         published.load_published("pecmae")
     with pytest.raises(ParameterError, match="codec='mel' must be EnCodec at 24 kHz"):
         published.load_published(weights=path, codec=MelCodec())

@@ -18,6 +18,7 @@ from ..core.checks import checked, choice, number, numbers, several
 from ..core.checks import whole as whole_number
 from ..errors import ParameterError
 from ..metrics import faithfulness, separation
+from ..prototypes.tracks import known
 from .classifiers import Classifier, real
 from .interpretation import Interpretation, component_mask
 from .l2i import positions
@@ -83,6 +84,7 @@ def removal_study(
             raise ParameterError("explained", repr(one), f"explanations of {classifier.name}: its rate and classes")
     if len({len(one.weights) for one in explained}) > 1:
         raise ParameterError("explained", "explanations of several dictionaries", "of one")
+    groups = None if groups is None else known(groups, len(explained), "groups")
     relevance = np.stack([one.relevance for one in explained])
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}

@@ -49,6 +49,7 @@ def masked_logits(
     return np.concatenate([classifier.logits(part) for part in heard])
 
 
+@checked
 def as_mask(relevance: Tensor, *, sign: str = "positive", quantile: float = 0.99) -> Tensor:
     """Relevances (F, T) of any scale as a mask, float32 in [0, 1].
 
@@ -72,11 +73,14 @@ def as_mask(relevance: Tensor, *, sign: str = "positive", quantile: float = 0.99
     return (values / float(np.quantile(counting.numpy(), quantile))).clamp(0, 1).float()
 
 
+@checked
 def rectangles(bins: int, frames: int, *, bands: int, times: int) -> np.ndarray:
     """Number of the rectangle, 0 to bands * times - 1, that each bin of a spectrogram is in: int64 (F, T).
 
     All are floor(F / bands) by floor(T / times); the last in each direction takes what remains too.
     """
+    for name, value in (("bins", bins), ("frames", frames)):
+        whole(name, value, least=1)
     for name, value, most in (("bands", bands, bins), ("times", times, frames)):
         whole(name, value, least=1, most=most)
     row = np.minimum(np.arange(bins) // (bins // bands), bands - 1)

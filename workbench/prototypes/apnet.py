@@ -304,7 +304,7 @@ def fit_apnet(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    validation: tuple[ArrayLike, ...],
+    validation: tuple[ArrayLike | None, ...],
     config: APNetConfig | str = "default",
     seed: int = 0,
     device: str | torch.device = "auto",

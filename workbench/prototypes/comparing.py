@@ -20,7 +20,7 @@ from ..metrics import geometry
 from ..probes.inputs import parts
 from .factors import FactorPrototypes
 from .mixing import Recipe
-from .training import train_classifier
+from .training import _checked, train_classifier
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +88,10 @@ def compare_losses(
 
     losses, splits, seeds = to_run(losses=losses, splits=splits, seeds=seeds)
     gathered = Gathered()
+    for name, given in losses.items():
+        if not isinstance(given, (str, Mapping)):
+            raise ParameterError(f"losses[{name!r}]", given, "a name, or a mapping of keyword arguments")
+    inputs = _checked(inputs)
     kept = Kept(resume, f"compare_losses {TRAINING_VERSION}", _shared(inputs, y, network) if resume else {})
     rows = []
     with tqdm(total=len(losses) * len(splits) * len(seeds), disable=not progress, desc="runs") as bar:

@@ -266,13 +266,12 @@ class LearntPrototypes:
 
     def medoids(self, z: ArrayLike, y: ArrayLike) -> np.ndarray:
         """Row of z nearest to each prototype among those of its own class, int64 (M,)."""
-        own = self.labels[self.classes] == known(y)[:, None]
-        if len(own) != len(z):
-            raise ParameterError("y.shape", (len(own),), f"({len(z)},), one a segment")
+        distances = self.distances(z)
+        own = self.labels[self.classes] == known(y, len(distances))[:, None]
         if not own.any(0).all():
             missing = self.labels[self.classes[~own.any(0)][0]]
             raise ParameterError("y", f"no segment of class {missing}", "labels of every class of the prototypes")
-        return np.where(own, self.distances(z), np.inf).argmin(0)
+        return np.where(own, distances, np.inf).argmin(0)
 
     def _scaled(self, z: ArrayLike) -> np.ndarray:
         z = checked(z)

@@ -18,8 +18,10 @@ from ..core.learning import Gathered, to_run
 from ..errors import ParameterError
 from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
+from ..probes.inputs import parts
 from .explaining import explain
 from .factors import FactorPrototypes, Levels
+from .tracks import known
 from .training import Trained, train_classifier
 
 if TYPE_CHECKING:
@@ -136,6 +138,9 @@ def factor_study(
     values, names = numbers("values", values, ndim=2).astype(np.float64), tuple(names)
     if values.shape[1] != len(names):
         raise ParameterError("names", names, f"{values.shape[1]} factors, one a column of values")
+    y = known(y)
+    if len(values) != len(y):
+        raise ParameterError("values.shape", values.shape, f"({len(y)}, m), a row a clip")
     whole("dim", dim, least=1)
     number("scale", scale, above=0)
     number("weight", weight, least=0)
@@ -165,7 +170,7 @@ def factor_study(
                 read = {}
             else:
                 some = values[:, [names.index(name) for name in factors]]
-                cuts = Levels.fit(some[_train(split)], factors, count=count)
+                cuts = Levels.fit(some[parts(split, len(some))["train"]], factors, count=count)
                 levels = cuts.codes(some)
                 if told != "true":
                     some = levels = placebos(levels, seed)[told]
@@ -197,13 +202,6 @@ def _subsets(subsets: Sequence[Sequence[str]] | str, names: tuple[str, ...]) -> 
     for name in (name for some in chosen for name in some):
         choice("subsets", name, names)
     return chosen
-
-
-def _train(split: object) -> np.ndarray:
-    """Rows or mask of the training part, however the split is given."""
-    if isinstance(split, Mapping):
-        return np.asarray(split["train"])
-    return np.asarray(split.train if hasattr(split, "train") else split[0])
 
 
 def _read(run: Trained, points: FactorPrototypes, levels: np.ndarray, values: np.ndarray) -> dict[str, float]:

@@ -60,6 +60,7 @@ def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None
     """Average segments' logits (N, C) over tracks (N,); without tracks each segment is one."""
     logits = numbers("logits", logits, ndim=2).astype(np.float64)
     tracks = np.arange(len(logits)) if tracks is None else known(tracks, len(logits), "tracks")
+    labels = known(labels, name="labels")
     if logits.shape[1] != len(labels):
         raise ParameterError("labels", f"{len(labels)} labels", f"{logits.shape[1]}, one a column of the logits")
     names, member = np.unique(tracks, return_inverse=True)
@@ -105,8 +106,10 @@ def known(y: ArrayLike, n: int | None = None, name: str = "y", *, rows: np.ndarr
         raise ParameterError(name, type(y).__name__, "one label a segment") from None
     if y.ndim != 1 or (n is not None and len(y) != n):
         raise ParameterError(f"{name}.shape", y.shape, f"({'N' if n is None else n},), one a segment")
+    if y.dtype.kind in "mMcV":
+        raise ParameterError(name, f"array of {y.dtype}", "text or numbers")
     looked = np.arange(len(y)) if rows is None else rows
-    if y.dtype.kind in "OUSfM":
+    if y.dtype.kind in "OUSf":
         missing = [int(row) for row, value in zip(looked, y[looked].tolist(), strict=True) if _missing(value)]
         if missing:
             where = f"rows {missing[:5]}{' ...' if len(missing) > 5 else ''}"

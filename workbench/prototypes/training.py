@@ -114,8 +114,12 @@ class Trained:
 
     def embed(self, inputs: ArrayLike) -> np.ndarray:
         """Embeddings of other inputs, standardised as in training; float32 (N, k)."""
-        inputs = mixing.standardised(_checked(inputs), self.shift, self.scale)
-        return _embeddings(self.network.eval(), torch.from_numpy(inputs)).numpy()
+        inputs = _checked(inputs)
+        if np.ndim(self.shift) and inputs.shape[1] != len(self.shift):
+            raise ParameterError("inputs.shape", inputs.shape, f"(N, {len(self.shift)}, ...), as in training")
+        inputs = torch.from_numpy(mixing.standardised(inputs, self.shift, self.scale))
+        _dimension(self.network, inputs)  # which names what the network cannot take
+        return _embeddings(self.network.eval(), inputs).numpy()
 
     @property
     def _true(self) -> np.ndarray:
@@ -342,8 +346,6 @@ def _loss(loss, classes: int, dim: int, prototypes, factors, recipe: Recipe, see
         raise ParameterError("loss", loss, f"a name among {list(LOSSES)}, or a mapping of name and options")
     options = {"name": loss} if isinstance(loss, str) else dict(loss)
     name = options.pop("name", None)
-    if factors is not None and not isinstance(factors, FactorPrototypes):
-        raise ParameterError("factors", type(factors).__name__, "FactorPrototypes")
     if factors is not None and (name != "prototype" or prototypes is not None):
         raise ParameterError("factors", factors, f"None with class prototypes or loss {name!r}")
     if factors is not None and factors.dim != dim:
@@ -400,6 +402,8 @@ def _targets(factors: FactorPrototypes | None, levels, train: np.ndarray, n: int
         raise ParameterError("levels", levels, "given (N, m) together with factors, or neither")
     if factors is None:
         return None
+    if not isinstance(factors, FactorPrototypes):
+        raise ParameterError("factors", type(factors).__name__, "FactorPrototypes")
     levels = numbers("levels", levels)
     if levels.shape != (n, len(factors.levels.names)):
         raise ParameterError("levels.shape", levels.shape, f"{(n, len(factors.levels.names))}: factors of each clip")

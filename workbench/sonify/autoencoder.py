@@ -203,6 +203,7 @@ class SummaryAutoencoder:
             raise AudioError(f"clip {index}", f"lasts {seconds:.3f} s; the window is {self.seconds:g} s: segment it")
         return np.pad(x, (0, size - len(x))) if pad and x.ndim == 1 else x
 
+    @checked
     @torch.inference_mode()
     def generate(
         self,
@@ -258,6 +259,7 @@ class SummaryAutoencoder:
                 found.append(sample(self.net, noise, rows, steps=steps, guidance=guidance, on_step=on_step))
         return torch.cat(found)
 
+    @checked
     def decode(
         self,
         z: Tensor | np.ndarray,
@@ -290,7 +292,11 @@ def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note:
     """Write network and settings as float16 safetensors, atomically; ``note`` is kept in the metadata."""
     from safetensors.torch import save_file
 
+    if not isinstance(autoencoder, SummaryAutoencoder):
+        raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
     path = Path(path)
+    if not path.name:
+        raise ParameterError("path", str(path), "the name of a file")
     state = {key: value.detach().cpu().half().contiguous() for key, value in autoencoder.net.state_dict().items()}
     settings = {
         "config": asdict(autoencoder.net.config),
@@ -345,6 +351,8 @@ def load_autoencoder(
     WeightsError
         File missing, damaged or not fitting, or an encoder or codec other than that of the training.
     """
+    if not isinstance(device, (str, torch.device)):
+        raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
     name = str(name_or_path)
     if name.startswith("pecmae-"):
         from .published import load_published

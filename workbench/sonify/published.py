@@ -154,6 +154,8 @@ def load_published(
         Files missing, damaged, of another layout, or with more in them than tensors and plain values.
     """
     choice("name", name, PUBLISHED)
+    if not isinstance(device, (str, torch.device)):
+        raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
     seconds, file, sha256 = PUBLISHED[name]
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not path.is_file():
