@@ -89,7 +89,7 @@ def test_confusion_matrix_refuses():
         confusion_matrix(np.zeros((2, 3)), ["a", "b"])
     with pytest.raises(ParameterError, match="classes='1 names'"):
         confusion_matrix(np.zeros((2, 2)), ["a"])
-    with pytest.raises(ParameterError, match="negative or NaN"):
+    with pytest.raises(ParameterError, match="negative, NaN or infinite"):
         confusion_matrix([[1, -1], [0, 1]], ["a", "b"])
 
 

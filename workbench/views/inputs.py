@@ -1,4 +1,4 @@
-"""What the views are given, checked before anything is drawn: a table of clips, mappings, things known by their parts."""
+"""What the views are given, checked before anything is drawn: tables of clips, mappings, things told by their parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def table_of(clips) -> pd.DataFrame:
         raise ParameterError("clips", type(clips).__name__, "Clips or a pandas.DataFrame")
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
-        raise ParameterError("clips", f"a table with two columns {twice!r}", "a table whose columns have different names")
+        raise ParameterError(
+            "clips", f"a table with two columns {twice!r}", "a table whose columns have different names"
+        )
     return table
 
 

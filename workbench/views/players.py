@@ -23,7 +23,7 @@ from ..errors import AudioError, ParameterError
 from .inputs import column, function, items, named_columns, table_of
 from .page import escape, save_page, static
 from .points import positions
-from .sounds import CEILING_DB, MEDIA, Sound, check_length, compress, cut, read, shared_gain, waveform
+from .sounds import CEILING_DB, Sound, check_length, compress, cut, read, shared_gain, waveform
 
 #: Decibels from the brightest colour of a small spectrogram to its darkest.
 RANGE_DB = 70.0

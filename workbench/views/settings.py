@@ -76,7 +76,9 @@ def sounds_by_setting(
     check_length("seconds", seconds)
     number("megabytes", megabytes, least=0)
     settings = mapping("settings", settings, "a mapping of one or two names to their values")
-    settings = {str(name): items(f"settings[{name!r}]", values, "a list of values") for name, values in settings.items()}
+    settings = {
+        str(name): items(f"settings[{name!r}]", values, "a list of values") for name, values in settings.items()
+    }
     if not 1 <= len(settings) <= 2:
         raise ParameterError("settings", list(settings), "one or two names with their values")
     for name, values in settings.items():
@@ -133,7 +135,9 @@ def _combinations(sounds, settings: Mapping[str, list]) -> dict[tuple, np.ndarra
         x = sounds.get(key) if isinstance(sounds, Mapping) else sounds
         for (name, values), k in zip(settings.items(), () if isinstance(sounds, Mapping) else places, strict=False):
             x = x.to_numpy() if hasattr(x, "to_numpy") else x
-            several = len(x.shape) > 0 if hasattr(x, "shape") else isinstance(x, Sequence) and not isinstance(x, (str, bytes))
+            several = (
+                len(x.shape) > 0 if hasattr(x, "shape") else isinstance(x, Sequence) and not isinstance(x, (str, bytes))
+            )
             size = len(x) if several else 0
             if size != len(values):
                 raise ParameterError("sounds", f"{size} along {name}", f"{len(values)}, one for each value")
