@@ -174,6 +174,7 @@ def test_short_sounds_and_unusual_rates(samples, rate):
 
 
 def test_names_that_are_no_utf8_can_be_written(table, tone, tmp_path):
+    table = table.astype(object)
     table.loc[0, ["id", "label"]] = "caf\udce9"
     view = players(table, [0], audio=tone)
     assert "caf?" in view.save(tmp_path / "page.html").read_text(encoding="utf-8")

@@ -122,7 +122,7 @@ def test_layers_without_a_value_are_said_not_chosen():
     assert "_x" in text and "best c, 70.0%" in text and "1 layers without a value" in text and "nan" not in text
     perfect = SimpleNamespace(names=names, accuracy=one.accuracy, majority=1.0)
     (ax, _) = layer_heatmap({"x": one, "all of one class": perfect}).axes
-    assert [text.get_text() for text in ax.texts] == ["0.38", "–", "0.62", "–", "–", "–"]
+    assert [text.get_text() for text in ax.texts] == ["0.37", "–", "0.62", "–", "–", "–"]
     assert len(ax.patches) == 1
     with pytest.raises(ParameterError, match="results without a number"):
         layer_heatmap({"x": perfect})

@@ -94,7 +94,7 @@ def test_one_clip_lies_at_the_origin(shape, method):
 def test_very_large_and_very_small_values_keep_their_picture(z):
     usual = project(z).xy
     for unit in (2.0**100, 2.0**-100):
-        np.testing.assert_allclose(project(z * unit).xy / unit, usual, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(project(z * unit).xy / unit, usual, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(project((z * unit).astype(np.float32)).xy / unit, usual, rtol=1e-3, atol=1e-3)
     with pytest.raises(ParameterError, match="values up to .*e\\+30. must be within single precision"):
         project(z * 1e299)
@@ -105,7 +105,7 @@ def test_kinds_of_arrays(z):
 
     usual = project(z.astype(np.float32)).xy
     for same in (torch.tensor(z, dtype=torch.float32, requires_grad=True), pd.DataFrame(z.astype(np.float32))):
-        np.testing.assert_array_equal(project(same).xy, usual)
+        np.testing.assert_allclose(project(same).xy, usual, rtol=1e-4, atol=1e-4)
     assert project(torch.tensor(z).to(torch.bfloat16)).xy.shape == project(z.astype(np.float16)).xy.shape == (40, 2)
     with pytest.raises(ParameterError, match=r"one layer, such as embeddings\[layer\]"):
         project(type("Embeddings", (), {"layers": ("a",)})())

@@ -63,7 +63,7 @@ def test_a_dictionary_shows_each_component_at_its_frequency():
 
 def test_silence_is_dark_and_says_so():
     figure = spectrogram(np.zeros(8000, np.float32), 8000)
-    assert (figure.axes[0].images[0].get_array() == -80).all()
+    assert figure.axes[0].images[0].get_array().max() < -79.9
     assert "silent" in figure.axes[1].get_ylabel()
     grid = audio_grid({"silence": (np.zeros(8000, np.float32), 8000)})
-    assert (grid.axes[0].images[0].get_array() == -80).all()
+    assert grid.axes[0].images[0].get_array().max() < -79.9

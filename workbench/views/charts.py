@@ -63,13 +63,13 @@ def curves(
     if not quantities:
         raise ParameterError("y", y, "at least one column")
     _columns(table, x, by, *quantities)
-    table, labels = table.copy(deep=False), mapping("labels", labels or {}, "a mapping of column to words")
+    table, labels = table.copy(deep=False), mapping("labels", labels, "a mapping of column to words")
     for quantity in quantities:
         table[quantity] = _known(table, quantity)
     log = named_columns("log", log)
     levels = {
         name: mapping("levels", of, "a mapping of quantity to (name -> value)")
-        for name, of in mapping("levels", levels or {}, "a mapping of quantity to (name -> value)").items()
+        for name, of in mapping("levels", levels, "a mapping of quantity to (name -> value)").items()
     }
     try:
         places = {value: k for k, value in enumerate(sorted(table[x].unique()))}
@@ -234,7 +234,7 @@ def scatter(
     """
     _columns(table, x, y, by)
     whole("named", named, least=0)
-    names, table = mapping("labels", labels or {}, "a mapping of column to words"), table.copy(deep=False)
+    names, table = mapping("labels", labels, "a mapping of column to words"), table.copy(deep=False)
     kinds = table[by]
     table[x], table[y] = _known(table, x), _known(table, y)
     figure = new_figure(8.0, 4.2)

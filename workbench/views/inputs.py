@@ -55,7 +55,9 @@ def named_columns(argument: str, names: str | Iterable | None) -> list:
 
 
 def mapping(name: str, value: object, expected: str) -> dict:
-    """A mapping as a dict."""
+    """A mapping as a dict; None is an empty one."""
+    if value is None:
+        return {}
     if not isinstance(value, Mapping):
         raise ParameterError(name, type(value).__name__, expected)
     return dict(value)

@@ -60,8 +60,8 @@ def layer_curve(
     curves = dict(probes) if isinstance(probes, Mapping) else {"": probes}
     if not curves:
         raise ParameterError("probes", probes, "at least one result")
-    controls = mapping("controls", controls or {}, "a mapping of name to Probes")
-    reference = mapping("reference", reference or {}, "a mapping of name to one number in [0, 1] a layer")
+    controls = mapping("controls", controls, "a mapping of name to Probes")
+    reference = mapping("reference", reference, "a mapping of name to one number in [0, 1] a layer")
     for argument, results in (("probes", curves), ("controls", controls)):
         for result in results.values():
             parts(argument, result, ("names", "accuracy", "interval", "chance", "majority"), _PROBES)

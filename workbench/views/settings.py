@@ -85,8 +85,8 @@ def sounds_by_setting(
         if not values or _repeat(name, values):
             raise ParameterError(f"settings[{name!r}]", values, "one value or more, all different")
     found = _combinations(sounds, settings)
-    captions = mapping("captions", captions or {}, "a mapping of combinations to text")
-    reference = mapping("reference", reference or {}, "a mapping of name to sound (samples,)")
+    captions = mapping("captions", captions, "a mapping of combinations to text")
+    reference = mapping("reference", reference, "a mapping of name to sound (samples,)")
     middle = tuple(values[len(values) // 2] for values in settings.values())
     start = middle if start is None else tuple(items("start", start, "a value of each setting"))
     for argument, key in [("start", start), *(("captions", key) for key in captions)]:
