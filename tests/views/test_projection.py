@@ -96,7 +96,7 @@ def test_very_large_and_very_small_values_keep_their_picture(z):
     for unit in (2.0**100, 2.0**-100):
         np.testing.assert_allclose(project(z * unit).xy / unit, usual, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(project((z * unit).astype(np.float32)).xy / unit, usual, rtol=1e-3, atol=1e-3)
-    with pytest.raises(ParameterError, match="values up to .*e\\+30. must be within single precision"):
+    with pytest.raises(ParameterError, match="must be within single precision"):
         project(z * 1e299)
 
 

@@ -161,8 +161,11 @@ def views_calls() -> dict[str, Call]:
             {"interpretation": Planted(), "tau": 0.2, "taus": [0.1, 0.5], "components": 2, "truth": {"dog": X}}
             | {"multilabel": True, "caption": "c", "title": "t", "megabytes": 1.0},
         ),
-        "views.RealClip": (RealClip, near),
-        "views.PrototypeSounds": (PrototypeSounds, made),
+        "views.RealClip": (
+            lambda **given: prototype_page([PrototypeSounds("dog", [X], RATE, [RealClip(**given)])]),
+            near,
+        ),
+        "views.PrototypeSounds": (lambda **given: prototype_page([PrototypeSounds(**given)]), made),
         "views.prototype_page": (
             prototype_page,
             {"prototypes": prototypes, "points": DataPoints(**around), "seeds": ["a", "b"], "point_sounds": 2}
@@ -170,7 +173,6 @@ def views_calls() -> dict[str, Call]:
             | page,
         ),
         "views.DataPoints": (lambda **given: prototype_page(prototypes, points=DataPoints(**given)), around),
-        "views.ExplainedClip": (ExplainedClip, explained),
         "views.similarity_page": (
             similarity_page,
             {
@@ -196,7 +198,7 @@ def views_calls() -> dict[str, Call]:
             {"sounds": [X, -X], "rate": RATE, "settings": {"steps": [1, 2]}},
         ),
         "views.ListeningTrial": (
-            ListeningTrial,
+            lambda **given: listening_test([ListeningTrial(**given)], path="answers.csv", seed=1),
             {"id": "t", "label": "dog", "candidates": {"one": X}, "rate": RATE, "reference": X},
         ),
         "views.listening_test": (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..core.checks import checked, whole
+from ..core.checks import checked, choice, whole
 from ..errors import ParameterError
 from .colours import PALETTE
 from .figures import entitle, explain_lines, in_legend, new_figure, open_axes, plain, short
@@ -61,12 +61,12 @@ def curves(
     """
     quantities = named_columns("y", y)
     if not quantities:
-        raise ParameterError("y", y, "at least one column")
+        raise ParameterError("y", [], "at least one column")
     _columns(table, x, by, *quantities)
     table, labels = table.copy(deep=False), mapping("labels", labels, "a mapping of column to words")
     for quantity in quantities:
         table[quantity] = _known(table, quantity)
-    log = named_columns("log", log)
+    log = [choice("log", name, quantities) for name in named_columns("log", log)]
     levels = {
         name: mapping("levels", of, "a mapping of quantity to (name -> value)")
         for name, of in mapping("levels", levels, "a mapping of quantity to (name -> value)").items()
