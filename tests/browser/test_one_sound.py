@@ -1,4 +1,4 @@
-"""One sound at a time over all outputs of a page, and nothing announced that is not heard: late, broken, missing sounds."""
+"""One sound at a time over all outputs of a page, nothing announced that is not heard: late, broken, missing sounds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_a_point_without_sound_stops_what_sounds(opened):
     opened.wait_for_selector(".wb-now .wb-wrong")
     assert "clip 00003" in opened.inner_text(".wb-now")
     assert not any(opened.evaluate(PLAYING))
-    assert not opened.evaluate(f"{MAP}.audio.hasAttribute('src')"), "the player's button would play another than is named"
+    assert not opened.evaluate(f"{MAP}.audio.hasAttribute('src')"), (
+        "the player's button would play another than is named"
+    )
     assert opened.evaluate(f"{MAP}.state.sounding") == -1
     click(opened, 1)
     sounds(opened, 1)
@@ -143,8 +145,12 @@ def test_a_broken_player_says_so_and_is_not_marked(opened):
 def settings(offline_page, tone, tmp_path):
     t = np.arange(16000 * 3) / 16000
     sounds = {(k,): (0.2 * np.sin(2 * np.pi * 200 * (k + 1) * t)).astype("float32") for k in range(3)}
-    view = sounds_by_setting(sounds, 16000, settings={"step": [0, 1, 2]}, start=(0,), reference={"original": tone(3)[0]})
-    html = view.html.replace(view.cards[1,], view.cards[1,].split(' src="data:audio')[0] + f' src="{NOISE}"></audio></div>')
+    view = sounds_by_setting(
+        sounds, 16000, settings={"step": [0, 1, 2]}, start=(0,), reference={"original": tone(3)[0]}
+    )
+    html = view.html.replace(
+        view.cards[1,], view.cards[1,].split(' src="data:audio')[0] + f' src="{NOISE}"></audio></div>'
+    )
     assert NOISE in html
     html = html.replace(f'src="{NOISE}"></audio></div>', f'src="{NOISE}"></audio><div class="wb-length"></div></div>')
     (tmp_path / "page.html").write_text(f'<meta charset="utf-8">{html}', encoding="utf-8")

@@ -1,5 +1,8 @@
 """Charts of tidy tables: what is drawn where."""
 
+import io
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,3 +64,56 @@ def test_intervals_stand_where_the_table_says():
 def test_what_cannot_be_drawn_is_named(sweep, call, message):
     with pytest.raises(ParameterError, match=message):
         call(sweep)
+
+
+def drawn(figure) -> str:
+    """All that a figure says; a warning of matplotlib is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.canvas.draw()
+        figure.savefig(io.BytesIO())
+    return " ".join(text.get_text() for text in figure.findobj(lambda one: hasattr(one, "get_text")))
+
+
+def test_heatmap_of_one_value_of_infinity_and_of_nothing():
+    figure = charts.heatmap(pd.DataFrame([[2.0, 2.0]], columns=["a", "b"]))
+    assert figure.axes[0].images[0].get_clim() == (1.0, 3.0), "in the middle of the colours"
+    drawn(figure)
+    mixed = charts.heatmap(pd.DataFrame([[1.0, np.inf], [np.nan, 3.0]], columns=["a", "b"]))
+    assert "inf" in drawn(mixed)
+    assert mixed.axes[0].images[0].get_clim() == (1.0, 3.0)
+    with pytest.raises(ParameterError, match="2 cells without a number"):
+        charts.heatmap(pd.DataFrame([[np.nan, np.nan]]))
+    with pytest.raises(ParameterError, match="a table with text"):
+        charts.heatmap(pd.DataFrame({"a": ["x"]}))
+
+
+def test_curves_say_what_is_missing_and_keep_zeros_on_a_logarithmic_axis():
+    table = pd.DataFrame({"k": [1, 2, 4, 8], "y": [0.0, 1.0, np.nan, np.inf], "by": ["a", "a", None, "a"]})
+    figure = charts.curves(table, x="k", y="y", by="by", log="y")
+    assert figure.axes[0].get_yscale() == "symlog"
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [0, 1])
+    assert "2 of 4 rows without a value" in drawn(figure)
+    with pytest.raises(ParameterError, match="column='y' must be a column with a finite number"):
+        charts.curves(table[2:], x="k", y="y", by="by")
+    with pytest.raises(ParameterError, match="column='by' must be a column of numbers"):
+        charts.curves(table, x="k", y="by", by="k")
+    with pytest.raises(ParameterError, match="x='by' must be a column with a value in every row; 1 have none"):
+        charts.curves(table.assign(by=[1.0, 2.0, np.nan, 3.0]), x="by", y="y", by="k")
+
+
+def test_intervals_of_one_seed_have_a_dot_alone_and_none_is_turned_round():
+    table = pd.DataFrame({"mean": [0.4, 0.2, np.nan], "low": [0.5, np.nan, np.nan], "high": [0.7, np.nan, np.nan]})
+    figure = charts.intervals(table.set_axis(["a", "one seed", "lost"]))
+    (ax,) = figure.axes
+    bars = [part.vertices[:, 0].tolist() for part in ax.collections[0].get_paths()]
+    np.testing.assert_allclose(bars[0], [0.5, 0.7], err_msg="as it is given, although it does not hold the mean")
+    assert "lost (no value)" in drawn(figure)
+    with pytest.raises(ParameterError, match="row 0' must be one with low below high"):
+        charts.intervals(table.assign(low=1.0, high=0.0))
+
+
+def test_scatter_counts_what_it_cannot_place():
+    table = pd.DataFrame({"x": [1.0, np.nan, 2.0], "y": [1.0, 2.0, np.inf], "kind": ["_a", "b", "b"]})
+    text = drawn(charts.scatter(table, x="x", y="y", by="kind"))
+    assert "2 of 3 rows without a value" in text and "_a" in text

@@ -349,11 +349,11 @@ def test_save_and_display(z, table, tmp_path):
     ("options", "message"),
     [
         ({"columns": ["pitch"]}, "columns='pitch' must be a column of the table: id, label, f0"),
-        ({"latents": [8]}, "latents=8 must be from 0 to 7"),
-        ({"latents": [-1]}, "latents=-1"),
+        ({"latents": [8]}, r"latents\[0\]=8 must be a whole number from 0 to 7"),
+        ({"latents": [-1]}, r"latents\[0\]=-1"),
         ({"latents": [7]}, "latents=7 must be alive"),
         ({"decoder": np.ones((7, 3))}, r"decoder='array of shape \(7, 3\)' must be of shape \(8, D\)"),
-        ({"decoder": np.full((8, 3), np.nan)}, "decoder='array with NaN"),
+        ({"decoder": np.full((8, 3), np.nan)}, "decoder='array with 24 of 24 values NaN"),
         ({"top": 0}, "top=0"),
         ({"sounds": -1}, "sounds=-1"),
         ({"megabytes": -1}, "megabytes=-1"),
@@ -373,7 +373,7 @@ def test_wrong_options(z, table, options, message):
         (lambda z: z * np.nan, "z='array with 320 NaN or infinite values'"),
         (lambda z: z * 0, "z='array of zeros'"),
         (lambda z: z[:, 0], r"z='array of shape \(40,\)"),
-        (lambda z: z.astype(str), "z='array of shape"),
+        (lambda z: z.astype(str), "z='array of <U32' must be an array of numbers"),
     ],
 )
 def test_wrong_activations(z, table, change, message):

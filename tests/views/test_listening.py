@@ -317,7 +317,7 @@ def test_no_network_no_autoplay_all_escaped(test, tmp_path):
         ({"trials": []}, r"trials=\[\]"),
         ({"trials": make_trials(1) * 2}, "each with an id of its own"),
         ({"trials": [ListeningTrial("a", "bark", {}, 8000)]}, r"trial 'a'.candidates=\{\} must be at least one"),
-        ({"task": "ranking"}, "task='ranking' must be one of 'rating', 'identification'"),
+        ({"task": "ranking"}, "task='ranking' must be 'rating' or 'identification'"),
         ({"task": "identification", "choices": ["bark"]}, "two or more different classes"),
         ({"task": "identification", "choices": ["bark", "bell"]}, "trial 'recording 2'.label='siren' must be one of"),
         ({"megabytes": 0.001}, "megabytes=0.001 must be at least 0.0"),

@@ -143,3 +143,42 @@ def test_saved_page_and_repr(table, tone, tmp_path):
     assert "<title>t</title>" in view.save(tmp_path / "p.html").read_text(encoding="utf-8")
     assert repr(view) == "Players(1 of 1 clips, gain shared)"
     assert view._repr_html_() == view.html
+
+
+def test_a_clip_that_cannot_be_read_has_a_card_that_says_why(table, tone):
+    def damaged(i):
+        if i == 1:
+            raise OSError("end of file in frame 3")
+        return (np.ones((8000, 2)), 16000) if i == 2 else tone(i)
+
+    view = players(table, [0, 1, 2], audio=damaged)
+    assert view.html.count("<audio ") == 1 and view.sounds[1:] == [None, None]
+    assert "clip 1: OSError: end of file in frame 3" in view.html
+    assert "got shape (8000, 2): average its channels, x.mean(1), or choose one" in view.html
+    assert "2 could not be read." in view.caption
+    assert "<audio " not in players(table, [1], audio=damaged, gain="each").html
+    with pytest.raises(ParameterError, match="audio='a function that gave ndarray for clip 0' must be a function"):
+        players(table, [0], audio=lambda i: tone(i)[0])
+
+
+def test_clips_without_labels_are_called_by_their_ids(table, tone):
+    table["label"] = ""
+    assert '<div class="wb-name">clip 3</div>' in players(table, [3], audio=tone).html
+    assert '<div class="wb-name">clip 3</div>' in players(table[["f0"]], [3], audio=tone).html
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(1, 16000), (3000, 8000), (9600, 96000), (50, 100)])
+def test_short_sounds_and_unusual_rates(samples, rate):
+    view = players([("x", np.full(samples, 0.1, np.float32), rate), ("silence", np.zeros(samples, np.float32), rate)])
+    assert view.html.count("<audio ") == 2
+
+
+def test_names_that_are_no_utf8_can_be_written(table, tone, tmp_path):
+    table = table.astype(object)
+    table.loc[0, ["id", "label"]] = "caf\udce9"
+    view = players(table, [0], audio=tone)
+    assert "caf?" in view.save(tmp_path / "page.html").read_text(encoding="utf-8")
+    with pytest.raises(ParameterError, match="a file, no folder"):
+        view.save(tmp_path)
+    with pytest.raises(ParameterError, match="in a folder that exists"):
+        view.save(tmp_path / "no" / "page.html")

@@ -89,7 +89,7 @@ def test_confusion_matrix_refuses():
         confusion_matrix(np.zeros((2, 3)), ["a", "b"])
     with pytest.raises(ParameterError, match="classes='1 names'"):
         confusion_matrix(np.zeros((2, 2)), ["a"])
-    with pytest.raises(ParameterError, match="negative or NaN"):
+    with pytest.raises(ParameterError, match="negative, NaN or infinite"):
         confusion_matrix([[1, -1], [0, 1]], ["a", "b"])
 
 
@@ -111,3 +111,18 @@ def test_figures_leave_no_trace_in_pyplot():
     assert plt.get_fignums() == []
     data, size = figure._repr_png_()
     assert size["width"] == round(figure.get_figwidth() * 80) and len(data) > 1000
+
+
+def test_layers_without_a_value_are_said_not_chosen():
+    names, interval = ("a", "b", "c"), np.array([[0.1, 0.9]] * 3)
+    one = SimpleNamespace(names=names, accuracy=np.array([[0.5], [np.nan], [0.7]]), chance=np.nan, majority=0.2)
+    one.interval = interval
+    figure = layer_curve({"_x": one})
+    text = " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert "_x" in text and "best c, 70.0%" in text and "1 layers without a value" in text and "nan" not in text
+    perfect = SimpleNamespace(names=names, accuracy=one.accuracy, majority=1.0)
+    (ax, _) = layer_heatmap({"x": one, "all of one class": perfect}).axes
+    assert [text.get_text() for text in ax.texts] == ["0.37", "–", "0.62", "–", "–", "–"]
+    assert len(ax.patches) == 1
+    with pytest.raises(ParameterError, match="results without a number"):
+        layer_heatmap({"x": perfect})

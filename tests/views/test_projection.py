@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.errors import ParameterError
@@ -72,3 +73,46 @@ def test_broken_input_is_named(z):
         project(np.ones((0, 3)))
     with pytest.raises(ParameterError, match="method='lda' must be 'pca', 'tsne', 'umap' or 'given'"):
         project(z, method="lda")
+
+
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+def test_one_dimension_is_the_value_itself(method):
+    z = np.random.default_rng(0).random((40, 1))
+    result = project(z, method=method)
+    np.testing.assert_allclose(result.xy, np.c_[z, np.zeros(40)], rtol=1e-6)
+    assert (result.axes, result.method) == (("the one dimension", ""), "the one dimension")
+    assert project(z[:3], method=method).xy.shape == (3, 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (1, 1)])
+@pytest.mark.parametrize("method", ["pca", "tsne", "umap"])
+def test_one_clip_lies_at_the_origin(shape, method):
+    result = project(np.full(shape, 3.0), method=method)
+    np.testing.assert_array_equal(result.xy, [[0, 0]])
+
+
+def test_very_large_and_very_small_values_keep_their_picture(z):
+    usual = project(z).xy
+    for unit in (2.0**100, 2.0**-100):
+        np.testing.assert_allclose(project(z * unit).xy / unit, usual, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(project((z * unit).astype(np.float32)).xy / unit, usual, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ParameterError, match="must be within single precision"):
+        project(z * 1e299)
+
+
+def test_kinds_of_arrays(z):
+    import torch
+
+    usual = project(z.astype(np.float32)).xy
+    for same in (torch.tensor(z, dtype=torch.float32, requires_grad=True), pd.DataFrame(z.astype(np.float32))):
+        np.testing.assert_allclose(project(same).xy, usual, rtol=1e-4, atol=1e-4)
+    assert project(torch.tensor(z).to(torch.bfloat16)).xy.shape == project(z.astype(np.float16)).xy.shape == (40, 2)
+    with pytest.raises(ParameterError, match=r"one layer, such as embeddings\[layer\]"):
+        project(type("Embeddings", (), {"layers": ("a",)})())
+    for wrong in (z.astype(str), [[1, 2], [3]], z.astype(complex)):
+        with pytest.raises(ParameterError, match="must be an array of numbers"):
+            project(wrong)
+    with pytest.raises(ParameterError, match="perplexity=nan"):
+        project(z, method="tsne", perplexity=float("nan"))
+    with pytest.raises(ParameterError, match="neighbours=1 must be a whole number, 2 or more"):
+        project(z, method="umap", neighbours=1)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from workbench.errors import AudioError, ParameterError
-from workbench.views.sounds import waveform, compress, cut, duration, shared_gain
+from workbench.views.sounds import compress, cut, duration, shared_gain, waveform
 
 
 def test_cut_fades_only_what_was_cut():

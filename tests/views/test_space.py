@@ -60,7 +60,7 @@ def test_everything_is_escaped():
     ("sets", "names", "message"),
     [
         ({}, None, "at least one set"),
-        ({"a": np.eye(4)}, None, r"sets\['a'\]='array of shape \(4, 4\)' must be finite, of shape \(C, 3\)"),
+        ({"a": np.eye(4)}, None, r"sets\['a'\]='array of shape \(4, 4\)' must be below 1e100, of shape \(C, 3\)"),
         ({"a": np.full((2, 3), np.nan)}, None, "finite"),
         (SETS, ["x", "y", "z"], "names='3 names' must be one for each of 4 prototypes of simplex"),
     ],

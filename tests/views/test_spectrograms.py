@@ -59,3 +59,11 @@ def test_a_dictionary_shows_each_component_at_its_frequency():
     assert abs(strongest[0] - ticks["0.5"]) <= 2 and abs(strongest[1] - ticks["2"]) <= 2
     with pytest.raises(ParameterError, match=r"components='array of shape \(513,\)' must be \(F, K\)"):
         dictionary_picture(w[:, 0], 16000)
+
+
+def test_silence_is_dark_and_says_so():
+    figure = spectrogram(np.zeros(8000, np.float32), 8000)
+    assert figure.axes[0].images[0].get_array().max() < -79.9
+    assert "silent" in figure.axes[1].get_ylabel()
+    grid = audio_grid({"silence": (np.zeros(8000, np.float32), 8000)})
+    assert grid.axes[0].images[0].get_array().max() < -79.9

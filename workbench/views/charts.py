@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..core.checks import checked, choice, whole
 from ..errors import ParameterError
 from .colours import PALETTE
-from .figures import entitle, explain_lines, new_figure, open_axes, plain, short
+from .figures import entitle, explain_lines, in_legend, new_figure, open_axes, plain, short
+from .inputs import mapping, named_columns
 
 _MARKERS = "osD^v<>P"
 
 
+@checked
 def curves(
     table,
     *,
@@ -22,7 +25,7 @@ def curves(
     levels: Mapping[str, Mapping[str, float | Sequence[float]]] | None = None,
     title: str | None = None,
     labels: Mapping[str, str] | None = None,
-    log: Sequence[str] = (),
+    log: str | Sequence[str] = (),
 ):
     """One panel a quantity: its mean over repeats (seeds, layers) against x, a line for each kind.
 
@@ -42,53 +45,111 @@ def curves(
     title : str, optional
     labels : mapping of column -> str, optional
         Axis labels in words.
-    log : sequence of str
-        Quantities drawn on a logarithmic axis.
+    log : str or sequence of str
+        Quantities drawn on a logarithmic axis; where some values are 0 or less it is linear around 0.
 
     Returns
     -------
     matplotlib.figure.Figure
+        Rows whose quantity is NaN or infinite are left out, and the axis counts them.
 
     Raises
     ------
     ParameterError
-        An empty table or a column it does not have.
+        An empty table, a column it does not have, a quantity that is no number anywhere, an ``x`` that is missing or
+        cannot be sorted.
     """
-    quantities = [y] if isinstance(y, str) else list(y)
+    quantities = named_columns("y", y)
+    if not quantities:
+        raise ParameterError("y", [], "at least one column")
     _columns(table, x, by, *quantities)
-    places = {value: k for k, value in enumerate(sorted(table[x].unique()))}
+    table, labels = table.copy(deep=False), mapping("labels", labels, "a mapping of column to words")
+    for quantity in quantities:
+        table[quantity] = _known(table, quantity)
+    log = [choice("log", name, quantities) for name in named_columns("log", log)]
+    levels = {
+        name: mapping("levels", of, "a mapping of quantity to (name -> value)")
+        for name, of in mapping("levels", levels, "a mapping of quantity to (name -> value)").items()
+    }
+    try:
+        places = {value: k for k, value in enumerate(sorted(table[x].unique()))}
+    except TypeError:
+        raise ParameterError("x", x, "a column whose values can be sorted") from None
+    if table[x].isna().any():
+        raise ParameterError("x", x, f"a column with a value in every row; {int(table[x].isna().sum())} have none")
     figure = new_figure(4.4 * len(quantities) + 1.6, 3.9)
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
-    names, handles = labels or {}, {}
+    names, handles = labels, {}
     for ax, quantity in zip(axes, quantities, strict=True):
-        for k, (name, rows) in enumerate(table.groupby(by, sort=False)):
+        for k, (name, rows) in enumerate(table.groupby(by, sort=False, dropna=False)):
             found = rows.dropna(subset=[quantity]).groupby(x)[quantity].agg(["mean", "min", "max"])
             at = [places[value] for value in found.index]
             style = {"color": PALETTE[k % 8], "marker": _MARKERS[k % 8], "markersize": 5, "linewidth": 2}
             handles[str(name)] = ax.plot(at, found["mean"], **style)[0]
             ax.fill_between(at, found["min"], found["max"], color=style["color"], alpha=0.16, linewidth=0)
-        for k, (name, level) in enumerate((levels or {}).get(quantity, {}).items()):
-            value, *band = np.atleast_1d(level)
+        drawn = [table[quantity].dropna().to_numpy()]
+        for k, (name, level) in enumerate(levels.get(quantity, {}).items()):
+            value, *band = _level(name, level)
+            drawn.append(np.array([value, *band]))
             dashes = (0, (5, 1.5 + 1.5 * k))
             handles[name] = ax.axhline(value, color="black", linestyle=dashes, linewidth=1.2, alpha=0.75, zorder=1)
             if band:
                 ax.axhspan(*band, color="black", alpha=0.08, linewidth=0, zorder=0)
-        ax.set_xticks(range(len(places)), [f"{value:g}" if isinstance(value, float) else value for value in places])
-        ax.set(xlabel=names.get(x, x), ylabel=names.get(quantity, quantity))
-        ax.set_yscale("log" if quantity in log else "linear")
+        ax.set_xticks(
+            range(len(places)), [f"{value:g}" if isinstance(value, float) else short(value) for value in places]
+        )
+        plain(*ax.get_xticklabels())
+        lost = int(table[quantity].isna().sum())
+        missing = f"\n({lost} of {len(table)} rows without a value)" if lost else ""
+        plain(ax.set_xlabel(str(names.get(x, x))), ax.set_ylabel(f"{names.get(quantity, quantity)}{missing}"))
+        _scale(ax, np.concatenate(drawn), quantity in log)
         open_axes(ax, grid="y")
     entitle(figure, title)
     explain_lines(figure, handles.values(), handles)
     return figure
 
 
+def _known(table, name: str):
+    """A column of numbers, NaN where a value is none or infinite."""
+    import pandas as pd
+
+    try:
+        values = pd.to_numeric(table[name]).astype(float)
+    except (TypeError, ValueError):
+        raise ParameterError("column", name, f"a column of numbers; it holds {table[name].dtype}") from None
+    values = values.where(np.isfinite(values))
+    if values.isna().all():
+        raise ParameterError("column", name, "a column with a finite number in some row; it has none")
+    return values
+
+
+def _level(name: str, level) -> list[float]:
+    try:
+        values = np.atleast_1d(np.asarray(level, dtype=float)).tolist()
+    except (TypeError, ValueError):
+        values = []
+    if len(values) not in (1, 3) or not np.isfinite(values).all():
+        raise ParameterError(f"levels[{name!r}]", level, "a finite number, or (value, low, high)")
+    return values
+
+
+def _scale(ax, values: np.ndarray, log: bool) -> None:
+    """A logarithmic axis, linear around 0 where not all values are above it, linear where none is."""
+    above = values[values > 0]
+    if log and len(above) == len(values):
+        ax.set_yscale("log")
+    elif log and len(above):
+        ax.set_yscale("symlog", linthresh=float(above.min()))
+
+
+@checked
 def heatmap(table, *, title: str | None = None, label: str = "", digits: int | None = 2):
     """A table of numbers as colours, each number written in its cell.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Rows and columns with names, values float; NaN cells stay empty.
+        Rows and columns with names, values float; NaN cells stay empty, infinite ones too but for their number.
     title, label : str
         Heading; what the colours mean.
     digits : int or None
@@ -101,18 +162,30 @@ def heatmap(table, *, title: str | None = None, label: str = "", digits: int | N
     Raises
     ------
     ParameterError
-        An empty table.
+        An empty table, text, no finite number.
     """
     _columns(table)
-    values = table.to_numpy(dtype=float)
+    if digits is not None:
+        whole("digits", digits, least=0, most=30)
+    try:
+        values = table.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise ParameterError("table", "a table with text", "a table of numbers") from None
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        raise ParameterError("table", f"a table of {values.size} cells without a number", "one with a finite number")
     wide = max(2.8 + 0.72 * values.shape[1], 0.5 + 0.09 * len(title or ""))  # room for the title, too
     figure = new_figure(min(wide, 11.0), 1.5 + 0.4 * len(values))
     ax = figure.add_subplot()
-    picture = ax.imshow(values, cmap="viridis", aspect="auto")
-    middle = np.nanmin(values) + 0.6 * np.ptp(values[np.isfinite(values)])
+    low, high = float(finite.min()), float(finite.max())
+    apart = (high - low) or max(abs(high), 1.0)  # one value: the middle of a scale that it does not fill
+    ends = (low, high) if high > low else (low - apart / 2, high + apart / 2)
+    shown = np.where(np.isfinite(values), values, np.nan)
+    picture = ax.imshow(shown, cmap="viridis", aspect="auto", vmin=ends[0], vmax=ends[1])
+    middle = ends[0] + 0.6 * (ends[1] - ends[0])
     for (i, j), value in np.ndenumerate(values):
-        if np.isfinite(value) and digits is not None:
-            ink = "black" if value > middle else "white"
+        if not np.isnan(value) and digits is not None:
+            ink = "black" if value > middle or not np.isfinite(value) else "white"
             ax.text(j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color=ink)
     ax.set_xticks(range(values.shape[1]), [short(c, 18) for c in table.columns], rotation=30, ha="right", fontsize=9)
     ax.set_yticks(range(len(values)), [short(_text(row)) for row in table.index], fontsize=9)
@@ -123,6 +196,7 @@ def heatmap(table, *, title: str | None = None, label: str = "", digits: int | N
     return figure
 
 
+@checked
 def scatter(
     table,
     *,
@@ -151,29 +225,39 @@ def scatter(
     Returns
     -------
     matplotlib.figure.Figure
+        Rows without a finite ``x`` and ``y`` are left out, and the axis counts them.
 
     Raises
     ------
     ParameterError
-        An empty table or a column it does not have.
+        An empty table, a column it does not have or that is no number anywhere.
     """
     _columns(table, x, y, by)
+    whole("named", named, least=0)
+    names, table = mapping("labels", labels, "a mapping of column to words"), table.copy(deep=False)
+    kinds = table[by]
+    table[x], table[y] = _known(table, x), _known(table, y)
     figure = new_figure(8.0, 4.2)
-    ax, names = figure.add_subplot(), labels or {}
-    for k, (name, rows) in enumerate(table.groupby(by, sort=False)):
-        ax.scatter(rows[x], rows[y], s=26, color=PALETTE[k % 8], marker=_MARKERS[k % 8], alpha=0.85, label=str(name))
+    ax = figure.add_subplot()
+    for k, (name, rows) in enumerate(table.groupby(kinds, sort=False, dropna=False)):
+        ax.scatter(
+            rows[x], rows[y], s=26, color=PALETTE[k % 8], marker=_MARKERS[k % 8], alpha=0.85, label=in_legend(name)
+        )
     known = table.dropna(subset=[x, y]).sort_values(y)
     ends = known.iloc[np.unique(np.r_[0 : min(named, len(known)), max(0, len(known) - named) : len(known)]).astype(int)]
     for name, row in ends.iterrows():
         text = ax.annotate(short(name, 30), (row[x], row[y]), (5, 3), textcoords="offset points", fontsize=7.5)
         plain(text)
-    ax.set(xlabel=names.get(x, x), ylabel=names.get(y, y))
+    lost = len(table) - len(known)
+    missing = f"\n({lost} of {len(table)} rows without a value)" if lost else ""
+    plain(ax.set_xlabel(f"{names.get(x, x)}{missing}"), ax.set_ylabel(str(names.get(y, y))))
     open_axes(ax, grid="both")
     entitle(figure, title)
     explain_lines(figure)
     return figure
 
 
+@checked
 def intervals(table, *, x: str = "mean", by: str | None = None, title: str | None = None, label: str = ""):
     """A dot with its interval for each row, side by side, with a line at zero.
 
@@ -191,27 +275,41 @@ def intervals(table, *, x: str = "mean", by: str | None = None, title: str | Non
     Returns
     -------
     matplotlib.figure.Figure
+        A row without an interval (one seed) has its dot alone, one without a value says so.
 
     Raises
     ------
     ParameterError
-        An empty table or a column it does not have.
+        An empty table, a column it does not have or that is no number anywhere, ``low`` above ``high``.
     """
     _columns(table, x, "low", "high", *([by] if by else []))
+    dots = _known(table, x).to_numpy()
+    low, high = (
+        _known(table, name).to_numpy() if table[name].notna().any() else np.full(len(table), np.nan)
+        for name in ("low", "high")
+    )
+    if (low > high).any():
+        raise ParameterError(
+            "table", f"row {_text(table.index[int(np.argmax(low > high))])}", "one with low below high"
+        )
     figure = new_figure(8.0, 1.2 + 0.36 * len(table))
     ax = figure.add_subplot()
     kinds = list(dict.fromkeys(table[by])) if by else [None]
     for k, kind in enumerate(kinds):
-        rows = np.flatnonzero(table[by] == kind) if by else np.arange(len(table))
-        part = table.iloc[rows]
-        reach = np.abs(part[["low", "high"]].to_numpy(dtype=float).T - part[x].to_numpy(dtype=float))
-        style = {"color": PALETTE[k % 8], "fmt": _MARKERS[k % 8], "capsize": 3, "markersize": 6}
-        ax.errorbar(part[x].to_numpy(dtype=float), rows, xerr=reach, label=None if kind is None else str(kind), **style)
+        rows = np.flatnonzero(table[by].isna() if kind != kind else table[by] == kind) if by else np.arange(len(table))
+        colour, marker = PALETTE[k % 8], _MARKERS[k % 8]
+        named = {} if kind is None else {"label": in_legend(kind)}
+        ax.plot(dots[rows], rows, color=colour, marker=marker, markersize=6, linestyle="none", **named)
+        # The interval by itself: it need not hold the dot.
+        middle, reach = (low + high)[rows] / 2, (high - low)[rows] / 2
+        ax.errorbar(middle, rows, xerr=reach, color=colour, fmt="none", capsize=3)
     ax.axvline(0, color="black", linewidth=1, alpha=0.6)
-    ax.set_yticks(range(len(table)), [short(_text(name), 40) for name in table.index], fontsize=9)
+    said = ["" if np.isfinite(dot) else " (no value)" for dot in dots]
+    texts = [short(_text(name), 40) + more for name, more in zip(table.index, said, strict=True)]
+    ax.set_yticks(range(len(table)), texts, fontsize=9)
     plain(*ax.get_yticklabels())
     ax.invert_yaxis()
-    ax.set_xlabel(label or x)
+    plain(ax.set_xlabel(label or x))
     open_axes(ax, grid="x")
     entitle(figure, title)
     if by:
@@ -224,8 +322,14 @@ def _text(name: object) -> str:
 
 
 def _columns(table, *names: str) -> None:
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame):
+        raise ParameterError("table", type(table).__name__, "a pandas.DataFrame")
     if not len(table) or not len(table.columns):
         raise ParameterError("table", "an empty table", "at least one row and one column")
+    if not table.columns.is_unique and names:
+        raise ParameterError("table", "a table with two columns of one name", "one whose columns have different names")
     for name in names:
         if name not in table.columns:
             raise ParameterError("column", name, f"a column of the table: {', '.join(map(str, table.columns))}")

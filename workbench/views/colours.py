@@ -67,8 +67,10 @@ def colour_by(name: str, column) -> Coloured:
     if types.is_numeric_dtype(column) and not types.is_bool_dtype(column):
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return Coloured(name, "number", values=np.where(np.isfinite(values), values, np.nan).astype(np.float32))
-    empty = (column.isna() | (column.astype(str) == "")).to_numpy()
-    text = column.astype(str).to_numpy(dtype=object)
+    # As objects one by one: pandas' own text cannot hold a file name that is no UTF-8.
+    words = [str(value) for value in column] if column.dtype == object else column.astype(str).tolist()
+    text = np.array([*words, ""], dtype=object)[:-1]
+    empty = column.isna().to_numpy(dtype=bool) | (text == "")
     if isinstance(column.dtype, types.CategoricalDtype):
         present = set(text[~empty])
         levels = [str(level) for level in column.cat.categories if str(level) in present]

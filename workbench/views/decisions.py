@@ -101,8 +101,8 @@ def decision_page(
     if not 1 <= len(chosen) <= MOST_CLIPS:
         raise ParameterError("rows", f"{len(chosen)} clips", f"1 to {MOST_CLIPS}: the page carries all their sounds")
     factors = explanation.factors.levels
-    level_names = mapping("level_names", level_names or {}, "a mapping of factor to names of its levels")
-    measured = mapping("measured", measured or {}, "a mapping of factor to (values, unit)")
+    level_names = mapping("level_names", level_names, "a mapping of factor to names of its levels")
+    measured = mapping("measured", measured, "a mapping of factor to (values, unit)")
     words = _level_names(level_names, factors)
     truth = None if true is None else _true(true, classes, n)
     values = _measured(measured, factors.names, n)

@@ -53,6 +53,11 @@ def plain(*texts) -> None:
         text.set_text(printable(text.get_text()))
 
 
+def in_legend(name: object) -> str:
+    """A name as a label: one that begins with "_" would be left out of the legend."""
+    return f"\u200b{name}" if str(name).startswith("_") else str(name)
+
+
 def short(text: object, most: int = 28) -> str:
     """A label of at most ``most`` characters."""
     text = str(text)

@@ -1,4 +1,4 @@
-"""What the views are given, checked before anything is drawn: a table of clips, mappings, things known by their parts."""
+"""What the views are given, checked before anything is drawn: tables of clips, mappings, things told by their parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def table_of(clips) -> pd.DataFrame:
         raise ParameterError("clips", type(clips).__name__, "Clips or a pandas.DataFrame")
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
-        raise ParameterError("clips", f"a table with two columns {twice!r}", "a table whose columns have different names")
+        raise ParameterError(
+            "clips", f"a table with two columns {twice!r}", "a table whose columns have different names"
+        )
     return table
 
 
@@ -53,7 +55,9 @@ def named_columns(argument: str, names: str | Iterable | None) -> list:
 
 
 def mapping(name: str, value: object, expected: str) -> dict:
-    """A mapping as a dict."""
+    """A mapping as a dict; None is an empty one."""
+    if value is None:
+        return {}
     if not isinstance(value, Mapping):
         raise ParameterError(name, type(value).__name__, expected)
     return dict(value)

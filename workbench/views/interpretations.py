@@ -21,7 +21,7 @@ import numpy as np
 from .. import audio as sound_io
 from ..core.checks import checked, number, numbers, several, whole
 from ..errors import ParameterError
-from .inputs import mapping, parts
+from .inputs import items, mapping, parts
 from .interpretation_figures import (
     Pictures,
     bars_axis,
@@ -102,13 +102,13 @@ def interpretation_page(
     wanted = ("classes", "logits", "waveform_in", "log_magnitude", "dictionary", "activations", "relevance", "ranked")
     wanted = (*wanted, "name", "selected", "mask", "waveform", "removed", "component", "spectra")
     parts("interpretation", interpretation, wanted, "an Interpretation, as an interpreter's explain gives it")
-    for name, values in (("tau", [tau]), ("taus", taus)):
+    for name, values in (("tau", [tau]), ("taus", items("taus", taus, "a list of thresholds"))):
         for value in several(name, values, number):
             if not 0 <= value < 1:
                 raise ParameterError(name, value, "at least 0 and below 1")
     whole("components", components, least=0)
     number("megabytes", megabytes, least=0)
-    truth = mapping("truth", truth or {}, "a mapping of class to a stem or to onsets and offsets")
+    truth = mapping("truth", truth, "a mapping of class to a stem or to onsets and offsets")
     numbers("interpretation.relevance", interpretation.relevance, ndim=1)
     numbers("interpretation.logits", interpretation.logits, ndim=1)
     numbers("interpretation.log_magnitude", interpretation.log_magnitude, ndim=2)

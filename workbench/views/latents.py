@@ -20,6 +20,7 @@ from ..core.checks import checked, number, whole
 from ..errors import AudioError, ParameterError
 from . import sounds as clip_sounds
 from .colours import Coloured
+from .inputs import function, table_of
 from .latents_data import (
     NO_CLIP,
     SILENT,
@@ -35,7 +36,6 @@ from .latents_data import (
     telling_order,
     unit_directions,
 )
-from .inputs import function, table_of
 from .live import in_kernel, open_link
 from .page import array, drawing, escape, pack, save_page
 from .players import RANGE_DB, mel_levels, mel_picture
@@ -129,7 +129,9 @@ def latent_page(
     number("megabytes", megabytes, least=0)
     check_length("seconds", seconds)
     if frames is not None and not (callable(frames) or isinstance(frames, Mapping)):
-        raise ParameterError("frames", type(frames).__name__, "a function or mapping of positions to (times, activations)")
+        raise ParameterError(
+            "frames", type(frames).__name__, "a function or mapping of positions to (times, activations)"
+        )
     audio = function("audio", audio if audio is not None else getattr(clips, "audio", None))
     z = checked_activations(z, len(table))
     shown = chosen_columns(table, columns, getattr(clips, "factors", ()))

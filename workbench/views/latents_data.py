@@ -9,7 +9,8 @@ import numpy as np
 from ..core.checks import checked, numbers, several, whole
 from ..errors import ParameterError
 from .colours import Coloured, colour_by
-from .inputs import column, named_columns, table_of
+from .inputs import column as column_of
+from .inputs import items, named_columns, table_of
 from .page import array
 
 #: A label is tried where at least as many clips have it (and as many do not), a factor where as many have a value.
@@ -57,7 +58,7 @@ def chosen_columns(table, columns: str | Sequence[str] | None, factors: Sequence
         names = [name for k, name in enumerate(names) if not any(table[name].equals(table[m]) for m in names[:k])]
     else:
         names = named_columns("columns", columns)
-    found = {str(name): column("columns", name, table) for name in names}
+    found = {str(name): column_of("columns", name, table) for name in names}
     return [colour_by(name, values) for name, values in found.items()]
 
 
@@ -314,7 +315,11 @@ def unit_directions(decoder, latents: int) -> np.ndarray:
 
 def checked_latents(latents: Sequence[int], statistics) -> list[int]:
     """Latents that exist and are alive, each once."""
-    found = several("latents", latents, lambda name, latent: whole(name, latent, least=0, most=len(statistics) - 1))
+    found = several(
+        "latents",
+        items("latents", latents, "a list"),
+        lambda name, latent: whole(name, latent, least=0, most=len(statistics) - 1),
+    )
     for latent in found:
         if statistics["density"].iat[latent] == 0:
             raise ParameterError("latents", latent, "alive: it is active in no clip")

@@ -146,7 +146,9 @@ def _coloured(color, table) -> Coloured:
     try:
         values = color if isinstance(color, pd.Series) else pd.Series(np.asarray(color))
     except (ValueError, TypeError, RuntimeError):  # ragged, of two axes, or nothing that is a list
-        raise ParameterError("color", type(color).__name__, "the name of a column, or one value for each clip") from None
+        raise ParameterError(
+            "color", type(color).__name__, "the name of a column, or one value for each clip"
+        ) from None
     if len(values) != len(table):
         raise ParameterError("color", f"{len(values)} values", f"a column, or one value for each of {len(table)} clips")
     return colour_by(str(values.name) if values.name is not None else "colour", values)

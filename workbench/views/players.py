@@ -23,7 +23,7 @@ from ..errors import AudioError, ParameterError
 from .inputs import column, function, items, named_columns, table_of
 from .page import escape, save_page, static
 from .points import positions
-from .sounds import CEILING_DB, MEDIA, Sound, check_length, compress, cut, read, shared_gain, waveform
+from .sounds import CEILING_DB, Sound, check_length, compress, cut, read, shared_gain, waveform
 
 #: Decibels from the brightest colour of a small spectrogram to its darkest.
 RANGE_DB = 70.0
@@ -154,7 +154,7 @@ def _read(clips, table, rows: list[int], captions, columns, audio: Callable | No
     if audio is None:
         raise ParameterError("audio", None, "given where clips is a table: i -> (x, rate)")
     # Without labels ("" or none at all) the id stands first.
-    labelled = "label" in table.columns and table["label"].notna().any() and (table["label"].astype(str) != "").any()
+    labelled = "label" in table.columns and any(cell_text(value) != "–" for value in table["label"])
     first = captions if isinstance(captions, str) else "label" if labelled else "id"
     columns = named_columns("columns", columns)
     for argument, name in [("captions", first)] * isinstance(captions, str) + [("columns", name) for name in columns]:

@@ -7,24 +7,29 @@ Nothing here touches pyplot or any other global state: a figure shows itself as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
+from ..core.checks import checked, numbers
 from ..errors import ParameterError
 from .colours import PALETTE
-from .figures import entitle, explain_lines, new_figure, open_axes, plain, short
+from .figures import entitle, explain_lines, in_legend, new_figure, open_axes, plain, short
+from .inputs import mapping, parts, texts
 
 _GREY = "#656364"
+_PROBES = "Probes, as fit_probes gives them"
 #: Blue, orange, red ... and a marker each, so that lines stay apart in grey print too.
 _MARKERS = "osD^v<>P"
 
 
+@checked
 def layer_curve(
     probes,
     *,
     controls: Mapping | None = None,
     reference: Mapping[str, Sequence[float]] | None = None,
-    x: str = "layer",
+    x: Literal["layer", "depth"] = "layer",
     title: str | None = None,
     metric: str = "accuracy",
 ):
@@ -55,14 +60,17 @@ def layer_curve(
     curves = dict(probes) if isinstance(probes, Mapping) else {"": probes}
     if not curves:
         raise ParameterError("probes", probes, "at least one result")
-    if x not in ("layer", "depth"):
-        raise ParameterError("x", x, "'layer' or 'depth'")
+    controls = mapping("controls", controls, "a mapping of name to Probes")
+    reference = mapping("reference", reference, "a mapping of name to one number in [0, 1] a layer")
+    for argument, results in (("probes", curves), ("controls", controls)):
+        for result in results.values():
+            parts(argument, result, ("names", "accuracy", "interval", "chance", "majority"), _PROBES)
     figure = new_figure(9.0, 4.2)
     ax = figure.add_subplot()
     for k, (name, result) in enumerate(curves.items()):
         style = {"color": PALETTE[k % 8], "marker": _MARKERS[k % 8], "linewidth": 2, "markersize": 5, "zorder": 3}
-        _curve(ax, name or metric, result, x, style, best=True)
-    for k, (name, result) in enumerate((controls or {}).items()):
+        _curve(ax, str(name) or metric, result, x, style, best=True)
+    for k, (name, result) in enumerate(controls.items()):
         style = {
             "color": _GREY,
             "linestyle": (0, (5, 2 + k)),
@@ -70,14 +78,14 @@ def layer_curve(
             "markersize": 3.5,
             "zorder": 2,
         }
-        _curve(ax, name, result, x, style, best=False)
-    for k, (name, values) in enumerate((reference or {}).items()):
+        _curve(ax, str(name), result, x, style, best=False)
+    for k, (name, values) in enumerate(reference.items()):
         values = _fractions(f"reference[{name!r}]", values)
         style = {"color": "black", "linestyle": ":", "marker": _MARKERS[k % 8], "markersize": 4, "fillstyle": "none"}
-        ax.plot(_places(len(values), x), 100 * values, label=name, zorder=2.5, **style)
-    _levels(ax, {**curves, **(controls or {})})
+        ax.plot(_places(len(values), x), 100 * values, label=in_legend(name), zorder=2.5, **style)
+    _levels(ax, [*curves.values(), *controls.values()])
     _layer_axis(ax, x, [list(map(str, result.names)) for result in curves.values()])
-    ax.set_ylabel(f"{metric} (%)")
+    plain(ax.set_ylabel(f"{metric} (%)"))
     ax.set_ylim(0, 104)
     open_axes(ax, grid="y")
     entitle(figure, title)
@@ -86,7 +94,7 @@ def layer_curve(
 
 
 def _fractions(name: str, values) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
+    values = numbers(name, values, finite=False, empty=True).astype(float)
     known = values[np.isfinite(values)]
     if values.ndim != 1 or not len(values) or len(known) == 0 or known.min() < 0 or known.max() > 1:
         raise ParameterError(name, values.tolist() if values.size < 20 else values, "one number in [0, 1] a layer")
@@ -98,28 +106,33 @@ def _places(count: int, x: str) -> np.ndarray:
 
 
 def _curve(ax, name: str, result, x: str, style: dict, *, best: bool) -> None:
-    accuracy = np.asarray(result.accuracy, dtype=float)
+    accuracy = numbers("accuracy", result.accuracy, finite=False).astype(float)
+    if len(accuracy) != len(result.names) or np.shape(result.interval) != (len(accuracy), 2):
+        shown = f"{len(accuracy)} accuracies and intervals of shape {np.shape(result.interval)}"
+        raise ParameterError("probes", shown, f"one of each for the {len(result.names)} layers")
     mean = _fractions("accuracy", accuracy.reshape(len(result.names), -1).mean(axis=1))
-    low, high = np.asarray(result.interval, dtype=float).T
+    low, high = numbers("interval", result.interval, finite=False).astype(float).T
     if len(mean) == 1 and not best:
         line = {key: style[key] for key in ("color", "linestyle", "zorder")}
-        ax.axhline(100 * mean[0], label=f"{name}, {mean[0]:.1%}", **line)
+        ax.axhline(100 * mean[0], label=in_legend(f"{name}, {mean[0]:.1%}"), **line)
         ax.axhspan(100 * low[0], 100 * high[0], color=style["color"], alpha=0.1, linewidth=0)
         return
     at = _places(len(mean), x)
     # the layer that validation picks, where the result knows it: the best on test would be chosen by its own score
-    top = list(result.names).index(result.best_layer) if hasattr(result, "best_layer") else int(np.argmax(mean))
+    top = list(result.names).index(result.best_layer) if hasattr(result, "best_layer") else int(np.nanargmax(mean))
     word = "validation picks" if hasattr(result, "best_layer") else "best"
     label = f"{name}\n  {word} {short(result.names[top], 20)}, {mean[top]:.1%}" if best else name
-    ax.plot(at, 100 * mean, label=label, **style)
+    label += f"\n  {int(np.isnan(mean).sum())} layers without a value" if np.isnan(mean).any() else ""
+    ax.plot(at, 100 * mean, label=in_legend(label), **style)
     ax.fill_between(at, 100 * low, 100 * high, color=style["color"], alpha=0.16, linewidth=0)
     if best:
         ax.plot(at[top], 100 * mean[top], "o", markersize=12, fillstyle="none", color=style["color"], zorder=4)
 
 
-def _levels(ax, results: Mapping) -> None:
+def _levels(ax, results: Sequence) -> None:
     for attribute, line in (("majority", "-."), ("chance", (0, (1, 1.5)))):
-        for value in sorted({round(float(getattr(result, attribute)), 4) for result in results.values()}):
+        values = {round(float(getattr(result, attribute)), 4) for result in results}
+        for value in sorted(value for value in values if np.isfinite(value)):
             ax.axhline(100 * value, color="black", linewidth=1, linestyle=line, alpha=0.6, zorder=1)
             ax.plot([], [], color="black", linewidth=1, linestyle=line, alpha=0.6, label=f"{attribute}, {value:.1%}")
 
@@ -140,6 +153,7 @@ def _layer_axis(ax, x: str, all_names: list[list[str]]) -> None:
     ax.set_xlabel("layer")
 
 
+@checked
 def confusion_matrix(matrix, classes: Sequence[str], *, title: str | None = None):
     """Rows: what it is; columns: what was said; colour: share of the row; numbers: counts (up to 24 classes).
 
@@ -159,13 +173,14 @@ def confusion_matrix(matrix, classes: Sequence[str], *, title: str | None = None
     ParameterError
         Not square, negative or NaN, another number of classes.
     """
-    matrix = np.asarray(matrix, dtype=float)
+    matrix = numbers("matrix", matrix, finite=False, empty=True).astype(float)
+    classes = texts("classes", classes)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ParameterError("matrix", f"array of shape {matrix.shape}", "square and not empty")
     if len(classes) != len(matrix):
         raise ParameterError("classes", f"{len(classes)} names", f"one for each of {len(matrix)} rows")
-    if not (matrix >= 0).all():
-        raise ParameterError("matrix", "array with negative or NaN entries", "counts of 0 or more")
+    if not ((matrix >= 0) & (matrix < 1e15)).all():
+        raise ParameterError("matrix", "array with negative, NaN or infinite entries", "counts of 0 or more")
     count, rows = len(matrix), matrix.sum(axis=1, keepdims=True)
     share = matrix / np.where(rows > 0, rows, 1)
     side = float(np.clip(0.42 * count + 2.2, 4.2, 9.5))
@@ -173,9 +188,9 @@ def confusion_matrix(matrix, classes: Sequence[str], *, title: str | None = None
     ax = figure.add_subplot()
     picture = ax.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
     size = 9 if count <= 14 else 7 if count <= 30 else 5
-    numbers = [f"{short(name)} ({row:g})" for name, row in zip(classes, rows[:, 0].round(1), strict=True)]
+    rows_said = [f"{short(name)} ({row:g})" for name, row in zip(classes, rows[:, 0].round(1), strict=True)]
     ax.set_xticks(range(count), [short(name) for name in classes], rotation=45, ha="right", fontsize=size)
-    ax.set_yticks(range(count), numbers, fontsize=size)
+    ax.set_yticks(range(count), rows_said, fontsize=size)
     ax.tick_params(length=0)
     plain(*ax.get_xticklabels(), *ax.get_yticklabels())
     if count <= 24:
@@ -188,6 +203,7 @@ def confusion_matrix(matrix, classes: Sequence[str], *, title: str | None = None
     return figure
 
 
+@checked
 def layer_heatmap(probes: Mapping, *, title: str | None = None):
     """What each layer knows: one row a target, one column a layer, accuracy between majority (0) and perfect (1).
 
@@ -201,30 +217,33 @@ def layer_heatmap(probes: Mapping, *, title: str | None = None):
     -------
     matplotlib.figure.Figure
         Each row's best layer is boxed. Values below 0 (worse than the commonest answer) are drawn as 0 and written
-        as they are.
+        as they are. A cell without a value, as where the majority is already perfect, is empty and says "–".
 
     Raises
     ------
     ParameterError
         No probes, or probes of different layers.
     """
+    probes = mapping("probes", probes, "a mapping of target to Probes")
     if not probes:
         raise ParameterError("probes", probes, "at least one target")
+    for result in probes.values():
+        parts("probes", result, ("names", "accuracy", "majority"), _PROBES)
     names = [list(map(str, result.names)) for result in probes.values()]
     if any(other != names[0] for other in names):
         raise ParameterError("probes", names, "results for the same layers")
-    skill = np.stack(
-        [(result.accuracy.mean(1) - result.majority) / max(1 - result.majority, 1e-9) for result in probes.values()]
-    )
+    skill = np.stack([_skill(result) for result in probes.values()])
+    if not np.isfinite(skill).any():
+        raise ParameterError("probes", "results without a number", "with an accuracy somewhere")
     figure = new_figure(min(2.6 + 0.62 * len(names[0]), 11.0), 1.3 + 0.42 * len(skill))
     ax = figure.add_subplot()
     picture = ax.imshow(np.clip(skill, 0, 1), cmap="viridis", vmin=0, vmax=1, aspect="auto")
     for i, row in enumerate(skill):
-        ax.add_patch(_rectangle(int(row.argmax()), i))
+        if np.isfinite(row).any():
+            ax.add_patch(_rectangle(int(np.nanargmax(row)), i))
         for j, value in enumerate(row):
-            ax.text(
-                j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color="black" if value > 0.6 else "white"
-            )
+            text, ink = ("–", "black") if np.isnan(value) else (f"{value:.2f}", "black" if value > 0.6 else "white")
+            ax.text(j, i, text, ha="center", va="center", fontsize=8, color=ink)
     _layer_axis(ax, "layer", names[:1])
     ax.set_yticks(range(len(probes)), [short(target) for target in probes], fontsize=9)
     ax.tick_params(length=0)
@@ -232,6 +251,13 @@ def layer_heatmap(probes: Mapping, *, title: str | None = None):
     entitle(figure, title)
     figure.colorbar(picture, ax=ax, label="0 majority, 1 perfect")
     return figure
+
+
+def _skill(result) -> np.ndarray:
+    """Accuracy of each layer between majority (0) and perfect (1); NaN where there is nothing between."""
+    accuracy = numbers("accuracy", result.accuracy, ndim=2, finite=False).astype(float).mean(axis=1)
+    left = 1 - float(result.majority)
+    return (accuracy - float(result.majority)) / left if left > 1e-9 else np.full(len(accuracy), np.nan)
 
 
 def _rectangle(column: int, row: int):

@@ -78,7 +78,8 @@ def positions(rows, table) -> list[int]:
     if values.size == 0:
         return []
     if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise ParameterError("rows", rows, "whole numbers, a boolean mask or rows of the clips' table")
+        shown = f"array of {values.dtype}, shape {values.shape}"
+        raise ParameterError("rows", shown, "whole numbers, a boolean mask or rows of the clips' table")
     wrong = values[(values < 0) | (values >= len(table))]
     if len(wrong):
         raise ParameterError("rows", int(wrong[0]), f"from 0 to {len(table) - 1}")

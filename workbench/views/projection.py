@@ -110,7 +110,9 @@ def _single(xy: np.ndarray, unit: float = 1.0) -> np.ndarray:
 
 def _checked(z: np.ndarray, method: str) -> np.ndarray:
     if hasattr(z, "layers"):
-        raise ParameterError("z", type(z).__name__, "an array (clips, dimensions): one layer, such as embeddings[layer]")
+        raise ParameterError(
+            "z", type(z).__name__, "an array (clips, dimensions): one layer, such as embeddings[layer]"
+        )
     if str(getattr(z, "dtype", "")) == "torch.bfloat16":  # numpy has no such numbers
         z = z.float()
     z = numbers("z", z, finite=False, empty=True)

@@ -123,7 +123,9 @@ def _check(points: DataPoints, count: int) -> None:
             raise ParameterError(f"points.{name}", f"array of shape {shape}", f"finite, of shape ({rows}, 2)")
     for name in ("labels", "names", "nearest"):
         values = getattr(points, name)
-        if values is not None and len(items(f"points.{name}", values, "a list, one for each data point")) != n:
+        if (values is not None or name != "nearest") and len(
+            items(f"points.{name}", values, "a list, one for each data point")
+        ) != n:
             raise ParameterError(f"points.{name}", f"{len(values)} of them", f"{n}, one for each data point")
     if points.nearest is not None:
         near = numbers("points.nearest", points.nearest, ndim=1)

@@ -64,7 +64,9 @@ class PrototypeSounds:
 
     def __post_init__(self):
         check_fields(self)
-        items("nearest", self.nearest, "a list of RealClip")
+        object.__setattr__(self, "nearest", tuple(items("nearest", self.nearest, "a list of RealClip")))
+        if not hasattr(self.sounds, "__len__"):  # what gives one sound after another
+            object.__setattr__(self, "sounds", tuple(self.sounds))
 
 
 @checked

@@ -166,7 +166,9 @@ def analyse_responses(
     whole("draws", draws, least=1)
     if not len(responses):
         raise DatasetError("there are no responses to analyse")
-    wanted = ("task", "method", "listener", "trial", "rating", "correct", "hearing", "choices")
+    wanted = ["task", "method", "listener", "trial"]
+    named = (responses["task"] == IDENTIFICATION).any() if "task" in responses.columns else False
+    wanted += ["correct", "hearing", "choices"] if named else ["rating", "hearing"]
     if missing := [name for name in wanted if name not in responses.columns]:
         raise ParameterError("responses", f"a table without {', '.join(missing)}", "of read_responses")
     rows = []

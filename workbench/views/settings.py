@@ -76,15 +76,17 @@ def sounds_by_setting(
     check_length("seconds", seconds)
     number("megabytes", megabytes, least=0)
     settings = mapping("settings", settings, "a mapping of one or two names to their values")
-    settings = {str(name): items(f"settings[{name!r}]", values, "a list of values") for name, values in settings.items()}
+    settings = {
+        str(name): items(f"settings[{name!r}]", values, "a list of values") for name, values in settings.items()
+    }
     if not 1 <= len(settings) <= 2:
         raise ParameterError("settings", list(settings), "one or two names with their values")
     for name, values in settings.items():
         if not values or _repeat(name, values):
             raise ParameterError(f"settings[{name!r}]", values, "one value or more, all different")
     found = _combinations(sounds, settings)
-    captions = mapping("captions", captions or {}, "a mapping of combinations to text")
-    reference = mapping("reference", reference or {}, "a mapping of name to sound (samples,)")
+    captions = mapping("captions", captions, "a mapping of combinations to text")
+    reference = mapping("reference", reference, "a mapping of name to sound (samples,)")
     middle = tuple(values[len(values) // 2] for values in settings.values())
     start = middle if start is None else tuple(items("start", start, "a value of each setting"))
     for argument, key in [("start", start), *(("captions", key) for key in captions)]:
@@ -133,7 +135,9 @@ def _combinations(sounds, settings: Mapping[str, list]) -> dict[tuple, np.ndarra
         x = sounds.get(key) if isinstance(sounds, Mapping) else sounds
         for (name, values), k in zip(settings.items(), () if isinstance(sounds, Mapping) else places, strict=False):
             x = x.to_numpy() if hasattr(x, "to_numpy") else x
-            several = len(x.shape) > 0 if hasattr(x, "shape") else isinstance(x, Sequence) and not isinstance(x, (str, bytes))
+            several = (
+                len(x.shape) > 0 if hasattr(x, "shape") else isinstance(x, Sequence) and not isinstance(x, (str, bytes))
+            )
             size = len(x) if several else 0
             if size != len(values):
                 raise ParameterError("sounds", f"{size} along {name}", f"{len(values)}, one for each value")

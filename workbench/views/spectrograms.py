@@ -7,10 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import audio as sound_io
-from ..errors import AudioError, ParameterError
+from ..core.checks import checked, number, numbers, whole
+from ..errors import ParameterError
 from .figures import entitle, new_figure, plain, short
+from .sounds import waveform
+
+#: Level of nothing at all.
+FLOOR_DB = 10 * float(np.log10(sound_io.LOG_FLOOR))
 
 
+@checked
 def spectrogram(
     x,
     rate: int,
@@ -51,10 +57,21 @@ def spectrogram(
     ------
     AudioError
         Not (samples,), empty, NaN.
+    ParameterError
+        A number out of range.
+
+    Notes
+    -----
+    Silence is dark, and the colour bar says so.
     """
-    x, rate = _waveform(title or "x", x, rate)
+    x, rate = waveform(title or "x", x, rate, what="a spectrogram")
+    number("range_db", range_db, above=0)
+    if ax is not None and not hasattr(ax, "imshow"):
+        raise ParameterError("ax", type(ax).__name__, "axes of matplotlib")
     decibels, hop, top = _decibels(x, rate, mel, n_mels, f_max)
     reference = float(decibels.max()) if reference_db is None else reference_db
+    silent = float(decibels.max()) <= FLOOR_DB + 1
+    reference = FLOOR_DB + range_db if silent else reference
     figure = new_figure(9.0, 3.2) if ax is None else ax.figure
     own = figure.add_subplot() if ax is None else ax
     extent = (0, len(x) / rate, 0, decibels.shape[0] - 1)
@@ -66,26 +83,18 @@ def spectrogram(
     if title:
         plain(own.set_title(short(title, 60), loc="left", fontsize=10))
     if ax is None:
-        figure.colorbar(
-            picture, ax=own, label="dB below the loudest" if reference_db is None else f"dB re {reference:.0f}"
-        )
+        label = "dB below the loudest" if reference_db is None else f"dB re {reference:.0f}"
+        figure.colorbar(picture, ax=own, label="dB (the sound is silent)" if silent else label)
     return figure
-
-
-def _waveform(name: str, x, rate: int) -> tuple[np.ndarray, int]:
-    x = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
-    if x.ndim != 1 or not x.size:
-        raise AudioError(name, f"a spectrogram takes a mono waveform (samples,), got shape {x.shape}")
-    if not np.isfinite(x).all():
-        raise AudioError(name, f"{int((~np.isfinite(x)).sum())} of {x.size} samples are NaN or infinite")
-    return x.astype(np.float32, copy=False), int(rate)
 
 
 def _decibels(x: np.ndarray, rate: int, mel: bool, n_mels: int, f_max: float | None):
     top = rate / 2 if f_max is None else f_max
-    if not 0 < top <= rate / 2:
-        raise ParameterError("f_max", f_max, f"above 0 and at most {rate / 2} Hz, half the rate")
-    n_fft = 2 ** round(np.log2(0.05 * rate))
+    n_fft = max(64, 2 ** round(np.log2(0.05 * rate)))
+    if not 2 * rate / n_fft <= top <= rate / 2:
+        expected = f"from {2 * rate / n_fft:.4g} Hz, two bins, to {rate / 2:.4g} Hz, half the rate"
+        raise ParameterError("f_max", f_max, expected)
+    whole("n_mels", n_mels, least=1, most=4096)
     hop = n_fft // 4
     padded = np.pad(x, (0, max(0, n_fft - len(x))))
     if mel:
@@ -114,6 +123,7 @@ def _frequency_axis(ax, mel: bool, height: int, top: float) -> None:
     ax.set_ylabel("kHz (mel)" if mel else "kHz")
 
 
+@checked
 def audio_grid(sounds, *, columns: int = 4, title: str | None = None, mel: bool = True, range_db: float = 80.0):
     """Spectrograms side by side, one frequency range and one level for all.
 
@@ -134,13 +144,18 @@ def audio_grid(sounds, *, columns: int = 4, title: str | None = None, mel: bool 
     ParameterError
         No sounds, or columns below 1.
     """
-    sounds = [(n, *s) for n, s in sounds.items()] if isinstance(sounds, Mapping) else list(sounds)
+    try:
+        if isinstance(sounds, Mapping):
+            sounds = [(name, x, rate) for name, (x, rate) in sounds.items()]
+        sounds = [(str(name), x, rate) for name, x, rate in sounds]
+    except (TypeError, ValueError):
+        expected = "(name, x, rate) triples, or a mapping of name to (x, rate)"
+        raise ParameterError("sounds", type(sounds).__name__, expected) from None
     if not sounds:
         raise ParameterError("sounds", sounds, "at least one (name, x, rate)")
-    if columns < 1:
-        raise ParameterError("columns", columns, "at least 1")
-    top = min(rate for _, _, rate in sounds) / 2
-    clean = [(str(name), *_waveform(str(name), x, rate)) for name, x, rate in sounds]
+    whole("columns", columns, least=1)
+    clean = [(name, *waveform(name, x, rate, what="a spectrogram")) for name, x, rate in sounds]
+    top = min(rate for _, _, rate in clean) / 2
     loudest = max(float(_decibels(x, rate, mel, 80, top)[0].max()) for _, x, rate in clean)
     columns = min(columns, len(clean))
     lines = -(-len(clean) // columns)
@@ -160,6 +175,7 @@ def audio_grid(sounds, *, columns: int = 4, title: str | None = None, mel: bool 
     return figure
 
 
+@checked
 def dictionary_picture(components, rate: int, *, title: str | None = None):
     """Components of a factorisation as columns, on the mel scale, each in dB below its own strongest bin.
 
@@ -180,17 +196,18 @@ def dictionary_picture(components, rate: int, *, title: str | None = None):
     ParameterError
         Not two-dimensional, negative, or not finite.
     """
-    w = np.asarray(components, dtype=float)
-    if w.ndim != 2 or not w.size or not np.isfinite(w).all() or w.min() < 0:
-        raise ParameterError("components", f"array of shape {w.shape}", "(F, K), finite, 0 or more")
+    w = numbers("components", components, finite=False, empty=True).astype(float)
+    if w.ndim != 2 or not w.size or len(w) < 2 or not np.isfinite(w).all() or w.min() < 0:
+        raise ParameterError("components", f"array of shape {w.shape}", "(F, K), finite, 0 or more, F 2 or more")
+    whole("rate", rate, least=1)
     edges = np.linspace(0, _mel_of(rate / 2), 161)
     hertz = np.linspace(0, rate / 2, len(w))
     rows = np.clip(np.digitize(_mel_of(hertz), edges) - 1, 0, 159)
     middle = (edges[:-1] + edges[1:]) / 2
-    level = np.array([np.interp(middle, _mel_of(hertz), column / max(column.max(), 1e-12)) for column in w.T]).T
+    level = np.array([np.interp(middle, _mel_of(hertz), column / max(column.max(), 1e-300)) for column in w.T]).T
     for row in range(160):  # several bins in a band: the strongest
         if (rows == row).sum() > 1:
-            level[row] = (w[rows == row] / np.maximum(w.max(0), 1e-12)).max(0)
+            level[row] = (w[rows == row] / np.maximum(w.max(0), 1e-300)).max(0)
     figure = new_figure(min(10.0, 2 + 0.09 * w.shape[1]), 3.6)
     ax = figure.subplots()
     decibels = 20 * np.log10(np.maximum(level, 1e-3))
