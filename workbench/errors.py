@@ -21,7 +21,16 @@ class ParameterError(WorkbenchError, ValueError):
     """
 
     def __init__(self, name: str, value: object, expected: str):
-        super().__init__(f"{name}={value!r} must be {expected}")
+        super().__init__(f"{name}={_shown(value)} must be {expected}")
+
+
+def _shown(value: object) -> str:
+    """A value as one line, its middle left out where that is long."""
+    try:
+        text = " ".join(repr(value).split()) if "\n" in repr(value) else repr(value)
+    except Exception:  # of numbers with thousands of digits, of things whose repr fails
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= 400 else f"{text[:250]} ... {text[-100:]}"
 
 
 class AudioError(WorkbenchError):

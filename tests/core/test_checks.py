@@ -41,7 +41,7 @@ def example(
         ("most", [math.inf, 2], [math.nan, "inf"]),
         ("mode", ["mean", "max"], ["Mean", 1, None, True]),
         ("folder", [None, "a", Path("a")], [5, b"a", ["a"]]),
-        ("ks", [(1, 2), [3], np.array([4]), range(3)], ["12", 5, [1.7], [True], None, {1: 2}]),
+        ("ks", [(1, 2), [3], np.array([4]), range(3)], ["12", 5, [1.7], [True], None, {1: 2}, np.array(4)]),
         ("layers", ["all", 3, ["4", 2]], [None, 1.5, True, [True]]),
         ("progress", [True, np.bool_(False)], [1, "yes", None]),
         ("seed", [0, 2**32 - 1, np.uint8(3)], [-1, 2**32, "a", 1.0, None]),
@@ -123,3 +123,9 @@ def test_arrays_of_numbers():
         numbers("x", [[1.0, 2.0], [math.nan, 3.0]])
     with pytest.raises(ParameterError, match=r"array of shape \(2,\).* an array of 2 or 3 axes"):
         numbers("x", [1, 2], ndim=(2, 3))
+
+
+def test_messages_stay_one_short_line():
+    assert str(ParameterError("n", 10**5000, "small")) == "n=<int> must be small"
+    assert "\n" not in str(ParameterError("x", np.zeros((9, 9)), "a list"))
+    assert len(str(ParameterError("x", list(range(10**5)), "short"))) < 500

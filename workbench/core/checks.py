@@ -111,7 +111,7 @@ def several(name: str, value: object, one: Callable[[str, object], Any]) -> list
     ParameterError
         ``value`` is no list of items, or empty, or the check refuses one.
     """
-    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+    if not _is_list(value):
         raise ParameterError(name, value, "a list")
     items = [one(f"{name}[{i}]", item) for i, item in enumerate(value)]
     if not items:
@@ -146,7 +146,8 @@ def numbers(
     except (ValueError, TypeError, RuntimeError):
         raise ParameterError(name, type(value).__name__, "an array of numbers (all rows of one length)") from None
     if array.dtype.kind not in "fiub":
-        shown = value if array.ndim == 0 else f"array of {array.dtype}"
+        plain = value is None or isinstance(value, (str, bytes, int, float, complex))
+        shown = value if plain else type(value).__name__ if array.ndim == 0 else f"array of {array.dtype}"
         raise ParameterError(name, shown, "an array of numbers")
     allowed = (ndim,) if isinstance(ndim, int) else tuple(ndim or ())
     if allowed and array.ndim not in allowed:
@@ -298,11 +299,17 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
         return any(parent.__name__ == inner for parent in type(value).__mro__)
     if kind == "array":
         return hasattr(value, "__array__") or (isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
-    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+    if not _is_list(value):
         return False
     if not isinstance(value, (Sequence, np.ndarray)):  # an iterator would be used up
         return True
     return all(any(_admits(*one, item, infinite) for one in _parse(inner)) for item in value)
+
+
+def _is_list(value: object) -> bool:
+    if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
+        return False
+    return getattr(value, "ndim", 1) != 0  # an array of no axes can be iterated by its type only
 
 
 def _words(kind: str, inner: str, infinite: bool) -> str:
