@@ -223,15 +223,23 @@ def as_channels(x: np.ndarray | torch.Tensor, *, name: str = "x") -> np.ndarray:
     return np.atleast_2d(x).astype(np.float32)
 
 
-def check_axes(name: str, shape: tuple[int, ...]) -> None:
+def check_axes(name: str, shape: tuple[int, ...], *, batch: bool = False) -> None:
     """Refuse (..., samples, channels): no sound has more channels than samples.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    batch : bool
+        Whether the axis before the last may be that of a batch, of which some are larger than a sound is long: then
+        only what cannot be one is refused.
 
     Raises
     ------
     ParameterError
-        More than one axis, and the last one shorter than the one before it.
+        The last axis is shorter than the one before it.
     """
-    if len(shape) > 1 and 0 < shape[-1] < shape[-2] and shape[-1] <= MOST_CHANNELS:
+    if len(shape) > 1 and 0 < shape[-1] <= MOST_CHANNELS and shape[-2] > (MOST_CHANNELS if batch else shape[-1]):
         expected = "samples last, (channels, samples): transpose it (x.T)"
         raise ParameterError(name, f"array of shape {tuple(shape)}", expected)
 
@@ -478,6 +486,21 @@ def check_frames(n_fft: int, hop: int) -> None:
         raise ParameterError("hop", hop, expected)
 
 
+#: Sum of squared windows below which no inverse divides by it: samples that only the ends of windows reach would be
+#: what masks or phase recovery leave there, thousands of times as loud.
+LEAST_WINDOW = 0.1
+
+
+def window_tail(n_fft: int, hop: int, samples: int) -> np.ndarray:
+    """Sum of the squared Hann windows over the ``samples`` that follow the centre of the last frame, float64."""
+    window = np.hanning(n_fft + 1)[:-1] ** 2
+    tail = np.zeros(samples)
+    for start in range(n_fft // 2, n_fft, hop):
+        part = window[start : start + samples]
+        tail[: len(part)] += part
+    return tail
+
+
 def _check_size(n_fft: int) -> None:
     whole("n_fft", n_fft, least=4, most=2**24)
     if n_fft % 2:
@@ -518,7 +541,7 @@ def spectrogram(
     x = _floats("x", x)
     if x.ndim < 1 or x.shape[-1] < 1:
         raise ParameterError("x", f"array of shape {tuple(x.shape)}", "(..., samples) with at least one sample")
-    check_axes("x", x.shape)
+    check_axes("x", x.shape, batch=True)
     flat = x.reshape(-1, x.shape[-1])
     pad = (n_fft // 2, n_fft // 2)
     padded = torch.nn.functional.pad(flat, pad)  # zeros, so that clips shorter than a window work too
@@ -612,6 +635,8 @@ def griffin_lim(
         expected = f"of at least {n_fft // 2 // hop + 2} frames, more than half a window of {n_fft} samples"
         raise ParameterError("magnitude", f"array of shape {tuple(S.shape)}", expected)
     length = (frames - 1) * hop if length is None else whole("length", length, least=1, most=frames * hop - 1)
+    if window_tail(n_fft, hop, max(length - (frames - 1) * hop, 0)).min(initial=1.0) < LEAST_WINDOW:
+        S, frames = torch.cat((S, S[..., -1:]), -1), frames + 1  # the frame that the analysis left out: as the last
     with torch.random.fork_rng(devices=[S.device] if S.is_cuda else []):
         torch.manual_seed(seed)
         return griffinlim(

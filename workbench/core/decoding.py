@@ -67,6 +67,24 @@ def read(source, name: object, *, offset: float = 0.0, duration: float | None = 
         raise AudioError(name, f"does not decode ({error})") from error
 
 
+def rate_of(path, name: object) -> int:
+    """Hz of a file, from its header.
+
+    Raises
+    ------
+    AudioError
+        It is not there, damaged, empty or cut short.
+    """
+    import soundfile
+
+    try:
+        decoder = _Decoder(path, name, None)
+        decoder.close()
+        return decoder.rate
+    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
+        raise AudioError(name, f"does not decode ({error})") from error
+
+
 @contextlib.contextmanager
 def _decoder(source, name: object, offset: float, duration: float | None) -> Iterator[_Decoder]:
     """A decoder of the file: an open one if there is, kept open if more pieces are to be expected."""
