@@ -164,7 +164,7 @@ def _mixing(channels: np.ndarray, x: np.ndarray, mono: str | int, name: str) -> 
         changes.append(Change("scale", name, peak, text))
     if len(channels) > 1 and mono != "keep":
         loudest, kept = max(map(_power, channels)), _power(x)
-        lost = float(10 * np.log10(loudest / kept)) if kept > 1e-12 * loudest else np.inf
+        lost = float(10 * np.log10(loudest / kept)) if kept > 1e-8 * loudest else np.inf  # 16 bits do not cancel to 0
         if loudest > SILENCE and lost > (MIX_DB if mono == "mean" else CHANNEL_DB):
             how = f"the mean of its {len(channels)} channels" if mono == "mean" else f"its channel {mono}"
             fainter = "silent" if lost == np.inf else f"{lost:.1f} dB fainter than the loudest one"
@@ -248,7 +248,7 @@ def _from_array(source: tuple) -> tuple[np.ndarray, int, list[Change]]:
     if len(source) != 2:
         raise ParameterError("source", f"tuple of {len(source)}", "a path, a binary file object or (array, rate)")
     x, rate = source
-    if np.ndim(x) == 0 and np.ndim(rate) > 0:
+    if isinstance(x, (int, float, np.number)) and hasattr(rate, "__len__") and not isinstance(rate, (str, bytes)):
         raise ParameterError("source", "(rate, array)", "(array, rate), the other way round")
     rate = whole("rate", rate, least=1, most=MOST_RATE)
     channels = as_channels(x, name="source")
@@ -324,7 +324,7 @@ def resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 def _resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    if from_rate == to_rate:
+    if from_rate == to_rate or not x.size:
         return x
     import soxr
 
@@ -408,15 +408,14 @@ def write(path: str | os.PathLike, x: np.ndarray, rate: int) -> Path:
         The file cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise AudioError(path, "is a folder, not a file")
     data = encode(x, rate, format=path.suffix.lstrip(".").lower())
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise AudioError(path, f"cannot be written: {error.strerror or error}") from error
+        reason = "is a folder, not a file" if isinstance(error, IsADirectoryError) else f"cannot be written: {error}"
+        raise AudioError(path, reason) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -537,7 +536,7 @@ def spectrogram(
     _check_size(n_fft)
     whole("hop", hop, least=1, most=n_fft)
     if power is not None:
-        number("power", power, above=0)
+        number("power", power, least=0.01, most=100)
     x = _floats("x", x)
     if x.ndim < 1 or x.shape[-1] < 1:
         raise ParameterError("x", f"array of shape {tuple(x.shape)}", "(..., samples) with at least one sample")
@@ -630,7 +629,7 @@ def griffin_lim(
     S = _magnitude("magnitude", magnitude)
     n_fft, frames = 2 * (S.shape[-2] - 1), S.shape[-1]
     check_frames(n_fft, hop)
-    whole("steps", steps, least=1)
+    whole("steps", steps, least=1, most=100_000)
     if (frames - 1) * hop <= n_fft // 2:
         expected = f"of at least {n_fft // 2 // hop + 2} frames, more than half a window of {n_fft} samples"
         raise ParameterError("magnitude", f"array of shape {tuple(S.shape)}", expected)

@@ -266,7 +266,7 @@ def test_egemaps_at_a_file_s_own_rate_is_opensmile_on_the_file(tmp_path):
         np.testing.assert_allclose(row, theirs, rtol=1e-3, atol=1e-4)
     one = measure(clips, set="egemaps", rate=44100, cache=False, progress=False)
     np.testing.assert_array_equal(one.values[2], found.values[2])
-    assert (np.abs(one.values[0] / found.values[0] - 1) > 0.01).sum() > 40
+    assert (np.abs(one.values[0] - found.values[0]) > 0.01 * np.abs(found.values[0])).sum() > 40
     with pytest.raises(ParameterError, match="rate=16000 must be None for the set 'voice'"):
         measure(clips, set="voice", rate=16000)
 
@@ -280,7 +280,7 @@ def test_entropy():
     table = np.stack([tenths, 1e-12 * tenths + 5, np.where(tenths < 5, 0, np.nan), np.full(70, np.nan)], axis=1)
     np.testing.assert_allclose(attribute_entropy(table), [np.log2(10), np.log2(10), 0, np.nan], atol=0.02)
     assert attribute_entropy(np.random.default_rng(0).random(100000)) == pytest.approx(np.log2(10), abs=1e-3)
-    with pytest.raises(ParameterError, match="bins=0 must be a whole number, 1 or more"):
+    with pytest.raises(ParameterError, match="bins=0 must be a whole number from 1"):
         attribute_entropy(tenths, bins=0)
     with pytest.raises(ParameterError, match=r"values='array of shape \(1, 1, 1\)'"):
         attribute_entropy(np.zeros((1, 1, 1)))

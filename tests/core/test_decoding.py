@@ -42,7 +42,11 @@ FORMATS = [
     {"format": "CAF", "subtype": "ALAC_16"},
     {"format": "OGG", "subtype": "OPUS"},
     {"format": "MP3"},
-    *({"format": "MP3", "bitrate_mode": m, "compression_level": c} for m in ("VARIABLE", "CONSTANT") for c in (0.3, 0.9)),
+    *(
+        {"format": "MP3", "bitrate_mode": m, "compression_level": c}
+        for m in ("VARIABLE", "CONSTANT")
+        for c in (0.3, 0.9)
+    ),
 ]
 
 

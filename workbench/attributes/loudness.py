@@ -123,9 +123,9 @@ def integrated_loudness(x: np.ndarray, rate: int) -> float:
     """
     from scipy.signal import sosfilt
 
-    x = numbers("x", x, ndim=1)
-    x = x.astype(np.float64) if x.dtype.kind == "f" else waveform(x, rate).astype(np.float64)
     whole("rate", rate, least=8000)
+    heard = waveform(x, rate)
+    x = np.asarray(x, dtype=np.float64) if getattr(x, "dtype", None) == np.float64 else heard.astype(np.float64)
     energy = np.cumsum(np.append(0.0, np.square(sosfilt(k_weighting(rate), x))))
     size = min(round(GATE_BLOCK * rate), len(x))
     starts = np.rint(np.arange((len(x) - size) // (GATE_HOP * rate) + 1) * GATE_HOP * rate).astype(int)
@@ -168,10 +168,14 @@ def waveform(x: np.ndarray, rate: int, *, empty: bool = False) -> np.ndarray:
     ------
     ParameterError
         Another shape, no samples, values that are not finite or no sound (:func:`workbench.audio.as_channels`), or a
-        rate that is no positive whole number.
+        rate that is no whole number of at least 1000 Hz.
     """
-    whole("rate", rate, least=1, most=audio.MOST_RATE)
-    return np.ascontiguousarray(audio.as_channels(numbers("x", x, ndim=1, empty=empty))[0])
+    whole("rate", rate, least=1000, most=audio.MOST_RATE)
+    x = numbers("x", x, empty=True)
+    if x.ndim != 1 or not (len(x) or empty):
+        expected = "a waveform (samples,)" + (" with at least one sample" if not empty else "")
+        raise ParameterError("x", f"array of shape {x.shape}", expected)
+    return np.ascontiguousarray(audio.as_channels(x)[0])
 
 
 def decibels(power: np.ndarray) -> np.ndarray:

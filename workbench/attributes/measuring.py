@@ -100,7 +100,7 @@ def measure(
         Something has to be computed and the store cannot be written.
     """
     if seconds is not None:
-        number("seconds", seconds, above=0)
+        seconds = number("seconds", seconds, above=0, below=1e7)
     if set == "auto":
         set = "egemaps" if egemaps.installed() else "voice"
     if rate is not None and set != "egemaps":

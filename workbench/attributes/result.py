@@ -74,7 +74,7 @@ def attribute_entropy(values: np.ndarray, *, bins: int = 10) -> np.ndarray:
         ``bins`` below 1, or an array of another shape.
     """
     values = numbers("values", values, ndim=(1, 2), finite=False, empty=True).astype(np.float64)
-    whole("bins", bins, least=1)
+    whole("bins", bins, least=1, most=2**20)
     columns = values[:, None] if values.ndim == 1 else values
     found = np.array([_entropy(column[np.isfinite(column)], bins) for column in columns.T])
     return found[0] if values.ndim == 1 else found

@@ -117,6 +117,7 @@ def speech_pitch(x: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """
     from scipy.ndimage import median_filter
 
+    x = waveform(x, rate)
     at, level = loudness_track(_above_hum(x, rate), rate, hop=HOP, weighting=None)
     times, f0 = _audible(x, rate, LOWEST, HIGHEST, at, level)
     if np.isfinite(f0).any():
