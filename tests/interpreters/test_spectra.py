@@ -124,7 +124,7 @@ def test_frames_without_a_way_back(frames, message):
 
 def test_spectra_of_other_frames():
     spectra = Spectra()
-    with pytest.raises(ParameterError, match=r"complex \(..., 513, 44\) for 22050 samples"):
+    with pytest.raises(ParameterError, match=r"complex tensor \(..., 513, 44\) for 22050 samples"):
         spectra.istft(torch.zeros(513, 43, dtype=torch.complex64), 22050)
     with pytest.raises(ParameterError, match="spectra='float32 of shape"):
         spectra.istft(torch.zeros(513, 44), 22050)

@@ -48,7 +48,7 @@ class Codec(ABC):
 
     def frames(self, samples: int) -> int:
         """Latent frames of a waveform of so many samples: one for each hop begun."""
-        return -(-samples // self.hop)
+        return -(-whole("samples", samples, least=0) // self.hop)
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:

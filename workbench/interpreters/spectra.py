@@ -54,9 +54,7 @@ class Spectra:
         ParameterError
             A clip too short to be reflected, (samples, channels), or values that are no floats or not finite.
         """
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 1:
-            shown = f"{str(x.dtype)} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            raise ParameterError("x", shown, "a tensor of floats (..., samples)")
+        _check_floats("x", x, "(..., samples)", 1)
         audio.check_axes("x", x.shape, batch=True)
         if x.shape[-1] <= self.n_fft // 2:
             raise ParameterError("samples", x.shape[-1], f"more than {self.n_fft // 2}, half a window")
@@ -79,9 +77,12 @@ class Spectra:
             Spectra that are not complex, of other bins, or of other frames than so many samples have.
         """
         frames = self.frames(samples)
+        expected = f"a complex tensor (..., {self.bins}, {frames}) for {samples} samples"
+        if not isinstance(spectra, Tensor):
+            raise ParameterError("spectra", type(spectra).__name__, expected)
         if tuple(spectra.shape[-2:]) != (self.bins, frames) or not spectra.is_complex():
             shown = f"{str(spectra.dtype).removeprefix('torch.')} of shape {tuple(spectra.shape)}"
-            raise ParameterError("spectra", shown, f"complex (..., {self.bins}, {frames}) for {samples} samples")
+            raise ParameterError("spectra", shown, expected)
         flat = spectra.reshape(-1, *spectra.shape[-2:])
         reached = audio.window_tail(self.n_fft, self.hop, self.hop)
         last = (frames - 1) * self.hop
@@ -104,6 +105,12 @@ class Spectra:
 
     def invert(self, log_magnitude: Tensor, phase: Tensor, samples: int) -> Tensor:
         """Waveforms (..., samples) of log magnitudes and phases (..., F, T)."""
+        _check_floats("log_magnitude", log_magnitude, "(..., F, T)", 2)
+        if not isinstance(phase, Tensor) or not phase.is_complex() or phase.shape[-2:] != log_magnitude.shape[-2:]:
+            shown = f"tensor of shape {tuple(phase.shape)}" if isinstance(phase, Tensor) else type(phase).__name__
+            raise ParameterError(
+                "phase", shown, f"a complex tensor (..., {', '.join(map(str, log_magnitude.shape[-2:]))})"
+            )
         return self.istft(log_magnitude.expm1() * phase, samples)
 
     def masked(self, x: Tensor, mask: Tensor, *, domain: str = "log") -> Tensor:
@@ -122,6 +129,8 @@ class Spectra:
             An unknown domain, a mask of another shape or outside [0, 1].
         """
         choice("domain", domain, DOMAINS)
+        _check_floats("x", x, "(..., samples)", 1)
+        _check_floats("mask", mask, "(..., F, T)", 2)
         expected = (self.bins, self.frames(x.shape[-1]))
         if tuple(mask.shape[-2:]) != expected:
             raise ParameterError("mask.shape", tuple(mask.shape), f"(..., {expected[0]}, {expected[1]})")
@@ -133,11 +142,21 @@ class Spectra:
         return self.invert(log_magnitude * mask, phase, x.shape[-1])
 
 
+def _check_floats(name: str, x: object, shape: str, axes: int) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < axes:
+        is_tensor = isinstance(x, Tensor)
+        shown = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}" if is_tensor else type(x).__name__
+        raise ParameterError(name, shown, f"a tensor of floats {shape}")
+
+
 def normalised(x: Tensor) -> Tensor:
     """Waveforms (..., samples) at a peak of 1; silence stays silence.
 
     The code of arXiv 2202.11479 divides by the signed maximum, which leaves a clip whose largest peak is negative too
     loud and fails on silence.
     """
+    _check_floats("x", x, "(..., samples)", 1)
+    if not x.numel():
+        return x
     peak = x.abs().amax(-1, keepdim=True)
     return x / torch.where(peak > 0, peak, torch.ones_like(peak))
