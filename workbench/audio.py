@@ -121,8 +121,9 @@ def load(
         x, source_rate = _from_file(source, name, offset, duration)
     if x.shape[-1] == 0:
         raise AudioError(name, "has no samples" + (f" after offset {offset} s" if offset else ""))
-    bad = ~np.isfinite(x)
-    if bad.any():
+    peak = float(max(x.max(), -x.min()))
+    if not np.isfinite(peak):
+        bad = ~np.isfinite(x)
         first = int(np.argmax(bad.any(axis=0)))
         raise AudioError(name, f"{int(bad.sum())} of {bad.size} samples are not finite, the first at sample {first}")
     x = np.asarray(x, dtype=np.float32)
@@ -133,7 +134,7 @@ def load(
         if not 0 <= mono < len(x):
             raise ParameterError("mono", mono, f"a channel below {len(x)}, the number of channels of {name}")
         x = x[mono]
-    changes += _mixing(channels, x, mono, str(name))
+    changes += _mixing(channels, peak, x, mono, str(name))
     y = _resample(np.ascontiguousarray(x), source_rate, rate or source_rate)
     if (rate or source_rate) < source_rate and (change := _band(x, y, source_rate, rate, str(name))):
         changes.append(change)
@@ -154,10 +155,9 @@ def _warn(change: Change) -> None:
     warnings.warn(str(change), UserWarning, stacklevel=4)  # load, what checks its arguments, its caller
 
 
-def _mixing(channels: np.ndarray, x: np.ndarray, mono: str | int, name: str) -> list[Change]:
+def _mixing(channels: np.ndarray, peak: float, x: np.ndarray, mono: str | int, name: str) -> list[Change]:
     """What is to be said of a sound (channels, samples) and what was made mono of it."""
     changes = []
-    peak = float(max(channels.max(), -channels.min()))
     if peak > PEAK:
         beyond = 20 * np.log10(peak)
         text = f"peaks at {peak:.4g}, {beyond:.0f} dB beyond full scale, and is kept so (integers stored as floats?)"
@@ -185,7 +185,7 @@ def _band(x: np.ndarray, y: np.ndarray, rate: int, to: int, name: str) -> Change
 
 def _power(x: np.ndarray) -> float:
     """Mean square."""
-    flat = x.ravel()
+    flat = x.ravel() if x.ndim > 1 else x
     return float(np.dot(flat, flat)) / flat.size
 
 
