@@ -63,7 +63,8 @@ def test_level_above_full_scale_survives(tmp_path):
 def test_eight_channels(tmp_path):
     channels = np.stack([np.full(100, c / 10, np.float32) for c in range(8)])
     soundfile.write(tmp_path / "eight.wav", channels.T, RATE, subtype="FLOAT")
-    np.testing.assert_allclose(audio.load(tmp_path / "eight.wav")[0], 0.35, atol=1e-6)
+    with pytest.warns(UserWarning, match="mean of its 8 channels is 6.0 dB fainter"):
+        np.testing.assert_allclose(audio.load(tmp_path / "eight.wav")[0], 0.35, atol=1e-6)
     np.testing.assert_allclose(audio.load(tmp_path / "eight.wav", mono=3)[0], 0.3, atol=1e-6)
     assert audio.load(tmp_path / "eight.wav", mono="keep")[0].shape == (8, 100)
     with pytest.raises(ParameterError, match=r"mono=8 must be a channel below 8"):
@@ -242,3 +243,199 @@ def test_real_files_decode(shared_audio):
         if path.suffix in (".wav", ".flac", ".ogg", ".mp3"):
             x, rate = audio.load(path, rate=RATE)
             assert rate == RATE and len(x) > 0
+
+
+# --- what changes on the way in -------------------------------------------------------------------------------------
+
+
+def told(source, **options):
+    changes = []
+    x, _ = audio.load(source, report=changes.append, **options)
+    return x, {change.kind: change for change in changes}
+
+
+def test_channels_that_cancel_or_are_silent_are_said(tmp_path, recwarn):
+    x, other = tone(), np.random.default_rng(0).uniform(-0.5, 0.5, RATE).astype(np.float32)
+    for channels, lost in (
+        ((x, -x), np.inf),
+        ((x, 0 * x), 6.02),
+        ((x, x), None),
+        ((x, 0.7 * x), None),
+        ((other, np.roll(other, 3000)), None),  # independent channels lose 3 dB
+        ((0 * x, 0 * x), None),
+    ):
+        soundfile.write(tmp_path / "two.wav", np.stack(channels, 1), RATE)
+        _, changes = told(tmp_path / "two.wav")
+        assert (changes["level"].figure if changes else None) == (lost and pytest.approx(lost, abs=0.05))
+    assert not recwarn
+    soundfile.write(tmp_path / "two.wav", np.stack([x, -x], 1), RATE)
+    with pytest.warns(UserWarning, match=r"two\.wav: the mean of its 2 channels is silent .* mono= takes") as found:
+        audio.load(tmp_path / "two.wav")
+    assert len(found) == 1 and found[0].filename == __file__
+    for choice, expected in (("left", x), ("right", -x), (0, x), (1, -x)):
+        kept, changes = told(tmp_path / "two.wav", mono=choice)
+        np.testing.assert_allclose(kept, expected, atol=1e-4)
+        assert not changes
+    assert told(tmp_path / "two.wav", mono="keep")[0].shape == (2, RATE)
+    silent = told((np.stack([x, 0 * x]), RATE), mono="right")[1]["level"]
+    assert str(silent).startswith("array: its channel 1 is silent")
+    with pytest.raises(ParameterError, match="mono=1 must be a channel below 1"):
+        audio.load((x, RATE), mono="right")
+
+
+def test_a_band_that_is_lost_is_said():
+    low, high = tone(rate=44100, frequency=1000, peak=0.5), tone(rate=44100, frequency=12000, peak=0.25)
+    _, changes = told((low + high, 44100), rate=RATE)
+    assert changes["band"].figure == pytest.approx(0.2, abs=0.005)
+    assert "20% of its energy lies above 8000 Hz and is lost at 16000 Hz" in str(changes["band"])
+    for x, rate in ((low, RATE), (low + 0.2 * high, RATE), (low + high, 48000), (low + high, None)):
+        assert not told((x, 44100), rate=rate)[1]
+
+
+def test_a_peak_far_beyond_full_scale_is_said(tmp_path):
+    soundfile.write(tmp_path / "hot.wav", tone(peak=20000), RATE, subtype="FLOAT")
+    x, changes = told(tmp_path / "hot.wav")
+    assert np.abs(x).max() == pytest.approx(20000, rel=1e-3)
+    assert "86 dB beyond full scale" in changes["scale"].text
+    assert not told((tone(peak=1.5), RATE))[1]
+
+
+# --- arrays that are no sound ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.zeros((RATE, 2), np.float32), r"shape \(16000, 2\)' must be samples last, .*transpose it"),
+        (np.zeros((RATE, 1), np.float32), "transpose it"),
+        (np.zeros((100, RATE), np.float32), "a batch is given one by one"),
+        (np.zeros((2, 3, 4)), "1 or 2 axes"),
+        (np.full(9, 3e4, np.float32), r"peak 30000' must be within \[-1, 1\]: divide .*32768"),
+        (np.ones(9, np.int64), r"array of int64.*astype\(np.int16\)"),
+        (np.ones(9, bool), "array of bool"),
+        (np.ones(9, complex), "array of complex128"),
+        (np.array(["a"]), "an array of numbers"),
+        ([[1.0], [1.0, 2.0]], "all rows of one length"),
+    ],
+)
+def test_arrays_that_are_no_sound(x, message):
+    with pytest.raises(ParameterError, match=message):
+        audio.load((x, RATE))
+
+
+def test_soundfile_s_arrays_are_refused_wherever_sound_comes_in(tmp_path):
+    x = np.zeros((RATE, 2), np.float32)
+    for call in (
+        lambda: audio.as_channels(x),
+        lambda: audio.resample(x, RATE, 8000),
+        lambda: audio.encode(x, RATE, format="wav"),
+        lambda: audio.write(tmp_path / "a.wav", x, RATE),
+        lambda: audio.spectrogram(x),
+        lambda: audio.log_mel(torch.from_numpy(x), RATE),
+    ):
+        with pytest.raises(ParameterError, match="transpose it"):
+            call()
+    for call in (lambda: audio.segment(x, RATE, seconds=1), lambda: audio.fit(x, RATE, seconds=1)):
+        with pytest.raises(ParameterError, match="an array of 1 axes"):
+            call()
+
+
+def test_tensors_with_gradients_and_wide_floats():
+    x = torch.linspace(-0.5, 0.5, 100, dtype=torch.float64, requires_grad=True)
+    found = audio.load((x, RATE))[0]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.linspace(-0.5, 0.5, 100), atol=1e-7)
+    assert told((np.full(100, 20000, np.int32), RATE))[1]["scale"].text.startswith("peaks -101 dB below full scale")
+    assert audio.spectrogram(x).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ((16000, np.zeros(9)), "the other way round"),
+        ((np.zeros(9), "16000"), "rate='16000' must be a whole number"),
+        ((np.zeros(9), 0), "rate=0 must be"),
+        ((np.zeros(9), 16000.0), "rate=16000.0 must be"),
+        ((np.zeros(9), True), "rate=True must be"),
+        (np.zeros(9), r"a path, a binary file object or a tuple \(array, rate\)"),
+        (b"RIFF", r"source='bytes' must be .*io.BytesIO\(data\)"),
+        (None, "source=None"),
+        ((np.zeros(9),), "source='tuple of 1'"),
+        (io.StringIO("RIFF"), "opened in binary mode"),
+    ],
+)
+def test_sources_that_are_none(source, message):
+    with pytest.raises(ParameterError, match=message):
+        audio.load(source)
+
+
+def test_file_objects_that_are_none():
+    closed = io.BytesIO(b"RIFF")
+    closed.close()
+    for source, message in ((closed, "BytesIO: cannot be read"), (io.BytesIO(), "BytesIO: the file is empty")):
+        with pytest.raises(AudioError, match=message):
+            audio.load(source)
+
+
+@pytest.mark.parametrize("format", ["ogg", "mp3", "flac", "wav"])
+def test_a_minute_of_noise_is_written(format, tmp_path):
+    x = np.random.default_rng(0).uniform(-0.3, 0.3, (1 if format == "mp3" else 2, 44100 * 60)).astype(np.float32)
+    path = audio.write(tmp_path / f"long.{format}", x, 44100)
+    assert soundfile.info(path).frames == x.shape[1]
+
+
+def test_what_a_format_does_not_have_is_said():
+    for x, format in ((np.zeros((3, 99)), "mp3"), (np.zeros((9, 99)), "flac")):
+        with pytest.raises(ParameterError, match=rf"format='{format}' must be one that takes {len(x)} channel"):
+            audio.encode(x, 44100, format=format)
+    for x, message in ((np.zeros(0), "at least one"), (np.array([np.nan]), "finite"), (np.ones(3, int), "of floats")):
+        with pytest.raises(ParameterError, match=message):
+            audio.encode(x, RATE)
+
+
+# --- transforms without a way back ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: audio.spectrogram(tone(), n_fft=1023), "n_fft=1023 must be an even number"),
+        (lambda: audio.spectrogram(tone(), n_fft=1), "n_fft=1"),
+        (lambda: audio.spectrogram(tone(), hop=1025), "hop=1025"),
+        (lambda: audio.spectrogram(tone(), hop=0), "hop=0"),
+        (lambda: audio.spectrogram(tone(), power=-1.0), r"power=-1\.0"),
+        (lambda: audio.spectrogram(np.ones(99, int)), "of floats"),
+        (lambda: audio.griffin_lim(np.ones((513, 20)), hop=1024), "hop=1024 must be from 1 to 512, half of n_fft=1024"),
+        (lambda: audio.griffin_lim(np.ones((513, 20)), hop=600), "hop=600"),
+        (lambda: audio.griffin_lim(-np.ones((513, 20))), r"values down to -1' must be 0 or more"),
+        (lambda: audio.griffin_lim(np.full((513, 20), np.nan)), "must be finite"),
+        (lambda: audio.griffin_lim(np.ones((513, 20)) * 1j), "magnitude="),
+        (lambda: audio.griffin_lim(np.ones((513, 3))), "of at least 4 frames"),
+        (
+            lambda: audio.griffin_lim(np.ones((513, 20)), length=20 * 256),
+            "length=5120 must be a whole number from 1 to 5119",
+        ),
+        (lambda: audio.griffin_lim(np.ones((513, 20)), steps=0), "steps=0"),
+        (lambda: audio.griffin_lim(np.ones((513, 20)), seed=-1), "seed=-1"),
+        (lambda: audio.mel_to_audio(np.ones((40, 20)), RATE, n_mels=80), "n_mels=80 must be 40"),
+        (
+            lambda: audio.mel_to_audio(np.ones((400, 20)), RATE),
+            r"n_mels=400 must be fewer, or n_fft larger than 1024: \d+",
+        ),
+        (lambda: audio.mel_to_audio(np.full((80, 20), -3.0), RATE), "no logarithm"),
+        (lambda: audio.mel_to_audio(np.ones((80, 20)), RATE, hop=1000), "hop=1000"),
+        (lambda: audio.mel_to_audio(np.ones((80, 20)), RATE, f_max=9000.0), "f_min, f_max"),
+    ],
+)
+def test_settings_without_a_way_back_are_refused(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("samples", [4 * 1024, 4 * 1024 + 400, 4 * 1024 + 511])
+def test_phase_recovery_leaves_no_click_at_the_end(samples):
+    x = 0.2 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
+    y = audio.griffin_lim(audio.spectrogram(x, hop=512, power=1), hop=512, length=samples, steps=10)
+    assert y.shape == (samples,) and y.abs().max() < 1.5 * x.abs().max()
+    short = audio.griffin_lim(audio.spectrogram(x, power=1), length=1000, steps=2)
+    assert short.shape == (1000,)

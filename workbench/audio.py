@@ -6,16 +6,18 @@ Nothing here changes a level unless asked to: files that exceed full scale stay 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from .core import decoding, dependencies
+from .core.checks import checked, choice, number, numbers, whole
 from .errors import AudioError, ParameterError
 
 if TYPE_CHECKING:
@@ -31,6 +33,12 @@ LOG_FLOOR = 1e-10
 #: many, a share of the energy that lies above half the new rate (5 per cent is 13 dB below the whole), and a peak above
 #: full scale (2 is 6 dB; compressed files of loud music reach 3).
 MIX_DB, CHANNEL_DB, BAND_SHARE, PEAK = 4.5, 40.0, 0.05, 2.0
+#: A peak beyond which floats are no sound within [-1, 1] (40 dB above it), but integers that nobody divided.
+MOST_PEAK = 100.0
+#: More channels than any recording has: a batch.
+MOST_CHANNELS = 64
+#: Highest rate, Hz, and longest waveform, samples, that are believed.
+MOST_RATE, MOST_SAMPLES = 10_000_000, 2**31
 #: Mean square below which a sound is silence whatever becomes of it: -80 dB.
 SILENCE = 1e-8
 
@@ -54,6 +62,7 @@ class Change(NamedTuple):
         return f"{self.source}: {self.text}"
 
 
+@checked
 def load(
     source: Source,
     *,
@@ -68,15 +77,16 @@ def load(
     Parameters
     ----------
     source : path, binary file object, or (array or tensor, rate)
-        Files: whatever libsndfile reads (wav, flac, ogg, mp3, ...). Arrays: (samples,) or (channels, samples);
-        integers are divided by their type's full scale, floats are taken as they are.
+        Files: whatever libsndfile reads (wav, flac, ogg, mp3, ...). Arrays: see :func:`as_channels`.
     rate : int, optional
         Resample to this rate (Hz, soxr "HQ"); by default the source's own.
     mono : {"mean", "keep", "left", "right"} or int
         "mean" averages the channels, an int takes that channel (0 first), "left" is 0 and "right" 1, "keep" returns
         (channels, samples).
     offset, duration : float
-        Seconds to skip and to read; by default all. A duration beyond the end gives what there is.
+        Seconds to skip and to read; by default all. A duration beyond the end gives what there is. What is read is
+        that slice of the whole sound, sample for sample, in compressed files too: they are decoded from the start,
+        and the pieces of a long one, in any order, cost little more than decoding it once.
     report : callable, optional
         Called with each :class:`Change` that one would hear: a mix to mono that cancels, a band that resampling takes
         away, a peak far beyond full scale. By default each is a warning.
@@ -95,35 +105,40 @@ def load(
         An argument that cannot work.
     """
     mono = _channel(mono)
-    if offset < 0:
-        raise ParameterError("offset", offset, "0 or more seconds")
-    if duration is not None and duration <= 0:
-        raise ParameterError("duration", duration, "more than 0 seconds")
+    if rate is not None:
+        whole("rate", rate, least=1, most=MOST_RATE)
+    number("offset", offset, least=0)
+    if duration is not None:
+        number("duration", duration, above=0)
+    changes = []
     if isinstance(source, tuple):
-        name, (x, source_rate) = "array", _from_array(source)
+        name, (x, source_rate, scale) = "array", _from_array(source)
+        changes += scale
         start = round(offset * source_rate)
         x = x[:, start : None if duration is None else start + round(duration * source_rate)]
     else:
-        name = getattr(source, "name", source) if hasattr(source, "read") else os.fspath(source)
+        name = _name(source)
         x, source_rate = _from_file(source, name, offset, duration)
     if x.shape[-1] == 0:
         raise AudioError(name, "has no samples" + (f" after offset {offset} s" if offset else ""))
-    bad = ~np.isfinite(x)
-    if bad.any():
+    peak = float(max(x.max(), -x.min()))
+    if not np.isfinite(peak):
+        bad = ~np.isfinite(x)
         first = int(np.argmax(bad.any(axis=0)))
         raise AudioError(name, f"{int(bad.sum())} of {bad.size} samples are not finite, the first at sample {first}")
     x = np.asarray(x, dtype=np.float32)
-    whole, report = x, report or _warn
+    channels, report = x, report or _warn
     if mono == "mean":
         x = x.mean(axis=0)
     elif mono != "keep":
         if not 0 <= mono < len(x):
             raise ParameterError("mono", mono, f"a channel below {len(x)}, the number of channels of {name}")
         x = x[mono]
-    for change in _mixing(whole, x, mono, str(name)):
-        report(change)
-    y = resample(np.ascontiguousarray(x), source_rate, rate or source_rate)
+    changes += _mixing(channels, peak, x, mono, str(name))
+    y = _resample(np.ascontiguousarray(x), source_rate, rate or source_rate)
     if (rate or source_rate) < source_rate and (change := _band(x, y, source_rate, rate, str(name))):
+        changes.append(change)
+    for change in changes:
         report(change)
     return y, rate or source_rate
 
@@ -137,22 +152,21 @@ def _channel(mono: str | int) -> str | int:
 
 
 def _warn(change: Change) -> None:
-    warnings.warn(str(change), UserWarning, stacklevel=3)
+    warnings.warn(str(change), UserWarning, stacklevel=4)  # load, what checks its arguments, its caller
 
 
-def _mixing(whole: np.ndarray, x: np.ndarray, mono: str | int, name: str) -> list[Change]:
+def _mixing(channels: np.ndarray, peak: float, x: np.ndarray, mono: str | int, name: str) -> list[Change]:
     """What is to be said of a sound (channels, samples) and what was made mono of it."""
     changes = []
-    peak = float(max(whole.max(), -whole.min()))
     if peak > PEAK:
         beyond = 20 * np.log10(peak)
         text = f"peaks at {peak:.4g}, {beyond:.0f} dB beyond full scale, and is kept so (integers stored as floats?)"
         changes.append(Change("scale", name, peak, text))
-    if len(whole) > 1 and mono != "keep":
-        loudest, kept = max(map(_power, whole)), _power(x)
-        lost = float(10 * np.log10(loudest / kept)) if kept > 1e-12 * loudest else np.inf
+    if len(channels) > 1 and mono != "keep":
+        loudest, kept = max(map(_power, channels)), _power(x)
+        lost = float(10 * np.log10(loudest / kept)) if kept > 1e-8 * loudest else np.inf  # 16 bits do not cancel to 0
         if loudest > SILENCE and lost > (MIX_DB if mono == "mean" else CHANNEL_DB):
-            how = f"the mean of its {len(whole)} channels" if mono == "mean" else f"its channel {mono}"
+            how = f"the mean of its {len(channels)} channels" if mono == "mean" else f"its channel {mono}"
             fainter = "silent" if lost == np.inf else f"{lost:.1f} dB fainter than the loudest one"
             why = " (they cancel, or some are silent)" if mono == "mean" else ""
             text = f"{how} is {fainter}{why}; mono= takes a channel number, 'left', 'right' or 'keep'"
@@ -171,45 +185,146 @@ def _band(x: np.ndarray, y: np.ndarray, rate: int, to: int, name: str) -> Change
 
 def _power(x: np.ndarray) -> float:
     """Mean square."""
-    flat = x.ravel()
+    flat = x.ravel() if x.ndim > 1 else x
     return float(np.dot(flat, flat)) / flat.size
 
 
-def _from_array(source: tuple) -> tuple[np.ndarray, int]:
-    if len(source) != 2:
-        raise ParameterError("source", source, "a path, a file object or (array, rate)")
-    x, rate = source
-    x = x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
-    if x.ndim not in (1, 2):
-        raise ParameterError("source", f"array of shape {x.shape}", "of shape (samples,) or (channels, samples)")
-    if not (isinstance(rate, (int, np.integer)) and rate > 0):
-        raise ParameterError("rate", rate, "a positive whole number of Hz")
-    if np.issubdtype(x.dtype, np.integer):
+def as_channels(x: np.ndarray | torch.Tensor, *, name: str = "x") -> np.ndarray:
+    """One sound as float32 (channels, samples), or an error that says why it is none.
+
+    Parameters
+    ----------
+    x : array or tensor, (samples,) or (channels, samples)
+        Floats are taken as they are; integers (of 8, 16 or 32 bits) are divided by their type's full scale.
+    name : str
+        What errors call it.
+
+    Raises
+    ------
+    ParameterError
+        Another shape: (samples, channels), as soundfile gives it, must be transposed, and a batch given one by one.
+        Truth values, complex numbers, text; integers of 64 bits, whose full scale no sound reaches; floats beyond 100,
+        which are integers that nobody divided.
+    """
+    x = numbers(name, x, ndim=(1, 2), finite=False, empty=True)
+    check_axes(name, x.shape)
+    if x.ndim == 2 and len(x) > MOST_CHANNELS:
+        expected = f"of one sound, at most {MOST_CHANNELS} channels (a batch is given one by one)"
+        raise ParameterError(name, f"array of shape {x.shape}", expected)
+    if x.dtype.kind in "iu" and x.dtype.itemsize < 8:
         bits = np.iinfo(x.dtype)
         x = (x.astype(np.float64) - (0 if bits.min else 2 ** (bits.bits - 1))) / 2 ** (bits.bits - 1)
-    elif not np.issubdtype(x.dtype, np.floating):
-        raise ParameterError("source", f"array of {x.dtype}", "of a float or integer type")
-    return np.atleast_2d(x).astype(np.float32), int(rate)
+    elif x.dtype.kind != "f":
+        expected = "of floats within [-1, 1], or of integers of 8, 16 or 32 bits (x.astype(np.int16), say)"
+        raise ParameterError(name, f"array of {x.dtype}", expected)
+    elif x.size and (peak := np.abs(x[np.isfinite(x)]).max(initial=0.0)) > MOST_PEAK:
+        expected = "within [-1, 1]: divide integers stored as floats by their full scale (32768 for 16 bits)"
+        raise ParameterError(name, f"waveform with peak {peak:.6g}", expected)
+    return np.atleast_2d(x).astype(np.float32)
+
+
+def check_axes(name: str, shape: tuple[int, ...], *, batch: bool = False) -> None:
+    """Refuse (..., samples, channels): no sound has more channels than samples.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of int
+    batch : bool
+        Whether the axis before the last may be that of a batch, of which some are larger than a sound is long: then
+        only what cannot be one is refused.
+
+    Raises
+    ------
+    ParameterError
+        The last axis is shorter than the one before it.
+    """
+    if len(shape) > 1 and 0 < shape[-1] <= MOST_CHANNELS and shape[-2] > (MOST_CHANNELS if batch else shape[-1]):
+        expected = "samples last, (channels, samples): transpose it (x.T)"
+        raise ParameterError(name, f"array of shape {tuple(shape)}", expected)
+
+
+def _from_array(source: tuple) -> tuple[np.ndarray, int, list[Change]]:
+    if len(source) != 2:
+        raise ParameterError("source", f"tuple of {len(source)}", "a path, a binary file object or (array, rate)")
+    x, rate = source
+    if isinstance(x, (int, float, np.number)) and hasattr(rate, "__len__") and not isinstance(rate, (str, bytes)):
+        raise ParameterError("source", "(rate, array)", "(array, rate), the other way round")
+    rate = whole("rate", rate, least=1, most=MOST_RATE)
+    channels = as_channels(x, name="source")
+    peak = float(np.abs(channels).max(initial=0.0)) if str(getattr(x, "dtype", "")).endswith("int32") else 0.0
+    if not 0 < peak <= 2**-16:
+        return channels, rate, []
+    text = (
+        f"peaks {20 * np.log10(peak):.0f} dB below full scale: integers of 32 bits that hold 16 (x.astype(np.int16))?"
+    )
+    return channels, rate, [Change("scale", "array", peak, text)]
+
+
+def _name(source: Source) -> str:
+    """What errors call a source."""
+    if hasattr(source, "read"):
+        named = getattr(source, "name", None)
+        return str(named) if isinstance(named, (str, os.PathLike)) else type(source).__name__
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    hint = " (io.BytesIO(data), say)" if isinstance(source, (bytes, bytearray)) else ""
+    shown = type(source).__name__ if hasattr(source, "__len__") else source
+    raise ParameterError("source", shown, f"a path, a binary file object{hint} or a tuple (array, rate)")
 
 
 def _from_file(source: Source, name: object, offset: float, duration: float | None) -> tuple[np.ndarray, int]:
     if not hasattr(source, "read"):
         path = Path(source)
-        if not path.is_file():
-            raise AudioError(name, "is a folder, not a file" if path.is_dir() else "no such file")
-        if path.stat().st_size == 0:
-            raise AudioError(name, "the file is empty (0 bytes)")
-    elif not source.seekable():  # a pipe, a download
-        source = io.BytesIO(source.read())
+        try:
+            if not path.is_file():
+                known = "is no regular file" if path.exists() else "no such file"
+                raise AudioError(name, "is a folder, not a file" if path.is_dir() else known)
+            if path.stat().st_size == 0:
+                raise AudioError(name, "the file is empty (0 bytes)")
+        except OSError as error:
+            raise AudioError(name, f"cannot be read: {error.strerror or error}") from None
+    else:
+        source = _binary(source, name)
     return decoding.read(source, name, offset=offset, duration=duration)
 
 
+def _binary(source: io.IOBase, name: str) -> io.IOBase:
+    """An open file that can be read from its beginning."""
+    try:
+        if not source.seekable():  # a pipe, a download
+            source = io.BytesIO(source.read())
+        if not isinstance(source.read(0), bytes):
+            raise ParameterError("source", type(source).__name__, 'a file opened in binary mode, "rb"')
+        if source.seek(0, os.SEEK_END) == 0:
+            raise AudioError(name, "the file is empty (0 bytes)")
+    except (OSError, AttributeError, TypeError) as error:
+        raise AudioError(name, f"cannot be read ({error})") from None
+    except ValueError as error:
+        if isinstance(error, ParameterError):
+            raise
+        raise AudioError(name, f"cannot be read ({error})") from None  # closed
+    return source
+
+
+@checked
 def resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Change the rate of (samples,) or (channels, samples), soxr "HQ"; the same array when the rates are equal."""
+    """Change the rate of (samples,) or (channels, samples), soxr "HQ"; the same array when the rates are equal.
+
+    Raises
+    ------
+    ParameterError
+        A rate that is not positive, an array of another shape ((samples, channels) must be transposed) or type.
+    """
     for name, value in (("from_rate", from_rate), ("to_rate", to_rate)):
-        if not value > 0:
-            raise ParameterError(name, value, "more than 0 Hz")
-    if from_rate == to_rate:
+        whole(name, value, least=1, most=MOST_RATE)
+    x = numbers("x", x, ndim=(1, 2), finite=False, empty=True)
+    check_axes("x", x.shape)
+    return _resample(x, from_rate, to_rate)
+
+
+def _resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    if from_rate == to_rate or not x.size:
         return x
     import soxr
 
@@ -219,8 +334,14 @@ def resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return np.ascontiguousarray(y)
 
 
+@checked
 def segment(
-    x: np.ndarray, rate: int, *, seconds: float, hop: float | None = None, tail: str = "pad"
+    x: np.ndarray,
+    rate: int,
+    *,
+    seconds: float,
+    hop: float | None = None,
+    tail: Literal["pad", "keep", "drop"] = "pad",
 ) -> list[np.ndarray]:
     """Cut a waveform into windows.
 
@@ -239,11 +360,9 @@ def segment(
     -------
     list of np.ndarray
     """
-    if tail not in ("pad", "keep", "drop"):
-        raise ParameterError("tail", tail, "'pad', 'keep' or 'drop'")
-    size, step = round(seconds * rate), round((seconds if hop is None else hop) * rate)
-    if size < 1 or step < 1:
-        raise ParameterError("seconds" if size < 1 else "hop", seconds if size < 1 else hop, "at least one sample")
+    x = numbers("x", x, ndim=1, finite=False, empty=True)
+    size = _samples("seconds", seconds, rate)
+    step = size if hop is None else _samples("hop", hop, rate)
     pieces = []
     for start in range(0, max(len(x) - size + step, 1), step):
         piece = x[start : start + size]
@@ -254,27 +373,39 @@ def segment(
     return pieces
 
 
+def _samples(name: str, seconds: float, rate: int) -> int:
+    whole("rate", rate, least=1, most=MOST_RATE)
+    if not 1 <= round(seconds * rate) <= MOST_SAMPLES:
+        raise ParameterError(name, seconds, f"at least one sample and at most 2**31 of them, at {rate} Hz")
+    return round(seconds * rate)
+
+
+@checked
 def fit(x: np.ndarray, rate: int, *, seconds: float) -> np.ndarray:
-    """Exactly ``seconds``: the beginning of a longer waveform, a shorter one zero-padded on the right."""
-    size = round(seconds * rate)
-    if size < 1:
-        raise ParameterError("seconds", seconds, "at least one sample")
+    """Exactly ``seconds``: the beginning of a longer waveform (samples,), a shorter one zero-padded on the right."""
+    x = numbers("x", x, ndim=1, finite=False, empty=True)
+    size = _samples("seconds", seconds, rate)
     return np.pad(x[:size], (0, max(size - len(x), 0)))
 
 
+@checked
 def level(x: np.ndarray) -> float:
     """Root-mean-square level in dB relative to full scale (a full-scale square wave is 0); -inf for silence."""
+    x = numbers("x", x)
     power = float(np.mean(np.square(x, dtype=np.float64)))
     return 10 * float(np.log10(power)) if power > 0 else -np.inf
 
 
+@checked
 def write(path: str | os.PathLike, x: np.ndarray, rate: int) -> Path:
     """Write (samples,) or (channels, samples) as wav or flac (16 bit), ogg or mp3, by suffix; all of it or nothing.
 
     Raises
     ------
     ParameterError
-        An unknown suffix, or samples beyond full scale (they would be clipped).
+        An unknown suffix, and else as of :func:`encode`.
+    AudioError
+        The file cannot be written.
     """
     path = Path(path)
     data = encode(x, rate, format=path.suffix.lstrip(".").lower())
@@ -282,17 +413,22 @@ def write(path: str | os.PathLike, x: np.ndarray, rate: int) -> Path:
     try:
         temporary.write_bytes(data)
         os.replace(temporary, path)
+    except OSError as error:
+        reason = "is a folder, not a file" if isinstance(error, IsADirectoryError) else f"cannot be written: {error}"
+        raise AudioError(path, reason) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
 
 
-def encode(x: np.ndarray, rate: int, *, format: str = "mp3") -> bytes:
+@checked
+def encode(x: np.ndarray, rate: int, *, format: Literal["mp3", "ogg", "flac", "wav"] = "mp3") -> bytes:
     """A waveform as the bytes of a sound file, at its own level.
 
     Parameters
     ----------
-    x : np.ndarray (samples,) or (channels, samples), within [-1, 1]
+    x : np.ndarray (samples,) or (channels, samples), floats within [-1, 1]
     rate : int
         Hz. MP3 knows nine rates; another one is resampled to the next higher (at most 48 kHz).
     format : {"mp3", "ogg", "flac", "wav"}
@@ -300,43 +436,111 @@ def encode(x: np.ndarray, rate: int, *, format: str = "mp3") -> bytes:
     Raises
     ------
     ParameterError
-        An unknown format, or samples beyond full scale (they would be clipped): lower the gain first.
+        An unknown format, a rate or a number of channels that it does not have; no samples, (samples, channels), which
+        must be transposed; samples that are no floats, not finite, or beyond full scale (they would be clipped): lower
+        the gain first.
     """
     import soundfile
 
-    if format not in ("mp3", "ogg", "flac", "wav"):
-        raise ParameterError("format", format, "'mp3', 'ogg', 'flac' or 'wav'")
-    peak = float(np.abs(x).max(initial=0.0))
+    x = numbers("x", x, ndim=(1, 2))
+    check_axes("x", x.shape)
+    if x.dtype.kind != "f":
+        raise ParameterError("x", f"array of {x.dtype}", "of floats within [-1, 1]")
+    whole("rate", rate, least=1, most=MOST_RATE)
+    peak = float(np.abs(x).max())
     if not peak <= 1.0 + 1e-6:
         raise ParameterError("x", f"waveform with peak {peak:.4g}", "within [-1, 1]; lower its gain first")
     if format == "mp3" and rate not in MP3_RATES:
         target = min((r for r in MP3_RATES if r >= rate), default=MP3_RATES[-1])
-        x, rate = np.clip(resample(x, rate, target), -1, 1), target
-    buffer = io.BytesIO()
+        x, rate = np.clip(_resample(x, rate, target), -1, 1), target
+    buffer, channels = io.BytesIO(), np.atleast_2d(x)
     # Without "constant" libsndfile's mp3 default is about twice the size for no audible gain on short clips.
     options = {"bitrate_mode": "VARIABLE", "compression_level": 0.6} if format == "mp3" else {}
-    soundfile.write(buffer, np.asarray(x, dtype=np.float32).T, rate, format=format.upper(), **options)
+    try:
+        with decoding.forward()(buffer, "w", rate, len(channels), format=format.upper(), **options) as file:
+            # libvorbis takes what it is given onto the stack: a minute at once is a segmentation fault
+            for start in range(0, channels.shape[1], decoding.STEP):
+                file.write(np.ascontiguousarray(channels[:, start : start + decoding.STEP].T, dtype=np.float32))
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        expected = f"one that takes {len(channels)} channel(s) at {rate} Hz ({error})"
+        raise ParameterError("format", format, expected) from error
     return buffer.getvalue()
 
 
-def spectrogram(x: np.ndarray | torch.Tensor, *, n_fft: int = 1024, hop: int = 256, power: float | None = 2.0):
+@checked
+def check_frames(n_fft: int, hop: int) -> None:
+    """Refuse frames that leave samples out, or from which a sound cannot be had back.
+
+    A Hann window is 0 at its ends: with steps of more than half of it, samples are seen through the ends alone, the
+    squared windows that an inverse divides by nearly vanish there, and phase recovery has no overlap to work on.
+
+    Raises
+    ------
+    ParameterError
+        ``n_fft`` is odd or below 4, ``hop`` below 1 or above half of ``n_fft``.
+    """
+    _check_size(n_fft)
+    if not 1 <= hop <= n_fft // 2:
+        expected = f"from 1 to {n_fft // 2}, half of n_fft={n_fft}, for the sound to be had back"
+        raise ParameterError("hop", hop, expected)
+
+
+#: Sum of squared windows below which no inverse divides by it: samples that only the ends of windows reach would be
+#: what masks or phase recovery leave there, thousands of times as loud.
+LEAST_WINDOW = 0.1
+
+
+def window_tail(n_fft: int, hop: int, samples: int) -> np.ndarray:
+    """Sum of the squared Hann windows over the ``samples`` that follow the centre of the last frame, float64."""
+    window = np.hanning(n_fft + 1)[:-1] ** 2
+    tail = np.zeros(samples)
+    for start in range(n_fft // 2, n_fft, hop):
+        part = window[start : start + samples]
+        tail[: len(part)] += part
+    return tail
+
+
+def _check_size(n_fft: int) -> None:
+    whole("n_fft", n_fft, least=4, most=2**24)
+    if n_fft % 2:
+        raise ParameterError("n_fft", n_fft, "an even number")
+
+
+@checked
+def spectrogram(
+    x: np.ndarray | torch.Tensor, *, n_fft: int = 1024, hop: int = 256, power: float | None = 2.0
+) -> torch.Tensor:
     """Short-time Fourier transform, centred, Hann window of ``n_fft`` samples.
 
     Parameters
     ----------
     x : (..., samples)
+        Floats.
     n_fft, hop : int
-        Samples.
+        Samples; ``n_fft`` is even, and ``hop`` at most ``n_fft``, beyond which samples would be left out. Only up to
+        half of it a sound can be had back.
     power : float or None
         2 gives power, 1 magnitude, None the complex transform.
 
     Returns
     -------
     Tensor (..., n_fft // 2 + 1, 1 + samples // hop)
+
+    Raises
+    ------
+    ParameterError
+        Such a window or step, ``power`` not positive, an array without samples, or (samples, channels).
     """
     import torch
 
-    x = torch.as_tensor(x)
+    _check_size(n_fft)
+    whole("hop", hop, least=1, most=n_fft)
+    if power is not None:
+        number("power", power, least=0.01, most=100)
+    x = _floats("x", x)
+    if x.ndim < 1 or x.shape[-1] < 1:
+        raise ParameterError("x", f"array of shape {tuple(x.shape)}", "(..., samples) with at least one sample")
+    check_axes("x", x.shape, batch=True)
     flat = x.reshape(-1, x.shape[-1])
     pad = (n_fft // 2, n_fft // 2)
     padded = torch.nn.functional.pad(flat, pad)  # zeros, so that clips shorter than a window work too
@@ -346,26 +550,45 @@ def spectrogram(x: np.ndarray | torch.Tensor, *, n_fft: int = 1024, hop: int = 2
     return S if power is None else S.abs() ** power
 
 
-def mel_filters(rate: int, *, n_fft: int = 1024, n_mels: int = 80, f_min: float = 0.0, f_max: float | None = None):
+def _floats(name: str, x: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """As a tensor of floats, where it is, with its gradient."""
+    import torch
+
+    x = x if isinstance(x, torch.Tensor) else torch.as_tensor(numbers(name, x, finite=False, empty=True))
+    if not x.is_floating_point():
+        raise ParameterError(name, f"array of {str(x.dtype).removeprefix('torch.')}", "of floats")
+    return x
+
+
+@checked
+def mel_filters(
+    rate: int, *, n_fft: int = 1024, n_mels: int = 80, f_min: float = 0.0, f_max: float | None = None
+) -> torch.Tensor:
     """Triangular mel filters, Slaney's scale and area norm: Tensor (n_fft // 2 + 1, n_mels)."""
-    melscale_fbanks = dependencies.load("torchaudio.functional").melscale_fbanks
+    whole("rate", rate, least=1, most=MOST_RATE)
+    _check_size(n_fft)
+    whole("n_mels", n_mels, least=1, most=2**16)
     f_max = rate / 2 if f_max is None else f_max
     if not 0 <= f_min < f_max <= rate / 2:
         raise ParameterError("f_min, f_max", (f_min, f_max), f"rising and within 0 to {rate / 2} Hz")
+    melscale_fbanks = dependencies.load("torchaudio.functional").melscale_fbanks
     return melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, rate, norm="slaney", mel_scale="slaney")
 
 
-def mel_spectrogram(x: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **filters):
+def mel_spectrogram(
+    x: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **filters
+) -> torch.Tensor:
     """Mel power spectrogram: Tensor (..., n_mels, frames). ``filters``: see :func:`mel_filters`."""
     S = spectrogram(x, n_fft=n_fft, hop=hop)
     return mel_filters(rate, n_fft=n_fft, **filters).to(S).T @ S
 
 
-def log_mel(x: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **filters):
+def log_mel(x: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **filters) -> torch.Tensor:
     """Natural logarithm of :func:`mel_spectrogram` + ``LOG_FLOOR``: Tensor (..., n_mels, frames)."""
     return (mel_spectrogram(x, rate, n_fft=n_fft, hop=hop, **filters) + LOG_FLOOR).log()
 
 
+@checked
 def griffin_lim(
     magnitude: np.ndarray | torch.Tensor,
     *,
@@ -373,17 +596,17 @@ def griffin_lim(
     length: int | None = None,
     steps: int = 60,
     seed: int = 0,
-):
+) -> torch.Tensor:
     """A waveform whose magnitude spectrogram is near the one given (fast Griffin-Lim; Perraudin et al. 2013).
 
     Parameters
     ----------
     magnitude : (..., n_fft // 2 + 1, frames)
-        Of :func:`spectrogram` with ``power=1``.
+        Of :func:`spectrogram` with ``power=1``; its frames span at least half a window.
     hop : int
-        Samples.
+        Samples, as in the analysis; at most half of ``n_fft``.
     length : int, optional
-        Samples of the result; by default (frames - 1) * hop.
+        Samples of the result, below ``frames * hop``; by default (frames - 1) * hop.
     steps : int
         Iterations.
     seed : int
@@ -392,16 +615,28 @@ def griffin_lim(
     Returns
     -------
     Tensor (..., samples)
+
+    Raises
+    ------
+    ParameterError
+        A magnitude that is complex, negative, not finite or of too few frames; a step with which no sound can be had
+        back (:func:`check_frames`); a length that the frames do not reach.
     """
     import torch
 
-    griffinlim = dependencies.load("torchaudio.functional").griffinlim
-    S = torch.as_tensor(magnitude)
-    n_fft = 2 * (S.shape[-2] - 1)
-    length = (S.shape[-1] - 1) * hop if length is None else length
+    S = _magnitude("magnitude", magnitude)
+    n_fft, frames = 2 * (S.shape[-2] - 1), S.shape[-1]
+    check_frames(n_fft, hop)
+    whole("steps", steps, least=1, most=100_000)
+    if (frames - 1) * hop <= n_fft // 2:
+        expected = f"of at least {n_fft // 2 // hop + 2} frames, more than half a window of {n_fft} samples"
+        raise ParameterError("magnitude", f"array of shape {tuple(S.shape)}", expected)
+    length = (frames - 1) * hop if length is None else whole("length", length, least=1, most=frames * hop - 1)
+    if window_tail(n_fft, hop, max(length - (frames - 1) * hop, 0)).min(initial=1.0) < LEAST_WINDOW:
+        S, frames = torch.cat((S, S[..., -1:]), -1), frames + 1  # the frame that the analysis left out: as the last
     with torch.random.fork_rng(devices=[S.device] if S.is_cuda else []):
         torch.manual_seed(seed)
-        return griffinlim(
+        return dependencies.load("torchaudio.functional").griffinlim(
             S,
             window=torch.hann_window(n_fft, dtype=S.dtype, device=S.device),
             n_fft=n_fft,
@@ -410,12 +645,26 @@ def griffin_lim(
             power=1.0,
             n_iter=steps,
             momentum=0.99,
-            length=length,
+            length=max(length, (frames - 1) * hop),  # a shorter sound would have fewer frames than are given
             rand_init=True,
-        )
+        )[..., :length]
 
 
-def mel_to_audio(mel: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **options):
+def _magnitude(name: str, values: np.ndarray | torch.Tensor) -> torch.Tensor:
+    S = _floats(name, values)
+    if S.ndim < 2 or S.numel() == 0:
+        raise ParameterError(name, f"array of shape {tuple(S.shape)}", "of shape (..., bins, frames)")
+    if not S.isfinite().all():
+        raise ParameterError(name, f"array with {int((~S.isfinite()).sum())} values NaN or infinite", "finite")
+    if S.min() < 0:
+        raise ParameterError(name, f"array with values down to {float(S.min()):.4g}", "0 or more (no logarithm)")
+    return S
+
+
+@checked
+def mel_to_audio(
+    mel: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **options
+) -> torch.Tensor:
     """Back from :func:`mel_spectrogram` (power) to sound: non-negative least squares, then :func:`griffin_lim`.
 
     ``options``: ``n_mels``, ``f_min``, ``f_max`` as in the analysis; ``length``, ``steps``, ``seed`` of Griffin-Lim.
@@ -423,13 +672,26 @@ def mel_to_audio(mel: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024
     Returns
     -------
     Tensor (..., samples)
+
+    Raises
+    ------
+    ParameterError
+        As of :func:`griffin_lim`; ``n_mels`` that is not that of ``mel``, or so many for ``n_fft`` that filters are
+        empty.
     """
     import torch
 
+    check_frames(n_fft, hop)
     inversion = {key: options.pop(key) for key in ("length", "steps", "seed") if key in options}
-    mel = torch.as_tensor(mel)
-    options.setdefault("n_mels", mel.shape[-2])
-    filters = mel_filters(rate, n_fft=n_fft, **options).to(mel)
+    mel = _magnitude("mel", mel)
+    choice("n_mels", options.setdefault("n_mels", mel.shape[-2]), [mel.shape[-2]])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filterbank")  # an error here
+        filters = mel_filters(rate, n_fft=n_fft, **options).to(mel)
+    empty = int((filters.amax(0) <= 0).sum())
+    if empty:
+        expected = f"fewer, or n_fft larger than {n_fft}: {empty} filters hold no bin and their sound is lost"
+        raise ParameterError("n_mels", options["n_mels"], expected)
     # Multiplicative updates (Lee and Seung 2001) keep the power non-negative and need no solver per frame.
     power = filters @ mel
     for _ in range(100):

@@ -176,8 +176,8 @@ def test_factors_of_voices_are_those_of_the_table(voices):
 
 
 def test_wrong_arguments_are_named():
-    expected = "'auto', 'egemaps', 'voice', 'speech', 'speech_paper', 'factors'"
-    with pytest.raises(ParameterError, match=f"set='gemaps' must be one of {expected}"):
+    expected = "'auto' or 'egemaps' or 'voice' or 'speech' or 'speech_paper' or 'factors'"
+    with pytest.raises(ParameterError, match=f"set='gemaps' must be {expected}"):
         measure(noises(1), set="gemaps")
     with pytest.raises(ParameterError, match="set='factors' must be 'voice' or 'egemaps': arrays has no known factors"):
         measure(noises(1), set="factors")
@@ -242,6 +242,35 @@ def test_egemaps_of_a_clip_shorter_than_its_window():
     assert np.isnan(measure(clips, set="egemaps", progress=False).values).all()
 
 
+def test_egemaps_at_a_file_s_own_rate_is_opensmile_on_the_file(tmp_path):
+    opensmile = pytest.importorskip("opensmile")
+    import soundfile
+
+    from workbench import audio
+
+    smile = opensmile.Smile(
+        feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
+    )
+    paths, voices = [], load_dataset("voices", size=4)
+    for i, rate in enumerate((16000, 22050, 44100, 16000)):
+        paths.append(tmp_path / f"{i}.wav")
+        x = voices.audio(i)[0]
+        soundfile.write(paths[-1], audio.resample(x, voices.audio(i)[1], rate), rate)
+    (tmp_path / "clips.csv").write_text("path,label\n" + "".join(f"{path.name},a\n" for path in paths))
+    clips = load_dataset(tmp_path / "clips.csv")
+    with pytest.warns(UserWarning, match=r"2 of 16000 Hz, 1 of 22050 Hz, 1 of 44100 Hz\).*rate= brings them to one"):
+        found = measure(clips, set="egemaps", cache=False, progress=False)
+    assert list(found.ids) == list(clips.table["id"]) and list(found.valid) == [0, 1, 2, 3]
+    for path, row in zip(paths, found.values, strict=True):
+        theirs = smile.process_file(path).to_numpy()[0]
+        np.testing.assert_allclose(row, theirs, rtol=1e-3, atol=1e-4)
+    one = measure(clips, set="egemaps", rate=44100, cache=False, progress=False)
+    np.testing.assert_array_equal(one.values[2], found.values[2])
+    assert (np.abs(one.values[0] - found.values[0]) > 0.01 * np.abs(found.values[0])).sum() > 40
+    with pytest.raises(ParameterError, match="rate=16000 must be None for the set 'voice'"):
+        measure(clips, set="voice", rate=16000)
+
+
 def test_entropy():
     tenths = np.repeat(np.arange(10), 7)
     assert attribute_entropy(tenths) == pytest.approx(np.log2(10))
@@ -251,7 +280,7 @@ def test_entropy():
     table = np.stack([tenths, 1e-12 * tenths + 5, np.where(tenths < 5, 0, np.nan), np.full(70, np.nan)], axis=1)
     np.testing.assert_allclose(attribute_entropy(table), [np.log2(10), np.log2(10), 0, np.nan], atol=0.02)
     assert attribute_entropy(np.random.default_rng(0).random(100000)) == pytest.approx(np.log2(10), abs=1e-3)
-    with pytest.raises(ParameterError, match="bins=0 must be at least 1"):
+    with pytest.raises(ParameterError, match="bins=0 must be a whole number from 1"):
         attribute_entropy(tenths, bins=0)
     with pytest.raises(ParameterError, match=r"values='array of shape \(1, 1, 1\)'"):
         attribute_entropy(np.zeros((1, 1, 1)))

@@ -97,7 +97,7 @@ def test_quantised_latents_do_not_depend_on_order(codec):
     quantised = codec.quantise(latents, stages=8)
     assert quantised.shape == latents.shape
     assert torch.equal(codec.quantise(latents.flip(1), stages=8), quantised.flip(1))
-    with pytest.raises(ParameterError, match="stages=47 must be 1 to 46"):
+    with pytest.raises(ParameterError, match="stages=47 must be a whole number from 1 to 46"):
         codec.quantise(latents, stages=47)
 
 

@@ -76,7 +76,7 @@ def test_normalised():
         ({"mask": torch.ones(513, 40)}, r"mask.shape=\(513, 40\) must be \(..., 513, 44\)"),
         ({"mask": torch.full((513, 44), 1.5)}, "mask='1.5 to 1.5' must be within 0 to 1"),
         ({"mask": torch.full((513, 44), torch.nan)}, "must be within 0 to 1"),
-        ({"domain": "dB"}, "domain='dB' must be one of"),
+        ({"domain": "dB"}, "domain='dB' must be 'log' or 'linear'"),
     ],
 )
 def test_errors(change, message):
@@ -88,3 +88,47 @@ def test_errors(change, message):
 def test_a_clip_shorter_than_half_a_window():
     with pytest.raises(ParameterError, match="samples=512 must be more than 512"):
         Spectra().analyse(torch.zeros(512))
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(1024, 512), (4096, 2048), (64, 16)])
+@pytest.mark.parametrize("domain", ["log", "linear"])
+def test_masks_leave_no_click_at_the_end(n_fft, hop, domain):
+    spectra = Spectra(n_fft=n_fft, hop=hop)
+    for samples in range(4 * n_fft, 4 * n_fft + hop, max(hop // 40, 1)):
+        x = 0.2 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
+        mask = torch.rand(spectra.bins, spectra.frames(samples), generator=torch.Generator().manual_seed(1))
+        left = spectra.masked(x, mask, domain=domain)
+        assert left.abs().max() < 1.2 * x.abs().max()
+        same = spectra.masked(x, mask * 0 + 1, domain=domain)
+        assert torch.allclose(same[: -hop // 2], x[: -hop // 2], atol=1e-5)
+        assert (same.abs() <= x.abs() + 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ({"hop": 513}, "hop=513 must be from 1 to 512, half of n_fft=1024"),
+        ({"hop": 1024}, "hop=1024"),
+        ({"n_fft": 1023}, "n_fft=1023 must be an even number"),
+        ({"n_fft": 0}, "n_fft=0"),
+        ({"hop": 0}, "hop=0"),
+        ({"rate": 0}, "rate=0"),
+        ({"rate": 44100.0}, r"rate=44100\.0"),
+        ({"hop": True}, "hop=True"),
+    ],
+)
+def test_frames_without_a_way_back(frames, message):
+    with pytest.raises(ParameterError, match=message):
+        Spectra(**frames)
+
+
+def test_spectra_of_other_frames():
+    spectra = Spectra()
+    with pytest.raises(ParameterError, match=r"complex tensor \(..., 513, 44\) for 22050 samples"):
+        spectra.istft(torch.zeros(513, 43, dtype=torch.complex64), 22050)
+    with pytest.raises(ParameterError, match="spectra='float32 of shape"):
+        spectra.istft(torch.zeros(513, 44), 22050)
+    with pytest.raises(ParameterError, match="transpose it"):
+        spectra.stft(torch.zeros(22050, 2))
+    with pytest.raises(ParameterError, match="a tensor of floats"):
+        spectra.stft(torch.zeros(22050, dtype=torch.int16))

@@ -1,9 +1,9 @@
 """The set "egemaps": the 88 functionals of eGeMAPSv02, computed by openSMILE.
 
 Eyben et al., "The Geneva minimalistic acoustic parameter set (GeMAPS) for voice research and affective computing",
-IEEE Trans. Affective Computing 7 (2016) 190-202; the set of Mariotte et al. (arXiv 2509.24793). Sounds are heard at
-44.1 kHz, mono, whatever their own rate: openSMILE's loudness and spectral flux grow with the rate (one voice has a mean
-loudness of 0.28 at 16 kHz, 0.32 at 24 kHz, 0.49 at 44.1 kHz), so that clips of different rates could not be compared.
+IEEE Trans. Affective Computing 7 (2016) 190-202; the set of Mariotte et al. (arXiv 2509.24793). Sounds are heard mono
+and at their own rate, as openSMILE hears a file. Its figures depend on the rate (one voice has a mean loudness of 0.28
+at 16 kHz, 0.32 at 24 kHz, 0.49 at 44.1 kHz), so that clips of several rates compare only when they are brought to one.
 
 openSMILE gives 0, not NaN, for pitch, voice quality and formants of a clip without voice; that is kept. A clip shorter
 than its analysis window gives NaN throughout.
@@ -19,7 +19,6 @@ import numpy as np
 from ..errors import ParameterError
 
 CODE_VERSION = 1
-RATE = 44100
 #: First match wins: a functional's family by a part of its name (the grouping of arXiv 2509.24793).
 FAMILIES = (
     ("formants", "F[123]"),
@@ -50,6 +49,11 @@ def installed() -> bool:
 class Egemaps:
     """openSMILE with eGeMAPSv02.
 
+    Parameters
+    ----------
+    rate : int
+        Hz at which it hears.
+
     Attributes
     ----------
     names : tuple of str
@@ -63,7 +67,8 @@ class Egemaps:
         opensmile is not installed; the message says how to install it and under which licence it is.
     """
 
-    def __init__(self):
+    def __init__(self, rate: int):
+        self.rate = rate
         if not installed():
             raise ParameterError(
                 "set",
@@ -79,7 +84,7 @@ class Egemaps:
         self.names = tuple(self._smile.feature_names)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The functionals of one sound at 44.1 kHz, float32 (88,)."""
+        """The functionals of one sound, float32 (88,)."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Segment too short")  # the NaN say so
-            return self._smile.process_signal(x, RATE).to_numpy(np.float32)[0]
+            return self._smile.process_signal(x, self.rate).to_numpy(np.float32)[0]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import audio
-from .loudness import windows
+from .loudness import waveform, windows
 
 RATE, ORDER, WINDOW, EMPHASIS = 11000, 10, 0.04, 50.0
 LOWEST, HIGHEST, WIDEST = 90.0, 5200.0, 700.0
@@ -36,7 +36,7 @@ def formant_tracks(x: np.ndarray, rate: int, *, at: np.ndarray) -> tuple[np.ndar
     """
     if not len(at):
         return np.empty((0, 3)), np.empty((0, 3))
-    y = audio.resample(np.ascontiguousarray(x, dtype=np.float32), rate, RATE)
+    y = audio.resample(waveform(x, rate), rate, RATE)
     y = np.append(y[:1], y[1:] - np.exp(-2 * np.pi * EMPHASIS / RATE) * y[:-1])
     times, frames, _ = windows(y, RATE, hop=0.005, window=WINDOW)
     near = np.clip(np.rint((at - times[0]) / 0.005).astype(int), 0, len(times) - 1)

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
+from .. import audio
+from ..core.checks import checked, number, numbers, whole
 from ..errors import ParameterError
 
 #: dBFS; what is fainter counts as this (16-bit rounding noise lies at -101).
@@ -29,8 +33,9 @@ def a_weighting(frequency: np.ndarray) -> np.ndarray:
     return 10**0.1 * 12194.217**2 * f**2 / poles
 
 
+@checked
 def loudness_track(
-    x: np.ndarray, rate: int, *, hop: float = 0.01, window: float = 0.04, weighting: str | None = "A"
+    x: np.ndarray, rate: int, *, hop: float = 0.01, window: float = 0.04, weighting: Literal["A"] | None = "A"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Level over time.
 
@@ -58,8 +63,6 @@ def loudness_track(
     """
     from scipy import fft
 
-    if weighting not in ("A", None):
-        raise ParameterError("weighting", weighting, "'A' or None")
     times, frames, taper = windows(x, rate, hop=hop, window=window)
     n = fft.next_fast_len(frames.shape[1], real=True)
     gain = np.full(n // 2 + 1, 2.0)
@@ -94,6 +97,7 @@ def k_weighting(rate: int) -> np.ndarray:
     return np.stack([shelf, np.concatenate([b, a]) / a[0]])
 
 
+@checked
 def integrated_loudness(x: np.ndarray, rate: int) -> float:
     """Loudness of a whole mono sound after ITU-R BS.1770-4.
 
@@ -119,11 +123,9 @@ def integrated_loudness(x: np.ndarray, rate: int) -> float:
     """
     from scipy.signal import sosfilt
 
-    x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 1 or not len(x):
-        raise ParameterError("x", f"array of shape {x.shape}", "a waveform (samples,) with at least one sample")
-    if rate < 8000:
-        raise ParameterError("rate", rate, "at least 8000 Hz")
+    whole("rate", rate, least=8000)
+    heard = waveform(x, rate)
+    x = np.asarray(x, dtype=np.float64) if getattr(x, "dtype", None) == np.float64 else heard.astype(np.float64)
     energy = np.cumsum(np.append(0.0, np.square(sosfilt(k_weighting(rate), x))))
     size = min(round(GATE_BLOCK * rate), len(x))
     starts = np.rint(np.arange((len(x) - size) // (GATE_HOP * rate) + 1) * GATE_HOP * rate).astype(int)
@@ -147,16 +149,33 @@ def windows(x: np.ndarray, rate: int, *, hop: float, window: float) -> tuple[np.
     taper : np.ndarray, float32 (size,)
         The Hann window that goes with them.
     """
-    x = np.ascontiguousarray(x, dtype=np.float32)
+    x = waveform(x, rate)
+    for name, seconds in (("hop", hop), ("window", window)):
+        number(name, seconds, above=0, most=3600)
     size, step = round(window * rate), round(hop * rate)
-    if x.ndim != 1 or not len(x):
-        raise ParameterError("x", f"array of shape {x.shape}", "a waveform (samples,) with at least one sample")
     if size < 2 or step < 1:
         raise ParameterError("hop, window", (hop, window), f"at least one and two samples at {rate} Hz")
     x = np.pad(x, (0, max(size - len(x), 0)))
     frames = np.lib.stride_tricks.sliding_window_view(x, size)[::step]
     times = (np.arange(len(frames)) * step + size / 2) / rate
     return times, frames, np.hanning(size + 2)[1:-1].astype(np.float32)
+
+
+def waveform(x: np.ndarray, rate: int, *, empty: bool = False) -> np.ndarray:
+    """One mono sound as float32 (samples,).
+
+    Raises
+    ------
+    ParameterError
+        Another shape, no samples, values that are not finite or no sound (:func:`workbench.audio.as_channels`), or a
+        rate that is no whole number of at least 1000 Hz.
+    """
+    whole("rate", rate, least=1000, most=audio.MOST_RATE)
+    x = numbers("x", x, empty=True)
+    if x.ndim != 1 or not (len(x) or empty):
+        expected = "a waveform (samples,)" + (" with at least one sample" if not empty else "")
+        raise ParameterError("x", f"array of shape {x.shape}", expected)
+    return np.ascontiguousarray(audio.as_channels(x)[0])
 
 
 def decibels(power: np.ndarray) -> np.ndarray:

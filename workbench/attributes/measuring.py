@@ -7,18 +7,24 @@ interrupt, nothing decoded twice, damaged files named.
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..core import decoding
+from ..core.checks import checked, number, whole
 from ..embeddings import embed
 from ..encoders.interface import Encoder, Layer, fingerprint
-from ..errors import ParameterError
+from ..errors import AudioError, ParameterError
 from . import egemaps
 from .result import Attributes
 from .speech import CODE_VERSION as SPEECH_VERSION
@@ -28,7 +34,6 @@ from .voice import CODE_VERSION, RATE, VOICE, voice
 if TYPE_CHECKING:
     from ..datasets.clips import Clips
 
-SETS = ("auto", "egemaps", "voice", "speech", "speech_paper", "factors")
 #: Families of the factors of the generated sets; any other factor is a family of its own.
 FACTOR_FAMILIES = {
     **dict.fromkeys(("midi", "f0", "pitch", "trill_interval", "vibrato_rate", "vibrato_extent"), "pitch"),
@@ -41,11 +46,13 @@ FACTOR_FAMILIES = {
 }
 
 
+@checked
 def measure(
     clips: Clips,
     *,
     set: Literal["auto", "egemaps", "voice", "speech", "speech_paper", "factors"] = "auto",
     seconds: float | None = None,
+    rate: int | None = None,
     cache: bool | str | os.PathLike = True,
     progress: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
@@ -68,6 +75,10 @@ def measure(
     seconds : float, optional
         Measure the first ``seconds`` of each clip, zero-padded on the right, which is what an encoder hears that was
         given the same ``seconds``; the silence counts. Default whole clips. Factors are of whole clips always.
+    rate : int, optional
+        Hz at which "egemaps" hears. By default each clip's own, at which its figures are those of openSMILE run on the
+        file; where the clips have several, a warning says so, as the figures depend on the rate. The other sets are
+        made for 16 kHz, to which every sound is brought; a sound of a lower rate has nothing in the bands above.
     cache : bool or path
         True: the user's store; False: none; a path: a store there.
     progress : bool
@@ -82,20 +93,70 @@ def measure(
     Raises
     ------
     ParameterError
-        An unknown set, opensmile is asked for and not installed, or the clips have no factors.
+        An unknown set, opensmile is asked for and not installed, the clips have no factors, or ``rate`` is given for
+        another set than "egemaps".
     AudioError
         A clip cannot be read and ``on_error`` is "raise"; the message names it.
     StoreError
         Something has to be computed and the store cannot be written.
     """
-    if set not in SETS:
-        raise ParameterError("set", set, f"one of {', '.join(map(repr, SETS))}")
-    if set == "factors":
-        return _factors(clips)
+    if seconds is not None:
+        seconds = number("seconds", seconds, above=0, below=1e7)
     if set == "auto":
         set = "egemaps" if egemaps.installed() else "voice"
-    meter = _egemaps_meter() if set == "egemaps" else _own_meter(set)
-    found = embed(clips, meter, seconds=seconds, store=cache, progress=progress, on_error=on_error)
+    if rate is not None and set != "egemaps":
+        raise ParameterError("rate", rate, f"None for the set {set!r}")
+    if set == "factors":
+        return _factors(clips)
+    options = {"seconds": seconds, "store": cache, "progress": progress, "on_error": on_error}
+    if set == "egemaps":
+        return _egemaps(clips, None if rate is None else whole("rate", rate, least=1000), options)
+    return _measured(clips, set, _own_meter(set), options)
+
+
+def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
+    """All clips at one rate, or those of each rate together."""
+    rates = np.array(_rates(clips) if rate is None else [rate] * len(clips))
+    counts = Counter(rates.tolist())
+    if len(counts) > 1:
+        listed = ", ".join(f"{n} of {hertz} Hz" for hertz, n in sorted(counts.items()))
+        text = f"{clips.name}: clips of several rates ({listed}), on which eGeMAPS depends; rate= brings them to one"
+        warnings.warn(text, UserWarning, stacklevel=4)
+    groups = [(hertz, np.flatnonzero(rates == hertz)) for hertz in sorted(counts)]
+    parts = [
+        _measured(clips if len(groups) == 1 else clips.take(rows), "egemaps", _egemaps_meter(hertz), options)
+        for hertz, rows in groups
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    valid = np.concatenate([rows[part.valid] for part, (_, rows) in zip(parts, groups, strict=True)])
+    order = np.argsort(valid)
+    return dataclasses.replace(
+        parts[0],
+        values=np.concatenate([part.values for part in parts])[order],
+        ids=np.concatenate([part.ids for part in parts])[order],
+        valid=valid[order],
+        skipped={key: why for part in parts for key, why in part.skipped.items()},
+    )
+
+
+def _rates(clips: Clips) -> list[int]:
+    """Each clip's own rate, Hz; of a file that cannot be read that of the clip before it, so that reading it fails."""
+    found: list[int] = []
+    for i in range(len(clips)):
+        source = clips.source(i)
+        if isinstance(source, Path):
+            try:
+                found.append(decoding.rate_of(source, source))
+            except AudioError:
+                found.append(found[-1] if found else 16000)
+        else:  # arrays and generated sounds have one rate
+            found.append(found[-1] if found else clips.audio(i)[1])
+    return found
+
+
+def _measured(clips: Clips, set: str, meter: Meter, options: dict) -> Attributes:
+    found = embed(clips, meter, **options)
     both = found.layer(0).astype(np.float64)
     values, defined = np.split(both, 2, axis=1)
     return Attributes(
@@ -177,11 +238,11 @@ def _own_meter(name: str) -> Meter:
     )
 
 
-def _egemaps_meter() -> Meter:
-    smile = egemaps.Egemaps()
+def _egemaps_meter(rate: int) -> Meter:
+    smile = egemaps.Egemaps(rate)
     return Meter(
         "egemaps",
-        egemaps.RATE,
+        rate,
         smile,
         version=(egemaps.CODE_VERSION, smile.version),
         families={name: egemaps.family(name) for name in smile.names},

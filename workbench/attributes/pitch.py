@@ -16,7 +16,9 @@ import math
 
 import numpy as np
 
+from ..core.checks import checked, number
 from ..errors import ParameterError
+from .loudness import waveform
 
 #: Frequency (Hz) of 0 semitones: the A that is three octaves below 220 Hz, as in eGeMAPS.
 REFERENCE = 27.5
@@ -34,6 +36,7 @@ BLOCK = 1024
 SILENCE = 2.0**-16
 
 
+@checked
 def pitch_track(
     x: np.ndarray, rate: int, *, f_min: float = 60.0, f_max: float = 1400.0, hop: float = 0.01
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,7 +67,8 @@ def pitch_track(
     ParameterError
         The range is empty or passes half the rate, or ``x`` is not a waveform.
     """
-    x = _waveform(x)
+    x = waveform(x, rate, empty=True)
+    number("hop", hop, above=0, most=3600)
     if not 0 < f_min < f_max <= rate / 2:
         raise ParameterError("f_min, f_max", (f_min, f_max), f"rising and within 0 to {rate / 2:g} Hz, half the rate")
     size, step = round(3 * rate / f_min), round(hop * rate)
@@ -85,13 +89,6 @@ def pitch_track(
     column = np.maximum(path - 1, 0)
     f0 = np.where(voiced, frequency[rows, column], np.nan)
     return times, f0, np.where(voiced, strength[rows, column], np.maximum(strength.max(1), 0.0))
-
-
-def _waveform(x: np.ndarray) -> np.ndarray:
-    x = np.ascontiguousarray(x, dtype=np.float32)
-    if x.ndim != 1:
-        raise ParameterError("x", f"array of shape {x.shape}", "a waveform (samples,)")
-    return x
 
 
 def _candidates(frames, rate, f_min, f_max, loudest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -197,7 +194,7 @@ def cycles(x: np.ndarray, rate: int, times: np.ndarray, f0: np.ndarray) -> list[
         periods : seconds, float64 (n,), from one pulse to the next; amplitudes: root of a period's energy around
         each pulse, float64 (n + 1,).
     """
-    x = _waveform(x)
+    x = waveform(x, rate, empty=True)
     x = x - x.mean(dtype=np.float64).astype(np.float32) if len(x) else x
     found = []
     for run in stretches(np.isfinite(f0)):

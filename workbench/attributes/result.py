@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ParameterError
+from ..core.checks import checked, numbers, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +50,7 @@ class Attributes:
         return pd.DataFrame(self.values, columns=list(self.names), index=pd.Index(self.ids, name="id"))
 
 
+@checked
 def attribute_entropy(values: np.ndarray, *, bins: int = 10) -> np.ndarray:
     """Entropy in bits of the histogram of each attribute, between its least and its greatest value.
 
@@ -72,11 +73,8 @@ def attribute_entropy(values: np.ndarray, *, bins: int = 10) -> np.ndarray:
     ParameterError
         ``bins`` below 1, or an array of another shape.
     """
-    values = np.asarray(values, dtype=np.float64)
-    if bins < 1:
-        raise ParameterError("bins", bins, "at least 1")
-    if values.ndim not in (1, 2):
-        raise ParameterError("values", f"array of shape {values.shape}", "of shape (N,) or (N, A)")
+    values = numbers("values", values, ndim=(1, 2), finite=False, empty=True).astype(np.float64)
+    whole("bins", bins, least=1, most=2**20)
     columns = values[:, None] if values.ndim == 1 else values
     found = np.array([_entropy(column[np.isfinite(column)], bins) for column in columns.T])
     return found[0] if values.ndim == 1 else found

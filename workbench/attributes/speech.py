@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import audio
+from ..core.checks import checked
 from ..core.dependencies import load
-from .loudness import FLOOR, integrated_loudness, loudness_track
+from .loudness import FLOOR, integrated_loudness, loudness_track, waveform
 from .pitch import pitch_track, semitones, stretches
 
 CODE_VERSION = 1
@@ -49,6 +50,7 @@ SPEECH_PAPER: dict[str, tuple[str, str]] = {
 }
 
 
+@checked
 def speech(x: np.ndarray, rate: int) -> dict[str, float]:
     """The factors of :data:`SPEECH` of one sound.
 
@@ -74,7 +76,7 @@ def speech(x: np.ndarray, rate: int) -> dict[str, float]:
     dips beside it (3 dB of a level averaged over 0.1 s; they take 2 dB of a finer one), that is voiced. Syllables that
     a sonorant joins are often heard as one (half of all recorded "seven" and "zero"): the rate is rather too low.
     """
-    x = audio.resample(np.ascontiguousarray(x, dtype=np.float32), rate, RATE)
+    x = audio.resample(waveform(x, rate), rate, RATE)
     times, f0 = speech_pitch(x, RATE)
     found = dict.fromkeys(SPEECH, np.nan)
     found["loudness"] = integrated_loudness(x, RATE)
@@ -86,6 +88,7 @@ def speech(x: np.ndarray, rate: int) -> dict[str, float]:
     return found
 
 
+@checked
 def speech_pitch(x: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Pitch of one speaker over time, in two passes.
 
@@ -115,6 +118,7 @@ def speech_pitch(x: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """
     from scipy.ndimage import median_filter
 
+    x = waveform(x, rate)
     at, level = loudness_track(_above_hum(x, rate), rate, hop=HOP, weighting=None)
     times, f0 = _audible(x, rate, LOWEST, HIGHEST, at, level)
     if np.isfinite(f0).any():
@@ -154,6 +158,7 @@ def _rate(x: np.ndarray, times: np.ndarray, f0: np.ndarray) -> float:
     return float(np.isfinite(f0[nearest]).sum() / (HOP * (sounding[-1] - sounding[0] + 1)))
 
 
+@checked
 def speech_paper(x: np.ndarray, rate: int) -> dict[str, float]:
     """The factors of :data:`SPEECH_PAPER` of one sound, by the functions and bounds of the first author's code.
 
@@ -190,7 +195,7 @@ def speech_paper(x: np.ndarray, rate: int) -> dict[str, float]:
     import torch
 
     functional = load("torchaudio.functional")
-    y = torch.from_numpy(audio.resample(np.ascontiguousarray(x, dtype=np.float32), rate, RATE))[None]
+    y = torch.from_numpy(audio.resample(waveform(x, rate), rate, RATE))[None]
     dropped = dict.fromkeys(SPEECH_PAPER, np.nan)
     if y.shape[1] < round(0.4 * RATE):
         return dropped

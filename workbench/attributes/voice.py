@@ -19,8 +19,9 @@ from functools import lru_cache
 import numpy as np
 
 from .. import audio
+from ..core.checks import checked
 from .formants import formant_tracks
-from .loudness import FLOOR, decibels, loudness_track, windows
+from .loudness import FLOOR, decibels, loudness_track, waveform, windows
 from .pitch import cycles, harmonicity, perturbation, pitch_track, semitones, stretches, vibrato
 
 CODE_VERSION = 1
@@ -85,6 +86,7 @@ VOICE: dict[str, tuple[str, str]] = {
 }
 
 
+@checked
 def voice(x: np.ndarray, rate: int) -> dict[str, float]:
     """All attributes of :data:`VOICE` of one sound.
 
@@ -99,7 +101,7 @@ def voice(x: np.ndarray, rate: int) -> dict[str, float]:
     dict of str to float
         In the order of :data:`VOICE`; NaN where undefined.
     """
-    x = audio.resample(np.ascontiguousarray(x, dtype=np.float32), rate, RATE)
+    x = audio.resample(waveform(x, rate), rate, RATE)
     times, f0, strength = pitch_track(x, RATE, hop=HOP)
     at, level = loudness_track(x, RATE, hop=HOP)
     found = _pitch(f0) | _quality(x, times, f0, strength) | _formants(x, times, f0)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..core.checks import checked, seed
 from ..encoders.encodecmae import encodec_entries, encodec_half, fit
 from ..encoders.interface import fingerprint
 from ..errors import ParameterError, WeightsError
@@ -67,11 +68,12 @@ class EncodecCodec(Codec):
     @torch.no_grad()
     def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
         """See :meth:`Codec.decode`. Nothing is drawn at random."""
-        latents, length = self.check_latents(latents, length)
+        latents, length = self.check_latents(latents, length, seed=seed)
         parts = latents.transpose(1, 2).split(ROWS)
         return torch.cat([self.decoder(part)[:, 0] for part in parts])[:, :length]
 
 
+@checked
 def load_encodec(
     *,
     folder: Path | str | None,
@@ -97,6 +99,8 @@ def load_encodec(
     """
     if (folder is None) == (random_weights is None):
         raise ParameterError("folder", folder, "a model folder, or None together with random_weights=seed")
+    if random_weights is not None:
+        seed(random_weights, "random_weights")
     settings = _settings(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0 if random_weights is None else random_weights)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .. import audio
+from ..core.checks import numbers, seed, whole
 from ..errors import ParameterError
 
 
@@ -45,7 +48,7 @@ class Codec(ABC):
 
     def frames(self, samples: int) -> int:
         """Latent frames of a waveform of so many samples: one for each hop begun."""
-        return -(-samples // self.hop)
+        return -(-whole("samples", samples, least=0) // self.hop)
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
@@ -81,24 +84,40 @@ class Codec(ABC):
 
     def round_trip(self, x: Tensor, *, seed: int = 0) -> Tensor:
         """Decode what was encoded: (B, samples) to (B, samples)."""
+        x = self.check_waveforms(x)
         return self.decode(self.encode(x), length=x.shape[-1], seed=seed)
 
-    def check_waveforms(self, x: Tensor) -> Tensor:
+    def check_waveforms(self, x: Tensor | np.ndarray) -> Tensor:
         """``x`` on the codec's device as float32, or a ParameterError that says what is wrong with it."""
+        x = _floats("x", x)
         if x.ndim != 2 or x.shape[-1] < 1:
             raise ParameterError("x", tuple(x.shape), "waveforms (B, samples) with at least one sample")
+        audio.check_axes("x", x.shape, batch=True)
         if not torch.isfinite(x).all():
             raise ParameterError("x", f"waveforms, {int((~torch.isfinite(x)).sum())} samples of them", "finite")
+        if x.numel() and (peak := float(x.abs().max())) > audio.MOST_PEAK:
+            raise ParameterError("x", f"waveforms with peak {peak:.6g}", "within [-1, 1]; integers are divided first")
         return x.to(self.device, torch.float32)
 
-    def check_latents(self, latents: Tensor, length: int | None) -> tuple[Tensor, int]:
+    def check_latents(self, latents: Tensor | np.ndarray, length: int | None, *, seed: int = 0) -> tuple[Tensor, int]:
         """``latents`` on the codec's device as float32 and the length of their sound, or a ParameterError."""
+        latents = _floats("latents", latents)
+        _seed(seed)
         if latents.ndim != 3 or latents.shape[1] < 1 or latents.shape[2] != self.dim:
             raise ParameterError("latents", tuple(latents.shape), f"(B, T, {self.dim}) with T >= 1")
         if not torch.isfinite(latents).all():
             raise ParameterError("latents", f"{int((~torch.isfinite(latents)).sum())} numbers of them", "finite")
         longest = latents.shape[1] * self.hop
-        length = longest if length is None else length
-        if not 1 <= length <= longest:
+        if length is not None and not 1 <= whole("length", length) <= longest:
             raise ParameterError("length", length, f"1 to {longest} samples, which {latents.shape[1]} frames give")
-        return latents.to(self.device, torch.float32), length
+        return latents.to(self.device, torch.float32), longest if length is None else length
+
+
+_seed = seed  # the methods have an argument of that name
+
+
+def _floats(name: str, x: Tensor | np.ndarray) -> Tensor:
+    x = x if isinstance(x, Tensor) else torch.as_tensor(numbers(name, x, finite=False, empty=True))
+    if not x.is_floating_point():
+        raise ParameterError(name, f"array of {str(x.dtype).removeprefix('torch.')}", "of floats")
+    return x

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.checks import whole
 from ..encoders.interface import fingerprint
 from ..errors import ParameterError, WeightsError
 from .interface import Codec
@@ -83,8 +84,7 @@ class LyraCodec(Codec):
         Tensor, float32 (B, T, 64)
         """
         latents, _ = self.check_latents(latents, None)
-        if not 1 <= stages <= STAGES:
-            raise ParameterError("stages", stages, f"1 to {STAGES}")
+        whole("stages", stages, least=1, most=STAGES)
         graph = self._graph("quantizer.tflite")
         encode, decode = graph.get_signature_runner("encode"), graph.get_signature_runner("decode")
         quantised = np.empty(latents.shape, np.float32)
@@ -96,7 +96,7 @@ class LyraCodec(Codec):
 
     def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
         """See :meth:`Codec.decode`. Nothing is drawn at random."""
-        latents, length = self.check_latents(latents, length)
+        latents, length = self.check_latents(latents, length, seed=seed)
         frames = latents.detach()[:, :, None, None].numpy()
         return self._stream("lyragan.tflite", frames).flatten(1)[:, :length]
 

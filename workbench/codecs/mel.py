@@ -61,7 +61,7 @@ class MelCodec(Codec):
 
     def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
         """See :meth:`Codec.decode`. A row's sound depends on its own latents and the seed, not on its batch."""
-        latents, length = self.check_latents(latents, length)
+        latents, length = self.check_latents(latents, length, seed=seed)
         mel = ((latents.clamp(max=CEILING) * SCALE + SHIFT).exp() - GATE * FLOOR).clamp_min(0.0).transpose(1, 2)
         # the frame that encode leaves out, around the last sample: as the one before. Griffin-Lim wants 5 at least
         mel = torch.cat((mel, mel[..., -1:].expand(-1, -1, max(1, 5 - mel.shape[2]))), 2)

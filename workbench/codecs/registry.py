@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..core.checks import checked, seed
 from ..encoders.registry import chosen_device
 from ..encoders.weights import CONFIG, Wanted, find
 from ..errors import ParameterError, WeightsError
@@ -127,6 +128,7 @@ def list_codecs() -> pd.DataFrame:
     return table
 
 
+@checked
 def load_codec(
     name: str,
     *,
@@ -177,6 +179,8 @@ def load_codec(
         raise ParameterError("weights", weights, "None when random_weights is given")
     if random_weights is not None and name != "encodec":
         raise ParameterError("random_weights", random_weights, f"None for {name}, which has no network to draw")
+    if random_weights is not None:
+        seed(random_weights, "random_weights")
     place = torch.device("cpu") if name == "lyra" and str(device) == "auto" else chosen_device(device)
     if name == "mel":
         from .mel import MelCodec

@@ -67,6 +67,24 @@ def read(source, name: object, *, offset: float = 0.0, duration: float | None = 
         raise AudioError(name, f"does not decode ({error})") from error
 
 
+def rate_of(path, name: object) -> int:
+    """Hz of a file, from its header.
+
+    Raises
+    ------
+    AudioError
+        It is not there, damaged, empty or cut short.
+    """
+    import soundfile
+
+    try:
+        decoder = _Decoder(path, name, None)
+        decoder.close()
+        return decoder.rate
+    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
+        raise AudioError(name, f"does not decode ({error})") from error
+
+
 @contextlib.contextmanager
 def _decoder(source, name: object, offset: float, duration: float | None) -> Iterator[_Decoder]:
     """A decoder of the file: an open one if there is, kept open if more pieces are to be expected."""
@@ -97,11 +115,12 @@ def _decoder(source, name: object, offset: float, duration: float | None) -> Ite
 
 
 @functools.cache
-def _forward() -> type:
+def forward() -> type:
+    """soundfile's SoundFile, for going forward only."""
     import soundfile
 
     class Forward(soundfile.SoundFile):
-        """After each read soundfile seeks to where it is, at which an MP3 decoder forgets what it has decoded."""
+        """After each block soundfile seeks to where it is, at which an MP3 decoder forgets what it has decoded."""
 
         def seekable(self) -> bool:
             return False
@@ -127,8 +146,10 @@ class _Decoder:
     def __init__(self, source, name: object, key: tuple | None):
         self.name, self.key = name, key
         self._marks: dict[int, np.ndarray] = {}
+        self._landmarks = False
         self._streams, self._drop, counted = prepare(source, name)
         self._open(0)
+        self._landmarks = key is not None and len(self._streams) == 1
         known = counted and len(self._streams) == 1 and self._file.frames < 2**62
         self.frames = self._file.frames - self._drop if known else None
         self.placed = known and self._file.subtype.startswith(PLACED)
@@ -142,7 +163,7 @@ class _Decoder:
         stream = self._streams[part]
         if hasattr(stream, "seek"):
             stream.seek(0)
-        self._part, self._file = part, _forward()(stream)
+        self._part, self._file = part, forward()(stream)
         if part and (self._file.samplerate, self._file.channels) != (self.rate, self.channels):
             raise AudioError(self.name, "changes its rate or its number of channels on the way")
         self.rate, self.channels = self._file.samplerate, self._file.channels
@@ -163,7 +184,7 @@ class _Decoder:
             self._open(self._part + 1)
             x = self._file.read(count, dtype="float32", always_2d=True)
         if (
-            self.key
+            self._landmarks
             and self.at >= max(self._marks, default=0) + SPACING * self.rate
             and len(x) >= LANDMARK
             and np.abs(x[:LANDMARK]).max() > 1e-3  # silence could be anywhere
@@ -189,27 +210,32 @@ class _Decoder:
                 self._file.seek(start)
                 self.at = start
             return
+        mark = max((place for place in self._marks if place + LANDMARK <= start), default=-1)
+        if mark >= 0 and (start < self.at or mark > self.at + RUN_UP * self.rate):
+            self._jump(mark)
         if start < self.at:
-            self._back(start)
+            self._file.close()
+            self._open(0)
         if self.frames is None or start < self.frames:
             self._skip(start)
         if self.at < start or start == self.frames:
             end = max(self.at, self.frames or 0) / self.rate
             raise AudioError(self.name, f"ends at {end:.3f} s, before offset {start / self.rate:g} s")
 
-    def _back(self, start: int) -> None:
+    def _jump(self, mark: int) -> None:
+        """Go on after a landmark, or start again where it is not met; then none will be tried any more."""
         import soundfile
 
-        mark = max((place for place in self._marks if place + LANDMARK <= start), default=None)
-        if mark is not None and len(self._streams) == 1:
-            begin = max(mark - round(RUN_UP * self.rate), 0)
-            with contextlib.suppress(soundfile.SoundFileError, RuntimeError):
-                self._file.seek(begin + self._drop)
-                self._file.read(mark - begin, dtype="float32", always_2d=True)
-                x = self._file.read(LANDMARK, dtype="float32", always_2d=True)
-                if x.shape == self._marks[mark].shape and np.abs(x - self._marks[mark]).max() <= CLOSE:
-                    self.at = mark + LANDMARK
-                    return
+        begin = max(mark - round(RUN_UP * self.rate), 0)
+        with contextlib.suppress(soundfile.SoundFileError, RuntimeError):
+            self._file.seek(begin + self._drop)
+            self._file.read(mark - begin, dtype="float32", always_2d=True)
+            x = self._file.read(LANDMARK, dtype="float32", always_2d=True)
+            if x.shape == self._marks[mark].shape and np.abs(x - self._marks[mark]).max() <= CLOSE:
+                self.at = mark + LANDMARK
+                return
+        self._marks.clear()
+        self._landmarks = False
         self._file.close()
         self._open(0)
 

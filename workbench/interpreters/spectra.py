@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import audio
+from ..core.checks import check_fields, choice, whole
 from ..errors import ParameterError
 
 DOMAINS = ("log", "linear")
@@ -25,9 +27,14 @@ class Spectra:
     rate: int = 44100
     """Hz."""
     n_fft: int = 1024
-    """Samples of a frame; F = n_fft / 2 + 1 bins."""
+    """Samples of a frame, even; F = n_fft / 2 + 1 bins."""
     hop: int = 512
-    """Samples from frame to frame."""
+    """Samples from frame to frame, at most half of n_fft."""
+
+    def __post_init__(self):
+        check_fields(self)
+        whole("rate", self.rate, least=1)
+        audio.check_frames(self.n_fft, self.hop)
 
     @property
     def bins(self) -> int:
@@ -36,6 +43,7 @@ class Spectra:
 
     def frames(self, samples: int) -> int:
         """T of a clip."""
+        whole("samples", samples, least=1)
         return 1 + samples // self.hop
 
     def stft(self, x: Tensor) -> Tensor:
@@ -44,8 +52,10 @@ class Spectra:
         Raises
         ------
         ParameterError
-            A clip too short to be reflected, or values that are not finite.
+            A clip too short to be reflected, (samples, channels), or values that are no floats or not finite.
         """
+        _check_floats("x", x, "(..., samples)", 1)
+        audio.check_axes("x", x.shape, batch=True)
         if x.shape[-1] <= self.n_fft // 2:
             raise ParameterError("samples", x.shape[-1], f"more than {self.n_fft // 2}, half a window")
         if not x.isfinite().all():
@@ -56,10 +66,35 @@ class Spectra:
         return spectra.reshape(*x.shape[:-1], *spectra.shape[-2:])
 
     def istft(self, spectra: Tensor, samples: int) -> Tensor:
-        """Waveforms (..., samples) of complex spectra (..., F, T)."""
+        """Waveforms (..., samples) of complex spectra (..., F, T).
+
+        Samples at the end that only the ends of windows reach fade out (3 ms at most with the paper's frames): divided
+        by those windows, what a mask leaves there would be a click thousands of times as loud.
+
+        Raises
+        ------
+        ParameterError
+            Spectra that are not complex, of other bins, or of other frames than so many samples have.
+        """
+        frames = self.frames(samples)
+        expected = f"a complex tensor (..., {self.bins}, {frames}) for {samples} samples"
+        if not isinstance(spectra, Tensor):
+            raise ParameterError("spectra", type(spectra).__name__, expected)
+        if tuple(spectra.shape[-2:]) != (self.bins, frames) or not spectra.is_complex():
+            shown = f"{str(spectra.dtype).removeprefix('torch.')} of shape {tuple(spectra.shape)}"
+            raise ParameterError("spectra", shown, expected)
         flat = spectra.reshape(-1, *spectra.shape[-2:])
+        reached = audio.window_tail(self.n_fft, self.hop, self.hop)
+        last = (frames - 1) * self.hop
+        fading = reached[: samples - last].min(initial=1.0) < audio.LEAST_WINDOW
+        if fading:  # an empty frame more, whose windows are then taken out of what was divided by
+            flat = torch.nn.functional.pad(flat, (0, 1))
         window = torch.hann_window(self.n_fft, dtype=flat.real.dtype, device=flat.device)
         x = torch.istft(flat, self.n_fft, self.hop, window=window, length=samples)
+        if fading:
+            divided = reached + window.cpu().double()[self.n_fft // 2 - self.hop : self.n_fft // 2].square().numpy()
+            gain = torch.as_tensor(divided / reached.clip(audio.LEAST_WINDOW))[: samples - last].to(x)
+            x = torch.cat((x[..., :last], x[..., last:] * gain), -1)
         return x.reshape(*spectra.shape[:-2], samples)
 
     def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,6 +105,12 @@ class Spectra:
 
     def invert(self, log_magnitude: Tensor, phase: Tensor, samples: int) -> Tensor:
         """Waveforms (..., samples) of log magnitudes and phases (..., F, T)."""
+        _check_floats("log_magnitude", log_magnitude, "(..., F, T)", 2)
+        if not isinstance(phase, Tensor) or not phase.is_complex() or phase.shape[-2:] != log_magnitude.shape[-2:]:
+            shown = f"tensor of shape {tuple(phase.shape)}" if isinstance(phase, Tensor) else type(phase).__name__
+            raise ParameterError(
+                "phase", shown, f"a complex tensor (..., {', '.join(map(str, log_magnitude.shape[-2:]))})"
+            )
         return self.istft(log_magnitude.expm1() * phase, samples)
 
     def masked(self, x: Tensor, mask: Tensor, *, domain: str = "log") -> Tensor:
@@ -87,8 +128,9 @@ class Spectra:
         ParameterError
             An unknown domain, a mask of another shape or outside [0, 1].
         """
-        if domain not in DOMAINS:
-            raise ParameterError("domain", domain, f"one of {DOMAINS}")
+        choice("domain", domain, DOMAINS)
+        _check_floats("x", x, "(..., samples)", 1)
+        _check_floats("mask", mask, "(..., F, T)", 2)
         expected = (self.bins, self.frames(x.shape[-1]))
         if tuple(mask.shape[-2:]) != expected:
             raise ParameterError("mask.shape", tuple(mask.shape), f"(..., {expected[0]}, {expected[1]})")
@@ -100,11 +142,21 @@ class Spectra:
         return self.invert(log_magnitude * mask, phase, x.shape[-1])
 
 
+def _check_floats(name: str, x: object, shape: str, axes: int) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < axes:
+        is_tensor = isinstance(x, Tensor)
+        shown = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}" if is_tensor else type(x).__name__
+        raise ParameterError(name, shown, f"a tensor of floats {shape}")
+
+
 def normalised(x: Tensor) -> Tensor:
     """Waveforms (..., samples) at a peak of 1; silence stays silence.
 
     The code of arXiv 2202.11479 divides by the signed maximum, which leaves a clip whose largest peak is negative too
     loud and fails on silence.
     """
+    _check_floats("x", x, "(..., samples)", 1)
+    if not x.numel():
+        return x
     peak = x.abs().amax(-1, keepdim=True)
     return x / torch.where(peak > 0, peak, torch.ones_like(peak))
