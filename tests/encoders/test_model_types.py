@@ -32,10 +32,11 @@ SHAPE = {
     **dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "decoder_ffn_dim", "ffn_dim"), 48),
     "encoder_intermediate_size": 48,
     **dict.fromkeys(("speech_encoder_intermediate_size", "subsampling_conv_channels", "conv_channels"), 32),
-    **dict.fromkeys(("output_dim", "vocab_size"), 64),
+    "output_dim": 64,
     "conv_dim": 16,
 }
 """What is made small, wherever it stands in the configuration of an audio encoder."""
+PE = {"dac_config.encoder_hidden_size": 4, "dac_config.hidden_size": 64, "dac_config.decoder_hidden_size": 16}
 WHISPER = {"num_mel_bins": 80, "max_source_positions": 100}
 OPTIONS = {
     **dict.fromkeys(("whisper", "qwen2_audio", "qwen2_audio_encoder", "voxtral", "voxtral_encoder"), WHISPER),
@@ -44,6 +45,7 @@ OPTIONS = {
     "encodec": {"num_filters": 4, "hidden_size": 32, "codebook_dim": 32},
     "dac": {"encoder_hidden_size": 4, "hidden_size": 64, "decoder_hidden_size": 64},
     **dict.fromkeys(("mimi", "mimi_encoder"), {"num_filters": 4}),
+    **dict.fromkeys(("pe_audio", "pe_audio_encoder"), PE),
 }
 """What a type needs besides, in the configuration of its audio encoder."""
 EXTRACTORS = {"wav2vec2-bert": "SeamlessM4TFeatureExtractor"}
@@ -87,7 +89,8 @@ def tiny(kind):
         elif key in SHAPE and isinstance(value, (list, tuple)) and key == "conv_dim":
             setattr(part, key, type(value)([SHAPE[key]] * len(value)))
     for key, value in OPTIONS.get(kind, {}).items():
-        setattr(part, key, value)
+        place, _, name = key.rpartition(".")
+        setattr(getattr(part, place) if place else part, name, value)
     return settings
 
 

@@ -30,9 +30,12 @@ relative position bias (``gru_rel_pos_const``, ``gru_rel_pos_linear``, ``rel_att
 
 ``variant="cut"`` runs Whisper on the positions of the clip alone: features, position embeddings and attention end where
 the clip ends, instead of running over 30 s of mostly silence. The numbers are others, because the network was trained
-with the silence: over ten utterances of LibriSpeech (7 s on average, whisper-tiny.en) the cosine of the clip means to
-those of 30 s is 1.000, 1.000, .999, .998, .989 by layer, the relative difference .001, .027, .052, .062, .147, in a
-seventh of the time. Clips beyond 30 s are cut as ever.
+with the silence, and the more so the shorter a clip is. Measured with whisper-tiny.en, clip means of the cut context
+against those of 30 s, layer 0 to 4: over ten utterances of LibriSpeech (7.2 s on average) the cosine is 1.000, 1.000,
+.999, .998, .989 and the relative difference .001, .027, .052, .062, .147, in a seventh of the time; over 150 spoken
+digits of FSDD (.46 s) 1.000, .989, .978, .959, .793 and .01, .14, .21, .28, .67, in a 24th of the time. A linear probe
+of the digit, speakers held out, gets .64, .80, .90, .96, .95 of them right where 30 s gives .65, .87, .96, .96, .97.
+Clips beyond 30 s are cut as ever.
 
 MERT is loaded as the HuBERT network that it is when its options are off; with the CQT input or with deep-norm it is
 refused. ``attention_relax`` is only used by the deep-norm layers, and a softmax does not change under it.
@@ -256,7 +259,7 @@ def _settings(config: dict, variant: str | None):
         kind = "hubert"
     elif variant == "paper":
         kind = "wav2vec2"
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         close = difflib.get_close_matches(str(kind), CONFIG_MAPPING.keys(), n=1)
         guess = f" (did you mean {close[0]!r}?)" if close else ""
         raise ParameterError("model_type", kind, f"a type that transformers itself knows{guess}; {REMOTE}")
