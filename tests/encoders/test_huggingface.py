@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from workbench.encoders import extract, load_encoder
-from workbench.errors import ParameterError, WeightsError
+from workbench.errors import ParameterError, WeightsError, WorkbenchError
 
 SMALL = {
     "hidden_size": 32,
@@ -259,6 +259,168 @@ def test_heads_are_left_out_and_recorded(tmp_path):
     x = clips()[:2]
     for (_, a), (_, b) in zip(extract(one, x, progress=False), extract(two, x, progress=False), strict=True):
         np.testing.assert_array_equal(a[-1], b[-1])
+
+
+TEXT = {"vocab_size": 50, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+SIDES = {
+    f"{side}_{key}": n
+    for side in ("encoder", "decoder")
+    for key, n in {"layers": 2, "attention_heads": 2, "ffn_dim": 48}.items()
+}
+HEADED = {
+    "Wav2Vec2ForCTC": SMALL,
+    "Wav2Vec2ForXVector": SMALL,
+    "Wav2Vec2ForAudioFrameClassification": SMALL,
+    "HubertForSequenceClassification": SMALL,
+    "WavLMForXVector": SMALL,
+    "UniSpeechForPreTraining": {**SMALL, "codevector_dim": 8, "num_codevectors_per_group": 4},
+    "UniSpeechSatForPreTraining": {**SMALL, "codevector_dim": 8, "num_codevectors_per_group": 4},
+    "UniSpeechSatForXVector": SMALL,
+    "Data2VecAudioForXVector": SMALL,
+    "WhisperForAudioClassification": {"d_model": 32, "max_source_positions": 100, **SIDES, **TEXT},
+    "WhisperForConditionalGeneration": {"d_model": 32, "max_source_positions": 100, **SIDES, **TEXT},
+    "Speech2TextForConditionalGeneration": {"d_model": 32, "conv_channels": 32, **SIDES, **TEXT},
+    "SpeechT5ForSpeechToText": {**SMALL, **SIDES, "vocab_size": 50},
+}
+ENCODERS = {"Whisper": "model.encoder", "Speech2T": "model.encoder", "SpeechT5": "speecht5.encoder"}
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_encoders_of_fine_tuned_checkpoints(tmp_path, name):
+    """What is not the encoder is left out and recorded; the encoder is that of the checkpoint, and whole."""
+    import transformers
+    from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
+
+    network = getattr(transformers, name)
+    torch.manual_seed(0)
+    whole = network(network.config_class(**HEADED[name])).eval()
+    whole.save_pretrained(tmp_path)
+    kind = FEATURE_EXTRACTOR_MAPPING_NAMES[whole.config.model_type]
+    extractor = getattr(transformers, kind)(**({"chunk_length": 2} if "Whisper" in kind else {}))
+    extractor.save_pretrained(tmp_path)
+    part = next((place for start, place in ENCODERS.items() if name.startswith(start)), None)
+    place = "encoder" if name == "WhisperForAudioClassification" else part or whole.base_model_prefix
+    encoder = load_encoder(tmp_path, device="cpu")
+    left_out = encoder.describe()["left_out"]
+    own = set(load_file(tmp_path / "model.safetensors"))
+    kept = {key for key in own if key.startswith(f"{place}.")}
+    assert left_out and set(left_out) == own - kept
+    x = clips()[1]
+    ((_, found),) = extract(encoder, [x], pooling=None, progress=False)
+    for mine, theirs in zip(found, direct(whole.get_submodule(place), extractor, x), strict=True):
+        np.testing.assert_allclose(mine, theirs[: len(mine)], atol=1e-4)
+    state = load_file(tmp_path / "model.safetensors")  # an encoder without one of its own weights is refused
+    gone = sorted(key for key in kept if "layers.1" in key and key.endswith("weight"))[0]
+    state.pop(gone)
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match="missing keys: "):
+        load_encoder(tmp_path, device="cpu")
+
+
+def test_layers_of_unlike_length_are_pooled_by_their_own_count(tmp_path):
+    """Qwen2-Audio halves the time behind its last block; and of its 30 s only the clip's own frames count."""
+    from transformers import Qwen2AudioEncoder, Qwen2AudioEncoderConfig, WhisperFeatureExtractor
+
+    torch.manual_seed(0)
+    model = Qwen2AudioEncoder(
+        Qwen2AudioEncoderConfig(d_model=32, num_mel_bins=80, max_source_positions=100, **SIDES)
+    ).eval()
+    extractor = WhisperFeatureExtractor(chunk_length=2)
+    model.save_pretrained(tmp_path)
+    extractor.save_pretrained(tmp_path)
+    encoder = load_encoder(tmp_path, device="cpu")
+    assert [layer.frame_rate for layer in encoder.layers] == [50.0, 50.0, 25.0]
+    assert (encoder.padding, encoder.window) == ("fixed", 2.0)
+    x = clips()
+    frames = dict(extract(encoder, x, pooling=None, progress=False))
+    means = dict(extract(encoder, x, progress=False))
+    for i, clip in enumerate(x):
+        for layer, their in enumerate(direct(model, extractor, clip)):
+            n = -(-len(clip) // (640 if layer == 2 else 320))
+            assert frames[i][layer].shape == (n, 32)
+            np.testing.assert_allclose(means[i][layer], their[:n].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "rate"),
+    [
+        ("moonshine", {"hidden_size": 32, "intermediate_size": 48, **SIDES}, 16000 / 384),
+        ("sew", {**SMALL, "conv_dim": [16] * 13}, 25.0),
+    ],
+)
+def test_frame_rates_are_those_of_the_strides(tmp_path, kind, options, rate):
+    from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
+
+    if kind == "moonshine":
+        heads = {f"{s}_num_{what}": 2 for s in ("encoder", "decoder") for what in ("attention_heads", "hidden_layers")}
+        heads |= {f"{s}_num_key_value_heads": 2 for s in ("encoder", "decoder")}
+        options = {"hidden_size": 32, "intermediate_size": 48, **heads}
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.for_model(kind, **options)).save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
+    encoder = load_encoder(tmp_path, device="cpu")
+    assert abs(encoder.frame_rate / rate - 1) < 1e-9
+
+
+def test_whisper_cut_to_the_clip(tmp_path):
+    """The clip's own positions: equal to the network with that many positions, and to 30 s where it fills them."""
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    model, extractor = saved(tmp_path, "whisper")
+    cut, whole = load_encoder(tmp_path, device="cpu", variant="cut"), load_encoder(tmp_path, device="cpu")
+    assert cut.fingerprint != whole.fingerprint and cut.describe()["variant"] == "cut"
+    assert (cut.padding, cut.frame_rate, len(cut.layers)) == ("equal", 50.0, 3)
+    x = [*clips(), np.tile(clips()[1], 2), np.tile(clips()[1], 3)]  # the last two fill and exceed the 2 s
+    found = dict(extract(cut, x, pooling=None, progress=False))
+    for i, clip in enumerate(x):
+        n = min(-(-len(clip) // 320), 100)
+        short = WhisperEncoder(WhisperConfig(**{**model.config.to_dict(), "max_source_positions": n})).eval()
+        state = model.encoder.state_dict()
+        short.load_state_dict({**state, "embed_positions.weight": state["embed_positions.weight"][:n]})
+        features = extractor(clip, sampling_rate=16000, return_tensors="pt")["input_features"][:, :, : 2 * n]
+        with torch.inference_mode():
+            theirs = short(features, output_hidden_states=True).hidden_states
+        for mine, their in zip(found[i], theirs, strict=True):
+            np.testing.assert_allclose(mine, their[0].numpy(), atol=1e-4)
+    same = dict(extract(whole, x[-2:], pooling=None, progress=False))
+    for i in (0, 1):
+        for a, b in zip(found[len(x) - 2 + i], same[i], strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("config.json", "[1, 2]", "config.json: expected settings by name .*, found list"),
+        ("config.json", "5", "found int"),
+        ("config.json", "null", "found NoneType"),
+        ("config.json", "{}", "model_type=None must be"),
+        ("config.json", '{"model_type": 3}', "model_type=3 must be"),
+        ("config.json", '{"model_type": ["hubert"]}', "model_type=.* must be"),
+        ("config.json", '{"model_type": "hubrt"}', "did you mean 'hubert'"),
+        ("config.json", '{"model_type": "bert"}', "model_type='bert' must be a type with an audio encoder"),
+        ("config.json", '{"model_type": "hubert", "hidden_size": "big"}', "config.json|hidden_size"),
+        ("config.json", '{"model_type": "hubert", "num_hidden_layers": -1}', "hubert|does not fit"),
+        ("config.json", '{"model_type": "hubert", "conv_dim": [8]}', "config.json|conv"),
+        ("preprocessor_config.json", "{}", "has no sampling_rate"),
+        ("preprocessor_config.json", "[]", "found list"),
+        ("preprocessor_config.json", '{"sampling_rate": "16000"}', "sampling_rate is '16000', expected Hz"),
+        ("preprocessor_config.json", '{"sampling_rate": 0}', "sampling_rate is 0, expected"),
+        ("preprocessor_config.json", '{"sampling_rate": -1}', "sampling_rate is -1, expected"),
+        ("preprocessor_config.json", '{"sampling_rate": 16000.5}', "sampling_rate is 16000.5, expected"),
+        ("preprocessor_config.json", '{"sampling_rate": null}', "sampling_rate is None, expected"),
+        ("preprocessor_config.json", '{"sampling_rate": true}', "sampling_rate is True, expected"),
+        ("model.safetensors", "", "weights cannot be read"),
+        ("model.safetensors", "nothing of the sort", "weights cannot be read"),
+    ],
+)
+def test_bad_folders_are_one_sentence(tmp_path, file, text, message):
+    saved(tmp_path, "hubert")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(WorkbenchError, match=message) as caught:
+        load_encoder(tmp_path, device="cpu")
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_and_missing_files(tmp_path):

@@ -14,7 +14,7 @@ from workbench.encoders.weights import Wanted, find
 from workbench.errors import ParameterError, WeightsError
 
 NAMES = [
-    *("mini", "logmel"),
+    *("mini", "logmel", "whisper-tiny.en"),
     *("mn01_as", "mn04_as", "mn05_as", "mn10_as", "mn20_as", "mn40_as"),
     *("hubert-base", "wav2vec2-base", "wavlm-base-plus", "ast", "mert-95m", "whisper-base", "whisper-small"),
     *("encodecmae-small", "encodecmae-base", "encodecmae-large"),
@@ -124,7 +124,18 @@ def test_files_are_found_in_roots(tmp_path, monkeypatch, place):
     assert find(FILE, given=tmp_path / "second") == path
 
 
-@pytest.mark.parametrize("place", ["owner/model", "model", "short", "models--owner--model/snapshots/abc"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "owner/model",
+        "model",
+        "short",
+        "models--owner--model/snapshots/abc",
+        "family/short",
+        "a/b/model",
+        "a/owner/model",
+    ],
+)
 def test_folders_are_found_in_roots(tmp_path, monkeypatch, place):
     folder = tmp_path / place
     folder.mkdir(parents=True)
@@ -206,6 +217,72 @@ def test_real_efficientat_is_found(shared_weights, monkeypatch):
     path = find(SPECS["mn04_as"].wanted)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == SPECS["mn04_as"].sha256
     assert path.stat().st_size == SPECS["mn04_as"].size
+
+
+def test_parts_of_another_model_are_not_taken(tmp_path, monkeypatch):
+    """A folder inside a model's folder belongs to that model, whatever it is called."""
+    (tmp_path / "other" / "short").mkdir(parents=True)
+    for place in ("other", "other/short"):
+        (tmp_path / place / "config.json").write_text("{}")
+    monkeypatch.setenv("WORKBENCH_WEIGHTS", str(tmp_path))
+    with pytest.raises(WeightsError, match="not on this machine"):
+        find(FOLDER)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("whisper-tiny.en", (5, 384, 50.0)), ("whisper-base", (7, 512, 50.0))],
+)
+def test_real_whisper_is_found(shared_weights, monkeypatch, name, values):
+    monkeypatch.setenv("WORKBENCH_WEIGHTS", str(shared_weights))
+    assert find(SPECS[name].wanted) == shared_weights / "whisper" / name
+    encoder = load_encoder(name, device="cpu")
+    spec = describe_encoder(name)
+    assert (len(encoder.layers), encoder.dim, encoder.frame_rate) == values == (spec.layers, spec.dim, spec.frame_rate)
+    assert "MIT" in spec.licence and "Apache-2.0" in spec.licence
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name_or_path": None}, "name_or_path=None must be"),
+        ({"name_or_path": 5}, "name_or_path=5 must be"),
+        ({"name_or_path": ["mini"]}, "name_or_path=.* must be"),
+        ({"name_or_path": ""}, "name_or_path='' must be a model folder"),
+        ({"name_or_path": "Mini"}, "did you mean mini"),
+        ({"name_or_path": "own er/model"}, "name_or_path='own er/model' must be a model folder"),
+        ({"name_or_path": "a/b/c"}, "name_or_path='a/b/c' must be"),
+        ({"name_or_path": "owner/model@"}, "name_or_path='owner/model@' must be"),
+        ({"name_or_path": __file__}, "a model folder .with config.json., not a file"),
+        ({"device": None}, "device=None must be"),
+        ({"device": 5}, "device=5 must be"),
+        ({"device": "cuda:-1"}, "device='cuda:-1' must be"),
+        ({"device": "cuda:7"}, "torch sees"),
+        ({"device": ""}, "device='' must be 'auto'"),
+        ({"random_weights": "a"}, "random_weights='a' must be"),
+        ({"random_weights": -1}, "random_weights=-1 must be"),
+        ({"random_weights": 1.5}, "random_weights=1.5 must be"),
+        ({"random_weights": True}, "random_weights=True must be"),
+        ({"random_weights": 2**40}, "random_weights=1099511627776 must be"),
+        ({"weights": 5}, "weights=5 must be"),
+        ({"variant": "papr"}, "variant='papr' must be"),
+        ({"variant": "cut"}, "variant='cut' must be None for encoder mini"),
+        ({"variant": 3}, "variant=3 must be"),
+        ({"fetch": "yes"}, "fetch='yes' must be"),
+        ({"dtype": "double"}, "dtype='double' must be"),
+        ({"dtype": None}, "dtype=None must be"),
+        ({"dtype": torch.float32}, "dtype=torch.float32 must be"),
+    ],
+)
+def test_wrong_arguments(options, message):
+    with pytest.raises(ParameterError, match=message):
+        load_encoder(**{"name_or_path": "mini", "device": "cpu", **options})
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "hubert", ["mini"], b"mini"])
+def test_wrong_names(name):
+    with pytest.raises(ParameterError, match="name="):
+        describe_encoder(name)
 
 
 def test_folder_goes_before_hub_id(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.checks import checked
 from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
@@ -276,6 +277,7 @@ def _read(path: Path, net: EfficientATNet, name: str) -> dict[str, Tensor]:
     return state
 
 
+@checked
 def load_efficientat(
     name: str,
     *,

@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.checks import checked
 from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
@@ -359,6 +360,7 @@ def _first_name(key: str) -> str:
     return key if prefix is None else SECOND_NAMES[prefix] + key.removeprefix(prefix)
 
 
+@checked
 def load_encodecmae(
     name: str,
     *,

@@ -15,13 +15,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.checks import checked, whole
 from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
@@ -47,6 +48,12 @@ class MiniConfig:
     """Attention heads."""
     expansion: int = 2
     """Hidden width of the feed-forward part over ``dim``."""
+
+    def __post_init__(self):
+        for entry in fields(self):
+            whole(entry.name, getattr(self, entry.name), least=1)
+        if self.dim % (2 * self.heads):
+            raise ParameterError("heads", self.heads, f"a number whose double divides dim={self.dim}")
 
 
 class LogMel(nn.Module):
@@ -232,6 +239,7 @@ class Mini(Encoder):
         return [(outputs[i], counts) for i in layers]
 
 
+@checked
 def save_mini(net: MiniNet, path: Path | str, *, note: dict[str, str] | None = None) -> None:
     """Write a network as float16 safetensors with its configuration, atomically.
 
@@ -279,6 +287,7 @@ def _read(path: Path) -> MiniNet:
     return net
 
 
+@checked
 def load_mini(
     *,
     device: str | torch.device = "cpu",
