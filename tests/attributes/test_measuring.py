@@ -206,7 +206,7 @@ def test_egemaps_families():
 
 def test_without_opensmile(monkeypatch):
     monkeypatch.setattr(egemaps, "installed", lambda: False)
-    with pytest.raises(ParameterError, match=r'pip install "workbench\[egemaps\]" .*free for research.* only'):
+    with pytest.raises(ParameterError, match=r'pip install "audio-workbench\[egemaps\]" .*free for research.* only'):
         measure(noises(1), set="egemaps")
     assert measure(noises(1), set="auto", progress=False).set == "voice"
 

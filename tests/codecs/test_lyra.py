@@ -121,5 +121,5 @@ def test_files_that_are_not_the_published_ones(files, codec, tmp_path):
 
 def test_without_the_package_one_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ParameterError, match=r'name=\'lyra\' must be used with .*pip install "workbench\[lyra\]"'):
+    with pytest.raises(ParameterError, match=r'name=\'lyra\' must be used .*pip install "audio-workbench\[lyra\]"'):
         LyraCodec({})

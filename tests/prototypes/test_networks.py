@@ -145,7 +145,7 @@ def test_only_ast_is_fine_tuned_as_ast():
 
 def test_speechbrain_is_asked_for_where_it_is_absent(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ParameterError, match=r'pip install "workbench\[speechbrain\]"'):
+    with pytest.raises(ParameterError, match=r'pip install "audio-workbench\[speechbrain\]"'):
         SpeechBrainNetwork("beats")
     with pytest.raises(ParameterError, match="kind='hubert' must be 'beats' or 'ecapa'"):
         SpeechBrainNetwork("hubert")

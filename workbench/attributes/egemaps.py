@@ -16,6 +16,7 @@ import warnings
 
 import numpy as np
 
+from ..core.dependencies import load
 from ..errors import ParameterError
 
 CODE_VERSION = 1
@@ -73,11 +74,10 @@ class Egemaps:
             raise ParameterError(
                 "set",
                 "egemaps",
-                '"voice", or the package opensmile installed: pip install "workbench[egemaps]" (openSMILE by audEERING '
-                "is free for research, teaching and private use only; a commercial licence is sold)",
+                '"voice", or the package opensmile installed: pip install "audio-workbench[egemaps]" (openSMILE by '
+                "audEERING is free for research, teaching and private use only; a commercial licence is sold)",
             )
-        import opensmile
-
+        opensmile = load("opensmile")
         self.version = opensmile.__version__
         functionals = opensmile.FeatureLevel.Functionals
         self._smile = opensmile.Smile(feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=functionals)

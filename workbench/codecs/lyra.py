@@ -126,7 +126,7 @@ def _interpreter() -> type:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        expected = 'used with the package ai-edge-litert installed: pip install "workbench[lyra]"'
+        expected = 'used with the package ai-edge-litert installed: pip install "audio-workbench[lyra]"'
         raise ParameterError("name", "lyra", expected) from error
     return Interpreter
 

@@ -557,14 +557,9 @@ def _check_words(column: str, values: list[object]) -> None:
 
 
 def _sound(name: str, x: object) -> np.ndarray:
-    """An array of samples in its own type; whether they are sound is seen when they are asked for."""
-    array = numbers(name, x, ndim=(1, 2), finite=False)
-    if array.dtype.kind == "b":
-        raise ParameterError(name, f"array of {array.dtype}", "an array of samples")
-    if array.ndim == 2 and array.shape[0] > array.shape[1]:
-        shape = f"array of shape {array.shape}"
-        raise ParameterError(name, shape, "of shape (samples,) or (channels, samples): transpose it, x.T")
-    return array
+    """An array of samples, checked, in its own type."""
+    audio.as_channels(x, name=name)
+    return numbers(name, x, finite=False)
 
 
 def _by_id(ids: pd.Series, arrays: Sequence[np.ndarray], name: str) -> dict[str, np.ndarray]:

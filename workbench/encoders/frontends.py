@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..core.dependencies import load
 from ..errors import ParameterError
 from .towers import frames, reason
 
@@ -108,6 +109,7 @@ class FilterbankFront:
     padding, frame_rate = "fixed", 0.0
 
     def __init__(self, config, preprocess: dict, model: nn.Module):
+        load("torchaudio.compliance.kaldi")  # transformers takes it as it is, or not at all
         from transformers import ASTFeatureExtractor
 
         self.extractor = ASTFeatureExtractor.from_dict(preprocess)
@@ -324,6 +326,7 @@ class OtherFront:
 
 def feature_extractor(preprocess: dict):
     """(the feature extractor of a preprocessor_config.json, its type)."""
+    load("torchaudio.compliance.kaldi")
     import transformers
 
     kind = preprocess.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")

@@ -259,7 +259,7 @@ class SpeechBrainNetwork(nn.Module):
         if kind not in ("beats", "ecapa"):
             raise ParameterError("kind", kind, "'beats' or 'ecapa'")
         if importlib.util.find_spec("speechbrain") is None:
-            expected = 'used with the package speechbrain installed: pip install "workbench[speechbrain]"'
+            expected = 'used with the package speechbrain installed: pip install "audio-workbench[speechbrain]"'
             raise ParameterError("kind", kind, expected)
         if weights is not None and not Path(weights).is_file():
             raise WeightsError(f"{weights}: no such file; the checkpoint for {kind} is expected there")
