@@ -636,7 +636,9 @@ def griffin_lim(
         S, frames = torch.cat((S, S[..., -1:]), -1), frames + 1  # the frame that the analysis left out: as the last
     with torch.random.fork_rng(devices=[S.device] if S.is_cuda else []):
         torch.manual_seed(seed)
-        return dependencies.load("torchaudio.functional").griffinlim(
+        return dependencies.load(
+            "torchaudio.functional"
+        ).griffinlim(
             S,
             window=torch.hann_window(n_fft, dtype=S.dtype, device=S.device),
             n_fft=n_fft,

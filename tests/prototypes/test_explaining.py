@@ -113,7 +113,7 @@ def test_nearest_prototype_is_the_head_whose_weights_are_the_prototypes():
     [
         (lambda e: explain(e.z[:, :9], WEIGHT, BIAS, e.factors), r"z.shape=\(60, 9\) must be \(60, 16\)"),
         (lambda e: explain(e.z, WEIGHT, BIAS[:3], e.factors), r"bias.shape=\(3,\) must be \(5,\)"),
-        (lambda e: explain(e.z * np.nan, WEIGHT, BIAS, e.factors), "z='array with 960 of 960 values NaN .* must be finite"),
+        (lambda e: explain(e.z * np.nan, WEIGHT, BIAS, e.factors), "z=.array with 960 .* must be finite"),
         (lambda e: e.counterfactual({"loudness": 3}), r"levels\['loudness'\]=3 must be from 0 to 2"),
         (lambda e: e.counterfactual({"timbre": 0}), "factor='timbre' must be "),
         (lambda e: e.shapley(of="odds"), "'logit' or 'probability'"),
