@@ -1,6 +1,7 @@
 """Sound in and out: levels kept, damage named, segments and inversions as documented."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -439,3 +440,15 @@ def test_phase_recovery_leaves_no_click_at_the_end(samples):
     assert y.shape == (samples,) and y.abs().max() < 1.5 * x.abs().max()
     short = audio.griffin_lim(audio.spectrogram(x, power=1), length=1000, steps=2)
     assert short.shape == (1000,)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes")
+def test_names_that_are_not_utf8(tmp_path):
+    audio.write(tmp_path / "plain.wav", np.full(800, 0.1, np.float32), 16000)
+    name = os.fsencode(tmp_path) + b"/\xe1.wav"
+    os.rename(tmp_path / "plain.wav", name)
+    x, rate = audio.load(os.fsdecode(name))
+    assert len(x) == 800 and rate == 16000
+    with pytest.raises(AudioError, match=r"udce2.wav: no such file") as caught:
+        audio.load(os.fsdecode(os.fsencode(tmp_path) + b"/\xe2.wav"))
+    str(caught.value).encode()

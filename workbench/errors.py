@@ -37,7 +37,8 @@ class AudioError(WorkbenchError):
     """A sound cannot be read or is not usable; the message begins with the file or clip."""
 
     def __init__(self, source: object, reason: str):
-        super().__init__(f"{source}: {reason}")
+        # names of files need not be UTF-8, and what is printed must
+        super().__init__(f"{source}: {reason}".encode("utf-8", "backslashreplace").decode())
         self.source, self.reason = source, reason
 
     def __reduce__(self):

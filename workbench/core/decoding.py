@@ -163,6 +163,8 @@ class _Decoder:
         stream = self._streams[part]
         if hasattr(stream, "seek"):
             stream.seek(0)
+        elif os.name == "posix":  # names that are not UTF-8 too
+            stream = os.fsencode(stream)
         self._part, self._file = part, forward()(stream)
         if part and (self._file.samplerate, self._file.channels) != (self.rate, self.channels):
             raise AudioError(self.name, "changes its rate or its number of channels on the way")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib
@@ -10,7 +9,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -47,14 +46,6 @@ class Sounds(Protocol):
 
     def alike(self, rows: Sequence[Row]) -> list[str]:
         """A key for each row, equal where the sounds are the same; made from as little reading as that takes."""
-
-
-def _opened(path: str) -> BinaryIO:
-    """A file whose name is no text (not UTF-8): libraries that take names as text cannot open it."""
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise AudioError(printable(path), f"cannot be read: {error.strerror}") from None
 
 
 def channel(mono: object) -> str | int:
@@ -114,12 +105,10 @@ class FileSounds(_Told):
         name = printable(row["path"])
         hear = functools.partial(self.hear, name)
         options = {"rate": rate, "mono": self.mono, "offset": start, "duration": wanted, "report": hear}
-        path = on_disk(row["path"])
-        with contextlib.nullcontext(path) if path.isprintable() else _opened(path) as file:
-            try:
-                x, rate = audio.load(file, **options)
-            except ParameterError as error:  # a channel that this file lacks: its own fault, the others may have it
-                raise AudioError(name, str(error)) from None
+        try:
+            x, rate = audio.load(on_disk(row["path"]), **options)
+        except ParameterError as error:  # a channel that this file lacks: its own fault, the others may have it
+            raise AudioError(name, str(error)) from None
         if wanted is not None and wanted - len(x) / rate > SHORT:
             end = start + len(x) / rate
             self.tell("short", f"{name}: ends at {end:.3f} s, and a clip of it was to stop at {stop} s")
