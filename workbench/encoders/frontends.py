@@ -51,7 +51,8 @@ class MaskedGroupNorm(nn.Module):
         """(B, C, T) to (B, C, T)."""
         frames = self.frames
         if frames is None:
-            return F.group_norm(x, x.shape[1], self.weight, self.bias, self.eps)
+            # in float32 also under autocast, as below: over one or two frames, half precision is mostly rounding
+            return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.eps)
         padded = ~mask(frames, x.shape[2])[:, None]
         n = frames[:, None, None]
         y = x.float().masked_fill(padded, 0.0)
