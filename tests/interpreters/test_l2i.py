@@ -184,7 +184,7 @@ def test_bad_classifiers(classifier):
     with pytest.raises(ParameterError, match="taps='map' must be a named module, such as .*maps"):
         Classifier(Listener(), classes=["a", "b", "c"], taps=["map"], **same)
     with pytest.raises(ParameterError, match="classes=2 must be as many as classifier has scores"):
-        Classifier(Listener(), classes="ab", **same).logits(np.zeros((1, 4000)))
+        Classifier(Listener(), classes=["a", "b"], **same).logits(np.zeros((1, 4000)))
     with pytest.raises(ParameterError, match=r"taps=\[\] must be at least one"):
         Classifier(Listener(), classes=["a", "b", "c"], **same).tapped(torch.zeros(1, 4000))
     with pytest.raises(ParameterError, match="scores of classifier for clip 0='nan or inf' must be finite"):

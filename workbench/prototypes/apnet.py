@@ -393,7 +393,10 @@ def sound(
     -------
     np.ndarray float32 (M, samples)
     """
-    log_mel = numbers("log_mel", log_mel, ndim=(2, 3)).astype(np.float64)
+    checks.whole("n_fft", n_fft, least=2)
+    checks.whole("hop", hop, least=1, most=n_fft)
+    number("floor", floor, least=0)
+    log_mel = numbers("log_mel", log_mel, ndim=3).astype(np.float64)
     if log_mel.max() > 88:  # e^88 is what a float32 can hold
         raise ParameterError(
             "log_mel", f"up to {log_mel.max():g}", "natural logarithms of power, not decibels: below 88"

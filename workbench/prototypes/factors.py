@@ -9,7 +9,7 @@ is the level that the network heard.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,10 +70,10 @@ class Levels:
             the paper does, for example ``values[np.isfinite(values).all(1)]``); fewer than 2 levels; a level that no
             training clip (of a group) reaches, which happens where many values are equal.
         """
-        if isinstance(names, str):
+        if isinstance(names, str) or not isinstance(names, Iterable):
             raise ParameterError("names", names, "a list of names")
         names = tuple(names)
-        if len(set(names)) != len(names) or not all(isinstance(name, str) for name in names):
+        if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
             raise ParameterError("names", names, "different texts")
         values = _finite(values, names)
         many = isinstance(count, Sequence) and not isinstance(count, str) or isinstance(count, np.ndarray)

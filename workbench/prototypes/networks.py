@@ -351,6 +351,8 @@ def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None,
     """
     fbank = load("torchaudio.compliance.kaldi").fbank
 
+    whole("mels", mels, least=4)
+
     def one(x: np.ndarray) -> Tensor:
         return fbank(
             torch.from_numpy(x - x.mean())[None],
@@ -400,7 +402,7 @@ def _each(
     if not len(clips):
         raise ParameterError("clips", [], "at least one clip")
     if seconds is not None:
-        number("seconds", seconds, above=0)
+        number("seconds", seconds, above=0, most=86_400)  # a day: more is a mistake, and no memory holds it
     found = None
     for i in tqdm(range(len(clips)), disable=not progress, desc=what, leave=False):
         if hasattr(clips, "audio"):
