@@ -355,7 +355,7 @@ def interpreter_calls() -> dict[str, Call]:
         "compare_interpreters": (
             i.compare_interpreters,
             {"prepare": lambda fold: (f, w), "x": x, "splits": [SPLIT], "systems": {"a": system}, "seeds": (0,)}
-            | {"groups": np.arange(N), "judged": 2, "about": {"a": 1}, "progress": False},
+            | {"groups": np.arange(N), "judged": 2, "progress": False},
         ),
         "multilabel_decisions": (i.multilabel_decisions, {"judge": several, "x": x, "tags": tags, "split": SPLIT}),
         "Psi": (i.Psi, {"shapes": [(1, 8, 8), (3, 1, 8)], "components": 5, "frames": FRAMES, "width": 8}),

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import io
@@ -31,6 +32,13 @@ PLACED = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "A
 
 _idle: list[_Decoder] = []
 _lock = threading.Lock()
+
+
+@atexit.register
+def _close_all() -> None:
+    """While libsndfile is still there."""
+    while _idle:
+        _idle.pop().close()
 
 
 def read(source, name: object, *, offset: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:

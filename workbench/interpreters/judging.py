@@ -6,7 +6,7 @@ controls beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -221,6 +221,7 @@ def truth_study(
         raise ParameterError("spectra", spectra, "Spectra")
     choice("domain", domain, DOMAINS)
     whole_number("draws", draws, least=1)
+    intervals = list(intervals) if isinstance(intervals, Iterator) else intervals
     x = numbers("x", x, ndim=2).astype(np.float32)
     stems = numbers("stems", stems, ndim=2).astype(np.float32)
     if x.shape != stems.shape:

@@ -141,6 +141,7 @@ class FixedClassifier(CrossEntropy):
     It decides by W u.
     """
 
+    @checked
     def __init__(
         self,
         classes: int,
@@ -178,6 +179,7 @@ class Hyperspherical(FixedClassifier):
     Without prototypes it draws the set ``repulsion``, which is how that paper makes them.
     """
 
+    @checked
     def __init__(self, classes: int, dim: int, prototypes=None, *, seed: int = 0):
         if prototypes is None:
             prototypes = sets.prototypes("repulsion", classes, dim, scale=1.0, seed=seed)

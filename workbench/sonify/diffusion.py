@@ -12,7 +12,7 @@ condition is a z of zeros.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     -------
     x, v : Tensor, like ``x0``
     """
+    for name, given in (("x0", x0), ("noise", noise), ("sigma", sigma)):
+        _check_tensor(name, given)
     if x0.shape != noise.shape or sigma.shape != x0.shape[:1]:
         found = {"x0": tuple(x0.shape), "noise": tuple(noise.shape), "sigma": tuple(sigma.shape)}
         raise ParameterError("shapes", found, "(B, ...), the same, and (B,)")
@@ -53,7 +55,10 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int], *, device: str | torch.device = "cpu") -> Tensor:
     """Standard normal noise (B, *shape), float32: row i depends on ``seeds[i]`` alone, and on no device."""
-    given = [seed(one, f"seeds[{i}]") for i, one in enumerate(seeds)]
+    given = [seed(one, f"seeds[{i}]") for i, one in enumerate(_listed("seeds", seeds))]
+    shape = [whole(f"shape[{i}]", size, least=1) for i, size in enumerate(_listed("shape", shape))]
+    if not shape:
+        raise ParameterError("shape", shape, "at least one size")
     rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(one)) for one in given]
     return torch.stack(rows).to(device) if rows else torch.zeros(0, *shape, device=device)
 
@@ -94,11 +99,10 @@ def sample(
         ``steps`` below 1, ``guidance`` not finite, or another number of rows in ``z`` than in ``noise``.
     """
     check_sampling(steps, guidance)
+    if not callable(velocity):
+        raise ParameterError("velocity", velocity, "a function (x, sigma, z) that gives v")
     for name, given in (("noise", noise), ("z", z)):
-        if not isinstance(given, Tensor) or not given.ndim or not given.is_floating_point():
-            raise ParameterError(name, type(given).__name__, "a tensor of numbers, a row a sound")
-        if not given.isfinite().all():
-            raise ParameterError(name, "nan or inf", "finite")
+        _check_tensor(name, given)
     if len(z) != len(noise):
         raise ParameterError("z", tuple(z.shape), f"{len(noise)} rows, one for each of noise")
     x = noise
@@ -111,6 +115,19 @@ def sample(
         if on_step is not None:
             on_step()
     return x
+
+
+def _check_tensor(name: str, given: object) -> None:
+    if not isinstance(given, Tensor) or not given.ndim or not given.is_floating_point():
+        raise ParameterError(name, type(given).__name__, "a tensor of floats, a row a sound")
+    if not given.isfinite().all():
+        raise ParameterError(name, "nan or inf", "finite")
+
+
+def _listed(name: str, given: object) -> list:
+    if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
+        raise ParameterError(name, given, "a list of whole numbers")
+    return list(given)
 
 
 def guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: float) -> Tensor:

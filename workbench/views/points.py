@@ -36,7 +36,7 @@ def spread(xy: np.ndarray, codes: np.ndarray | None, count: int, *, seed: int = 
     left = [left[k] for k in rng.permutation(len(left))]
     have: list[list[int]] = [[] for _ in left]
     chosen: list[int] = []
-    while len(chosen) < min(count, len(xy)):
+    while len(chosen) < min(count, len(xy)) and any(left):
         for mine, taken in zip(left, have, strict=True):
             if mine and len(chosen) < count:
                 candidates = np.array(mine[:10])

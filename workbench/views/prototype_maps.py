@@ -7,7 +7,7 @@ stars' own sounds stand in that page alone, so that it does not carry them twice
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,9 +123,11 @@ def _check(points: DataPoints, count: int) -> None:
             raise ParameterError(f"points.{name}", f"array of shape {shape}", f"finite, of shape ({rows}, 2)")
     for name in ("labels", "names", "nearest"):
         values = getattr(points, name)
-        if (values is not None or name != "nearest") and len(
-            items(f"points.{name}", values, "a list, one for each data point")
-        ) != n:
+        if values is None and name == "nearest":
+            continue
+        if isinstance(values, Iterator):  # it would be used up here
+            raise ParameterError(f"points.{name}", type(values).__name__, "a list, one for each data point")
+        if len(items(f"points.{name}", values, "a list, one for each data point")) != n:
             raise ParameterError(f"points.{name}", f"{len(values)} of them", f"{n}, one for each data point")
     if points.nearest is not None:
         near = numbers("points.nearest", points.nearest, ndim=1)
