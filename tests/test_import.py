@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +75,14 @@ def test_no_more_than_25_names_and_all_of_them_are_there():
     for name in workbench.__all__:
         assert getattr(workbench, name) is not None
         assert name in dir(workbench)
+
+
+def test_every_module_imports():
+    found = [module.name for module in pkgutil.walk_packages(workbench.__path__, "workbench.")]
+    assert len(found) > 150
+    for name in found:
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
 
 
 def test_rooms_are_attributes():
