@@ -167,7 +167,9 @@ def _mixing(channels: np.ndarray, peak: float, x: np.ndarray, mono: str | int, n
         lost = float(10 * np.log10(loudest / kept)) if kept > 1e-8 * loudest else np.inf  # 16 bits do not cancel to 0
         if loudest > SILENCE and lost > (MIX_DB if mono == "mean" else CHANNEL_DB):
             how = f"the mean of its {len(channels)} channels" if mono == "mean" else f"its channel {mono}"
-            fainter = "silent" if lost == np.inf else f"{lost:.1f} dB fainter than the loudest one"
+            level = 10 * np.log10(loudest)
+            gone = f"silent, where the loudest one is at {level:.1f} dB"
+            fainter = gone if lost == np.inf else f"{lost:.1f} dB fainter than the loudest one"
             why = " (they cancel, or some are silent)" if mono == "mean" else ""
             text = f"{how} is {fainter}{why}; mono= takes a channel number, 'left', 'right' or 'keep'"
             changes.append(Change("level", name, lost, text))
