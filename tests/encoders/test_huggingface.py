@@ -372,7 +372,8 @@ def test_whisper_cut_to_the_clip(tmp_path):
     assert cut.fingerprint != whole.fingerprint and cut.describe()["variant"] == "cut"
     assert (cut.padding, cut.frame_rate, len(cut.layers)) == ("equal", 50.0, 3)
     x = [*clips(), np.tile(clips()[1], 2), np.tile(clips()[1], 3)]  # the last two fill and exceed the 2 s
-    found = dict(extract(cut, x, pooling=None, progress=False))
+    with pytest.warns(UserWarning, match=r"1 of 9 clips are longer than the 2 s .* hears: 1\.0 s behind"):
+        found = dict(extract(cut, x, pooling=None, progress=False))
     for i, clip in enumerate(x):
         n = min(-(-len(clip) // 320), 100)
         short = WhisperEncoder(WhisperConfig(**{**model.config.to_dict(), "max_source_positions": n})).eval()
@@ -383,10 +384,24 @@ def test_whisper_cut_to_the_clip(tmp_path):
             theirs = short(features, output_hidden_states=True).hidden_states
         for mine, their in zip(found[i], theirs, strict=True):
             np.testing.assert_allclose(mine, their[0].numpy(), atol=1e-4)
-    same = dict(extract(whole, x[-2:], pooling=None, progress=False))
+    with pytest.warns(UserWarning, match=r"hears: 1\.0 s behind"):
+        same = dict(extract(whole, x[-2:], pooling=None, progress=False))
     for i in (0, 1):
         for a, b in zip(found[len(x) - 2 + i], same[i], strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_minutes_of_sound_in_the_cut_variant_are_the_window_and_a_warning(tmp_path, monkeypatch):
+    """No windows of five minutes, of which each would be cut in turn."""
+    saved(tmp_path, "whisper")
+    cut = load_encoder(tmp_path, device="cpu", variant="cut")
+    monkeypatch.setattr("workbench.encoders.batching.LONGEST_SECONDS", 4.0)
+    x = np.tile(clips()[1], 9)
+    with pytest.warns(UserWarning, match=r"1 of 1 clips are longer than the 2 s .* hears: 7\.0 s behind"):
+        ((_, long),) = extract(cut, [x], pooling=None, progress=False)
+    ((_, first),) = extract(cut, [x[: 2 * 16000]], pooling=None, progress=False)
+    for a, b in zip(long, first, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(

@@ -246,9 +246,9 @@ class OtherFront:
             for name, parameter in inspect.signature(model.forward).parameters.items()
             if parameter.kind is not parameter.VAR_KEYWORD
         }
-        self.minimum = self._minimum(model)
+        self.minimum = self._minimum(model, config.model_type)
 
-    def _minimum(self, model: nn.Module) -> int:
+    def _minimum(self, model: nn.Module, kind: str) -> int:
         """Shortest power-of-two multiple of 12.5 ms that gives finite frames; longer clips give frames too."""
         problem = None
         for samples in (self.rate // 80 * 2**i for i in range(10)):
@@ -266,7 +266,7 @@ class OtherFront:
                 problem = reason(error)
         raise ParameterError(
             "model_type",
-            model.config.model_type if hasattr(model, "config") else type(model).__name__,
+            kind,
             f"a type whose audio encoder gives frames for what its feature extractor makes of 6.4 s of sound; "
             f"{type(model).__name__} behind {type(self.extractor).__name__} does not ({problem})",
         )

@@ -177,7 +177,7 @@ def load_huggingface(
     else:
         model, left_out = _random(found, random_weights), []
     model = found.kept(model)
-    front_of = FRONTS.get(kind) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
+    front_of = FRONTS.get(found.settings.model_type) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
     if variant == "cut":
         model, front_of = CutWhisper(model), CutWhisperFront
     # torch on WavLM's float bias beside a boolean mask; the result is right
