@@ -7,14 +7,15 @@ of at most ``batch_seconds`` of padded sound. What may share a batch is the enco
 - "equal": clips of one length only, because padding would change the numbers;
 - "fixed": any, each counted as the front end's window.
 
-An encoder with a window ("fixed" ones, and others that cut longer clips) does not hear what lies behind it; one warning
-says how much that is. Without one, a clip longer than five minutes (:data:`LONGEST_SECONDS`) is not encoded whole: memory
-and, where a network attends over everything, time would grow beyond bounds. It is cut into windows of five minutes that
-overlap by ten seconds. Each is encoded alone, its outer five seconds (:data:`CONTEXT_SECONDS`) are heard but not kept,
-and the kept frames follow each other without gap: as many as the whole clip would give, at the same times. Their mean
-and deviation are those of all kept frames together. The numbers are those of the whole clip where a frame depends on
-less than five seconds around it; where it depends on more (attention, a normalisation over the clip) they are those of
-its window. A layer that gives one frame a clip (frame rate 0) gives one a window, weighted by its seconds in a mean.
+An encoder with a window ("fixed" ones, and others that cut longer clips) does not hear what lies behind it; one
+warning says how much that is. Without one, a clip longer than five minutes (:data:`LONGEST_SECONDS`) is not encoded
+whole: memory and, where a network attends over everything, time would grow beyond bounds. It is cut into windows of
+five minutes that overlap by ten seconds. Each is encoded alone, its outer five seconds (:data:`CONTEXT_SECONDS`) are
+heard but not kept, and the kept frames follow each other without gap: as many as the whole clip would give, at the
+same times. Their mean and deviation are those of all kept frames together. The numbers are those of the whole clip
+where a frame depends on less than five seconds around it; where it depends on more (attention, a normalisation over
+the clip) they are those of its window. A layer that gives one frame a clip (frame rate 0) gives one a window, weighted
+by its seconds in a mean.
 
 On the CPU several batches run side by side, each on its share of the cores, where the encoder can (its attribute
 ``reentrant``, which :func:`load_encoder` sets): many small matrices gain little from a second core, two batches do.

@@ -21,7 +21,7 @@ FIRST_INPUTS = ("input_values", "input_features", "audio_mel")
 PARTS = ("audio_tower", "audio_encoder", "speech_encoder", "encoder")
 """What models call the part that is their audio encoder."""
 WITHIN = ("audio_config", "audio_encoder", "audio_encoder_config", "codec_config", "encoder")
-"""Where configurations keep that of an audio encoder or codec: one with a type of its own needs nothing of the whole."""
+"""Where configurations keep that of an audio encoder or codec; one of a type of its own is enough."""
 
 
 class Tower(NamedTuple):
@@ -173,6 +173,15 @@ def _packed(transformers, settings) -> Tower:
     )
 
 
+def _two_parts(transformers, settings) -> Tower:
+    raise ParameterError(
+        "model_type",
+        settings.model_type,
+        "a type with one audio encoder: this codec joins a semantic and an acoustic one and gives no frames; "
+        f"the semantic one ({settings.semantic_model_config.model_type}) loads by its name, and so do encodec and mimi",
+    )
+
+
 def _speecht5(transformers, settings) -> Tower:
     from transformers.models.speecht5.modeling_speecht5 import SpeechT5EncoderWithSpeechPrenet
 
@@ -183,6 +192,7 @@ SPECIAL: dict[str, Callable] = {
     "clap": _clap,
     "clap_audio_model": _clap,
     "speecht5": _speecht5,
+    **dict.fromkeys(("neucodec", "xcodec", "xcodec2", "higgs_audio_v2_tokenizer"), _two_parts),
     "encodec": _codec("EncodecModel"),
     "dac": _codec("DacModel"),
     "wavtokenizer": _codec("WavTokenizerModel", lambda model: model.encoder_model.encoder),
