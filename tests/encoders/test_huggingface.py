@@ -372,7 +372,8 @@ def test_whisper_cut_to_the_clip(tmp_path):
     assert cut.fingerprint != whole.fingerprint and cut.describe()["variant"] == "cut"
     assert (cut.padding, cut.frame_rate, len(cut.layers)) == ("equal", 50.0, 3)
     x = [*clips(), np.tile(clips()[1], 2), np.tile(clips()[1], 3)]  # the last two fill and exceed the 2 s
-    found = dict(extract(cut, x, pooling=None, progress=False))
+    with pytest.warns(UserWarning, match=r"1 of 9 clips are longer than the 2 s .* hears: 1\.0 s behind"):
+        found = dict(extract(cut, x, pooling=None, progress=False))
     for i, clip in enumerate(x):
         n = min(-(-len(clip) // 320), 100)
         short = WhisperEncoder(WhisperConfig(**{**model.config.to_dict(), "max_source_positions": n})).eval()
@@ -383,10 +384,137 @@ def test_whisper_cut_to_the_clip(tmp_path):
             theirs = short(features, output_hidden_states=True).hidden_states
         for mine, their in zip(found[i], theirs, strict=True):
             np.testing.assert_allclose(mine, their[0].numpy(), atol=1e-4)
-    same = dict(extract(whole, x[-2:], pooling=None, progress=False))
+    with pytest.warns(UserWarning, match=r"hears: 1\.0 s behind"):
+        same = dict(extract(whole, x[-2:], pooling=None, progress=False))
     for i in (0, 1):
         for a, b in zip(found[len(x) - 2 + i], same[i], strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_minutes_of_sound_in_the_cut_variant_are_the_window_and_a_warning(tmp_path, monkeypatch):
+    """No windows of five minutes, of which each would be cut in turn."""
+    saved(tmp_path, "whisper")
+    cut = load_encoder(tmp_path, device="cpu", variant="cut")
+    monkeypatch.setattr("workbench.encoders.batching.LONGEST_SECONDS", 4.0)
+    x = np.tile(clips()[1], 9)
+    with pytest.warns(UserWarning, match=r"1 of 1 clips are longer than the 2 s .* hears: 7\.0 s behind"):
+        ((_, long),) = extract(cut, [x], pooling=None, progress=False)
+    ((_, first),) = extract(cut, [x[: 2 * 16000]], pooling=None, progress=False)
+    for a, b in zip(long, first, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def chirp():
+    """One second at 16 kHz, from 200 to 4000 Hz."""
+    t = np.arange(16000) / 16000
+    return (0.5 * np.sin(2 * np.pi * (200 * t + 1900 * t**2))).astype(np.float32)
+
+
+# three values of frame 25, three of the mean over the clip's 50 frames, and the mean size of that mean
+TINY_EN = [
+    [-0.13258, -0.82636, -0.21447, 0.05046, 0.27704, 0.34591, 0.55523],
+    [0.45490, 0.63160, 1.00470, 0.36194, 0.64956, 0.86047, 0.62283],
+    [0.81763, 0.96865, 0.77591, 0.85351, 0.72127, 0.86426, 0.64939],
+    [1.48391, 0.86109, -0.37157, 1.55044, 0.57088, -0.39401, 0.73116],
+    [0.20009, 1.39277, -0.87693, 0.38658, 0.94100, -0.93068, 0.63139],
+]
+BASE = [[-2.15970, -0.42298, 0.94742, -1.79322, -0.15244, 0.68533, 0.71147]]
+
+
+@pytest.mark.parametrize(("name", "golden"), [("whisper-tiny.en", TINY_EN), ("whisper-base", BASE)])
+def test_real_whisper_gives_known_numbers(shared_weights, name, golden):
+    """Those of transformers alone, and of the clip's own second only: 50 of 1500 frames."""
+    from transformers import WhisperFeatureExtractor, WhisperModel
+
+    folder = shared_weights / "whisper" / name
+    encoder = load_encoder(folder, device="cpu")
+    ((_, found),) = extract(encoder, [chirp()], pooling=None, progress=False)
+    ((_, means),) = extract(encoder, [chirp()], progress=False)
+    model = WhisperModel.from_pretrained(folder, dtype=torch.float32).encoder.eval()
+    theirs = direct(model, WhisperFeatureExtractor.from_pretrained(folder), chirp())
+    assert len(found) == len(theirs) == len(encoder.layers)
+    for frames, mean, their in zip(found, means, theirs, strict=True):
+        assert frames.shape == (50, encoder.dim) and their.shape == (1500, encoder.dim)
+        np.testing.assert_allclose(frames, their[:50], atol=1e-3, rtol=1e-4)
+        np.testing.assert_allclose(mean, their[:50].mean(0), atol=1e-3, rtol=1e-4)
+        assert np.abs(mean - their.mean(0)).max() > 0.1
+    for frames, mean, expected in zip(found[-len(golden) :], means[-len(golden) :], golden, strict=True):
+        np.testing.assert_allclose([*frames[25, :3], *mean[:3], np.abs(mean).mean()], expected, atol=1e-3)
+
+
+def clap(folder):
+    """A small CLAP with its feature extractor and a tokenizer of single letters."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizerFast
+
+    vocab = {word: i for i, word in enumerate(("<s>", "<pad>", "</s>", "<unk>", "<mask>"))}
+    vocab |= {letter: len(vocab) + i for i, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    shape = {"num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 48}
+    text = {**shape, "hidden_size": 32, "vocab_size": len(vocab), "max_position_embeddings": 34}
+    image = {"depths": [1, 1], "num_attention_heads": [2, 2], "patch_embeds_hidden_size": 16, "hidden_size": 32}
+    torch.manual_seed(0)
+    config = ClapConfig(text_config=text, audio_config=image, projection_dim=24)
+    model = ClapModel(config).eval()
+    model.save_pretrained(folder)
+    ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
+    tokenizer = RobertaTokenizerFast(vocab=vocab, merges=[])
+    tokenizer.save_pretrained(folder)
+    return model, tokenizer
+
+
+def test_words_in_the_space_of_sounds(tmp_path):
+    model, tokenizer = clap(tmp_path)
+    encoder = load_encoder(tmp_path, device="cpu")
+    texts = ["a dog", "rain on a roof", "a"]
+    found = encoder.text(texts)
+    assert found.dtype == np.float32 and found.shape == (3, encoder.dim) == (3, 24)
+    inputs = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        theirs = model.get_text_features(**inputs).pooler_output.numpy()
+        plain = model.text_projection(model.text_model(**inputs).pooler_output).numpy()
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    np.testing.assert_allclose(found / lengths, theirs / np.linalg.norm(theirs, axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(found, plain, atol=1e-5)
+    sound = chirp().repeat(3)
+    ((_, layers),) = extract(encoder, [sound], progress=False)
+    features = encoder.front.extractor(sound, sampling_rate=48000, return_tensors="pt")["input_features"]
+    with torch.inference_mode():
+        audio = model.audio_model(features, is_longer=torch.zeros(1, 1, dtype=torch.bool)).pooler_output
+        np.testing.assert_allclose(layers[-1], model.audio_projection(audio)[0].numpy(), atol=1e-4)
+    control = load_encoder(tmp_path, device="cpu", random_weights=1)
+    assert np.abs(control.text(["a dog"])[0] - found[0]).max() > 1e-3
+    np.testing.assert_array_equal(control.text(["a dog"]), control.text(["a dog"]))
+
+
+@pytest.mark.parametrize("texts", ["a dog", [], [""], ["  "], [5], None, 3, [["a dog"]], ["a dog", None], [b"x"]])
+def test_wrong_texts_are_refused(tmp_path_factory, texts):
+    folder = tmp_path_factory.getbasetemp() / "clap"
+    if not folder.exists():
+        clap(folder)
+    encoder = load_encoder(folder, device="cpu")
+    with pytest.raises(ParameterError, match="texts"):
+        encoder.text(texts)
+
+
+def test_texts_that_cannot_be_read_say_why(tmp_path):
+    clap(tmp_path)
+    encoder = load_encoder(tmp_path, device="cpu")
+    with pytest.raises(ParameterError, match=r"42 tokens\)' must be texts of at most 32 tokens"):
+        encoder.text(["x" * 40])
+    encoder = load_encoder(tmp_path, device="cpu")
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(WeightsError, match="tokenizer's files cannot be read"):
+        encoder.text(["a dog"])
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(WeightsError, match=r"tokenizer.json: no such file \(nor vocab.json and merges.txt\)"):
+        encoder.text(["a dog"])
+    clap(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    state.pop("text_projection.linear1.weight")
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    encoder = load_encoder(tmp_path, device="cpu")  # the sounds need none of it
+    with pytest.raises(WeightsError, match="missing keys: text_projection.linear1.weight"):
+        encoder.text(["a dog"])
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,32 @@ def test_real_whisper_is_found(shared_weights, monkeypatch, name, values):
     assert "MIT" in spec.licence and "Apache-2.0" in spec.licence
 
 
+def test_recorded_checksums_are_those_of_the_files(shared_weights):
+    import hashlib
+
+    notes = (shared_weights / "README.md").read_text()
+    recorded = {spec.files[0]: spec.sha256 for spec in SPECS.values() if spec.sha256 and len(spec.files) == 1}
+    there = {name: path for name in recorded for path in shared_weights.glob(f"**/{name}")}
+    assert there
+    for name, path in there.items():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == recorded[name] and recorded[name] in notes
+
+
+@pytest.mark.parametrize(("config", "words"), [({"model_type": "clap"}, True), ({"model_type": "hubert"}, False)])
+def test_a_fetch_of_clap_takes_its_tokenizer_along(monkeypatch, config, words):
+    import types
+
+    import huggingface_hub
+
+    names = ("config.json", "model.safetensors", "tokenizer.json", "vocab.json", "README.md", "onnx/tokenizer.json")
+    files = [types.SimpleNamespace(rfilename=name, size=10) for name in names]
+    info = types.SimpleNamespace(siblings=files, sha="abc", config=config, tags=None)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: info)
+    found = weights_module._listed(Wanted("short", "owner/model"))
+    expected = {"config.json", "model.safetensors"} | ({"tokenizer.json", "vocab.json"} if words else set())
+    assert set(found.files) == expected and found.size == 10 * len(expected) and found.revision == "abc"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -253,6 +279,8 @@ def test_real_whisper_is_found(shared_weights, monkeypatch, name, values):
         ({"name_or_path": "own er/model"}, "name_or_path='own er/model' must be a model folder"),
         ({"name_or_path": "a/b/c"}, "name_or_path='a/b/c' must be"),
         ({"name_or_path": "owner/model@"}, "name_or_path='owner/model@' must be"),
+        ({"name_or_path": "x" * 5000}, "name_or_path='x+' must be a name or path that can be looked for"),
+        ({"weights": "x" * 5000}, "weights='x+' must be a name or path"),
         ({"name_or_path": __file__}, "a model folder .with config.json., not a file"),
         ({"device": None}, "device=None must be"),
         ({"device": 5}, "device=5 must be"),
@@ -283,6 +311,11 @@ def test_wrong_arguments(options, message):
 def test_wrong_names(name):
     with pytest.raises(ParameterError, match="name="):
         describe_encoder(name)
+
+
+def test_names_that_no_hub_has():
+    with pytest.raises(WeightsError, match=r"'a/b+' is no hub id"):
+        REAL_HUB(Wanted("a", "a/" + "b" * 200))
 
 
 def test_folder_goes_before_hub_id(tmp_path, monkeypatch):

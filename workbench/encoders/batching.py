@@ -5,16 +5,17 @@ of at most ``batch_seconds`` of padded sound. What may share a batch is the enco
 
 - "masked": any lengths, with bounded waste (at most a quarter more sound than there is); padding changes nothing;
 - "equal": clips of one length only, because padding would change the numbers;
-- "fixed": any, each counted as the front end's window. What lies behind the window is not heard; one warning says how
-  much that is.
+- "fixed": any, each counted as the front end's window.
 
-A clip longer than five minutes (:data:`LONGEST_SECONDS`) is not encoded whole, unless its policy is "fixed": memory
-and, where a network attends over everything, time would grow beyond bounds. It is cut into windows of five minutes that
-overlap by ten seconds. Each is encoded alone, its outer five seconds (:data:`CONTEXT_SECONDS`) are heard but not kept,
-and the kept frames follow each other without gap: as many as the whole clip would give, at the same times. Their mean
-and deviation are those of all kept frames together. The numbers are those of the whole clip where a frame depends on
-less than five seconds around it; where it depends on more (attention, a normalisation over the clip) they are those of
-its window. A layer that gives one frame a clip (frame rate 0) gives one a window, weighted by its seconds in a mean.
+An encoder with a window ("fixed" ones, and others that cut longer clips) does not hear what lies behind it; one
+warning says how much that is. Without one, a clip longer than five minutes (:data:`LONGEST_SECONDS`) is not encoded
+whole: memory and, where a network attends over everything, time would grow beyond bounds. It is cut into windows of
+five minutes that overlap by ten seconds. Each is encoded alone, its outer five seconds (:data:`CONTEXT_SECONDS`) are
+heard but not kept, and the kept frames follow each other without gap: as many as the whole clip would give, at the
+same times. Their mean and deviation are those of all kept frames together. The numbers are those of the whole clip
+where a frame depends on less than five seconds around it; where it depends on more (attention, a normalisation over
+the clip) they are those of its window. A layer that gives one frame a clip (frame rate 0) gives one a window, weighted
+by its seconds in a mean.
 
 On the CPU several batches run side by side, each on its share of the cores, where the encoder can (its attribute
 ``reentrant``, which :func:`load_encoder` sets): many small matrices gain little from a second core, two batches do.
@@ -140,7 +141,7 @@ def extract(
     Warns
     -----
     UserWarning
-        Clips are longer than the window of an encoder whose policy is "fixed"; says how many seconds are left out.
+        Clips are longer than the encoder's window, if it has one; says how many seconds are left out.
 
     Notes
     -----
@@ -178,7 +179,7 @@ def stream(
     """:func:`extract` for a caller that warns and shows progress itself.
 
     ``on_window`` is called with the clip and the number of its windows whenever one of them is done; to ``left_out``
-    go the seconds that each clip has beyond the window of a "fixed" encoder.
+    go the seconds that each clip has beyond the encoder's window.
     """
     check_encoder(encoder)
     chosen = encoder.select(layers)
@@ -231,8 +232,8 @@ def unheard(encoder: Encoder, left_out: Sequence[float], clips: int) -> str:
 
 
 def beyond(encoder: Encoder, samples: int) -> float:
-    """Seconds of a clip that a "fixed" encoder does not hear; less than a tenth of a second is none."""
-    if encoder.padding != "fixed" or not encoder.window:
+    """Seconds of a clip that an encoder with a window does not hear; less than a tenth of a second is none."""
+    if not encoder.window:
         return 0.0
     seconds = samples / encoder.rate - encoder.window
     return seconds if seconds >= 0.1 else 0.0
@@ -240,7 +241,7 @@ def beyond(encoder: Encoder, samples: int) -> float:
 
 def windowed(encoder: Encoder, samples: int) -> str:
     """How a clip of this length is cut, in words that a key can hold; empty where it is encoded whole."""
-    if encoder.padding == "fixed" or samples <= LONGEST_SECONDS * encoder.rate:
+    if encoder.window or samples <= LONGEST_SECONDS * encoder.rate:
         return ""
     return f"windows of {LONGEST_SECONDS:g} s, context {CONTEXT_SECONDS:g} s"
 

@@ -23,6 +23,7 @@ from ..core.checks import checked
 from ..core.dependencies import load
 from ..errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
+from .towers import reason
 
 FRONT_END_VERSION = 1
 RATE = 32000
@@ -256,7 +257,7 @@ def _read(path: Path, net: EfficientATNet, name: str) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such file; it should hold the weights of {name}") from error
     except Exception as error:
-        raise WeightsError(f"{path}: not a readable checkpoint of {name} ({type(error).__name__}: {error})") from error
+        raise WeightsError(f"{path}: not a readable checkpoint of {name} ({reason(error)})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path}: expected a dict of tensors with the weights of {name}, got {type(state).__name__}")
     expected = net.state_dict()

@@ -246,6 +246,7 @@ class OtherFront:
             for name, parameter in inspect.signature(model.forward).parameters.items()
             if parameter.kind is not parameter.VAR_KEYWORD
         }
+        self.kind = config.model_type
         self.minimum = self._minimum(model)
 
     def _minimum(self, model: nn.Module) -> int:
@@ -266,7 +267,7 @@ class OtherFront:
                 problem = reason(error)
         raise ParameterError(
             "model_type",
-            model.config.model_type if hasattr(model, "config") else type(model).__name__,
+            self.kind,
             f"a type whose audio encoder gives frames for what its feature extractor makes of 6.4 s of sound; "
             f"{type(model).__name__} behind {type(self.extractor).__name__} does not ({problem})",
         )
@@ -309,6 +310,10 @@ class OtherFront:
         lengths = (max(self.minimum, self.rate // 2), max(self.minimum, self.rate // 2) + more)
         with torch.inference_mode():
             short, long = (self._states(model, torch.zeros(1, n)) for n in lengths)
+        if [state.shape[2] for state in short] != [state.shape[2] for state in long]:
+            raise ParameterError(
+                "model_type", self.kind, "a type whose hidden states are frames (B, T, D), time second"
+            )
         if all(a.shape[1] == b.shape[1] for a, b in zip(short, long, strict=True)):
             return self._fixed(short)
         self.rates = [(b.shape[1] - a.shape[1]) * self.rate / more for a, b in zip(short, long, strict=True)]

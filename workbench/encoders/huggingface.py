@@ -16,7 +16,8 @@ What zero-padding in a batch does to the numbers:
 - Whisper, and every encoder with its front end (Qwen2-Audio, Voxtral, AudioFlamingo 3, GLM-ASR): "fixed"; 30 s,
   zero-padded or cut; frames beyond the clip's end are dropped.
 - CLAP's audio tower: "fixed"; 10 s as its front end says, shorter clips repeated, longer ones cut (transformers takes a
-  random part). Its layers are tokens of an image, without a frame rate; the last is the vector in the space of texts.
+  random part). Its layers are tokens of an image, without a frame rate; the last is the vector in the space of texts,
+  where ``encoder.text(["a dog", ...])`` puts words.
 - EnCodec, DAC, Mimi: "equal"; the last layer is what the quantiser would get.
 - any other model with hidden states of shape (B, T, D): "equal", clips of one length share a batch.
 
@@ -53,14 +54,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..core.checks import several
 from ..errors import ParameterError, WeightsError, WorkbenchError
 from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
 from .interface import Encoder, Layer, fingerprint
 from .towers import CutWhisper, Tower, frames, reason, tower
-from .weights import WEIGHT_FILES
+from .weights import TOKENIZER_FILES, WEIGHT_FILES
 
 CODE_VERSION = 1
 OF_ONE_PART = ("hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat", "audio-spectrogram-transformer")
@@ -126,6 +129,74 @@ class HuggingFaceEncoder(Encoder):
         return {**super().describe(), **self.record}
 
 
+class ClapEncoder(HuggingFaceEncoder):
+    """CLAP's audio tower, and :meth:`text` for the vectors of words in the space of its last layer."""
+
+    read_words: Callable[[], tuple]
+    """Gives the tokenizer and the text tower; :func:`load_huggingface` sets it."""
+    _words: tuple | None = None
+
+    def text(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of texts, to be compared with those of sounds; tokenizer and text tower are read at the first call.
+
+        Parameters
+        ----------
+        texts : sequence of str
+
+        Returns
+        -------
+        np.ndarray, float32 (N, D)
+            In the space of the last layer and, like it, as the projection gives them: not of length 1. CLAP compares by
+            cosine, so divide both by their lengths (what ``ClapModel.get_text_features`` gives is so divided).
+
+        Raises
+        ------
+        ParameterError
+            A text that is none, is empty or has more tokens than the model has positions.
+        WeightsError
+            The folder lacks the tokenizer's files or the text tower's weights.
+        """
+        texts = several("texts", texts, _text)
+        if self._words is None:
+            self._words = self.read_words()
+        tokenizer, model = self._words
+        most = model.config.max_position_embeddings - model.config.pad_token_id - 1
+        rows = []
+        for text in texts:  # one by one: no padding, and few texts are ever asked for
+            inputs = tokenizer(text, return_tensors="pt").to(self.device)
+            if (count := inputs["input_ids"].shape[1]) > most:
+                raise ParameterError("texts", f"{text[:40]}... ({count} tokens)", f"texts of at most {most} tokens")
+            with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+                found = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            rows.append(found.text_embeds[0].float().cpu().numpy())
+        return np.stack(rows)
+
+
+def _text(name: str, text: object) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise ParameterError(name, text, "a text that is not empty")
+    return text
+
+
+def _words(folder: Path, settings, seed: int | None, device: torch.device) -> tuple:
+    """The tokenizer and the text tower of a CLAP folder."""
+    from transformers import AutoTokenizer, ClapTextModelWithProjection
+
+    if not (folder / "tokenizer.json").is_file() and not (folder / "merges.txt").is_file():
+        raise WeightsError(
+            f"{folder / 'tokenizer.json'}: no such file (nor vocab.json and merges.txt); texts need it: put the files "
+            f"{', '.join(TOKENIZER_FILES)} of the model's page there, as far as it has them"
+        )
+    found = Tower(ClapTextModelWithProjection, settings.text_config)
+    model = _load(found, folder, None)[0] if seed is None else _random(found, seed)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # each tokenizer fails in its own way
+        raise WeightsError(f"{folder}: the tokenizer's files cannot be read ({reason(error)})") from error
+    return tokenizer, model.eval().requires_grad_(False).to(device)
+
+
 def load_huggingface(
     name: str,
     *,
@@ -177,7 +248,7 @@ def load_huggingface(
     else:
         model, left_out = _random(found, random_weights), []
     model = found.kept(model)
-    front_of = FRONTS.get(kind) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
+    front_of = FRONTS.get(found.settings.model_type) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
     if variant == "cut":
         model, front_of = CutWhisper(model), CutWhisperFront
     # torch on WavLM's float bias beside a boolean mask; the result is right
@@ -200,7 +271,11 @@ def load_huggingface(
     record |= {"revision": revision if folder and Path(folder).name == revision else None}
     record |= {"random_weights": random_weights, "left_out": sorted(left_out)}
     name = name if random_weights is None else f"{name}-random{random_weights}"
-    return HuggingFaceEncoder(name, model, front, layers, device=device, record=record, parts=parts)
+    family = ClapEncoder if kind == "clap" else HuggingFaceEncoder
+    encoder = family(name, model, front, layers, device=device, record=record, parts=parts)
+    if kind == "clap":
+        encoder.read_words = functools.partial(_words, Path(folder), settings, random_weights, encoder.device)
+    return encoder
 
 
 def _transformers() -> str:

@@ -50,7 +50,8 @@ class Encoder(ABC):
         the numbers, so only clips of equal length share a batch; "fixed": the front end pads or cuts every clip to
         ``window`` seconds itself, so batch-mates cannot matter.
     window : float or None
-        Seconds the front end pads or cuts to, where ``padding == "fixed"``.
+        Seconds the front end pads or cuts to, where ``padding == "fixed"``; with another policy, seconds that it cuts
+        longer clips to, or None where it hears all.
     minimum : int
         Shortest waveform in samples that gives a frame; shorter clips are zero-padded to it on the right.
     device : torch.device

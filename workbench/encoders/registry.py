@@ -376,6 +376,14 @@ def load_encoder(
         raise ParameterError(
             "name_or_path", name_or_path, f"a model folder, a hub id (owner/model) or a name {_known('')}"
         )
+    for name, value in (("name_or_path", name_or_path), ("weights", weights)):
+        try:
+            if value is not None:
+                Path(value).expanduser().exists()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, an unknown user's home ...
+            raise ParameterError(
+                name, str(value)[:60], f"a name or path that can be looked for ({error})"[:200]
+            ) from error
     place = chosen_device(device)
     spec = SPECS.get(str(name_or_path))
     if variant is not None and spec is not None and spec.family != "huggingface":

@@ -2,7 +2,7 @@
 
 A model type may be the audio encoder itself (HuBERT), an encoder and a decoder (Whisper), a language model with an
 audio tower (Qwen2-Audio), a pair of towers (CLAP) or a codec (EnCodec, Mimi, DAC). Only the audio encoder is built and
-only its weights are read; where it stands is found by building the whole without weights.
+only its weights are read; where it stands is said by the configuration, or found by building the whole without weights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ FIRST_INPUTS = ("input_values", "input_features", "audio_mel")
 """What the first argument of an audio encoder is called."""
 PARTS = ("audio_tower", "audio_encoder", "speech_encoder", "encoder")
 """What models call the part that is their audio encoder."""
+WITHIN = ("audio_config", "audio_encoder", "audio_encoder_config", "codec_config", "encoder")
+"""Where configurations keep that of an audio encoder or codec; one of a type of its own is enough."""
 
 
 class Tower(NamedTuple):
@@ -46,28 +48,29 @@ def tower(settings) -> Tower:
     kind = settings.model_type
     if kind in SPECIAL:
         return SPECIAL[kind](transformers, settings)
+    for part in (getattr(settings, name, None) for name in WITHIN):
+        if type(part) in transformers.MODEL_MAPPING:
+            return tower(part)
+    model, whole = None, None
     try:
         whole = transformers.MODEL_MAPPING[type(settings)]
         whole = whole[0] if isinstance(whole, tuple) else whole
         with torch.device("meta"):
             model = whole(settings)
+        expected = (
+            f"a type with an audio encoder: {whole.__name__} has none that takes sound and gives frames; "
+            "load the encoder or codec that it was built on instead, by its own name"
+        )
     except Exception as error:  # a configuration that does not go together fails in any way
-        found = "it has no bare model" if isinstance(error, KeyError) else reason(error)
-        raise ParameterError(
-            "model_type", kind, f"a type whose model transformers can build from config.json ({found})"
-        ) from error
-    for name, part in model.named_modules():
+        found = reason(error) if whole else "it has no bare model; load the encoder that it was built on instead"
+        expected = f"a type whose model transformers can build from config.json ({found})"
+    for name, part in () if model is None else model.named_modules():
         if name.rpartition(".")[2] in PARTS and isinstance(part, transformers.PreTrainedModel) and _hears(part):
             within = part.config.model_type != kind and type(part.config) in transformers.MODEL_MAPPING
             return tower(part.config) if within else Tower(type(part), part.config)
-    if _hears(model) and not settings.is_encoder_decoder:
+    if model is not None and _hears(model) and not settings.is_encoder_decoder:
         return Tower(whole, settings)
-    raise ParameterError(
-        "model_type",
-        kind,
-        f"a type with an audio encoder: {whole.__name__} has none that takes sound and gives frames; "
-        "load the encoder or codec that it was built on instead, by its own name",
-    )
+    raise ParameterError("model_type", kind, expected)
 
 
 def reason(error: BaseException) -> str:
@@ -143,7 +146,7 @@ class CutWhisper(nn.Module):
         return ModelOutput(hidden_states=(*states, encoder.layer_norm(x)))
 
 
-def _codec(name: str) -> Callable:
+def _codec(name: str, kept: Callable[[nn.Module], nn.Module] = lambda model: model.encoder) -> Callable:
     def build(transformers, settings) -> Tower:
         if getattr(settings, "normalize", False) or getattr(settings, "chunk_length_s", None):
             raise ParameterError(
@@ -152,13 +155,31 @@ def _codec(name: str) -> Callable:
                 "null: a codec that encodes chunks of their own loudness (encodec_48khz) gives no frames of one scale; "
                 "facebook/encodec_24khz loads",
             )
-        return Tower(getattr(transformers, name), settings, lambda model: CodecFrames(model.encoder))
+        return Tower(getattr(transformers, name), settings, lambda model: CodecFrames(kept(model)))
 
     return build
 
 
 def _clap(transformers, settings) -> Tower:
     return Tower(transformers.ClapAudioModelWithProjection, getattr(settings, "audio_config", settings))
+
+
+def _packed(transformers, settings) -> Tower:
+    raise ParameterError(
+        "model_type",
+        settings.model_type,
+        "a type whose audio encoder takes a batch of clips: this one takes all clips joined into one sequence, which "
+        "is not supported; the encoder of qwen2_audio (Qwen/Qwen2-Audio-7B) loads, and so does 'whisper-base'",
+    )
+
+
+def _two_parts(transformers, settings) -> Tower:
+    raise ParameterError(
+        "model_type",
+        settings.model_type,
+        "a type with one audio encoder: this codec joins a semantic and an acoustic one and gives no frames; "
+        f"the semantic one ({settings.semantic_model_config.model_type}) loads by its name, and so do encodec and mimi",
+    )
 
 
 def _speecht5(transformers, settings) -> Tower:
@@ -171,7 +192,15 @@ SPECIAL: dict[str, Callable] = {
     "clap": _clap,
     "clap_audio_model": _clap,
     "speecht5": _speecht5,
+    **dict.fromkeys(("neucodec", "xcodec", "xcodec2", "higgs_audio_v2_tokenizer"), _two_parts),
     "encodec": _codec("EncodecModel"),
     "dac": _codec("DacModel"),
+    "wavtokenizer": _codec("WavTokenizerModel", lambda model: model.encoder_model.encoder),
+    "wavtokenizer_encoder": _codec("WavTokenizerEncoderModel"),
+    **{
+        family + part: _packed
+        for family in ("qwen2_5_omni", "qwen3_omni_moe", "qwen3_asr")
+        for part in ("", "_thinker", "_audio_encoder", "_encoder")
+    },
 }
 """Types whose audio encoder no rule finds."""

@@ -19,6 +19,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+"""What CLAP's text tower needs besides."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,15 @@ def _folders(root: Path, pattern: str) -> list[Path]:
 def _hub(wanted: Wanted, *, local: bool = True) -> Path | None:
     """The folder in the hub's own cache, filled first unless ``local``."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     files = list(wanted.files) or [CONFIG, "preprocessor_config.json", "processor_config.json", *WEIGHT_FILES]
     try:
         folder = snapshot_download(
             wanted.source, revision=wanted.revision, local_files_only=local, allow_patterns=files
         )
+    except HFValidationError as error:
+        raise WeightsError(f"{wanted.source[:100]!r} is no hub id ({str(error)[:150]})") from error
     except LocalEntryNotFoundError:
         if local:
             return None
@@ -200,7 +204,8 @@ def _listed(wanted: Wanted) -> Wanted:
 
     info = HfApi().model_info(wanted.source, revision=wanted.revision, files_metadata=True)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings if "/" not in file.rfilename}
-    kept = [file for file in (CONFIG, "preprocessor_config.json", "processor_config.json") if file in sizes]
+    words = TOKENIZER_FILES if (info.config or {}).get("model_type") == "clap" or "clap" in (info.tags or ()) else ()
+    kept = [file for file in (CONFIG, "preprocessor_config.json", "processor_config.json", *words) if file in sizes]
     for start, end in (("model", ".safetensors"), ("pytorch_model", ".bin")):
         weights = [f for f in sizes if f.startswith(start) and f.endswith((end, f"{end}.index.json"))]
         if weights:
