@@ -421,7 +421,7 @@ def _count_nan(stored: np.ndarray) -> int:
 
 def _versions() -> dict[str, str]:
     found = {"python": sys.version.split()[0]}
-    for package in ("workbench", "torch", "numpy", "soxr", "soundfile", "transformers"):
+    for package in ("audio-workbench", "torch", "numpy", "soxr", "soundfile", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
