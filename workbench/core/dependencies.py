@@ -39,7 +39,8 @@ def load(module: str) -> types.ModuleType:
     """Import a library, or a module of it, at its first use.
 
     torchaudio (2.9 or later) is taken without its compiled part where that does not load (a build for another torch,
-    or for CUDA beside a torch without); filter banks, Griffin-Lim and Kaldi features are plain tensor code and need none of it.
+    or for CUDA beside a torch without); filter banks, Griffin-Lim and Kaldi features are plain tensor
+    code and need none of it.
 
     Parameters
     ----------
