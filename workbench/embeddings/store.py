@@ -104,7 +104,8 @@ class Group:
         UserWarning
             Names the shard, the layer and the clips that are damaged.
         """
-        contents = list(clips)
+        indexes = list(self._index.values())
+        contents = [content for content in clips if any(content in rows for rows in indexes)]
         again = bool(contents)
         while again:  # another shard may hold a sound copy of what is dropped
             again = False
