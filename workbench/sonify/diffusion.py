@@ -12,12 +12,13 @@ condition is a z of zeros.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ..core.checks import number, seed, whole
+from ..core.checks import number, seed, several, whole
 from ..errors import ParameterError
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -55,10 +56,9 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int], *, device: str | torch.device = "cpu") -> Tensor:
     """Standard normal noise (B, *shape), float32: row i depends on ``seeds[i]`` alone, and on no device."""
-    given = [seed(one, f"seeds[{i}]") for i, one in enumerate(_listed("seeds", seeds))]
-    shape = [whole(f"shape[{i}]", size, least=1) for i, size in enumerate(_listed("shape", shape))]
-    if not shape:
-        raise ParameterError("shape", shape, "at least one size")
+    none = isinstance(seeds, (list, tuple)) and not seeds
+    given = [] if none else several("seeds", seeds, lambda name, one: seed(one, name))
+    shape = several("shape", shape, partial(whole, least=1))
     rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(one)) for one in given]
     return torch.stack(rows).to(device) if rows else torch.zeros(0, *shape, device=device)
 
@@ -122,12 +122,6 @@ def _check_tensor(name: str, given: object) -> None:
         raise ParameterError(name, type(given).__name__, "a tensor of floats, a row a sound")
     if not given.isfinite().all():
         raise ParameterError(name, "nan or inf", "finite")
-
-
-def _listed(name: str, given: object) -> list:
-    if isinstance(given, (str, bytes, dict)) or not isinstance(given, Iterable):
-        raise ParameterError(name, given, "a list of whole numbers")
-    return list(given)
 
 
 def guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: float) -> Tensor:
