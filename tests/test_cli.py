@@ -71,6 +71,7 @@ def cli(*arguments: str, code: int = 0) -> str:
         "data verify",
         "encoders list",
         "encoders info",
+        "encoders fetch",
         "embed",
         "cache info",
         "cache verify",
@@ -133,6 +134,7 @@ def test_unknown_names_are_one_line_with_close_matches(here):
 def test_encoders(here):
     assert re.search(r"^mini +16000 ", cli("encoders", "list"), re.MULTILINE)
     assert re.search(r"^rate +32000$", cli("encoders", "info", "mn04_as"), re.MULTILINE)
+    assert "is on this machine" in cli("encoders", "fetch", "mini")
 
 
 def test_fetch_and_verify_of_what_cannot_be_fetched(here):

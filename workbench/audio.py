@@ -171,7 +171,7 @@ def _mixing(channels: np.ndarray, peak: float, x: np.ndarray, mono: str | int, n
             gone = f"silent, where the loudest one is at {level:.1f} dB"
             fainter = gone if lost == np.inf else f"{lost:.1f} dB fainter than the loudest one"
             why = " (they cancel, or some are silent)" if mono == "mean" else ""
-            text = f"{how} is {fainter}{why}; mono= takes a channel number, 'left', 'right' or 'keep'"
+            text = f"{how} is {fainter}{why}; mono= (--mono) takes 'left', 'right' or a channel's number"
             changes.append(Change("level", name, lost, text))
     return changes
 

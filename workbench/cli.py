@@ -109,7 +109,7 @@ def _group(text: str, **options) -> typer.Typer:
 
 app = _group("Hear and see what audio models know.", cls=_Commands, context_settings={"max_content_width": 110})
 data = _group("Datasets: list, info, fetch, verify.")
-encoders = _group("Encoders: list, info.")
+encoders = _group("Encoders: list, info, fetch.")
 cache = _group("The store of embeddings: info, verify, prune.")
 app.add_typer(data, name="data")
 app.add_typer(encoders, name="encoders")
@@ -225,6 +225,18 @@ def encoders_info(name: Annotated[str, typer.Argument(help="A name from the list
         if value not in (None, "", {}, ()) and key not in ("config", "preprocess"):
             text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
             typer.echo(f"{key:<12}{text}")
+
+
+@encoders.command("fetch")
+@_keeps("What was downloaded is kept")
+def encoders_fetch(name: Annotated[str, typer.Argument(help="A name from the list, or a hub id.")]) -> None:
+    """Download an encoder's weights, unless they are here, and load it once.
+
+    Size and licence are printed first.
+    """
+    from .encoders import load_encoder
+
+    typer.echo(f"{load_encoder(name, device='cpu', fetch=True)!r} is on this machine")
 
 
 # --- embeddings ----------------------------------------------------------------------------------------------------

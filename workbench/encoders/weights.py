@@ -161,9 +161,10 @@ def _missing(wanted: Wanted) -> str:
         files = ", ".join(wanted.files) if wanted.files else f"{CONFIG}, preprocessor_config.json, model.safetensors"
         what, put = f"{wanted.source} ({files})", f"<folder>/{wanted.source}"
     looked = ", ".join(map(str, roots())) or "WORKBENCH_WEIGHTS, which is not set"
+    command = f"`workbench encoders fetch {wanted.name}` or " if wanted.kind == "encoder" else ""
     return (
         f"the weights of {wanted.kind} {wanted.name!r} are not on this machine: {what}; {_size(wanted)}; "
-        f"licence {wanted.licence}. Looked in {looked}, and in the download cache. Two ways to get them: "
+        f"licence {wanted.licence}. Looked in {looked}, and in the download cache. Two ways to get them: {command}"
         f"load_{wanted.kind}({wanted.name!r}, fetch=True) downloads them; or download {wanted.address} yourself, "
         f"put it at {put} and set WORKBENCH_WEIGHTS=<folder> (or pass weights=<path>)."
     )
