@@ -129,7 +129,7 @@ def load(
     x = np.asarray(x, dtype=np.float32)
     channels, report = x, report or _warn
     if mono == "mean":
-        x = x.mean(axis=0)
+        x = x.mean(axis=0) if len(x) > 1 else x[0]
     elif mono != "keep":
         if not 0 <= mono < len(x):
             raise ParameterError("mono", mono, f"a channel below {len(x)}, the number of channels of {name}")
@@ -219,10 +219,16 @@ def as_channels(x: np.ndarray | torch.Tensor, *, name: str = "x") -> np.ndarray:
     elif x.dtype.kind != "f":
         expected = "of floats within [-1, 1], or of integers of 8, 16 or 32 bits (x.astype(np.int16), say)"
         raise ParameterError(name, f"array of {x.dtype}", expected)
-    elif x.size and (peak := np.abs(x[np.isfinite(x)]).max(initial=0.0)) > MOST_PEAK:
+    elif (peak := _peak(x)) > MOST_PEAK:
         expected = "within [-1, 1]: divide integers stored as floats by their full scale (32768 for 16 bits)"
         raise ParameterError(name, f"waveform with peak {peak:.6g}", expected)
     return np.atleast_2d(x).astype(np.float32)
+
+
+def _peak(x: np.ndarray) -> float:
+    """Largest magnitude of the samples that are finite; 0 without any."""
+    peak = max(x.max(), -x.min()) if x.size else 0.0
+    return float(peak if np.isfinite(peak) else np.abs(x[np.isfinite(x)]).max(initial=0.0))
 
 
 def check_axes(name: str, shape: tuple[int, ...], *, batch: bool = False) -> None:
@@ -254,7 +260,9 @@ def _from_array(source: tuple) -> tuple[np.ndarray, int, list[Change]]:
         raise ParameterError("source", "(rate, array)", "(array, rate), the other way round")
     rate = whole("rate", rate, least=1, most=MOST_RATE)
     channels = as_channels(x, name="source")
-    peak = float(np.abs(channels).max(initial=0.0)) if str(getattr(x, "dtype", "")).endswith("int32") else 0.0
+    dtype = getattr(x, "dtype", None)
+    long = dtype == np.int32 if isinstance(dtype, np.dtype) else str(dtype) == "torch.int32"
+    peak = _peak(channels) if long else 0.0
     if not 0 < peak <= 2**-16:
         return channels, rate, []
     text = (

@@ -53,7 +53,9 @@ def looped(x: np.ndarray, y: np.ndarray, split: tuple, tolerance: float) -> tupl
         return make_pipeline(StandardScaler(), model).fit(x[rows], y[rows])
 
     models = [fit(train, penalty) for penalty in PENALTIES]
-    scores = [(m.score(x[valid], y[valid]), -log_loss(y[valid], m.predict_proba(x[valid]))) for m in models]
+    scores = [
+        (m.score(x[valid], y[valid]), -log_loss(y[valid], m.predict_proba(x[valid]), labels=m.classes_)) for m in models
+    ]
     penalty = PENALTIES[max(range(len(scores)), key=scores.__getitem__)]
     final = fit(np.concatenate([train, valid]), penalty)
     return 100 * final.score(x[test], y[test]), penalty, final.predict_proba(x[test])

@@ -93,7 +93,8 @@ def test_missing_weights_say_all(name, parts, monkeypatch, tmp_path):
     with pytest.raises(WeightsError) as caught:
         load_encoder(name, device="cpu")
     message = str(caught.value)
-    common = [f"`workbench encoders fetch {name}` or load_encoder({name!r}, fetch=True)", "WORKBENCH_WEIGHTS=<folder>", "weights=<path>"]
+    ways = f"`workbench encoders fetch {name}` or load_encoder({name!r}, fetch=True)"
+    common = [ways, "WORKBENCH_WEIGHTS=<folder>", "weights=<path>"]
     for part in [*parts, *common, str(tmp_path / "a"), str(tmp_path / "b")]:
         assert part in message, part
 

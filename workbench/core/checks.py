@@ -36,11 +36,9 @@ def whole(name: str, value: object, *, least: int | None = None, most: int | Non
     ParameterError
         It is no whole number (True, 1.5, "3" and NaN are none), or out of range.
     """
-    expected = "a whole number" + _range(least, most)
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds.Integral):
-        raise ParameterError(name, value, expected)
-    if (least is not None and value < least) or (most is not None and value > most):
-        raise ParameterError(name, value, expected)
+    right = not isinstance(value, (bool, np.bool_)) and isinstance(value, kinds.Integral)
+    if not right or (least is not None and value < least) or (most is not None and value > most):
+        raise ParameterError(name, value, "a whole number" + _range(least, most))
     return int(value)
 
 
@@ -61,16 +59,18 @@ def number(
     ParameterError
         It is no number (True, "3" and NaN are none), infinite where that is not allowed, or out of range.
     """
-    expected = ("a number" if infinite else "a finite number") + _range(least, most, above, below)
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds.Real):
-        raise ParameterError(name, value, expected)
-    inside = (
-        (least is None or value >= least)
+    right = (
+        isinstance(value, kinds.Real)
+        and not isinstance(value, (bool, np.bool_))
+        and not math.isnan(value)
+        and (infinite or not math.isinf(value))
+        and (least is None or value >= least)
         and (most is None or value <= most)
         and (above is None or value > above)
         and (below is None or value < below)
     )
-    if math.isnan(value) or (math.isinf(value) and not infinite) or not inside:
+    if not right:
+        expected = ("a number" if infinite else "a finite number") + _range(least, most, above, below)
         raise ParameterError(name, value, expected)
     return float(value)
 
