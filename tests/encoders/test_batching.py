@@ -294,6 +294,25 @@ def test_low_precision_is_asked_for():
     assert compute_dtype(on_gpu) == "float32"
 
 
+@pytest.mark.parametrize("groups", [1, 4])  # of 8 channels, bfloat16 kernels of some processors are wrong throughout
+def test_low_precision_keeps_convolutions_in_float32_on_the_cpu(groups):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(32, 32 // groups, 16, generator=generator) / 8
+
+    class Convolved(Blocks):
+        def forward(self, x, lengths, layers):
+            x = torch.stack([x.roll(shift, 1) for shift in range(32)], 1)
+            self.seen.append([torch.conv1d(x, weight, groups=groups, padding=8)])
+            self.seen[-1].append(torch.nn.functional.conv2d(x[:, :, None], weight=weight[:, :, None], groups=groups))
+            return super().forward(x[:, 0], lengths, layers)
+
+    full, half = Convolved(), Convolved()
+    for encoder, dtype in ((full, "float32"), (half, "bfloat16")):
+        list(extract(encoder, noises(500), dtype=dtype, progress=False))
+    for a, b in zip(full.seen[0], half.seen[0], strict=True):
+        assert b.dtype == torch.bfloat16 and torch.equal(a.bfloat16(), b)
+
+
 def test_progress_bar_counts_seconds(capsys):
     class Slow(Blocks):
         def forward(self, x, lengths, layers):

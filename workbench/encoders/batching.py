@@ -36,6 +36,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..core.checks import checked, choice, number
 from ..errors import AudioError, ParameterError
@@ -590,9 +591,7 @@ def _encode(job: _Job, batch: list[_Clip]) -> list[list]:
         row[: len(clip.x)] = clip.x
     device = encoder.device
     lengths = torch.tensor([clip.samples for clip in batch], device=device)
-    low = job.precision != "float32"
-    autocast = torch.autocast(device.type, getattr(torch, job.precision)) if low else nullcontext()
-    with torch.inference_mode(), autocast:
+    with torch.inference_mode(), _precision(device.type, job.precision):
         outputs = encoder.forward(torch.from_numpy(x).to(device), lengths, job.layers)
     _check_outputs(encoder, outputs, job.layers, len(batch))
     with torch.inference_mode():
@@ -601,6 +600,34 @@ def _encode(job: _Job, batch: list[_Clip]) -> list[list]:
             return [[_window(job, batch[0], *given, layer) for given, layer in zip(outputs, layers, strict=True)]]
         by_layer = [_pool(frames, counts.to(frames.device), job.pooling) for frames, counts in outputs]
     return [list(arrays) for arrays in zip(*by_layer, strict=True)]
+
+
+@contextmanager
+def _precision(device: str, name: str) -> Iterator[None]:
+    """Compute in this precision; on the CPU its convolutions stay in float32."""
+    if name == "float32":
+        yield
+        return
+    with torch.autocast(device, getattr(torch, name)), _FullConvolutions() if device == "cpu" else nullcontext():
+        yield
+
+
+class _FullConvolutions(TorchFunctionMode):
+    """Convolutions in float32 also under autocast.
+
+    On processors with matrix tiles (AMX), oneDNN's bfloat16 kernel gives values that are wrong by as much as they are
+    large where a group has few channels (seen with torch 2.14: 6 and 8 channels, kernels of 8 and 16).
+    """
+
+    functions = frozenset({torch.conv1d, torch.conv2d, torch.conv3d})
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func not in self.functions:
+            return func(*args, **(kwargs or {}))
+        with torch.autocast("cpu", enabled=False):
+            args = [part.float() if isinstance(part, Tensor) else part for part in args]
+            kwargs = {k: part.float() if isinstance(part, Tensor) else part for k, part in (kwargs or {}).items()}
+            return func(*args, **kwargs).to(torch.get_autocast_dtype("cpu"))
 
 
 def _check_outputs(encoder: Encoder, outputs: object, layers: Sequence[int], rows: int) -> None:

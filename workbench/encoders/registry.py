@@ -397,7 +397,7 @@ def load_encoder(
     encoder.reentrant = True  # no family keeps anything of one batch for the next
     encoder.compute = compute_dtype(encoder, dtype)
     if encoder.compute != "float32":
-        encoder.fingerprint = fingerprint(encoder.fingerprint, encoder.compute)
+        encoder.fingerprint = fingerprint(encoder.fingerprint, encoder.compute, "float32 convolutions on the CPU")
     return encoder
 
 
