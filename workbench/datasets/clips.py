@@ -394,7 +394,7 @@ class Clips:
     def with_label(self, column: str) -> Clips:
         """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`."""
         values = self._column(column)
-        words = values.astype(object).astype(str).map(tidy)
+        words = pd.Series([tidy(str(value)) for value in values.astype(object)], values.index, dtype=object)
         named = values.notna() & ~words.str.lower().isin(["", "nan", "<na>"])
         if not named.any():
             raise DatasetError(f"{self.name}: column {column!r} is empty")
@@ -432,7 +432,7 @@ class Clips:
     def groups(self, by: str | None = None) -> np.ndarray:
         """str (N,): the group of each clip by a column (default: group); a clip without one is a group of its own."""
         column = self._column(by or "group")
-        values = column.astype(object).astype(str).to_numpy(dtype=str)
+        values = np.array([str(value) for value in column.astype(object)], dtype=str)
         alone = (values == "") | column.isna().to_numpy(bool)
         return np.where(alone, np.char.add("clip ", self.table["id"].to_numpy(str)), values)
 
