@@ -209,6 +209,8 @@ def test_columns_with_gaps_as_labels_and_groups(column):
     assert clips.with_label("who").labels.tolist() == names
     assert clips.with_label("who").dropped == {"without who": 1}
     assert clips.groups(by="who").tolist() == [names[0], "clip 1", *names[1:]]
+    table = pd.DataFrame({"id": list("abcd"), "label": list("xyxy"), "group": column})
+    assert Clips(table, FileSounds(), name="mine").table["group"].tolist() == [names[0], "", *names[1:]]
 
 
 def test_with_label_drops_empty_rows_and_counts_them():

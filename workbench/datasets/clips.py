@@ -583,7 +583,8 @@ def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:
         raise DatasetError(f"{name}: no clips")
     table = table.reset_index(drop=True)
     for column in ("id", "label", "split", "group"):
-        table[column] = table[column].fillna("").astype(object).astype(str) if column in table else ""
+        given = table[column] if column in table else pd.Series("", table.index)
+        table[column] = given.astype(object).where(given.notna(), "").astype(str)
     fold = table["fold"] if "fold" in table else [pd.NA] * len(table)
     try:
         table["fold"] = pd.array(fold, dtype="Int64")
