@@ -243,6 +243,13 @@ def test_random_split_keeps_groups_whole_and_classes_in_proportion():
     assert not np.array_equal(clips.split(seed=4).test, split.test)
 
 
+def test_shares_and_folds_that_numpy_made():
+    clips = _clips(fold=[1, 2, 3] * 20, group=[""] * 60)
+    share, folds = np.float32(0.5), np.array([1, 3])
+    np.testing.assert_array_equal(clips.split(test=share, valid=np.int64(0)).test, clips.split(test=0.5, valid=0).test)
+    np.testing.assert_array_equal(clips.split(test=folds).test, clips.split(test=[1, 3]).test)
+
+
 def test_shares_and_none_for_validation():
     clips = _clips(200)
     assert len(clips.split(test=0.3, valid=0).test) == 60 and len(clips.split(test=0.3, valid=0).valid) == 0
