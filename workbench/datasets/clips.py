@@ -132,6 +132,7 @@ class Clips:
                 raise ParameterError(column, values, f"a list, one value for each of the {len(arrays)} sounds")
             if len(values) != len(arrays):
                 raise ParameterError(column, f"{len(values)} values", f"one value for each of the {len(arrays)} sounds")
+            values = values.tolist() if hasattr(values, "detach") else values  # the items of a tensor are tensors
             table[column] = list(values)
             if column in ("id", "label", "split", "group"):
                 _check_words(column, list(values))
