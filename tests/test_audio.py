@@ -79,6 +79,10 @@ def test_offset_and_duration_read_the_same_samples(wav):
     assert len(audio.load(wav, offset=0.9, duration=5)[0]) == 1600
     with pytest.raises(AudioError, match="ends at 1.000 s, before offset 2"):
         audio.load(wav, offset=2)
+    with pytest.raises(AudioError, match="a piece of 1e-05 s holds no sample at 16000 Hz"):
+        audio.load(wav, offset=0.25, duration=1e-5)
+    with pytest.raises(AudioError, match="has no samples within 1e-05 s"):
+        audio.load((whole, 16000), duration=1e-5)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])

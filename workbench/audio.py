@@ -120,7 +120,8 @@ def load(
         name = _name(source)
         x, source_rate = _from_file(source, name, offset, duration)
     if x.shape[-1] == 0:
-        raise AudioError(name, "has no samples" + (f" after offset {offset} s" if offset else ""))
+        within = "" if duration is None else f" within {duration:g} s"
+        raise AudioError(name, "has no samples" + (f" after offset {offset} s" if offset else "") + within)
     peak = float(max(x.max(), -x.min()))
     if not np.isfinite(peak):
         bad = ~np.isfinite(x)

@@ -39,7 +39,7 @@ def example(
         ("epochs", [1, np.int64(4)], ["3", 1.5, 2.0, math.nan, True, None, [1]]),
         ("rate", [1, 0.5, np.float32(2)], ["1", math.nan, math.inf, None, True, 1j]),
         ("most", [math.inf, 2], [math.nan, "inf"]),
-        ("mode", ["mean", "max"], ["Mean", 1, None, True]),
+        ("mode", ["mean", "max", np.array(["max"])[0]], ["Mean", 1, None, True, np.str_("Mean"), np.array("max")]),
         ("folder", [None, "a", Path("a")], [5, b"a", ["a"]]),
         ("ks", [(1, 2), [3], np.array([4]), range(3)], ["12", 5, [1.7], [True], None, {1: 2}, np.array(4)]),
         ("layers", ["all", 3, ["4", 2]], [None, 1.5, True, [True]]),
@@ -64,6 +64,24 @@ def test_positional_arguments_and_messages():
         example([1.0], epochs="3")
     with pytest.raises(ParameterError, match=r"^ks=\[1.7\] must be a list, each item a whole number$"):
         example([1.0], ks=[1.7])
+
+
+def test_scalars_of_numpy_come_in_as_pythons_own():
+    @checked
+    def kinds(n: int, *, x: float | None = None, mode: Literal["a", "b"] = "a", y: np.ndarray | float = 0.0):
+        return type(n), type(x), type(mode), type(y)
+
+    found = kinds(np.int64(3), x=np.float32(0.5), mode=np.array(["b"])[0], y=np.float32(1))
+    assert found == (int, float, str, np.float32)
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        rate: float = 1.0
+
+        def __post_init__(self):
+            check_fields(self)
+
+    assert type(Config(np.float32(0.5)).rate) is float
 
 
 def test_fields_of_a_dataclass():
@@ -104,6 +122,7 @@ def test_ranges():
 
 def test_choices_and_lists():
     assert choice("m", "a", ("a", "b")) == "a" and choice("m", None, (None, 1)) is None
+    assert type(choice("m", np.str_("a"), ("a", "b"))) is str and type(choice("m", np.int64(2), (1, 2))) is int
     with pytest.raises(ParameterError, match=r"^m=True must be 1 or 2$"):
         choice("m", True, (1, 2))
     assert several("ks", (1, 2), whole) == [1, 2]

@@ -59,6 +59,13 @@ def _classes(folder, words, **options):
 # --- sounds that are not read ------------------------------------------------------------------------------------
 
 
+def test_the_warning_is_of_the_line_that_loads(put):
+    put("dog/1.wav", "cat/2.m4a")
+    with pytest.warns(UserWarning, match="1 sounds are left out") as caught:
+        load_dataset("s")
+    assert caught[0].filename == __file__  # not that of this test's own caller
+
+
 def test_formats_that_are_not_read_are_counted_by_class_with_the_cure(put):
     put("dog/1.wav", "cat/1.wav", *(f"siren/{i}.m4a" for i in range(3)), "dog/2.M4A", "dog/x.webm")
     words = [

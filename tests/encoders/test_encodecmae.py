@@ -356,6 +356,8 @@ class Surprise:
 def test_files_that_are_no_checkpoint(tmp_path):
     with pytest.raises(WeightsError, match=r"absent\.pt: no such file"):
         read_checkpoint(tmp_path / "absent.pt")
+    with pytest.raises(WeightsError, match="is a folder; it should be a file with a checkpoint"):
+        read_checkpoint(tmp_path)
     (tmp_path / "half.pt").write_bytes(b"PK\x03\x04 not the rest")
     with pytest.raises(WeightsError, match=r"half\.pt: not a checkpoint of tensors"):
         read_checkpoint(tmp_path / "half.pt")

@@ -153,6 +153,8 @@ def test_wrong_keys_are_listed(tmp_path):
 def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(WeightsError, match=r"absent\.safetensors: no such file"):
         load_mini(weights=tmp_path / "absent.safetensors")
+    with pytest.raises(WeightsError, match="is a folder; it should be a file with the weights of mini"):
+        load_mini(weights=tmp_path)
     (tmp_path / "half.safetensors").write_bytes(WEIGHTS.read_bytes()[:1000])
     with pytest.raises(WeightsError, match=r"half\.safetensors: not a readable safetensors file"):
         load_mini(weights=tmp_path / "half.safetensors")

@@ -109,8 +109,9 @@ def test_threads_do_not_change_a_bit():
 
 def test_a_fit_that_does_not_converge_warns_with_the_factors_name():
     z, v = sparse_codes(100, 200, 30, 2)
-    with pytest.warns(RuntimeWarning, match=r"4 of 4 lasso fits .*: (pitch|loudness), alpha 0\.05"):
+    with pytest.warns(RuntimeWarning, match=r"4 of 4 lasso fits .*: (pitch|loudness), alpha 0\.05") as found:
         fits = lasso(z, v, [0.1, 0.05], names=["pitch", "loudness"], max_rounds=0)
+    assert found[0].filename == __file__
     assert (fits.gaps > 1e-8).all()
 
 

@@ -88,3 +88,17 @@ def test_the_split_is_the_publishers(data_root):
     assert set(singers[split.test]) == set(TEST)
     assert not set(singers[split.train]) & set(singers[split.valid])
     assert np.isin(np.concatenate([split.train, split.valid]), split.test).sum() == 0
+
+
+@pytest.mark.slow
+def test_a_folder_has_labels_and_nothing_else(tmp_path):
+    table = voices.table(400, seed=0)
+    rows = table[table["label"].isin(TECHNIQUES)].groupby("label").head(14)
+    for k, (_, row) in enumerate(rows.iterrows()):
+        (tmp_path / "sounds" / row["label"]).mkdir(parents=True, exist_ok=True)
+        x = voices.render(voices.recipe(row))[: voices.RATE]
+        audio.write(tmp_path / "sounds" / row["label"] / f"{k}.wav", x, voices.RATE)
+    parameters = {"dataset": str(tmp_path / "sounds"), "encoder": "mini", "latents": 64, "sparsities": [0.75, 0.9]}
+    (result,) = run("sae", parameters=parameters, out=tmp_path / "run", progress=False)
+    assert result.status == "ok", result.problem
+    assert result.metrics["factors"] == {} and result.results["context"]["dataset"]["clips"] == len(rows)

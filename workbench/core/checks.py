@@ -89,16 +89,17 @@ def seed(value: object, name: str = "seed") -> int:
 
 
 def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
-    """``value`` if it is among ``options`` (1 is not True, nor "1").
+    """The one of ``options`` that ``value`` is (1 is not True, nor "1"; of numpy's scalars what they hold).
 
     Raises
     ------
     ParameterError
         It is not; the message lists them.
     """
-    options = list(options)
-    if any(type(value) is type(option) and value == option for option in options):
-        return value
+    options, plain = list(options), _plain(value)
+    for option in options:
+        if type(plain) is type(option) and plain == option:
+            return option
     listed = [repr(option) for option in options]
     raise ParameterError(name, value, " or ".join([", ".join(listed[:-1])] * (len(listed) > 1) + listed[-1:]))
 
@@ -196,7 +197,8 @@ def checked(function: F) -> F:
 
     Understood are int, float, bool, str, None, Literal, paths, arrays, :class:`Clips` and other nouns of this package,
     and lists of these; a parameter with any other annotation is left alone. NaN is never a float, infinity only where
-    the default is infinite; True is no int. A parameter called ``seed`` must be one.
+    the default is infinite; True is no int. A parameter called ``seed`` must be one. Scalars of numpy (an item of an
+    array, say) come in as Python's own, as names of files and JSON need them.
 
     Raises
     ------
@@ -218,10 +220,11 @@ def checked(function: F) -> F:
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
-        for name, value in (*zip(positions, args, strict=False), *kwargs.items()):
+        known = [tests[name](x) if name in tests else x for name, x in zip(positions, args, strict=False)]
+        for name, value in kwargs.items():
             if name in tests:
-                tests[name](value)
-        return function(*args, **kwargs)
+                kwargs[name] = tests[name](value)
+        return function(*known, *args[len(known) :], **kwargs)
 
     return wrapper
 
@@ -231,7 +234,9 @@ def check_fields(config: Any) -> None:
     for field in dataclasses.fields(config):
         test = _test(field.name, field.type, field.default)
         if test is not None:
-            test(getattr(config, field.name))
+            value = getattr(config, field.name)
+            if (plain := test(value)) is not value:
+                object.__setattr__(config, field.name, plain)  # it may be frozen
 
 
 @functools.cache
@@ -272,22 +277,25 @@ def _split(text: str, mark: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def _test(name: str, annotation: object, default: object) -> Callable[[object], None] | None:
+def _test(name: str, annotation: object, default: object) -> Callable[[object], Any] | None:
+    """What refuses a value or gives it back, numpy's scalars as Python's own; None for an annotation not understood."""
     alternatives = _parse(annotation) if isinstance(annotation, str) else None
     if alternatives is None:
         return None
     infinite = isinstance(default, float) and not math.isfinite(default)
     exact = {"str": str, "bool": bool, "None": type(None)} | ({} if name == "seed" else {"int": int})
     at_once = {exact[kind] for kind, _ in alternatives if kind in exact}  # what most calls pass costs no look
+    scalar = "array" not in {kind for kind, _ in alternatives}
 
-    def test(value: object) -> None:
+    def test(value: object) -> Any:
         if type(value) in at_once:
-            return
+            return value
         if not any(_admits(kind, inner, value, infinite) for kind, inner in alternatives):
             expected = " or ".join(_words(kind, inner, infinite) for kind, inner in alternatives)
             raise ParameterError(name, _shown(value), expected)
         if name == "seed" and isinstance(value, kinds.Integral):
             seed(value)
+        return _plain(value) if scalar else value
 
     return test
 
@@ -309,6 +317,7 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
     if kind == "path":
         return isinstance(value, os.PathLike)
     if kind == "literal":
+        value = _plain(value)
         return isinstance(value, (str, int)) and not truth and repr(value) in _split(inner.replace('"', "'"), ",")
     if kind == "instance":
         return any(parent.__name__ == inner for parent in type(value).__mro__)
@@ -319,6 +328,11 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
     if not isinstance(value, (Sequence, np.ndarray)):  # an iterator would be used up
         return True
     return all(any(_admits(*one, item, infinite) for one in _parse(inner)) for item in value)
+
+
+def _plain(value: object) -> object:
+    """A scalar of numpy, such as an item of an array of words, as Python's own."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_list(value: object) -> bool:

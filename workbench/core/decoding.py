@@ -62,14 +62,17 @@ def read(source, name: object, *, offset: float = 0.0, duration: float | None = 
     Raises
     ------
     AudioError
-        The file is damaged, empty or cut short, or ends before ``offset``.
+        The file is damaged, empty or cut short, or ends before ``offset``; ``duration`` is less than a sample.
     """
     import soundfile
 
     try:
         with _decoder(source, name, offset, duration) as decoder:
+            count = None if duration is None else round(duration * decoder.rate)
+            if count == 0:
+                raise AudioError(name, f"a piece of {duration:g} s holds no sample at {decoder.rate} Hz")
             decoder.go_to(round(offset * decoder.rate))
-            return decoder.read(None if duration is None else round(duration * decoder.rate)).T, decoder.rate
+            return decoder.read(count).T, decoder.rate
     # of soundfile itself are TypeError and ValueError: headers that make no sense, files without one
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError, MemoryError) as error:
         raise AudioError(name, f"does not decode ({error})") from error
@@ -251,7 +254,7 @@ class _Decoder:
 
     def read(self, count: int | None) -> np.ndarray:
         """So many frames (n, channels), or as many as there are."""
-        wanted = count if self.frames is None else min(count or self.frames, self.frames - self.at)
+        wanted = count if self.frames is None else min(self.frames if count is None else count, self.frames - self.at)
         parts, got = [], 0
         while wanted is None or got < wanted:
             x = self._next(BLOCK if wanted is None else min(BLOCK, wanted - got))

@@ -194,7 +194,7 @@ def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any
 def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
     table, dropped = _without_missing(own.table, printable(path), options.get("missing"), listed=True)
     if own.notes:
-        warnings.warn(f"{printable(path)}: {'; '.join(own.notes)}", UserWarning, stacklevel=5)
+        warnings.warn(f"{printable(path)}: {'; '.join(own.notes)}", UserWarning, stacklevel=4)
     sounds = FileSounds(options.get("mono", "mean"))
     about = {"name": printable(path.stem) or "folder", "dropped": {**own.dropped, **dropped}}
     return Clips(table, sounds, factors=own.factors, **about)

@@ -275,7 +275,8 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; it should hold a checkpoint")
+        found = "is a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: {found}; it should be a file with a checkpoint")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch raises a dozen kinds; the reader needs one message

@@ -266,7 +266,8 @@ def _read(path: Path) -> MiniNet:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; it should hold the weights of mini (safetensors)")
+        found = "is a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: {found}; it should be a file with the weights of mini (safetensors)")
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}

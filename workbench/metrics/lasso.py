@@ -368,4 +368,4 @@ def _warn(gaps: np.ndarray, alphas: np.ndarray, tolerance: float, names: Sequenc
         f"{len(bad)} of {gaps.size} lasso fits stopped above a relative duality gap of {tolerance:g}; "
         f"the worst: {names[k]}, alpha {alphas[p, k]:g}, gap {gaps[p, k]:.1e}"
     )
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
+    warnings.warn(message, RuntimeWarning, stacklevel=4)  # _warn, lasso, what checks its arguments
