@@ -89,18 +89,22 @@ def seed(value: object, name: str = "seed") -> int:
 
 
 def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
-    """``value`` if it is among ``options`` (1 is not True, nor "1").
+    """``value`` if it is among ``options`` (1 is not True, nor "1"; numpy's texts and numbers count as Python's).
 
     Raises
     ------
     ParameterError
         It is not; the message lists them.
     """
-    options = list(options)
-    if any(type(value) is type(option) and value == option for option in options):
-        return value
+    options, given = [_plain(option) for option in options], _plain(value)
+    if any(type(given) is type(option) and given == option for option in options):
+        return given
     listed = [repr(option) for option in options]
     raise ParameterError(name, value, " or ".join([", ".join(listed[:-1])] * (len(listed) > 1) + listed[-1:]))
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def several(name: str, value: object, one: Callable[[str, object], Any]) -> list:
@@ -294,6 +298,7 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
     if kind == "path":
         return isinstance(value, os.PathLike)
     if kind == "literal":
+        value = _plain(value)
         return isinstance(value, (str, int)) and not truth and repr(value) in _split(inner.replace('"', "'"), ",")
     if kind == "instance":
         return any(parent.__name__ == inner for parent in type(value).__mro__)
