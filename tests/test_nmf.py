@@ -456,6 +456,12 @@ def test_arrays_of_any_make_are_taken():
     assert nmf(2, iterations=3).fit(x[::-1]).components_.shape == (2, 4)
 
 
+def test_activations_of_half_precision_are_taken():
+    nmf = SparseNMF(2, iterations=3, device="cpu").fit(np.abs(np.random.default_rng(0).normal(size=(9, 4))))
+    h = torch.tensor([[0.5, 2.0]], dtype=torch.bfloat16)
+    np.testing.assert_allclose(nmf.inverse_transform(h), h.float().numpy() @ nmf.components_)
+
+
 def test_nothing_learnt_is_said():
     start = {"components": [[0.6, 0.8]], "activations": [[5.0], [10.0]]}
     with pytest.warns(UserWarning, match="nothing was learnt: 2 iterations did not lower the objective, 0$"):

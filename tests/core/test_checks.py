@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.core.checks import check_fields, checked, choice, number, numbers, seed, several, whole
 from workbench.errors import ParameterError
@@ -134,6 +135,14 @@ def test_arrays_of_numbers():
         numbers("x", [[1.0, 2.0], [math.nan, 3.0]])
     with pytest.raises(ParameterError, match=r"array of shape \(2,\).* an array of 2 or 3 axes"):
         numbers("x", [1, 2], ndim=(2, 3))
+
+
+def test_tensors_of_half_precision_are_arrays_of_numbers():
+    for dtype in (torch.bfloat16, torch.float16):
+        given = torch.tensor([[0.5, -3.0]], dtype=dtype, requires_grad=True)
+        np.testing.assert_array_equal(numbers("x", given), [[0.5, -3.0]])
+    with pytest.raises(ParameterError, match="1 of 2 values NaN"):
+        numbers("x", torch.tensor([1.0, math.nan], dtype=torch.bfloat16))
 
 
 def test_messages_stay_one_short_line():

@@ -146,7 +146,11 @@ def numbers(
         says how many and where the first is).
     """
     try:
-        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+        if hasattr(value, "detach"):
+            tensor = value.detach().cpu()
+            array = (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()  # numpy has no bfloat16
+        else:
+            array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError):
         raise ParameterError(name, type(value).__name__, "an array of numbers (all rows of one length)") from None
     if array.dtype.kind not in "fiub":

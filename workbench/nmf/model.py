@@ -183,11 +183,11 @@ class SparseNMF:
 
     def inverse_transform(self, activations: ArrayLike) -> np.ndarray:
         """Frames (N, F) that activations (N, K) stand for."""
-        learnt, given = self._learnt(), np.asarray(array("activations", activations))
+        learnt, given = self._learnt(), numbers("activations", activations, empty=True)
         if given.ndim != learnt.ndim or given.shape[-1] != learnt.shape[-2] or given.shape[:-2] != learnt.shape[:-2]:
             expected = (*learnt.shape[:-2], "N", learnt.shape[-2])
             raise ParameterError("activations.shape", given.shape, f"({', '.join(map(str, expected))})")
-        return numbers("activations", given, empty=True) @ learnt
+        return given @ learnt
 
     def _learnt(self) -> np.ndarray:
         if not hasattr(self, "components_"):
