@@ -244,6 +244,12 @@ def test_same_seed_same_numbers_and_the_global_generator_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_seed_may_be_a_number_of_numpy():
+    x = np.abs(np.random.default_rng(0).normal(size=(9, 4)))
+    one, other = (nmf(2, iterations=3, seed=seed).fit(x).components_ for seed in (7, np.int64(7)))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_float32_follows_float64_and_matmul_precision_is_restored():
     x = mixtures(300, 60)
     torch.set_float32_matmul_precision("high")

@@ -272,7 +272,7 @@ class SparseNMF:
             given[name] = value.expand(problems, *widths[name])[:, None]
         w = given["components"]
         if w is None:
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = torch.Generator().manual_seed(int(self.seed))
             draws = [
                 torch.rand(self.components, bins, generator=generator, dtype=torch.float64)
                 for _ in range(self.restarts)
