@@ -205,6 +205,14 @@ def test_shuffled_labels_give_chance():
 # --- seeds
 
 
+def test_a_missing_label_of_pandas_is_named():
+    layers, y, split, group = sounds()
+    y = pd.Series(y, dtype="string")
+    y[int(split.train[2])] = pd.NA
+    with pytest.raises(ParameterError, match=f"y='missing' must be .*clips .{split.train[2]}. have none"):
+        fit_probes(layers, y, split)
+
+
 def test_groups_are_not_gone_through_again_for_every_clip():
     passes = []
 

@@ -113,7 +113,7 @@ def codes(labels: np.ndarray, parts: dict[str, np.ndarray]) -> tuple[np.ndarray,
     used = np.concatenate(list(parts.values()))
     values = labels[used]
     if values.dtype.kind in "Of":
-        empty = [int(clip) for clip, value in zip(used, values, strict=True) if value is None or value != value]
+        empty = [int(clip) for clip, value in zip(used, values, strict=True) if classification.missing(value)]
         if empty:
             raise ParameterError("y", "missing", f"a label for every clip of the split; clips {empty[:5]} have none")
     kinds = {isinstance(value, str) for value in values.tolist()}
