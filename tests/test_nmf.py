@@ -470,5 +470,6 @@ def test_activations_of_half_precision_are_taken():
 
 def test_nothing_learnt_is_said():
     start = {"components": [[0.6, 0.8]], "activations": [[5.0], [10.0]]}
-    with pytest.warns(UserWarning, match="nothing was learnt: 2 iterations did not lower the objective, 0$"):
+    with pytest.warns(UserWarning, match="nothing was learnt: 2 iterations did not lower the objective, 0$") as said:
         nmf(1, iterations=2).fit([[3.0, 4.0], [6.0, 8.0]], **start)
+    assert said[0].filename == __file__

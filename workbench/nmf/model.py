@@ -229,7 +229,7 @@ class SparseNMF:
         level = int((history[:, -1] >= history[:, 0]).sum())
         if level:
             text = f"nothing was learnt: {len(costs) - 1} iterations did not lower the objective, {history[0, 0]:.6g}"
-            warnings.warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""), stacklevel=3)
+            warnings.warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""), stacklevel=4)
         single = len(kept) == 1 and (callable(source) or np.ndim(source) == 2)
         squeeze = (lambda a: a[0]) if single else (lambda a: a)
         self.components_, self.history_ = (squeeze(a.cpu().numpy()) for a in (found, history))
