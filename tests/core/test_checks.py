@@ -38,8 +38,8 @@ def example(
     "argument, good, bad",
     [
         ("epochs", [1, np.int64(4)], ["3", 1.5, 2.0, math.nan, True, None, [1]]),
-        ("rate", [1, 0.5, np.float32(2)], ["1", math.nan, math.inf, None, True, 1j]),
-        ("most", [math.inf, 2], [math.nan, "inf"]),
+        ("rate", [1, 0.5, np.float32(2)], ["1", math.nan, math.inf, None, True, 1j, 10**400]),
+        ("most", [math.inf, 2], [math.nan, "inf", 10**400]),
         ("mode", ["mean", "max", np.str_("max")], ["Mean", 1, None, True, np.str_("Mean")]),
         ("folder", [None, "a", Path("a")], [5, b"a", ["a"]]),
         ("ks", [(1, 2), [3], np.array([4]), range(3)], ["12", 5, [1.7], [True], None, {1: 2}, np.array(4)]),
@@ -93,6 +93,8 @@ def test_ranges():
         lambda: number("p", 0, above=0),
         lambda: number("p", 1, below=1),
         lambda: number("p", math.inf),
+        lambda: number("p", 10**400),
+        lambda: number("p", -(10**400), infinite=True),
         lambda: seed(-1),
     ):
         with pytest.raises(ParameterError):
