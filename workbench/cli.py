@@ -386,7 +386,7 @@ def sweep(
 
     grid = {key: split_values(text) for key, text in _pairs(parameter).items()}
     for key, values in grid.items():
-        if "" in values[1:] or "" in values[: len(values) - 1]:
+        if "" in values and len(values) > 1:
             raise typer.BadParameter(f"{key}: nothing between commas ('' is an empty text)", param_hint="--parameter")
     results = runs.sweep(name, grid, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
     typer.echo(runs.text_table(*runs.sweep_table(results, list(grid), inner=False)))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import copyreg
+
 
 class WorkbenchError(Exception):
     """Root of every error that the package raises on purpose."""
+
+    def __reduce__(self):
+        """By text and attributes: an error passes from one process to another as it is."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
 class ParameterError(WorkbenchError, ValueError):
@@ -40,9 +46,6 @@ class AudioError(WorkbenchError):
         # names of files need not be UTF-8, and what is printed must
         super().__init__(f"{source}: {reason}".encode("utf-8", "backslashreplace").decode())
         self.source, self.reason = source, reason
-
-    def __reduce__(self):
-        return type(self), (self.source, self.reason)
 
 
 class DatasetError(WorkbenchError):

@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import pytest
-import torch
 
 from workbench.core.checks import check_fields, checked, choice, number, numbers, seed, several, whole
 from workbench.errors import ParameterError
@@ -139,12 +138,25 @@ def test_arrays_of_numbers():
         numbers("x", [1, 2], ndim=(2, 3))
 
 
-def test_tensors_of_half_precision_are_arrays_of_numbers():
-    for dtype in (torch.bfloat16, torch.float16):
-        given = torch.tensor([[0.5, -3.0]], dtype=dtype, requires_grad=True)
-        np.testing.assert_array_equal(numbers("x", given), [[0.5, -3.0]])
-    with pytest.raises(ParameterError, match="1 of 2 values NaN"):
-        numbers("x", torch.tensor([1.0, math.nan], dtype=torch.bfloat16))
+def test_kinds_of_numbers_that_numpy_lacks():
+    import pandas as pd
+    import torch
+
+    x = numbers("x", torch.tensor([1.5, 2.0], dtype=torch.bfloat16, requires_grad=True))
+    assert x.dtype == np.float32 and x.tolist() == [1.5, 2.0]
+    table = pd.DataFrame(
+        {"a": pd.array([1, 2], dtype="Int64"), "b": [0.5, 1.5], "c": pd.array([True, False], "boolean")}
+    )
+    np.testing.assert_array_equal(numbers("x", table), [[1, 0.5, 1], [2, 1.5, 0]])
+    table["a"] = pd.array([1, None], dtype="Int64")
+    assert np.isnan(numbers("x", table, finite=False)[1, 0]) and np.isnan(numbers("x", table["a"], finite=False)[1])
+    with pytest.raises(ParameterError, match="1 of 6 values NaN"):
+        numbers("x", table)
+    with pytest.raises(ParameterError, match="x='array of object' must be an array of numbers"):
+        numbers("x", table.assign(d=["a", "b"]))
+    assert several("ks", torch.tensor([1, 2]), whole) == [1, 2]
+    with pytest.raises(ParameterError, match="^ks=1 must be a list"):
+        several("ks", torch.tensor(1), whole)
 
 
 def test_messages_stay_one_short_line():

@@ -58,8 +58,7 @@ def _unpacked(data: bytes, folder: Path) -> dict[str, bytes] | str:
 def test_an_archive_that_was_cut_is_refused(tmp_path, kind):
     data = MADE[kind]
     assert _unpacked(data, tmp_path) == FILES
-    padding = 9728 if kind == "tar" else 0  # zeros that fill a tar up and say nothing
-    last = len(data) - (len(data) - len(data.rstrip(b"\0"))) if padding else len(data)
+    last = len(data.rstrip(b"\0")) if kind == "tar" else len(data)  # zeros that fill a tar up say nothing
     for cut in sorted({*range(1, last, max(last // 40, 1)), *range(last - 20, last)}):
         found = _unpacked(data[:cut], tmp_path)
         assert isinstance(found, str) and "x.archive" in found, (kind, cut)

@@ -193,6 +193,26 @@ def test_relabel_merges_classes_and_leaves_out_the_others():
         clips.relabel({"d": "x"})
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["speaker1", None, "speaker2", "speaker1"], dtype="str"),
+        pd.Series(["speaker1", None, "speaker2", "speaker1"], dtype=object),
+        pd.Series(["speaker1", np.nan, "speaker2", "speaker1"]).astype("category"),
+        pd.Series([101, None, 102, 101], dtype="Int64"),
+        pd.Series([1.01, np.nan, 1.02, 1.01]),
+    ],
+)
+def test_columns_with_gaps_as_labels_and_groups(column):
+    clips = Clips.from_arrays([np.zeros(9)] * 4, 8000, who=column)
+    names = [str(column[0]), str(column[2]), str(column[0])]
+    assert clips.with_label("who").labels.tolist() == names
+    assert clips.with_label("who").dropped == {"without who": 1}
+    assert clips.groups(by="who").tolist() == [names[0], "clip 1", *names[1:]]
+    table = pd.DataFrame({"id": list("abcd"), "label": list("xyxy"), "group": column})
+    assert Clips(table, FileSounds(), name="mine").table["group"].tolist() == [names[0], "", *names[1:]]
+
+
 def test_with_label_drops_empty_rows_and_counts_them():
     clips = _clips(style=["x"] * 40 + [""] * 20, take=[1] * 60)
     styled = clips.with_label("style")
@@ -221,6 +241,13 @@ def test_random_split_keeps_groups_whole_and_classes_in_proportion():
     again = clips.split(seed=3)
     assert all(np.array_equal(one, other) for one, other in zip(split, again, strict=True))
     assert not np.array_equal(clips.split(seed=4).test, split.test)
+
+
+def test_shares_and_folds_that_numpy_made():
+    clips = _clips(fold=[1, 2, 3] * 20, group=[""] * 60)
+    share, folds = np.float32(0.5), np.array([1, 3])
+    np.testing.assert_array_equal(clips.split(test=share, valid=np.int64(0)).test, clips.split(test=0.5, valid=0).test)
+    np.testing.assert_array_equal(clips.split(test=folds).test, clips.split(test=[1, 3]).test)
 
 
 def test_shares_and_none_for_validation():

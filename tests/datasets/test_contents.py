@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from workbench.datasets import Clips, load_dataset
 from workbench.datasets import contents as room
@@ -196,6 +197,11 @@ def test_columns_of_arrays_that_cannot_be(columns, words):
     with pytest.raises(Exception, match=words) as caught:
         Clips.from_arrays([np.zeros(9)] * 2, RATE, **columns)
     assert type(caught.value).__module__ == "workbench.errors"
+
+
+def test_labels_in_a_tensor():
+    clips = Clips.from_arrays(torch.zeros(2, 9), RATE, label=torch.tensor([3, 1]), fold=torch.tensor([1, 2]))
+    assert clips.classes == ("1", "3") and clips.table["fold"].tolist() == [1, 2]
 
 
 def test_lists_of_numbers_and_odd_ids_are_fine():

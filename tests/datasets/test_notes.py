@@ -371,6 +371,7 @@ def test_it_is_a_dataset():
         (lambda: replace(note("bell"), onset=0.9), r"duration=1.5 must be at most 2 s together with the onset"),
         (lambda: replace(note("bell"), random_seed=-1), r"random_seed=-1 must be 0 or more"),
         (lambda: render(note("piano", level=-1.0)), r"level=-1.0 must be at most -\d+\.\d dBFS"),
+        (lambda: recipe({**table(1).iloc[0], "random_seed": 3.7}), r"random_seed=3.7 must be a whole number"),
         (lambda: recipe({"instrument": "bell"}), r"row=\['instrument'\] must be a row with a column specimen"),
     ],
 )

@@ -198,5 +198,8 @@ def test_wrong_options(z, table, options, message):
 def test_wrong_sizes(z, table):
     with pytest.raises(ParameterError, match="array of 39 rows.*has 40"):
         sound_map(z[:39], table)
+    for number in (5, np.array(5.0), np.float32(5)):
+        with pytest.raises(ParameterError, match="array of 0 rows.*has 40"):
+            sound_map(number, table)
     with pytest.raises(ParameterError, match="clips='list'"):
         sound_map(z, [1, 2])

@@ -8,6 +8,7 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
@@ -165,6 +166,14 @@ def test_clips_without_labels_are_called_by_their_ids(table, tone):
     table["label"] = ""
     assert '<div class="wb-name">clip 3</div>' in players(table, [3], audio=tone).html
     assert '<div class="wb-name">clip 3</div>' in players(table[["f0"]], [3], audio=tone).html
+
+
+def test_gaps_of_any_kind_are_a_dash(table, tone):
+    for kind in ("Int64", "Float64", "boolean", "float", "object", "category", "datetime64[ns]"):
+        table["take"] = pd.Series([1, None] * 20).astype("Int64" if kind == "boolean" else "object").astype(kind)
+        view = players(table, [0, 1], columns="take", audio=tone)
+        assert view.html.count("take –") == 1
+        assert '<div class="wb-name">–</div>' in players(table, [1], captions="take", audio=tone).html
 
 
 @pytest.mark.parametrize(("samples", "rate"), [(1, 16000), (3000, 8000), (9600, 96000), (50, 100)])

@@ -104,6 +104,12 @@ def test_dollars_in_labels_are_text():
         assert figure._repr_png_()[0][:4] == b"\x89PNG"
 
 
+def test_names_that_are_no_utf8_are_drawn():
+    figure = confusion_matrix(np.eye(2), ["caf\udce9", "b"])
+    assert figure._repr_png_()[0][:4] == b"\x89PNG"
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["caf?", "b"]
+
+
 def test_figures_leave_no_trace_in_pyplot():
     import matplotlib.pyplot as plt
 

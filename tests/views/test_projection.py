@@ -107,7 +107,7 @@ def test_kinds_of_arrays(z):
     for same in (torch.tensor(z, dtype=torch.float32, requires_grad=True), pd.DataFrame(z.astype(np.float32))):
         np.testing.assert_allclose(project(same).xy, usual, rtol=1e-4, atol=1e-4)
     assert project(torch.tensor(z).to(torch.bfloat16)).xy.shape == project(z.astype(np.float16)).xy.shape == (40, 2)
-    with pytest.raises(ParameterError, match=r"one layer, such as embeddings\[layer\]"):
+    with pytest.raises(ParameterError, match=r"one layer, such as embeddings.layer\(name\)"):
         project(type("Embeddings", (), {"layers": ("a",)})())
     for wrong in (z.astype(str), [[1, 2], [3]], z.astype(complex)):
         with pytest.raises(ParameterError, match="must be an array of numbers"):

@@ -122,6 +122,7 @@ def several(name: str, value: object, one: Callable[[str, object], Any]) -> list
     ParameterError
         ``value`` is no list of items, or empty, or the check refuses one.
     """
+    value = value.tolist() if hasattr(value, "detach") else value  # the items of a tensor are tensors
     if not _is_list(value):
         raise ParameterError(name, value, "a list")
     items = [one(f"{name}[{i}]", item) for i, item in enumerate(value)]
@@ -133,7 +134,9 @@ def several(name: str, value: object, one: Callable[[str, object], Any]) -> list
 def numbers(
     name: str, value: object, *, ndim: int | Sequence[int] | None = None, finite: bool = True, empty: bool = False
 ) -> np.ndarray:
-    """An array, tensor or nested list of numbers as an array of its own type; complex numbers are refused.
+    """An array, tensor, table or nested list of numbers as an array of its own type; complex numbers are refused.
+
+    What numpy has no type for becomes float: bfloat16 float32, columns of pandas of several kinds or with gaps float64.
 
     Parameters
     ----------
@@ -153,11 +156,7 @@ def numbers(
         says how many and where the first is).
     """
     try:
-        if hasattr(value, "detach"):
-            tensor = value.detach().cpu()
-            array = (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()  # numpy has no bfloat16
-        else:
-            array = np.asarray(value)
+        array = _array(value)
     except (ValueError, TypeError, RuntimeError):
         raise ParameterError(name, type(value).__name__, "an array of numbers (all rows of one length)") from None
     if array.dtype.kind not in "fiub":
@@ -176,6 +175,18 @@ def numbers(
         at = first[0] if len(first) == 1 else first
         shown = f"array with {int(bad.sum())} of {bad.size} values NaN or infinite (the first at {at})"
         raise ParameterError(name, shown, "finite")
+    return array
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+    array = np.asarray(value)
+    if array.dtype == object and hasattr(value, "dtypes"):
+        columns = np.ravel(np.array(value.dtypes, dtype=object))
+        if all(one.kind in "fiub" for one in columns):
+            return value.to_numpy(dtype=np.float64, na_value=np.nan)
     return array
 
 

@@ -132,6 +132,7 @@ class Clips:
                 raise ParameterError(column, values, f"a list, one value for each of the {len(arrays)} sounds")
             if len(values) != len(arrays):
                 raise ParameterError(column, f"{len(values)} values", f"one value for each of the {len(arrays)} sounds")
+            values = values.tolist() if hasattr(values, "detach") else values  # the items of a tensor are tensors
             table[column] = list(values)
             if column in ("id", "label", "split", "group"):
                 _check_words(column, list(values))
@@ -394,7 +395,7 @@ class Clips:
     def with_label(self, column: str) -> Clips:
         """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`."""
         values = self._column(column)
-        words = values.astype(object).astype(str).map(tidy)
+        words = pd.Series([tidy(str(value)) for value in values.astype(object)], values.index, dtype=object)
         named = values.notna() & ~words.str.lower().isin(["", "nan", "<na>"])
         if not named.any():
             raise DatasetError(f"{self.name}: column {column!r} is empty")
@@ -432,7 +433,7 @@ class Clips:
     def groups(self, by: str | None = None) -> np.ndarray:
         """str (N,): the group of each clip by a column (default: group); a clip without one is a group of its own."""
         column = self._column(by or "group")
-        values = column.astype(object).astype(str).to_numpy(dtype=str)
+        values = np.array([str(value) for value in column.astype(object)], dtype=str)
         alone = (values == "") | column.isna().to_numpy(bool)
         return np.where(alone, np.char.add("clip ", self.table["id"].to_numpy(str)), values)
 
@@ -583,7 +584,8 @@ def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:
         raise DatasetError(f"{name}: no clips")
     table = table.reset_index(drop=True)
     for column in ("id", "label", "split", "group"):
-        table[column] = table[column].fillna("").astype(object).astype(str) if column in table else ""
+        given = table[column] if column in table else pd.Series("", table.index)
+        table[column] = given.astype(object).where(given.notna(), "").astype(str)
     fold = table["fold"] if "fold" in table else [pd.NA] * len(table)
     try:
         table["fold"] = pd.array(fold, dtype="Int64")

@@ -39,10 +39,14 @@ def read_row(recipe: type, row: Mapping) -> dict[str, object]:
 def read_cell(row: Mapping, column: str, kind: str) -> object:
     """One cell of a row as "str", "int" or "float"."""
     convert, expected = KINDS[kind]
+    value = row[column]
     try:
-        return convert(row[column])
+        converted = convert(value)
     except (TypeError, ValueError, OverflowError):
-        raise ParameterError(column, row[column], expected) from None
+        raise ParameterError(column, value, expected) from None
+    if kind == "int" and isinstance(value, numbers.Real) and converted != value:  # 3.7 would be cut to 3
+        raise ParameterError(column, value, expected)
+    return converted
 
 
 def check_recipe(recipe: object) -> None:

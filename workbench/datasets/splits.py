@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -166,9 +167,9 @@ def choose(
     def side(part: str, asked: Side, draw_seed: int) -> np.ndarray:
         mask = np.zeros(len(names), bool)
         for one in _several(asked):
-            if part == "valid" and isinstance(one, (int, float)) and one == 0:
+            if part == "valid" and isinstance(one, Real) and one == 0:
                 continue
-            if isinstance(one, float) and 0 < one < 1:
+            if isinstance(one, Real) and 0 < one < 1:
                 rows = np.flatnonzero(pool)
                 mask[rows] |= draw(labels[rows], groups[rows], one, seed=draw_seed)
             else:
@@ -182,7 +183,7 @@ def choose(
 
 
 def _several(asked: Side) -> list:
-    return list(asked) if isinstance(asked, (list, tuple)) else [asked]
+    return list(asked) if isinstance(asked, (list, tuple, np.ndarray)) else [asked]
 
 
 def _published(part: str, asked: object, names: np.ndarray, folds: np.ndarray, name: str) -> np.ndarray:

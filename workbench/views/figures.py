@@ -59,6 +59,6 @@ def in_legend(name: object) -> str:
 
 
 def short(text: object, most: int = 28) -> str:
-    """A label of at most ``most`` characters."""
-    text = str(text)
+    """A label of at most ``most`` characters that can be written: an axis gives its ticks their texts again."""
+    text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -10,7 +10,7 @@ from ..core.checks import checked, numbers, several, whole
 from ..errors import ParameterError
 from .colours import Coloured, colour_by
 from .inputs import column as column_of
-from .inputs import items, named_columns, table_of
+from .inputs import named_columns, table_of
 from .page import array
 
 #: A label is tried where at least as many clips have it (and as many do not), a factor where as many have a value.
@@ -317,7 +317,7 @@ def checked_latents(latents: Sequence[int], statistics) -> list[int]:
     """Latents that exist and are alive, each once."""
     found = several(
         "latents",
-        items("latents", latents, "a list"),
+        latents,
         lambda name, latent: whole(name, latent, least=0, most=len(statistics) - 1),
     )
     for latent in found:

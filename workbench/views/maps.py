@@ -112,9 +112,10 @@ def sound_map(
     whole("height", height, least=100, most=10_000)
     panels = {}
     for name, one in (z if isinstance(z, Mapping) else {"": z}).items():
-        rows = getattr(one, "shape", None) or (len(one) if hasattr(one, "__len__") else 0,)
-        if rows[0] != len(table) and not hasattr(one, "layers"):
-            raise ParameterError("z", f"array of {rows[0]} rows", f"as long as clips, which has {len(table)}")
+        shape = one.shape if hasattr(one, "shape") else (len(one),) if hasattr(one, "__len__") else ()
+        rows = shape[0] if len(shape) else 0
+        if rows != len(table) and not hasattr(one, "layers"):
+            raise ParameterError("z", f"array of {rows} rows", f"as long as clips, which has {len(table)}")
         panels[str(name)] = project(one, method=method, seed=seed, standardise=standardise)
     if not panels:
         raise ParameterError("z", z, "an array or a mapping with at least one")

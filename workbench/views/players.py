@@ -173,7 +173,7 @@ def _read(clips, table, rows: list[int], captions, columns, audio: Callable | No
 
 
 def cell_text(value) -> str:
-    if value is None or value != value or str(value) in ("<NA>", "NaT", ""):
+    if value is None or str(value) in ("<NA>", "NaT", "") or value != value:  # <NA> has no truth value
         return "–"
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
 

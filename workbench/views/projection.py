@@ -111,10 +111,8 @@ def _single(xy: np.ndarray, unit: float = 1.0) -> np.ndarray:
 def _checked(z: np.ndarray, method: str) -> np.ndarray:
     if hasattr(z, "layers"):
         raise ParameterError(
-            "z", type(z).__name__, "an array (clips, dimensions): one layer, such as embeddings[layer]"
+            "z", type(z).__name__, "an array (clips, dimensions): one layer, such as embeddings.layer(name)"
         )
-    if str(getattr(z, "dtype", "")) == "torch.bfloat16":  # numpy has no such numbers
-        z = z.float()
     z = numbers("z", z, finite=False, empty=True)
     if z.ndim != 2 or not len(z) or not z.shape[1]:
         raise ParameterError("z", f"array of shape {z.shape}", "of shape (clips, dimensions), neither of them 0")
