@@ -244,6 +244,12 @@ def test_same_seed_same_numbers_and_the_global_generator_is_left_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_a_seed_may_be_a_number_of_numpy():
+    x = np.abs(np.random.default_rng(0).normal(size=(9, 4)))
+    one, other = (nmf(2, iterations=3, seed=seed).fit(x).components_ for seed in (7, np.int64(7)))
+    np.testing.assert_array_equal(one, other)
+
+
 def test_float32_follows_float64_and_matmul_precision_is_restored():
     x = mixtures(300, 60)
     torch.set_float32_matmul_precision("high")
@@ -456,7 +462,14 @@ def test_arrays_of_any_make_are_taken():
     assert nmf(2, iterations=3).fit(x[::-1]).components_.shape == (2, 4)
 
 
+def test_activations_of_half_precision_are_taken():
+    nmf = SparseNMF(2, iterations=3, device="cpu").fit(np.abs(np.random.default_rng(0).normal(size=(9, 4))))
+    h = torch.tensor([[0.5, 2.0]], dtype=torch.bfloat16)
+    np.testing.assert_allclose(nmf.inverse_transform(h), h.float().numpy() @ nmf.components_)
+
+
 def test_nothing_learnt_is_said():
     start = {"components": [[0.6, 0.8]], "activations": [[5.0], [10.0]]}
-    with pytest.warns(UserWarning, match="nothing was learnt: 2 iterations did not lower the objective, 0$"):
+    with pytest.warns(UserWarning, match="nothing was learnt: 2 iterations did not lower the objective, 0$") as said:
         nmf(1, iterations=2).fit([[3.0, 4.0], [6.0, 8.0]], **start)
+    assert said[0].filename == __file__

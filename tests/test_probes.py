@@ -205,6 +205,30 @@ def test_shuffled_labels_give_chance():
 # --- seeds
 
 
+def test_a_missing_label_of_pandas_is_named():
+    layers, y, split, group = sounds()
+    y = pd.Series(y, dtype="string")
+    y[int(split.train[2])] = pd.NA
+    with pytest.raises(ParameterError, match=f"y='missing' must be .*clips .{split.train[2]}. have none"):
+        fit_probes(layers, y, split)
+
+
+def test_groups_are_not_gone_through_again_for_every_clip():
+    passes = []
+
+    class Counted(list):
+        def __iter__(self):
+            passes.append(1)
+            return super().__iter__()
+
+    layers, y, split, group = sounds()
+    fitted = fit_probes(layers, y, split, groups=Counted(group.tolist()), penalties=[5.0])
+    assert len(passes) < 4
+    np.testing.assert_array_equal(fitted.groups, group[fitted.test])
+    series = fit_probes(layers, y, split, groups=pd.Series(group, index=group), penalties=[5.0])
+    np.testing.assert_array_equal(series.groups, fitted.groups)
+
+
 def test_default_seeds_redraw_the_training_groups():
     layers, y, split, group = sounds()
     many = fit_probes(layers, y, split, groups=group, seeds=(0, 1, 2, 3))

@@ -271,6 +271,28 @@ def test_egemaps_at_a_file_s_own_rate_is_opensmile_on_the_file(tmp_path):
         measure(clips, set="voice", rate=16000)
 
 
+def test_egemaps_leaves_out_what_cannot_be_read_whatever_its_place(tmp_path):
+    pytest.importorskip("opensmile")
+    import soundfile
+
+    x = np.random.default_rng(0).normal(0, 0.1, 44100)
+    (tmp_path / "0.wav").write_bytes(b"RIFF, but no more")
+    for name in ("1.wav", "2.wav"):
+        soundfile.write(tmp_path / name, x, 44100)
+    soundfile.write(tmp_path / "3.wav", x * np.nan, 22050, subtype="FLOAT")
+    (tmp_path / "clips.csv").write_text("path,label\n" + "".join(f"{i}.wav,a\n" for i in range(4)))
+    options = {"set": "egemaps", "cache": False, "progress": False, "on_error": "skip"}
+    clips = load_dataset(tmp_path / "clips.csv")
+    with pytest.warns(UserWarning, match=r"3 of 44100 Hz") as said:
+        found = measure(clips, **options)
+    assert list(found.valid) == [1, 2] and sorted(found.skipped) == sorted(clips.table["id"][[0, 3]])
+    assert found.values.shape == (2, 88) and np.isfinite(found.values).all()
+    assert any("1 of 22050 Hz, 3 of 44100 Hz" in str(one.message) for one in said)
+    with pytest.warns(UserWarning, match="left out") as said:
+        assert list(measure(clips.take([0, 1, 2]), **options).valid) == [1, 2]
+    assert not any("several rates" in str(one.message) for one in said)
+
+
 def test_entropy():
     tenths = np.repeat(np.arange(10), 7)
     assert attribute_entropy(tenths) == pytest.approx(np.log2(10))

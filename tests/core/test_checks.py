@@ -37,8 +37,8 @@ def example(
     "argument, good, bad",
     [
         ("epochs", [1, np.int64(4)], ["3", 1.5, 2.0, math.nan, True, None, [1]]),
-        ("rate", [1, 0.5, np.float32(2)], ["1", math.nan, math.inf, None, True, 1j]),
-        ("most", [math.inf, 2], [math.nan, "inf"]),
+        ("rate", [1, 0.5, np.float32(2)], ["1", math.nan, math.inf, None, True, 1j, 10**400]),
+        ("most", [math.inf, 2], [math.nan, "inf", 10**400]),
         ("mode", ["mean", "max", np.array(["max"])[0]], ["Mean", 1, None, True, np.str_("Mean"), np.array("max")]),
         ("folder", [None, "a", Path("a")], [5, b"a", ["a"]]),
         ("ks", [(1, 2), [3], np.array([4]), range(3)], ["12", 5, [1.7], [True], None, {1: 2}, np.array(4)]),
@@ -110,6 +110,8 @@ def test_ranges():
         lambda: number("p", 0, above=0),
         lambda: number("p", 1, below=1),
         lambda: number("p", math.inf),
+        lambda: number("p", 10**400),
+        lambda: number("p", -(10**400), infinite=True),
         lambda: seed(-1),
     ):
         with pytest.raises(ParameterError):
@@ -122,7 +124,17 @@ def test_ranges():
 
 def test_choices_and_lists():
     assert choice("m", "a", ("a", "b")) == "a" and choice("m", None, (None, 1)) is None
-    assert type(choice("m", np.str_("a"), ("a", "b"))) is str and type(choice("m", np.int64(2), (1, 2))) is int
+    for value, options in (
+        (np.str_("a"), ("a", "b")),
+        (np.int64(2), (1, 2)),
+        ("a", np.array(["a", "b"])),
+        (2, np.array([1, 2])),
+    ):
+        found = choice("m", value, options)
+        assert found == value and type(found) in (str, int)
+    for wrong in (np.bool_(True), np.str_("1"), np.int64(3)):
+        with pytest.raises(ParameterError, match="^m=.* must be 1 or 2$"):
+            choice("m", wrong, (1, 2))
     with pytest.raises(ParameterError, match=r"^m=True must be 1 or 2$"):
         choice("m", True, (1, 2))
     assert several("ks", (1, 2), whole) == [1, 2]

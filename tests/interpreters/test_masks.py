@@ -62,7 +62,7 @@ def test_what_is_found_is_what_the_classifier_uses(name, masks, classifier, clip
 @pytest.mark.parametrize("name", MASKS)
 def test_same_seed_same_mask(name, masks, classifier, clip, spectra, options):
     state = torch.get_rng_state()
-    again = MASKS[name](classifier, clip, 1, spectra=spectra, seed=0, **options.get(name, {}))
+    again = MASKS[name](classifier, clip, 1, spectra=spectra, seed=np.int64(0), **options.get(name, {}))
     np.testing.assert_array_equal(again, masks[name])
     np.testing.assert_array_equal(torch.get_rng_state(), state)
 

@@ -42,6 +42,8 @@ def test_a_tagger_learns_labels_that_overlap(data, tagger):
     assert average_precision(tags[SPLIT.test], scores).macro > 0.9
     assert not any(p.requires_grad for p in tagger.module.parameters())
     said = multilabel_decisions(tagger, x, tags, SPLIT)
+    masks = {part: np.isin(np.arange(len(x)), getattr(SPLIT, part)) for part in ("train", "valid", "test")}
+    np.testing.assert_array_equal(multilabel_decisions(tagger, x, tags, masks), said)
     assert (said == tags[SPLIT.test]).mean() > 0.75
 
 

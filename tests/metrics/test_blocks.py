@@ -6,6 +6,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.errors import ParameterError
 from workbench.metrics import disentanglement as dci
@@ -131,6 +132,22 @@ def test_random_is_the_mean_over_all_orders_and_the_background_takes_the_place()
     assert every[0].deletion[:, -1] == pytest.approx(score(background[None])[0, decided])
     mixed = np.hstack([z[:, :3], np.tile(background[3:], (5, 1))])
     assert asked((0, 1, 2)).deletion[:, 1] == pytest.approx(score(mixed)[np.arange(5), decided])
+
+
+def test_a_score_may_be_a_network_and_is_asked_once_a_set():
+    z, asked = torch.rand(5, 3, dtype=torch.float64), []
+
+    def score(vectors):
+        asked.append(vectors)
+        return torch.tensor(vectors, requires_grad=True) * 2
+
+    blocks = [slice(0, 1), slice(1, 3)]
+    given = (blocks, np.eye(5, 2), np.zeros(3))
+    expected = faithfulness(lambda vectors: 2 * vectors, z, *given)
+    np.testing.assert_array_equal(faithfulness(score, z, *given).deletion, expected.deletion)
+    assert len(asked) == 1 + 2 ** len(blocks)
+    with pytest.raises(ParameterError, match=r"score\(z\)='array with .* NaN or infinite"):
+        faithfulness(lambda vectors: np.where(vectors == 0, np.nan, vectors), z + 1, *given)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.errors import ParameterError
@@ -107,6 +108,10 @@ def test_evaluate_holds_every_metric_in_order():
         (lambda: metrics.accuracy([], []), r"true.shape=\(0,\) must be \(N,\) with at least one clip"),
         (lambda: metrics.accuracy([[1]], [[1]]), r"true.shape=\(1, 1\)"),
         (lambda: metrics.accuracy(["a", None], ["a", "b"]), r"true\[1\]=None must be a label; 1 of 2 are missing"),
+        (
+            lambda: metrics.chance(pd.Series(["a", pd.NA], dtype="string")),
+            r"classes\[1\]=.* must be a label; 1 of 2 are",
+        ),
         (lambda: metrics.accuracy([1, np.nan], [1, 2]), r"true\[1\]=nan must be a label"),
         (lambda: metrics.accuracy(np.array([1, "a"], dtype=object), ["1", "a"]), "true='text and numbers'"),
         (lambda: metrics.mcnemar([0.5, 1], [1, 0]), "right_a, right_b.* must be True or False"),

@@ -199,5 +199,12 @@ def test_wrong_kinds_are_named(call, message):
         call()
 
 
+def test_kappa_of_truth_values_and_small_integers():
+    a, b = np.array([1, 0, 1, 1, 0]), np.array([1, 1, 1, 0, 0])
+    expected = geometry.weighted_kappa(a, b)
+    for dtype in (bool, np.uint8, np.float32):
+        assert geometry.weighted_kappa(a.astype(dtype), b.astype(dtype)) == pytest.approx(expected)
+
+
 def test_one_level_has_no_kappa():
     assert np.isnan(geometry.weighted_kappa([2, 2], [2, 2]))

@@ -43,10 +43,14 @@ def test_equal_prototypes_of_a_class_are_near_duplicates():
 
 def test_purity_counts_nearest_vectors_of_the_own_class():
     assert metrics.purity(["a", "a", "b", "b"], ["a", "b", "b"], [0, 1, 1, 2]) == 0.75
+    with pytest.raises(ParameterError, match="classes.dtype='<U1' must be like y's, int64"):
+        metrics.purity(["0", "1"], [0, 1], [0, 1])
 
 
 def test_wrong_starts():
     assert metrics.wrong_starts([0, 0, 0, 1, 1, 1], [0, 1, 0, 1, 0, 1]) == 2
+    with pytest.raises(ParameterError, match="started.dtype='<U1' must be like classes's, int64"):
+        metrics.wrong_starts([0, 1], ["0", "1"])
 
 
 def test_evaluate_gathers_all():

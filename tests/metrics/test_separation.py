@@ -122,6 +122,8 @@ def test_evaluate_takes_medians_and_counts_silence():
         (lambda: metrics.improvement([1], [1], [np.inf]), r"mixture\[0\]='nan or inf'"),
         (lambda: metrics.activity([[1.0]], 10), r"x.shape=\(1, 1\) must be \(samples,\)"),
         (lambda: metrics.activity([1.0], 10), "frame=0.01 must be at least one sample long at rate=10"),
+        (lambda: metrics.activity([1.0], 50), "frame=0.01 must be at least one sample long at rate=50"),
+        (lambda: metrics.activity([1.0], 50, frame=1e300), r"frame=1e\+300 must be a finite number from 0 to 3600"),
         (lambda: metrics.activity([1.0], 1000, threshold=3), "threshold=3 must be a finite number, below 0"),
         (lambda: metrics.activity([1.0], 1000, gap=-1), "gap=-1 must be a finite number, 0 or more"),
         (lambda: metrics.onset_overlap([1.0], [0.1, 0.2], 1000), r"intervals.shape=\(2,\) must be \(M, 2\)"),

@@ -104,6 +104,13 @@ def test_rows_that_do_not_vary_have_no_fvu():
     assert scores.result()["fvu"] == pytest.approx(0.03 / (2 * 0.25 * 3), rel=1e-6)
 
 
+def test_rows_of_other_dimensions_are_named():
+    scores = metrics.Scores()
+    scores.add(np.eye(3), np.eye(3), np.eye(3))
+    with pytest.raises(ParameterError, match=r"x.shape=\(4, 4\) must be \(4, 3\), dimensions as before"):
+        scores.add(np.eye(4), np.eye(4), np.eye(4)[:, :3])
+
+
 @pytest.mark.parametrize("factor", [1e30, 1e-30, 1e60, 1e-60])
 def test_size_changes_nothing_that_is_relative(factor):
     x = np.random.default_rng(0).standard_normal((20, 3))

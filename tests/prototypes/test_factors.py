@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.errors import ParameterError
@@ -51,6 +52,8 @@ def test_cuts_by_group_free_the_levels_of_the_group():
 def test_distinct_values_as_levels():
     levels = Levels.fit([[3.0, 0.1], [5, 0.2], [3, 0.4], [9, 0.3]], ["rate", "x"], count=[None, 2])
     assert levels.counts == (3, 2)
+    one, other = (Levels.fit(values(), NAMES, count=count) for count in ([6, 3, 2], pd.Series([6, 3, 2])))
+    assert one == other
     assert levels.codes([[9, 0.1], [3, 0.9]]).tolist() == [[2, 0], [0, 1]]
     with pytest.raises(ParameterError, match=r"rate of row 1=4.0 must be a level seen in training: \[3.0, 5.0, 9.0\]"):
         levels.codes([[9, 0.1], [4, 0.9]])

@@ -98,6 +98,16 @@ def test_files_that_are_not_ours(tmp_path):
         SparseAutoencoder.load(tmp_path / "other.safetensors")
 
 
+def test_settings_of_numpy_are_saved_as_plain_ones(tmp_path):
+    plain = SAEConfig(6, 20, 4, prefixes=(5, 9), pre_bias=False, auxk=0.25, decay=0.5)
+    settings = {"prefixes": np.array([5, 9]), "pre_bias": np.bool_(False), "activation": np.str_("topk")}
+    config = SAEConfig(*np.array([6, 20, 4]), **settings, auxk=np.float32(0.25), decay=np.float64(0.5))
+    assert config == plain and repr(config) == repr(plain)
+    weights = {"encoder": torch.ones(20, 6), "encoder_bias": torch.zeros(20), "bias": torch.zeros(6)}
+    sae = SparseAutoencoder(config, **weights, decoder=torch.ones(20, 6))
+    assert SparseAutoencoder.load(sae.save(tmp_path / "a.safetensors")).config == plain
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

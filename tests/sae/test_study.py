@@ -55,6 +55,14 @@ def test_held_out_noise_is_not_explained_and_in_sample_noise_is(planted):
     assert (honest.loc[["a", "b", "c"], "r2"] > 0.6).all()
     with pytest.raises(ParameterError, match="recipe='best'"):
         attribute_table(wide, v, recipe="best", **options)
+    two = [SimpleNamespace(**vars(SPLIT) | {"valid": valid}) for valid in (None, [], np.arange(0))]
+    for split in two:  # without a validation part
+        assert attribute_table(x, v, recipe="paper", **options | {"split": split}).equals(
+            attribute_table(x, v, recipe="paper", **options)
+        )
+    assert attribute_table(x, v, **options | {"split": two[0]}).shape == honest.shape
+    with pytest.raises(ParameterError, match="split.test=.* must be at least one row"):
+        attribute_table(x, v, **options | {"split": SimpleNamespace(**vars(SPLIT) | {"test": []})})
 
 
 def test_sources_as_codes_are_complete_and_rotated_ones_are_not(planted):

@@ -127,32 +127,34 @@ def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
         _measured(clips if len(groups) == 1 else clips.take(rows), "egemaps", _egemaps_meter(hertz), options)
         for hertz, rows in groups
     ]
-    if len(parts) == 1:
+    kept = [i for i, part in enumerate(parts) if len(part.valid)]  # of a rate whose clips are all left out: nothing
+    if len(parts) == 1 or not kept:
         return parts[0]
-    valid = np.concatenate([rows[part.valid] for part, (_, rows) in zip(parts, groups, strict=True)])
+    valid = np.concatenate([groups[i][1][parts[i].valid] for i in kept])
     order = np.argsort(valid)
     return dataclasses.replace(
         parts[0],
-        values=np.concatenate([part.values for part in parts])[order],
-        ids=np.concatenate([part.ids for part in parts])[order],
+        values=np.concatenate([parts[i].values for i in kept])[order],
+        ids=np.concatenate([parts[i].ids for i in kept])[order],
         valid=valid[order],
         skipped={key: why for part in parts for key, why in part.skipped.items()},
     )
 
 
 def _rates(clips: Clips) -> list[int]:
-    """Each clip's own rate, Hz; of a file that cannot be read that of the clip before it, so that reading it fails."""
-    found: list[int] = []
+    """Each clip's own rate, Hz; of a file that cannot be read that of one beside it, so that reading it fails."""
+    found: list[int | None] = []
     for i in range(len(clips)):
         source = clips.source(i)
         if isinstance(source, Path):
             try:
                 found.append(decoding.rate_of(source, source))
             except AudioError:
-                found.append(found[-1] if found else 16000)
+                found.append(found[-1] if found else None)
         else:  # arrays and generated sounds have one rate
-            found.append(found[-1] if found else clips.audio(i)[1])
-    return found
+            found.append((found[-1] if found else None) or clips.audio(i)[1])
+    first = next((rate for rate in found if rate), 16000)
+    return [rate or first for rate in found]
 
 
 def _measured(clips: Clips, set: str, meter: Meter, options: dict) -> Attributes:

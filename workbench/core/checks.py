@@ -62,8 +62,7 @@ def number(
     right = (
         isinstance(value, kinds.Real)
         and not isinstance(value, (bool, np.bool_))
-        and not math.isnan(value)
-        and (infinite or not math.isinf(value))
+        and _countable(value, infinite)
         and (least is None or value >= least)
         and (most is None or value <= most)
         and (above is None or value > above)
@@ -73,6 +72,14 @@ def number(
         expected = ("a number" if infinite else "a finite number") + _range(least, most, above, below)
         raise ParameterError(name, value, expected)
     return float(value)
+
+
+def _countable(value: kinds.Real, infinite: bool) -> bool:
+    """Whether it is finite, or infinite where that is allowed, and no whole number beyond the largest float."""
+    try:
+        return math.isfinite(value) or (infinite and not math.isnan(value))
+    except OverflowError:
+        return False
 
 
 def _range(least=None, most=None, above=None, below=None) -> str:
@@ -96,9 +103,9 @@ def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
     ParameterError
         It is not; the message lists them.
     """
-    options, plain = list(options), _plain(value)
+    options, given = [_plain(option) for option in options], _plain(value)
     for option in options:
-        if type(plain) is type(option) and plain == option:
+        if type(given) is type(option) and given == option:
             return option
     listed = [repr(option) for option in options]
     raise ParameterError(name, value, " or ".join([", ".join(listed[:-1])] * (len(listed) > 1) + listed[-1:]))
@@ -307,7 +314,7 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
     if kind == "float":
         if not isinstance(value, kinds.Real) or truth:
             return False
-        return not math.isnan(value) if infinite else math.isfinite(value)
+        return _countable(value, infinite)
     if kind == "bool":
         return truth
     if kind == "str":

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from ..errors import ParameterError, WeightsError
 from .checks import check_fields, number, seed, whole
 
@@ -32,9 +34,12 @@ class NothingLearntWarning(UserWarning):
 def settle(config: Any, **ranges: Mapping[str, float]) -> None:
     """Check a frozen dataclass of settings: kinds by its annotations, then ranges, as :func:`whole` takes them.
 
-    Numbers become plain int and float, so that a setting computed by numpy is saved and compared as any other.
+    What numpy made becomes plain int, float, bool and str, so that it is saved and compared as any other setting.
     """
     check_fields(config)
+    for field in dataclasses.fields(config):
+        if isinstance(value := getattr(config, field.name), np.generic):
+            object.__setattr__(config, field.name, value.item())
     kinds = {field.name: field.type for field in dataclasses.fields(config)}
     for name, limits in ranges.items():
         if (value := getattr(config, name)) is not None:

@@ -190,6 +190,7 @@ def _parts(split: object, count: int) -> list[np.ndarray]:
         split = dict(zip(("train", "valid", "test"), split, strict=False))
     test = split.get("test") if isinstance(split, Mapping) else getattr(split, "test", None)
     test = numbers("split.test", [] if test is None else test, ndim=1, empty=True)
+    test = np.flatnonzero(test) if test.dtype == bool and len(test) == count else test
     if not len(test) or test.dtype.kind not in "iu" or test.min() < 0 or test.max() >= count:
         raise ParameterError("split.test", test[:5].tolist(), f"at least one position, 0 to {count - 1}")
     train, valid = training_rows(split, count)

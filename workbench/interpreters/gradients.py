@@ -93,7 +93,7 @@ def smooth_gradient(
     whole("samples", samples, least=1)
     number("noise", noise, least=0)
     _scale(sign, quantile)
-    clip, generator = Masked(classifier, x, index, spectra, domain), torch.Generator().manual_seed(seed)
+    clip, generator = Masked(classifier, x, index, spectra, domain), torch.Generator().manual_seed(int(seed))
 
     def noisy(rows: range) -> Tensor:
         return (1 + noise * torch.randn(len(rows), *clip.whole.shape, generator=generator)).clamp_min(0)

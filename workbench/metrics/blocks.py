@@ -373,10 +373,14 @@ def faithfulness(
     ):
         if array.shape != shape:
             raise ParameterError(f"{name}.shape", array.shape, f"{shape}")
-    shape = np.shape(numbers("score(z)", score(z), ndim=2))
-    if shape[0] != len(z):
-        raise ParameterError("score(z).shape", shape, f"({len(z)}, C)")
-    decided = np.asarray(score(z)).argmax(1)
+
+    def ask(vectors: np.ndarray) -> np.ndarray:
+        scores = numbers("score(z)", score(vectors), ndim=2)
+        if len(scores) != len(z):
+            raise ParameterError("score(z).shape", scores.shape, f"({len(z)}, C)")
+        return scores
+
+    decided = ask(z).argmax(1)
     values = np.empty((2 ** len(blocks), len(z)))  # row: the set of blocks there, as bits
     sizes = np.zeros(len(values), dtype=int)
     for size in range(len(blocks) + 1):
@@ -385,7 +389,7 @@ def faithfulness(
             for block in there:
                 mixed[:, blocks[block]] = z[:, blocks[block]]
             row = sum(1 << block for block in there)
-            values[row], sizes[row] = np.asarray(score(mixed))[np.arange(len(z)), decided], size
+            values[row], sizes[row] = ask(mixed)[np.arange(len(z)), decided], size
     order = np.argsort(-contributions, axis=1, kind="stable")
     first = np.hstack([np.zeros((len(z), 1), dtype=int), np.cumsum(1 << order, axis=1)])  # sets of the leading blocks
     clips = np.arange(len(z))[:, None]

@@ -60,10 +60,10 @@ def labels(name: str, values: ArrayLike) -> np.ndarray:
     if array.ndim != 1 or not len(array):
         raise ParameterError(f"{name}.shape", array.shape, "(N,) with at least one clip")
     if array.dtype.kind in "Of":
-        missing = [i for i, value in enumerate(array.tolist()) if value is None or value != value]
-        if missing:
-            shown = array.tolist()[missing[0]]
-            raise ParameterError(f"{name}[{missing[0]}]", shown, f"a label; {len(missing)} of {len(array)} are missing")
+        gone = [i for i, value in enumerate(array.tolist()) if missing(value)]
+        if gone:
+            shown = array.tolist()[gone[0]]
+            raise ParameterError(f"{name}[{gone[0]}]", shown, f"a label; {len(gone)} of {len(array)} are missing")
     if array.dtype == object:
         if len({isinstance(value, str) for value in array}) > 1:
             raise ParameterError(name, "text and numbers", "labels of one kind")
@@ -74,6 +74,23 @@ def labels(name: str, values: ArrayLike) -> np.ndarray:
     if array.ndim != 1 or array.dtype.kind not in "biufUSTMm":
         raise ParameterError(name, f"array of {array.dtype}", "labels, text or numbers")
     return array
+
+
+def missing(label: object) -> bool:
+    """Whether it is None, NaN or pandas' NA."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # NA is neither equal to itself nor not
+        return True
+    except ValueError:  # an array, which is no label, but there
+        return False
+
+
+def check_kinds(name: str, array: np.ndarray, other: str, like: np.ndarray) -> None:
+    """Refuse labels that are never equal to the others: text with numbers, times with either."""
+    families = dict.fromkeys("UST", "text") | dict.fromkeys("Mm", "time")
+    if families.get(array.dtype.kind, "number") != families.get(like.dtype.kind, "number"):
+        raise ParameterError(f"{name}.dtype", str(array.dtype), f"like {other}'s, {like.dtype}")
 
 
 @checked
@@ -105,10 +122,7 @@ def validate(
     for name, array in arrays.items():
         if len(array) != len(arrays["true"]):
             raise ParameterError(f"len({name})", len(array), f"len(true)={len(arrays['true'])}")
-    families = dict.fromkeys("UST", "text") | dict.fromkeys("Mm", "time")
-    kinds = {name: families.get(arrays[name].dtype.kind, "number") for name in ("true", "predicted")}
-    if len(set(kinds.values())) > 1:
-        raise ParameterError("predicted.dtype", str(arrays["predicted"].dtype), f"like true's, {arrays['true'].dtype}")
+    check_kinds("predicted", arrays["predicted"], "true", arrays["true"])
     return arrays["true"], arrays["predicted"], arrays.get("groups")
 
 

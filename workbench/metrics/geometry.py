@@ -226,7 +226,8 @@ def weighted_kappa(true: ArrayLike, predicted: ArrayLike) -> float:
     """
     from sklearn.metrics import cohen_kappa_score
 
-    true, predicted = _pair("true", true, "predicted", predicted)
+    pair = _pair("true", true, "predicted", predicted)
+    true, predicted = (values.astype(np.int64) if values.dtype.kind in "biu" else values for values in pair)
     for name, values in (("true", true), ("predicted", predicted)):
         if (values != np.round(values)).any() or np.ptp(values) > MOST_LEVELS:
             raise ParameterError(name, f"{values.min():g} to {values.max():g}", "levels, as whole numbers")

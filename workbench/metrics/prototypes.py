@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers
 from ..errors import ParameterError
-from .classification import labels
+from .classification import check_kinds, labels
 from .geometry import _rows, nearest_prototype
 
 
@@ -106,6 +106,7 @@ def purity(classes: ArrayLike, y: ArrayLike, nearest: ArrayLike) -> float:
     """Share of prototypes whose nearest real vector, row ``nearest`` (M,) of those labelled ``y`` (N,), is of their
     class."""
     classes, y = labels("classes", classes), labels("y", y)
+    check_kinds("classes", classes, "y", y)
     nearest = _positions("nearest", nearest, len(y))
     if len(nearest) != len(classes):
         raise ParameterError("len(nearest)", len(nearest), f"len(classes)={len(classes)}")
@@ -116,6 +117,7 @@ def purity(classes: ArrayLike, y: ArrayLike, nearest: ArrayLike) -> float:
 def wrong_starts(classes: ArrayLike, started: ArrayLike) -> int:
     """Prototypes of ``classes`` (M,) that ``started`` (M,) from another class."""
     classes, started = labels("classes", classes), labels("started", started)
+    check_kinds("started", started, "classes", classes)
     if len(started) != len(classes):
         raise ParameterError("len(started)", len(started), f"len(classes)={len(classes)}")
     return int(np.sum(classes != started))

@@ -175,7 +175,8 @@ def activity(x: ArrayLike, rate: int, *, threshold: float = -30.0, gap: float = 
         raise ParameterError("x.shape", x.shape, "(samples,)")
     number("threshold", threshold, below=0)
     number("gap", gap, least=0)
-    if rate <= 0 or not frame * rate + 0.5 >= 1:
+    number("frame", frame, least=0, most=3600)
+    if rate <= 0 or round(frame * rate) < 1:
         raise ParameterError("frame", frame, f"at least one sample long at rate={rate}")
     starts = np.arange(0, len(x), round(frame * rate))
     edges = np.append(starts, len(x))

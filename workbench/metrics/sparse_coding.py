@@ -102,8 +102,9 @@ class Scores:
     def _add_vectors(self, x: np.ndarray, x_hat: np.ndarray) -> None:
         known = self._given if self._given is not None else self._mean
         if known is not None and known.shape != x.shape[1:]:
-            name = "mean.shape" if self._given is not None else "x.shape"
-            raise ParameterError(name, known.shape, f"{x.shape[1:]}, the dimensions of x")
+            if self._given is not None:
+                raise ParameterError("mean.shape", known.shape, f"{x.shape[1:]}, the dimensions of x")
+            raise ParameterError("x.shape", x.shape, f"({len(x)}, {len(known)}), dimensions as before")
         self._error += float(np.square(x - x_hat).sum())
         lengths = np.sqrt(np.square(x).sum(1) * np.square(x_hat).sum(1))
         self._cosine += float(

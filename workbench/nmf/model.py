@@ -183,11 +183,11 @@ class SparseNMF:
 
     def inverse_transform(self, activations: ArrayLike) -> np.ndarray:
         """Frames (N, F) that activations (N, K) stand for."""
-        learnt, given = self._learnt(), np.asarray(array("activations", activations))
+        learnt, given = self._learnt(), numbers("activations", activations, empty=True)
         if given.ndim != learnt.ndim or given.shape[-1] != learnt.shape[-2] or given.shape[:-2] != learnt.shape[:-2]:
             expected = (*learnt.shape[:-2], "N", learnt.shape[-2])
             raise ParameterError("activations.shape", given.shape, f"({', '.join(map(str, expected))})")
-        return numbers("activations", given, empty=True) @ learnt
+        return given @ learnt
 
     def _learnt(self) -> np.ndarray:
         if not hasattr(self, "components_"):
@@ -229,7 +229,7 @@ class SparseNMF:
         level = int((history[:, -1] >= history[:, 0]).sum())
         if level:
             text = f"nothing was learnt: {len(costs) - 1} iterations did not lower the objective, {history[0, 0]:.6g}"
-            warnings.warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""), stacklevel=3)
+            warnings.warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""), stacklevel=4)
         single = len(kept) == 1 and (callable(source) or np.ndim(source) == 2)
         squeeze = (lambda a: a[0]) if single else (lambda a: a)
         self.components_, self.history_ = (squeeze(a.cpu().numpy()) for a in (found, history))
@@ -272,7 +272,7 @@ class SparseNMF:
             given[name] = value.expand(problems, *widths[name])[:, None]
         w = given["components"]
         if w is None:
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = torch.Generator().manual_seed(int(self.seed))
             draws = [
                 torch.rand(self.components, bins, generator=generator, dtype=torch.float64)
                 for _ in range(self.restarts)

@@ -141,6 +141,7 @@ def fit_probes(
     true, predictions = classes[codes[test]], classes[probabilities.argmax(-1)]
     right = (predictions == true).mean(1)
     grouped = groups is not None and len(np.unique(members[test])) > 1
+    listed = inputs.listed(groups) if grouped else []
     interval = _interval(right, members[test] if grouped else None, level)
     accuracy, loss = np.stack([scores for _, _, scores in fitted], axis=1)
     chosen = _best(accuracy, loss)
@@ -151,7 +152,7 @@ def fit_probes(
         seeds=None if seeds is None else tuple(int(seed) for seed in seeds),
         test=test,
         true=true,
-        groups=np.array([list(groups)[i] for i in test]) if grouped else None,
+        groups=np.array([listed[i] for i in test]) if grouped else None,
         accuracy=(predictions == true).mean(-1),
         balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
         interval=interval,

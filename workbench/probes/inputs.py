@@ -113,7 +113,7 @@ def codes(labels: np.ndarray, parts: dict[str, np.ndarray]) -> tuple[np.ndarray,
     used = np.concatenate(list(parts.values()))
     values = labels[used]
     if values.dtype.kind in "Of":
-        empty = [int(clip) for clip, value in zip(used, values, strict=True) if value is None or value != value]
+        empty = [int(clip) for clip, value in zip(used, values, strict=True) if classification.missing(value)]
         if empty:
             raise ParameterError("y", "missing", f"a label for every clip of the split; clips {empty[:5]} have none")
     kinds = {isinstance(value, str) for value in values.tolist()}
@@ -147,7 +147,7 @@ def members(groups: ArrayLike | None, parts: dict[str, np.ndarray], count: int) 
     if shape != (count,):
         raise ParameterError("groups.shape", shape, f"({count},): one a label in y")
     used = np.concatenate(list(parts.values()))
-    groups = groups if isinstance(groups, (list, tuple)) else np.asarray(groups).tolist()
+    groups = listed(groups)
     names, inverse = np.unique(classification.labels("groups", [groups[i] for i in used]), return_inverse=True)
     member = np.full(count, -1)
     member[used] = inverse
@@ -156,6 +156,11 @@ def members(groups: ArrayLike | None, parts: dict[str, np.ndarray], count: int) 
     if len(leaking):
         raise ParameterError("groups", leaking[:5].tolist(), "on one side only: they are in test and in train or valid")
     return member
+
+
+def listed(groups: ArrayLike) -> Sequence[object]:
+    """Groups as they are, or as Python's values; of a list with NaN and text numpy would make texts alone."""
+    return groups if isinstance(groups, (list, tuple)) else np.asarray(groups).tolist()
 
 
 def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:

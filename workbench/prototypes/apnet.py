@@ -241,7 +241,7 @@ class APNet:
         """
         net = self.network
         if x is None:
-            generator, (c, t, f) = torch.Generator().manual_seed(seed), self.config.latent
+            generator, (c, t, f) = torch.Generator().manual_seed(int(seed)), self.config.latent
             shapes = [(len(net.prototypes), c, n * t, n * f) for n in (4, 2)]
             masks = tuple(torch.bernoulli(torch.full(shape, 0.25), generator=generator) for shape in shapes)
         else:

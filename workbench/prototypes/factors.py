@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.checks import checked, choice, number, numbers, whole
+from ..core.checks import checked, choice, number, numbers, several, whole
 from ..errors import ParameterError
 from .tracks import known
 
@@ -76,8 +76,8 @@ class Levels:
         if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
             raise ParameterError("names", names, "different texts")
         values = _finite(values, names)
-        many = isinstance(count, Sequence) and not isinstance(count, str) or isinstance(count, np.ndarray)
-        counts = [None if c is None else whole("count", c) for c in (count if many else [count] * len(names))]
+        given = count if isinstance(count, Iterable) else [count] * len(names)
+        counts = several("count", given, lambda name, c: None if c is None else whole(name, c))
         if len(counts) != len(names):
             raise ParameterError("count", count, f"one number, or one for each of {list(names)}")
         choice("method", method, ("inclusive", "exclusive"))

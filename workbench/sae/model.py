@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import check_fields, checked, choice, number, numbers, whole
+from ..core.checks import checked, choice, numbers, whole
+from ..core.learning import settle
 from ..errors import ParameterError, WeightsError
 from ..probes.inputs import device as chosen_device
 
@@ -86,17 +87,14 @@ class SAEConfig:
     """Last share of the steps over which the learning rate falls linearly to 0."""
 
     def __post_init__(self):
-        check_fields(self)
-        object.__setattr__(self, "prefixes", tuple(self.prefixes))
-        for name in ("dim", "latents", "auxk_latents", "dead_after"):
-            whole(name, getattr(self, name), least=1)
+        counts = dict.fromkeys(("dim", "latents", "auxk_latents", "dead_after"), {"least": 1})
+        settle(self, **counts, k={}, auxk={"least": 0}, decay={"least": 0, "most": 1})
+        object.__setattr__(self, "prefixes", tuple(whole("prefixes", prefix) for prefix in self.prefixes))
         if not 1 <= self.k <= self.latents:
             raise ParameterError("k", self.k, f"from 1 to latents={self.latents}")
         choice("activation", self.activation, ("topk", "batchtopk"))
         if list(self.prefixes) != sorted({p for p in self.prefixes if 0 < p < self.latents}):
             raise ParameterError("prefixes", self.prefixes, f"ascending, between 0 and latents={self.latents}")
-        number("auxk", self.auxk, least=0)
-        number("decay", self.decay, least=0, most=1)
 
     @classmethod
     @checked

@@ -195,7 +195,10 @@ def attribute_table(
 def _part(split: object, name: str, count: int) -> np.ndarray:
     if not hasattr(split, name):
         raise ParameterError("split", type(split).__name__, "an object with train, valid and test")
-    return positions(getattr(split, name), f"split.{name}", count)
+    rows = getattr(split, name)
+    if name == "valid" and (rows is None or np.size(rows) == 0):  # a split in two
+        return np.empty(0, dtype=np.int64)
+    return positions(rows, f"split.{name}", count)
 
 
 @checked
