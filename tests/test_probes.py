@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics.classification import group_interval, wilson_interval
 from workbench.probes import Probes, fit_probes, logistic, paper
 from workbench.probes.fit import _deal

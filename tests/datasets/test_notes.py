@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import workbench
+from workbench.core.errors import ParameterError
 from workbench.datasets import load_dataset
 from workbench.datasets.note_instruments import BELL, MARIMBA, SUSTAINED, specimen
 from workbench.datasets.note_synthesis import loudest
@@ -33,7 +34,6 @@ from workbench.datasets.notes import (
     render,
     table,
 )
-from workbench.errors import ParameterError
 
 # SHA-256 of the 16-bit samples of the first twelve clips with seed 0, and CRC-32 of three of them. If this test fails,
 # the sound has changed: raise VERSION and put the new values here.

@@ -18,12 +18,12 @@ from sklearn.preprocessing import StandardScaler
 
 import workbench
 from workbench import audio
+from workbench.core.errors import ParameterError
 from workbench.datasets import catalog, load_dataset, scenes, scenes_multi
 from workbench.datasets.portable_math import Draws
 from workbench.datasets.scene_events import bins, partial, shaped_noise, sound
 from workbench.datasets.scene_makers import CLASSES, EVENTS, PITCHES, RATES, SITES, maker
 from workbench.datasets.scenes import BACKGROUNDS, RATE, SECONDS, SceneEvent, recipe, render, scene, stems
-from workbench.errors import ParameterError
 
 # SHA-256 of the float32 samples of the first ten scenes of both sets with seed 0. If this test fails, the sound has
 # changed: raise VERSION and put the new value here.

@@ -17,6 +17,7 @@ import pytest
 import workbench
 from workbench import audio
 from workbench.attributes import loudness_track, pitch_track
+from workbench.core.errors import ParameterError
 from workbench.datasets import load_dataset
 from workbench.datasets.utterance_synthesis import AFTER, BEFORE, LONGEST, SNR, parse
 from workbench.datasets.utterances import (
@@ -38,7 +39,6 @@ from workbench.datasets.utterances import (
     usual_pitch,
 )
 from workbench.datasets.voice_tract import SINGERS
-from workbench.errors import ParameterError
 
 # SHA-256 of the float32 samples of the first ten clips with seed 0. If this test fails, the sound has changed: raise
 # VERSION and put the new value here.

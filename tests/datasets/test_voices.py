@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import workbench
+from workbench.core.errors import ParameterError
 from workbench.datasets.portable_math import Draws
 from workbench.datasets.voice_gestures import gesture
 from workbench.datasets.voice_tract import HILLENBRAND, SINGERS, formants
@@ -34,7 +35,6 @@ from workbench.datasets.voices import (
     render,
     table,
 )
-from workbench.errors import ParameterError
 
 CLIPS = 200  # every technique by every singer once
 

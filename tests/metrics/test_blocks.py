@@ -7,7 +7,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import disentanglement as dci
 from workbench.metrics.blocks import block_information, faithfulness, leakage, read_linearly
 

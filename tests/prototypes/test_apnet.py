@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from workbench import audio
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.prototypes import apnet_training
 from workbench.prototypes.apnet import APNet, APNetConfig, APNetwork, fit_apnet, sound
 

@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import FactorPrototypes, Levels
 
 NAMES = ("pitch_median", "pitch_std", "loudness")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.metrics.prototypes import wrong_starts
 from workbench.prototypes import learnt_training
 from workbench.prototypes.learnt import (

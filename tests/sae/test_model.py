@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.sae import SAEConfig, SparseAutoencoder, k_of
 from workbench.sae import model as models
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.sae import SAEConfig, SparseAutoencoder, data, sweep, sweep_saes
 from workbench.sae.stack import Stack
 

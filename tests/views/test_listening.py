@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from workbench.errors import AudioError, DatasetError, ParameterError
+from workbench.core.errors import AudioError, DatasetError, ParameterError
 from workbench.metrics.classification import wilson_interval
 from workbench.views.listening import ListeningTrial, listening_test, mixed
 from workbench.views.responses import COLUMNS, analyse_responses, read_responses, stimulus_id, trial_id

@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import ParameterError, WeightsError
 from .checks import check_fields, number, seed, whole
+from .errors import ParameterError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

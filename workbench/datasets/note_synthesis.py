@@ -24,7 +24,7 @@ from workbench.datasets.portable_math import (
 )
 from workbench.datasets.recipes import check_recipe
 from workbench.datasets.scene_events import ramp, shaped_noise
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 RATE = 24000
 SECONDS = 2.0

@@ -30,7 +30,7 @@ from workbench.datasets.note_synthesis import EFFORTS, RATE, SECONDS, render
 from workbench.datasets.portable_math import Draws, exp2
 from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.voices import shuffled
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 __all__ = [
     "ARTICULATIONS",

@@ -13,7 +13,7 @@ from workbench.datasets.portable_math import Draws, drift, from_decibels, rms, s
 from workbench.datasets.recipes import check_recipe
 from workbench.datasets.scene_events import RATE, bins, ramp, shaped_noise, sound
 from workbench.datasets.scene_makers import SITES
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 SECONDS = 5.0
 SAMPLES = int(RATE * SECONDS)

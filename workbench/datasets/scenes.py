@@ -31,7 +31,7 @@ from workbench.datasets.recipes import check_kinds, check_row, check_size, read_
 from workbench.datasets.scene_makers import CLASSES, EVENTS, SITES
 from workbench.datasets.scene_synthesis import BACKGROUNDS, RATE, SECONDS, render, stems
 from workbench.datasets.voices import shuffled
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 __all__ = [
     "BACKGROUNDS",

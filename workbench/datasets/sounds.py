@@ -16,7 +16,7 @@ import pandas as pd
 
 from .. import audio
 from ..core.checks import whole
-from ..errors import AudioError, ParameterError
+from ..core.errors import AudioError, ParameterError
 from .contents import alike, contents, on_disk, printable, quick_look
 
 #: A clip may be so much shorter (seconds) than its start and stop say before that is told: it may be rounding.

@@ -30,7 +30,7 @@ from workbench.datasets.voice_gestures import (
 from workbench.datasets.voice_synthesis import RATE, _aspiration, _background, _hiss, _pulses
 from workbench.datasets.voice_tract import SINGERS, VOWELS
 from workbench.datasets.voices import VoiceRecipe
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 #: Consonants by their spelling: (manner, place), the manners as `voice_gestures` numbers them.
 NASAL, STOP, FRICATIVE = 1, 2, 3

@@ -47,7 +47,7 @@ from workbench.datasets.voice_tract import SINGERS, VOWELS
 from workbench.datasets.voices import TEST_SINGERS as TEST_SPEAKERS
 from workbench.datasets.voices import VALID_SINGERS as VALID_SPEAKERS
 from workbench.datasets.voices import shuffled, singer_order
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 __all__ = [
     "CLASSES",

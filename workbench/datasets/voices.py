@@ -25,7 +25,7 @@ from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.voice_gestures import MELODIES, SECONDS
 from workbench.datasets.voice_synthesis import RATE, render
 from workbench.datasets.voice_tract import SINGERS, VOWELS, formants
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 __all__ = [
     "FACTORS",

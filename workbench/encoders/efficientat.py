@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..core.checks import checked
 from ..core.dependencies import load
-from ..errors import ParameterError, WeightsError
+from ..core.errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
 from .towers import reason
 

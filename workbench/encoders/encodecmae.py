@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from ..core.checks import checked
 from ..core.dependencies import load
-from ..errors import ParameterError, WeightsError
+from ..core.errors import ParameterError, WeightsError
 from .interface import Encoder, Layer, fingerprint
 from .residual import ResiDualStack, released_to_own, sinusoidal
 

@@ -59,7 +59,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import several
-from ..errors import ParameterError, WeightsError, WorkbenchError
+from ..core.errors import ParameterError, WeightsError, WorkbenchError
 from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
 from .interface import Encoder, Layer, fingerprint
 from .towers import CutWhisper, Tower, frames, reason, tower

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import choice, number, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..core.checks import checked, seed
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .batching import compute_dtype
 from .encodecmae import published
 from .interface import Encoder, fingerprint

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from .. import audio
 from ..core.checks import checked, choice, numbers, several, whole
+from ..core.errors import ParameterError, WeightsError
 from ..core.learning import load_weights
-from ..errors import ParameterError, WeightsError
 from ..probes.inputs import device as chosen_device
 from ..probes.inputs import parts
 from ..prototypes.tracks import known

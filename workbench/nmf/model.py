@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, numbers, whole
 from ..core.checks import seed as check_seed
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..probes.inputs import device as chosen_device
 from .fitting import Run
 from .frames import BETAS, DTYPES, Frames, array, check_values, tensor

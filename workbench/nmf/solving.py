@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import checked, choice, number, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..probes.inputs import device as chosen_device
 from .frames import BETAS, DTYPES, TILE, array, check_values, tensor, unit_of
 from .updates import FLOOR, TINY, divergence, full_precision, hals, multiply, parts

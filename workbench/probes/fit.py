@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, several
 from ..core.checks import seed as check_seed
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..metrics import classification
 from ..metrics.importance import reporter
 from . import inputs, logistic, paper

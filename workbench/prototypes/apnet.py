@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from .. import audio
 from ..core import checks
 from ..core.checks import choice, number, numbers, several
+from ..core.errors import ParameterError, WeightsError
 from ..core.learning import RATES, VERSION, configured, load_weights, restored, settle, unlearnt, warn_unlearnt
-from ..errors import ParameterError, WeightsError
+from ..core.saving import read_record, write_record
 from ..probes.inputs import device as chosen_device
-from ..sae.model import read, write
 from .apnet_training import train
 from .tracks import TrackDecisions, columns, decide, held_out, known, warn_shared
 
@@ -271,7 +271,7 @@ class APNet:
             "epoch": self.epoch,
             "seconds": self.seconds,
         }
-        return write(Path(path), self.network.state_dict(), record)
+        return write_record(Path(path), self.network.state_dict(), record)
 
     @classmethod
     @checks.checked
@@ -285,7 +285,7 @@ class APNet:
         """
         import pandas as pd
 
-        tensors, record = read(Path(path))
+        tensors, record = read_record(Path(path))
         config = restored(path, record, "apnet", APNetConfig, what="APNet")
         try:
             labels = np.asarray(record["labels"])

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.learning import check_loss
+from ..core.saving import read_checkpoint, write_checkpoint
 from ..encoders.interface import fingerprint
-from .learnt_training import read_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd

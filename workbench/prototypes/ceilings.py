@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from ..core.checks import checked as checked_arguments
 from ..core.checks import whole
+from ..core.errors import ParameterError
 from ..core.learning import unlearnt, warn_unlearnt
-from ..errors import ParameterError
 from ..probes.inputs import device as chosen_device
 from .learnt import LearntConfig
 from .learnt_training import starts

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from ..core.checks import checked, choice, number, whole
+from ..core.errors import ParameterError
 from ..core.learning import Gathered, to_run
 from ..embeddings.kept import Kept, read, write
-from ..errors import ParameterError
 from ..metrics import geometry
 from ..probes.inputs import parts
 from .factors import FactorPrototypes

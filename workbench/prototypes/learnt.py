@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from ..core.checks import checked as checked_arguments
 from ..core.checks import choice, number, whole
+from ..core.errors import ParameterError, WeightsError
 from ..core.learning import RATES, VERSION, configured, load_weights, restored, settle, unlearnt, warn_unlearnt
-from ..errors import ParameterError, WeightsError
+from ..core.saving import read_record, write_record
 from ..probes.inputs import device as chosen_device
-from ..sae.model import read, write
 from .learnt_training import starts, train
 from .tracks import TrackDecisions, checked, columns, decide, held_out, known, warn_shared
 
@@ -285,7 +285,7 @@ class LearntPrototypes:
         record = {"version": VERSION, "config": asdict(self.config), "labels": self.labels.tolist(), "step": self.step}
         record |= {"mean": self.mean, "deviation": self.deviation, "seconds": self.seconds}
         record |= {"history": self.history.to_dict("list")}
-        return write(Path(path), self.network.state_dict(), record)
+        return write_record(Path(path), self.network.state_dict(), record)
 
     @classmethod
     @checked_arguments
@@ -299,7 +299,7 @@ class LearntPrototypes:
         """
         import pandas as pd
 
-        tensors, record = read(Path(path))
+        tensors, record = read_record(Path(path))
         config = restored(path, record, "config", LearntConfig, what="prototypes")
         try:
             labels, points = np.asarray(record["labels"]), config.per_class * len(record["labels"])

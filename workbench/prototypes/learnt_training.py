@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -15,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.errors import ParameterError
 from ..core.learning import check_loss
+from ..core.saving import read_checkpoint, write_checkpoint
 from ..encoders.interface import fingerprint
-from ..errors import ParameterError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,32 +228,3 @@ class _Run:
             torch.cuda.set_rng_state(state["cuda"], self.x.device)
         self.sums = state["sums"].to(self.x.device)
         self.step, self.history, self.best = state["step"], state["history"], state["best"]
-
-
-def read_checkpoint(path: str | os.PathLike, identity: str) -> dict:
-    """What :func:`write_checkpoint` wrote, if it is of this training."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["identity"]
-    except Exception as error:  # a damaged zip or pickle raises nearly anything
-        reason = (str(error).splitlines() or [""])[0]
-        expected = f"a checkpoint of this training, or a file that is not there ({type(error).__name__}: {reason})"
-        raise ParameterError("checkpoint", str(path), expected) from error
-    if found != identity:
-        raise ParameterError("checkpoint", str(path), "of the same data, config and seed, or a file that is not there")
-    return state
-
-
-def write_checkpoint(path: str | os.PathLike, state: dict) -> None:
-    """Whole or not at all, whenever the process ends."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full or missing disk as RuntimeError
-        raise ParameterError("checkpoint", str(path), f"a file that can be written ({error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, several, whole
+from ..core.errors import ParameterError
 from ..core.learning import Gathered, configured, to_run
 from ..embeddings.kept import Kept, read, write
-from ..errors import ParameterError
 from ..metrics import prototypes as metrics
 from ..probes import fit_probes
 from ..probes.inputs import parts

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
+from ..core.errors import ParameterError
 from ..core.learning import Gathered, to_run
-from ..errors import ParameterError
 from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
 from ..probes.inputs import parts

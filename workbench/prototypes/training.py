@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked, numbers
+from ..core.errors import ParameterError
 from ..core.learning import check_loss, unlearnt, warn_unlearnt
-from ..errors import ParameterError
 from ..metrics import geometry
 from ..probes.inputs import codes, parts
 from ..probes.inputs import device as chosen_device

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..core.checks import seed as check_seed
-from ..errors import ParameterError, WorkbenchError
+from ..core.errors import ParameterError, WorkbenchError
 from .notebooks import Notebook
 from .parameters import Parameter
 

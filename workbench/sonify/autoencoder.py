@@ -8,7 +8,6 @@ seed gives another sound: what stays is what z holds, what changes the decoder m
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -24,11 +23,12 @@ from ..codecs.interface import Codec
 from ..codecs.registry import load_codec
 from ..core.checks import checked, number, numbers, several
 from ..core.checks import seed as checked_seed
+from ..core.errors import AudioError, ParameterError, WeightsError
 from ..core.learning import VERSION, restored
+from ..core.saving import write_tensors
 from ..encoders.batching import extract
 from ..encoders.interface import Encoder, fingerprint
 from ..encoders.registry import load_encoder
-from ..errors import AudioError, ParameterError, WeightsError
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
 
@@ -290,14 +290,13 @@ def _check_finite(name: str, x: Tensor) -> None:
 @checked
 def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note: dict[str, str] | None = None) -> None:
     """Write network and settings as float16 safetensors, atomically; ``note`` is kept in the metadata."""
-    from safetensors.torch import save_file
 
     if not isinstance(autoencoder, SummaryAutoencoder):
         raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
     path = Path(path)
     if not path.name:
         raise ParameterError("path", str(path), "the name of a file")
-    state = {key: value.detach().cpu().half().contiguous() for key, value in autoencoder.net.state_dict().items()}
+    state = {key: value.half() for key, value in autoencoder.net.state_dict().items()}
     settings = {
         "config": asdict(autoencoder.net.config),
         "layer": autoencoder.layer,
@@ -306,16 +305,10 @@ def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note:
         "codec": [autoencoder.codec.name, autoencoder.codec.fingerprint],
         "version": VERSION,
     }
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, str(partial), metadata={"settings": json.dumps(settings), **(note or {})})
-        partial.replace(path)
+        write_tensors(path, state, {"settings": json.dumps(settings), **(note or {})})
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 @checked

@@ -18,10 +18,10 @@ from torch import Tensor
 from ..codecs.interface import Codec
 from ..codecs.registry import load_codec
 from ..core.checks import checked, choice
+from ..core.errors import ParameterError, WeightsError
 from ..encoders.encodecmae import NESTED, fit, load_encodecmae, read_checkpoint
 from ..encoders.residual import released_to_own
 from ..encoders.weights import Wanted, find
-from ..errors import ParameterError, WeightsError
 from .autoencoder import SummaryAutoencoder
 from .network import SummaryConfig, SummaryNet
 

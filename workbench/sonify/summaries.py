@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 import zlib
@@ -15,10 +14,10 @@ from numpy.typing import ArrayLike
 from .. import audio
 from ..core.checks import checked, numbers, whole
 from ..core.checks import seed as checked_seed
+from ..core.errors import AudioError, ParameterError
+from ..core.files import cache_folder, replacing
 from ..embeddings.embed import embed
-from ..embeddings.store import default_root
 from ..encoders.interface import Encoder, fingerprint
-from ..errors import AudioError, ParameterError
 from ..probes import Probes, fit_probes
 from ..probes.inputs import parts
 from ..prototypes.tracks import known
@@ -125,7 +124,7 @@ def summarise(
     if not len(clips):
         raise ParameterError("clips", f"{clips.name}, which is empty", "at least one clip")
     key = fingerprint("summaries", VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
-    path = default_root() / "summaries" / f"{key}.npz"
+    path = cache_folder() / "summaries" / f"{key}.npz"
     if cache and (found := _read(path, len(clips), autoencoder.dim)) is not None:
         return Summaries(*found, clips, autoencoder.seconds)
     rate, z, rows, starts, pending, short = autoencoder.encoder.rate, [], [], [], [], []
@@ -182,13 +181,8 @@ def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
 
 def _write(path, found: tuple[np.ndarray, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.checks import check_fields, checked, choice, number
-from ..errors import DatasetError, ParameterError, WorkbenchError
+from ..core.errors import DatasetError, ParameterError, WorkbenchError
 from .inputs import items, mapping, texts
 from .live import in_kernel
 from .page import drawing, escape, pack, save_page, static

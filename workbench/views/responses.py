@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.checks import checked, number, whole
-from ..errors import DatasetError, ParameterError
+from ..core.errors import DatasetError, ParameterError
 from ..metrics.classification import group_interval, wilson_interval
 
 if TYPE_CHECKING:
