@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from workbench.core.errors import ParameterError
 from workbench.datasets.note_instruments import RANKS, STRUCK, SUSTAINED, specimen
 from workbench.datasets.portable_math import (
     Draws,
@@ -24,7 +25,6 @@ from workbench.datasets.portable_math import (
 )
 from workbench.datasets.recipes import check_recipe
 from workbench.datasets.scene_events import ramp, shaped_noise
-from workbench.core.errors import ParameterError
 
 RATE = 24000
 SECONDS = 2.0

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from workbench.core.errors import ParameterError
 from workbench.datasets.note_instruments import (
     ARTICULATIONS,
     INSTRUMENTS,
@@ -30,7 +31,6 @@ from workbench.datasets.note_synthesis import EFFORTS, RATE, SECONDS, render
 from workbench.datasets.portable_math import Draws, exp2
 from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.voices import shuffled
-from workbench.core.errors import ParameterError
 
 __all__ = [
     "ARTICULATIONS",

@@ -26,12 +26,12 @@ from dataclasses import asdict, dataclass, fields, replace
 import pandas as pd
 
 from workbench.core.checks import checked
+from workbench.core.errors import ParameterError
 from workbench.datasets.portable_math import Draws
 from workbench.datasets.recipes import check_kinds, check_row, check_size, read_cell
 from workbench.datasets.scene_makers import CLASSES, EVENTS, SITES
 from workbench.datasets.scene_synthesis import BACKGROUNDS, RATE, SECONDS, render, stems
 from workbench.datasets.voices import shuffled
-from workbench.core.errors import ParameterError
 
 __all__ = [
     "BACKGROUNDS",

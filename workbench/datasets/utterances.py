@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from workbench.core import checks
+from workbench.core.errors import ParameterError
 from workbench.datasets.portable_math import Draws, exp2
 from workbench.datasets.recipes import check_kinds, check_size, read_row
 from workbench.datasets.utterance_synthesis import (
@@ -47,7 +48,6 @@ from workbench.datasets.voice_tract import SINGERS, VOWELS
 from workbench.datasets.voices import TEST_SINGERS as TEST_SPEAKERS
 from workbench.datasets.voices import VALID_SINGERS as VALID_SPEAKERS
 from workbench.datasets.voices import shuffled, singer_order
-from workbench.core.errors import ParameterError
 
 __all__ = [
     "CLASSES",

@@ -19,6 +19,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from workbench.core.errors import ParameterError
 from workbench.datasets.portable_math import (
     Draws,
     cosine,
@@ -34,7 +35,6 @@ from workbench.datasets.portable_math import (
 from workbench.datasets.recipes import check_recipe
 from workbench.datasets.voice_gestures import FRAME_RATE, FRAMES, SECONDS, gesture
 from workbench.datasets.voice_tract import SINGERS, all_poles, bandwidths
-from workbench.core.errors import ParameterError
 
 RATE = 24000
 SAMPLES = int(RATE * SECONDS)
