@@ -11,7 +11,7 @@ import torch
 from workbench.audio import resample
 from workbench.codecs.mel import CEILING, FLOOR, SCALE, SHIFT, MelCodec
 from workbench.core.errors import ParameterError
-from workbench.datasets import notes
+from workbench.datasets.generated import notes
 
 
 @pytest.fixture(scope="module")

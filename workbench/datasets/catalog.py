@@ -40,11 +40,11 @@ class Generated:
 
 #: Generated sets by name.
 GENERATED = {
-    "notes": Generated("workbench.datasets.notes", "instrument", "specimen"),
-    "scenes": Generated("workbench.datasets.scenes", "event", "site"),
-    "scenes_multi": Generated("workbench.datasets.scenes_multi", "tags", "site"),
-    "utterances": Generated("workbench.datasets.utterances", "emotion_like", "speaker"),
-    "voices": Generated("workbench.datasets.voices", "technique", "singer"),
+    "notes": Generated("workbench.datasets.generated.notes", "instrument", "specimen"),
+    "scenes": Generated("workbench.datasets.generated.scenes", "event", "site"),
+    "scenes_multi": Generated("workbench.datasets.generated.scenes_multi", "tags", "site"),
+    "utterances": Generated("workbench.datasets.generated.utterances", "emotion_like", "speaker"),
+    "voices": Generated("workbench.datasets.generated.voices", "technique", "singer"),
 }
 #: Options of every set that lies in files.
 OPTIONS = ("missing", "mono")

@@ -182,8 +182,8 @@ class GeneratedSounds(_Told):
     Parameters
     ----------
     module : str
-        Such as "workbench.datasets.voices". It has RATE, VERSION, recipe(row) -> recipe whose repr says everything,
-        and render(recipe) -> float32 (samples,).
+        Such as "workbench.datasets.generated.voices". It has RATE, VERSION, recipe(row) -> recipe whose repr says
+        everything, and render(recipe) -> float32 (samples,).
     columns : tuple of str
         Columns the recipe is made from.
     """
@@ -208,7 +208,9 @@ class GeneratedSounds(_Told):
 
     def signature(self, row: Row) -> str:
         maker = self._maker
-        return f"generated|{self.module}|{maker.VERSION}|{maker.RATE}|{maker.recipe(row)!r}"
+        # the name as it was before the sets had a folder: what is stored keeps its key
+        name = f"workbench.datasets.{self.module.rpartition('.')[2]}"
+        return f"generated|{name}|{maker.VERSION}|{maker.RATE}|{maker.recipe(row)!r}"
 
     identity = signature
 
