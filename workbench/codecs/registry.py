@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..core.checks import checked, seed
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
-from ..encoders.registry import chosen_device
 from ..encoders.weights import CONFIG, Wanted, find
 from .interface import Codec
 from .lyra import SHA256

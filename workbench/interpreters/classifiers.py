@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from .. import audio
 from ..core.checks import checked, choice, numbers, several, whole
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.learning import load_weights
-from ..probes.inputs import device as chosen_device
 from ..probes.inputs import parts
 from ..prototypes.tracks import known
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, several
 from ..core.checks import seed as check_seed
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..metrics import classification
 from ..metrics.importance import reporter
@@ -122,19 +123,19 @@ def fit_probes(
         check_seed(shuffle_labels, "shuffle_labels")
         development = np.concatenate([parts["train"], parts["valid"]])
         target[development] = np.random.default_rng(shuffle_labels).permutation(target[development])
-    chosen_device = inputs.device(device)
+    place = chosen_device(device, float64=True)
     if preset == "default":
         repeats = _repeats(target, parts, members, seeds)
-        fitted = _fit_default(arrays, target, repeats, path, len(classes), chosen_device, report)
+        fitted = _fit_default(arrays, target, repeats, path, len(classes), place, report)
     else:
         fit, valid = _repeats(target, parts, members, None)[0][0][0]
         drawn = (0,) if seeds is None else seeds
-        fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), chosen_device, report)
+        fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), place, report)
     _say_what_is_flat(arrays, parts["train"])
 
     test = parts["test"]
     logits = [
-        torch.from_numpy(arrays[name][test]).to(chosen_device).double() @ weight + bias[:, None]
+        torch.from_numpy(arrays[name][test]).to(place).double() @ weight + bias[:, None]
         for name, (weight, bias, _) in zip(arrays, fitted, strict=True)
     ]
     probabilities = torch.stack(logits).softmax(-1).float().cpu().numpy()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -167,16 +165,3 @@ def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:
     if path.ndim != 1 or not len(path) or not (np.isfinite(path) & (path > 0)).all():
         raise ParameterError("penalties", penalties, "positive and finite")
     return path
-
-
-def device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not isinstance(device, (str, torch.device)) or not re.fullmatch(r"(cpu|cuda)(:\d+)?", str(device)):
-        raise ParameterError("device", device, "'auto', 'cpu', 'cuda' or 'cuda:<number>' (the fits need float64)")
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ParameterError("device", device, "'auto' or 'cpu': this machine has no usable CUDA device")
-    chosen = torch.device(device)
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ParameterError("device", device, f"below 'cuda:{torch.cuda.device_count()}': so many are there")
-    return chosen

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from .. import audio
 from ..core import checks
 from ..core.checks import choice, number, numbers, several
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.learning import RATES, VERSION, configured, load_weights, restored, settle, unlearnt, warn_unlearnt
 from ..core.saving import read_record, write_record
-from ..probes.inputs import device as chosen_device
 from .apnet_training import train
 from .tracks import TrackDecisions, columns, decide, held_out, known, warn_shared
 

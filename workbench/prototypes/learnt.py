@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from ..core.checks import checked as checked_arguments
 from ..core.checks import choice, number, whole
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.learning import RATES, VERSION, configured, load_weights, restored, settle, unlearnt, warn_unlearnt
 from ..core.saving import read_record, write_record
-from ..probes.inputs import device as chosen_device
 from .learnt_training import starts, train
 from .tracks import TrackDecisions, checked, columns, decide, held_out, known, warn_shared
 

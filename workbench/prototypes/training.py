@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked, numbers
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.learning import check_loss, unlearnt, warn_unlearnt
 from ..metrics import geometry
 from ..probes.inputs import codes, parts
-from ..probes.inputs import device as chosen_device
 from . import mixing
 from .baselines import CrossEntropy
 from .factors import FactorPrototypes

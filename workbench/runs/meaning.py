@@ -62,7 +62,7 @@ def _is_ours(test, default: object) -> bool:
 def _device(name: str, value: str) -> None:
     if value in ("auto", "cpu"):
         return
-    from ..encoders.registry import chosen_device
+    from ..core.devices import chosen_device
 
     chosen_device(value)
 

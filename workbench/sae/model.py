@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..core.checks import check_fields, checked, choice, number, numbers, whole
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.saving import read_record, write_record
-from ..probes.inputs import device as chosen_device
 
 #: Rows encoded at once.
 ROWS = 4096

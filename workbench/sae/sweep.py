@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, several, whole
 from ..core.checks import seed as check_seed
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.saving import read_record, write_record
 from ..metrics.sparse_coding import Scores
-from ..probes.inputs import device as chosen_device
 from . import data
 from .model import SAEConfig, SparseAutoencoder, k_of
 from .result import SAESweep

@@ -400,7 +400,9 @@ def test_a_thousand_scenes_with_stems_fit_in_a_minute_of_two_cores(mixtures):
 @pytest.mark.filterwarnings("ignore:.*classes of test are not in train")  # sets of classes are not classes
 @pytest.mark.parametrize(("name", "label"), [("scenes", "event"), ("scenes_multi", "tags")])
 def test_they_are_datasets(monkeypatch, name, label):
-    monkeypatch.setitem(catalog.GENERATED, name, catalog.Generated(f"workbench.datasets.generated.{name}", label, "site"))
+    monkeypatch.setitem(
+        catalog.GENERATED, name, catalog.Generated(f"workbench.datasets.generated.{name}", label, "site")
+    )
     clips = load_dataset(name, size=240, seed=1)
     assert clips.generated and clips.table["seconds"].eq(SECONDS).all()
     x, rate = clips.audio(3)
