@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..core.checks import whole
 from ..core.errors import ParameterError, WeightsError
-from ..encoders.interface import fingerprint
+from ..core.fingerprints import fingerprint
 from .interface import Codec
 
 VERSION = 1

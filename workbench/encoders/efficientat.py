@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from ..core.checks import checked
 from ..core.dependencies import load
 from ..core.errors import ParameterError, WeightsError
-from .interface import Encoder, Layer, fingerprint
+from ..core.fingerprints import fingerprint
+from .interface import Encoder, Layer
 from .towers import reason
 
 FRONT_END_VERSION = 1

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from ..core.checks import checked, whole
 from ..core.dependencies import load
 from ..core.errors import ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
 from ..core.saving import write_tensors
-from .interface import Encoder, Layer, fingerprint
+from .interface import Encoder, Layer
 
 FRONT_END_VERSION = 1
 WEIGHTS = Path(__file__).parent / "weights" / "mini.safetensors"

@@ -16,9 +16,10 @@ import torch
 from ..core.checks import checked, seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
+from ..core.fingerprints import fingerprint
 from .batching import compute_dtype
 from .encodecmae import published
-from .interface import Encoder, fingerprint
+from .interface import Encoder
 from .mini import MiniConfig
 from .weights import CONFIG, Wanted, find
 

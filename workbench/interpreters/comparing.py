@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
+from ..core.kept import Kept, plain, read, write
 from ..core.learning import Gathered, to_run
-from ..embeddings.kept import Kept, plain, read, write
 from ..metrics import fidelity
 from ..prototypes.tracks import known
 from .classifiers import Classifier, real

@@ -14,6 +14,7 @@ from ..core.checks import checked, choice, number, several
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
+from ..core.splits import split_rows
 from ..metrics import classification
 from ..metrics.importance import reporter
 from . import inputs, logistic, paper
@@ -109,7 +110,7 @@ def fit_probes(
     labels = inputs.labels(y)
     number("level", level, above=0, below=1)
     report = reporter(progress)
-    parts = inputs.parts(split, len(labels))
+    parts = split_rows(split, len(labels))
     arrays = inputs.arrays(layers, len(labels), np.concatenate(list(parts.values())))
     classes, codes = inputs.codes(labels, parts)
     members = inputs.members(groups, parts, len(labels))

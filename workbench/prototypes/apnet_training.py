@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.fingerprints import fingerprint
 from ..core.learning import check_loss
 from ..core.saving import read_checkpoint, write_checkpoint
-from ..encoders.interface import fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd

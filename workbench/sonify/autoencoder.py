@@ -24,10 +24,11 @@ from ..codecs.registry import load_codec
 from ..core.checks import checked, number, numbers, several
 from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
 from ..core.learning import VERSION, restored
 from ..core.saving import write_tensors
 from ..encoders.batching import extract
-from ..encoders.interface import Encoder, fingerprint
+from ..encoders.interface import Encoder
 from ..encoders.registry import load_encoder
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet

@@ -16,10 +16,11 @@ from ..core.checks import checked, numbers, whole
 from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
+from ..core.fingerprints import fingerprint
+from ..core.splits import split_rows
 from ..embeddings.embed import embed
-from ..encoders.interface import Encoder, fingerprint
+from ..encoders.interface import Encoder
 from ..probes import Probes, fit_probes
-from ..probes.inputs import parts
 from ..prototypes.tracks import known
 from .autoencoder import SHORTEST, SummaryAutoencoder
 
@@ -72,7 +73,7 @@ class Summaries:
 
     def split(self, split: object) -> dict[str, np.ndarray]:
         """A split of the clips as one of the segments: rows of "train", "valid" and "test"."""
-        rows = parts(split, len(self.clips))
+        rows = split_rows(split, len(self.clips))
         return {part: np.flatnonzero(np.isin(self.rows, rows[part])) for part in ("train", "valid", "test")}
 
 

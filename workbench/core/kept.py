@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import checked
-from ..core.errors import ParameterError, StoreError
-from ..core.files import cache_folder, sweep_away, write_whole
-from ..encoders.interface import fingerprint
+from .checks import checked
+from .errors import ParameterError, StoreError
+from .files import cache_folder, sweep_away, write_whole
+from .fingerprints import fingerprint
 
 
 class Kept:
