@@ -12,7 +12,7 @@ from workbench.codecs.mel import MelCodec
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.encoders import encodecmae
 from workbench.encoders.encodecmae import EncodecMAEConfig
-from workbench.sonify import published
+from workbench.sonify import autoencoder as published
 from workbench.sonify.autoencoder import load_autoencoder
 from workbench.sonify.network import SummaryConfig, SummaryNet
 

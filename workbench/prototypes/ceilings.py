@@ -21,8 +21,7 @@ from ..core.checks import whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.learning import unlearnt, warn_unlearnt
-from .learnt import LearntConfig
-from .learnt_training import starts
+from .learnt import LearntConfig, starts
 from .mixing import shuffled
 from .tracks import TrackDecisions, checked, columns, decide, held_out, known, warn_shared
 

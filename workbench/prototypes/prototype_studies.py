@@ -20,8 +20,7 @@ from ..core.splits import split_rows
 from ..metrics import prototypes as metrics
 from ..probes import fit_probes
 from . import ceilings
-from .learnt import LearntConfig, LearntPrototypes, fit_prototypes
-from .learnt_training import TRAINING_VERSION
+from .learnt import TRAINING_VERSION, LearntConfig, LearntPrototypes, fit_prototypes
 from .tracks import checked as vectors
 from .tracks import decide, known
 
@@ -152,7 +151,7 @@ def order_study(
     """Do prototypes that start in another class end up alike? Both orders of centroids, K by K.
 
     Models are "class-major 5" and so on, and "paper_code 5", where most prototypes start from another class's
-    centroid (:func:`~.learnt_training.place_of_starts`). Read ``diversity`` and ``collapsed`` beside the accuracy.
+    centroid (:func:`~.learnt.place_of_starts`). Read ``diversity`` and ``collapsed`` beside the accuracy.
     Else :func:`compare_prototypes`.
     """
     orders = ("class-major", "paper_code")
