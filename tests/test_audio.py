@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import audio
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 
 RATE = 16000
 

@@ -22,7 +22,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from workbench.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError
 
 Call = tuple[Callable, dict[str, Any]]
 RNG = np.random.default_rng(0)

@@ -86,7 +86,7 @@ def test_every_module_imports():
 
 
 def test_rooms_are_attributes():
-    assert workbench.errors.WorkbenchError is workbench.WorkbenchError
+    assert workbench.core.errors.WorkbenchError is workbench.WorkbenchError
     assert {"audio", "datasets", "encoders", "runs", "views"} <= set(dir(workbench))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.nmf import SparseNMF, activations, objective
 from workbench.nmf.updates import FLOOR, multiply, parts
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics.classification import group_interval, wilson_interval
 from workbench.probes import Probes, fit_probes, logistic, paper
 from workbench.probes.fit import _deal
@@ -487,7 +487,6 @@ def spoil(what):
         ({"penalties": [0.0, 1.0]}, r"penalties=\[0.0, 1.0\] must be positive and finite"),
         ({"penalties": [1.0], "preset": "paper"}, "penalties=.* must be None in the paper preset"),
         ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be None, or integers that differ"),
-        ({"device": "mps"}, "device='mps' must be 'auto', 'cpu', 'cuda'"),
         ({"level": 95}, "level=95 must be a finite number, above 0 and below 1"),
     ],
     ids=str,

@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 import workbench
 from workbench.core.dependencies import explain
-from workbench.errors import ParameterError, RunError, WorkbenchError
+from workbench.core.errors import ParameterError, RunError, WorkbenchError
 from workbench.runs import compare, find_notebooks, read_notebook, record, run, sweep, sweep_table, text_table
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module

@@ -30,10 +30,10 @@ _EXPORTS = {
         "spectrogram",
     ),
     "runs": ("compare", "record", "run", "sweep"),
-    "errors": ("ParameterError", "WorkbenchError"),
+    "core.errors": ("ParameterError", "WorkbenchError"),
 }
 _ROOMS = (
-    "attributes", "audio", "cli", "codecs", "datasets", "embeddings", "encoders", "errors", "interpreters", "metrics",
+    "attributes", "audio", "cli", "codecs", "datasets", "embeddings", "encoders", "interpreters", "metrics",
     "nmf", "probes", "prototypes", "runs", "sae", "sonify", "views",
 )  # fmt: skip
 _HOME = {name: room for room, names in _EXPORTS.items() for name in names}
@@ -61,7 +61,7 @@ def _room(name: str):
         return importlib.import_module(f".{name}", __name__)
     except Exception as error:  # a library that is missing, or that does not fit the others, raises anything
         from .core.dependencies import explain
-        from .errors import DependencyError
+        from .core.errors import DependencyError
 
         line = explain(error)
         if line is None:

@@ -6,7 +6,6 @@ Nothing here changes a level unless asked to: files that exceed full scale stay 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import warnings
@@ -18,7 +17,8 @@ import numpy as np
 
 from .core import decoding, dependencies
 from .core.checks import checked, choice, number, numbers, whole
-from .errors import AudioError, ParameterError
+from .core.errors import AudioError, ParameterError
+from .core.files import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -420,16 +420,11 @@ def write(path: str | os.PathLike, x: np.ndarray, rate: int) -> Path:
     """
     path = Path(path)
     data = encode(x, rate, format=path.suffix.lstrip(".").lower())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
+        write_whole(path, data)
     except OSError as error:
         reason = "is a folder, not a file" if isinstance(error, IsADirectoryError) else f"cannot be written: {error}"
         raise AudioError(path, reason) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return path
 
 

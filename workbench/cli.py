@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from .errors import DatasetError, WorkbenchError
+from .core.errors import DatasetError, WorkbenchError
 
 
 class _Commands(TyperGroup):

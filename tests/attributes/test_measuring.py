@@ -9,9 +9,9 @@ import pytest
 
 from workbench.attributes import VOICE, attribute_entropy, egemaps, measure, measuring
 from workbench.attributes.speech import SPEECH, SPEECH_PAPER
+from workbench.core.errors import AudioError, ParameterError
 from workbench.datasets import load_dataset
 from workbench.datasets.clips import Clips
-from workbench.errors import AudioError, ParameterError
 
 RATE = 16000
 GOLDEN = json.loads((Path(__file__).parent / "egemaps.json").read_text())

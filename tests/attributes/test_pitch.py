@@ -5,7 +5,7 @@ import pytest
 
 from workbench.attributes import pitch_track
 from workbench.attributes.pitch import cycles, harmonicity, perturbation, semitones, vibrato
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 RATE = 16000
 

@@ -11,8 +11,9 @@ from scipy.stats import spearmanr
 from workbench.attributes.loudness import integrated_loudness, k_weighting
 from workbench.attributes.measuring import measure
 from workbench.attributes.speech import SPEECH, SPEECH_PAPER, speech, speech_paper, speech_pitch
-from workbench.datasets import load_dataset, utterances
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
+from workbench.datasets import load_dataset
+from workbench.datasets.generated import utterances
 
 RATE = 16000
 GOLDEN = json.loads((Path(__file__).parent / "speech.json").read_text())

@@ -6,7 +6,7 @@ import pytest
 from workbench.attributes import VOICE, loudness_track, voice
 from workbench.attributes.formants import formant_tracks, predictor
 from workbench.attributes.loudness import a_weighting
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 RATE = 16000
 

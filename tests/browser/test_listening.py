@@ -9,8 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from workbench.views.listening import ListeningTrial, listening_test
-from workbench.views.responses import analyse_responses, read_responses
+from workbench.views.listening import ListeningTrial, analyse_responses, listening_test, read_responses
 
 CONNECTED = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
 METHODS = ["dictionary method", "occlusion method"]

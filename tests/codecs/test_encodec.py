@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from workbench.codecs.encodec import ROWS, EncodecCodec, load_encodec
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from workbench.codecs.lyra import SHA256, LyraCodec
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 
 
 @pytest.fixture(scope="module")

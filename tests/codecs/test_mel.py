@@ -10,8 +10,8 @@ import torch
 
 from workbench.audio import resample
 from workbench.codecs.mel import CEILING, FLOOR, SCALE, SHIFT, MelCodec
-from workbench.datasets import notes
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
+from workbench.datasets.generated import notes
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 
 import workbench.encoders.weights as weights_module
 from workbench.codecs.registry import SPECS, list_codecs, load_codec
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 
 
 @pytest.fixture(autouse=True)

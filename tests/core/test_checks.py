@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from workbench.core.checks import check_fields, checked, choice, number, numbers, seed, several, whole
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 
 
 @checked

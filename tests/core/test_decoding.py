@@ -11,7 +11,7 @@ import soundfile
 
 from workbench import audio
 from workbench.core import decoding
-from workbench.errors import AudioError
+from workbench.core.errors import AudioError
 
 RATE = 16000
 PCM = (0.3 * 32767 * np.sin(np.arange(RATE) * 0.1)).astype("<i2")

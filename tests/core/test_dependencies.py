@@ -13,7 +13,7 @@ import pytest
 
 import workbench
 from workbench.core.dependencies import explain, load
-from workbench.errors import DependencyError, WorkbenchError
+from workbench.core.errors import DependencyError, WorkbenchError
 
 HOME = Path(workbench.__file__).parents[1]
 BROKEN_TORCHAUDIO = """
@@ -69,7 +69,7 @@ def test_a_pair_that_does_not_fit_is_one_line(tmp_path):
     code = """
 import json
 import numpy as np
-from workbench.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError
 from workbench.views.projection import project
 try:
     project(np.random.default_rng(0).normal(size=(40, 5)), method="umap")

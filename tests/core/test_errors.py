@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workbench.core.errors import AudioError, DependencyError, ParameterError, StoreError
 from workbench.embeddings.shards import DamagedRows
-from workbench.errors import AudioError, DependencyError, ParameterError, StoreError
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from workbench.core.errors import DatasetError, ParameterError
 from workbench.datasets.archives import unpack
-from workbench.errors import DatasetError, ParameterError
 
 FILES = {f"d/{i}.bin": bytes((i * 7 + j * j) % 251 for j in range(400 + 150 * i)) for i in range(4)}
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from workbench.core.errors import DatasetError, ParameterError
 from workbench.datasets import describe_dataset, list_datasets, load_dataset
 from workbench.datasets.layouts import files_below
 from workbench.datasets.tables import midi_number
-from workbench.errors import DatasetError, ParameterError
 
 RATE = 8000
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import soundfile
 
+from workbench.core.errors import AudioError, DatasetError, ParameterError
 from workbench.datasets import Clips, Split, load_dataset
 from workbench.datasets.sounds import FileSounds
 from workbench.datasets.splits import check, choose, draw, each_fold, grouped_folds
-from workbench.errors import AudioError, DatasetError, ParameterError
 
 RATE = 8000
 

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import torch
 
+from workbench.core.errors import AudioError, ParameterError
 from workbench.datasets import Clips, load_dataset
 from workbench.datasets import contents as room
 from workbench.datasets.contents import Contents, alike, on_disk, printable, quick_look
-from workbench.errors import AudioError, ParameterError
 
 RATE = 8000
 
@@ -196,7 +196,7 @@ def test_arrays_that_are_no_sounds(arrays, words):
 def test_columns_of_arrays_that_cannot_be(columns, words):
     with pytest.raises(Exception, match=words) as caught:
         Clips.from_arrays([np.zeros(9)] * 2, RATE, **columns)
-    assert type(caught.value).__module__ == "workbench.errors"
+    assert type(caught.value).__module__ == "workbench.core.errors"
 
 
 def test_labels_in_a_tensor():

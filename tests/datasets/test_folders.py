@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from workbench.core.errors import DatasetError
 from workbench.datasets import load_dataset
-from workbench.errors import DatasetError
 
 RATE = 8000
 

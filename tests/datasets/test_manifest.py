@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from workbench.core.errors import DatasetError
 from workbench.datasets.manifest import manifest_folder, manifests, read_manifest
 from workbench.datasets.schema import human_bytes
-from workbench.errors import DatasetError
 
 GOOD = {
     "name": "tones",

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import soundfile
 
+from workbench.core.errors import DatasetError
 from workbench.datasets import load_dataset
-from workbench.errors import DatasetError
 
 RATE = 8000
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from workbench.core.errors import AudioError
 from workbench.datasets import Clips
 from workbench.embeddings import extraction
-from workbench.encoders.interface import Encoder, Layer, fingerprint
-from workbench.errors import AudioError
+from workbench.encoders import Encoder, Layer, fingerprint
 
 RATE = 1000
 

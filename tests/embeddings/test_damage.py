@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from workbench import audio
+from workbench.core.errors import StoreError
+from workbench.core.files import replacing
 from workbench.datasets import load_dataset
 from workbench.embeddings import Store, embed, shards
-from workbench.embeddings.kept import Kept, read, write
-from workbench.embeddings.shards import FORMAT, Frames, _digest, _hash, _header, write_whole
+from workbench.embeddings.shards import FORMAT, Frames, _digest, _hash, _header
 from workbench.encoders import load_encoder
-from workbench.errors import StoreError
 
 QUIET = {"progress": False}
 
@@ -216,39 +216,14 @@ def test_a_file_rewritten_at_once_with_equal_size_and_time_is_embedded_anew(tmp_
 def test_leftovers_of_dead_writers_go_those_of_living_ones_stay(make_clips, make_encoder, tmp_path):
     embed(make_clips(2), make_encoder(), store=tmp_path, **QUIET)
     (shard,) = tmp_path.rglob("*.safetensors")
-    dead, alive, memo = shard.parent / "dead.tmp", shard.parent / "alive.tmp", shard.parents[1] / "memo-x.tmp"
+    dead, memo = shard.parent / "dead.tmp", shard.parents[1] / "memo-x.tmp"
     dead.write_bytes(b"half")
     memo.write_bytes(b"half")
 
-    def parts():  # in the middle of a write
-        assert alive.exists()
+    with replacing(shard.parent / "done") as file:
+        (alive,) = shard.parent.glob(".done.*.tmp")
         assert {Path(p) for p in Store(tmp_path).prune()["path"]} == {dead, memo}
         embed(make_clips(2), make_encoder(), store=tmp_path, **QUIET)
         assert alive.exists() and not dead.exists() and not memo.exists()
-        yield b"whole"
-
-    write_whole(alive, shard.parent / "done", parts())
+        file.write(b"whole")
     assert (shard.parent / "done").read_bytes() == b"whole" and not alive.exists()
-
-
-def test_a_kept_result_with_a_flipped_digit_is_not_read(tmp_path):
-    kept = Kept(tmp_path, "study 1", {"x": np.zeros(3)})
-    path, row = kept.path(seed=0), {"accuracy": 0.8125, "per_class": [0.5, float("nan")], "n": 3}
-    write(path, row)
-    assert list(map(str, read(path).items())) == list(map(str, row.items())) and list(tmp_path.iterdir()) == [path]
-    whole = path.read_bytes()
-    for at in range(len(whole) - 1):  # the newline at the end means nothing
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        with pytest.warns(UserWarning, match=f"{path.name} is damaged"):
-            assert read(path) is None
-    path.write_text('{"accuracy": 0.5, "n": 3}\n')  # as an earlier version wrote it
-    assert read(path) == {"accuracy": 0.5, "n": 3}
-    path.unlink()
-    path.mkdir()
-    with pytest.warns(UserWarning, match="is damaged"):
-        assert read(path) is None
-    with pytest.raises(StoreError, match=f"cannot keep a result in {path}.*resume=False"):
-        write(path, row)
-    (tmp_path / "x.partial").write_text("{")
-    Kept(tmp_path, "study 1", {})
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from workbench import audio
+from workbench.core.errors import AudioError, ParameterError, StoreError
 from workbench.datasets import load_dataset
 from workbench.embeddings import Store, embed, extraction
 from workbench.encoders import batching, load_encoder
 from workbench.encoders.batching import extract
-from workbench.errors import AudioError, ParameterError, StoreError
 
 QUIET = {"progress": False}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from workbench.core.errors import ParameterError
 from workbench.embeddings import Store, embed
 from workbench.embeddings.shards import Shard
-from workbench.errors import ParameterError
 
 
 @pytest.fixture

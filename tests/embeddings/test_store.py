@@ -13,12 +13,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from workbench.core.errors import ParameterError, StoreError
 from workbench.embeddings import Store, embed
 from workbench.embeddings.claims import Claims
 from workbench.embeddings.memo import Memo
 from workbench.embeddings.shards import Frames, Shard, gather, pack, widen, write
 from workbench.embeddings.store import Group
-from workbench.errors import ParameterError, StoreError
 
 RECORD = {
     "encoder": {"name": "small"},

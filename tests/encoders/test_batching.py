@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.core.errors import AudioError, ParameterError
 from workbench.encoders import Encoder, Layer, batching, compute_dtype, extract, fingerprint, load_encoder
 from workbench.encoders.batching import plan
-from workbench.errors import AudioError, ParameterError
 
 
 class Blocks(Encoder):

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.encoders.efficientat import EfficientATNet, load_efficientat
-from workbench.errors import ParameterError, WeightsError
 
 CHECKPOINT = "efficientat/mn04_as_mAP_432.pt"
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import workbench.encoders.encodecmae as module
+from workbench.core.errors import AudioError, ParameterError, WeightsError
 from workbench.encoders import describe_encoder, extract, load_encoder
 from workbench.encoders.encodecmae import (
     CONFIGS,
@@ -20,7 +21,6 @@ from workbench.encoders.encodecmae import (
     read_checkpoint,
 )
 from workbench.encoders.residual import sinusoidal
-from workbench.errors import AudioError, ParameterError, WeightsError
 
 TINY = EncodecMAEConfig(2, 48, 4)
 TINY_MEL = EncodecMAEConfig(2, 48, 4, mel=True)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from workbench.core.errors import ParameterError, WeightsError, WorkbenchError
 from workbench.encoders import extract, load_encoder
-from workbench.errors import ParameterError, WeightsError, WorkbenchError
 
 SMALL = {
     "hidden_size": 32,

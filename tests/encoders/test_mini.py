@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.encoders.mini import WEIGHTS, Mini, MiniConfig, MiniNet, Ripples, load_mini, save_mini
-from workbench.errors import ParameterError, WeightsError
 
 ALL = range(7)
 

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 import torch
 
+from workbench.core.errors import DatasetError, ParameterError
 from workbench.encoders import mini_training
 from workbench.encoders.efficientat import load_efficientat
 from workbench.encoders.mini_evaluation import probe, read_table
 from workbench.encoders.mini_sounds import generate
-from workbench.errors import DatasetError, ParameterError
 
 FACTORS = {
     "esc10": {"fold": 1},

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.core.errors import WorkbenchError
 from workbench.encoders import extract, load_encoder
 from workbench.encoders.towers import WITHIN, frames, tower
-from workbench.errors import WorkbenchError
 
 TABLE = Path(__file__).with_name("models.json")
 TWO = (

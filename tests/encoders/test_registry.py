@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import workbench.encoders.weights as weights_module
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.encoders import describe_encoder, extract, list_encoders, load_encoder
 from workbench.encoders.registry import SPECS
 from workbench.encoders.weights import Wanted, find
-from workbench.errors import ParameterError, WeightsError
 
 NAMES = [
     *("mini", "logmel", "whisper-tiny.en"),

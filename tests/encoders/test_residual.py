@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.encoders.residual import ResiDualStack, deinterleave, released_to_own, sinusoidal
-from workbench.errors import ParameterError, WeightsError
 
 
 def noise(*shape, seed=0, dtype=torch.float32):

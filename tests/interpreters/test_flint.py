@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.interpreters.flint import Attributes, Decoder, Flint, FlintConfig, agreement, conciseness, train_flint
 
 PAPER = [(128, 16, 53), (256, 8, 26), (512, 4, 13)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.interpreters import Interpretation, Spectra, component_mask, relevance
 
 SPECTRA = Spectra(rate=8000, n_fft=64, hop=32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.interpreters import Interpretation, mask_study, masked_logits, removal_study, truth_study
 
 from .conftest import BANDS, RATE, SAMPLES, SPECTRA, burst

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.interpreters import Classifier, KumarVGG, Psi, Spectra, Theta, kumar_vgg, train_l2i
 from workbench.interpreters.l2i import fidelity_loss
 

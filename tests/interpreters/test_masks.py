@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.interpreters import Classifier, Spectra
 from workbench.interpreters.masking import masked_logits, rectangles
 from workbench.interpreters.masks import CONTROLS, MASKS, largest, occlusion, saliency, slime, surrogate

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.interpreters import Spectra, normalised
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.core.errors import ParameterError
 from workbench.encoders import load_encoder
-from workbench.errors import ParameterError
 from workbench.interpreters import compare_interpreters, multilabel_decisions, train_l2i, train_tagger
 from workbench.interpreters.spectra import Spectra
 from workbench.metrics.fidelity import average_precision
@@ -143,7 +143,7 @@ def test_kept_results_of_other_sounds_or_settings_are_not_served(data, tagger, t
         kept.write_text(kept.read_text()[:20])
     with pytest.warns(UserWarning, match="is damaged"):
         compare()
-    assert len(trained) == 4 and path.exists() and not list(tmp_path.glob("*.partial"))
+    assert len(trained) == 4 and path.exists() and not list(tmp_path.glob("*.tmp"))
 
 
 def test_classes_without_positives_where_the_epoch_is_chosen(data):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.interpreters.vibi import Vibi, VibiConfig, concrete, decision_loss, information, most, train_vibi
 
 QUICK = {"mels": 32, "height": 4, "width": 8, "cells": 4, "batch": 20, "learning_rate": 3e-3, "progress": False}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import disentanglement as dci
 from workbench.metrics.blocks import block_information, faithfulness, leakage, read_linearly
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import classification as metrics
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "classification.json").read_text())

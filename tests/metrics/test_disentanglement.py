@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import disentanglement as metrics
 from workbench.metrics.importance import mutual_information
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import fidelity as metrics
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "fidelity.json").read_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import geometry
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "geometry.json").read_text())

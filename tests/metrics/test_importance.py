@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import disentanglement
 from workbench.metrics.importance import (
     boosting_importance,

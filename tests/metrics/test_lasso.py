@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics.lasso import lasso
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "disentanglement.json").read_text())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.metrics import prototypes as metrics
 
 SQUARE = np.array([[0.0, 0], [3, 4], [10, 0], [10, 2]])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from workbench import audio, run
-from workbench.datasets import load_dataset, utterances
+from workbench.datasets import load_dataset
+from workbench.datasets.generated import utterances
 
 CLASSES = ("bark", "bell", "clap", "drip", "hum", "rain")
 

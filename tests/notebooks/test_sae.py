@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from workbench import audio, run
-from workbench.datasets import load_dataset, voices
+from workbench.datasets import load_dataset
+from workbench.datasets.generated import voices
 from workbench.sae.published import LAYERS, published
 
 SHAPE = {"hidden_size": 24, "num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 32}

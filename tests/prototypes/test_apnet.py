@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from workbench import audio
-from workbench.errors import ParameterError, WeightsError
-from workbench.prototypes import apnet_training
+from workbench.core.errors import ParameterError, WeightsError
+from workbench.prototypes import apnet
 from workbench.prototypes.apnet import APNet, APNetConfig, APNetwork, fit_apnet, sound
 
 T, F = 8, 12
@@ -100,7 +100,7 @@ def test_loss_by_definition():
     torch.manual_seed(0)
     network = APNetwork(APNetConfig(frames=T, bands=F, filters=3, loss_weights=(2, 3, 4)), 2)
     x, y = torch.randn(4, T, F), torch.tensor([0, 1, 0, 1])
-    terms, logits = apnet_training.objective(network, x, y)
+    terms, logits = apnet.objective(network, x, y)
     _, reconstructed, distances = network(x)
     apart = distances.mean(2)
     pull = apart.min(0).values.mean() + apart.min(1).values.mean()
@@ -147,7 +147,7 @@ def test_random_masks_are_seeded(model):
 
 
 def test_the_same_seed_gives_the_same_numbers_also_when_stopped(tmp_path, model, monkeypatch):
-    epoch = apnet_training._epoch
+    epoch = apnet._epoch
     calls = []
 
     def stopping(*given):
@@ -156,7 +156,7 @@ def test_the_same_seed_gives_the_same_numbers_also_when_stopped(tmp_path, model,
             raise KeyboardInterrupt
         return epoch(*given)
 
-    monkeypatch.setattr(apnet_training, "_epoch", stopping)
+    monkeypatch.setattr(apnet, "_epoch", stopping)
     with pytest.raises(KeyboardInterrupt):
         fit_apnet(X, Y, validation=HELD, checkpoint=tmp_path / "state.pt", **QUICK)
     resumed = fit_apnet(X, Y, validation=HELD, checkpoint=tmp_path / "state.pt", **QUICK)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes.ceilings import (
     ceiling_network,
     fit_ceiling,

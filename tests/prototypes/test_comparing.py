@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import FactorPrototypes, Levels, MLPProjector, comparing, prototypes
 from workbench.prototypes.comparing import compare_losses
 

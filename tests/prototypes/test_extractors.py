@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from workbench import audio
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.datasets import Clips, load_dataset
 from workbench.embeddings.embed import embed
 from workbench.encoders import Encoder, Layer, load_encoder
-from workbench.errors import ParameterError, WeightsError
 from workbench.prototypes import Recipe, compare_losses, extractors, filterbanks, log_mels, train_classifier
 from workbench.prototypes.extractors import extractor
 

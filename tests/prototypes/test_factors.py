@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import FactorPrototypes, Levels
 
 NAMES = ("pitch_median", "pitch_std", "loudness")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes.few_shot import few_shot
 
 Y = np.repeat(list("abcdef"), 20)

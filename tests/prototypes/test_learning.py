@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.learning import NothingLearntWarning, unlearnt
-from workbench.errors import ParameterError, WeightsError
 from workbench.prototypes import (
     APNet,
     LearntConfig,

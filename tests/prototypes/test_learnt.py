@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.metrics.prototypes import wrong_starts
-from workbench.prototypes import learnt_training
+from workbench.prototypes import learnt
 from workbench.prototypes.learnt import (
     PRESETS,
     Adaptor,
@@ -17,8 +17,11 @@ from workbench.prototypes.learnt import (
     LearntPrototypes,
     PrototypeNetwork,
     fit_prototypes,
+    optimiser,
+    place_of_starts,
+    prototype_loss,
+    starts,
 )
-from workbench.prototypes.learnt_training import optimiser, place_of_starts, prototype_loss, starts
 
 C, D, K = 3, 8, 2
 RNG = np.random.default_rng(0)
@@ -230,8 +233,8 @@ def test_the_step_kept(model):
 
 
 def test_a_stopped_training_goes_on_with_the_same_result(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(learnt_training, "CHECKPOINT_EVERY", 50)
-    advance = learnt_training._Run.advance
+    monkeypatch.setattr(learnt, "CHECKPOINT_EVERY", 50)
+    advance = learnt._Run.advance
 
     def stopping(run):
         if run.step == 70:
@@ -239,11 +242,11 @@ def test_a_stopped_training_goes_on_with_the_same_result(tmp_path, monkeypatch, 
         advance(run)
 
     path = tmp_path / "state.pt"
-    monkeypatch.setattr(learnt_training._Run, "advance", stopping)
+    monkeypatch.setattr(learnt._Run, "advance", stopping)
     with pytest.raises(KeyboardInterrupt):
         fit(checkpoint=path)
     made = []
-    monkeypatch.setattr(learnt_training._Run, "advance", lambda run: (made.append(run.step), advance(run)))
+    monkeypatch.setattr(learnt._Run, "advance", lambda run: (made.append(run.step), advance(run)))
     resumed = fit(checkpoint=path)
     assert made == list(range(50, 120))
     assert np.array_equal(resumed.logits(Z), model.logits(Z))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import LOSSES, make_loss, prototypes
 from workbench.prototypes.baselines import episode
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.core.errors import ParameterError
 from workbench.encoders.huggingface import load_huggingface
-from workbench.errors import ParameterError
 from workbench.prototypes import (
     ASTNetwork,
     MLPProjector,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import prototype_studies
 from workbench.prototypes.comparing import paired_differences
 from workbench.prototypes.learnt import LearntConfig, fit_prototypes

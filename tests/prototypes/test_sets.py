@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import gram, max_cosine, prototypes, sets
 
 GOLDEN = json.loads((Path(__file__).parent / "sets.json").read_text())

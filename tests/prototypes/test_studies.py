@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import MLPProjector, train_classifier
 from workbench.prototypes.studies import dynamics, factor_study, placebos
 

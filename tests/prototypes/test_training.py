@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes import (
     LOSSES,
     FactorPrototypes,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.sae.controls import principal_components, random_projection
 from workbench.sae.published import FAMILIES, LAYERS, PROBE_ACCURACY, SPARSITIES, published
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.sae.interventions import ablations, attributions, intervene
 
 

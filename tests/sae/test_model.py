@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
+from workbench.core.saving import write_record
 from workbench.sae import SAEConfig, SparseAutoencoder, k_of
 from workbench.sae import model as models
 
@@ -81,7 +82,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(models.os, "fsync", fail)
+    monkeypatch.setattr("workbench.core.files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         random_sae(k=2).save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
@@ -120,25 +121,25 @@ def test_settings_of_numpy_are_saved_as_plain_ones(tmp_path):
 def test_files_of_another_version_are_named(tmp_path, change, message):
     sae = random_sae()
     fields = models.asdict(sae.config) | change
-    path = models.write(tmp_path / "a.safetensors", sae.tensors(), {"config": fields})
+    path = write_record(tmp_path / "a.safetensors", sae.tensors(), {"config": fields})
     with pytest.raises(WeightsError, match=message):
         SparseAutoencoder.load(path)
     del fields["k"]  # 102 by default, which it need not have been
     with pytest.raises(WeightsError, match="no configuration in it"):
-        SparseAutoencoder.load(models.write(path, sae.tensors(), {"config": fields}))
+        SparseAutoencoder.load(write_record(path, sae.tensors(), {"config": fields}))
     with pytest.raises(WeightsError, match="a list, not fields by name"):
-        SparseAutoencoder.load(models.write(path, sae.tensors(), []))
+        SparseAutoencoder.load(write_record(path, sae.tensors(), []))
 
 
 def test_weights_that_are_not_finite_or_of_half_precision(tmp_path):
     sae = random_sae()
     record = {"config": models.asdict(sae.config)}
     half = {name: tensor.bfloat16() for name, tensor in sae.tensors().items()}
-    again = SparseAutoencoder.load(models.write(tmp_path / "half", half, record))
+    again = SparseAutoencoder.load(write_record(tmp_path / "half", half, record))
     assert again.encoder.dtype == torch.float32 and again.encode(rows(2)).dtype == np.float32
     half["decoder"][0, 0] = torch.nan
     with pytest.raises(WeightsError, match="nan: decoder holds values that are not finite"):
-        SparseAutoencoder.load(models.write(tmp_path / "nan", half, record))
+        SparseAutoencoder.load(write_record(tmp_path / "nan", half, record))
     whole = (tmp_path / "half").read_bytes()
     (tmp_path / "cut").write_bytes(whole[:-10])
     with pytest.raises(WeightsError, match="cannot read .*cut"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from workbench.errors import WeightsError
+from workbench.core.errors import WeightsError
 from workbench.sae import SAEConfig, SparseAutoencoder, load_saelens, save_saelens
 
 DIM, LATENTS, K = 6, 20, 4

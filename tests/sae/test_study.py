@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.probes import fit_probes
 from workbench.sae import sweep_saes
 from workbench.sae.study import attribute_study, attribute_table, best_attributes, code_table, codes

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import torch
 
-from workbench.errors import ParameterError, WeightsError
+from workbench.core.errors import ParameterError, WeightsError
+from workbench.core.saving import read_record, write_record
 from workbench.sae import SAEConfig, SparseAutoencoder, data, sweep, sweep_saes
 from workbench.sae.stack import Stack
 
@@ -390,10 +391,10 @@ def test_arrays_of_any_make_are_taken():
 def test_a_checkpoint_of_another_version_is_named(tmp_path):
     small({"a": vectors()}, folder=tmp_path)
     path = tmp_path / "checkpoint.safetensors"
-    tensors, record = sweep.read(path)
-    sweep.write(path, {name: value for name, value in tensors.items() if "first" not in name}, record)
+    tensors, record = read_record(path)
+    write_record(path, {name: value for name, value in tensors.items() if "first" not in name}, record)
     with pytest.raises(WeightsError, match="a checkpoint without encoder.first"):
         small({"a": vectors()}, folder=tmp_path)
-    sweep.write(path, tensors, {"settings": record["settings"]})
+    write_record(path, tensors, {"settings": record["settings"]})
     with pytest.raises(WeightsError, match="not a checkpoint of a sweep"):
         small({"a": vectors()}, folder=tmp_path)

@@ -10,9 +10,9 @@ import torch
 
 from workbench.audio import resample
 from workbench.codecs.mel import MelCodec
-from workbench.datasets import notes
+from workbench.core.errors import AudioError, ParameterError, WeightsError
+from workbench.datasets.generated import notes
 from workbench.encoders.mini import load_mini
-from workbench.errors import AudioError, ParameterError, WeightsError
 from workbench.sonify.autoencoder import WEIGHTS, SummaryAutoencoder, load_autoencoder, save_autoencoder
 from workbench.sonify.network import SummaryConfig, SummaryNet
 

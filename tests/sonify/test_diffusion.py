@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.sonify.diffusion import angles, diffuse, draw_noise, sample
 
 

@@ -9,10 +9,10 @@ import torch
 
 from workbench.codecs.encodec import load_encodec
 from workbench.codecs.mel import MelCodec
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.encoders import encodecmae
 from workbench.encoders.encodecmae import EncodecMAEConfig
-from workbench.errors import ParameterError, WeightsError
-from workbench.sonify import published
+from workbench.sonify import autoencoder as published
 from workbench.sonify.autoencoder import load_autoencoder
 from workbench.sonify.network import SummaryConfig, SummaryNet
 

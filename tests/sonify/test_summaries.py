@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from workbench.core.errors import AudioError
 from workbench.datasets import Clips, load_dataset
 from workbench.encoders import load_encoder
-from workbench.errors import AudioError
 from workbench.sonify import load_autoencoder, summarise, train_judge
 
 

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 import torch
 
+from workbench.core.errors import ParameterError
 from workbench.encoders.mini_evaluation import read_table
 from workbench.encoders.mini_sounds import generate
-from workbench.errors import ParameterError
 from workbench.sonify import evaluation, sounds, training
 from workbench.sonify.autoencoder import load_autoencoder
 from workbench.sonify.network import SummaryConfig

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.prototypes.explaining import explain
 from workbench.prototypes.factors import FactorPrototypes, Levels
 from workbench.views.decisions import decision_page

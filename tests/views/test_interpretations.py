@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 from workbench.views.interpretation_figures import Pictures, probabilities
 from workbench.views.interpretations import interpretation_page
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 from workbench.views.latents import latent_page
 from workbench.views.latents_data import NO_CLIP, examples, latent_statistics, midranks, nearest, telling_order
 from workbench.views.page import static

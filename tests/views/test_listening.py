@@ -14,10 +14,18 @@ import pandas as pd
 import pytest
 import soundfile
 
-from workbench.errors import AudioError, DatasetError, ParameterError
+from workbench.core.errors import AudioError, DatasetError, ParameterError
 from workbench.metrics.classification import wilson_interval
-from workbench.views.listening import ListeningTrial, listening_test, mixed
-from workbench.views.responses import COLUMNS, analyse_responses, read_responses, stimulus_id, trial_id
+from workbench.views.listening import (
+    COLUMNS,
+    ListeningTrial,
+    analyse_responses,
+    listening_test,
+    mixed,
+    read_responses,
+    stimulus_id,
+    trial_id,
+)
 
 METHODS = ("dictionary method", "occlusion method", "noise control")
 CLASSES = ("bark", "bell", "siren")

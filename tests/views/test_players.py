@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 from workbench.views import players
 
 

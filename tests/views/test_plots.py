@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.views import audio_grid, confusion_matrix, layer_curve, layer_heatmap, spectrogram
 
 

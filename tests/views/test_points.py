@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
 from workbench.views.points import hover_data, panel_data, positions, spread
 from workbench.views.projection import Projection
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 from workbench.views.prototype_maps import DataPoints, numbered
 from workbench.views.prototype_pages import PrototypeSounds, RealClip, prototype_page
 from workbench.views.similarity_pages import ExplainedClip, similarity_page

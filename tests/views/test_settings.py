@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 from workbench.views.settings import sounds_by_setting
 
 RATE = 8000

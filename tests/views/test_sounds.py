@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 from workbench.views.sounds import compress, cut, duration, shared_gain, waveform
 
 

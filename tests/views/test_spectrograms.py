@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.errors import AudioError, ParameterError
+from workbench.core.errors import AudioError, ParameterError
 from workbench.views import audio_grid, spectrogram
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.errors import WorkbenchError
+from workbench.core.errors import WorkbenchError
 
 Call = tuple[Callable, dict[str, Any]]
 N, RATE = 12, 8000

@@ -17,7 +17,7 @@ import warnings
 import numpy as np
 
 from ..core.dependencies import load
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 CODE_VERSION = 1
 #: First match wins: a functional's family by a part of its name (the grouping of arXiv 2509.24793).

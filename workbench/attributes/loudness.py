@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import audio
 from ..core.checks import checked, number, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 #: dBFS; what is fainter counts as this (16-bit rounding noise lies at -101).
 FLOOR = -100.0

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from ..core import decoding
 from ..core.checks import checked, number, whole
+from ..core.errors import AudioError, ParameterError
+from ..core.fingerprints import fingerprint
 from ..embeddings import embed
-from ..encoders.interface import Encoder, Layer, fingerprint
-from ..errors import AudioError, ParameterError
+from ..encoders.interface import Encoder, Layer
 from . import egemaps
 from .result import Attributes
 from .speech import CODE_VERSION as SPEECH_VERSION

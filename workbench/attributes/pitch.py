@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from ..core.checks import checked, number
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .loudness import waveform
 
 #: Frequency (Hz) of 0 semitones: the A that is three octaves below 220 Hz, as in eGeMAPS.

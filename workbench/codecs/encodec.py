@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import checked, seed
+from ..core.errors import ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
 from ..encoders.encodecmae import encodec_entries, encodec_half, fit
-from ..encoders.interface import fingerprint
-from ..errors import ParameterError, WeightsError
 from .interface import Codec
 
 VERSION = 1

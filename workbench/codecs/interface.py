@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import audio
 from ..core.checks import numbers, seed, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 
 class Codec(ABC):

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..core.checks import whole
-from ..encoders.interface import fingerprint
-from ..errors import ParameterError, WeightsError
+from ..core.errors import ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
 from .interface import Codec
 
 VERSION = 1

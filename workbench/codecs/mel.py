@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..audio import mel_spectrogram, mel_to_audio
-from ..encoders.interface import fingerprint
+from ..core.fingerprints import fingerprint
 from .interface import Codec
 
 VERSION = 2

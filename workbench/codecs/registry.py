@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..core.checks import checked, seed
-from ..encoders.registry import chosen_device
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError, WeightsError
 from ..encoders.weights import CONFIG, Wanted, find
-from ..errors import ParameterError, WeightsError
 from .interface import Codec
 from .lyra import SHA256
 

@@ -1,7 +1,7 @@
 """Checks of arguments: one place that says what a whole number, a seed, a path or an array of numbers is.
 
 :func:`checked` reads a function's annotations and refuses what they do not admit, so that a wrong argument ends in a
-:class:`~workbench.errors.ParameterError` that names it, before anything is computed. What annotations cannot say
+:class:`~workbench.core.errors.ParameterError` that names it, before anything is computed. What annotations cannot say
 (ranges, shapes, choices made at run time) is asked for by :func:`whole`, :func:`number`, :func:`choice` and
 :func:`numbers`.
 """
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import ParameterError
+from .errors import ParameterError
 
 #: Largest seed: numpy, scikit-learn and torch all take it.
 MOST_SEED = 2**32 - 1

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..errors import AudioError
+from .errors import AudioError
 from .headers import prepare
 
 #: Frames decoded at a time, on the way to a piece and in it.

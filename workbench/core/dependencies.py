@@ -14,7 +14,7 @@ import types
 import warnings
 from importlib import metadata
 
-from ..errors import DependencyError
+from .errors import DependencyError
 
 #: What a library must fit, by the name it is imported by.
 PAIRS = {

@@ -16,7 +16,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from ..errors import AudioError
+from .errors import AudioError
 
 #: What is so large was never meant as a length in bytes (arecord, ffmpeg, gstreamer and sox write more than that).
 PLACEHOLDER = 0x7F000000

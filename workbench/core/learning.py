@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ..errors import ParameterError, WeightsError
 from .checks import check_fields, number, seed, whole
+from .errors import ParameterError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..core.checks import checked
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .schema import human_bytes
 
 #: An archive may unpack to this many times its own size, and a gigabyte; sound hardly packs, so real sets stay below.

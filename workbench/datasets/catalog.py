@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from ..core.checks import checked, choice, whole
-from ..errors import DatasetError, ParameterError
+from ..core.errors import DatasetError, ParameterError
+from ..core.files import cache_folder
 from .clips import Clips
-from .contents import cache_folder, printable, why_no_file
+from .contents import printable, why_no_file
 from .folders import Own, read_folder
 from .layouts import CARRIED, Found, find, read, read_part, root_parts
 from .manifest import close_match, manifests, read_manifest
@@ -39,11 +40,11 @@ class Generated:
 
 #: Generated sets by name.
 GENERATED = {
-    "notes": Generated("workbench.datasets.notes", "instrument", "specimen"),
-    "scenes": Generated("workbench.datasets.scenes", "event", "site"),
-    "scenes_multi": Generated("workbench.datasets.scenes_multi", "tags", "site"),
-    "utterances": Generated("workbench.datasets.utterances", "emotion_like", "speaker"),
-    "voices": Generated("workbench.datasets.voices", "technique", "singer"),
+    "notes": Generated("workbench.datasets.generated.notes", "instrument", "specimen"),
+    "scenes": Generated("workbench.datasets.generated.scenes", "event", "site"),
+    "scenes_multi": Generated("workbench.datasets.generated.scenes_multi", "tags", "site"),
+    "utterances": Generated("workbench.datasets.generated.utterances", "emotion_like", "speaker"),
+    "voices": Generated("workbench.datasets.generated.voices", "technique", "singer"),
 }
 #: Options of every set that lies in files.
 OPTIONS = ("missing", "mono")
@@ -69,7 +70,7 @@ def data_roots(root: Roots = None) -> list[Path]:
         if not Path(one).expanduser().is_dir():
             raise DatasetError(f"root={str(one)!r} must be a folder with datasets in it; there is no such folder")
     named = [part for part in os.environ.get("WORKBENCH_DATA", "").split(os.pathsep) if part]
-    return [Path(one).expanduser() for one in [*given, *named]] + [cache_folder()]
+    return [Path(one).expanduser() for one in [*given, *named]] + [cache_folder() / "data"]
 
 
 @checked

@@ -17,7 +17,7 @@ import pandas as pd
 
 from .. import audio
 from ..core.checks import checked, number, numbers, whole
-from ..errors import AudioError, DatasetError, ParameterError
+from ..core.errors import AudioError, DatasetError, ParameterError
 from .contents import contents, printable
 from .labels import is_missing, tidy
 from .manifest import close_match

@@ -9,22 +9,13 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import AudioError
+from ..core.errors import AudioError
+from ..core.files import cache_folder
 
 #: A file changed so lately (nanoseconds) may change again within one tick of the file system's clock: not remembered.
 LATELY = 2_000_000_000
 #: Bytes from the middle of a file that are compared before two files of one size are read whole.
 PEEK = 4096
-
-
-def cache_folder() -> Path:
-    """Where downloads go: below WORKBENCH_CACHE, else below the user's cache folder."""
-    given = os.environ.get("WORKBENCH_CACHE")
-    if given:
-        return Path(given).expanduser() / "data"
-    import pooch
-
-    return Path(pooch.os_cache("workbench")) / "data"
 
 
 def printable(path: str | os.PathLike) -> str:
@@ -148,7 +139,7 @@ _CONTENTS: dict[Path, Contents] = {}
 
 def contents() -> Contents:
     """The memory of this process, of the cache folder as it is set now."""
-    memory = cache_folder().parent / "contents.txt"
+    memory = cache_folder() / "contents.txt"
     if memory not in _CONTENTS:
         _CONTENTS[memory] = Contents(memory)
     return _CONTENTS[memory]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .contents import printable
 
 DELIMITERS = (",", ";", "\t", "|")

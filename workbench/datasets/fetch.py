@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ..core.checks import checked, whole
-from ..errors import DatasetError, ParameterError
+from ..core.errors import DatasetError, ParameterError
+from ..core.files import cache_folder, write_whole
 from .archives import CHUNK, unpack
-from .catalog import Roots, cache_folder, data_roots, describe_dataset, how_to_get
+from .catalog import Roots, data_roots, describe_dataset, how_to_get
 from .layouts import Found, find, locate, read, read_part, root_parts
 from .manifest import manifests
 from .schema import DIGITS, Manifest, RemoteFile, human_bytes
@@ -231,7 +232,7 @@ def fetch(
         if value is not None and not callable(value):
             raise ParameterError(argument, value, "a function of one text")
     manifest = describe_dataset(name)
-    folder = (Path(root) if root is not None else cache_folder()) / name
+    folder = (Path(root) if root is not None else cache_folder() / "data") / name
     if manifest.access == "generated":
         raise DatasetError(f"{name}: is generated when it is loaded; there is nothing to fetch")
     if manifest.access != "open" or not manifest.files:
@@ -306,9 +307,7 @@ def _read_journal(folder: Path) -> dict:
 
 
 def _write_journal(folder: Path, done: dict) -> None:
-    draft = folder / (JOURNAL + ".tmp")
-    draft.write_text(json.dumps(done), encoding="utf-8")
-    os.replace(draft, folder / JOURNAL)
+    write_whole(folder / JOURNAL, json.dumps(done).encode())
 
 
 # --- verifying --------------------------------------------------------------------------------------------------

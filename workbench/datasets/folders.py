@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .contents import printable
 from .labels import is_missing, look_alike, merged, tidy
 from .layouts import SOUNDS, root_parts

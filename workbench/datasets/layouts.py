@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .delimited import read_rows
 from .manifest import close_match
 from .schema import Layout, Manifest, placeholders

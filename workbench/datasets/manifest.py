@@ -1,7 +1,7 @@
 """Reading and checking manifests, one YAML file a dataset.
 
 An unknown field, a wrong value or a column that the layout does not give is a
-:class:`~workbench.errors.DatasetError` that names the file, the field, its value and what was expected.
+:class:`~workbench.core.errors.DatasetError` that names the file, the field, its value and what was expected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.checks import checked
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .schema import (
     ACCESS,
     ARCHIVES,

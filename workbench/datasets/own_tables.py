@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .contents import on_disk, printable, why_no_file
 from .delimited import read_rows
 from .folders import SPLITS, UNREAD, Own

@@ -16,7 +16,7 @@ import pandas as pd
 
 from .. import audio
 from ..core.checks import whole
-from ..errors import AudioError, ParameterError
+from ..core.errors import AudioError, ParameterError
 from .contents import alike, contents, on_disk, printable, quick_look
 
 #: A clip may be so much shorter (seconds) than its start and stop say before that is told: it may be rounding.
@@ -182,8 +182,8 @@ class GeneratedSounds(_Told):
     Parameters
     ----------
     module : str
-        Such as "workbench.datasets.voices". It has RATE, VERSION, recipe(row) -> recipe whose repr says everything,
-        and render(recipe) -> float32 (samples,).
+        Such as "workbench.datasets.generated.voices". It has RATE, VERSION, recipe(row) -> recipe whose repr says
+        everything, and render(recipe) -> float32 (samples,).
     columns : tuple of str
         Columns the recipe is made from.
     """
@@ -208,7 +208,9 @@ class GeneratedSounds(_Told):
 
     def signature(self, row: Row) -> str:
         maker = self._maker
-        return f"generated|{self.module}|{maker.VERSION}|{maker.RATE}|{maker.recipe(row)!r}"
+        # the name as it was before the sets had a folder: what is stored keeps its key
+        name = f"workbench.datasets.{self.module.rpartition('.')[2]}"
+        return f"generated|{name}|{maker.VERSION}|{maker.RATE}|{maker.recipe(row)!r}"
 
     identity = signature
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.checks import checked, number, whole
 from ..core.checks import numbers as checked_numbers
-from ..errors import DatasetError, ParameterError
+from ..core.errors import DatasetError, ParameterError
 
 #: Share of the clips drawn for a test or validation set where nobody says how many.
 SHARE = 0.2

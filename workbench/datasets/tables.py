@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from ..errors import DatasetError, ParameterError
+from ..core.errors import DatasetError, ParameterError
 from .labels import fold_number
 from .layouts import CARRIED, Found, locate
 from .manifest import close_match

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ..core.checks import checked, number
+from ..core.errors import ParameterError
 from ..encoders.batching import compute_dtype
 from ..encoders.interface import Encoder, check_encoder
-from ..errors import ParameterError
 from .extraction import Extraction, Policy
 from .memo import Memo
 from .result import Embeddings

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from .. import audio
+from ..core.errors import AudioError, ParameterError, StoreError
 from ..encoders.batching import BATCH_SECONDS, WINDOW_SECONDS, beyond, compute_dtype, stream, unheard, windowed
 from ..encoders.interface import Encoder
-from ..errors import AudioError, ParameterError, StoreError
 from .claims import Claims
 from .memo import Memo
 from .result import Embeddings

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 import warnings
 import zlib
 from pathlib import Path
 
-from . import shards
+from ..core.files import write_whole
 
 
 class Memo:
@@ -101,8 +100,7 @@ class Memo:
     def _write_anew(self, fresh: dict[str, tuple[str, int]]) -> None:
         """What others append between the reading and the renaming is lost, which costs its decoding."""
         known = _read(self.path)[0] if self.path.exists() else {}
-        temporary = self.path.with_name(f"memo-{uuid.uuid4().hex}{shards.TEMPORARY}")
-        shards.write_whole(temporary, self.path, [_text(known | fresh)])
+        write_whole(self.path, _text(known | fresh))
         self.problem = ""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.checks import checked, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .shards import SHIFT, Frames, gather, gather_frames, widen
 
 if TYPE_CHECKING:

@@ -18,14 +18,12 @@ first reading of a clip reads the whole layer.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import math
 import os
 import time
-import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -34,21 +32,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-from ..errors import StoreError
+from ..core.errors import StoreError
+from ..core.files import replacing
 
 SUFFIX = ".safetensors"
-TEMPORARY = ".tmp"
 #: What frames can be stored as.
 DTYPES = ("float32", "float16", "bfloat16")
 #: Of a shard's file; 1 had no sums.
 FORMAT = 2
-#: Seconds after which a temporary file belongs to no living writer, where files cannot be locked.
-ABANDONED = 3600.0
 #: A file younger than this may be changed once more without its times showing it.
 UNSETTLED = 2.0
 # numpy has no bfloat16: its bits travel as uint16, which nothing else in a shard uses
@@ -269,73 +260,10 @@ def write(folder: Path, frames: Frames, record: dict) -> Shard:
     # names sort by age, so that of two equal rows the older is read, whoever else is writing
     path = folder / f"{created:%Y%m%dT%H%M%S%f}-{_digest(header)}{SUFFIX}"
     parts = (header, *(np.ascontiguousarray(array).data for array in arrays.values()))
-    write_whole(folder / f"{uuid.uuid4().hex}{TEMPORARY}", path, parts)
+    with replacing(path) as file:
+        for part in parts:
+            file.write(part)
     return Shard(path)
-
-
-def write_whole(temporary: Path, path: Path, parts: Iterable[bytes | memoryview]) -> None:
-    """Write a file so that it is there completely or not at all, by way of a temporary one beside it.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; the temporary file is gone.
-    """
-    try:
-        with _own(temporary) as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl is not None:  # while it is locked
-                os.replace(temporary, path)
-        if fcntl is None:  # Windows renames no open file
-            os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync(path.parent)
-
-
-def _own(path: Path) -> io.BufferedWriter:
-    """A new file, locked so that others see that its writer lives."""
-    while True:
-        file = open(path, "xb")  # noqa: SIM115 (the caller closes it)
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.exists():
-            return file
-        file.close()  # swept away before it was locked
-
-
-def abandoned(path: Path) -> bool:
-    """Whether the writer of a temporary file is dead: nobody holds its lock; without locks, it is an hour old."""
-    try:
-        old = time.time() - path.stat().st_mtime > ABANDONED
-        with open(path, "rb") as file:
-            if fcntl is None:
-                return old
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
-            except OSError:
-                return old
-            return True
-    except OSError:
-        return False
-
-
-def sync(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut (where the system can)."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _header(arrays: dict[str, np.ndarray], record: dict) -> bytes:

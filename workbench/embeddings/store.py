@@ -32,10 +32,11 @@ import numpy as np
 
 from ..core.checks import checked
 from ..core.checks import number as _number
-from ..errors import ParameterError, StoreError
+from ..core.errors import ParameterError, StoreError
+from ..core.files import TEMPORARY, abandoned, cache_folder
 from . import shards
 from .memo import Memo
-from .shards import SHIFT, SUFFIX, TEMPORARY, Frames, Shard
+from .shards import SHIFT, SUFFIX, Frames, Shard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -236,7 +237,7 @@ class Store:
     def __init__(self, root: str | os.PathLike | None = None):
         if root is not None and (not os.fspath(root) or "\0" in str(root)):
             raise ParameterError("root", root, "the path of a folder")
-        self.root = Path(root).expanduser() if root is not None else default_root()
+        self.root = Path(root).expanduser() if root is not None else cache_folder()
         self.folder = self.root / "embeddings"
         for path in (self.root, self.folder):
             if path.exists() and not path.is_dir():
@@ -260,7 +261,7 @@ class Store:
     def leftovers(self) -> list[Path]:
         """Temporary files of writers that were killed."""
         found = [path for depth in ("*", "*/*") for path in self.folder.glob(depth + TEMPORARY)]
-        return sorted(path for path in found if shards.abandoned(path))
+        return sorted(path for path in found if abandoned(path))
 
     def info(self) -> pd.DataFrame:
         """What the store holds: one row an encoder, pooling, segment policy, dtype and layer.
@@ -390,16 +391,6 @@ def _name_of(record: dict) -> str:
         return _name(record["fingerprint"], record["compute_dtype"], record["pooling"], segment, record["dtype"])
     except (KeyError, TypeError, ValueError):
         return ""
-
-
-def default_root() -> Path:
-    """``WORKBENCH_CACHE``, else the user's cache folder of this system."""
-    given = os.environ.get("WORKBENCH_CACHE")
-    if given:
-        return Path(given).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("workbench"))
 
 
 def unwritable(folder: Path, error: OSError) -> StoreError:

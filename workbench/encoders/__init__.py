@@ -21,8 +21,9 @@ Your own model is a subclass of :class:`Encoder`; batching, caching, probing and
             return [(frames, torch.full_like(lengths, frames.shape[1])) for _ in layers]
 """
 
+from ..core.fingerprints import fingerprint
 from .batching import compute_dtype, extract
-from .interface import Encoder, Layer, fingerprint
+from .interface import Encoder, Layer
 from .registry import EncoderSpec, describe_encoder, list_encoders, load_encoder
 
 __all__ = [

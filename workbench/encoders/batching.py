@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..core.checks import checked, choice, number
-from ..errors import AudioError, ParameterError
+from ..core.errors import AudioError, ParameterError
 from .interface import Encoder, Layer, check_encoder
 
 BATCH_SECONDS = {"cpu": 32.0, "mps": 96.0, "cuda": 480.0}

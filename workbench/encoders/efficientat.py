@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from ..core.checks import checked
 from ..core.dependencies import load
-from ..errors import ParameterError, WeightsError
-from .interface import Encoder, Layer, fingerprint
+from ..core.errors import ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
+from .interface import Encoder, Layer
 from .towers import reason
 
 FRONT_END_VERSION = 1

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.dependencies import load
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .towers import frames, reason
 
 

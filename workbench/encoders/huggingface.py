@@ -59,9 +59,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.checks import several
-from ..errors import ParameterError, WeightsError, WorkbenchError
+from ..core.errors import ParameterError, WeightsError, WorkbenchError
+from ..core.fingerprints import fingerprint
 from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
-from .interface import Encoder, Layer, fingerprint
+from .interface import Encoder, Layer
 from .towers import CutWhisper, Tower, frames, reason, tower
 from .weights import TOKENIZER_FILES, WEIGHT_FILES
 

@@ -6,9 +6,8 @@ To bring your own model, subclass :class:`Encoder`, fill in the attributes in ``
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import choice, number, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -166,31 +165,3 @@ def _check_layer(name: str, layer: object) -> None:
         raise ParameterError(name, layer, "a Layer(name, dim, frame_rate)")
     whole(f"{name}.dim", layer.dim, least=1)
     number(f"{name}.frame_rate", layer.frame_rate, least=0)
-
-
-def fingerprint(*parts: object, weights: dict[str, Tensor] | None = None) -> str:
-    """Hash of a model's weights and of whatever else changes its numbers.
-
-    Parameters
-    ----------
-    *parts : object
-        Plain values (str, int, float, tuples of them): family, front-end code version, padding policy, dtype.
-    weights : dict of str to Tensor, optional
-        A state dict; names, shapes, dtypes and bytes all count.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    weights = {} if weights is None else weights
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
-    ):
-        raise ParameterError("weights", type(weights).__name__, "a state dict: names and tensors")
-    digest = hashlib.sha256(repr(parts).encode())
-    for key in sorted(weights):
-        tensor = weights[key].detach().cpu().contiguous()
-        digest.update(f"{key}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return digest.hexdigest()[:16]

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..core.dependencies import load
-from .interface import Encoder, Layer, fingerprint
+from ..core.fingerprints import fingerprint
+from .interface import Encoder, Layer
 
 CODE_VERSION = 1
 RATE, N_FFT, HOP, N_MELS, FLOOR = 16000, 512, 160, 64, 1e-6

@@ -24,8 +24,10 @@ from torch import Tensor, nn
 
 from ..core.checks import checked, whole
 from ..core.dependencies import load
-from ..errors import ParameterError, WeightsError
-from .interface import Encoder, Layer, fingerprint
+from ..core.errors import ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
+from ..core.saving import write_tensors
+from .interface import Encoder, Layer
 
 FRONT_END_VERSION = 1
 WEIGHTS = Path(__file__).parent / "weights" / "mini.safetensors"
@@ -250,16 +252,9 @@ def save_mini(net: MiniNet, path: Path | str, *, note: dict[str, str] | None = N
     note : dict of str to str, optional
         Kept in the file's metadata (command, seed, steps ...).
     """
-    from safetensors.torch import save_file
-
     path = Path(path)
-    state = {key: value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file(state, str(partial), metadata={"config": json.dumps(asdict(net.config)), **(note or {})})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    state = {key: value.half() for key, value in net.state_dict().items()}
+    write_tensors(path, state, {"config": json.dumps(asdict(net.config)), **(note or {})})
 
 
 def _read(path: Path) -> MiniNet:

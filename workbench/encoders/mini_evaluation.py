@@ -22,7 +22,7 @@ import torch
 from tqdm import tqdm
 
 from ..audio import load
-from ..errors import DatasetError
+from ..core.errors import DatasetError
 from .interface import Encoder
 from .mini import RATE, LogMel
 

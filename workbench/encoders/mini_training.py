@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..errors import ParameterError
+from ..core.errors import ParameterError
+from ..core.saving import write_checkpoint
 from .efficientat import EfficientAT, load_efficientat
 from .interface import Encoder
 from .mini import HOP, MiniConfig, MiniNet, frame_mask, load_mini, save_mini
@@ -195,12 +196,10 @@ class State:
         return cls(net, heads, torch.optim.AdamW(groups, betas=(0.9, 0.98)), seed, steps)
 
     def save(self, path: Path) -> None:
-        """Write atomically."""
-        partial = path.with_name(path.name + ".partial")
+        """Write a checkpoint, completely or not at all."""
         modules = {key: getattr(self, key).state_dict() for key in ("net", "heads", "optimiser")}
         numbers = {key: getattr(self, key) for key in ("seed", "steps", "step", "seconds")}
-        torch.save({**modules, **numbers}, partial)
-        partial.replace(path)
+        write_checkpoint(path, {**modules, **numbers})
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same run; raises ParameterError for one of another seed or schedule."""

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..core.checks import checked, seed
-from ..errors import ParameterError
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError
+from ..core.fingerprints import fingerprint
 from .batching import compute_dtype
 from .encodecmae import published
-from .interface import Encoder, fingerprint
+from .interface import Encoder
 from .mini import MiniConfig
 from .weights import CONFIG, Wanted, find
 
@@ -450,21 +452,3 @@ def _load_other(name_or_path, device, weights, random_weights, variant, fetch) -
         raise ParameterError("weights", weights, f"None when a folder is loaded ({folder} holds its own)")
     rest = {"device": device, "variant": variant, "random_weights": random_weights}
     return load_huggingface(name, folder=folder, revision=revision or None, **rest)
-
-
-def chosen_device(device: str | torch.device) -> torch.device:
-    expected = "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps'"
-    if not isinstance(device, (str, torch.device)):
-        raise ParameterError("device", device, expected)
-    if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ParameterError("device", device, expected) from error
-    if found.type not in ("cpu", "cuda", "mps"):
-        raise ParameterError("device", str(device), expected)
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[found.type]
-    if (found.index or 0) >= there:
-        raise ParameterError("device", str(device), f"one that is there: torch sees {there} {found.type} device(s)")
-    return found

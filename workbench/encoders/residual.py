@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.checks import whole
-from ..errors import ParameterError, WeightsError
+from ..core.errors import ParameterError, WeightsError
 
 #: Largest size of anything here.
 MOST = 10**6

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 FIRST_INPUTS = ("input_values", "input_features", "audio_mel")
 """What the first argument of an audio encoder is called."""

@@ -10,7 +10,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import WeightsError
+from ..core.errors import WeightsError
+from ..core.files import cache_folder
 
 CONFIG = "config.json"
 WEIGHT_FILES = (
@@ -62,13 +63,8 @@ def roots() -> list[Path]:
 
 
 def cache() -> Path:
-    """Where fetched single files are kept: ``weights`` in ``WORKBENCH_CACHE`` or in the user's cache folder."""
-    given = os.environ.get("WORKBENCH_CACHE")
-    if given:
-        return Path(given).expanduser() / "weights"
-    import pooch
-
-    return Path(pooch.os_cache("workbench")) / "weights"
+    """Where fetched single files are kept: ``weights`` in the package's cache folder."""
+    return cache_folder() / "weights"
 
 
 def find(wanted: Wanted, *, given: str | os.PathLike | None = None, fetch: bool = False) -> Path:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from .. import audio
 from ..core.checks import checked, choice, numbers, several, whole
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError, WeightsError
 from ..core.learning import load_weights
-from ..errors import ParameterError, WeightsError
-from ..probes.inputs import device as chosen_device
-from ..probes.inputs import parts
+from ..core.splits import split_rows
 from ..prototypes.tracks import known
 
 #: Samples below which the paper's VGG has nothing left to pool.
@@ -359,7 +359,7 @@ def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: 
     if x.shape[1] < LEAST_VGG:
         raise ParameterError("x.shape", tuple(x.shape), f"clips of at least {LEAST_VGG} samples at 44.1 kHz")
     y = known(y, len(x))
-    train = y[parts(split, len(x))["train"]]
+    train = y[split_rows(split, len(x))["train"]]
     with torch.no_grad():
         mels = torch.cat([front_end(part)[:, 0] for part in x.split(16)]).numpy()
     made = partial(KumarVGG, len(np.unique(train)), hidden=hidden)

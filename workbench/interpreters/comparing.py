@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import checked, numbers, whole
+from ..core.errors import ParameterError
+from ..core.kept import Kept, plain, read, write
 from ..core.learning import Gathered, to_run
-from ..embeddings.kept import Kept, plain, read, write
-from ..errors import ParameterError
 from ..metrics import fidelity
 from ..prototypes.tracks import known
 from .classifiers import Classifier, real

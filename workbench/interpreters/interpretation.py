@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import choice, number, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .spectra import Spectra
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, numbers, several
 from ..core.checks import whole as whole_number
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..metrics import faithfulness, separation
 from ..prototypes.tracks import known
 from .classifiers import Classifier, real

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.checks import checked, choice, numbers
+from ..core.errors import ParameterError
 from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
-from ..errors import ParameterError
 from .classifiers import Classifier, real
 from .interpretation import Interpretation
 from .psi import Psi, Theta

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import checked, choice, number, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .classifiers import Classifier, real
 from .spectra import DOMAINS, Spectra
 

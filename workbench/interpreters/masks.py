@@ -38,7 +38,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import checked, number, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .classifiers import Classifier, real
 from .gradients import integrated_gradients, saliency, smooth_gradient
 from .interpretation import component_mask

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked, choice, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 #: Frequency rows that all branches of Psi are brought to.
 ROWS = 4

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import audio
 from ..core.checks import check_fields, choice, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 DOMAINS = ("log", "linear")
 

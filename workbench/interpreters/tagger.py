@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked, number, numbers, several, whole
+from ..core.errors import ParameterError
 from ..core.learning import RATES, check_loss, unlearnt, warn_unlearnt
 from ..encoders import Encoder
-from ..errors import ParameterError
 from ..metrics.fidelity import average_precision
 from ..prototypes.networks import FLOOR, HOP, N_FFT, SmallConvNet
 from .classifiers import LEAST_VGG, Classifier, Features, KumarVGG, LogMels, Stacked, VGGBody, real

@@ -24,8 +24,8 @@ from torch.nn import functional as F
 
 from .. import audio
 from ..core.checks import checked
+from ..core.errors import ParameterError
 from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
-from ..errors import ParameterError
 from .classifiers import Classifier, real
 from .flint import agreement
 from .l2i import prepared

@@ -45,7 +45,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from . import disentanglement as dci
 from .classification import labels as named
 from .disentanglement import Score

@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 
 def labels(name: str, values: ArrayLike) -> np.ndarray:

@@ -54,7 +54,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, several
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .importance import BINS, classes, entropy, kinds, mutual_information, unit
 from .lasso import finite, part, validate
 

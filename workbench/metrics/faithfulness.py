@@ -47,7 +47,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers
 from ..core.checks import whole as at_least  # here "whole" is the input that nothing was taken from
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .disentanglement import Score
 from .fidelity import bootstrap_weights, outputs, percentiles
 from .lasso import LARGEST

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .classification import labels as named
 from .disentanglement import Score
 from .lasso import LARGEST

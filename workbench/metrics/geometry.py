@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .classification import accuracy, labels
 from .lasso import bounded
 

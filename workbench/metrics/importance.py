@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .classification import labels
 from .lasso import lasso, part, validate
 

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, number, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 SMALLEST, LARGEST = 1e-70, 1e70
 """Of the largest value of a column (unless it is 0): squares of squares must be neither 0 nor infinite in float64."""

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .classification import check_kinds, labels
 from .geometry import _rows, nearest_prototype
 

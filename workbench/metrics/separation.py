@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, number, numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .lasso import bounded
 
 

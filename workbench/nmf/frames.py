@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 #: Frames at once, on the CPU and on a GPU.
 TILE = {"cpu": 4096, "cuda": 131_072}

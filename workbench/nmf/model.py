@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, numbers, whole
 from ..core.checks import seed as check_seed
-from ..errors import ParameterError
-from ..probes.inputs import device as chosen_device
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError
 from .fitting import Run
 from .frames import BETAS, DTYPES, Frames, array, check_values, tensor
 from .solving import activations as solved
@@ -211,7 +211,7 @@ class SparseNMF:
     @torch.no_grad()
     def _fit(self, source: Source, components: Start, activations: Start) -> np.ndarray:
         beta = self._check()
-        place, dtype = chosen_device(self.device), DTYPES[self.dtype]
+        place, dtype = chosen_device(self.device, float64=True), DTYPES[self.dtype]
         with full_precision():
             floor = FLOOR if beta == 0 else 0.0
             frames = Frames(source, tile=self.tile, device=place, dtype=dtype, floor=floor)

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import checked, choice, number, whole
-from ..errors import ParameterError
-from ..probes.inputs import device as chosen_device
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError
 from .frames import BETAS, DTYPES, TILE, array, check_values, tensor, unit_of
 from .updates import FLOOR, TINY, divergence, full_precision, hals, multiply, parts
 
@@ -109,7 +109,7 @@ def activations(
     number("sparsity", sparsity, least=0)
     whole("iterations", iterations, least=0)
     number("tolerance", tolerance, least=0)
-    place, kind = chosen_device(device), DTYPES[dtype]
+    place, kind = chosen_device(device, float64=True), DTYPES[dtype]
     w = tensor("components", components, place, kind)
     if w.ndim != 2 or not w.numel():
         raise ParameterError("components.shape", tuple(w.shape), "(K, F)")

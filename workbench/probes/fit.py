@@ -12,7 +12,9 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, several
 from ..core.checks import seed as check_seed
-from ..errors import ParameterError
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError
+from ..core.splits import split_rows
 from ..metrics import classification
 from ..metrics.importance import reporter
 from . import inputs, logistic, paper
@@ -108,7 +110,7 @@ def fit_probes(
     labels = inputs.labels(y)
     number("level", level, above=0, below=1)
     report = reporter(progress)
-    parts = inputs.parts(split, len(labels))
+    parts = split_rows(split, len(labels))
     arrays = inputs.arrays(layers, len(labels), np.concatenate(list(parts.values())))
     classes, codes = inputs.codes(labels, parts)
     members = inputs.members(groups, parts, len(labels))
@@ -122,19 +124,19 @@ def fit_probes(
         check_seed(shuffle_labels, "shuffle_labels")
         development = np.concatenate([parts["train"], parts["valid"]])
         target[development] = np.random.default_rng(shuffle_labels).permutation(target[development])
-    chosen_device = inputs.device(device)
+    place = chosen_device(device, float64=True)
     if preset == "default":
         repeats = _repeats(target, parts, members, seeds)
-        fitted = _fit_default(arrays, target, repeats, path, len(classes), chosen_device, report)
+        fitted = _fit_default(arrays, target, repeats, path, len(classes), place, report)
     else:
         fit, valid = _repeats(target, parts, members, None)[0][0][0]
         drawn = (0,) if seeds is None else seeds
-        fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), chosen_device, report)
+        fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), place, report)
     _say_what_is_flat(arrays, parts["train"])
 
     test = parts["test"]
     logits = [
-        torch.from_numpy(arrays[name][test]).to(chosen_device).double() @ weight + bias[:, None]
+        torch.from_numpy(arrays[name][test]).to(place).double() @ weight + bias[:, None]
         for name, (weight, bias, _) in zip(arrays, fitted, strict=True)
     ]
     probabilities = torch.stack(logits).softmax(-1).float().cpu().numpy()

@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..core.checks import numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..metrics import classification
 
 SMALLEST = 1e-30
 """Of the largest value of a layer: smaller ones lose their digits in single precision."""
 PENALTIES = tuple(np.geomspace(0.1, 10_000.0, 8).tolist())
 """Default L2 path, weak to strong; for standardised inputs and a loss summed over clips."""
-
-
-def parts(split: object, count: int) -> dict[str, np.ndarray]:
-    """train, valid and test as int64 positions; valid may be empty."""
-    names = ("train", "valid", "test")
-    if isinstance(split, Mapping):
-        given = [split.get(name) for name in names]
-    elif isinstance(split, (tuple, list)) and len(split) == 3:
-        given = list(split)
-    elif hasattr(split, "train") and hasattr(split, "test"):
-        given = [getattr(split, name, None) for name in names]
-    else:
-        raise ParameterError("split", type(split).__name__, "an object, mapping or 3-tuple with train, valid and test")
-    parts = {}
-    for name, part in zip(names, given, strict=True):
-        rows = np.empty(0) if part is None else numbers(f"split.{name}", part, empty=True)
-        if rows.dtype == bool and rows.shape == (count,):
-            rows = np.flatnonzero(rows)
-        if rows.ndim != 1 or (len(rows) and rows.dtype.kind not in "iu"):
-            found = f"{rows.dtype} of shape {rows.shape}"
-            raise ParameterError(f"split.{name}", found, f"positions (int) or a mask (bool, {count})")
-        if not len(rows) and name != "valid":
-            raise ParameterError(f"split.{name}", [], "at least one clip")
-        outside = rows[(rows < 0) | (rows >= count)] if len(rows) else rows
-        if len(outside):
-            raise ParameterError(f"split.{name}", outside[:5].tolist(), f"positions in [0, {count}), one a label in y")
-        parts[name] = rows.astype(np.int64)
-    rows, times = np.unique(np.concatenate(list(parts.values())), return_counts=True)
-    if (times > 1).any():
-        where = {name: np.intersect1d(part, rows[times > 1])[:5].tolist() for name, part in parts.items()}
-        where = {name: clips for name, clips in where.items() if clips}
-        raise ParameterError("split", where, "disjoint: these clips occur more than once")
-    return parts
 
 
 def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray]:
@@ -172,16 +137,3 @@ def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:
     if path.ndim != 1 or not len(path) or not (np.isfinite(path) & (path > 0)).all():
         raise ParameterError("penalties", penalties, "positive and finite")
     return path
-
-
-def device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not isinstance(device, (str, torch.device)) or not re.fullmatch(r"(cpu|cuda)(:\d+)?", str(device)):
-        raise ParameterError("device", device, "'auto', 'cpu', 'cuda' or 'cuda:<number>' (the fits need float64)")
-    if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ParameterError("device", device, "'auto' or 'cpu': this machine has no usable CUDA device")
-    chosen = torch.device(device)
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ParameterError("device", device, f"below 'cuda:{torch.cuda.device_count()}': so many are there")
-    return chosen

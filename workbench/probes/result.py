@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..metrics import classification
 
 if TYPE_CHECKING:

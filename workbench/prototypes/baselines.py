@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..core.checks import choice, number, numbers, whole
 from ..core.checks import seed as checked_seed
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 RANGES = {
     **dict.fromkeys(("weight", "gamma"), {"least": 0}),

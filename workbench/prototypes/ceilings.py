@@ -18,11 +18,10 @@ from torch.nn import functional as F
 
 from ..core.checks import checked as checked_arguments
 from ..core.checks import whole
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError
 from ..core.learning import unlearnt, warn_unlearnt
-from ..errors import ParameterError
-from ..probes.inputs import device as chosen_device
-from .learnt import LearntConfig
-from .learnt_training import starts
+from .learnt import LearntConfig, starts
 from .mixing import shuffled
 from .tracks import TrackDecisions, checked, columns, decide, held_out, known, warn_shared
 

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from ..core.checks import checked, choice, number, whole
+from ..core.errors import ParameterError
+from ..core.kept import Kept, read, write
 from ..core.learning import Gathered, to_run
-from ..embeddings.kept import Kept, read, write
-from ..errors import ParameterError
+from ..core.splits import split_rows
 from ..metrics import geometry
-from ..probes.inputs import parts
 from .factors import FactorPrototypes
 from .mixing import Recipe
 from .training import _checked, train_classifier
@@ -100,7 +100,7 @@ def compare_losses(
             for fold, split in enumerate(splits):
                 for seed in seeds:
                     bar.set_postfix(loss=name, fold=fold, seed=seed, refresh=False)
-                    path = kept.path(split=parts(split, len(inputs)), seed=int(seed), **_decisive(options))
+                    path = kept.path(split=split_rows(split, len(inputs)), seed=int(seed), **_decisive(options))
                     row = {"loss": name, "fold": fold, "seed": seed}
                     found = read(path, MEASURED)
                     where = f"{name}, fold {fold}, seed {seed}"

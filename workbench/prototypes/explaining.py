@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..metrics.geometry import nearest_prototype
 from .factors import FactorPrototypes
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .tracks import known
 
 

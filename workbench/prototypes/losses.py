@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked, choice
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from . import sets
 from .baselines import (
     RBF,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..core.checks import choice, number, several, whole
+from ..core.errors import ParameterError
 from ..core.learning import RATES, configured, settle
-from ..errors import ParameterError
 
 MIXUP_BETA = 10.0
 """Shares are drawn from Beta(10, 10), around one half, as the code of arXiv 2406.16145 does."""

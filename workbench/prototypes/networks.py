@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from .. import audio
 from ..core.checks import checked, number, numbers, whole
 from ..core.dependencies import load
-from ..errors import AudioError, ParameterError, WeightsError
+from ..core.errors import AudioError, ParameterError, WeightsError
 
 if TYPE_CHECKING:
     from ..encoders.efficientat import EfficientATNet

@@ -13,15 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, several, whole
+from ..core.errors import ParameterError
+from ..core.kept import Kept, read, write
 from ..core.learning import Gathered, configured, to_run
-from ..embeddings.kept import Kept, read, write
-from ..errors import ParameterError
+from ..core.splits import split_rows
 from ..metrics import prototypes as metrics
 from ..probes import fit_probes
-from ..probes.inputs import parts
 from . import ceilings
-from .learnt import LearntConfig, LearntPrototypes, fit_prototypes
-from .learnt_training import TRAINING_VERSION
+from .learnt import TRAINING_VERSION, LearntConfig, LearntPrototypes, fit_prototypes
 from .tracks import checked as vectors
 from .tracks import decide, known
 
@@ -110,7 +109,7 @@ def compare_prototypes(
     with tqdm(total=len(models) * len(splits) * len(seeds), disable=not progress, desc="runs") as bar:
         for name, own in chosen.items():
             for fold, split in enumerate(splits):
-                split = parts(split, len(z))
+                split = split_rows(split, len(z))
                 for seed in seeds:
                     bar.set_postfix(model=name, fold=fold, seed=seed, refresh=False)
                     row = {"model": name, "fold": fold, "seed": seed, "per_class": own.per_class}
@@ -152,7 +151,7 @@ def order_study(
     """Do prototypes that start in another class end up alike? Both orders of centroids, K by K.
 
     Models are "class-major 5" and so on, and "paper_code 5", where most prototypes start from another class's
-    centroid (:func:`~.learnt_training.place_of_starts`). Read ``diversity`` and ``collapsed`` beside the accuracy.
+    centroid (:func:`~.learnt.place_of_starts`). Read ``diversity`` and ``collapsed`` beside the accuracy.
     Else :func:`compare_prototypes`.
     """
     orders = ("class-major", "paper_code")
@@ -211,7 +210,7 @@ def compare_ceilings(
         rows.append({"model": model, "fold": fold, "seed": seed, **score})
 
     for fold, split in enumerate(tqdm(splits, disable=not progress, desc="folds")):
-        split = parts(split, len(z))
+        split = split_rows(split, len(z))
         own, held, test = (split[name] for name in ("train", "valid", "test"))
         for seed in seeds:
             options = {"steps": steps, "seed": int(seed), "device": device, "progress": False}

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, number, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 KINDS = ("orthonormal", "simplex", "orthoplex", "repulsion", "johnson_lindenstrauss", "gaussian")
 STAGES = 5.0 * 2.0 ** np.arange(9)

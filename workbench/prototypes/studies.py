@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
+from ..core.errors import ParameterError
 from ..core.learning import Gathered, to_run
-from ..errors import ParameterError
+from ..core.splits import split_rows
 from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
-from ..probes.inputs import parts
 from .explaining import explain
 from .factors import FactorPrototypes, Levels
 from .tracks import known
@@ -170,7 +170,7 @@ def factor_study(
                 read = {}
             else:
                 some = values[:, [names.index(name) for name in factors]]
-                cuts = Levels.fit(some[parts(split, len(some))["train"]], factors, count=count)
+                cuts = Levels.fit(some[split_rows(split, len(some))["train"]], factors, count=count)
                 levels = cuts.codes(some)
                 if told != "true":
                     some = levels = placebos(levels, seed)[told]

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked, numbers
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError
 from ..core.learning import check_loss, unlearnt, warn_unlearnt
-from ..errors import ParameterError
+from ..core.splits import split_rows
 from ..metrics import geometry
-from ..probes.inputs import codes, parts
-from ..probes.inputs import device as chosen_device
+from ..probes.inputs import codes
 from . import mixing
 from .baselines import CrossEntropy
 from .factors import FactorPrototypes
@@ -200,7 +201,7 @@ def train_classifier(
     start = time.perf_counter()
     recipe = Recipe.preset(preset, **fields)
     x = _checked(inputs)
-    rows = parts(split, len(x))
+    rows = split_rows(split, len(x))
     classes, y = codes(known(y, len(x), rows=np.concatenate(list(rows.values()))), rows)
     _say(x, y, classes, rows)
     if recipe.keep == "best" and not len(rows["valid"]):

@@ -26,7 +26,7 @@ from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import remove_error_markers
 
-from ..errors import ParameterError, RunError
+from ..core.errors import ParameterError, RunError
 from .following import Follower
 from .notebooks import Notebook
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..core.checks import seed as check_seed
-from ..errors import ParameterError, WorkbenchError
+from ..core.errors import ParameterError, WorkbenchError
 from .notebooks import Notebook
 from .parameters import Parameter
 
@@ -62,7 +62,7 @@ def _is_ours(test, default: object) -> bool:
 def _device(name: str, value: str) -> None:
     if value in ("auto", "cpu"):
         return
-    from ..encoders.registry import chosen_device
+    from ..core.devices import chosen_device
 
     chosen_device(value)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.checks import checked
-from ..errors import RunError
+from ..core.errors import RunError
 from .parameters import Parameter, read_parameters
 
 

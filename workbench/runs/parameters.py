@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import ParameterError, RunError
+from ..core.errors import ParameterError, RunError
 
 _TYPES = {
     "bool": bool,

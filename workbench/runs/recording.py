@@ -6,11 +6,11 @@ import html
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import ParameterError, RunError
+from ..core.errors import ParameterError, RunError
+from ..core.files import write_whole
 from .provenance import has_ended
 
 SCHEMA = 1
@@ -247,27 +247,10 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     RunError
         When the folder is not writable or full; nothing is left behind.
     """
-    path = Path(path)
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        write_whole(path, text.encode())
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary:  # gone by now where all went well
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)  # the only way to read it is to set it
-    os.umask(mask)
-    return mask
 
 
 def _not_finite(value: float) -> str | None:

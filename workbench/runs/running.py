@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.checks import checked
-from ..errors import ParameterError, RunError
+from ..core.errors import ParameterError, RunError
 from .following import Follower
 from .meaning import check_meaning
 from .notebooks import Notebook, find_notebooks

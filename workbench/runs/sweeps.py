@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.checks import checked
-from ..errors import ParameterError, RunError
+from ..core.errors import ParameterError, RunError
+from ..core.files import sweep_away
 from .notebooks import Notebook, find_notebooks
 from .recording import brief, plain, read_whole, write_text
 from .report import flatten, index_page, table_html
@@ -155,8 +156,7 @@ def _lock(file) -> bool:
 def _remove_leftovers(folder: Path, places: Iterable[str]) -> None:
     """Half-written files of a process that was killed."""
     for place in (folder, *(folder / name for name in places)):
-        for file in place.glob(".*-*.tmp"):
-            file.unlink(missing_ok=True)
+        sweep_away(place)
 
 
 @checked

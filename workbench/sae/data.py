@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from ..core.checks import numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 #: Bytes gathered at once, over all layers.
 CHUNK = 2**27

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.checks import checked, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..metrics.classification import labels
 from .data import positions
 

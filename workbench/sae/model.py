@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..core.checks import checked, choice, numbers, whole
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError, WeightsError
 from ..core.learning import settle
-from ..errors import ParameterError, WeightsError
-from ..probes.inputs import device as chosen_device
+from ..core.saving import read_record, write_record
 
 #: Rows encoded at once.
 ROWS = 4096
@@ -232,7 +229,7 @@ class SparseAutoencoder:
     @checked
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file, wholly or not at all; the configuration is JSON in its metadata."""
-        return write(Path(path), self.tensors(), {"config": asdict(self.config)})
+        return write_record(Path(path), self.tensors(), {"config": asdict(self.config)})
 
     @classmethod
     @checked
@@ -244,7 +241,7 @@ class SparseAutoencoder:
         WeightsError
             No such file, a damaged one, or one that holds something else.
         """
-        tensors, record = read(Path(path))
+        tensors, record = read_record(Path(path))
         fields = record.get("config")
         if not isinstance(fields, dict) or not {"dim", "latents", "k", "activation"} <= set(fields):
             raise WeightsError(f"{path}: not a sparse autoencoder of this package (no configuration in it)")
@@ -258,42 +255,3 @@ class SparseAutoencoder:
             return cls(SAEConfig(**fields), **{name: tensor.float() for name, tensor in tensors.items()})
         except (TypeError, ValueError) as error:
             raise WeightsError(f"{path}: not a sparse autoencoder of this package ({error})") from error
-
-
-def write(path: Path, tensors: Mapping[str, Tensor], record: dict) -> Path:
-    """Write tensors and a JSON record as one safetensors file: complete under its name, or not there."""
-    from safetensors.torch import save_file
-
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(whole, temporary, metadata={"record": json.dumps(record)})
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    return path
-
-
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and record of :func:`write`.
-
-    Raises
-    ------
-    WeightsError
-        No such file, or a damaged one.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {}).get("record", "{}"))
-            if not isinstance(record, dict):
-                raise WeightsError(f"{path}: its record is a {type(record).__name__}, not fields by name")
-            return {name: file.get_tensor(name) for name in file.keys()}, record  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError) as error:
-        raise WeightsError(f"cannot read {path}: {error}") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.checks import checked, number
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .model import SparseAutoencoder, k_of
 
 if TYPE_CHECKING:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from ..core.checks import checked
-from ..errors import ParameterError, WeightsError
-from .model import SAEConfig, SparseAutoencoder, write
+from ..core.errors import ParameterError, WeightsError
+from ..core.files import write_whole
+from ..core.saving import write_record
+from .model import SAEConfig, SparseAutoencoder
 
 #: First release series of SAELens whose layout this is; its readers look for it.
 LAYOUT = "6.0.0"
@@ -95,10 +97,8 @@ def save_saelens(sae: SparseAutoencoder, folder: str | Path) -> Path:
         config |= {"k": sae.config.k, "rescale_acts_by_decoder_norm": False}
     else:
         weights["threshold"] = sae.threshold
-    write(folder / "sae_weights.safetensors", weights, {})
-    temporary = folder / "cfg.json.tmp"
-    temporary.write_text(json.dumps(config, indent=1))
-    temporary.replace(folder / "cfg.json")
+    write_record(folder / "sae_weights.safetensors", weights, {})
+    write_whole(folder / "cfg.json", json.dumps(config, indent=1).encode())
     return folder
 
 

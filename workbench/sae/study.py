@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.checks import checked, choice, numbers, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from ..metrics import sparse_coding
 from ..metrics.disentanglement import PAPER, completeness, effective_codes
 from ..metrics.importance import lasso_importance

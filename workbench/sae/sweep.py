@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, several, whole
 from ..core.checks import seed as check_seed
-from ..errors import ParameterError, WeightsError
+from ..core.devices import chosen_device
+from ..core.errors import ParameterError, WeightsError
+from ..core.saving import read_record, write_record
 from ..metrics.sparse_coding import Scores
-from ..probes.inputs import device as chosen_device
 from . import data
-from .model import SAEConfig, SparseAutoencoder, k_of, read, write
+from .model import SAEConfig, SparseAutoencoder, k_of
 from .result import SAESweep
 from .stack import Stack
 
@@ -354,14 +355,14 @@ class _Run:
     def save(self) -> None:
         tensors = {f"{i}.{name}": t for i, stack in enumerate(self.stacks) for name, t in stack.state.items()}
         seen = [stack.seen for stack in self.stacks]
-        write(
+        write_record(
             self.path, tensors, {"settings": self.settings(), "step": self.step, "seen": seen, "history": self.history}
         )
 
     def resume(self) -> None:
         if self.path is None or not self.path.exists():
             return
-        tensors, record = read(self.path)
+        tensors, record = read_record(self.path)
         if not {"settings", "step", "seen", "history"} <= set(record) or not isinstance(record["settings"], dict):
             raise WeightsError(f"{self.path}: not a checkpoint of a sweep")
         now, then = self.settings(), record["settings"]

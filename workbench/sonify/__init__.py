@@ -4,10 +4,9 @@
 dataset; :func:`train_judge` somebody else to say what a decoded sound is.
 """
 
-from .autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
+from .autoencoder import PUBLISHED, SummaryAutoencoder, load_autoencoder, load_published, save_autoencoder
 from .diffusion import diffuse, sample
 from .network import SummaryConfig, SummaryNet
-from .published import PUBLISHED, load_published
 from .summaries import Judge, Summaries, summarise, train_judge
 
 __all__ = [

@@ -8,10 +8,10 @@ seed gives another sound: what stays is what z holds, what changes the decoder m
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,18 @@ from torch import Tensor
 
 from ..codecs.interface import Codec
 from ..codecs.registry import load_codec
-from ..core.checks import checked, number, numbers, several
+from ..core.checks import checked, choice, number, numbers, several
 from ..core.checks import seed as checked_seed
+from ..core.errors import AudioError, ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
 from ..core.learning import VERSION, restored
+from ..core.saving import write_tensors
 from ..encoders.batching import extract
-from ..encoders.interface import Encoder, fingerprint
+from ..encoders.encodecmae import NESTED, fit, load_encodecmae, read_checkpoint
+from ..encoders.interface import Encoder
 from ..encoders.registry import load_encoder
-from ..errors import AudioError, ParameterError, WeightsError
+from ..encoders.residual import released_to_own
+from ..encoders.weights import Wanted, find
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
 
@@ -290,14 +295,13 @@ def _check_finite(name: str, x: Tensor) -> None:
 @checked
 def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note: dict[str, str] | None = None) -> None:
     """Write network and settings as float16 safetensors, atomically; ``note`` is kept in the metadata."""
-    from safetensors.torch import save_file
 
     if not isinstance(autoencoder, SummaryAutoencoder):
         raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
     path = Path(path)
     if not path.name:
         raise ParameterError("path", str(path), "the name of a file")
-    state = {key: value.detach().cpu().half().contiguous() for key, value in autoencoder.net.state_dict().items()}
+    state = {key: value.half() for key, value in autoencoder.net.state_dict().items()}
     settings = {
         "config": asdict(autoencoder.net.config),
         "layer": autoencoder.layer,
@@ -306,16 +310,10 @@ def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note:
         "codec": [autoencoder.codec.name, autoencoder.codec.fingerprint],
         "version": VERSION,
     }
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, str(partial), metadata={"settings": json.dumps(settings), **(note or {})})
-        partial.replace(path)
+        write_tensors(path, state, {"settings": json.dumps(settings), **(note or {})})
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 @checked
@@ -334,7 +332,7 @@ def load_autoencoder(
     name_or_path : str or path
         "mini-mel", the built-in one (frames of ``mini``, latents of the mel codec, 2 s), a file written by
         :func:`save_autoencoder`, or "pecmae-4s", "pecmae-1s", "pecmae-10s", which
-        :func:`~workbench.sonify.published.load_published` finds with EnCodecMAE in the same file.
+        :func:`load_published` finds with EnCodecMAE in the same file.
     device : str or torch.device
         Where encoder and codec are loaded; those given stay where they are.
     encoder, codec : optional
@@ -355,8 +353,6 @@ def load_autoencoder(
         raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
     name = str(name_or_path)
     if name.startswith("pecmae-"):
-        from .published import load_published
-
         if encoder is not None:
             raise ParameterError("encoder", encoder.name, f"None for {name}, whose file holds its own")
         return load_published(name, codec=codec, device=device, fetch=fetch)
@@ -407,3 +403,166 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     if not isinstance(settings, dict):
         raise WeightsError(f"{path}: its settings are a {type(settings).__name__}, not fields by name")
     return settings, state
+
+
+# --- the released ones of PECMAE (arXiv 2402.09318): 4 s, the paper's, 1 s and 10 s ------------------------------
+#
+# One checkpoint holds EnCodecMAE base, the summary transformer, the denoiser and the state of the optimiser. What it
+# does not hold is EnCodec's decoder: that comes from the codec ``encodec``. No released file was at hand when this was
+# written: layout and arithmetic follow the authors' code and the published sizes, and a file that does not fit is
+# refused with its first odd entries.
+
+HEADS = 8
+"""Of both stacks; the paper's 12 are those of EnCodecMAE."""
+BACKBONE = "encodecmae-base"
+FRAME_RATE = 75
+SOURCE = "https://huggingface.co/lpepino/encodecmae-base/resolve/main/ae"
+SIZE = 699_535_532
+PUBLISHED = {
+    "pecmae-4s": (
+        4.0,
+        "diffusion_encodec_transformer_4L8Lclsx1_punc01_330ksteps.ckpt",
+        "c47ac4a56d1a6624c3bb874251f36368a1f30e6c061f8d336f5ee8d9086dab7f",
+    ),
+    "pecmae-1s": (
+        1.0,
+        "diffusion_encodec_transformer_4L8Lclsx1_punc01_250ksteps.ckpt",
+        "cb15289b43b9c713936b3b376cabbdd30626c9be1cfa01d57fac852e97ca739c",
+    ),
+    "pecmae-10s": (
+        10.0,
+        "diffusion-10s-2L8L-jamendofma-285k.ckpt",
+        "39452d90fadc11098f0baecb15895fd87745c6b89d3d3ce2df11c56d3d35bb2c",
+    ),
+}
+"""Name -> window in seconds, file and its SHA-256. "4L" in a name is wrong: the file's size tells of two layers."""
+STACKS = {"encoder.encoder.": "summary.", "denoiser.": "denoiser."}
+NAMES = {
+    "encoder.cls_tokens.weight": "token",
+    "encoder.pos_encoder.scale": "position_scale",
+    "in_adapter.weight": "in_adapter.weight",
+    "in_adapter.bias": "in_adapter.bias",
+    "out_adapter.weight": "out_adapter.weight",
+    "out_adapter.bias": "out_adapter.bias",
+    "time_embedding.0.weight": "time_embedding.0.weight",
+    "time_embedding.0.bias": "time_embedding.0.bias",
+    "time_embedding.2.weight": "time_embedding.2.weight",
+    "time_embedding.2.bias": "time_embedding.2.bias",
+}
+"""Entries outside the stacks and what :class:`SummaryNet` calls them."""
+
+
+def own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Entries of a released checkpoint, without those of EnCodecMAE, as :class:`SummaryNet` names and orders them."""
+    own: dict[str, Tensor] = {}
+    stacks: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in STACKS}
+    for key, value in state.items():
+        prefix = next((prefix for prefix in STACKS if key.startswith(prefix)), None)
+        if key.startswith(NESTED):
+            continue
+        if prefix is not None:
+            stacks[prefix][key.removeprefix(prefix)] = value
+        elif key in ("encoder.cls_tokens.weight", "encoder.pos_encoder.scale"):
+            own[NAMES[key]] = value.squeeze(0) if value.ndim else value  # one token, one number
+        else:
+            own[NAMES.get(key, key)] = value
+    for prefix, entries in stacks.items():
+        own |= {f"{STACKS[prefix]}{key}": value for key, value in released_to_own(entries, HEADS).items()}
+    return own
+
+
+def shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
+    """The configuration that entries of :func:`own_entries` tell, for a window of ``seconds``.
+
+    Raises
+    ------
+    WeightsError
+        The entries that tell it are not there.
+    """
+    needed = ("in_adapter.weight", "summary.feed_forward.0.weight")
+    missing = [key for key in needed if key not in own]
+    if missing:
+        raise WeightsError(f"no entries {', '.join(missing)}: this is no summary autoencoder")
+    for key in needed:
+        if own[key].ndim != 2:
+            raise WeightsError(f"{key} is of shape {tuple(own[key].shape)}: a matrix is expected")
+    dim, latent_dim = own["in_adapter.weight"].shape
+    layers = {
+        stack: 1 + max((int(m[1]) for m in (re.match(rf"{stack}\.layers\.(\d+)\.", k) for k in own) if m), default=0)
+        for stack in ("summary", "denoiser")
+    }
+    if dim % HEADS:
+        raise WeightsError(f"in_adapter.weight has {dim} rows, which {HEADS} heads cannot share")
+    return SummaryConfig(
+        dim=dim,
+        latent_dim=latent_dim,
+        latent_frames=round(seconds * FRAME_RATE),
+        summary_layers=layers["summary"],
+        denoiser_layers=layers["denoiser"],
+        heads=HEADS,
+        hidden=own["summary.feed_forward.0.weight"].shape[0],
+    )
+
+
+@checked
+def load_published(
+    name: str = "pecmae-4s",
+    *,
+    weights: Path | str | None = None,
+    codec: Codec | None = None,
+    device: str | torch.device = "auto",
+    fetch: bool = False,
+) -> SummaryAutoencoder:
+    """A released summary autoencoder.
+
+    Parameters
+    ----------
+    name : str
+        Of :data:`PUBLISHED`; it says how long the window is, which the file does not.
+    weights : path, optional
+        The checkpoint, or a folder that holds it; else it is looked for in the folders of ``WORKBENCH_WEIGHTS`` and
+        in the download cache. One of more layers than the file of that name is taken as it is.
+    codec : Codec, optional
+        EnCodec at 24 kHz; by default ``load_codec("encodec")``.
+    device : str or torch.device
+        Where the codec and, with it, the networks are loaded.
+    fetch : bool
+        Download what is missing, 0.7 GB; size and licence are printed first.
+
+    Returns
+    -------
+    SummaryAutoencoder
+
+    Raises
+    ------
+    ParameterError
+        Unknown name, or a codec that is not EnCodec at 24 kHz.
+    WeightsError
+        Files missing, damaged, of another layout, or with more in them than tensors and plain values.
+    """
+    choice("name", name, PUBLISHED)
+    if not isinstance(device, (str, torch.device)):
+        raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
+    seconds, file, sha256 = PUBLISHED[name]
+    path = None if weights is None else Path(weights).expanduser()
+    if path is None or not path.is_file():
+        licence = "MIT, as its model card says"
+        wanted = Wanted(name, f"{SOURCE}/{file}", None, (file,), SIZE, sha256, licence, "autoencoder")
+        path = find(wanted, given=weights, fetch=fetch)
+    codec = codec or load_codec("encodec", device=device, fetch=fetch)
+    if (codec.rate, codec.hop) != (24000, 320):
+        raise ParameterError("codec", codec.name, "EnCodec at 24 kHz, whose latents these weights generate")
+    try:
+        state = read_checkpoint(path)
+    except WeightsError as error:
+        advice = "If its training saved other objects beside the weights, take them out once, where that is safe: "
+        code = "torch.save(torch.load(path, weights_only=False)['state_dict'], new_path)"
+        raise WeightsError(f"{error}. {advice}{code}") from error
+    try:
+        own = own_entries(state)
+        net = SummaryNet(shape_of(own, seconds))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    fit(net, own, path=path, name=name)
+    encoder = load_encodecmae(BACKBONE, weights=path, device=codec.device)
+    return SummaryAutoencoder(net, encoder, codec, layer=-1, seconds=seconds, name=name)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..core.checks import number, seed, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..core.errors import ParameterError
 from ..core.learning import settle
 from ..encoders.residual import ResiDualStack, sinusoidal
-from ..errors import ParameterError
 
 
 @dataclass(frozen=True)

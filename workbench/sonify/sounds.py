@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..audio import load, resample
 from ..codecs.interface import Codec
-from ..datasets import notes
+from ..datasets.generated import notes
 from ..encoders import mini_sounds
 from ..encoders.interface import Encoder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 import zipfile
 import zlib
@@ -15,12 +14,13 @@ from numpy.typing import ArrayLike
 from .. import audio
 from ..core.checks import checked, numbers, whole
 from ..core.checks import seed as checked_seed
+from ..core.errors import AudioError, ParameterError
+from ..core.files import cache_folder, replacing
+from ..core.fingerprints import fingerprint
+from ..core.splits import split_rows
 from ..embeddings.embed import embed
-from ..embeddings.store import default_root
-from ..encoders.interface import Encoder, fingerprint
-from ..errors import AudioError, ParameterError
+from ..encoders.interface import Encoder
 from ..probes import Probes, fit_probes
-from ..probes.inputs import parts
 from ..prototypes.tracks import known
 from .autoencoder import SHORTEST, SummaryAutoencoder
 
@@ -73,7 +73,7 @@ class Summaries:
 
     def split(self, split: object) -> dict[str, np.ndarray]:
         """A split of the clips as one of the segments: rows of "train", "valid" and "test"."""
-        rows = parts(split, len(self.clips))
+        rows = split_rows(split, len(self.clips))
         return {part: np.flatnonzero(np.isin(self.rows, rows[part])) for part in ("train", "valid", "test")}
 
 
@@ -125,7 +125,7 @@ def summarise(
     if not len(clips):
         raise ParameterError("clips", f"{clips.name}, which is empty", "at least one clip")
     key = fingerprint("summaries", VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
-    path = default_root() / "summaries" / f"{key}.npz"
+    path = cache_folder() / "summaries" / f"{key}.npz"
     if cache and (found := _read(path, len(clips), autoencoder.dim)) is not None:
         return Summaries(*found, clips, autoencoder.seconds)
     rate, z, rows, starts, pending, short = autoencoder.encoder.rate, [], [], [], [], []
@@ -182,13 +182,8 @@ def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
 
 def _write(path, found: tuple[np.ndarray, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)

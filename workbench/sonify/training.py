@@ -24,9 +24,10 @@ from tqdm import tqdm
 
 from ..codecs.mel import MelCodec
 from ..core.checks import checked, number, whole
+from ..core.errors import ParameterError, WeightsError
+from ..core.saving import write_checkpoint, write_tensors
 from ..encoders.mini import load_mini
 from ..encoders.mini_evaluation import read_table
-from ..errors import ParameterError, WeightsError
 from .autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
 from .diffusion import diffuse
 from .network import SummaryConfig, SummaryNet
@@ -92,13 +93,10 @@ class State:
         return cls(net, mean, torch.optim.AdamW(groups, betas=(0.9, 0.95)), seed, steps)
 
     def save(self, path: Path) -> None:
-        """Write atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
+        """Write a checkpoint, completely or not at all."""
         modules = {key: getattr(self, key).state_dict() for key in ("net", "mean", "optimiser")}
         numbers = {key: getattr(self, key) for key in ("seed", "steps", "step", "seconds")}
-        torch.save({**modules, **numbers}, partial)
-        partial.replace(path)
+        write_checkpoint(path, {**modules, **numbers})
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same run; raises ParameterError for one of another seed or schedule."""
@@ -145,14 +143,12 @@ def advance(state: State, windows: dict[str, Tensor], batch: int) -> float:
 
 def prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tensor]:
     """The encoded windows of a seed: read from ``path`` when it is there, else drawn, encoded and written to it."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     if not path.is_file():
         corpus = Corpus.read(root, read_table(root))
         drawn = (draw_window(corpus, np.random.default_rng((seed, 1, i)), SECONDS) for i in range(WINDOWS))
-        partial = path.with_name(path.name + ".partial")
-        save_file(encode_windows(drawn, WINDOWS, encoder, encoder.select(LAYER)[0], codec), str(partial))
-        partial.replace(path)
+        write_tensors(path, encode_windows(drawn, WINDOWS, encoder, encoder.select(LAYER)[0], codec))
     return load_file(str(path))
 
 

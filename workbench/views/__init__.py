@@ -12,14 +12,13 @@ from .decisions import DecisionPage, decision_page
 from .interpretations import InterpretationPage, interpretation_page
 from .latents import LatentPage, latent_page
 from .latents_data import latent_statistics
-from .listening import ListeningTest, ListeningTrial, listening_test
+from .listening import ListeningTest, ListeningTrial, analyse_responses, listening_test, read_responses
 from .maps import SoundMap, sound_map
 from .players import Players, players
 from .plots import confusion_matrix, layer_curve, layer_heatmap
 from .projection import Projection, project
 from .prototype_maps import DataPoints
 from .prototype_pages import PrototypePage, PrototypeSounds, RealClip, prototype_page
-from .responses import analyse_responses, read_responses
 from .settings import SettingsPage, sounds_by_setting
 from .similarity_pages import ExplainedClip, SimilarityPage, similarity_page
 from .space import Turnable, turnable

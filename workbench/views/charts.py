@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..core.checks import checked, choice, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .colours import PALETTE
 from .figures import entitle, explain_lines, in_legend, new_figure, open_axes, plain, short
 from .inputs import mapping, named_columns

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .inputs import items, mapping, parts, table_of, texts, values_of
 from .page import escape, save_page, static
 from .players import Players, cell_text, players

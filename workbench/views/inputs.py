@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 if TYPE_CHECKING:
     import pandas as pd

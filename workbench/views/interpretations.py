@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import audio as sound_io
 from ..core.checks import checked, number, numbers, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .inputs import items, mapping, parts
 from .interpretation_figures import (
     Pictures,

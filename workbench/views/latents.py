@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.checks import checked, number, whole
-from ..errors import AudioError, ParameterError
+from ..core.errors import AudioError, ParameterError
 from . import sounds as clip_sounds
 from .colours import Coloured
 from .inputs import function, table_of

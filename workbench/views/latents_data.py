@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..core.checks import checked, numbers, several, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .colours import Coloured, colour_by
 from .inputs import column as column_of
 from .inputs import named_columns, table_of

@@ -12,7 +12,7 @@ import functools
 import sys
 from collections.abc import Callable
 
-from ..errors import WorkbenchError
+from ..core.errors import WorkbenchError
 from .page import static
 from .sounds import MEDIA, Sound
 

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from ..core.checks import checked, number, whole
-from ..errors import AudioError, ParameterError
+from ..core.errors import AudioError, ParameterError
 from . import sounds as clip_sounds
 from .colours import MISSING, PALETTE, SHAPES, VIRIDIS, Coloured, colour_by
 from .inputs import column, function, named_columns, table_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import functools
 import gzip
 import hashlib
@@ -15,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ParameterError
+from ..core.errors import ParameterError
+from ..core.files import write_whole
 
 __all__ = ["array", "drawing", "escape", "pack", "printable", "save_page", "static"]
 
@@ -113,13 +113,8 @@ def save_page(path: str | os.PathLike, body: str, *, title: str) -> Path:
         "<style>body{margin:24px;background:#fff;font-family:system-ui,sans-serif}</style></head>"
         f"<body>{body}</body></html>\n"
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, text.encode())
     except (OSError, ValueError) as error:  # no permission, no room, a name too long or with a NUL
         raise ParameterError("path", str(path), f"a file that can be written ({error})") from error
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            temporary.unlink()
     return path

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import audio as sound_io
 from ..core.checks import checked, choice, number, whole
-from ..errors import AudioError, ParameterError
+from ..core.errors import AudioError, ParameterError
 from .inputs import column, function, items, named_columns, table_of
 from .page import escape, save_page, static
 from .points import positions

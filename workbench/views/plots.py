@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ..core.checks import checked, numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .colours import PALETTE
 from .figures import entitle, explain_lines, in_legend, new_figure, open_axes, plain, short
 from .inputs import mapping, parts, texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.checks import numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .colours import NO_VALUE, Coloured, colour_by
 from .page import array
 from .projection import Projection

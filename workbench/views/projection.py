@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.checks import checked, choice, number, numbers, whole
 from ..core.dependencies import load
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 
 METHODS = ("pca", "tsne", "umap", "given")
 #: Dimensions kept by PCA before t-SNE and UMAP.

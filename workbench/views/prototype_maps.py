@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.checks import numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .colours import Coloured, colour_by
 from .inputs import function, items
 from .maps import SoundMap

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.checks import check_fields, checked, number, whole
-from ..errors import AudioError, ParameterError
+from ..core.errors import AudioError, ParameterError
 from .inputs import items, texts
 from .live import in_kernel
 from .page import escape, pack, save_page, static

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.checks import checked, number
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .inputs import items, mapping
 from .interpretation_figures import card, picture
 from .page import escape, save_page, static

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import check_fields, checked, number, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .inputs import items, texts
 from .interpretation_figures import probabilities
 from .page import drawing, escape, pack, save_page

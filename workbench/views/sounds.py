@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import audio
 from ..core.checks import number
-from ..errors import AudioError, ParameterError, WorkbenchError
+from ..core.errors import AudioError, ParameterError, WorkbenchError
 
 #: Media type of each format the pages use.
 MEDIA = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav", "flac": "audio/flac"}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .colours import PALETTE
 from .inputs import mapping, texts
 from .page import escape, save_page

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import audio as sound_io
 from ..core.checks import checked, number, numbers, whole
-from ..errors import ParameterError
+from ..core.errors import ParameterError
 from .figures import entitle, new_figure, plain, short
 from .sounds import waveform
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from workbench.datasets.portable_math import Draws
-from workbench.datasets.recipes import check_size
-from workbench.datasets.scenes import (
+from .portable_math import Draws
+from .recipes import check_size
+from .scenes import (
     CLASSES,
     HEAD,
     LEVELS,
@@ -29,7 +29,7 @@ from workbench.datasets.scenes import (
     site_in_turn,
     stems,
 )
-from workbench.datasets.voices import shuffled
+from .voices import shuffled
 
 __all__ = ["CLASSES", "FACTORS", "RATE", "SECONDS", "VERSION", "recipe", "render", "stems", "table"]
 

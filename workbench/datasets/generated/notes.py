@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from workbench.datasets.note_instruments import (
+from ...core.errors import ParameterError
+from .note_instruments import (
     ARTICULATIONS,
     INSTRUMENTS,
     RANGES,
@@ -26,11 +27,10 @@ from workbench.datasets.note_instruments import (
     articulations,
     specimen,
 )
-from workbench.datasets.note_synthesis import EFFORTS, RATE, SECONDS, render
-from workbench.datasets.portable_math import Draws, exp2
-from workbench.datasets.recipes import check_kinds, check_size, read_row
-from workbench.datasets.voices import shuffled
-from workbench.errors import ParameterError
+from .note_synthesis import EFFORTS, RATE, SECONDS, render
+from .portable_math import Draws, exp2
+from .recipes import check_kinds, check_size, read_row
+from .voices import shuffled
 
 __all__ = [
     "ARTICULATIONS",

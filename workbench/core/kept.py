@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-import uuid
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..core.checks import checked
-from ..encoders.interface import fingerprint
-from ..errors import ParameterError, StoreError
-from .shards import abandoned, write_whole
-from .store import default_root
+from .checks import checked
+from .errors import ParameterError, StoreError
+from .files import cache_folder, sweep_away, write_whole
+from .fingerprints import fingerprint
 
 
 class Kept:
@@ -44,17 +41,14 @@ class Kept:
 
     @checked
     def __init__(self, resume: bool | str | os.PathLike | None, name: str, shared: Mapping[str, object]):
-        self.folder = default_root() / "trained" if resume is True else Path(resume) if resume else None
+        self.folder = cache_folder() / "trained" if resume is True else Path(resume) if resume else None
         if self.folder is None:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a null byte
             raise ParameterError("resume", str(resume), f"a folder to write to ({error})") from None
-        for path in self.folder.glob("*.partial"):
-            if abandoned(path):
-                with contextlib.suppress(OSError):
-                    path.unlink()
+        sweep_away(self.folder)
         self.name, self.shared = name, plain("shared", shared)
 
     def path(self, **own: object) -> Path | None:
@@ -95,9 +89,8 @@ def write(path: Path | None, row: Mapping[str, object]) -> None:
     if path is None:
         return
     text = json.dumps({**row, "checksum": _checksum(row)}, separators=(",", ":")) + "\n"
-    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
-        write_whole(partial, path, [text.encode()])
+        write_whole(path, text.encode())
     except OSError as error:
         raise StoreError(f"cannot keep a result in {path}: {error}; resume=False goes on without") from error
 

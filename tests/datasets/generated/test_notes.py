@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 
 import workbench
+from workbench.core.errors import ParameterError
 from workbench.datasets import load_dataset
-from workbench.datasets.note_instruments import BELL, MARIMBA, SUSTAINED, specimen
-from workbench.datasets.note_synthesis import loudest
-from workbench.datasets.notes import (
+from workbench.datasets.generated.note_instruments import BELL, MARIMBA, SUSTAINED, specimen
+from workbench.datasets.generated.note_synthesis import loudest
+from workbench.datasets.generated.notes import (
     DYNAMICS,
     FACTORS,
     INSTRUMENTS,
@@ -33,7 +34,6 @@ from workbench.datasets.notes import (
     render,
     table,
 )
-from workbench.errors import ParameterError
 
 # SHA-256 of the 16-bit samples of the first twelve clips with seed 0, and CRC-32 of three of them. If this test fails,
 # the sound has changed: raise VERSION and put the new values here.
@@ -148,7 +148,7 @@ def test_the_processor_does_not_matter():
         pytest.skip("this build of NumPy has no run-time vector extensions to switch off")
     code = (
         "import hashlib, numpy as np\n"
-        "from workbench.datasets.notes import table, recipe, render\n"
+        "from workbench.datasets.generated.notes import table, recipe, render\n"
         "total = hashlib.sha256()\n"
         "for _, row in table(12, seed=0).iterrows():\n"
         "    total.update(np.rint(render(recipe(row)) * 32768.0).astype('<i2').tobytes())\n"

@@ -16,9 +16,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from workbench.datasets.portable_math import Draws, exp2, from_decibels, ordered_sum, rms, upsample
-from workbench.datasets.recipes import check_recipe
-from workbench.datasets.voice_gestures import (
+from ...core.errors import ParameterError
+from .portable_math import Draws, exp2, from_decibels, ordered_sum, rms, upsample
+from .recipes import check_recipe
+from .voice_gestures import (
     _TIME,
     FRAME_RATE,
     FRAMES,
@@ -27,10 +28,9 @@ from workbench.datasets.voice_gestures import (
     _envelope,
     _ramp,
 )
-from workbench.datasets.voice_synthesis import RATE, _aspiration, _background, _hiss, _pulses
-from workbench.datasets.voice_tract import SINGERS, VOWELS
-from workbench.datasets.voices import VoiceRecipe
-from workbench.errors import ParameterError
+from .voice_synthesis import RATE, _aspiration, _background, _hiss, _pulses
+from .voice_tract import SINGERS, VOWELS
+from .voices import VoiceRecipe
 
 #: Consonants by their spelling: (manner, place), the manners as `voice_gestures` numbers them.
 NASAL, STOP, FRICATIVE = 1, 2, 3

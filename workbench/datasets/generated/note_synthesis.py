@@ -10,8 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from workbench.datasets.note_instruments import RANKS, STRUCK, SUSTAINED, specimen
-from workbench.datasets.portable_math import (
+from ...core.errors import ParameterError
+from .note_instruments import RANKS, STRUCK, SUSTAINED, specimen
+from .portable_math import (
     Draws,
     cosine,
     drift,
@@ -22,9 +23,8 @@ from workbench.datasets.portable_math import (
     sine,
     upsample,
 )
-from workbench.datasets.recipes import check_recipe
-from workbench.datasets.scene_events import ramp, shaped_noise
-from workbench.errors import ParameterError
+from .recipes import check_recipe
+from .scene_events import ramp, shaped_noise
 
 RATE = 24000
 SECONDS = 2.0

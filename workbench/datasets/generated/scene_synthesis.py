@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from workbench.datasets.portable_math import Draws, drift, from_decibels, rms, sine, upsample
-from workbench.datasets.recipes import check_recipe
-from workbench.datasets.scene_events import RATE, bins, ramp, shaped_noise, sound
-from workbench.datasets.scene_makers import SITES
-from workbench.errors import ParameterError
+from ...core.errors import ParameterError
+from .portable_math import Draws, drift, from_decibels, rms, sine, upsample
+from .recipes import check_recipe
+from .scene_events import RATE, bins, ramp, shaped_noise, sound
+from .scene_makers import SITES
 
 SECONDS = 5.0
 SAMPLES = int(RATE * SECONDS)

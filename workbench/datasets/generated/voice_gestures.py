@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from workbench.datasets.portable_math import Draws, drift, exp2, sine
-from workbench.datasets.voice_tract import SINGERS
+from .portable_math import Draws, drift, exp2, sine
+from .voice_tract import SINGERS
 
 FRAME_RATE = 1000
 SECONDS = 5.0

@@ -28,7 +28,7 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
-from workbench.datasets.portable_math import Draws, exp2
+from .portable_math import Draws, exp2
 
 #: Timbre and time pattern of each class.
 EVENTS = {

@@ -25,13 +25,13 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import pandas as pd
 
-from workbench.core.checks import checked
-from workbench.datasets.portable_math import Draws
-from workbench.datasets.recipes import check_kinds, check_row, check_size, read_cell
-from workbench.datasets.scene_makers import CLASSES, EVENTS, SITES
-from workbench.datasets.scene_synthesis import BACKGROUNDS, RATE, SECONDS, render, stems
-from workbench.datasets.voices import shuffled
-from workbench.errors import ParameterError
+from ...core.checks import checked
+from ...core.errors import ParameterError
+from .portable_math import Draws
+from .recipes import check_kinds, check_row, check_size, read_cell
+from .scene_makers import CLASSES, EVENTS, SITES
+from .scene_synthesis import BACKGROUNDS, RATE, SECONDS, render, stems
+from .voices import shuffled
 
 __all__ = [
     "BACKGROUNDS",

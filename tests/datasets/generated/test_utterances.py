@@ -17,9 +17,10 @@ import pytest
 import workbench
 from workbench import audio
 from workbench.attributes import loudness_track, pitch_track
+from workbench.core.errors import ParameterError
 from workbench.datasets import load_dataset
-from workbench.datasets.utterance_synthesis import AFTER, BEFORE, LONGEST, SNR, parse
-from workbench.datasets.utterances import (
+from workbench.datasets.generated.utterance_synthesis import AFTER, BEFORE, LONGEST, SNR, parse
+from workbench.datasets.generated.utterances import (
     CLASSES,
     CUTS,
     EFFECTS,
@@ -37,8 +38,7 @@ from workbench.datasets.utterances import (
     table,
     usual_pitch,
 )
-from workbench.datasets.voice_tract import SINGERS
-from workbench.errors import ParameterError
+from workbench.datasets.generated.voice_tract import SINGERS
 
 # SHA-256 of the float32 samples of the first ten clips with seed 0. If this test fails, the sound has changed: raise
 # VERSION and put the new value here.
@@ -181,7 +181,7 @@ def test_the_processor_does_not_matter():
         pytest.skip("this build of NumPy has no run-time vector extensions to switch off")
     code = (
         "import hashlib\n"
-        "from workbench.datasets.utterances import table, recipe, render\n"
+        "from workbench.datasets.generated.utterances import table, recipe, render\n"
         "total = hashlib.sha256()\n"
         "for _, row in table(10, seed=0).iterrows():\n"
         "    total.update(render(recipe(row)).astype('<f4').tobytes())\n"

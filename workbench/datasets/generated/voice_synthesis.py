@@ -19,7 +19,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from workbench.datasets.portable_math import (
+from ...core.errors import ParameterError
+from .portable_math import (
     Draws,
     cosine,
     exp2,
@@ -31,10 +32,9 @@ from workbench.datasets.portable_math import (
     sine,
     upsample,
 )
-from workbench.datasets.recipes import check_recipe
-from workbench.datasets.voice_gestures import FRAME_RATE, FRAMES, SECONDS, gesture
-from workbench.datasets.voice_tract import SINGERS, all_poles, bandwidths
-from workbench.errors import ParameterError
+from .recipes import check_recipe
+from .voice_gestures import FRAME_RATE, FRAMES, SECONDS, gesture
+from .voice_tract import SINGERS, all_poles, bandwidths
 
 RATE = 24000
 SAMPLES = int(RATE * SECONDS)

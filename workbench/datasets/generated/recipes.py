@@ -8,9 +8,9 @@ from dataclasses import fields
 
 import pandas as pd
 
-from ..core.checks import seed as check_seed
-from ..core.checks import whole
-from ..errors import ParameterError
+from ...core.checks import seed as check_seed
+from ...core.checks import whole
+from ...core.errors import ParameterError
 
 KINDS = {"str": (str, "text"), "int": (int, "a whole number"), "float": (float, "a number")}
 

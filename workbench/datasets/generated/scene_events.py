@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from workbench.datasets.portable_math import (
+from .portable_math import (
     Draws,
     cosine,
     drift,
@@ -24,7 +24,7 @@ from workbench.datasets.portable_math import (
     sine,
     upsample,
 )
-from workbench.datasets.scene_makers import CLASSES, maker
+from .scene_makers import CLASSES, maker
 
 RATE = 44100
 _HOP = 49  # samples of a step of a control curve: 900 a second

@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from workbench.datasets.portable_math import Draws, exp2
-from workbench.datasets.recipes import check_kinds, check_size, read_row
-from workbench.datasets.voice_gestures import MELODIES, SECONDS
-from workbench.datasets.voice_synthesis import RATE, render
-from workbench.datasets.voice_tract import SINGERS, VOWELS, formants
-from workbench.errors import ParameterError
+from ...core.errors import ParameterError
+from .portable_math import Draws, exp2
+from .recipes import check_kinds, check_size, read_row
+from .voice_gestures import MELODIES, SECONDS
+from .voice_synthesis import RATE, render
+from .voice_tract import SINGERS, VOWELS, formants
 
 __all__ = [
     "FACTORS",

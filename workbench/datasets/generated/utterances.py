@@ -30,10 +30,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from workbench.core import checks
-from workbench.datasets.portable_math import Draws, exp2
-from workbench.datasets.recipes import check_kinds, check_size, read_row
-from workbench.datasets.utterance_synthesis import (
+from ...core import checks
+from ...core.errors import ParameterError
+from .portable_math import Draws, exp2
+from .recipes import check_kinds, check_size, read_row
+from .utterance_synthesis import (
     CONSONANTS,
     LONGEST,
     RATE,
@@ -43,11 +44,10 @@ from workbench.datasets.utterance_synthesis import (
     render,
     usual_pitch,
 )
-from workbench.datasets.voice_tract import SINGERS, VOWELS
-from workbench.datasets.voices import TEST_SINGERS as TEST_SPEAKERS
-from workbench.datasets.voices import VALID_SINGERS as VALID_SPEAKERS
-from workbench.datasets.voices import shuffled, singer_order
-from workbench.errors import ParameterError
+from .voice_tract import SINGERS, VOWELS
+from .voices import TEST_SINGERS as TEST_SPEAKERS
+from .voices import VALID_SINGERS as VALID_SPEAKERS
+from .voices import shuffled, singer_order
 
 __all__ = [
     "CLASSES",

@@ -18,12 +18,13 @@ from sklearn.preprocessing import StandardScaler
 
 import workbench
 from workbench import audio
-from workbench.datasets import catalog, load_dataset, scenes, scenes_multi
-from workbench.datasets.portable_math import Draws
-from workbench.datasets.scene_events import bins, partial, shaped_noise, sound
-from workbench.datasets.scene_makers import CLASSES, EVENTS, PITCHES, RATES, SITES, maker
-from workbench.datasets.scenes import BACKGROUNDS, RATE, SECONDS, SceneEvent, recipe, render, scene, stems
-from workbench.errors import ParameterError
+from workbench.core.errors import ParameterError
+from workbench.datasets import catalog, load_dataset
+from workbench.datasets.generated import scenes, scenes_multi
+from workbench.datasets.generated.portable_math import Draws
+from workbench.datasets.generated.scene_events import bins, partial, shaped_noise, sound
+from workbench.datasets.generated.scene_makers import CLASSES, EVENTS, PITCHES, RATES, SITES, maker
+from workbench.datasets.generated.scenes import BACKGROUNDS, RATE, SECONDS, SceneEvent, recipe, render, scene, stems
 
 # SHA-256 of the float32 samples of the first ten scenes of both sets with seed 0. If this test fails, the sound has
 # changed: raise VERSION and put the new value here.
@@ -31,7 +32,7 @@ DIGEST = {1: "e8b0cc78e748d53a7aed4d964af143159303dc9846633fb36304210b67f3402f"}
 SAMPLES = int(RATE * SECONDS)
 DIGEST_CODE = (
     "import hashlib\n"
-    "from workbench.datasets import scenes, scenes_multi\n"
+    "from workbench.datasets.generated import scenes, scenes_multi\n"
     "total = hashlib.sha256()\n"
     "for maker in (scenes, scenes_multi):\n"
     "    for _, row in maker.table(10, seed=0).iterrows():\n"
@@ -399,7 +400,9 @@ def test_a_thousand_scenes_with_stems_fit_in_a_minute_of_two_cores(mixtures):
 @pytest.mark.filterwarnings("ignore:.*classes of test are not in train")  # sets of classes are not classes
 @pytest.mark.parametrize(("name", "label"), [("scenes", "event"), ("scenes_multi", "tags")])
 def test_they_are_datasets(monkeypatch, name, label):
-    monkeypatch.setitem(catalog.GENERATED, name, catalog.Generated(f"workbench.datasets.{name}", label, "site"))
+    monkeypatch.setitem(
+        catalog.GENERATED, name, catalog.Generated(f"workbench.datasets.generated.{name}", label, "site")
+    )
     clips = load_dataset(name, size=240, seed=1)
     assert clips.generated and clips.table["seconds"].eq(SECONDS).all()
     x, rate = clips.audio(3)

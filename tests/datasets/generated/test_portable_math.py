@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from workbench.datasets.portable_math import (
+from workbench.datasets.generated.portable_math import (
     Draws,
     cosine,
     drift,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.datasets.portable_math import Draws, exp2, from_decibels, sine
+from .portable_math import Draws, exp2, from_decibels, sine
 
 #: Lowest and highest MIDI note of each instrument.
 RANGES = {

@@ -19,10 +19,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import workbench
-from workbench.datasets.portable_math import Draws
-from workbench.datasets.voice_gestures import gesture
-from workbench.datasets.voice_tract import HILLENBRAND, SINGERS, formants
-from workbench.datasets.voices import (
+from workbench.core.errors import ParameterError
+from workbench.datasets.generated.portable_math import Draws
+from workbench.datasets.generated.voice_gestures import gesture
+from workbench.datasets.generated.voice_tract import HILLENBRAND, SINGERS, formants
+from workbench.datasets.generated.voices import (
     FACTORS,
     RATE,
     SECONDS,
@@ -34,7 +35,6 @@ from workbench.datasets.voices import (
     render,
     table,
 )
-from workbench.errors import ParameterError
 
 CLIPS = 200  # every technique by every singer once
 
@@ -179,7 +179,7 @@ def test_the_processor_does_not_matter():
         pytest.skip("this build of NumPy has no run-time vector extensions to switch off")
     code = (
         "import hashlib, numpy as np\n"
-        "from workbench.datasets.voices import table, recipe, render\n"
+        "from workbench.datasets.generated.voices import table, recipe, render\n"
         "total = hashlib.sha256()\n"
         "for _, row in table(10, seed=0).iterrows():\n"
         "    total.update(np.rint(render(recipe(row)) * 32768.0).astype('<i2').tobytes())\n"

@@ -1,0 +1,46 @@
+"""Where tensors are computed: one rule for every ``device=``."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from .errors import ParameterError
+
+
+def chosen_device(device: str | torch.device, *, float64: bool = False) -> torch.device:
+    """The device that a caller asks for, or the best one there is.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" takes cuda, then mps, then cpu; else "cpu", "cuda", "cuda:<number>" or "mps".
+    float64 : bool
+        The computation needs numbers of 64 bits, which mps has not: it is done on the CPU instead, with a warning where
+        mps was asked for.
+
+    Raises
+    ------
+    ParameterError
+        None of these, or a device that is not there.
+    """
+    expected = "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps'"
+    if not isinstance(device, (str, torch.device)):
+        raise ParameterError("device", device, expected)
+    if auto := str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ParameterError("device", device, expected) from error
+    if found.type not in ("cpu", "cuda", "mps"):
+        raise ParameterError("device", str(device), expected)
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[found.type]
+    if (found.index or 0) >= there:
+        raise ParameterError("device", str(device), f"one that is there: torch sees {there} {found.type} device(s)")
+    if float64 and found.type == "mps":
+        if not auto:
+            warnings.warn("device='mps' has no numbers of 64 bits, which this needs: done on the CPU", stacklevel=3)
+        return torch.device("cpu")
+    return found

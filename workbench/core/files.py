@@ -1,0 +1,115 @@
+"""Files that are there wholly or not at all, and the folder where the package keeps what it may need again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+TEMPORARY = ".tmp"
+"""How the names of files end that are being written."""
+ABANDONED = 3600.0
+"""Seconds after which a temporary file belongs to no living writer, where files cannot be locked."""
+
+
+def cache_folder() -> Path:
+    """The environment variable ``WORKBENCH_CACHE``, else the user's cache folder of this system."""
+    given = os.environ.get("WORKBENCH_CACHE")
+    if given:
+        return Path(given).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("workbench"))
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Write a file under a temporary name beside its own, then flush it to the disk and rename it.
+
+    Whenever the process ends, the file under ``path`` is the old one or the whole new one. The temporary one is locked
+    while its writer lives, so that :func:`abandoned` can tell.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; the temporary one is gone, as it is when the body raises anything.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        with _locked(temporary) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl is not None:  # while it is locked
+                os.replace(temporary, path)
+        if fcntl is None:  # Windows renames no open file
+            os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync(path.parent)
+
+
+def write_whole(path: str | os.PathLike, data: bytes) -> None:
+    """Bytes to a file, by :func:`replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def _locked(path: Path) -> BinaryIO:
+    """A new file, locked so that others see that its writer lives."""
+    while True:
+        file = open(path, "xb")  # noqa: SIM115 (the caller closes it)
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.exists():
+            return file
+        file.close()  # swept away before it was locked
+
+
+def abandoned(path: Path) -> bool:
+    """Whether the writer of a temporary file is dead: nobody holds its lock; without locks, it is an hour old."""
+    try:
+        old = time.time() - path.stat().st_mtime > ABANDONED
+        with open(path, "rb") as file:
+            if fcntl is None:
+                return old
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return old
+            return True
+    except OSError:
+        return False
+
+
+def sweep_away(folder: Path, pattern: str = f"*{TEMPORARY}") -> None:
+    """Remove the temporary files of dead writers."""
+    for path in folder.glob(pattern):
+        if abandoned(path):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def sync(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut (where the system can)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
