@@ -19,6 +19,7 @@ from .core import decoding, dependencies
 from .core.checks import checked, choice, number, numbers, whole
 from .core.errors import AudioError, ParameterError
 from .core.files import write_whole
+from .core.warn import warn
 
 if TYPE_CHECKING:
     import torch
@@ -153,7 +154,7 @@ def _channel(mono: str | int) -> str | int:
 
 
 def _warn(change: Change) -> None:
-    warnings.warn(str(change), UserWarning, stacklevel=4)  # load, what checks its arguments, its caller
+    warn(str(change))
 
 
 def _mixing(channels: np.ndarray, peak: float, x: np.ndarray, mono: str | int, name: str) -> list[Change]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -24,6 +23,7 @@ from ..core import decoding
 from ..core.checks import checked, number, whole
 from ..core.errors import AudioError, ParameterError
 from ..core.fingerprints import fingerprint
+from ..core.warn import warn
 from ..embeddings import embed
 from ..encoders.interface import Encoder, Layer
 from . import egemaps
@@ -122,7 +122,7 @@ def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
     if len(counts) > 1:
         listed = ", ".join(f"{n} of {hertz} Hz" for hertz, n in sorted(counts.items()))
         text = f"{clips.name}: clips of several rates ({listed}), on which eGeMAPS depends; rate= brings them to one"
-        warnings.warn(text, UserWarning, stacklevel=4)
+        warn(text)
     groups = [(hertz, np.flatnonzero(rates == hertz)) for hertz in sorted(counts)]
     parts = [
         _measured(clips if len(groups) == 1 else clips.take(rows), "egemaps", _egemaps_meter(hertz), options)

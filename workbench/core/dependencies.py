@@ -11,10 +11,10 @@ import re
 import sys
 import traceback
 import types
-import warnings
 from importlib import metadata
 
 from .errors import DependencyError
+from .warn import warn
 
 #: What a library must fit, by the name it is imported by.
 PAIRS = {
@@ -147,10 +147,8 @@ def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | 
         sys.modules.pop(name, None)
         return None
     reason = " ".join(str(error).split())[:120]
-    warnings.warn(
+    warn(
         f"torchaudio {_version('torchaudio')} was built for another torch than torch {_version('torch')} ({reason}): "
         "it is used without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
-        UserWarning,
-        stacklevel=3,
     )
     return found

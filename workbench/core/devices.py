@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 
 from .errors import ParameterError
+from .warn import warn
 
 
 def chosen_device(device: str | torch.device, *, float64: bool = False) -> torch.device:
@@ -41,6 +40,6 @@ def chosen_device(device: str | torch.device, *, float64: bool = False) -> torch
         raise ParameterError("device", str(device), f"one that is there: torch sees {there} {found.type} device(s)")
     if float64 and found.type == "mps":
         if not auto:
-            warnings.warn("device='mps' has no numbers of 64 bits, which this needs: done on the CPU", stacklevel=3)
+            warn("device='mps' has no numbers of 64 bits, which this needs: done on the CPU")
         return torch.device("cpu")
     return found

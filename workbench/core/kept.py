@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from .checks import checked
 from .errors import ParameterError, StoreError
 from .files import cache_folder, sweep_away, write_whole
 from .fingerprints import fingerprint
+from .warn import warn
 
 
 class Kept:
@@ -74,7 +74,7 @@ def read(path: Path | None, names: Sequence[str] = ()) -> dict[str, object] | No
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        warnings.warn(f"{path} is damaged ({error!r}); its run is made again", stacklevel=3)
+        warn(f"{path} is damaged ({error!r}); its run is made again")
         return None
 
 

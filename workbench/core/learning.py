@@ -13,6 +13,7 @@ import numpy as np
 
 from .checks import check_fields, number, seed, whole
 from .errors import ParameterError, WeightsError
+from .warn import warn
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -95,11 +96,11 @@ def unlearnt(losses: Sequence[float], kept: int | None = None, *, of: str = "epo
     return None
 
 
-def warn_unlearnt(what: str, reason: str | None, settings: str = "", *, stacklevel: int = 4) -> None:
+def warn_unlearnt(what: str, reason: str | None, settings: str = "") -> None:
     """Say that nothing was learnt, if there is a reason; the default level is the caller of a decorated fit."""
     if reason is not None:
         shown = f" ({settings})" if settings else ""
-        warnings.warn(f"{what} learnt nothing more: {reason}{shown}", NothingLearntWarning, stacklevel=stacklevel)
+        warn(f"{what} learnt nothing more: {reason}{shown}", NothingLearntWarning)
 
 
 def restored(path: object, record: Mapping[str, Any], key: str, kind: type[Config], *, what: str) -> Config:
@@ -168,12 +169,12 @@ class Gathered:
                 self.said.add(text)
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
-    def finish(self, what: str, total: int, *, stacklevel: int = 3) -> None:
+    def finish(self, what: str, total: int) -> None:
         """Say how many of ``total`` runs learnt nothing, and which."""
         if names := list(dict.fromkeys(self.unlearnt)):
             few = "; ".join(names[:3]) + ("; ..." if len(names) > 3 else "")
             text = f"{what}: {len(names)} of {total} runs learnt nothing after their first epoch or validation: {few}"
-            warnings.warn(text, NothingLearntWarning, stacklevel=stacklevel)
+            warn(text, NothingLearntWarning)
 
 
 def to_run(**given: object) -> list:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 from ..core.checks import checked, choice, whole
 from ..core.errors import DatasetError, ParameterError
 from ..core.files import cache_folder
+from ..core.warn import warn
 from .clips import Clips
 from .contents import printable, why_no_file
 from .folders import Own, read_folder
@@ -195,7 +195,7 @@ def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any
 def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
     table, dropped = _without_missing(own.table, printable(path), options.get("missing"), listed=True)
     if own.notes:
-        warnings.warn(f"{printable(path)}: {'; '.join(own.notes)}", UserWarning, stacklevel=4)
+        warn(f"{printable(path)}: {'; '.join(own.notes)}")
     sounds = FileSounds(options.get("mono", "mean"))
     about = {"name": printable(path.stem) or "folder", "dropped": {**own.dropped, **dropped}}
     return Clips(table, sounds, factors=own.factors, **about)

@@ -7,7 +7,6 @@ import hashlib
 import html
 import math
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pandas as pd
 from .. import audio
 from ..core.checks import checked, number, numbers, whole
 from ..core.errors import AudioError, DatasetError, ParameterError
+from ..core.warn import warn
 from .contents import contents, printable
 from .labels import is_missing, tidy
 from .manifest import close_match
@@ -294,10 +294,8 @@ class Clips:
             digest.update("\x1f".join((*key, found[-1])).encode() + b"\x1e")
         contents().save()
         if unread:
-            warnings.warn(
+            warn(
                 f"{self.name}: {len(unread)} of {len(self)} sounds cannot be read: {unread[0]}",
-                UserWarning,
-                stacklevel=3,
             )
         self._tell_twins(found)
         return digest.hexdigest()[:16]
@@ -309,10 +307,8 @@ class Clips:
         several = [group["id"].tolist() for _, group in rows.groupby("key", sort=False) if group["label"].nunique() > 1]
         if several and not self.generated:
             shown = "; ".join(" = ".join(ids[:3]) for ids in several[:3]) + (" ..." if several[3:] else "")
-            warnings.warn(
+            warn(
                 f"{self.name}: {len(several)} sounds are there twice under different labels: {shown}",
-                UserWarning,
-                stacklevel=4,
             )
 
     # --- choosing rows --------------------------------------------------------------------------------------------
@@ -517,11 +513,9 @@ class Clips:
                     key = self._alike[shared[0]]
                     twin = next(i for i in rows if self._alike[i] == key)
                     ids = self.table["id"]
-                    warnings.warn(
+                    warn(
                         f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {one} too, under "
                         f"another name (such as {ids[shared[0]]} = {ids[twin]}); remove one or give both one group",
-                        UserWarning,
-                        stacklevel=4,
                     )
                     return
 

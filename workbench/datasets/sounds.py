@@ -6,7 +6,6 @@ import functools
 import hashlib
 import importlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ import pandas as pd
 from .. import audio
 from ..core.checks import whole
 from ..core.errors import AudioError, ParameterError
+from ..core.warn import warn
 from .contents import alike, contents, on_disk, printable, quick_look
 
 #: A clip may be so much shorter (seconds) than its start and stop say before that is told: it may be rounding.
@@ -72,7 +72,7 @@ class _Told:
     def tell(self, kind: str, text: str) -> None:
         if kind not in self.said:
             self.said.add(kind)
-            warnings.warn(f"{text} (said once a dataset)", UserWarning, stacklevel=2)
+            warn(f"{text} (said once a dataset)")
 
     def hear(self, source: str, change: audio.Change) -> None:
         self.tell(change.kind, f"{source}: {change.text}")

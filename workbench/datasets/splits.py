@@ -12,6 +12,7 @@ import numpy as np
 from ..core.checks import checked, number, whole
 from ..core.checks import numbers as checked_numbers
 from ..core.errors import DatasetError, ParameterError
+from ..core.warn import warn
 
 #: Share of the clips drawn for a test or validation set where nobody says how many.
 SHARE = 0.2
@@ -265,4 +266,4 @@ def check(
         )
     if unseen:
         few = ", ".join(unseen[:5]) + (" ..." if len(unseen) > 5 else "")
-        warnings.warn(f"{name}: {len(unseen)} classes of test are not in train: {few}", UserWarning, stacklevel=3)
+        warn(f"{name}: {len(unseen)} classes of test are not in train: {few}")

@@ -6,7 +6,6 @@ import hashlib
 import os
 import sys
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ import torch
 
 from .. import audio
 from ..core.errors import AudioError, ParameterError, StoreError
+from ..core.warn import warn
 from ..encoders.batching import BATCH_SECONDS, WINDOW_SECONDS, beyond, compute_dtype, stream, unheard, windowed
 from ..encoders.interface import Encoder
 from .claims import Claims
@@ -349,12 +349,12 @@ class Extraction:
             lines = [f"{self.ids[i]}: {reason}" for i, reason in sorted(self.skipped.items())]
             more = "" if len(lines) <= 3 else f"; and {len(lines) - 3} more (see .skipped)"
             message = f"{len(lines)} of {len(self.clips)} clips cannot be read or encoded and are left out: "
-            warnings.warn(message + "; ".join(lines[:3]) + more, stacklevel=5)
+            warn(message + "; ".join(lines[:3]) + more)
         left_out = [
             left for i, n in enumerate(self.samples) if i not in self.skipped and (left := beyond(self.encoder, n))
         ]
         if left_out:
-            warnings.warn(unheard(self.encoder, left_out, len(self.clips)), stacklevel=5)
+            warn(unheard(self.encoder, left_out, len(self.clips)))
 
     def _result(self) -> Embeddings:
         valid = np.array([i for i in range(len(self.clips)) if i not in self.skipped], np.int64)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 import zlib
 from pathlib import Path
 
 from ..core.files import write_whole
+from ..core.warn import warn
 
 
 class Memo:
@@ -44,7 +44,7 @@ class Memo:
         else:
             self.problem = f"{bad} of {total} lines are damaged or of an earlier version" if bad else ""
         if self.problem:
-            warnings.warn(f"{path}: {self.problem}; clips that are not known are decoded once more", stacklevel=5)
+            warn(f"{path}: {self.problem}; clips that are not known are decoded once more")
 
     def __len__(self) -> int:
         return len(self._known)
@@ -95,7 +95,7 @@ class Memo:
                 os.close(handle)
         except OSError as error:
             message = f"cannot write {self.path}: {error}; {len(fresh)} clips will be decoded again next time"
-            warnings.warn(message, stacklevel=5)
+            warn(message)
 
     def _write_anew(self, fresh: dict[str, tuple[str, int]]) -> None:
         """What others append between the reading and the renaming is lost, which costs its decoding."""

@@ -34,6 +34,7 @@ from ..core.checks import checked
 from ..core.checks import number as _number
 from ..core.errors import ParameterError, StoreError
 from ..core.files import TEMPORARY, abandoned, cache_folder
+from ..core.warn import warn
 from . import shards
 from .memo import Memo
 from .shards import SHIFT, SUFFIX, Frames, Shard
@@ -89,7 +90,7 @@ class Group:
                 continue
             except StoreError as error:
                 self.damaged[path] = str(error.__cause__)
-                warnings.warn(f"{error}; its rows count as missing {_PRUNE}", stacklevel=6)
+                warn(f"{error}; its rows count as missing {_PRUNE}")
 
     def check(self, clips: Mapping[str, str], layers: Sequence[str]) -> None:
         """Compare what is stored with its checksums; what is damaged is missing from now on.
@@ -127,9 +128,8 @@ class Group:
         shard = self.shards[number]
         ids = [clips[shard.contents[row]] for row in rows if shard.contents[row] in clips]
         named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
-        warnings.warn(
+        warn(
             f"damaged shard {shard.path}: {reason}; what it holds of {named} is not used but computed again {_PRUNE}",
-            stacklevel=6,
         )
         self._dropped |= {(number, int(row)) for row in rows}
         self._index.clear()

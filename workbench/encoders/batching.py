@@ -25,7 +25,6 @@ Frames are pooled on the device over true frames only, so only what is asked for
 from __future__ import annotations
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +39,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..core.checks import checked, choice, number
 from ..core.errors import AudioError, ParameterError
+from ..core.warn import warn
 from .interface import Encoder, Layer, check_encoder
 
 BATCH_SECONDS = {"cpu": 32.0, "mps": 96.0, "cuda": 480.0}
@@ -157,7 +157,7 @@ def extract(
     def told() -> Iterator[tuple[int, list[np.ndarray]]]:
         yield from results
         if left_out:
-            warnings.warn(unheard(encoder, left_out, len(waveforms)), stacklevel=2)
+            warn(unheard(encoder, left_out, len(waveforms)))
 
     return told()
 

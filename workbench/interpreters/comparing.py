@@ -128,7 +128,7 @@ def compare_interpreters(
                     rows.append(own | found["fidelity"])
                     removals += [own | row for row in found["removal"]]
                     bar.update()
-    gathered.finish("compare_interpreters", len(rows), stacklevel=4)
+    gathered.finish("compare_interpreters", len(rows))
     return pd.DataFrame(rows), pd.DataFrame(removals)
 
 

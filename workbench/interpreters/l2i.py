@@ -9,7 +9,6 @@ predicts the classifier's decision from H linearly. A decision then is explained
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from torch.nn import functional as F
 from ..core.checks import checked, choice, numbers
 from ..core.errors import ParameterError
 from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
+from ..core.warn import warn
 from .classifiers import Classifier, real
 from .interpretation import Interpretation
 from .psi import Psi, Theta
@@ -199,7 +199,7 @@ def prepared(
     if silent == len(train):
         raise ParameterError("x", f"{silent} training clips that are all silent", "sounds")
     if silent:
-        warnings.warn(f"{silent} of {len(train)} training clips are silent", UserWarning, stacklevel=4)
+        warn(f"{silent} of {len(train)} training clips are silent")
     return x, train, valid, spectra
 
 

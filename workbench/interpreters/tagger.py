@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from ..core.checks import checked, number, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.learning import RATES, check_loss, unlearnt, warn_unlearnt
+from ..core.warn import warn
 from ..encoders import Encoder
 from ..metrics.fidelity import average_precision
 from ..prototypes.networks import FLOOR, HOP, N_FFT, SmallConvNet
@@ -92,7 +92,7 @@ def train_tagger(
     if absent:
         few = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
         text = f"{len(absent)} of {len(classes)} classes have no positive in valid ({few}): the epoch is chosen without"
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn(text)
     losses, chosen = [], None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, number, numbers, whole
 from ..core.errors import ParameterError
+from ..core.warn import warn
 
 SMALLEST, LARGEST = 1e-70, 1e70
 """Of the largest value of a column (unless it is 0): squares of squares must be neither 0 nor infinite in float64."""
@@ -368,4 +369,4 @@ def _warn(gaps: np.ndarray, alphas: np.ndarray, tolerance: float, names: Sequenc
         f"{len(bad)} of {gaps.size} lasso fits stopped above a relative duality gap of {tolerance:g}; "
         f"the worst: {names[k]}, alpha {alphas[p, k]:g}, gap {gaps[p, k]:.1e}"
     )
-    warnings.warn(message, RuntimeWarning, stacklevel=4)  # _warn, lasso, what checks its arguments
+    warn(message, RuntimeWarning)

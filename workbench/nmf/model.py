@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..core.checks import checked, choice, number, numbers, whole
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
+from ..core.warn import warn
 from .fitting import Run
 from .frames import BETAS, DTYPES, Frames, array, check_values, tensor
 from .solving import activations as solved
@@ -178,7 +178,7 @@ class SparseNMF:
             raise ParameterError("frames.shape", tuple(frames.shape), f"({len(learnt)}, N, F), one entry a problem")
         self.residual_ = float(residual.max(initial=0.0))
         if self.residual_ > RESIDUAL:
-            warnings.warn(f"activations are not at the minimum: residual {self.residual_:.1e}", stacklevel=2)
+            warn(f"activations are not at the minimum: residual {self.residual_:.1e}")
         return h
 
     def inverse_transform(self, activations: ArrayLike) -> np.ndarray:
@@ -229,7 +229,7 @@ class SparseNMF:
         level = int((history[:, -1] >= history[:, 0]).sum())
         if level:
             text = f"nothing was learnt: {len(costs) - 1} iterations did not lower the objective, {history[0, 0]:.6g}"
-            warnings.warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""), stacklevel=4)
+            warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""))
         single = len(kept) == 1 and (callable(source) or np.ndim(source) == 2)
         squeeze = (lambda a: a[0]) if single else (lambda a: a)
         self.components_, self.history_ = (squeeze(a.cpu().numpy()) for a in (found, history))

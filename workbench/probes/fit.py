@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.splits import split_rows
+from ..core.warn import warn
 from ..metrics import classification
 from ..metrics.importance import reporter
 from . import inputs, logistic, paper
@@ -177,7 +177,7 @@ def _say_what_is_flat(arrays: dict[str, np.ndarray], train: np.ndarray) -> None:
     flat = [name for name, array in arrays.items() if not (array[train] != array[train[0]]).any()]
     if flat:
         text = f"nothing was learnt from layer {', '.join(flat)}: all columns are constant in train"
-        warnings.warn(text, stacklevel=4)
+        warn(text)
 
 
 def _fit_default(
@@ -263,7 +263,7 @@ def _fit_paper(
             fitted[name] = weight, bias, scores[..., None]
     if idle:
         text = "no epoch had a lower validation loss than the initial weights (or a loss that is a number)"
-        warnings.warn(f"nothing was learnt by {len(idle)} probes ({idle[0]}): {text}", stacklevel=4)
+        warn(f"nothing was learnt by {len(idle)} probes ({idle[0]}): {text}")
     return [fitted[name] for name in arrays]
 
 

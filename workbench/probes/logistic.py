@@ -19,7 +19,6 @@ fast:
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..core.warn import warn
 
 TOLERANCE = 1e-5
 """A fit that stays is done when the gradient of f has this 2-norm or less (the same in any rotation)."""
@@ -118,7 +119,7 @@ def solve(
             f"the worst: {problems[worst[0]].name}, penalty {problems[worst[0]].penalties[worst[1]]:g}, "
             f"norm {norms[worst]:.1e}"
         )
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warn(message, RuntimeWarning)
     return [solved[i][:2] for i in range(len(problems))]
 
 

@@ -112,7 +112,7 @@ def compare_losses(
                         gathered.unlearnt.append(where)
                     rows.append(row | found)
                     bar.update()
-    gathered.finish("compare_losses", len(rows), stacklevel=4)
+    gathered.finish("compare_losses", len(rows))
     return pd.DataFrame(rows)
 
 

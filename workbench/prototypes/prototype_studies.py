@@ -121,7 +121,7 @@ def compare_prototypes(
                         write(path, found)
                     rows.append(row | found)
                     bar.update()
-    gathered.finish("compare_prototypes", len(rows), stacklevel=4)
+    gathered.finish("compare_prototypes", len(rows))
     return pd.DataFrame(rows)
 
 
@@ -225,7 +225,7 @@ def compare_ceilings(
         logits = ceilings.nearest_neighbours(z[own], y[own], z[test], neighbours=neighbours)
         add("nearest neighbours", fold, 0, logits, test)
         add("nearest centroid", fold, 0, ceilings.nearest_centroid(z[own], y[own], z[test]), test)
-    gathered.finish("compare_ceilings", len(splits) * len(seeds), stacklevel=4)
+    gathered.finish("compare_ceilings", len(splits) * len(seeds))
     return pd.DataFrame(rows)
 
 

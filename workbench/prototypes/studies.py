@@ -184,7 +184,7 @@ def factor_study(
             row |= {"fold": fold, "seed": seed}
             rows.append(row | {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds})
             bar.update()
-    gathered.finish("factor_study", len(rows), stacklevel=4)
+    gathered.finish("factor_study", len(rows))
     return pd.DataFrame(rows)
 
 

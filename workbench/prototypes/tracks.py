@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import numbers
 from ..core.errors import ParameterError
+from ..core.warn import warn
 from ..metrics.classification import accuracy, balanced_accuracy
 
 
@@ -141,7 +141,7 @@ def held_out(validation: object, sizes: tuple[int, ...]) -> tuple:
     return (*validation, *[None] * (max(sizes) - len(validation)))
 
 
-def warn_shared(train: np.ndarray, held: np.ndarray, part: str, *, stacklevel: int = 4) -> None:
+def warn_shared(train: np.ndarray, held: np.ndarray, part: str) -> None:
     """Say how many inputs of another part are also among the training ones, number for number; float32 (N, ...)."""
     keys, others = ({}, 0)
     for row, key in enumerate(train.reshape(len(train), -1).sum(1, dtype=np.float32).tolist()):
@@ -150,7 +150,7 @@ def warn_shared(train: np.ndarray, held: np.ndarray, part: str, *, stacklevel: i
         others += any(np.array_equal(train[own], held[row]) for own in keys.get(key, ())[:100])
     if others:
         text = f"{others} of {len(held)} inputs of {part} are in train too, number for number: the figures flatter"
-        warnings.warn(text, UserWarning, stacklevel=stacklevel)
+        warn(text)
 
 
 def columns(y: ArrayLike, labels: np.ndarray, n: int, name: str = "y") -> np.ndarray:

@@ -10,7 +10,6 @@ import contextlib
 import copy
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +26,7 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.learning import check_loss, unlearnt, warn_unlearnt
 from ..core.splits import split_rows
+from ..core.warn import warn
 from ..metrics import geometry
 from ..probes.inputs import codes
 from . import mixing
@@ -381,8 +381,8 @@ def _say(x: np.ndarray, y: np.ndarray, classes: np.ndarray, rows: dict[str, np.n
         if len(absent):
             few = ", ".join(map(str, classes[absent][:5])) + (" ..." if len(absent) > 5 else "")
             text = f"split.{part} has no clip of {len(absent)} of the {len(classes)} classes ({few})"
-            warnings.warn(text, UserWarning, stacklevel=4)
-        warn_shared(own, x[rows[part]], f"split.{part}", stacklevel=5)
+            warn(text)
+        warn_shared(own, x[rows[part]], f"split.{part}")
 
 
 def _checked(inputs: ArrayLike) -> np.ndarray:

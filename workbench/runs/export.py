@@ -6,13 +6,14 @@ import copy
 import html
 import logging
 import re
-import warnings
 from pathlib import Path
 
 import nbconvert
 from jinja2 import DictLoader, pass_context
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from ..core.warn import warn
 
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -180,7 +181,7 @@ class _Renderer(IPythonRenderer):
             return formula_svg(tex, display=display, number=number)
         except (ValueError, KeyError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1:]
-            warnings.warn(f"formula kept as its TeX source: {tex.strip()} ({' '.join(reason)})", stacklevel=2)
+            warn(f"formula kept as its TeX source: {tex.strip()} ({' '.join(reason)})")
             return f"<code>{html.escape(tex.strip())}</code>"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.saving import read_record, write_record
+from ..core.warn import warn
 from ..metrics.sparse_coding import Scores
 from . import data
 from .model import SAEConfig, SparseAutoencoder, k_of
@@ -413,4 +413,4 @@ class _Run:
 
 
 def _say(text: str) -> None:
-    warnings.warn(text, stacklevel=5)  # of the caller of sweep_saes, past the checks of its arguments
+    warn(text)

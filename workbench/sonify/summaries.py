@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
 from ..core.splits import split_rows
+from ..core.warn import warn
 from ..embeddings.embed import embed
 from ..encoders.interface import Encoder
 from ..probes import Probes, fit_probes
@@ -154,7 +154,7 @@ def summarise(
         encode()
     if short:
         few = ", ".join(short[:5]) + (" ..." if len(short) > 5 else "")
-        warnings.warn(f"{clips.name}: {len(short)} clips under {SHORTEST:g} s are left out: {few}", stacklevel=2)
+        warn(f"{clips.name}: {len(short)} clips under {SHORTEST:g} s are left out: {few}")
     if not z:
         raise AudioError(clips.name, f"none of its {len(clips)} clips lasts {SHORTEST:g} s, which a summary needs")
     found = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64)
@@ -176,7 +176,7 @@ def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        warnings.warn(f"{path} is damaged ({error!r}); the summaries are made again", stacklevel=3)
+        warn(f"{path} is damaged ({error!r}); the summaries are made again")
         return None
 
 
