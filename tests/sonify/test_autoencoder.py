@@ -122,7 +122,7 @@ def test_files_that_are_no_autoencoder(tmp_path):
     with pytest.raises(WeightsError, match="text: not a readable safetensors file"):
         load_autoencoder(tmp_path / "text")
     with pytest.raises(WeightsError, match=r"mini\.safetensors: its metadata has no 'settings'"):
-        load_autoencoder(WEIGHTS.parents[1] / "encoders/weights/mini.safetensors")
+        load_autoencoder(WEIGHTS.parents[1] / "encoders/mini/mini.safetensors")
 
 
 def test_parts_that_do_not_fit(small):

@@ -142,7 +142,7 @@ SPECS: dict[str, EncoderSpec] = {
             frame_rate=25.0,
             padding=MASKED,
             licence="MIT",
-            citation="this project; see workbench/encoders/weights/mini.md",
+            citation="this project; see workbench/encoders/mini/mini.md",
         ),
         EncoderSpec(
             "logmel",

@@ -37,7 +37,7 @@ from ..encoders.weights import Wanted, find
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "mini_mel"
 BUILT_IN = ("mini-mel",)
 SHORTEST = 0.1
 """Seconds of sound below which a summary would be made of padding."""

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..audio import load, resample
-from ..codecs.interface import Codec
-from ..datasets.generated import notes
-from ..encoders import mini_sounds
-from ..encoders.interface import Encoder
+from ...audio import load, resample
+from ...codecs.interface import Codec
+from ...datasets.generated import notes
+from ...encoders.interface import Encoder
+from ...encoders.mini import sounds as mini_sounds
 
 RATE = 16000
 SHARES = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError, WeightsError
-from workbench.encoders.mini import WEIGHTS, Mini, MiniConfig, MiniNet, Ripples, load_mini, save_mini
+from workbench.encoders.mini.network import WEIGHTS, Mini, MiniConfig, MiniNet, Ripples, load_mini, save_mini
 
 ALL = range(7)
 
@@ -166,7 +166,7 @@ def test_weights_and_random_weights_exclude_each_other():
 
 
 def test_held_out_clips_are_the_documented_ones(shared_audio):
-    from workbench.encoders.mini_evaluation import read_table, task_rows
+    from workbench.encoders.mini.evaluation import read_table, task_rows
 
     table = read_table(shared_audio)
     held = table[table["held_out"]]
@@ -177,7 +177,7 @@ def test_held_out_clips_are_the_documented_ones(shared_audio):
 
 
 def test_generated_sounds_and_batches_are_seeded():
-    from workbench.encoders.mini_sounds import RATE, Corpus, draw_batch, generate, halve
+    from workbench.encoders.mini.sounds import RATE, Corpus, draw_batch, generate, halve
 
     a, b = (generate(np.random.default_rng(5), 0.5) for _ in range(2))
     assert np.array_equal(a, b) and a.dtype == np.float32 and a.shape == (RATE // 2,) and np.abs(a).max() <= 1
@@ -193,8 +193,8 @@ def test_generated_sounds_and_batches_are_seeded():
 
 @pytest.mark.slow
 def test_the_last_layer_beats_log_mel_statistics_on_held_out_speakers(mini, shared_audio):
-    """The hardest of the three splits of the model card; the whole table is ``mini_training --evaluate``."""
-    from workbench.encoders.mini_evaluation import RATE, encoder_means, evaluate, log_mel_statistics
+    """The hardest of the three splits of the model card; the whole table is ``training --evaluate``."""
+    from workbench.encoders.mini.evaluation import RATE, encoder_means, evaluate, log_mel_statistics
 
     systems = {
         "log-mel": (RATE, log_mel_statistics),

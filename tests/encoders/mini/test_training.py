@@ -10,10 +10,10 @@ import soundfile
 import torch
 
 from workbench.core.errors import DatasetError, ParameterError
-from workbench.encoders import mini_training
 from workbench.encoders.efficientat import load_efficientat
-from workbench.encoders.mini_evaluation import probe, read_table
-from workbench.encoders.mini_sounds import generate
+from workbench.encoders.mini import training as mini_training
+from workbench.encoders.mini.evaluation import probe, read_table
+from workbench.encoders.mini.sounds import generate
 
 FACTORS = {
     "esc10": {"fold": 1},

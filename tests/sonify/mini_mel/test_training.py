@@ -10,10 +10,10 @@ import soundfile
 import torch
 
 from workbench.core.errors import ParameterError
-from workbench.encoders.mini_evaluation import read_table
-from workbench.encoders.mini_sounds import generate
-from workbench.sonify import evaluation, sounds, training
+from workbench.encoders.mini.evaluation import read_table
+from workbench.encoders.mini.sounds import generate
 from workbench.sonify.autoencoder import load_autoencoder
+from workbench.sonify.mini_mel import evaluation, sounds, training
 from workbench.sonify.network import SummaryConfig
 
 TINY = SummaryConfig(

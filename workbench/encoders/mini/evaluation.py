@@ -21,10 +21,10 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..audio import load
-from ..core.errors import DatasetError
-from .interface import Encoder
-from .mini import RATE, LogMel
+from ...audio import load
+from ...core.errors import DatasetError
+from ..interface import Encoder
+from .network import RATE, LogMel
 
 HELD_OUT_FOLD = 5
 HELD_OUT_SPEAKERS = ("theo", "yweweler")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from ..audio import load
+from ...audio import load
 
 RATE = 32000
 

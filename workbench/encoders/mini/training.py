@@ -1,10 +1,10 @@
-"""Train ``mini``, or measure it: ``python -m workbench.encoders.mini_training --help``.
+"""Train ``mini``, or measure it: ``python -m workbench.encoders.mini.training --help``.
 
 Three kinds of loss, one step: the last layer's frames and their mean learn the teacher's (mn04_as) embedding,
 frame by frame and pooled; the layer before learns to tell its clip from the others of the batch under distortion;
 a layer in the middle predicts, where the input is masked, clusters of the stem's frames and clusters of cepstra
 (without the clip's mean, so that speaker and channel matter less).
-Labels are never used. Held-out clips (see :mod:`.mini_evaluation`) are never decoded.
+Labels are never used. Held-out clips (see :mod:`.evaluation`) are never decoded.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..core.errors import ParameterError
-from ..core.saving import write_checkpoint
-from .efficientat import EfficientAT, load_efficientat
-from .interface import Encoder
-from .mini import HOP, MiniConfig, MiniNet, frame_mask, load_mini, save_mini
-from .mini_evaluation import evaluate_mini, read_table
-from .mini_sounds import Corpus, draw_batch, halve
+from ...core.errors import ParameterError
+from ...core.saving import write_checkpoint
+from ..efficientat import EfficientAT, load_efficientat
+from ..interface import Encoder
+from .evaluation import evaluate_mini, read_table
+from .network import HOP, MiniConfig, MiniNet, frame_mask, load_mini, save_mini
+from .sounds import Corpus, draw_batch, halve
 
 BATCH = {"short": 24, "long": 12}
 CLUSTERS = 256
@@ -281,7 +281,7 @@ def train(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.encoders.mini_training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workbench.encoders.mini.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="audio folder with manifest.csv")
     parser.add_argument("--teacher", type=Path, help="mn04_as checkpoint; with --evaluate one more row of the table")
     parser.add_argument("--seed", type=int, default=0)
@@ -301,7 +301,7 @@ def main(arguments: list[str] | None = None) -> None:
     if teacher is None or options.out is None:
         parser.error("training needs --teacher and --out")
     command = (  # file names only: where they lay on the machine of the run is nobody's business
-        f"python -m workbench.encoders.mini_training --data DATA --teacher {options.teacher.name} "
+        f"python -m workbench.encoders.mini.training --data DATA --teacher {options.teacher.name} "
         f"--seed {options.seed} --steps {options.steps} --out {options.out.name}"
     )
     train(options.data, teacher, seed=options.seed, steps=options.steps, out=options.out, command=command)

@@ -4,7 +4,7 @@
 filters (ripples of several rates, scales and directions, as in Chi, Ru and Shamma, "Multiresolution
 spectrotemporal analysis of complex sounds", JASA 2005), whose magnitudes are projected to the network's width:
 layer "0". Pre-norm transformer layers with rotary positions (Su et al., "RoFormer", 2021) follow. What it was
-trained on and how well it does is in ``weights/mini.md``.
+trained on and how well it does is in ``mini.md`` beside this file.
 
 Padding: "masked". The front end is local and never looks at the whole clip, its filters see silence beyond a
 clip's last frame just as they would without batch-mates, attention leaves padded frames out.
@@ -22,15 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import checked, whole
-from ..core.dependencies import load
-from ..core.errors import ParameterError, WeightsError
-from ..core.fingerprints import fingerprint
-from ..core.saving import write_tensors
-from .interface import Encoder, Layer
+from ...core.checks import checked, whole
+from ...core.dependencies import load
+from ...core.errors import ParameterError, WeightsError
+from ...core.fingerprints import fingerprint
+from ...core.saving import write_tensors
+from ..interface import Encoder, Layer
 
 FRONT_END_VERSION = 1
-WEIGHTS = Path(__file__).parent / "weights" / "mini.safetensors"
+WEIGHTS = Path(__file__).parent / "mini.safetensors"
 RATE = 16000
 N_FFT, HOP = 512, 160
 FLOOR = 1e-8
@@ -158,7 +158,7 @@ class MiniNet(nn.Module):
         self.log_mel = LogMel(config.n_mels)
         self.ripples = Ripples()
         size = Ripples.size(config.n_mels)
-        # fitted once on training sounds, then fixed: see mini_training.prepare
+        # fitted once on training sounds, then fixed: see training.prepare
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("projection", torch.randn(size, config.dim) / size**0.5)
         self.blocks = nn.ModuleList(

@@ -1,9 +1,9 @@
-"""Train ``mini-mel``, or measure it: ``python -m workbench.sonify.training --help``.
+"""Train ``mini-mel``, or measure it: ``python -m workbench.sonify.mini_mel.training --help``.
 
 Windows of sound are drawn and encoded once (frames of ``mini``, latents of the mel codec). A step is the paper's:
 frames to summary, one in ten summaries zeroed, latents made noisy at a sigma uniform in [0, 1], mean squared error of v
 over all frames. The exponential mean of the weights is what is kept. Held-out clips (see
-:mod:`workbench.encoders.mini_evaluation`) are never decoded.
+:mod:`workbench.encoders.mini.evaluation`) are never decoded.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from ..codecs.mel import MelCodec
-from ..core.checks import checked, number, whole
-from ..core.errors import ParameterError, WeightsError
-from ..core.saving import write_checkpoint, write_tensors
-from ..encoders.mini import load_mini
-from ..encoders.mini_evaluation import read_table
-from .autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
-from .diffusion import diffuse
-from .network import SummaryConfig, SummaryNet
+from ...codecs.mel import MelCodec
+from ...core.checks import checked, number, whole
+from ...core.errors import ParameterError, WeightsError
+from ...core.saving import write_checkpoint, write_tensors
+from ...encoders.mini import load_mini
+from ...encoders.mini.evaluation import read_table
+from ..autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
+from ..diffusion import diffuse
+from ..network import SummaryConfig, SummaryNet
 from .sounds import Corpus, draw_window, encode_windows
 
 CONFIG = SummaryConfig(dim=256, latent_dim=80, latent_frames=125, heads=8, hidden=1024, patch=5, skip=True)
@@ -210,7 +210,7 @@ def train(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.sonify.training", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workbench.sonify.mini_mel.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="audio folder with manifest.csv")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=20000)
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.out is None:
         parser.error("training needs --out")
     command = (  # file names only: where they lay on the machine of the run is nobody's business
-        f"python -m workbench.sonify.training --data DATA --seed {options.seed} --steps {options.steps} "
+        f"python -m workbench.sonify.mini_mel.training --data DATA --seed {options.seed} --steps {options.steps} "
         f"--out {options.out.name}"
     )
     train(options.data, seed=options.seed, steps=options.steps, out=options.out, device=options.device, command=command)

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..audio import fit, load, resample
-from ..encoders.efficientat import load_efficientat
-from ..encoders.mini_evaluation import encoder_means, log_mel_statistics, read_table, task_rows
-from .autoencoder import SummaryAutoencoder
+from ...audio import fit, load, resample
+from ...encoders.efficientat import load_efficientat
+from ...encoders.mini.evaluation import encoder_means, log_mel_statistics, read_table, task_rows
+from ..autoencoder import SummaryAutoencoder
 
 SETTINGS = ((10, 0.0), (40, 0.0), (10, 0.5), (10, 1.0), (40, 1.0), (40, 2.0))
 """(steps, guidance) that are compared."""
