@@ -14,6 +14,7 @@ import torch
 
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.learning import NothingLearntWarning, unlearnt
+from workbench.core.saving import read_record, write_record
 from workbench.prototypes import (
     APNet,
     LearntConfig,
@@ -26,7 +27,6 @@ from workbench.prototypes import (
     fit_prototypes,
     train_classifier,
 )
-from workbench.sae.model import read, write
 
 N, D, C = 60, 6, 3
 Y = np.arange(N) % C
@@ -149,13 +149,13 @@ def saved(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["prototypes", "apnet"])
 def test_files_of_other_versions_are_refused_for_the_true_reason(tmp_path, kind):
     cls, key, path = saved(tmp_path, kind)
-    tensors, record = read(path)
+    tensors, record = read_record(path)
     assert record["version"] == 1
-    write(path, tensors, {name: value for name, value in record.items() if name != "version"})
+    write_record(path, tensors, {name: value for name, value in record.items() if name != "version"})
     cls.load(path)  # as written before there was a number
 
     def refused(message, tensors=tensors, **changed):
-        write(path, tensors, record | changed)
+        write_record(path, tensors, record | changed)
         with pytest.raises(WeightsError, match=message) as error:
             cls.load(path)
         assert str(path) in str(error.value)

@@ -22,7 +22,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.progress import Progress, reporter
 from .classification import labels
 from .lasso import lasso, part, validate
 
@@ -43,7 +44,6 @@ BINS = 20
 """Bins of equal width between a column's extremes, for codes and continuous factors, as in [3]_."""
 MOST_BINS = 10_000
 """More would be a number for each row, and none of them shared."""
-Progress = Callable[[int, int], None]
 Folds = Sequence[tuple[ArrayLike, ArrayLike]]
 
 
@@ -146,28 +146,6 @@ def mutual_information(z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike
         for j, factor in enumerate(factors):
             table[i, j] = own + known[j] - entropy(code * (factor.max() + 1) + factor)
     return table.clip(0)
-
-
-def reporter(progress: Progress | bool | None) -> Progress:
-    """What a job tells of its progress: a bar (True), nothing (False, None), or the callable itself."""
-    if callable(progress):
-        return progress
-    if progress is None or progress is False:
-        return lambda done, total: None
-    if progress is not True:
-        raise ParameterError("progress", progress, "True, False, None or a function of (done, total)")
-    from tqdm.auto import tqdm
-
-    bars = []
-
-    def show(done: int, total: int) -> None:
-        bar = bars[0] if bars else tqdm(total=total, leave=False)
-        bars[:] = [bar]
-        bar.update(done - bar.n)
-        if done >= total:
-            bar.close()
-
-    return show
 
 
 def _dealt(rows: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,10 +13,10 @@ from ..core.checks import checked, choice, number, several
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
+from ..core.progress import Progress, reporter
 from ..core.splits import split_rows
 from ..core.warn import warn
 from ..metrics import classification
-from ..metrics.importance import reporter
 from . import inputs, logistic, paper
 from .result import Probes
 
@@ -42,7 +42,7 @@ def fit_probes(
     shuffle_labels: int | None = None,
     level: float = 0.95,
     device: str = "auto",
-    progress: Callable[[int, int], None] | bool | None = None,
+    progress: Progress | bool | None = None,
 ) -> Probes:
     """Fit one linear probe a layer (x seed) and judge it on the test clips.
 
@@ -187,7 +187,7 @@ def _fit_default(
     path: np.ndarray,
     classes: int,
     device: torch.device,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[Fitted]:
     """Every layer x repeat x fold x penalty in one solve; then, where a repeat asks for it, the refits in another."""
     finished, total = 0, len(arrays) * sum(len(folds) * len(path) + (refit is not None) for folds, refit in repeats)
@@ -236,7 +236,7 @@ def _fit_paper(
     seeds: Sequence[int],
     classes: int,
     device: torch.device,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> list[Fitted]:
     """Layers of equal D train as one stack."""
     widths: dict[int, list[str]] = {}
