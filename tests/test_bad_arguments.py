@@ -62,7 +62,6 @@ def metrics_calls() -> dict[str, Call]:
     drops = {"whole": P, "rest": Q, "classes": Y}
     labels = {"positives": P > 0.3, "scores": Q}
     sounds = {"reference": X, "estimate": X + 0.1}
-    forest = {"trees": 2, "folds": folds, "groups": GROUPS, "names": ["a", "b"], "constant": "raise", "seed": 0}
     vectors = {"x": X, "x_hat": X + 0.1}
     slices = [slice(0, 2), slice(2, D)]
     curves = faithfulness.Curves(np.linspace(0, 1, 3), X[:, :3], X[:, :3], X[:, :3])
@@ -163,8 +162,6 @@ def metrics_calls() -> dict[str, Call]:
                 "seed": 0,
             },
         ),
-        "importance.forest_importance": (importance.forest_importance, codes | forest | {"depths": [2]}),
-        "importance.boosting_importance": (importance.boosting_importance, codes | forest),
         "fidelity.outputs": (fidelity.outputs, {"name": "p", "values": P, "probabilities": True}),
         "fidelity.validate": (fidelity.validate, {"model": P, "interpreter": Q}),
         "fidelity.top_k_fidelity": (fidelity.top_k_fidelity, {"model": P, "interpreter": Q, "k": 2}),

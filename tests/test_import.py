@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
 import pkgutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,40 @@ def test_no_name_of_the_project_is_swallowed_by_an_ignore_rule():
         text=True,
     )
     assert done.stdout.splitlines() == [], "anchor the rule in .gitignore: /runs/"
+
+
+ROOMS = (
+    "core audio datasets encoders codecs embeddings attributes metrics probes nmf sae prototypes sonify interpreters "
+    "views runs cli __main__"
+).split()
+
+
+def imported(module: str, path: Path) -> set[str]:
+    """Modules of the package that a module imports, at its top or inside its functions; not those for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = [*package[: len(package) + 1 - node.level], *filter(None, [node.module])]
+            found |= {".".join([*base, name.name]) for name in node.names} | {".".join(base)}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("workbench"):
+            found.add(node.module)
+    return found
+
+
+def test_rooms_import_only_from_above_and_no_module_from_itself():
+    root = Path(workbench.__file__).parent
+    parts = {path: path.relative_to(root.parent).with_suffix("").parts for path in root.rglob("*.py")}
+    paths = {".".join(names[:-1] if names[-1] == "__init__" else names): path for path, names in parts.items()}
+    graph = {module: imported(module, path) & set(paths) - {module} for module, path in paths.items()}
+    for module, others in graph.items():
+        for other in others:
+            if module != "workbench" != other:
+                own, theirs = (ROOMS.index(name.split(".")[1]) for name in (module, other))
+                assert theirs <= own, f"{module} imports {other}, which is below it"
+    # a package's door imports its modules; they may not import each other in a circle
+    TopologicalSorter({m: o for m, o in graph.items() if paths[m].name != "__init__.py"}).prepare()

@@ -314,14 +314,6 @@ def test_parameters_in_the_manner_of_scikit_learn():
         copy.set_params(sparsety=1)
 
 
-def test_example_in_the_documentation():
-    import doctest
-
-    from workbench.nmf import model
-
-    assert doctest.testmod(model).attempted == 3 and doctest.testmod(model).failed == 0
-
-
 def test_progress_is_shown_on_request(capsys):
     nmf(iterations=3, progress=True).fit(mixtures(20, 10))
     assert "sparse NMF" in capsys.readouterr().err

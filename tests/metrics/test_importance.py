@@ -7,12 +7,7 @@ import pytest
 
 from workbench.core.errors import ParameterError
 from workbench.metrics import disentanglement
-from workbench.metrics.importance import (
-    boosting_importance,
-    forest_importance,
-    lasso_importance,
-    mutual_information,
-)
+from workbench.metrics.importance import lasso_importance, mutual_information
 
 
 def grouped(n: int = 200, d: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,43 +89,6 @@ def test_same_seed_same_numbers_and_units_do_not_matter():
     assert pytest.approx(a.R, abs=1e-6) == c.R and c.held_out == pytest.approx(a.held_out, abs=1e-6)
 
 
-@pytest.mark.parametrize("importance", [forest_importance, boosting_importance])
-def test_trees_find_codes_of_quantities_and_classes(importance):
-    rng = np.random.default_rng(0)
-    z = rng.standard_normal((300, 6))
-    v = np.column_stack([np.sin(3 * z[:, 0]), z[:, 1] > 0])
-    told = []
-    options = {"trees": 10, "groups": np.arange(300) // 10, "progress": lambda *step: told.append(step)}
-    result = importance(z, v, discrete=[False, True], **options)
-    assert result.R.argmax(0).tolist() == [0, 1] and result.R.sum(0) == pytest.approx([1, 1])
-    assert result.score == ("r2", "accuracy") and result.held_out[1] > 0.95 and result.held_out[0] > 0.5
-    assert told == [(1, 2), (2, 2)]
-    np.testing.assert_array_equal(result.R, importance(z, v, discrete=[False, True], **options).R)
-
-
-def test_forest_chooses_its_depth_per_factor():
-    rng = np.random.default_rng(0)
-    z = rng.uniform(-1, 1, (400, 2))
-    v = np.column_stack([z[:, 0] > 0, np.floor(8 * z[:, 0])])
-    result = forest_importance(z, v, discrete=True, depths=(1, 8))
-    assert result.settings.tolist() == [1, 8]
-
-
-def test_boosting_on_an_identity_a_doubled_and_a_shuffled_code():
-    rng = np.random.default_rng(0)
-    v = rng.integers(1, 5, (400, 4)).astype(float)
-    doubled, shuffled = np.hstack([v, v]), rng.permuted(v, axis=1)
-    folds = [(np.arange(300), np.arange(300, 400))]
-    scores = {}
-    for name, z in (("identity", v), ("doubled", doubled), ("shuffled", shuffled)):
-        result = boosting_importance(z, v, discrete=True, trees=20, folds=folds)
-        d, c = (f(result.R).overall for f in (disentanglement.disentanglement, disentanglement.completeness))
-        scores[name] = d, c, result.held_out.mean()
-    assert min(scores["identity"]) > 0.9
-    assert scores["doubled"][0] > 0.9 and scores["doubled"][1] == pytest.approx(1 - np.log(2) / np.log(8), abs=0.1)
-    assert max(scores["shuffled"][:2]) < 0.2 and scores["shuffled"][2] < 0.7
-
-
 def test_constant_factor_is_refused_or_scored_nan_as_asked():
     z, v, groups = grouped()
     v[:, 1] = 4
@@ -138,8 +96,6 @@ def test_constant_factor_is_refused_or_scored_nan_as_asked():
         lasso_importance(z, v, names=["f0", "loudness"])
     result = lasso_importance(z, v, groups=groups, constant="nan")
     assert np.isnan(result.held_out[1]) and np.isnan(result.in_sample[1]) and not result.R[:, 1].any()
-    trees = forest_importance(z, v, discrete=False, depths=(2,), constant="nan")
-    assert np.isnan(trees.held_out[1]) and not trees.R[:, 1].any()
 
 
 @pytest.mark.parametrize(
@@ -175,20 +131,13 @@ def test_missing_values_are_named_by_row_and_column():
 def test_size_of_codes_and_factors_changes_nothing(factor):
     rng = np.random.default_rng(0)
     z = rng.standard_normal((40, 3))
-    v, y = z[:, :1] + 0.1 * rng.standard_normal((40, 1)), (z[:, 0] > 0).astype(int)
+    v = z[:, :1] + 0.1 * rng.standard_normal((40, 1))
     one, other = (lasso_importance(c * z, c * v, preset="paper") for c in (1.0, factor))
     np.testing.assert_allclose(other.R, one.R, atol=1e-9)
     np.testing.assert_allclose(other.in_sample, one.in_sample)
-    one, other = (forest_importance(c * z, y, discrete=True, depths=[3]) for c in (1.0, factor))
-    np.testing.assert_allclose(other.R, one.R, atol=1e-6)
-    assert one.R.sum() == pytest.approx(1)
 
 
-def test_classes_may_have_any_values_and_columns_differ_in_their_last_digits():
-    z = np.random.default_rng(0).standard_normal((40, 3))
-    y = (z[:, 0] > 0).astype(int)
-    one, other = (forest_importance(z, v, discrete=True, depths=[3]) for v in (y, y + 0.5))
-    np.testing.assert_array_equal(other.R, one.R)
+def test_columns_that_differ_in_their_last_digits_are_binned():
     column = np.array([1e16, 1e16 + 2, 1e16 + 4] * 4)
     assert mutual_information(column, np.arange(12) % 3, discrete=True)[0, 0] == pytest.approx(np.log(3))
 

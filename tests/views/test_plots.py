@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.views import audio_grid, confusion_matrix, layer_curve, layer_heatmap, spectrogram
+from workbench.views import confusion_matrix, layer_curve, layer_heatmap, spectrogram
 
 
 def result(values, **more):
@@ -99,7 +99,6 @@ def test_dollars_in_labels_are_text():
         confusion_matrix(np.eye(2), names, title=names[0]),
         layer_curve({names[0]: result([0.3, 0.4], names=names)}, title=names[0]),
         spectrogram(np.zeros(50), 8000, title=names[0]),
-        audio_grid([(names[0], np.zeros(900), 8000)], title=names[0]),
     ):
         assert figure._repr_png_()[0][:4] == b"\x89PNG"
 

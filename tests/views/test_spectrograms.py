@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import AudioError, ParameterError
-from workbench.views import audio_grid, spectrogram
+from workbench.views import spectrogram
 
 
 # Slaney's scale has 15 steps to 1 kHz and 27 for each factor of 6.4 above.
@@ -25,13 +25,6 @@ def test_spectrogram_puts_a_tone_where_it_belongs(mel, place):
     assert ticks["2"] / (shown.shape[0] - 1) == pytest.approx(place, abs=0.01)
 
 
-def test_grid_shares_one_level():
-    x = np.sin(2 * np.pi * 500 * np.arange(8000) / 8000).astype(np.float32)
-    figure = audio_grid({"loud": (0.5 * x, 8000), "quiet": (0.05 * x, 8000), "none": (0 * x, 8000)}, columns=2)
-    tops = [float(np.asarray(ax.images[0].get_array()).max()) for ax in figure.axes if ax.images]
-    assert tops == pytest.approx([0, -20, -80], abs=0.1)
-
-
 def test_spectrogram_refuses():
     with pytest.raises(AudioError, match=r"shape \(2, 4\)"):
         spectrogram(np.zeros((2, 4)), 8000)
@@ -39,8 +32,6 @@ def test_spectrogram_refuses():
         spectrogram(np.array([0, np.nan]), 8000, title="clip")
     with pytest.raises(ParameterError, match="f_max=9000"):
         spectrogram(np.zeros(100), 8000, f_max=9000)
-    with pytest.raises(ParameterError, match="sounds="):
-        audio_grid([])
 
 
 def test_a_dictionary_shows_each_component_at_its_frequency():
@@ -65,5 +56,3 @@ def test_silence_is_dark_and_says_so():
     figure = spectrogram(np.zeros(8000, np.float32), 8000)
     assert figure.axes[0].images[0].get_array().max() < -79.9
     assert "silent" in figure.axes[1].get_ylabel()
-    grid = audio_grid({"silence": (np.zeros(8000, np.float32), 8000)})
-    assert grid.axes[0].images[0].get_array().max() < -79.9

@@ -69,7 +69,6 @@ def views_calls() -> dict[str, Call]:
         PrototypeSounds,
         RealClip,
         analyse_responses,
-        audio_grid,
         confusion_matrix,
         curves,
         decision_page,
@@ -229,10 +228,6 @@ def views_calls() -> dict[str, Call]:
             spectrogram,
             {"x": X, "rate": RATE, "ax": None, "mel": True, "n_mels": 20, "f_max": 3000.0, "range_db": 60.0}
             | {"reference_db": -10.0, "title": "t"},
-        ),
-        "views.audio_grid": (
-            audio_grid,
-            {"sounds": {"a": (X, RATE)}, "columns": 2, "title": "t", "mel": False, "range_db": 60.0},
         ),
         "views.dictionary_picture": (dictionary_picture, {"components": Z, "rate": RATE, "title": "t"}),
         "views.curves": (

@@ -3,14 +3,11 @@
 Metrics
 -------
 * :func:`lasso_importance`: size of lasso weights between standardised codes and factors [1]_ [2]_.
-* :func:`forest_importance`: random forests, depth chosen per factor [1]_.
-* :func:`boosting_importance`: gradient-boosted trees [3]_.
 * :func:`mutual_information`: of histogrammed codes and factors, for MIG and modularity [3]_.
 
-The first three return an :class:`Importance`: the matrix R for :mod:`workbench.metrics.disentanglement`, and
+The first returns an :class:`Importance`: the matrix R for :mod:`workbench.metrics.disentanglement`, and
 informativeness. By default that is held out: models are fitted on some groups (speakers, singers) and judged on others,
 because in-sample R^2 is high for anything when there are more codes than clips. R itself is from a fit on all rows.
-Scores of different importances are not comparable.
 
 References
 ----------
@@ -38,8 +35,6 @@ ALPHAS = tuple(0.1 * 2 ** (k / 2) for k in range(4, -6, -1))
 """Lasso penalties to choose from, .4 to .018, strong to weak; .1 is the one of [2]_."""
 FOLDS, INNER_FOLDS = 5, 4
 """Grouped folds dealt when none are given, and those within a training part that choose a setting."""
-DEPTHS = (2, 4, 8, 16)
-"""Tree depths a forest chooses from."""
 BINS = 20
 """Bins of equal width between a column's extremes, for codes and continuous factors, as in [3]_."""
 MOST_BINS = 10_000
@@ -52,7 +47,7 @@ class Importance:
     """What a family of models knows of K factors through d codes."""
 
     method: str
-    """"lasso", "forest" or "boosting"."""
+    """"lasso"."""
     names: tuple[str, ...]
     """(K,) factors."""
     R: np.ndarray
@@ -295,131 +290,3 @@ def _predicted(
     (z_mean, z_std), (v_mean, v_std) = moments(z[train]), moments(v[train])
     fits = lasso((z[train] - z_mean) / z_std, (v[train] - v_mean) / v_std, alphas, names=names, tolerance=tolerance)
     return fits.predict((z[test] - z_mean) / z_std) * v_std + v_mean, fits.coefficients
-
-
-@checked
-def forest_importance(
-    z: ArrayLike,
-    v: ArrayLike,
-    *,
-    discrete: bool | ArrayLike,
-    trees: int = 10,
-    depths: Sequence[int] = DEPTHS,
-    folds: Folds | None = None,
-    groups: ArrayLike | None = None,
-    names: Sequence[str] | None = None,
-    constant: str = "raise",
-    seed: int = 0,
-    progress: Progress | bool | None = None,
-) -> Importance:
-    """Importance of a code: the share of impurity it removes in a random forest (Eastwood and Williams, section 4.3).
-
-    Parameters
-    ----------
-    z, v, folds, groups, names, constant, seed
-        As in :func:`lasso_importance`; the seed also grows the trees.
-    discrete : bool or array_like of bool (K,)
-        True: the factor is a class, informativeness an accuracy. False: a quantity, R^2.
-    trees : int
-        In a forest; Eastwood and Williams take 10.
-    depths : sequence of int
-        Each factor takes the best on one inner grouped fold; equal: the first.
-    progress : callable (done, total) or bool, optional
-        True shows a bar; a callable is told about finished factors.
-
-    Returns
-    -------
-    Importance
-        Columns of R sum to 1, or to 0 where no tree found a split.
-
-    Raises
-    ------
-    ParameterError
-        As :func:`lasso_importance`; also a fold whose training part has one class.
-    """
-    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-
-    whole("trees", trees, least=1)
-    depths = several("depths", depths, lambda name, depth: whole(name, depth, least=1))
-
-    def build(z, target, rows, groups, kind):
-        def grow(depth, train):
-            family = RandomForestClassifier if kind else RandomForestRegressor
-            return family(trees, max_depth=depth, random_state=seed).fit(z[train], target[train])
-
-        depth = depths[0]
-        if len(depths) > 1:
-            train, valid = _dealt(rows, groups, INNER_FOLDS, seed)[0]
-            depth = max(depths, key=lambda depth: grow(depth, train).score(z[valid], target[valid]))
-        return grow(depth, rows), depth
-
-    return _trees("forest", build, z, v, discrete, folds, groups, names, constant, seed, progress)
-
-
-@checked
-def boosting_importance(
-    z: ArrayLike,
-    v: ArrayLike,
-    *,
-    discrete: bool | ArrayLike,
-    trees: int = 100,
-    folds: Folds | None = None,
-    groups: ArrayLike | None = None,
-    names: Sequence[str] | None = None,
-    constant: str = "raise",
-    seed: int = 0,
-    progress: Progress | bool | None = None,
-) -> Importance:
-    """Importance of a code: the share of impurity it removes in gradient-boosted trees (as disentanglement_lib).
-
-    scikit-learn's GradientBoosting at its defaults: depth 3, rate .1. One tree a class and round: slow for many codes
-    and classes.
-
-    Parameters
-    ----------
-    z, v, discrete, folds, groups, names, constant, seed, progress
-        As in :func:`forest_importance`; disentanglement_lib takes every factor as discrete.
-    trees : int
-        Rounds of boosting.
-
-    Returns
-    -------
-    Importance
-    """
-    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-
-    whole("trees", trees, least=1)
-
-    def build(z, target, rows, groups, kind):
-        family = GradientBoostingClassifier if kind else GradientBoostingRegressor
-        return family(n_estimators=trees, random_state=seed).fit(z[rows], target[rows]), trees
-
-    return _trees("boosting", build, z, v, discrete, folds, groups, names, constant, seed, progress)
-
-
-def _trees(method, build, z, v, discrete, folds, groups, names, constant, seed, progress) -> Importance:
-    """One model a factor and fold, and one on all rows; ``build`` gives a fitted model and its setting."""
-    report = reporter(progress)
-    z, v, names, varying = validate(z, v, names=names, constant=constant)
-    nominal = kinds(discrete, v.shape[1])
-    if np.abs(z).max() > 1e30 or np.abs(z).max(0).min() < 1e-30:
-        z = unit(z)  # trees see single precision, and no scale
-    for j in np.flatnonzero(nominal):
-        v[:, j] = np.unique(v[:, j], return_inverse=True)[1]  # numbers of classes, whatever their values
-    plan, rows, groups = _plan(folds, groups, len(z), seed)
-    R, settings = np.zeros((z.shape[1], v.shape[1])), np.full(v.shape[1], np.nan)
-    losses, totals = np.zeros((2, len(plan) + 1, v.shape[1]))
-    for j in np.flatnonzero(varying):
-        for f, (train, test) in enumerate([*plan, (rows, rows)]):
-            if nominal[j] and len(np.unique(v[train, j])) < 2:
-                raise ParameterError(f"folds[{f}]", f"train with one class of {names[j]}", "with at least two")
-            model, settings[j] = build(z, v[:, j], train, groups, nominal[j])
-            true, predicted = v[test, j], model.predict(z[test])
-            losses[f, j] = (true != predicted).sum() if nominal[j] else ((true - predicted) ** 2).sum()
-            totals[f, j] = len(test) if nominal[j] else ((true - v[train, j].mean()) ** 2).sum()
-        R[:, j] = model.feature_importances_
-        report(int(varying[: j + 1].sum()), int(varying.sum()))
-    score = tuple("accuracy" if kind else "r2" for kind in nominal)
-    held = _ratio(losses[:-1].sum(0), totals[:-1].sum(0))
-    by_fold = _ratio(losses, totals)
-    return Importance(method, names, R, score, by_fold[-1], held, by_fold[:-1], settings)

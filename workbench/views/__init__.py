@@ -3,7 +3,7 @@
 ``sound_map``, ``players``, ``latent_page``, ``decision_page``, ``interpretation_page``, ``prototype_page``,
 ``similarity_page``, ``sounds_by_setting`` and ``listening_test`` return objects that display themselves as HTML which
 plays without kernel and network, ``turnable`` one that turns.
-``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram``, ``audio_grid`` and ``dictionary_picture``
+``layer_curve``, ``layer_heatmap``, ``confusion_matrix``, ``spectrogram`` and ``dictionary_picture``
 return matplotlib figures, as do the charts of tidy tables: ``curves``, ``heatmap``, ``intervals`` and ``scatter``.
 """
 
@@ -22,7 +22,7 @@ from .prototype_pages import PrototypePage, PrototypeSounds, RealClip, prototype
 from .settings import SettingsPage, sounds_by_setting
 from .similarity_pages import ExplainedClip, SimilarityPage, similarity_page
 from .space import Turnable, turnable
-from .spectrograms import audio_grid, dictionary_picture, spectrogram
+from .spectrograms import dictionary_picture, spectrogram
 
 __all__ = [
     "DataPoints",
@@ -42,7 +42,6 @@ __all__ = [
     "SoundMap",
     "Turnable",
     "analyse_responses",
-    "audio_grid",
     "confusion_matrix",
     "curves",
     "decision_page",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from .. import audio as sound_io
@@ -121,58 +119,6 @@ def _frequency_axis(ax, mel: bool, height: int, top: float) -> None:
         places = ticks / top * height
     ax.set_yticks(places, [f"{f / 1000:.3g}" for f in ticks])
     ax.set_ylabel("kHz (mel)" if mel else "kHz")
-
-
-@checked
-def audio_grid(sounds, *, columns: int = 4, title: str | None = None, mel: bool = True, range_db: float = 80.0):
-    """Spectrograms side by side, one frequency range and one level for all.
-
-    Parameters
-    ----------
-    sounds : sequence of (name, x, rate), or mapping of name -> (x, rate)
-    columns : int
-    title : str, optional
-    mel, range_db
-        See :func:`spectrogram`.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ParameterError
-        No sounds, or columns below 1.
-    """
-    try:
-        if isinstance(sounds, Mapping):
-            sounds = [(name, x, rate) for name, (x, rate) in sounds.items()]
-        sounds = [(str(name), x, rate) for name, x, rate in sounds]
-    except (TypeError, ValueError):
-        expected = "(name, x, rate) triples, or a mapping of name to (x, rate)"
-        raise ParameterError("sounds", type(sounds).__name__, expected) from None
-    if not sounds:
-        raise ParameterError("sounds", sounds, "at least one (name, x, rate)")
-    whole("columns", columns, least=1)
-    clean = [(name, *waveform(name, x, rate, what="a spectrogram")) for name, x, rate in sounds]
-    top = min(rate for _, _, rate in clean) / 2
-    loudest = max(float(_decibels(x, rate, mel, 80, top)[0].max()) for _, x, rate in clean)
-    columns = min(columns, len(clean))
-    lines = -(-len(clean) // columns)
-    figure = new_figure(min(10.0, 2.6 * columns + 0.6), 1.9 * lines + (0.4 if title else 0.1))
-    axes = figure.subplots(lines, columns, squeeze=False)
-    for ax in axes.flat[len(clean) :]:
-        ax.set_axis_off()
-    for k, (name, x, rate) in enumerate(clean):
-        ax = axes.flat[k]
-        spectrogram(x, rate, ax=ax, mel=mel, f_max=top, range_db=range_db, reference_db=loudest)
-        plain(ax.set_title(short(name, 26), loc="left", fontsize=9))
-        ax.tick_params(labelsize=7)
-        ax.set_xlabel("s" if k >= len(clean) - columns else "", fontsize=8)
-        ax.set_ylabel("kHz" if k % columns == 0 else "", fontsize=8)
-    if title:
-        plain(figure.suptitle(title, fontweight="bold", fontsize=11))
-    return figure
 
 
 @checked
