@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Mapping
 from dataclasses import fields
@@ -32,8 +33,15 @@ def check_row(row: Mapping, columns: tuple[str, ...]) -> None:
 
 def read_row(recipe: type, row: Mapping) -> dict[str, object]:
     """The fields of a recipe, each of its own type, from a row (also one that a csv file made text)."""
-    check_row(row, tuple(field.name for field in fields(recipe)))
-    return {field.name: read_cell(row, field.name, field.type) for field in fields(recipe)}
+    columns = _columns(recipe)
+    check_row(row, tuple(columns))
+    return {name: read_cell(row, name, kind) for name, kind in columns.items()}
+
+
+@functools.cache
+def _columns(recipe: type) -> dict[str, str]:
+    """The fields of a recipe and their types, by name."""
+    return {field.name: field.type for field in fields(recipe)}
 
 
 def read_cell(row: Mapping, column: str, kind: str) -> object:
@@ -57,8 +65,10 @@ def check_recipe(recipe: object) -> None:
 
 def check_kinds(recipe: object) -> None:
     """Refuse a field that is not of its type; NaN is allowed, as where a factor has no meaning."""
-    for field in fields(recipe):
-        value = getattr(recipe, field.name)
-        kind = {"str": str, "int": numbers.Integral, "float": numbers.Real}.get(field.type)
-        if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise ParameterError(field.name, value, KINDS[field.type][1])
+    for name, kind in _columns(type(recipe)).items():
+        value, exact = getattr(recipe, name), KINDS.get(kind, (None,))[0]
+        if exact is None or type(value) is exact:
+            continue
+        admitted = {"str": str, "int": numbers.Integral, "float": numbers.Real}[kind]
+        if not isinstance(value, admitted) or isinstance(value, bool):
+            raise ParameterError(name, value, KINDS[kind][1])
