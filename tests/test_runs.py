@@ -21,7 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 import workbench
 from workbench.core.dependencies import explain
 from workbench.core.errors import ParameterError, RunError, WorkbenchError
-from workbench.runs import compare, find_notebooks, read_notebook, record, run, sweep, sweep_table, text_table
+from workbench.runs import compare, find_notebooks, read_notebook, record, run, settings, sweep, sweep_table, text_table
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
 from workbench.runs.export import formula_svg, to_html
@@ -273,7 +273,9 @@ def test_source_hash_ignores_outputs_but_not_sources(here):
     assert read_notebook(path).sha256 == first
     node.cells[2].source += "\n# more"
     nbformat.write(node, path)
-    assert read_notebook(path).sha256 != first
+    second = read_notebook(path).sha256
+    path.with_suffix(".yaml").write_text("smoke: {size: 3}")
+    assert len({first, second, read_notebook(path).sha256}) == 3
 
 
 def test_headings_of_cells_skip_code_fences(here):
@@ -999,3 +1001,80 @@ def test_a_cell_that_needs_a_package_that_does_not_load_says_so(here):
     (result,) = run(write_notebook(here / "toy.ipynb", cell), out="out", progress=False)
     assert "OSError: torchaudio cannot be loaded (Could not load" in result.problem
     assert "constraints.txt" in result.problem
+
+
+# --- settings ------------------------------------------------------------------------------------------------------
+
+SETTINGS = """
+of_dataset: [label, size]
+smoke: {dataset: voices, label: vowel, size: 30, seeds: 2, ks: [1, 3], fit: {steps: 10, rate: 0.1}}
+small:
+  dataset: esc10
+  seeds: 3
+  ks: [1]
+  fit: {}
+  datasets: {other: {size: 7, seeds: 9}}
+"""
+
+
+@pytest.fixture
+def settings_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text(SETTINGS)
+    return tmp_path / "mine.ipynb"
+
+
+def test_settings_are_the_scales_own_where_nothing_is_given(settings_file):
+    own = {
+        "label": "vowel",
+        "size": 30,
+        "dataset": "voices",
+        "seeds": 2,
+        "ks": [1, 3],
+        "fit": {"steps": 10, "rate": 0.1},
+    }
+    empty = {"label": "", "size": 0, "seeds": 0, "ks": [], "fit": {"steps": 0}}
+    assert settings(settings_file, "smoke") == settings(str(settings_file), "smoke", dataset="", **empty) == own
+    small = {"label": None, "size": None, "dataset": "esc10", "seeds": 3, "ks": [1], "fit": {}}
+    assert settings(settings_file, "small") == small
+
+
+def test_settings_that_are_given_replace_the_scales_own(settings_file):
+    found = settings(settings_file, "smoke", size=5, ks=[4], fit={"steps": 20, "rate": 0})
+    assert (found["size"], found["ks"], found["fit"]) == (5, [4], {"steps": 20, "rate": 0.1})
+    assert settings(settings_file, "smoke")["fit"] == {"steps": 10, "rate": 0.1}
+    assert settings(settings_file, "small", fit={"steps": 1})["fit"] == {"steps": 1}
+
+
+def test_another_dataset_brings_its_own(settings_file):
+    found = settings(settings_file, "smoke", dataset="my_sounds", seeds=4)
+    assert (found["dataset"], found["label"], found["size"], found["seeds"]) == ("my_sounds", None, None, 4)
+    found = settings(settings_file, "small", dataset="other")
+    assert (found["dataset"], found["size"], found["seeds"]) == ("other", 7, 9)
+    assert settings(settings_file, "small", dataset="other", size=3)["size"] == 3
+
+
+def test_settings_are_shown_as_a_table(settings_file):
+    page = settings(settings_file, "smoke", dataset="<b>")._repr_html_()
+    assert "<th>fit</th>" in page and "steps 10, rate 0.1" in page and "1, 3" in page and "&lt;b&gt;" in page
+
+
+def test_settings_refuse(settings_file, tmp_path):
+    with pytest.raises(ParameterError, match="scale='huge' must be one of smoke, small"):
+        settings(settings_file, "huge")
+    with pytest.raises(
+        ParameterError, match="sead=1 must be a setting of mine: it has dataset, fit, ks, label, seeds, size"
+    ):
+        settings(settings_file, "smoke", sead=1)
+    with pytest.raises(RunError, match=r"none.yaml: cannot be read \(No such file"):
+        settings(tmp_path / "none.ipynb", "smoke")
+    for text in ("- a", "smoke: 5", "smoke: {a: [", ""):
+        (tmp_path / "mine.yaml").write_text(text)
+        with pytest.raises(RunError, match="mine.yaml: is no mapping of scales to settings"):
+            settings(settings_file, "smoke")
+
+
+def test_the_projects_own_notebooks_have_settings_for_every_scale():
+    for notebook in find_notebooks():
+        plans = [settings(notebook.path, scale) for scale in ("smoke", "small", "paper")]
+        assert len({frozenset(plan) for plan in plans}) == 1, notebook.name  # a cell must find them at any scale
+        assert plans[0] == settings(notebook.name, "smoke")

@@ -1,6 +1,6 @@
 """Execute notebooks, sweep parameters, collect results, write the report.
 
-In a notebook: :func:`record`. Around notebooks: :func:`run`, :func:`sweep`, :func:`compare`.
+In a notebook: :func:`settings` and :func:`record`. Around notebooks: :func:`run`, :func:`sweep`, :func:`compare`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ _HOME = {
     "read_notebook": "notebooks",
     "read_results": "recording",
     "record": "recording",
+    "settings": "scales",
     "run": "running",
     "sweep": "sweeps",
     "sweep_table": "sweeps",

@@ -27,7 +27,7 @@ class Notebook:
     title: str
     """First heading, or the name."""
     sha256: str
-    """Hash of the cells' sources, types and tags: outputs and execution counts do not change it."""
+    """Hash of the cells' sources, types and tags, and of the settings beside them: outputs do not change it."""
     parameters: dict[str, Parameter] = field(repr=False)
     """What its ``parameters`` cell assigns, in order."""
     headings: tuple[str, ...] = field(repr=False)
@@ -100,7 +100,9 @@ def read_notebook(path: str | os.PathLike) -> Notebook:
         raise RunError(f"{path}: not a readable notebook ({type(error).__name__}: {error})") from error
     try:
         tagged = [i for i, cell in enumerate(node.cells) if cell.cell_type == "code" and "parameters" in _tags(cell)]
-        headings, sha256 = _headings(node), _source_hash(node)
+        beside = path.with_suffix(".yaml")
+        settings = beside.read_text(encoding="utf-8") if beside.is_file() else ""
+        headings, sha256 = _headings(node), _source_hash(node, settings)
     except (AttributeError, TypeError, ValueError) as error:
         raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
     if len(tagged) != 1:
@@ -148,6 +150,6 @@ def _headings(node) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _source_hash(node) -> str:
+def _source_hash(node, settings: str) -> str:
     cells = [[cell.cell_type, cell.source, sorted(_tags(cell))] for cell in node.cells]
-    return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256((json.dumps(cells, ensure_ascii=False) + settings).encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""What a notebook does at each scale: one YAML file beside it, read by one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..core.checks import checked
+from ..core.errors import ParameterError, RunError
+from .notebooks import notebooks_folder
+
+
+class Settings(dict):
+    """Settings by name; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        shown = {key: _shown(value) for key, value in self.items()}
+        return pd.Series(shown, dtype=object).to_frame().to_html(header=False)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items()) or "as the method's own"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value)) or "none"
+    return "" if value is None else str(value)
+
+
+@checked
+def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **given: object) -> Settings:
+    """What a notebook does at a scale, with what its reader asked for in place of the scale's own.
+
+    The file has a mapping a scale. ``of_dataset`` at its top lists what belongs to the scale's dataset alone, which is
+    None for any other one; ``datasets`` of a scale says what changes with a dataset of that name.
+
+    Parameters
+    ----------
+    notebook : str or path
+        One of the project's own by its name, or the file of any other, beside which its YAML lies.
+    scale : str
+        One that the file has: "smoke", "small" and "paper" in the project's own.
+    dataset : str
+        Replaces the scale's own, unless it is empty.
+    **given
+        Settings of the file. Each replaces the scale's own unless it is empty ("", 0, an empty list or None); of a
+        mapping, each item does.
+
+    Returns
+    -------
+    Settings
+        A dict.
+
+    Raises
+    ------
+    RunError
+        There is no such file, or it cannot be read.
+    ParameterError
+        No such scale or setting.
+
+    Examples
+    --------
+    >>> settings("sae", "smoke", latents=256, sparsities=[])["latents"]
+    256
+    """
+    path = Path(notebook) if Path(notebook).suffix else notebooks_folder() / f"{notebook}.ipynb"
+    scales, of_dataset = _read(path.with_suffix(".yaml"))
+    if scale not in scales:
+        raise ParameterError("scale", scale, f"one of {', '.join(scales)}")
+    others = {name: each.pop("datasets", {}) for name, each in scales.items()}[scale]
+    plan = dict.fromkeys(of_dataset) | scales[scale]
+    if dataset:
+        plan |= {"dataset": dataset, **dict.fromkeys(of_dataset), **others.get(dataset, {})}
+    known = {*of_dataset, *(key for each in scales.values() for key in each)}
+    for name in given:
+        if name not in known:
+            raise ParameterError(name, given[name], f"a setting of {path.stem}: it has {', '.join(sorted(known))}")
+    return Settings(_replaced(plan, given))
+
+
+def _replaced(own: Mapping, given: Mapping) -> dict:
+    """``own`` with what is not empty in ``given``, mappings item by item."""
+    found = dict(own)
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            found[name] = _replaced(found.get(name) or {}, value)
+        elif value is not None and value != "" and value != 0 and value != []:
+            found[name] = value
+    return found
+
+
+def _read(path: Path) -> tuple[dict[str, dict], list[str]]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        of_dataset = found.pop("of_dataset", [])
+        return {scale: dict(mapping) for scale, mapping in found.items()}, of_dataset
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); it holds the notebook's settings") from error
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: is no mapping of scales to settings ({reason})") from error
