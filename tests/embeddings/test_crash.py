@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+import tqdm.auto
 
 from workbench.datasets import Clips
 from workbench.embeddings import Store, embed
@@ -28,6 +30,8 @@ def start(work) -> int:
     try:
         signal.alarm(60)  # a child that hangs is a failure too
         torch.set_num_threads(1)  # OpenMP does not survive a fork
+        for bar in (tqdm.std.tqdm, tqdm.auto.tqdm):  # theirs is shared with the parent, which would wait for the dead
+            bar.set_lock(threading.RLock())
         work()
         code = 0
     except BaseException as error:
