@@ -199,6 +199,8 @@ def test_embed_names_the_bad_clip_or_skips_it(sounds):
     assert "error:" in text and "low/0" in text and "Traceback" not in text
     text = cli("embed", "sounds", "logmel", "--device", "cpu", "--on-error", "skip")
     assert "1 skipped" in text and "skipped low/0" in text
+    text = cli("embed", "sounds", "logmel", "--device", "cpu", "--on-error", "skip", "--mono", "7", code=1)
+    assert "0 clips" in text and text.count("skipped low/") == text.count("skipped high/")  # nothing is no success
 
 
 def test_embed_with_an_unknown_encoder_or_option(sounds):

@@ -287,6 +287,8 @@ def embed(
     typer.echo(f"{found!r}")
     for name, reason in found.skipped.items():
         typer.secho(f"skipped {name}: {reason}", fg=typer.colors.YELLOW, err=True)
+    if not len(found):
+        raise typer.Exit(1)
 
 
 @cache.command("info")

@@ -163,10 +163,12 @@ def test_memo_lines_that_were_exchanged_are_left_out_and_verify_says_so(make_cli
     (a, b) = (k for k, line in enumerate(lines) if line and k < 3)
     lines[a], lines[b] = lines[a][:33] + lines[b][33:], lines[b][:33] + lines[a][33:]
     memo.write_text("\n".join(lines))
+    with memo.open("a") as file:
+        file.write("00000000\n")  # the checksum of nothing
     report = Store(tmp_path).verify().set_index("path")["problem"]
-    assert report[str(memo)] == "2 of 4 lines are damaged or of an earlier version" and (report != "").sum() == 1
+    assert report[str(memo)] == "3 of 5 lines are damaged or of an earlier version" and (report != "").sum() == 1
     assert str(memo) in Store(tmp_path).prune(damaged=True)["path"].tolist()
-    with pytest.warns(UserWarning, match=f"{memo}: 2 of 4 lines are damaged"):
+    with pytest.warns(UserWarning, match=f"{memo}: 3 of 5 lines are damaged"):
         found = embed(clips, encoder, store=tmp_path, **QUIET)
     assert found.computed == 0 and all(np.array_equal(a, b) for a, b in zip(values(found), right, strict=True))
     with warnings.catch_warnings():

@@ -164,6 +164,13 @@ def test_memory_only_writes_nothing(make_clips, make_encoder, tmp_path):
     assert not Path(os.environ["WORKBENCH_CACHE"]).exists()
 
 
+def test_a_store_that_is_no_folder_is_named_as_it_was_given(make_clips, make_encoder, tmp_path):
+    (tmp_path / "x.csv").touch()
+    for store in (tmp_path / "x.csv", str(tmp_path / "x.csv"), ""):
+        with pytest.raises(ParameterError, match="^store=.* must be a Store, the path of a folder, or False"):
+            embed(make_clips(2), make_encoder(), store=store)
+
+
 def test_bad_clip_raises_after_what_was_finished_is_stored(make_clips, make_encoder, short_chunks):
     clips, encoder = make_clips(60, broken={"clip0040": "half a wav"}), make_encoder()
     with pytest.raises(AudioError, match="clip0040.*half a wav"):
@@ -232,7 +239,7 @@ def test_float16_that_overflows_is_an_error_that_names_clip_and_layer(make_clips
         ({"pooling": 3}, "pooling=3 must be"),
         ({"dtype": None}, "dtype=None must be"),
         ({"store": 5}, "store=5 must be a store of embeddings or text or a path or True or False or None"),
-        ({"store": ""}, "root='' must be the path of a folder"),
+        ({"store": ""}, "store='' must be a Store, the path of a folder"),
         ({"progress": 1}, "progress=1 must be True or False"),
         ({"on_error": "ignore"}, "on_error='ignore' must be 'raise' or 'skip'"),
     ],

@@ -97,7 +97,10 @@ def embed(
     if store is False:
         group, memo = Group(None), Memo(None)
     else:
-        kept = store if isinstance(store, Store) else Store(None if store in (None, True) else store)
+        try:
+            kept = store if isinstance(store, Store) else Store(None if store in (None, True) else store)
+        except ParameterError as error:  # which calls it root
+            raise ParameterError("store", str(store), "a Store, the path of a folder, or False") from error
         compute = compute_dtype(encoder)
         group = kept.group(encoder.fingerprint, compute=compute, pooling=pooling, seconds=seconds, dtype=dtype)
         memo = kept.memo()

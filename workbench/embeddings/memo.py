@@ -121,7 +121,7 @@ def _read(path: Path) -> tuple[dict[str, tuple[str, int]], int, int]:
             continue
         total += 1
         text, _, check = line.rpartition(" ")
-        if check == _check(text):
+        if text and check == _check(text):
             key, content, samples = text.split(" ")
             known[key] = content, int(samples)
         else:

@@ -309,7 +309,8 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
         network = KumarVGG(len(classes), **own)
     if weights is not None:
         if not Path(weights).is_file():
-            raise WeightsError(f"{weights}: no such file; it should hold the state dict of a KumarVGG")
+            problem = "is a folder" if Path(weights).is_dir() else "no such file"
+            raise WeightsError(f"{weights}: {problem}; a file with the state dict of a KumarVGG is expected")
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises a dozen kinds; the reader needs one message
