@@ -59,7 +59,7 @@ def sounds() -> torch.Tensor:
 
 def prototype_calls() -> dict[str, Call]:
     from workbench import prototypes as p
-    from workbench.prototypes import baselines, ceilings, explaining, tracks
+    from workbench.prototypes import ceilings, explaining, rival_losses, tracks
     from workbench.prototypes.apnet import sound
 
     network = partial(p.MLPProjector, D, K, hidden=8)
@@ -231,7 +231,7 @@ def prototype_calls() -> dict[str, Call]:
         "fixed_classifier": {"term": "cross-entropy", "scale": 10.0, "seed": 0},
         "hyperspherical": {"seed": 0},
     }
-    assert set(options) == set(p.LOSSES) and baselines.RANGES
+    assert set(options) == set(p.LOSSES) and rival_losses.RANGES
     calls |= {f"loss {name}": (made, {"name": name} | given) for name, given in options.items()}
     return {f"prototypes.{name}": call for name, call in calls.items()}
 

@@ -1,4 +1,4 @@
-"""prototypes.losses and baselines: closed forms, gradients, where free embeddings come to rest, state."""
+"""prototypes.losses and rival_losses: closed forms, gradients, where free embeddings come to rest, state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from workbench.core.errors import ParameterError
 from workbench.prototypes import LOSSES, make_loss, prototypes
-from workbench.prototypes.baselines import episode
+from workbench.prototypes.rival_losses import episode
 
 GOLDEN = json.loads((Path(__file__).parent / "losses.json").read_text())
 LOGITS, LABELS = torch.tensor(GOLDEN["logits"], dtype=torch.float32), torch.tensor(GOLDEN["labels"])

@@ -1,4 +1,4 @@
-"""prototypes.training and mixing: it learns, it repeats itself, it never looks at test, and it says what is wrong."""
+"""prototypes.training and recipes: it learns, it repeats itself, it never looks at test, and it says what is wrong."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from workbench.prototypes import (
     Recipe,
     compare_losses,
     explain,
-    mixing,
     paired_differences,
     prototypes,
+    recipes,
     train_classifier,
 )
 
@@ -136,23 +136,23 @@ def test_factor_prototypes_are_read_back_and_explain_the_logit():
 
 
 def test_mixup_mixes_inputs_labels_and_targets_alike():
-    share = torch.from_numpy(mixing.mixup_shares(10_000, 0.5, np.random.default_rng(0)))
+    share = torch.from_numpy(recipes.mixup_shares(10_000, 0.5, np.random.default_rng(0)))
     mixed = share[share < 1]
     assert len(mixed) / 10_000 == pytest.approx(0.5, abs=0.02)
     assert float((mixed**2 + (1 - mixed) ** 2).mean()) == pytest.approx(11 / 21, abs=0.005)
     y, points = torch.eye(3), torch.from_numpy(prototypes("orthonormal", 3, 5, scale=1.0))
     share, others = torch.tensor([0.3, 1.0, 0.5]), torch.tensor([1, 2, 0])
-    labels = mixing.mix(y, y[others], share)
+    labels = recipes.mix(y, y[others], share)
     torch.testing.assert_close(labels, torch.tensor([[0.3, 0.7, 0], [0, 1, 0], [0.5, 0, 0.5]]))
-    torch.testing.assert_close(mixing.mix(points, points[others], share), labels @ points)
+    torch.testing.assert_close(recipes.mix(points, points[others], share), labels @ points)
     assert float((labels @ points)[0].square().sum()) == pytest.approx(0.58)
-    assert mixing.mix(torch.ones(3, 4, 5), torch.zeros(3, 4, 5), share)[0].unique().item() == pytest.approx(0.3)
+    assert recipes.mix(torch.ones(3, 4, 5), torch.zeros(3, 4, 5), share)[0].unique().item() == pytest.approx(0.3)
 
 
 def test_balanced_batches_hold_two_clips_of_each_of_their_classes():
     labels = np.repeat(np.arange(6), [10, 10, 10, 10, 4, 16])
     for size, ways, each in ((12, 6, 2), (32, 6, 5), (7, 3, 2)):
-        batches = mixing.balanced(labels, size, np.random.default_rng(0))
+        batches = recipes.balanced(labels, size, np.random.default_rng(0))
         assert sum(map(len, batches)) == pytest.approx(60, abs=25)
         for rows in batches:
             counts = np.bincount(labels[rows])
@@ -161,11 +161,11 @@ def test_balanced_batches_hold_two_clips_of_each_of_their_classes():
 
 
 def test_masks_are_narrow_and_differ_by_clip():
-    x = mixing.spec_augment(torch.ones(50, 20, 30), 6, 9, np.random.default_rng(0))
+    x = recipes.spec_augment(torch.ones(50, 20, 30), 6, 9, np.random.default_rng(0))
     bands = (x == 0).all(2).sum(1)
     frames = (x == 0).all(1).sum(1)
     assert bands.max() == 5 and frames.max() == 8 and bands.min() == 0 and len(bands.unique()) == 6
-    assert mixing.spec_augment(torch.ones(2, 4, 4), 0, 0, np.random.default_rng(0)).all()
+    assert recipes.spec_augment(torch.ones(2, 4, 4), 0, 0, np.random.default_rng(0)).all()
 
 
 def test_schedules():

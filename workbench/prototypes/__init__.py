@@ -3,7 +3,7 @@
 Predefined: the points that embeddings are to go to are drawn first, then the network is trained. After Almudévar et
 al., Predefined prototypes for intra-class separation and disentanglement (arXiv 2406.16145). :mod:`.sets` draws them,
 :mod:`.factors` lets them depend on factors such as pitch and loudness, :mod:`.losses` pulls embeddings to them (and
-:mod:`.baselines` holds the losses they are compared with), :mod:`.training` trains :mod:`.networks`
+:mod:`.rival_losses` holds the losses they are compared with), :mod:`.training` trains :mod:`.networks`
 (:mod:`.extractors` puts inputs, network and recipe together), :mod:`.comparing` compares losses on the same folds,
 :mod:`.studies` asks what the paper leaves open, :mod:`.explaining` reads decisions.
 
@@ -22,7 +22,6 @@ from .factors import FactorPrototypes, Levels
 from .few_shot import few_shot
 from .learnt import LearntConfig, LearntPrototypes, fit_prototypes
 from .losses import LOSSES, make_loss
-from .mixing import Recipe
 from .networks import (
     ASTNetwork,
     EfficientATNetwork,
@@ -43,6 +42,7 @@ from .prototype_studies import (
     compare_prototypes,
     order_study,
 )
+from .recipes import Recipe
 from .sets import gram, max_cosine, prototypes
 from .studies import dynamics, factor_study, placebos
 from .training import Trained, train_classifier

@@ -22,7 +22,7 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.learning import unlearnt, warn_unlearnt
 from .learnt import LearntConfig, starts
-from .mixing import shuffled
+from .recipes import shuffled
 from .tracks import TrackDecisions, checked, columns, decide, held_out, known, warn_shared
 
 if TYPE_CHECKING:

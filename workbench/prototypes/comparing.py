@@ -19,7 +19,7 @@ from ..core.learning import Gathered, to_run
 from ..core.splits import split_rows
 from ..metrics import geometry
 from .factors import FactorPrototypes
-from .mixing import Recipe
+from .recipes import Recipe
 from .training import _checked, train_classifier
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from ..core.checks import checked, choice
 from ..core.errors import ParameterError
 from . import sets
-from .baselines import (
+from .rival_losses import (
     RBF,
     AngularDistance,
     ArcFace,

@@ -29,11 +29,11 @@ from ..core.splits import split_rows
 from ..core.warn import warn
 from ..metrics import geometry
 from ..probes.inputs import codes
-from . import mixing
-from .baselines import CrossEntropy
+from . import recipes
 from .factors import FactorPrototypes
 from .losses import LOSSES, Prototype, make_loss
-from .mixing import Recipe
+from .recipes import Recipe
+from .rival_losses import CrossEntropy
 from .tracks import known, warn_shared
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Trained:
         inputs = _checked(inputs)
         if np.ndim(self.shift) and inputs.shape[1] != len(self.shift):
             raise ParameterError("inputs.shape", inputs.shape, f"(N, {len(self.shift)}, ...), as in training")
-        inputs = torch.from_numpy(mixing.standardised(inputs, self.shift, self.scale))
+        inputs = torch.from_numpy(recipes.standardised(inputs, self.shift, self.scale))
         _dimension(self.network, inputs)  # which names what the network cannot take
         return _embeddings(self.network.eval(), inputs).numpy()
 
@@ -168,7 +168,7 @@ def train_classifier(
     levels : array_like of int (N, m), optional
         Levels of all clips; only the rows of train are looked at.
     preset : str
-        Of :data:`~.mixing.PRESETS`.
+        Of :data:`~.recipes.PRESETS`.
     seed : int
         Draws weights, order of clips, mixup and masks. Draw the prototypes by a seed of their own.
     device : str
@@ -208,9 +208,9 @@ def train_classifier(
         raise ParameterError("split.valid", [], 'at least one clip, on which the epoch is chosen (or keep="last")')
     if any(recipe.spec_augment) and x.ndim != 3:
         raise ParameterError("spec_augment", recipe.spec_augment, "(0, 0) for inputs that are no spectrograms")
-    shift, scale = mixing.statistics(x[rows["train"]], recipe.standardise)
+    shift, scale = recipes.statistics(x[rows["train"]], recipe.standardise)
     place = chosen_device(device)
-    x = torch.from_numpy(mixing.standardised(x, shift, scale)).to(place)
+    x = torch.from_numpy(recipes.standardised(x, shift, scale)).to(place)
     targets = _targets(factors, levels, rows["train"], len(x))
     with _seeded(seed, place):
         net = copy.deepcopy(network) if isinstance(network, nn.Module) else _made(network)
@@ -261,7 +261,7 @@ class _Run:
         """Train once through the clips; means over the batches."""
         self.modules.train()
         recipe, labels = self.recipe, y.cpu().numpy()
-        pick = mixing.balanced if self.balanced else lambda labels, *rest: mixing.shuffled(len(labels), *rest)
+        pick = recipes.balanced if self.balanced else lambda labels, *rest: recipes.shuffled(len(labels), *rest)
         if self.labels_mixed:
             y = F.one_hot(y, self.loss.classes).float()
         seen, total = [], torch.zeros((), device=x.device)
@@ -270,9 +270,9 @@ class _Run:
             batch = [x[rows], y[rows], *([] if targets is None else [targets[rows]])]
             if self.labels_mixed:
                 others = torch.from_numpy(self.rng.integers(0, len(x), len(rows))).to(x.device)
-                share = torch.from_numpy(mixing.mixup_shares(len(rows), recipe.mixup, self.rng)).to(x.device)
-                batch = [mixing.mix(a, b[others], share) for a, b in zip(batch, (x, y, targets), strict=False)]
-            batch[0] = mixing.spec_augment(batch[0], *recipe.spec_augment, self.rng)
+                share = torch.from_numpy(recipes.mixup_shares(len(rows), recipe.mixup, self.rng)).to(x.device)
+                batch = [recipes.mix(a, b[others], share) for a, b in zip(batch, (x, y, targets), strict=False)]
+            batch[0] = recipes.spec_augment(batch[0], *recipe.spec_augment, self.rng)
             z = self.net(batch[0])
             logits = self.head(z)
             value = self.loss(z, logits, *batch[1:])

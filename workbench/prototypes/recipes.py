@@ -38,7 +38,7 @@ class Recipe:
     warmup: int = 0
     """Epochs of linear rise to the highest rate."""
     mixup: float = 0.0
-    """Probability that a training clip is mixed with another (see :mod:`.mixing`)."""
+    """Probability that a training clip is mixed with another (:func:`mix`)."""
     spec_augment: tuple[int, int] = (0, 0)
     """Masks are of fewer than this many bands and frames; (0, 0): none."""
     keep: str = "best"
