@@ -841,7 +841,7 @@ def test_a_sweep_killed_while_a_page_is_written_is_finished_by_the_next(here):
     assert read_results(place)["status"] == "interrupted" and not (place / "toy.html").exists()
     assert "0 of 1 combinations" in (here / "out" / "index.html").read_text()
     for folder in (here / "out", place):
-        (folder / ".sweep.csv-abc.tmp").touch()
+        (folder / f".sweep.csv.{32 * 'a'}.tmp").touch()
     (result,) = sweep(notebook, {"seed": [3]}, out="out", progress=False)
     assert result.status == "ok" and "</html>" in result.page.read_text()
     assert not list((here / "out").rglob("*.tmp"))

@@ -42,13 +42,15 @@ def test_a_rename_that_fails_leaves_nothing(tmp_path):
 
 
 def test_what_dead_writers_left_is_swept_away(tmp_path):
-    dead = tmp_path / ".a.txt.0.tmp"
-    dead.write_bytes(b"half")
+    dead = tmp_path / f".a.txt.{32 * '0'}.tmp"
+    theirs = [tmp_path / name for name in ("thesis.tmp", ".thesis.tmp", f"{32 * '0'}.tmp", ".a.txt.0.tmp")]
+    for path in (dead, *theirs):
+        path.write_bytes(b"half")
     with replacing(tmp_path / "b.txt") as file:
         file.write(b"b")
         sweep_away(tmp_path)
         assert not dead.exists() and os.path.exists(file.name)
-    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
+    assert set(tmp_path.iterdir()) == {tmp_path / "b.txt", *theirs}
 
 
 def test_a_long_name_is_written(tmp_path):

@@ -25,6 +25,6 @@ def test_a_kept_result_with_a_flipped_digit_is_not_read(tmp_path):
         assert read(path) is None
     with pytest.raises(StoreError, match=f"cannot keep a result in {path}.*resume=False"):
         write(path, row)
-    (tmp_path / "x.tmp").write_text("{")
+    (tmp_path / f".x.json.{32 * 'a'}.tmp").write_text("{")
     Kept(tmp_path, "study 1", {})
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ except ImportError:  # Windows
 
 TEMPORARY = ".tmp"
 """How the names of files end that are being written."""
+_OURS = re.compile(rf"\..+\.[0-9a-f]{{32}}{re.escape(TEMPORARY)}", re.DOTALL)
 ABANDONED = 3600.0
 """Seconds after which a temporary file belongs to no living writer, where files cannot be locked."""
 
@@ -97,10 +99,10 @@ def abandoned(path: Path) -> bool:
         return False
 
 
-def sweep_away(folder: Path, pattern: str = f"*{TEMPORARY}") -> None:
-    """Remove the temporary files of dead writers."""
-    for path in folder.glob(pattern):
-        if abandoned(path):
+def sweep_away(folder: Path) -> None:
+    """Remove what dead writers of :func:`replacing` left in a folder, and nothing else: it may be the user's own."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        if _OURS.fullmatch(path.name) and abandoned(path):
             with contextlib.suppress(OSError):
                 path.unlink()
 
