@@ -31,6 +31,8 @@ _EXPORTS = {
     ),
     "runs": ("compare", "record", "run", "sweep"),
     "core.errors": ("ParameterError", "WorkbenchError"),
+    "core.splits": ("Split",),
+    "core.study": ("study",),
 }
 _ROOMS = (
     "attributes", "audio", "cli", "codecs", "datasets", "embeddings", "encoders", "interpreters", "metrics",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
+import inspect
 import json
 import os
-from collections.abc import Mapping, Sequence
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +22,9 @@ from .errors import ParameterError, StoreError
 from .files import cache_folder, sweep_away, write_whole
 from .fingerprints import fingerprint
 from .warn import warn
+
+_INSTALLED = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, str(Path(__file__).parents[1]))
+"""Folders of code that does not change between two runs, unless a version does."""
 
 
 class Kept:
@@ -44,12 +50,12 @@ class Kept:
         self.folder = cache_folder() / "trained" if resume is True else Path(resume) if resume else None
         if self.folder is None:
             return
+        self.name, self.shared = name, plain("shared", shared)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a null byte
             raise ParameterError("resume", str(resume), f"a folder to write to ({error})") from None
         sweep_away(self.folder)
-        self.name, self.shared = name, plain("shared", shared)
 
     def path(self, **own: object) -> Path | None:
         """Where the result is that depends on these too, or will be; None where nothing is kept."""
@@ -99,30 +105,81 @@ def _checksum(row: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
 
 
-def plain(name: str, value: object) -> object:
-    """What a value is, in plain types whose repr is the same in every process: arrays and weights by their hash."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (str, bool, int, float)):
+def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
+    """Return what a value is, in plain types whose repr is the same in every process.
+
+    Arrays, weights and tables count by their content, functions by their code and by all that they take from outside
+    (those of installed packages by their name), objects by their ``fingerprint`` or, without one, by their attributes.
+
+    Raises
+    ------
+    ParameterError
+        Something of which this cannot be told.
+    """
+    if value is None or isinstance(value, (str, bytes, bool, int, float, complex)):
         return value
+    if isinstance(value, (np.generic, torch.dtype, torch.device, slice, range)) or value is Ellipsis:
+        return str(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if id(value) in seen:
+        return "itself"
+    inside = functools.partial(_inside, name, seen=(*seen, id(value)))
     if isinstance(value, Mapping):
-        return sorted(((repr(key), plain(str(key), each)) for key, each in value.items()), key=lambda pair: pair[0])
+        return sorted(((repr(inside(key)), inside(each)) for key, each in value.items()), key=lambda pair: pair[0])
+    if isinstance(value, (set, frozenset)):
+        return sorted(repr(inside(each)) for each in value)
     if isinstance(value, nn.Module):
         return repr(value), fingerprint(weights=value.state_dict())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-        return type(value).__qualname__, plain(name, fields)
     if isinstance(value, functools.partial):
-        return "partial", plain(name, value.func), plain(name, value.args), plain(name, value.keywords)
-    if hasattr(value, "__qualname__") and callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        return "partial", inside(value.func), inside(value.args), inside(value.keywords)
+    if inspect.isroutine(value) or isinstance(value, type) or hasattr(value, "__wrapped__"):
+        return _function(value, inside)
+    if hasattr(value, "columns") and hasattr(value, "to_dict"):
+        return [(str(column), inside(value[column].to_numpy())) for column in value.columns]
     if isinstance(value, (list, tuple)):
-        return [plain(name, each) for each in value]
+        return [inside(each) for each in value]
     if hasattr(value, "__array__"):
         array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
         if array.dtype.kind in "biuf":
             return fingerprint(weights={"": torch.from_numpy(np.ascontiguousarray(array))})
-        return [plain(name, each) for each in array.tolist()]
+        return [inside(each) for each in array.tolist()]
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(mark := getattr(value, "fingerprint", None), str):
+        return kind, mark
+    if hasattr(value, "__dict__"):
+        return kind, inside(vars(value))
     raise ParameterError(name, value, "of plain types, arrays, modules or functions for runs to be resumed")
+
+
+def _inside(name: str, value: object, *, seen: tuple[int, ...]) -> object:
+    return plain(name, value, seen)
+
+
+def _function(function: Any, inside: Callable[[object], object]) -> object:
+    """What a function will do: its code, its defaults, and the variables that it takes from outside."""
+    function = inspect.unwrap(function)
+    code, title = getattr(function, "__code__", None), f"{function.__module__}.{function.__qualname__}"
+    if code is None or code.co_filename.startswith(_INSTALLED):
+        return title
+    names, everything = _names(code), function.__globals__
+    outside = {name: everything[name] for name in sorted(names) if name in everything}
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    rest = (cells, getattr(function, "__self__", None), function.__defaults__, function.__kwdefaults__)
+    return title, _code(code), inside(outside), [inside(each) for each in rest]
+
+
+def _names(code: CodeType) -> set[str]:
+    """Return the names that a piece of code, and those inside it, look up outside; attributes are among them."""
+    return set(code.co_names).union(*(_names(each) for each in code.co_consts if isinstance(each, CodeType)))
+
+
+def _code(code: CodeType) -> list[object]:
+    constants = [_code(each) if isinstance(each, CodeType) else _constant(each) for each in code.co_consts]
+    return [code.co_code.hex(), constants, list(code.co_names)]
+
+
+def _constant(value: object) -> str:
+    return repr(sorted(value, key=repr) if isinstance(value, frozenset) else value)

@@ -10,8 +10,10 @@ Progress = Callable[[int, int], None]
 """Called with what is done and how much there is in all."""
 
 
-def reporter(progress: Progress | bool | None) -> Progress:
+def reporter(progress: Progress | bool | None, name: str | None = None) -> Progress:
     """What a job calls to say how far it is: a bar (True), nothing (False, None), or the caller's own function.
+
+    ``name`` stands before the bar.
 
     Raises
     ------
@@ -29,7 +31,7 @@ def reporter(progress: Progress | bool | None) -> Progress:
     bars = []
 
     def show(done: int, total: int) -> None:
-        bar = bars[0] if bars else tqdm(total=total, leave=False)
+        bar = bars[0] if bars else tqdm(total=total, leave=False, desc=name)
         bars[:] = [bar]
         bar.update(done - bar.n)
         if done >= total:

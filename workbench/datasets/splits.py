@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from numbers import Real
 
 import numpy as np
@@ -12,30 +11,13 @@ import numpy as np
 from ..core.checks import checked, number, whole
 from ..core.checks import numbers as checked_numbers
 from ..core.errors import DatasetError, ParameterError
+from ..core.splits import Split
 from ..core.warn import warn
 
 #: Share of the clips drawn for a test or validation set where nobody says how many.
 SHARE = 0.2
 #: A side of a split: a published name, a fold, several of these, or a share to draw.
 Side = str | int | float | Sequence[str | int | float] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Which rows of a :class:`~workbench.datasets.Clips` to train on, to choose settings on, and to report on."""
-
-    train: np.ndarray
-    """int64 (N_train,), ascending."""
-    valid: np.ndarray
-    """int64 (N_valid,), ascending; may be empty."""
-    test: np.ndarray
-    """int64 (N_test,), ascending."""
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return iter((self.train, self.valid, self.test))
-
-    def __repr__(self) -> str:
-        return f"Split(train={len(self.train)}, valid={len(self.valid)}, test={len(self.test)})"
 
 
 @checked
