@@ -19,7 +19,7 @@ _EXPORTS = {
     "embeddings": ("Embeddings", "Store", "embed"),
     "attributes": ("measure",),
     "probes": ("fit_probes",),
-    "sae": ("sweep_saes",),
+    "sae": ("fit_saes",),
     "views": (
         "confusion_matrix",
         "latent_page",
