@@ -1,4 +1,4 @@
-"""From segments to tracks: what classifiers of summary vectors take, and how their logits decide."""
+"""From segments to tracks: what can be learnt from, how logits decide, and what classifiers of segments share."""
 
 from __future__ import annotations
 

@@ -386,9 +386,7 @@ def fit_classifier(
                 module=run.module,
                 optimizer=run.optimizer,
                 validate=run.validate,
-                score=None
-                if config.keep == "last"
-                else lambda row: (row["valid_accuracy"], -row["valid_cross_entropy"]),
+                score=_merit if config.keep == "best" else None,
                 patience=config.patience,
                 learning_rate=config.learning_rate,
                 name="fit_classifier",
@@ -409,6 +407,10 @@ def fit_classifier(
     run.module.cpu().requires_grad_(False).zero_grad()
     seconds = time.perf_counter() - start
     return TrainedClassifier(config, *arrays, classes, y, split, history, epoch, seconds, net, objective, shift, scale)
+
+
+def _merit(row: Mapping[str, float]) -> tuple[float, float]:
+    return row["valid_accuracy"], -row["valid_cross_entropy"]
 
 
 class _Training:

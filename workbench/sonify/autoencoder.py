@@ -20,18 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codecs.interface import Codec
-from ..codecs.registry import load_codec
+from ..codecs import Codec, load_codec
 from ..core.checks import checked, choice, number, numbers, several
 from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import VERSION, restored
 from ..core.saving import write_tensors
-from ..encoders.batching import extract
+from ..encoders import Encoder, extract, load_encoder
 from ..encoders.encodecmae import NESTED, fit, load_encodecmae, read_checkpoint
-from ..encoders.interface import Encoder
-from ..encoders.registry import load_encoder
 from ..encoders.residual import released_to_own
 from ..encoders.weights import Wanted, find
 from .diffusion import check_sampling, draw_noise, sample
