@@ -54,6 +54,7 @@ def model() -> MLP:
 def test_the_mlp_learns_what_no_line_separates_and_keeps_its_best_step(model):
     tracks = np.arange(100)
     assert model.predict(CROSSED[500:], tracks).score(SIGNS[500:], tracks)["accuracy"] > 0.9
+    assert model.evaluate(CROSSED, SIGNS, SPLIT)["accuracy"] > 0.9
     assert model.step == model.history.loc[model.history["valid_loss"].idxmin(), "step"]
     assert np.array_equal(fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS).logits(CROSSED), model.logits(CROSSED))
     with torch.no_grad():

@@ -297,7 +297,7 @@ class LearntPrototypes(TrackClassifier):
         z = vectors(z)
         found = {"per_class": self.config.per_class} | self._score(z, y, split, tracks)
         train = fitting(split, len(z)).train
-        found |= metrics.evaluate(self.prototypes(), self.labels[self.classes], z[train], known(y)[train])
+        found |= metrics.evaluate(self.prototypes(), self.labels[self.classes], z[train], known(y, rows=train)[train])
         return found | {"step": self.step, "seconds": self.seconds}
 
     @classmethod

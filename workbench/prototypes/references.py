@@ -234,7 +234,8 @@ def evaluate_references(
     """
     z = vectors(z)
     train, _, test = fitting(split, len(z))
-    y, tracks = known(y, len(z)), np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
+    y = known(y, len(z), rows=np.concatenate(list(split)))
+    tracks = np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
     own = (z[train], y[train], z[test])
     mlp = fit_mlp(z, y, split, tracks=tracks, steps=steps, seed=seed, device=device, progress=False)
     logits = {

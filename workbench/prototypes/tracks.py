@@ -96,8 +96,23 @@ class TrackClassifier:
     def _score(self, z: np.ndarray, y: ArrayLike, split: Split, tracks: ArrayLike | None) -> dict[str, float]:
         """Accuracy and balanced accuracy of the test tracks."""
         test = fitting(split, len(z), needed=("test",)).test
-        y, tracks = known(y, len(z)), np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
-        return self.predict(z[test], tracks[test]).score(y[test], tracks[test])
+        tracks = np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
+        return self.predict(z[test], tracks[test]).score(known(y, len(z), rows=test)[test], tracks[test])
+
+    def evaluate(self, z: ArrayLike, y: ArrayLike, split: Split, tracks: ArrayLike | None = None) -> dict[str, float]:
+        """Measure decisions on the test part: a task of :func:`workbench.study` returns this.
+
+        Parameters
+        ----------
+        z, y, split, tracks
+            As in the training.
+
+        Returns
+        -------
+        dict
+            ``accuracy`` and ``balanced_accuracy`` of the test tracks, and ``seconds`` of the training.
+        """
+        return self._score(vectors(z), y, split, tracks) | {"seconds": self.seconds}
 
     @checked
     def save(self, folder: str | Path) -> Path:
