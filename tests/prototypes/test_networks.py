@@ -9,19 +9,10 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError
+from workbench.core.splits import Split
 from workbench.encoders.huggingface import load_huggingface
-from workbench.prototypes import (
-    ASTNetwork,
-    MLPProjector,
-    Recipe,
-    SmallConvNet,
-    SpeechBrainNetwork,
-    filterbanks,
-    fine_tune_ast,
-    log_mels,
-    prototypes,
-    train_classifier,
-)
+from workbench.prototypes import ClassifierConfig, MLPProjector, SmallConvNet, fit_classifier, log_mels, prototypes
+from workbench.prototypes.networks import ASTNetwork, SpeechBrainNetwork, filterbanks, fine_tune_ast
 
 RATE = 16000
 
@@ -42,8 +33,8 @@ def tiny_ast(frames: int = 58):
     return load_huggingface("tiny", folder=None, random_weights=0, config=config, preprocess=preprocess).model
 
 
-def split(n: int) -> tuple:
-    return tuple(np.split(np.arange(n), [n // 2, n * 3 // 4]))
+def split(n: int) -> Split:
+    return Split(*np.split(np.arange(n), [n // 2, n * 3 // 4]))
 
 
 def test_projector():
@@ -100,9 +91,9 @@ def test_conv_net_learns_tones():
     options = {"network": partial(SmallConvNet, 32, 16), "prototypes": prototypes("simplex", 3, 16, scale=4.0)}
     options |= {"batch": 16, "spec_augment": (4, 4), "progress": False, "device": "cpu"}
     S = log_mels(waves, mels=32, hop=640)
-    run = train_classifier(S, y, split(96), epochs=12, **options)
+    run = fit_classifier(S, y, split(96), epochs=12, **options)
     assert run.accuracy > 0.95 and run.shift.shape == (32, 1)
-    one, two = (train_classifier(S, y, split(96), epochs=2, **options).z for _ in range(2))
+    one, two = (fit_classifier(S, y, split(96), epochs=2, **options).z for _ in range(2))
     np.testing.assert_array_equal(one, two)
 
 
@@ -125,15 +116,16 @@ def test_tiny_ast_is_fine_tuned():
     waves, y = tones(24, 0.6)
     S = filterbanks(waves, mels=32)
     options = {"network": lambda: ASTNetwork(tiny_ast()), "progress": False, "device": "cpu", "epochs": 2}
-    options |= {"loss": "cross_entropy", "preset": "paper", "spec_augment": (4, 4)}
-    run = train_classifier(S, y, split(24), **options)
+    options |= {"loss": "cross_entropy", "config": "paper", "spec_augment": (4, 4)}
+    run = fit_classifier(S, y, split(24), **options)
     assert run.z.shape == (24, 16) and run.epoch == 1
     assert not torch.equal(run.network.model.embeddings.position_embeddings, table)
-    assert all(p.requires_grad for p in run.network.parameters())
+    assert all(p.requires_grad for p in options["network"]().parameters())
+    assert not any(p.requires_grad for p in run.network.parameters()), "trained, and no gradients left on"
 
 
 def test_paper_preset():
-    paper = Recipe.preset("paper")
+    paper = ClassifierConfig.named("paper")
     assert (paper.learning_rate, paper.betas, paper.weight_decay) == (6.7e-6, (0.95, 0.999), 5e-6)
     assert (paper.epochs, paper.warmup, paper.batch, paper.optimizer) == (25, 5, 32, "adam")
 

@@ -28,9 +28,9 @@ class Explanation:
     z: np.ndarray
     """Embeddings, float64 (N, k)."""
     weight: np.ndarray
-    """Of the head, float64 (C, k)."""
+    """Weights of the head, float64 (C, k)."""
     bias: np.ndarray
-    """Of the head, float64 (C,)."""
+    """Bias of the head, float64 (C,)."""
     factors: FactorPrototypes
     """Blocks and their prototypes."""
 
@@ -155,11 +155,11 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
     z : array_like (N, k)
         Embeddings.
     weight : array_like (C, k)
-        Of the head.
+        Weights of the head.
     bias : array_like (C,)
-        Of the head.
+        Bias of the head.
     factors : FactorPrototypes
-        Those of the training.
+        The prototypes of the training.
 
     Returns
     -------
@@ -172,8 +172,8 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
     """
     if not isinstance(factors, FactorPrototypes):
         raise ParameterError("factors", type(factors).__name__, "the FactorPrototypes of the training")
-    given = {"z": (z, 2), "weight": (weight, 2), "bias": (bias, 1)}
-    arrays = {name: numbers(name, values, ndim=axes).astype(np.float64) for name, (values, axes) in given.items()}
+    axes_of = {"z": (z, 2), "weight": (weight, 2), "bias": (bias, 1)}
+    arrays = {name: numbers(name, values, ndim=axes).astype(np.float64) for name, (values, axes) in axes_of.items()}
     classes = arrays["weight"].shape[0]
     shapes = {"z": (len(arrays["z"]), factors.dim), "weight": (classes, factors.dim), "bias": (classes,)}
     for name, array in arrays.items():

@@ -36,9 +36,9 @@ def few_shot(
         Their classes.
     ways, shots, queries, episodes : int
     seed : int
-        Of the episodes.
+        Draws the episodes.
     level : float
-        Of the interval.
+        Level of the interval.
 
     Returns
     -------

@@ -249,7 +249,7 @@ class LearntPrototypes(TrackClassifier):
 
     @torch.no_grad()
     def similarities(self, z: ArrayLike) -> np.ndarray:
-        """float32 (N, M), in (0, 1]."""
+        """Similarities to each prototype, float32 (N, M), in (0, 1]."""
         return self.network.similarities(torch.from_numpy(self.distances(z))).numpy()
 
     def logits(self, z: ArrayLike) -> np.ndarray:

@@ -50,8 +50,8 @@ class Prototype(CrossEntropy):
     weight : float
         lambda; 0 is plain cross-entropy.
     reduction : {"mean", "sum"}
-        Of the squares over the k dimensions, then mean over the batch. "mean" is that of the authors' code; "sum" with
-        weight / k is the same.
+        Reduces the squares over the k dimensions, before the mean over the batch. "mean" is that of the authors' code;
+        "sum" with weight / k is the same.
     angular : bool
         1 - cos(z, p) in place of the squared distance; ``reduction`` then says nothing.
     """
@@ -92,7 +92,7 @@ class Prototype(CrossEntropy):
 
 
 class LearntPrototype(Prototype):
-    """As :class:`Prototype`, with M trained along, from the given start.
+    """A :class:`Prototype` loss whose M is trained along, from the given start.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class LearntPrototype(Prototype):
 
 
 class MeanPrototype(Prototype):
-    """As :class:`Prototype`, with M the running mean of each class's embeddings, which carry no gradient.
+    """A :class:`Prototype` loss whose M is the running mean of each class's embeddings, which carry no gradient.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) 
     classes, dim : int
         C and k.
     prototypes : np.ndarray or Tensor (C, k), optional
-        Of the losses that pull to, start from or classify by given points; the others do not look at them.
+        What some losses pull to, start from or classify by; the others do not look at them.
     options
         Keyword-only arguments of the loss, such as ``weight`` and ``reduction``.
 

@@ -60,7 +60,7 @@ class MLPProjector(nn.Module):
     dim_in : int
         D of the inputs.
     k : int
-        Of z.
+        Length of z.
     hidden : int
         Units of the hidden layer.
     norm : bool
@@ -89,7 +89,7 @@ class SmallConvNet(nn.Module):
     mels : int
         Bands of the log-mel spectrogram, at least 16.
     k : int
-        Of z.
+        Length of z.
     norm : bool
         End with a layer norm: z then starts at length sqrt(k).
     """
@@ -144,7 +144,7 @@ class EfficientATNetwork(nn.Module):
         self.requires_grad_(True)
 
     def train(self, mode: bool = True) -> EfficientATNetwork:
-        """As of any module, but batch norm stays in its evaluation mode."""
+        """Switch the mode, but for batch norm, which stays in its evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -163,8 +163,8 @@ class ASTNetwork(nn.Module):
     ----------
     model : transformers.ASTModel
     frames : int, optional
-        Of the inputs. Fewer than the model was made for: the position table is cut to its central columns, as Gong et
-        al. 2021 do, instead of padding the sound with silence.
+        Frames of the inputs. Where there are fewer than the model was made for, the position table is cut to its
+        central columns, as Gong et al. 2021 do, instead of padding the sound with silence.
     """
 
     def __init__(self, model: nn.Module, *, frames: int | None = None):
@@ -211,7 +211,7 @@ def fine_tune_ast(
     name_or_path, random_weights, weights, fetch
         As in :func:`workbench.encoders.load_encoder`: "ast", a hub id, or a folder; a seed for an untrained one.
     frames : int, optional
-        Of the inputs, such as 498 for 5 s; default: those the model was made for.
+        Frames of the inputs, such as 498 for 5 s; default: those the model was made for.
 
     Raises
     ------

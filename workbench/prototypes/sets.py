@@ -71,7 +71,7 @@ def prototypes(
         Length of each prototype (of the two Gaussian kinds: root mean square length). There is no default, for it
         decides how hard the loss pulls; sqrt(k) is what a layer norm puts out.
     seed : int
-        Of the draw; give it apart from the seed of the network's weights.
+        Draws the set; give it apart from the seed of the network's weights.
     orthogonal_to_ones : bool
         Draw within the k - 1 dimensions orthogonal to the all-ones vector, where a layer norm's output lies before its
         affine map.

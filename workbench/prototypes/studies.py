@@ -179,7 +179,7 @@ def evaluate_factors(
     Returns
     -------
     dict
-        Of the test clips accuracy and balanced_accuracy, then, unless nothing is told, chance (1 / count) and, as means
+        accuracy and balanced_accuracy of the test clips, then, unless nothing is told, chance (1 / count) and, as means
         over factors and factor by factor (as "kappa pitch"), level_read (share of levels read rightly), kappa
         (quadratic-weighted) and rank_correlation (of the block's position and the factor's value); last seconds.
         Placebo levels are compared with the placebo.

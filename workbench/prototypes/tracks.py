@@ -25,11 +25,11 @@ class TrackDecisions:
     """What a classifier says of tracks; made by :func:`decide`."""
 
     tracks: np.ndarray
-    """(n,) sorted."""
+    """The tracks, sorted, (n,)."""
     logits: np.ndarray
     """Mean over each track's segments, float64 (n, C)."""
     labels: np.ndarray
-    """Of the columns, (C,)."""
+    """Labels of the columns, (C,)."""
 
     @property
     def predictions(self) -> np.ndarray:

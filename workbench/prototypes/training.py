@@ -177,7 +177,7 @@ class TrainedClassifier:
     shift: np.ndarray | None = field(repr=False)
     """Training statistics by which inputs are standardised."""
     scale: np.ndarray | None = field(repr=False)
-    """As ``shift``: (inputs - shift) / scale."""
+    """Training statistics too: inputs become (inputs - shift) / scale."""
 
     @property
     def predictions(self) -> np.ndarray:
@@ -268,10 +268,9 @@ class TrainedClassifier:
             raise WeightsError(
                 f"{folder}: was trained with a network that is built otherwise than {type(net).__name__}"
             )
-        (classes, dim), given = tensors["weight"].shape, None
-        for name in ("loss.fixed", "loss.learnt"):  # whether there were prototypes; their values are loaded below
-            given = tensors.get(name, given)
-        loss = make_loss(classes=classes, dim=dim, prototypes=given, **record["loss"])
+        classes, dim = tensors["weight"].shape
+        points = tensors.get("loss.fixed", tensors.get("loss.learnt"))  # whether there are any; values are loaded below
+        loss = make_loss(classes=classes, dim=dim, prototypes=points, **record["loss"])
         for name, module in (("network", net), ("loss", loss)):
             own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
             load_weights(folder, module, own)
@@ -473,22 +472,22 @@ class _Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        (x, y), found = self.held, {}
+        (x, y), measured = self.held, {}
         if len(x):
             z = _embeddings(self.net, x)
             scores = self.loss.scores(z, self.head(z))
-            found["valid_accuracy"] = float((scores.argmax(1) == y).float().mean())
-            found["valid_cross_entropy"] = float(F.cross_entropy(scores, y))
+            measured["valid_accuracy"] = float((scores.argmax(1) == y).float().mean())
+            measured["valid_cross_entropy"] = float(F.cross_entropy(scores, y))
         if self.geometry:
             z, labels = _embeddings(self.net, self.own[0]).cpu().numpy(), self.own[1].cpu().numpy()
-            found |= {"nc1": geometry.nc1(z, labels), "nc2": geometry.nc2(z, labels)}
-        return found
+            measured |= {"nc1": geometry.nc1(z, labels), "nc2": geometry.nc2(z, labels)}
+        return measured
 
     def identity(self) -> str:
         """Hash of all that decides the numbers."""
-        given = [*self.own, *self.held, *self.module.state_dict().values()]
+        tensors = [*self.own, *self.held, *self.module.state_dict().values()]
         settings = (sorted(asdict(self.config).items()), sorted(self.loss.options.items()), repr(self.module))
-        weights = {str(place): values for place, values in enumerate(given)}
+        weights = {str(place): values for place, values in enumerate(tensors)}
         return fingerprint("fit_classifier", TRAINING_VERSION, *settings, self.seed, self.geometry, weights=weights)
 
 

@@ -63,7 +63,7 @@ class SummaryAutoencoder:
     dim : int
         D of a summary.
     samples : int
-        Of a decoded sound, at ``codec.rate``.
+        Length of a decoded sound, at ``codec.rate``.
     fingerprint : str
         Hash of everything that changes a summary or a sound.
     device : torch.device
@@ -410,7 +410,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
 # refused with its first odd entries.
 
 HEADS = 8
-"""Of both stacks; the paper's 12 are those of EnCodecMAE."""
+"""Attention heads of both stacks; the paper's 12 are those of EnCodecMAE."""
 BACKBONE = "encodecmae-base"
 FRAME_RATE = 75
 SOURCE = "https://huggingface.co/lpepino/encodecmae-base/resolve/main/ae"
@@ -515,7 +515,7 @@ def load_published(
     Parameters
     ----------
     name : str
-        Of :data:`PUBLISHED`; it says how long the window is, which the file does not.
+        A name of :data:`PUBLISHED`; it says how long the window is, which the file does not.
     weights : path, optional
         The checkpoint, or a folder that holds it; else it is looked for in the folders of ``WORKBENCH_WEIGHTS`` and
         in the download cache. One of more layers than the file of that name is taken as it is.
