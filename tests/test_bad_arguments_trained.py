@@ -131,7 +131,7 @@ def prototype_calls() -> dict[str, Call]:
         "LearntConfig": (p.LearntConfig, learnt),
         "learnt.logits": (fitted.logits, {"z": X}),
         "learnt.contributions": (fitted.contributions, {"z": X}),
-        "learnt.predict": (fitted.predict, {"z": X, "tracks": np.arange(N) // 2}),
+        "learnt.predict": (fitted.predict, {"x": X, "tracks": np.arange(N) // 2}),
         "learnt.nearest": (fitted.nearest, {"z": X, "count": 2}),
         "learnt.medoids": (fitted.medoids, {"z": X, "y": Y}),
         "learnt.evaluate": (fitted.evaluate, vectors),

@@ -89,9 +89,9 @@ class TrackClassifier:
         """The network before it has these tensors."""
         raise NotImplementedError
 
-    def predict(self, z: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
+    def predict(self, x: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
         """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
-        return decide(self.logits(z), self.labels, tracks)
+        return decide(self.logits(x), self.labels, tracks)
 
     def _score(self, z: np.ndarray, y: ArrayLike, split: Split, tracks: ArrayLike | None) -> dict[str, float]:
         """Accuracy and balanced accuracy of the test tracks."""
