@@ -71,12 +71,6 @@ def metrics_calls() -> dict[str, Call]:
     calls: dict[str, Call] = {
         "classification.validate": (classification.validate, pair | {"groups": GROUPS}),
         "classification.accuracy": (classification.accuracy, pair),
-        "classification.confusion_matrix": (
-            classification.confusion_matrix,
-            pair | {"classes": [0, 1, 2], "normalise": True},
-        ),
-        "classification.balanced_accuracy": (classification.balanced_accuracy, pair),
-        "classification.macro_f1": (classification.macro_f1, pair),
         "classification.chance": (classification.chance, {"classes": Y}),
         "classification.majority": (classification.majority, {"train": Y, "true": Y}),
         "classification.wilson_interval": (classification.wilson_interval, {"successes": 3.0, "n": 7, "level": 0.9}),

@@ -16,7 +16,7 @@ import importlib
 _EXPORTS = {
     "datasets": ("Clips", "list_datasets", "load_dataset"),
     "encoders": ("Encoder", "list_encoders", "load_encoder"),
-    "embeddings": ("Embeddings", "Store", "embed"),
+    "embeddings": ("embed",),
     "attributes": ("measure",),
     "probes": ("fit_probes",),
     "sae": ("fit_saes",),

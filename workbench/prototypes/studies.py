@@ -17,7 +17,6 @@ from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.learning import Gathered, to_run
 from ..core.splits import split_rows
-from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
 from .explaining import explain
 from .factors import FactorPrototypes, Levels
@@ -132,6 +131,7 @@ def factor_study(
         :func:`train_classifier` refuse.
     """
     import pandas as pd
+    from sklearn.metrics import balanced_accuracy_score
     from tqdm.auto import tqdm
 
     splits, seeds = to_run(splits=splits, seeds=seeds)
@@ -180,7 +180,7 @@ def factor_study(
                     run = train_classifier(inputs, y, split, seed=seed, **pull, **shared)
                 read = {"chance": 1 / count} | _read(run, points, levels, some)
             test = run.split["test"]
-            uar = balanced_accuracy(run.classes[run.y[test]], run.predictions[test])
+            uar = balanced_accuracy_score(run.classes[run.y[test]], run.predictions[test])
             row |= {"fold": fold, "seed": seed}
             rows.append(row | {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds})
             bar.update()

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ..core.checks import numbers
 from ..core.errors import ParameterError
 from ..core.warn import warn
-from ..metrics.classification import accuracy, balanced_accuracy
+from ..metrics.classification import accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,8 @@ class TrackDecisions:
         ParameterError
             A track that is not among the decided ones, or has two labels.
         """
+        from sklearn.metrics import balanced_accuracy_score
+
         tracks = known(tracks, name="tracks")
         y = known(y, len(tracks))
         names, first, member = np.unique(tracks, return_index=True, return_inverse=True)
@@ -52,8 +54,8 @@ class TrackDecisions:
         mixed = np.flatnonzero(y != y[first][member])
         if len(mixed):
             raise ParameterError(f"tracks[{mixed[0]}]", names.tolist()[member[mixed[0]]], "a track of one label")
-        rates = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
-        return {name: rate(y[first], self.predictions) for name, rate in rates.items()}
+        true, predicted = y[first], self.predictions
+        return {"accuracy": accuracy(true, predicted), "balanced_accuracy": balanced_accuracy_score(true, predicted)}
 
 
 def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
