@@ -71,6 +71,7 @@ def metrics_calls() -> dict[str, Call]:
     calls: dict[str, Call] = {
         "classification.validate": (classification.validate, pair | {"groups": GROUPS}),
         "classification.accuracy": (classification.accuracy, pair),
+        "classification.balanced_accuracy": (classification.balanced_accuracy, pair),
         "classification.chance": (classification.chance, {"classes": Y}),
         "classification.majority": (classification.majority, {"train": Y, "true": Y}),
         "classification.wilson_interval": (classification.wilson_interval, {"successes": 3.0, "n": 7, "level": 0.9}),

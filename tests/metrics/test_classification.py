@@ -19,6 +19,7 @@ GOLDEN = json.loads((Path(__file__).parent / "golden" / "classification.json").r
 def test_golden_scores(case):
     true, predicted, expected = case["true"], case["predicted"], case["expected"]
     assert metrics.accuracy(true, predicted) == pytest.approx(expected["accuracy"], abs=1e-12)
+    assert metrics.balanced_accuracy(true, predicted) == pytest.approx(expected["balanced_accuracy"], abs=1e-12)
 
 
 @pytest.mark.parametrize("case", GOLDEN["wilson"], ids=lambda case: f"{case['successes']} of {case['n']}")

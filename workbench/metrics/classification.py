@@ -9,6 +9,7 @@ them as independent is too narrow. Intervals that know the groups resample whole
 Metrics
 -------
 * :func:`accuracy`: share of clips predicted right.
+* :func:`balanced_accuracy`: mean recall over classes, also called class-normalised accuracy.
 * :func:`chance`, :func:`majority`: what uniform guessing and the commonest training class would score.
 * :func:`wilson_interval`: score interval of a rate from independent clips [1]_, the better behaved of the simple
   ones [2]_.
@@ -16,7 +17,7 @@ Metrics
 * :func:`mcnemar`: exact test of two classifiers on the same independent clips [4]_.
 * :func:`paired_interval`: interval of the difference of two classifiers on the same clips, by group bootstrap.
 
-Balanced accuracy, F1 and confusion matrices are those of :mod:`sklearn.metrics`.
+F1 and confusion matrices are those of :mod:`sklearn.metrics`.
 
 References
 ----------
@@ -93,6 +94,27 @@ def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     """
     true, predicted, _ = validate(true, predicted)
     return float(np.mean(true == predicted))
+
+
+@checked
+def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean recall over the classes that ``true`` contains, by scikit-learn's ``recall_score``.
+
+    Equals :func:`accuracy` when every class has as many clips; says what a majority guess hides when not.
+
+    Parameters
+    ----------
+    true, predicted : array_like (N,)
+        Labels.
+
+    Returns
+    -------
+    float in [0, 1]
+    """
+    from sklearn.metrics import recall_score
+
+    true, predicted, _ = validate(true, predicted)
+    return float(recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
 
 
 @checked

@@ -108,8 +108,6 @@ def fit_probes(
     >>> probes.best_layer, float(probes.accuracy[1, 0])
     ('signal', 1.0)
     """
-    from sklearn.metrics import balanced_accuracy_score
-
     labels = inputs.labels(y)
     number("level", level, above=0, below=1)
     report = reporter(progress)
@@ -158,7 +156,7 @@ def fit_probes(
         true=true,
         groups=np.array([listed[i] for i in test]) if grouped else None,
         accuracy=(predictions == true).mean(-1),
-        balanced_accuracy=np.array([[balanced_accuracy_score(true, p) for p in row] for row in predictions]),
+        balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
         interval=interval,
         interval_kind="groups" if grouped else "wilson",
         chance=classification.chance(classes),
