@@ -252,7 +252,7 @@ def interpreter_calls() -> dict[str, Call]:
     several = i.Classifier(listener, rate=RATE, classes=names, taps=("rows",), multilabel=True, device="cpu")
     w = np.abs(RNG.normal(size=(BINS, 5))).astype(np.float32)
     parts = wb.Split(**SPLIT)
-    shared = {"classifier": f, "x": x, "split": parts, "seed": 0, "progress": False, "learning_rate": 1e-3, "epochs": 1}
+    shared = {"classifier": f, "x": x, "split": parts, "seed": 0, "learning_rate": 1e-3, "epochs": 1}
     small = {"epochs": 2, "batch": 8, "learning_rate": 1e-3}
     l2i = {"pooling": "max", "width": 8, "reconstruction": 1.0, "sparsity": 0.1, "halved_after": 1, "keep": "best"}
     flint = {"attributes": 4, "reconstruction": 0.8, "fidelity": 0.5, "fidelity_after": 0, "sparsity": 0.1}
@@ -279,9 +279,9 @@ def interpreter_calls() -> dict[str, Call]:
         "kumar_vgg": (i.kumar_vgg, {"classes": names, "weights": None, "seed": 0, "device": "cpu"}),
         "kumar_vgg file": (i.kumar_vgg, {"classes": names, "weights": NOWHERE}),
         "KumarVGG": (i.KumarVGG, {"classes": C, "hidden": 8, "dropout": 0.1}),
-        "fit_l2i": (partial(i.fit_l2i, spectra=spectra, **l2i), shared | {"dictionary": w}),
-        "fit_flint": (partial(i.fit_flint, spectra=spectra, **flint), shared),
-        "fit_vibi": (partial(i.fit_vibi, spectra=spectra, **vibi), shared),
+        "fit_l2i": (partial(i.fit_l2i, spectra=spectra, progress=False, **l2i), shared | {"dictionary": w}),
+        "fit_flint": (partial(i.fit_flint, spectra=spectra, progress=False, **flint), shared),
+        "fit_vibi": (partial(i.fit_vibi, spectra=spectra, progress=False, **vibi), shared),
         "L2IConfig": (i.L2IConfig, small | l2i),
         "FlintConfig": (i.FlintConfig, small | flint),
         "VibiConfig": (i.VibiConfig, small | vibi),
@@ -291,9 +291,9 @@ def interpreter_calls() -> dict[str, Call]:
         "Vibi.explain": (seen.explain, {"x": x[0]}),
         "Flint.scores": (imitates.scores, {"x": x}),
         "fit_tagger": (
-            i.fit_tagger,
+            partial(i.fit_tagger, progress=False),
             {"x": x[:, :1600], "tags": tags, "split": parts, "classes": names, "network": "conv", "epochs": 1}
-            | {"batch": 6, "learning_rate": 1e-3, "seed": 0, "device": "cpu", "progress": False},
+            | {"batch": 6, "learning_rate": 1e-3, "seed": 0, "device": "cpu"},
         ),
         "relevance": (i.relevance, {"z": X, "weights": X[0], "preset": "paper"}),
         "component_mask": (

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..core.checks import checked
 from ..core.errors import ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import Config, load_weights, read_fitted, restored, train, write_fitted
@@ -69,6 +70,7 @@ class Interpreter:
         """Return the scores that imitate the classifier's, float32 (N, C), for waveforms (N, samples)."""
         return torch.cat([self._scores(part).cpu() for part in self._clips(x).split(BATCH)]).numpy()
 
+    @checked
     def save(self, folder: str | os.PathLike) -> Path:
         """Write everything but the classifier to a folder, and return it.
 
@@ -83,6 +85,7 @@ class Interpreter:
         return write_fitted(folder, type(self).__name__, self.module.state_dict(), record)
 
     @classmethod
+    @checked
     def load(cls, folder: str | os.PathLike, classifier: Classifier) -> Self:
         """Return what :meth:`save` wrote, on the device of the classifier that it imitates.
 
