@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.checks import checked
+from ..core.download import DIGITS
 from ..core.errors import DatasetError
 from .schema import (
     ACCESS,
     ARCHIVES,
-    DIGITS,
     PLACEHOLDER,
     RESERVED,
     TYPES,

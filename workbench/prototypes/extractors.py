@@ -27,10 +27,10 @@ from torch import nn
 from ..core.checks import checked, choice, number, whole
 from ..core.checks import seed as checked_seed
 from ..core.errors import ParameterError, WeightsError
+from ..core.weights import roots
 from ..embeddings.embed import embed
 from ..encoders import Encoder, load_encoder
 from ..encoders.registry import SPECS
-from ..encoders.weights import roots
 from .networks import (
     ASTNetwork,
     EfficientATNetwork,

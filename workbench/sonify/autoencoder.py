@@ -28,12 +28,12 @@ from ..core.errors import AudioError, ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import VERSION, restored
 from ..core.saving import write_tensors
+from ..core.weights import Wanted, find
 from ..encoders.batching import extract
 from ..encoders.encodecmae import NESTED, fit, load_encodecmae, read_checkpoint
 from ..encoders.interface import Encoder
 from ..encoders.registry import load_encoder
 from ..encoders.residual import released_to_own
-from ..encoders.weights import Wanted, find
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
 
