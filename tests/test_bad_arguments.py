@@ -23,6 +23,7 @@ import torch
 from scipy import sparse
 
 from workbench.core.errors import WorkbenchError
+from workbench.core.splits import Split
 
 Call = tuple[Callable, dict[str, Any]]
 RNG = np.random.default_rng(0)
@@ -34,7 +35,7 @@ P = np.abs(RNG.standard_normal((N, C))) + 0.1
 P /= P.sum(1, keepdims=True)
 Q = np.roll(P, 1, axis=0)
 GROUPS = np.arange(N) // 2
-SPLIT = {"train": np.arange(12), "valid": np.arange(12, 18), "test": np.arange(18, 24)}
+SPLIT = Split(np.arange(12), np.arange(12, 18), np.arange(18, 24))
 
 
 def metrics_calls() -> dict[str, Call]:
@@ -70,12 +71,7 @@ def metrics_calls() -> dict[str, Call]:
     calls: dict[str, Call] = {
         "classification.validate": (classification.validate, pair | {"groups": GROUPS}),
         "classification.accuracy": (classification.accuracy, pair),
-        "classification.confusion_matrix": (
-            classification.confusion_matrix,
-            pair | {"classes": [0, 1, 2], "normalise": True},
-        ),
         "classification.balanced_accuracy": (classification.balanced_accuracy, pair),
-        "classification.macro_f1": (classification.macro_f1, pair),
         "classification.chance": (classification.chance, {"classes": Y}),
         "classification.majority": (classification.majority, {"train": Y, "true": Y}),
         "classification.wilson_interval": (classification.wilson_interval, {"successes": 3.0, "n": 7, "level": 0.9}),
@@ -153,7 +149,7 @@ def metrics_calls() -> dict[str, Call]:
             {
                 "z": X,
                 "v": X[:, :2],
-                "preset": "default",
+                "config": "default",
                 "alpha": [0.1, 0.2],
                 "folds": folds,
                 "groups": GROUPS,
@@ -253,9 +249,9 @@ def probe_calls() -> dict[str, Call]:
     return {
         "probes.fit_probes": (
             fit_probes,
-            common | {"preset": "default", "penalties": [1.0, 10.0], "seeds": [0, 1], "shuffle_labels": 3},
+            common | {"config": "default", "penalties": [1.0, 10.0], "seeds": [0, 1], "shuffle_labels": 3},
         ),
-        "probes.fit_probes paper": (fit_probes, common | {"preset": "paper", "seeds": [0], "progress": print_nothing}),
+        "probes.fit_probes paper": (fit_probes, common | {"config": "paper", "seeds": [0], "progress": print_nothing}),
         "probes.position": (fitted.position, {"layer": "a"}),
         "probes.confusion": (fitted.confusion, {"layer": 0, "normalise": True}),
         "probes.confused": (fitted.confused, {"layer": "b", "n": 3}),
@@ -316,40 +312,36 @@ def sae_calls() -> dict[str, Call]:
         SAEConfig,
         SparseAutoencoder,
         controls,
+        fit_saes,
         interventions,
         k_of,
         load_saelens,
         published,
         save_saelens,
         study,
-        sweep_saes,
     )
 
-    sweep = sweep_saes(
-        {"a": X}, train=SPLIT["train"], valid=SPLIT["valid"], ks=[2], latents=8, steps=2, progress=False, device="cpu"
-    )
+    sweep = fit_saes({"a": X}, SPLIT, ks=[2], latents=8, steps=2, progress=False, device="cpu")
     sae = sweep.saes[0]
     probes = fit_probes({"a": X}, Y, SPLIT, penalties=[1.0])
-    split = SimpleNamespace(**SPLIT)
-    rows = {"x": X, "k": 2, "train": SPLIT["train"]}
+    rows = {"x": X, "k": 2, "train": SPLIT.train}
     z = sae.encode(X)
-    found = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT["train"])}
+    found = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT.train)}
     scored = fit_probes({name: code.features for name, code in found.items()}, Y, SPLIT, penalties=[1.0])
     attributes = SimpleNamespace(values=X[:, :2], names=["f", "g"], families={"f": "m", "g": "n"})
-    table = pd.DataFrame({"kind": ["s"] * 3, "sparsity": 0.5, "recipe": "paper", "r2": [0.1, 0.3, 0.2]})
+    table = pd.DataFrame({"kind": ["s"] * 3, "sparsity": 0.5, "protocol": "paper", "r2": [0.1, 0.3, 0.2]})
     settings = {
         "layers": {"a": X},
-        "train": SPLIT["train"],
-        "valid": SPLIT["valid"],
+        "split": SPLIT,
         "ks": [2, 3],
         "seeds": [0, 1],
         "latents": 8,
-        "preset": "default",
+        "config": "default",
         "batch": 4,
         "learning_rate": 1e-3,
         "keep": "best",
         "device": "cpu",
-        "folder": None,
+        "checkpoint": None,
         "progress": False,
         "activation": "batchtopk",
         "prefixes": (4,),
@@ -362,16 +354,16 @@ def sae_calls() -> dict[str, Call]:
     return {
         "sae.k_of": (k_of, {"sparsity": 0.5, "latents": 8}),
         "sae.SAEConfig": (SAEConfig, fields),
-        "sae.SAEConfig.paper": (SAEConfig.paper, {"dim": 5, "latents": 8, "sparsity": 0.5, "k": 2}),
+        "sae.SAEConfig.named": (SAEConfig.named, {"config": "paper", "dim": 5, "latents": 8, "k": 2}),
         "sae.encode": (sae.encode, {"x": X}),
         "sae.preactivations": (sae.preactivations, {"x": X}),
         "sae.decode": (sae.decode, {"z": z}),
         "sae.to": (sae.to, {"device": "cpu"}),
-        "sae.load": (SparseAutoencoder.load, {"path": "/nowhere/at/all"}),
+        "sae.load": (SparseAutoencoder.load, {"folder": "/nowhere/at/all"}),
         "sae.load_saelens": (load_saelens, {"folder": "/nowhere/at/all"}),
         "sae.save_saelens": (save_saelens, {"sae": sae, "folder": None}),
-        "sae.sweep_saes": (sweep_saes, settings | {"epochs": 1}),
-        "sae.sweep_saes steps": (sweep_saes, settings | {"steps": 2, "ks": None, "sparsities": [0.5, 0.75]}),
+        "sae.fit_saes": (fit_saes, settings | {"epochs": 1}),
+        "sae.fit_saes steps": (fit_saes, settings | {"steps": 2, "ks": None, "sparsities": [0.5, 0.75]}),
         "sae.sweep.sae": (sweep.sae, {"layer": "a", "sparsity": 0.75, "k": 2, "seed": 0}),
         "sae.sweep.encode": (sweep.encode, {"x": X}),
         "sae.principal_components": (controls.principal_components, rows),
@@ -383,31 +375,31 @@ def sae_calls() -> dict[str, Call]:
         ),
         "sae.ablations": (
             interventions.ablations,
-            {"x": X, "y": Y, "sae": sae, "choose": SPLIT["train"], "test": SPLIT["test"], "top": 2, "draws": 2}
+            {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "top": 2, "draws": 2}
             | {"factor": 0.5, "seed": 0}
             | probe,
         ),
         "sae.published": (published.published, {"quantity": "mse"}),
         "sae.codes": (
             lambda **given: list(study.codes(**given)),
-            {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT["train"]},
+            {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT.train},
         ),
-        "sae.code_table": (study.code_table, {"x": X, "found": found, "probes": scored, "test": SPLIT["test"]}),
+        "sae.code_table": (study.code_table, {"x": X, "found": found, "probes": scored, "test": SPLIT.test}),
         "sae.attribute_table": (
             study.attribute_table,
             {
                 "z": z,
                 "v": X[:, :2].tolist(),
                 "names": ["f", "g"],
-                "split": split,
+                "split": SPLIT,
                 "groups": GROUPS,
-                "recipe": "held out",
+                "protocol": "held out",
             },
         ),
         "sae.attribute_study": (
             study.attribute_study,
-            {"codes": {("s", 0.5): z}, "attributes": attributes, "split": split, "groups": GROUPS}
-            | {"recipes": ("held out",)},
+            {"codes": {("s", 0.5): z}, "attributes": attributes, "split": SPLIT, "groups": GROUPS}
+            | {"protocols": ("held out",)},
         ),
         "sae.best_attributes": (study.best_attributes, {"study": table, "n": 2}),
         "sae.Scores": (sparse_coding.Scores, {"mean": X.mean(0)}),

@@ -61,20 +61,20 @@ def sounds() -> torch.Tensor:
 
 def prototype_calls() -> dict[str, Call]:
     from workbench import prototypes as p
-    from workbench.prototypes import ceilings, explaining, rival_losses, tracks
-    from workbench.prototypes.apnet import sound
+    from workbench.core.splits import Split
+    from workbench.prototypes import losses, networks, references, rival_losses, tracks
 
+    split = Split(*SPLIT.values())
     network = partial(p.MLPProjector, D, K, hidden=8)
     points = p.prototypes("orthonormal", C, K, scale=2.0)
-    fit = {"inputs": X, "y": Y, "split": SPLIT, "network": network, "prototypes": points, "device": "cpu"}
+    fit = {"inputs": X, "y": Y, "split": split, "network": network, "prototypes": points, "device": "cpu"}
     recipe = {"epochs": 2, "batch": 8, "learning_rate": 0.01, "weight_decay": 1e-4, "optimizer": "adamw"}
     recipe |= {"betas": (0.9, 0.99), "schedule": "cosine", "warmup": 1, "mixup": 0.1, "keep": "best", "patience": 2}
     recipe |= {"standardise": "each"}
     learnt = {"per_class": 1, "steps": 4, "batch": 8, "check_every": 2, "learning_rate": 1e-3, "feed_forward": 8}
     learnt |= {"scale": 2.0, "temperature": 0.1, "cross_entropy": 0.25, "dropout": 0.1, "weight_decay": 1e-4}
     learnt |= {"adaptor": "none", "similarity": "mean", "start": "k-means", "order": "class-major", "keep": "loss"}
-    held = (X[12:18], Y[12:18])
-    fitted = p.fit_prototypes(X[:12], Y[:12], validation=(*held, None), progress=False, **learnt)
+    fitted = p.fit_prototypes(X, Y, split, progress=False, **learnt)
     values = RNG.normal(size=(N, 2))
     levels = p.Levels.fit(values, ["pitch", "loud"], count=2)
     factors = p.FactorPrototypes(levels, K, scale=2.0)
@@ -82,54 +82,53 @@ def prototype_calls() -> dict[str, Call]:
     mels = RNG.normal(size=(N, 8, 8)).astype(np.float32)
     shape = {"frames": 8, "bands": 8, "filters": 2, "per_class": 1, "epochs": 2, "patience": 2, "batch": 8}
     shape |= {"loss_weights": (1.0, 1.0, 1.0), "learning_rate": 1e-3, "own_class_start": True}
-    apnet = p.fit_apnet(mels[:12], Y[:12], validation=(mels[12:18], Y[12:18]), device="cpu", progress=False, **shape)
-    ceiling = p.fit_ceiling(X[:12], Y[:12], validation=held, steps=2, device="cpu", progress=False)
-    common = {"splits": [SPLIT], "seeds": (0, 1), "progress": False}
-    vectors = {"z": X, "y": Y, "tracks": np.arange(N), "splits": [SPLIT], "seeds": (0,), "device": "cpu"}
-    frugal = {"config": p.LearntConfig(**learnt), "progress": False}
+    apnet = p.fit_apnet(mels, Y, split, device="cpu", progress=False, **shape)
+    small = {"steps": 2, "batch": 4, "check_every": 1}
+    mlp = p.fit_mlp(X, Y, split, device="cpu", progress=False, **small)
+    vectors = {"z": X, "y": Y, "split": split, "tracks": np.arange(N)}
     table = pd.DataFrame({"loss": ["a", "b"] * 4, "fold": np.arange(8) // 2, "seed": 0, "accuracy": RNG.random(8)})
     history = pd.DataFrame({"epoch": range(4), "valid_accuracy": [0.2, 0.5, 0.7, 0.7]})
     decided = tracks.decide(X[:, :C], np.arange(C), np.arange(N) // 2)
 
     def made(**given):
-        return p.make_loss(classes=C, dim=K, prototypes=points, **given)
+        return losses.make_loss(classes=C, dim=K, prototypes=points, **given)
 
-    quick = {"network": network, "epochs": 1, "device": "cpu"}
-    study = {"inputs": X, "y": Y, "values": values, "names": ["pitch", "loud"], "dim": K, "scale": 2.0, "counts": [2]}
-    study |= {"codes": ["one-hot"], "subsets": [["pitch"]], "placebo": ["shuffled"], "weight": 1.0} | common
     waves = [row.numpy() for row in sounds()[:2]]
     calls: dict[str, Call] = {
-        "train_classifier": (
-            p.train_classifier,
+        "fit_classifier": (
+            partial(p.fit_classifier, progress=False),
             fit
             | recipe
-            | {"loss": "prototype", "preset": "default", "seed": 0, "track_geometry": False}
-            | {"progress": False},
+            | {"loss": "prototype", "config": "default", "seed": 0, "track_geometry": False}
+            | {"checkpoint": None},
         ),
-        "train_classifier factors": (
-            p.train_classifier,
-            {"inputs": X, "y": Y, "split": SPLIT, "network": network, "factors": factors, "epochs": 1}
-            | {"levels": levels.codes(values), "loss": {"name": "prototype", "weight": 1.0}, "progress": False},
+        "fit_classifier factors": (
+            partial(p.fit_classifier, progress=False),
+            {"inputs": X, "y": Y, "split": split, "network": network, "factors": factors, "epochs": 1}
+            | {"levels": levels.codes(values), "loss": {"name": "prototype", "weight": 1.0}},
         ),
-        "Recipe": (p.Recipe, recipe),
-        "Recipe.preset": (p.Recipe.preset, {"name": "paper", "epochs": 2}),
-        "Trained.embed": (
-            p.train_classifier(X, Y, SPLIT, network=network, loss="cross_entropy", epochs=1).embed,
+        "ClassifierConfig": (p.ClassifierConfig, recipe),
+        "ClassifierConfig.named": (p.ClassifierConfig.named, {"config": "paper", "epochs": 2}),
+        "TrainedClassifier.embed": (
+            p.fit_classifier(X, Y, split, network=network, loss="cross_entropy", epochs=1).embed,
             {"inputs": X},
         ),
-        "compare_losses": (p.compare_losses, {"inputs": X, "y": Y, "losses": {"CE": "cross_entropy"}} | common | quick),
+        "TrainedClassifier.load": (p.TrainedClassifier.load, {"folder": NOWHERE, "network": network}),
         "paired_differences": (
             p.paired_differences,
-            {"table": table, "baseline": "a", "metric": "accuracy", "level": 0.9, "samples": 20, "seed": 0},
+            {"table": table, "baseline": "a", "metric": "accuracy", "by": "loss", "level": 0.9}
+            | {"samples": 20, "seed": 0},
         ),
-        "factor_study": (partial(p.factor_study, network=network, epochs=1), study),
+        "evaluate_factors": (
+            partial(p.evaluate_factors, network=network, epochs=1),
+            {"inputs": X, "y": Y, "split": split, "values": values, "names": ["pitch", "loud"], "dim": K, "scale": 2.0}
+            | {"told": "shuffled", "count": 2, "code": "one-hot", "weight": 1.0, "seed": 0},
+        ),
         "placebos": (p.placebos, {"levels": levels.codes(values), "seed": 0}),
         "dynamics": (p.dynamics, {"runs": {"a": [history, history]}, "metric": "valid_accuracy", "share": 0.9}),
         "fit_prototypes": (
-            p.fit_prototypes,
-            {"z": X[:12], "y": Y[:12], "tracks": np.arange(12), "validation": (*held, np.arange(12, 18)), "seed": 0}
-            | {"config": "default", "device": "cpu", "progress": False, "checkpoint": None}
-            | learnt,
+            partial(p.fit_prototypes, progress=False),
+            vectors | {"seed": 0, "config": "default", "device": "cpu", "checkpoint": None} | learnt,
         ),
         "LearntConfig": (p.LearntConfig, learnt),
         "learnt.logits": (fitted.logits, {"z": X}),
@@ -137,50 +136,43 @@ def prototype_calls() -> dict[str, Call]:
         "learnt.predict": (fitted.predict, {"z": X, "tracks": np.arange(N) // 2}),
         "learnt.nearest": (fitted.nearest, {"z": X, "count": 2}),
         "learnt.medoids": (fitted.medoids, {"z": X, "y": Y}),
-        "learnt.load": (p.LearntPrototypes.load, {"path": NOWHERE}),
+        "learnt.evaluate": (fitted.evaluate, vectors),
+        "learnt.load": (p.LearntPrototypes.load, {"folder": NOWHERE}),
         "decide": (tracks.decide, {"logits": X[:, :C], "labels": np.arange(C), "tracks": np.arange(N) // 2}),
         "score": (decided.score, {"y": (np.arange(N) // 2) % C, "tracks": np.arange(N) // 2}),
-        "compare_prototypes": (
-            partial(p.compare_prototypes, config=p.LearntConfig(**learnt)),
-            vectors | {"models": {"NA": {"adaptor": "none"}}} | {"progress": False},
-        ),
-        "accuracy_against_k": (partial(p.accuracy_against_k, **vectors, **frugal), {"ks": (1, 2)}),
-        "order_study": (partial(p.order_study, **vectors, **frugal), {"ks": (1, 2)}),
-        "ablation": (partial(p.ablation, **vectors, **frugal), {"only": ["sum"]}),
-        "compare_ceilings": (
-            p.compare_ceilings,
-            vectors | {"per_class": 1, "neighbours": 2, "steps": 2, "progress": False},
+        "evaluate_references": (
+            p.evaluate_references,
+            vectors | {"per_class": 1, "neighbours": 2, "steps": 2, "drawn_only": False, "seed": 0, "device": "cpu"},
         ),
         "adversarial_example": (
             p.adversarial_example,
             {"model": fitted, "z": X[0], "target": int((fitted.predict(X[:1]).predictions[0] + 1) % C), "real": X[1:]}
             | {"real_labels": Y[1:], "directions": 3, "points": 5, "seed": 0},
         ),
-        "fit_ceiling": (
-            p.fit_ceiling,
-            {"z": X[:12], "y": Y[:12], "validation": held, "steps": 2, "batch": 4, "check_every": 1, "seed": 0}
-            | {"device": "cpu", "progress": False},
+        "fit_mlp": (
+            partial(p.fit_mlp, progress=False),
+            vectors | small | {"config": "paper", "seed": 0, "device": "cpu", "checkpoint": None},
         ),
-        "ceiling.logits": (ceiling.logits, {"z": X}),
-        "nearest_centroid": (ceilings.nearest_centroid, {"z": X, "y": Y, "test": X}),
-        "nearest_neighbours": (ceilings.nearest_neighbours, {"z": X, "y": Y, "test": X, "neighbours": 2}),
+        "mlp.logits": (mlp.logits, {"z": X}),
+        "nearest_centroid": (references.nearest_centroid, {"z": X, "y": Y, "test": X}),
+        "nearest_neighbours": (references.nearest_neighbours, {"z": X, "y": Y, "test": X, "neighbours": 2}),
         "untrained_prototypes": (
-            ceilings.untrained_prototypes,
+            references.untrained_prototypes,
             {"z": X, "y": Y, "test": X, "per_class": 1, "start": "medoids", "seed": 0},
         ),
         "fit_apnet": (
-            p.fit_apnet,
-            {"x": mels[:12], "y": Y[:12], "validation": (mels[12:18], Y[12:18]), "config": "default", "seed": 0}
-            | {"device": "cpu", "checkpoint": None, "progress": False}
+            partial(p.fit_apnet, progress=False),
+            {"x": mels, "y": Y, "split": split, "tracks": np.arange(N), "config": "default", "seed": 0}
+            | {"device": "cpu", "checkpoint": None}
             | shape,
         ),
         "APNetConfig": (p.APNetConfig, shape),
         "apnet.logits": (apnet.logits, {"x": mels}),
         "apnet.decode": (apnet.decode, {"x": mels, "seed": 0}),
         "apnet.predict": (apnet.predict, {"x": mels, "tracks": np.arange(N) // 2}),
-        "apnet.load": (p.APNet.load, {"path": NOWHERE}),
-        "apnet.sound": (
-            sound,
+        "apnet.load": (p.APNet.load, {"folder": NOWHERE}),
+        "log_mel_to_audio": (
+            p.log_mel_to_audio,
             {"log_mel": -np.abs(RNG.normal(size=(1, 8, 8))), "rate": RATE, "n_fft": 256, "hop": 64, "floor": 1e-6},
         ),
         "prototypes": (
@@ -206,16 +198,15 @@ def prototype_calls() -> dict[str, Call]:
         "explained.counterfactual": (explained.counterfactual, {"levels": {"pitch": 1}}),
         "explained.shapley": (explained.shapley, {"background": X[0, :K], "of": "probability"}),
         "explained.effects": (explained.effects, {"factor": "loud"}),
-        "decisions": (explaining.decisions, {"z": X[:, :K], "logits": X[:, :C], "prototypes": points}),
         "MLPProjector": (p.MLPProjector, {"dim_in": D, "k": K, "hidden": 4, "norm": True}),
         "SmallConvNet": (p.SmallConvNet, {"mels": 16, "k": K, "norm": True}),
         "log_mels": (
             p.log_mels,
             {"clips": waves, "mels": 16, "rate": RATE, "seconds": 0.2, "hop": 80, "progress": False},
         ),
-        "filterbanks": (p.filterbanks, {"clips": waves, "mels": 16, "seconds": 0.1, "progress": False}),
-        "waveforms": (p.waveforms, {"clips": waves, "rate": RATE, "seconds": 0.1, "progress": False}),
-        "efficientat_mels": (p.efficientat_mels, {"clips": waves, "seconds": 0.1, "progress": False}),
+        "filterbanks": (networks.filterbanks, {"clips": waves, "mels": 16, "seconds": 0.1, "progress": False}),
+        "waveforms": (networks.waveforms, {"clips": waves, "rate": RATE, "seconds": 0.1, "progress": False}),
+        "efficientat_mels": (networks.efficientat_mels, {"clips": waves, "seconds": 0.1, "progress": False}),
     }
     options = {
         "cross_entropy": {"classification": "softmax"},
@@ -369,18 +360,20 @@ def interpreter_calls() -> dict[str, Call]:
 
 def sonify_calls() -> dict[str, Call]:
     from workbench import sonify as s
+    from workbench.core.splits import Split
     from workbench.datasets.clips import Clips
     from workbench.encoders import load_encoder
     from workbench.sonify import diffusion
+    from workbench.sonify.network import SummaryConfig
 
     mini = s.load_autoencoder("mini-mel", device="cpu")
     rate = mini.encoder.rate
     waves = [0.1 * np.sin(np.arange(rate // 4) * step / 20).astype(np.float32) for step in (1, 2, 3)]
     clips = Clips.from_arrays([waves[k % 3] for k in range(12)], rate, label=["a", "b", "c"] * 4)
-    split = {"train": np.arange(6), "valid": np.arange(6, 9), "test": np.arange(9, 12)}
+    split = Split(np.arange(6), np.arange(6, 9), np.arange(9, 12))
     z = mini.embed(waves, rate)
     frames, lengths = torch.randn(2, 5, mini.dim), torch.tensor([5, 3])
-    judge = s.train_judge(clips, load_encoder("mini", device="cpu"), split, progress=False)
+    judge = s.fit_judge(clips, load_encoder("mini", device="cpu"), split, progress=False)
     config = {"dim": 16, "latent_dim": 8, "latent_frames": 10, "summary_layers": 1, "denoiser_layers": 1, "heads": 2}
     config |= {"hidden": 8, "patch": 5, "skip": True}
     draw = {"steps": 1, "guidance": 0.0, "seed": 0, "progress": False}
@@ -393,7 +386,7 @@ def sonify_calls() -> dict[str, Call]:
             {"name": "pecmae-4s", "weights": NOWHERE, "device": "cpu", "fetch": False},
         ),
         "save_autoencoder": (s.save_autoencoder, {"autoencoder": mini, "path": "/proc/nowhere/at/all"}),
-        "SummaryConfig": (s.SummaryConfig, config),
+        "SummaryConfig": (SummaryConfig, config),
         "SummaryAutoencoder": (
             s.SummaryAutoencoder,
             {"net": mini.net, "encoder": mini.encoder, "codec": mini.codec, "layer": mini.layer, "seconds": 2.0}
@@ -407,14 +400,14 @@ def sonify_calls() -> dict[str, Call]:
             s.summarise,
             {"clips": clips, "autoencoder": mini, "pad": False, "skip_short": True, "cache": False, "progress": False},
         ),
-        "train_judge": (
-            s.train_judge,
+        "fit_judge": (
+            s.fit_judge,
             {"clips": clips, "encoder": judge.encoder, "split": split, "seed": 0, "progress": False},
         ),
         "judge.agreement": (judge.agreement, {"waveforms": waves, "rate": rate, "labels": ["a", "b", "c"]}),
         "diffuse": (diffusion.diffuse, {"x0": noise, "noise": noise, "sigma": torch.tensor([0.1, 0.5])}),
         "sample": (
-            s.sample,
+            diffusion.sample,
             {"velocity": lambda x, sigma, z: x, "noise": noise, "z": noise[:, 0], "steps": 2, "guidance": 0.5},
         ),
         "draw_noise": (diffusion.draw_noise, {"seeds": [0, 1], "shape": (2, 3)}),

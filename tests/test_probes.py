@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from workbench.core.errors import ParameterError
+from workbench.core.errors import ParameterError, WeightsError
+from workbench.core.splits import Split
 from workbench.metrics.classification import group_interval, wilson_interval
 from workbench.probes import Probes, fit_probes, logistic, paper
 from workbench.probes.fit import _deal
@@ -32,7 +33,7 @@ def sounds(n: int = 240, dims: tuple[int, ...] = (24, 24, 24), classes: int = 4,
         x = (x + rng.standard_normal((n, dim))) * np.exp(rng.standard_normal(dim)) + 3 * rng.standard_normal(dim)
         layers[f"layer {i}"] = x.astype(np.float32)
     part = np.array(["train"] * 6 + ["valid"] * 3 + ["test"] * 3)[group % 12]
-    split = SimpleNamespace(**{name: np.flatnonzero(part == name) for name in ("train", "valid", "test")})
+    split = Split(**{name: np.flatnonzero(part == name) for name in ("train", "valid", "test")})
     return layers, np.array(["ah", "eh", "ih", "oh", "uh"])[y], split, group
 
 
@@ -43,7 +44,7 @@ def reference(x, y, rows, penalty):
     return scaler, model.fit(scaler.transform(x[rows].astype(np.float64)), y[rows])
 
 
-# --- the default preset against scikit-learn
+# --- the default config against scikit-learn
 
 
 @pytest.mark.parametrize(("n", "dim", "classes"), [(200, 12, 3), (150, 90, 2), (60, 200, 4)])
@@ -131,7 +132,7 @@ def test_a_tie_on_validation_takes_the_lowest_cross_entropy():
     rng = np.random.default_rng(0)
     y = np.repeat(["low", "high"], 50)
     x, order = rng.normal(size=(100, 8)) + 9.0 * (y == "high")[:, None], rng.permutation(100)
-    probes = fit_probes({"x": x}, y, (order[:60], order[60:80], order[80:]), penalties=[10_000, 0.1, 10])
+    probes = fit_probes({"x": x}, y, Split(order[:60], order[60:80], order[80:]), penalties=[10_000, 0.1, 10])
     assert probes.penalties.tolist() == [0.1, 10.0, 10_000.0]
     assert probes.validation_path.tolist() == [[[1.0, 1.0, 1.0]]]
     assert probes.penalty[0, 0] == 0.1 and probes.accuracy[0, 0] == 1.0
@@ -140,7 +141,7 @@ def test_a_tie_on_validation_takes_the_lowest_cross_entropy():
 def test_best_and_worst_layer_are_chosen_on_validation_not_on_test():
     rng = np.random.default_rng(0)
     y = np.tile([0, 1], 60)
-    parts = np.arange(40), np.arange(40, 80), np.arange(80, 120)
+    parts = Split(np.arange(40), np.arange(40, 80), np.arange(80, 120))
     signal, noise = 6.0 * y[:, None] + rng.standard_normal((120, 3)), rng.standard_normal((120, 3))
     swapped = np.where((np.arange(120) < 80)[:, None], noise, signal)  # informative on test alone
     probes = fit_probes(
@@ -150,20 +151,20 @@ def test_best_and_worst_layer_are_chosen_on_validation_not_on_test():
     assert probes.accuracy[0, 0] < 0.75
 
 
-@pytest.mark.parametrize("preset", ["default", "paper"])
+@pytest.mark.parametrize("config", ["default", "paper"])
 @pytest.mark.parametrize("valid", ["given", "inner folds"])
-def test_nothing_about_the_test_clips_reaches_the_fit(preset, valid, monkeypatch):
+def test_nothing_about_the_test_clips_reaches_the_fit(config, valid, monkeypatch):
     monkeypatch.setattr(paper, "EPOCHS", 3)
     layers, y, split, group = sounds()
     if valid == "inner folds":
-        split.train, split.valid = np.concatenate([split.train, split.valid]), None
-    first = fit_probes(layers, y, split, groups=group, preset=preset)
+        split = Split(np.concatenate([split.train, split.valid]), test=split.test)
+    first = fit_probes(layers, y, split, groups=group, config=config)
     changed = {name: x.copy() for name, x in layers.items()}
     for x in changed.values():
         x[split.test] = 1e4
     shuffled = y.copy()
     shuffled[split.test] = shuffled[split.test][::-1]
-    second = fit_probes(changed, shuffled, split, groups=group, preset=preset)
+    second = fit_probes(changed, shuffled, split, groups=group, config=config)
     for a, b in zip(first.weights, second.weights, strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(first.validation_path, second.validation_path)
@@ -251,7 +252,7 @@ def test_a_seeded_default_fit_leaves_its_validation_groups_out():
 
 
 def torch_loop(x, y, x_valid, y_valid, classes, seed):
-    """The paper preset as one would write it for one layer and seed."""
+    """The paper's config as one would write it for one layer and seed."""
     torch.manual_seed(seed)
     model = torch.nn.Linear(x.shape[1], classes)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -283,11 +284,11 @@ def test_paper_members_equal_single_torch_runs(monkeypatch):
     assert (weight[:, 0] - weight[:, 1]).abs().max() > 0.01
 
 
-def test_paper_preset_learns_without_standardising(monkeypatch):
+def test_the_papers_config_learns_without_standardising(monkeypatch):
     monkeypatch.setattr(paper, "EPOCHS", 60)
     layers, y, split, _ = sounds(dims=(24, 24, 10))
     told = []
-    probes = fit_probes(layers, y, split, preset="paper", seeds=(0, 1), progress=lambda *done: told.append(done))
+    probes = fit_probes(layers, y, split, config="paper", seeds=(0, 1), progress=lambda *done: told.append(done))
     assert probes.accuracy.shape == (3, 2) and probes.accuracy[1].mean() > 0.4
     assert np.isnan(probes.penalty).all() and probes.validation_path.shape == (3, 2, 1)
     assert told[-1] == (120, 120) and len(told) == 120  # two widths, 60 epochs each
@@ -390,17 +391,17 @@ def test_labels_of_any_kind(convert):
 def test_layers_as_stack_tensor_or_embeddings_and_masks_as_split():
     layers, y, split, _ = sounds()
     plain = fit_probes(layers, y, split)
-    masks = tuple(np.isin(np.arange(len(y)), part) for part in (split.train, split.valid, split.test))
+    masks = Split(*(np.isin(np.arange(len(y)), part) for part in split))
     embeddings = SimpleNamespace(layers=tuple(layers), layer=lambda name: layers[name])
     stack = np.stack(list(layers.values()))
     for given in (embeddings, stack, torch.from_numpy(stack)):
         np.testing.assert_array_equal(fit_probes(given, y, masks).probabilities, plain.probabilities)
-    assert fit_probes(stack, y, vars(split)).names == ("0", "1", "2")
+    assert fit_probes(stack, y, split).names == ("0", "1", "2")
 
 
 def test_rows_outside_the_split_are_not_looked_at():
     layers, y, split, _ = sounds(dims=(10,))
-    unused, split.valid = split.valid[0], split.valid[1:]
+    unused, split = split.valid[0], Split(split.train, split.valid[1:], split.test)
     broken, labels = {"layer 0": layers["layer 0"].copy()}, y.astype(object)
     broken["layer 0"][unused], labels[unused] = np.nan, None
     plain = fit_probes(layers, y, split)
@@ -408,10 +409,10 @@ def test_rows_outside_the_split_are_not_looked_at():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("preset", ["default", "paper"])
-def test_gpu_equals_cpu(preset):
+@pytest.mark.parametrize("config", ["default", "paper"])
+def test_gpu_equals_cpu(config):
     layers, y, split, _ = sounds(dims=(24, 24, 300))
-    cpu, gpu = (fit_probes(layers, y, split, preset=preset, device=device) for device in ("cpu", "cuda"))
+    cpu, gpu = (fit_probes(layers, y, split, config=config, device=device) for device in ("cpu", "cuda"))
     np.testing.assert_allclose(gpu.probabilities, cpu.probabilities, atol=5e-3)
 
 
@@ -443,19 +444,16 @@ def spoil(what):
     elif what == "one class":
         given["y"] = np.zeros(240, dtype=int)
     elif what == "empty test":
-        split.test = []
+        given["split"] = Split(split.train, split.valid)
     elif what == "range":
-        split.test = np.append(split.test, 240)
-    elif what == "overlap":
-        split.test = np.append(split.test, split.train[0])
-    elif what == "floats":
-        split.train = split.train / 2
+        given["split"] = Split(split.train, split.valid, np.append(split.test, 240))
     elif what == "leak":
         group[split.test[0]] = group[split.train[0]]
     elif what == "group length":
         given["groups"] = group[:-1]
     elif what == "one group":
-        split.valid, given["groups"] = None, np.where(np.isin(np.arange(240), split.test), "t", "s")
+        given["split"] = Split(split.train, test=split.test)
+        given["groups"] = np.where(np.isin(np.arange(240), split.test), "t", "s")
     elif what == "bare split":
         given["split"] = 3
     else:
@@ -476,16 +474,14 @@ def spoil(what):
         ("mixed labels", "y='text and numbers' must be labels of one kind"),
         ("one class", r"classes of split.train=\[0\] must be at least two"),
         ("empty test", r"split.test=\[\] must be at least one clip"),
-        ("range", r"split.test=\[240\] must be positions in \[0, 240\)"),
-        ("overlap", r"split=\{'train': \[\d+\], 'test': \[\d+\]\} must be disjoint"),
-        ("floats", r"split.train='float64 of shape \(120,\)' must be positions \(int\)"),
+        ("range", r"split.test=\[240\] must be rows in \[0, 240\)"),
         ("leak", r"groups=\[\d+\] must be on one side only"),
         ("group length", r"groups.shape=\(239,\) must be \(240,\)"),
         ("one group", "groups=1 must be at least 2 in train and valid together"),
-        ("bare split", "split='int' must be an object, mapping or 3-tuple"),
-        ({"preset": "papre"}, "preset='papre' must be 'default' or 'paper'"),
+        ("bare split", r"split='int' must be a workbench.Split\(train, valid, test\)"),
+        ({"config": "papre"}, "config='papre' must be 'default' or 'paper'"),
         ({"penalties": [0.0, 1.0]}, r"penalties=\[0.0, 1.0\] must be positive and finite"),
-        ({"penalties": [1.0], "preset": "paper"}, "penalties=.* must be None in the paper preset"),
+        ({"penalties": [1.0], "config": "paper"}, "penalties=.* must be None in the paper's config"),
         ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be None, or integers that differ"),
         ({"level": 95}, "level=95 must be a finite number, above 0 and below 1"),
     ],
@@ -511,7 +507,7 @@ def test_nothing_learnt_is_said():
     with pytest.warns(
         UserWarning, match=r"nothing was learnt by 1 probes \(layer huge, seed 0\): no epoch had a lower"
     ):
-        fit_probes({"huge": 1e30 * layers["layer 1"]}, y, split, preset="paper")
+        fit_probes({"huge": 1e30 * layers["layer 1"]}, y, split, config="paper")
 
 
 @pytest.mark.parametrize("factor", [1e20, 1e-20])
@@ -559,3 +555,19 @@ def test_progress_may_be_a_bar(capsys):
     assert told[-1] == (9, 9)
     fit_probes({"a": layers["layer 1"]}, y, split, progress=True)
     assert "/9 " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seeds", [None, (0, 1)])
+def test_probes_are_saved_whole(tmp_path, seeds):
+    layers, y, split, group = sounds()
+    fitted = fit_probes(layers, y, split, groups=group, seeds=seeds, penalties=[1.0, 10.0])
+    again = Probes.load(fitted.save(tmp_path))
+    for name in Probes.__dataclass_fields__:
+        for a, b in zip(*(np.atleast_1d(np.asarray(getattr(p, name), object)) for p in (fitted, again)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(*(p.predict_proba(0, layers["layer 0"]) for p in (fitted, again)))
+    assert again.to_frame().equals(fitted.to_frame()) and again.history.equals(fitted.history)
+    history = fitted.history
+    assert len(history) == 3 * len(seeds or (0,)) * 2 and set(history["penalty"]) == {1.0, 10.0}
+    with pytest.raises(WeightsError, match="holds no Probes"):
+        Probes.load(tmp_path / "elsewhere")

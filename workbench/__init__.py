@@ -16,10 +16,10 @@ import importlib
 _EXPORTS = {
     "datasets": ("Clips", "list_datasets", "load_dataset"),
     "encoders": ("Encoder", "list_encoders", "load_encoder"),
-    "embeddings": ("Embeddings", "Store", "embed"),
+    "embeddings": ("embed",),
     "attributes": ("measure",),
     "probes": ("fit_probes",),
-    "sae": ("sweep_saes",),
+    "sae": ("fit_saes",),
     "views": (
         "confusion_matrix",
         "latent_page",

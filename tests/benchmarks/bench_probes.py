@@ -25,6 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from workbench.core.splits import Split
 from workbench.probes import fit_probes
 from workbench.probes.inputs import PENALTIES
 
@@ -78,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     x, y = hidden_states(args.layers, args.clips, args.dim, args.classes)
     order = np.random.default_rng(1).permutation(args.clips)
-    split = tuple(np.split(order, [int(0.64 * args.clips), int(0.8 * args.clips)]))
+    split = Split(*np.split(order, [int(0.64 * args.clips), int(0.8 * args.clips)]))
 
     fit_probes(x[:1], y, split)  # loading libraries is not what is measured
     ours, loops = [], []

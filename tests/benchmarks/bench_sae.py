@@ -41,7 +41,7 @@ def hidden_states(layers: int, rows: int, dim: int) -> torch.Tensor:
 
 
 def stack(x: torch.Tensor, form: str, ks: list[int], latents: int) -> Stack:
-    config = (SAEConfig.paper if form == "paper" else SAEConfig)(x.shape[2], latents=latents, k=1)
+    config = SAEConfig.named(form, dim=x.shape[2], latents=latents, k=1)
     scale = x.std((1, 2)).cpu().numpy() if config.normalise_input else np.ones(len(x), np.float32)
     inputs = [i for i in range(len(x)) for _ in ks]
     mean = x.mean(1).cpu().numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -115,7 +114,11 @@ def test_what_runs_away_and_what_learns_nothing_is_said():
         Toy().train(epochs=3, score=lambda row: -row["epoch"])
 
 
-def test_a_trained_object_is_a_folder(tmp_path):
+def full(*_):
+    raise OSError("disk full")
+
+
+def test_a_trained_object_is_a_folder(tmp_path, monkeypatch):
     tensors = {"w": torch.arange(3.0)}
     record = {
         "config": Settings(),
@@ -123,7 +126,7 @@ def test_a_trained_object_is_a_folder(tmp_path):
         "history": pd.DataFrame({"loss": [1.0, float("nan")]}),
     }
     folder = write_fitted(tmp_path / "new" / "toy", "Toy", tensors, record)
-    assert sorted(path.name for path in folder.iterdir()) == ["fitted.json", "weights.safetensors"]
+    assert len(list(folder.iterdir())) == 2
     found, rest = read_fitted(folder, "Toy")
     assert torch.equal(found["w"], tensors["w"]) and rest["labels"] == ["a", "b"]
     assert rest["config"] == {"epochs": 3, "kind": "a"} and rest["history"].equals(record["history"])
@@ -131,12 +134,18 @@ def test_a_trained_object_is_a_folder(tmp_path):
         read_fitted(folder, "Other")
     with pytest.raises(WeightsError, match="holds no Toy of this package"):
         read_fitted(tmp_path, "Toy")
-    json_file = (folder / "fitted.json").read_text()
-    write_fitted(folder, "Toy", {"w": torch.ones(3)}, record)
-    (folder / "fitted.json").write_text(json_file)  # as if the writer had died between the two files
-    with pytest.raises(WeightsError, match="not of one training"):
+    (weights,) = folder.glob("weights-*")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(WeightsError, match="damaged: its tensors are not those"):
         read_fitted(folder, "Toy")
-    assert json.loads(json_file)["kind"] == "Toy"
+    weights.write_bytes(whole)
+    with monkeypatch.context() as patch, pytest.raises(WeightsError, match="cannot be written to .disk full"):
+        patch.setattr("workbench.core.fitting.write_whole", full)
+        write_fitted(folder, "Toy", {"w": torch.ones(3)}, record)
+    assert torch.equal(read_fitted(folder, "Toy")[0]["w"], tensors["w"])  # the old one is still there
+    write_fitted(folder, "Toy", {"w": torch.ones(3)}, record)
+    assert read_fitted(folder, "Toy")[0]["w"].sum() == 3 and len(list(folder.iterdir())) == 2
     (tmp_path / "file").touch()
     with pytest.raises(WeightsError, match="cannot be written to"):
         write_fitted(tmp_path / "file", "Toy", tensors, record)

@@ -1,4 +1,4 @@
-"""metrics.importance: presets, what is held out, and that nothing leaks."""
+"""metrics.importance: configs, what is held out, and that nothing leaks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_papers_recipe_step_by_step():
 
     z, v, _ = grouped()
     z[:, 5] = 3  # constant
-    result = lasso_importance(z, v, preset="paper", names=["f0", "loudness"])
+    result = lasso_importance(z, v, config="paper", names=["f0", "loudness"])
     zs = (z - z.mean(0)) / np.where(np.arange(12) == 5, 1, z.std(0))
     vs = (v - v.mean(0)) / v.std(0)
     for j in range(2):
@@ -41,7 +41,7 @@ def test_held_out_informativeness_is_that_of_the_folds_given():
     result = lasso_importance(z, v, alpha=0.1, folds=folds, groups=groups)
     train, test = folds[0]
     mean, std = z[train].mean(0), z[train].std(0)
-    fit = lasso_importance(z[train], v[train], preset="paper")  # the weights' sizes; here the signs are known
+    fit = lasso_importance(z[train], v[train], config="paper")  # the weights' sizes; here the signs are known
     w = fit.R * np.sign(np.array([[1, 1], [1, 1], [1, -1]] + 9 * [[1, 1]]))
     w[3:] = 0
     predicted = (z[test] - mean) / std @ w * v[train].std(0) + v[train].mean(0)
@@ -61,7 +61,7 @@ def test_default_finds_the_codes_and_their_number():
 def test_noise_looks_known_in_sample_and_not_held_out():
     rng = np.random.default_rng(0)
     z, v = rng.standard_normal((100, 300)), rng.standard_normal((100, 4))
-    assert lasso_importance(z, v, preset="paper").informativeness.mean() > 0.5
+    assert lasso_importance(z, v, config="paper").informativeness.mean() > 0.5
     assert lasso_importance(z, v, groups=np.arange(100) // 5).informativeness.mean() < 0.05
 
 
@@ -107,8 +107,8 @@ def test_constant_factor_is_refused_or_scored_nan_as_asked():
         ({"folds": []}, r"folds=\[\] must be a list of at least one"),
         ({"groups": np.zeros(200)}, "groups=1 must be at least two different ones"),
         ({"groups": [1, 2]}, r"groups.shape=\(2,\) must be \(200,\): one a clip"),
-        ({"preset": "best"}, "preset='best' must be 'default' or 'paper'"),
-        ({"preset": "paper", "folds": [(range(100), range(100, 200))]}, "folds or alpha='given' must be None"),
+        ({"config": "best"}, "config='best' must be 'default' or 'paper'"),
+        ({"config": "paper", "folds": [(range(100), range(100, 200))]}, "folds or alpha='given' must be None"),
         ({"names": ["one"]}, r"len\(names\)=1 must be the number of factors, 2"),
         ({"constant": "drop"}, "constant='drop' must be 'raise' or 'nan'"),
         ({"alpha": -1}, r"alpha=.* must be positive"),
@@ -132,7 +132,7 @@ def test_size_of_codes_and_factors_changes_nothing(factor):
     rng = np.random.default_rng(0)
     z = rng.standard_normal((40, 3))
     v = z[:, :1] + 0.1 * rng.standard_normal((40, 1))
-    one, other = (lasso_importance(c * z, c * v, preset="paper") for c in (1.0, factor))
+    one, other = (lasso_importance(c * z, c * v, config="paper") for c in (1.0, factor))
     np.testing.assert_allclose(other.R, one.R, atol=1e-9)
     np.testing.assert_allclose(other.in_sample, one.in_sample)
 
@@ -144,6 +144,6 @@ def test_columns_that_differ_in_their_last_digits_are_binned():
 
 def test_progress_may_be_a_bar(capsys):
     z = np.random.default_rng(0).standard_normal((12, 2))
-    lasso_importance(z, z[:, :1], preset="paper", progress=True)
+    lasso_importance(z, z[:, :1], config="paper", progress=True)
     with pytest.raises(ParameterError, match="progress=3 must be True, False, None or a function"):
-        lasso_importance(z, z[:, :1], preset="paper", progress=3)
+        lasso_importance(z, z[:, :1], config="paper", progress=3)

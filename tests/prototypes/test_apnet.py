@@ -8,8 +8,9 @@ import torch
 
 from workbench import audio
 from workbench.core.errors import ParameterError, WeightsError
-from workbench.prototypes import apnet
-from workbench.prototypes.apnet import APNet, APNetConfig, APNetwork, fit_apnet, sound
+from workbench.core.splits import Split
+from workbench.prototypes import APNet, APNetConfig, fit_apnet, log_mel_to_audio
+from workbench.prototypes.apnet import APNetwork, _objective
 
 T, F = 8, 12
 QUICK = {
@@ -36,23 +37,30 @@ def sounds(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 X, Y = sounds(80, 0)
 HELD = sounds(20, 1)
+BOTH = np.concatenate([X, HELD[0]])
+LABELS = np.concatenate([Y, HELD[1]])
+SPLIT = Split(np.arange(80), np.arange(80, 100))
+
+
+def fit(x=BOTH, y=LABELS, **changed) -> APNet:
+    return fit_apnet(x, y, SPLIT, **QUICK | changed)
 
 
 @pytest.fixture(scope="module")
 def model() -> APNet:
-    return fit_apnet(X, Y, validation=HELD, **QUICK)
+    return fit()
 
 
 @pytest.mark.parametrize(
     ("preset", "classes", "latent", "prototypes", "millions"),
     [
-        ("medley_solos_db", 8, 98_304, 40, 4.17),
+        ("paper", 8, 98_304, 40, 4.17),
         ("urbansound8k", 10, 21_504, 50, 1.18),
         ("speech_commands", 35, 14_400, 105, 1.75),
     ],
 )
 def test_published_sizes(preset, classes, latent, prototypes, millions):
-    network = APNetwork(APNetConfig.preset(preset), classes)
+    network = APNetwork(APNetConfig.named(preset), classes)
     assert network.prototypes[0].numel() == latent and len(network.prototypes) == prototypes
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == millions
 
@@ -100,7 +108,7 @@ def test_loss_by_definition():
     torch.manual_seed(0)
     network = APNetwork(APNetConfig(frames=T, bands=F, filters=3, loss_weights=(2, 3, 4)), 2)
     x, y = torch.randn(4, T, F), torch.tensor([0, 1, 0, 1])
-    terms, logits = apnet.objective(network, x, y)
+    terms, logits = _objective(network, x, y)
     _, reconstructed, distances = network(x)
     apart = distances.mean(2)
     pull = apart.min(0).values.mean() + apart.min(1).values.mean()
@@ -146,43 +154,42 @@ def test_random_masks_are_seeded(model):
     assert not np.array_equal(model.decode(seed=1), model.decode(seed=2))
 
 
-def test_the_same_seed_gives_the_same_numbers_also_when_stopped(tmp_path, model, monkeypatch):
-    epoch = apnet._epoch
-    calls = []
-
-    def stopping(*given):
-        calls.append(1)
-        if len(calls) == 6:
+def test_the_same_seed_gives_the_same_numbers_also_when_stopped(tmp_path, model):
+    def stopping(done, total):
+        if done == 5:
             raise KeyboardInterrupt
-        return epoch(*given)
 
-    monkeypatch.setattr(apnet, "_epoch", stopping)
     with pytest.raises(KeyboardInterrupt):
-        fit_apnet(X, Y, validation=HELD, checkpoint=tmp_path / "state.pt", **QUICK)
-    resumed = fit_apnet(X, Y, validation=HELD, checkpoint=tmp_path / "state.pt", **QUICK)
-    assert len(calls) == 6 + 12 - 5
+        fit(checkpoint=tmp_path / "state.pt", progress=stopping)
+    resumed = fit(checkpoint=tmp_path / "state.pt")
     assert np.array_equal(resumed.logits(X), model.logits(X)) and resumed.epoch == model.epoch
 
 
 def test_training_stops_when_patience_is_over():
-    found = fit_apnet(X, Y, validation=HELD, **QUICK | {"patience": 1, "epochs": 40, "learning_rate": 0.03})
+    found = fit(patience=1, epochs=40, learning_rate=0.03)
     assert len(found.history) == found.epoch + 2 < 40
 
 
 def test_saved_and_loaded(tmp_path, model):
-    path = model.save(tmp_path / "apnet.safetensors")
-    found = APNet.load(path)
+    found = APNet.load(model.save(tmp_path / "apnet"))
     assert np.array_equal(found.logits(X), model.logits(X)) and found.config == model.config
-    (tmp_path / "other.safetensors").write_bytes(b"none")
-    with pytest.raises(WeightsError, match=r"other\.safetensors"):
-        APNet.load(tmp_path / "other.safetensors")
+    assert found.history.equals(model.history) and (found.low, found.high) == (model.low, model.high)
+    (tmp_path / "apnet" / "fitted.json").write_bytes(b"none")
+    with pytest.raises(WeightsError, match="apnet: holds no APNet"):
+        APNet.load(tmp_path / "apnet")
+
+
+def test_what_a_task_measures(model):
+    found = model.evaluate(X, Y, Split([], test=np.arange(0, 80, 3)), tracks=None)
+    assert found["accuracy"] == found["balanced_accuracy"] == 1.0 and found["epoch"] == model.epoch
+    assert found["without_prototype"] == 2 - len(set(model.classes.tolist()))
 
 
 def test_sound_of_a_log_mel():
     rate, seconds = 8000, 0.5
     x = np.sin(2 * np.pi * 1000 * np.arange(int(rate * seconds)) / rate).astype(np.float32)
     mel = audio.log_mel(x, rate, n_fft=512, hop=128, n_mels=40).numpy().T[None]
-    back = sound(mel, rate, n_fft=512, hop=128)
+    back = log_mel_to_audio(mel, rate, n_fft=512, hop=128)
     assert back.shape == (1, (mel.shape[1] - 1) * 128)
     spectrum = np.abs(np.fft.rfft(back[0]))
     assert abs(spectrum.argmax() * rate / len(back[0]) - 1000) < 60
@@ -191,14 +198,20 @@ def test_sound_of_a_log_mel():
 @pytest.mark.parametrize(
     ("x", "y", "changed", "message"),
     [
-        (X[:, :4], Y, {}, r"x.shape=\(80, 4, 12\) must be \(N, 8, 12\)"),
-        (X * np.nan, Y, {}, r"x\[0\]='nan or inf' must be finite"),
-        (np.ones_like(X), Y, {}, "x='spectrograms of one value' must be spectrograms with some range"),
-        (X, Y[:9], {}, r"y.shape=\(9,\) must be \(80,\), one a segment"),
-        (X, Y + 1, {}, r"validation y=\[0\] must be classes that have training segments"),
-        (X, Y, {"bands": 10}, "bands=10 must be a multiple of 4"),
+        (BOTH[:, :4], LABELS, {}, r"x.shape=\(100, 4, 12\) must be \(N, 8, 12\)"),
+        (BOTH * np.nan, LABELS, {}, r"x\[0\]='nan or inf' must be finite"),
+        (
+            np.ones_like(BOTH),
+            LABELS,
+            {},
+            "inputs='80 training inputs that are all the same' must be inputs that differ",
+        ),
+        (BOTH, Y[:9], {}, r"y.shape=\(9,\) must be \(100,\), one a segment"),
+        (BOTH, np.concatenate([Y, HELD[1] + 1]), {}, r"y of split.valid=\[2\] must be classes that are in train too"),
+        (BOTH, LABELS, {"tracks": np.arange(100) % 90}, r"tracks=\[0, 1, .* must be in split.train or in split.valid"),
+        (BOTH, LABELS, {"bands": 10}, "bands=10 must be a multiple of 4"),
     ],
 )
 def test_bad_input_is_named(x, y, changed, message):
     with pytest.raises(ParameterError, match=message):
-        fit_apnet(x, y, validation=HELD, **QUICK | changed)
+        fit(x, y, **changed)

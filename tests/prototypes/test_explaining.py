@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.prototypes import FactorPrototypes, Levels, decisions, explain, prototypes
+from workbench.prototypes import FactorPrototypes, Levels, explain
 from workbench.prototypes.explaining import shapley
 
 NAMES = ("pitch", "loudness", "rate")
@@ -97,15 +97,6 @@ def test_shapley_of_a_product_is_shared_evenly():
         lambda z: z[:, :1] * z[:, 1:2], np.array([[2.0, 3.0, 7.0]]), np.zeros(3), [slice(i, i + 1) for i in range(3)]
     )
     assert values[0, 0].tolist() == pytest.approx([3, 3, 0])
-
-
-def test_nearest_prototype_is_the_head_whose_weights_are_the_prototypes():
-    M = prototypes("orthonormal", 5, 16, scale=4.0)
-    z = RNG.normal(size=(200, 16))
-    head, nearest = decisions(z, z @ M.T, M)
-    assert np.array_equal(head, nearest)
-    assert np.array_equal(nearest, np.linalg.norm(z[:, None] - M, axis=2).argmin(1))
-    assert not np.array_equal(decisions(z, z @ M.T + [50, 0, 0, 0, 0], M)[0], nearest)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""prototypes.extractors: inputs, network and recipe go together, for every encoder; what does not is refused early."""
+"""prototypes.extractors: inputs, network and settings go together for every encoder; what does not is refused early."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from torch import nn
 
 from workbench import audio
 from workbench.core.errors import ParameterError, WeightsError
+from workbench.core.splits import Split
+from workbench.core.study import study
 from workbench.datasets import Clips, load_dataset
 from workbench.embeddings.embed import embed
 from workbench.encoders import Encoder, Layer, load_encoder
-from workbench.prototypes import Recipe, compare_losses, extractors, filterbanks, log_mels, train_classifier
-from workbench.prototypes.extractors import extractor
+from workbench.prototypes import ClassifierConfig, extractor, extractors, fit_classifier, log_mels
+from workbench.prototypes.networks import filterbanks
 
 RATE = 16000
 QUICK = {"progress": False, "device": "cpu", "loss": "cross_entropy", "epochs": 2, "keep": "last"}
@@ -30,8 +32,8 @@ def tones(n: int, seconds: float = 0.8) -> Clips:
     return Clips.from_arrays(waves, RATE, name="tones", label=["low", "high"] * (n // 2))
 
 
-def fold(n: int) -> tuple:
-    return tuple(np.split(np.arange(n), [n // 2, n * 3 // 4]))
+def fold(n: int) -> Split:
+    return Split(*np.split(np.arange(n), [n // 2, n * 3 // 4]))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +67,8 @@ def test_head_on_frozen_embeddings():
     e = extractor(clips, "mini", seconds=0.5, dim=5, device="cpu", progress=False)
     expected = embed(clips, load_encoder("mini", device="cpu"), layers=-1, seconds=0.5, progress=False).layer(0)
     np.testing.assert_array_equal(e.inputs, expected)
-    assert (e.name, e.dim, e.training) == ("mini, head", 5, {"preset": "default"})
-    run = train_classifier(e.inputs, clips.labels, fold(16), network=e.network, **e.training | QUICK)
+    assert (e.name, e.dim, e.training) == ("mini, head", 5, {"config": "default"})
+    run = fit_classifier(e.inputs, clips.labels, fold(16), network=e.network, **e.training | QUICK)
     assert run.z.shape == (16, 5)
 
 
@@ -87,51 +89,46 @@ def test_conv_from_scratch():
     clips = tones(24)
     e = extractor(clips, "conv", train="scratch", seconds=0.6, dim=8, progress=False)
     np.testing.assert_array_equal(e.inputs, log_mels(clips, seconds=0.6, progress=False))
-    assert (e.name, e.dim, e.training) == ("conv, scratch", 8, {"preset": "conv"})
+    assert (e.name, e.dim, e.training) == ("conv, scratch", 8, {"config": "conv"})
     options = e.training | QUICK | {"epochs": 10, "batch": 4}
-    assert train_classifier(e.inputs, clips.labels, fold(24), network=e.network, **options).accuracy == 1
+    assert fit_classifier(e.inputs, clips.labels, fold(24), network=e.network, **options).accuracy == 1
 
 
 def test_ast_from_a_folder_on_the_layout_of_esc50(tmp_path, tiny_ast):
     clips = tiny_esc50(tmp_path / "esc50")
     e = extractor(clips, tiny_ast, train="all", seconds=0.5, progress=False)
     np.testing.assert_array_equal(e.inputs, filterbanks(clips, seconds=0.5, progress=False))
-    assert e.inputs.shape == (20, 128, 48) and e.dim == 16 and e.training == {"preset": "paper-ks2"}
+    assert e.inputs.shape == (20, 128, 48) and e.dim == 16 and e.training == {"config": "paper-ks2"}
     one, two = e.network(), e.network()
     assert one is not two and torch.equal(one.model.layernorm.weight, two.model.layernorm.weight)
-    table = compare_losses(
-        e.inputs,
-        clips.labels,
-        clips.folds()[:2],
-        losses={"CE": "cross_entropy"},
-        seeds=(0,),
-        network=e.network,
-        resume=tmp_path / "runs",
-        **{name: value for name, value in (e.training | QUICK).items() if name not in ("loss", "progress")},
-        progress=False,
-    )
+
+    def task(setting, split, seed):
+        options = {"network": e.network, "seed": seed, **e.training, **QUICK}
+        return fit_classifier(e.inputs, clips.labels, split, **options).evaluate()
+
+    table = study(task, [{}], splits=clips.folds()[:2], resume=tmp_path / "runs", progress=False)
     assert table["epochs"].tolist() == [2, 2] and len(list((tmp_path / "runs").iterdir())) == 2
-    run = train_classifier(e.inputs, clips.labels, clips.folds()[0], network=e.network, **e.training | QUICK)
+    run = fit_classifier(e.inputs, clips.labels, clips.folds()[0], network=e.network, **e.training | QUICK)
     before = dict(one.named_parameters())
     still = [name for name, p in run.network.named_parameters() if torch.equal(p, before[name])]
     assert not [name for name in still if "key.bias" not in name]  # attention does not depend on a bias of its keys
 
 
-def test_recipes_follow_the_length_of_the_clips():
-    ks2, esc50 = Recipe.preset("paper-ks2"), Recipe.preset("paper")
+def test_settings_follow_the_length_of_the_clips():
+    ks2, esc50 = ClassifierConfig.named("paper-ks2"), ClassifierConfig.named("paper")
     assert (ks2.learning_rate, ks2.epochs, ks2.mixup, ks2.spec_augment) == (6.25e-5, 30, 0.5, (48, 48))
     assert (ks2.optimizer, ks2.betas, ks2.schedule) == (esc50.optimizer, esc50.betas, esc50.schedule)
-    beats, short = Recipe.preset("paper-beats"), Recipe.preset("paper-beats-ks2")
+    beats, short = ClassifierConfig.named("paper-beats"), ClassifierConfig.named("paper-beats-ks2")
     assert (beats.learning_rate, beats.betas, beats.weight_decay, beats.batch) == (8e-6, (0.9, 0.98), 0.01, 16)
     assert (beats.epochs, beats.warmup, beats.schedule, beats.mixup, beats.standardise) == (25, 5, "cosine", 0, "none")
     assert (short.learning_rate, short.epochs, short.schedule, short.mixup) == (1e-4, 30, "constant", 0.5)
-    assert beats.rate(4) == 8e-6 and Recipe.preset("efficientat").rate(11) < 1e-4
+    assert beats.rate(4) == 8e-6 and ClassifierConfig.named("efficientat").rate(11) < 1e-4
 
 
 def test_efficientat_is_fine_tuned_with_its_batch_norm_frozen():
     clips = tones(8)
     e = extractor(clips, "mn01_as", train="all", random_weights=0, progress=False)
-    assert e.inputs.shape == (8, 128, 80) and e.training == {"preset": "efficientat"}
+    assert e.inputs.shape == (8, 128, 80) and e.training == {"config": "efficientat"}
     encoder = load_encoder("mn01_as", random_weights=0, device="cpu")
     x = torch.from_numpy(np.stack([clips.audio(i, rate=32000)[0] for i in range(2)]))
     frames, _ = encoder.forward(x, torch.tensor([x.shape[1]] * 2), [16])[0]
@@ -142,7 +139,7 @@ def test_efficientat_is_fine_tuned_with_its_batch_norm_frozen():
     assert e.dim == z.shape[1] == 128
 
     before = e.network()
-    run = train_classifier(e.inputs, clips.labels, fold(8), network=e.network, **e.training | QUICK | {"batch": 2})
+    run = fit_classifier(e.inputs, clips.labels, fold(8), network=e.network, **e.training | QUICK | {"batch": 2})
     for name, values in run.network.state_dict().items():
         frozen = "running" in name or "tracked" in name
         assert torch.equal(values, before.state_dict()[name]) == frozen, name
@@ -174,7 +171,7 @@ def test_networks_of_speechbrain_hear_waveforms(monkeypatch, tmp_path, kind, sec
         extractor(clips, kind, **options)
     file.write_bytes(b"")
     e = extractor(clips, kind, **options)
-    assert e.inputs.shape == (4, round(seconds * RATE)) and e.training == {"preset": preset} and e.dim == 7
+    assert e.inputs.shape == (4, round(seconds * RATE)) and e.training == {"config": preset} and e.dim == 7
     np.testing.assert_array_equal(e.inputs[1, :100], clips.audio(1)[0][:100])
     assert e.network().weights == file
     one, same, other = (extractor(clips, kind, random_weights=seed, **options).network() for seed in (0, 0, 1))

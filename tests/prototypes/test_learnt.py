@@ -8,19 +8,17 @@ import torch
 from torch import nn
 
 from workbench.core.errors import ParameterError, WeightsError
+from workbench.core.splits import Split
+from workbench.core.study import study
 from workbench.metrics.prototypes import wrong_starts
-from workbench.prototypes import learnt
+from workbench.prototypes import ABLATIONS, LearntConfig, LearntPrototypes, fit_prototypes, paired_differences
 from workbench.prototypes.learnt import (
-    PRESETS,
     Adaptor,
-    LearntConfig,
-    LearntPrototypes,
     PrototypeNetwork,
-    fit_prototypes,
-    optimiser,
-    place_of_starts,
-    prototype_loss,
-    starts,
+    _optimiser,
+    _place_of_starts,
+    _prototype_loss,
+    _starts,
 )
 
 C, D, K = 3, 8, 2
@@ -33,9 +31,11 @@ OWN = np.arange(180) // 3 % 3 > 0
 QUICK = {"per_class": K, "steps": 120, "feed_forward": 16, "check_every": 20, "device": "cpu", "progress": False}
 
 
-def fit(**changed) -> LearntPrototypes:
-    held = (Z[~OWN], Y[~OWN], TRACKS[~OWN])
-    return fit_prototypes(Z[OWN], Y[OWN], TRACKS[OWN], **{"validation": held} | QUICK | changed)
+SPLIT = Split(OWN, ~OWN)
+
+
+def fit(z=Z, y=Y, split=SPLIT, **changed) -> LearntPrototypes:
+    return fit_prototypes(z, y, split, **{"tracks": TRACKS} | QUICK | changed)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def model() -> LearntPrototypes:
 
 
 def head_size(per_class: int, classes: int) -> int:
-    config = LearntConfig.preset("paper", adaptor="none", per_class=per_class)
+    config = LearntConfig.named("paper", adaptor="none", per_class=per_class)
     network = PrototypeNetwork(torch.zeros(per_class * classes, 768), classes, config)
     return sum(p.numel() for p in network.parameters())
 
@@ -58,7 +58,7 @@ def test_parameters_of_the_paper_without_adaptor(classes, sizes):
 
 
 def test_parameters_of_the_paper_with_adaptor():
-    config = LearntConfig.preset("paper")
+    config = LearntConfig.named("paper")
     assert sum(p.numel() for p in Adaptor(768, feed_forward=config.feed_forward).parameters()) == 5_513_984
     network = PrototypeNetwork(torch.zeros(50, 768), 10, config)
     assert sum(p.numel() for p in network.parameters()) == 5_552_894
@@ -120,12 +120,12 @@ def test_linear_layer_starts_with_each_prototype_counting_for_its_class():
 def test_prototype_loss_is_the_mean_over_prototypes_of_classes_in_the_batch():
     distances = torch.tensor([[1.0, 2, 9, 9], [3, 1, 9, 9], [0, 0, 5, 4]])
     owner = torch.tensor([0, 0, 1, 2])
-    assert float(prototype_loss(distances, torch.tensor([0, 0, 1]), owner)) == pytest.approx((1 + 1 + 5) / 3)
+    assert float(_prototype_loss(distances, torch.tensor([0, 0, 1]), owner)) == pytest.approx((1 + 1 + 5) / 3)
 
 
 def test_one_cycle_of_the_paper():
-    config, weight = LearntConfig.preset("paper"), nn.Linear(1, 1)
-    adam, schedule = optimiser(weight, config)
+    config, weight = LearntConfig.named("paper"), nn.Linear(1, 1)
+    adam, schedule = _optimiser(weight, config)
     rates, betas = [], []
     for step in range(config.steps):
         rates.append(adam.param_groups[0]["lr"])
@@ -144,26 +144,26 @@ def test_one_cycle_of_the_paper():
 )
 def test_right_starts_in_the_order_of_the_published_code(classes, right):
     for k, expected in zip((1, 3, 5, 10, 20, 40), right, strict=True):
-        assumed = place_of_starts(k, classes)
-        assert k * classes - wrong_starts(assumed, place_of_starts(k, classes, "paper_code")) == expected
-    assert place_of_starts(3, 2, "paper_code").tolist() == [0, 1, 0, 1, 0, 1]
+        assumed = _place_of_starts(k, classes)
+        assert k * classes - wrong_starts(assumed, _place_of_starts(k, classes, "paper_code")) == expected
+    assert _place_of_starts(3, 2, "paper_code").tolist() == [0, 1, 0, 1, 0, 1]
 
 
 def test_starts_are_centroids_of_the_class_that_the_order_says():
     x, y = (Z - Z.mean()) / 4, np.repeat(np.arange(C), 60)
     means = np.stack([x[y == c].mean(0) for c in range(C)])
     for order in ("class-major", "paper_code"):
-        points = starts(x, y, np.unique(Y), LearntConfig(per_class=K, order=order), 0)
-        of = place_of_starts(K, C, order)
+        points = _starts(x, y, np.unique(Y), LearntConfig(per_class=K, order=order), 0)
+        of = _place_of_starts(K, C, order)
         for c in range(C):  # two clusters of thirty: the mean of centroids is the class's mean
             np.testing.assert_allclose(points[of == c].mean(0), means[c], atol=1e-5)
 
 
 def test_medoids_are_real_segments():
     x, y = Z, np.repeat(np.arange(C), 60)
-    points = starts(x, y, np.unique(Y), LearntConfig(per_class=K, start="medoids"), 0)
+    points = _starts(x, y, np.unique(Y), LearntConfig(per_class=K, start="medoids"), 0)
     rows = [np.flatnonzero((x == point).all(1)) for point in points]
-    assert [y[row[0]] for row in rows] == place_of_starts(K, C).tolist()
+    assert [y[row[0]] for row in rows] == _place_of_starts(K, C).tolist()
 
 
 def test_training_learns_what_can_be_learnt(model):
@@ -229,48 +229,69 @@ def test_the_step_kept(model):
     lowest = fit(keep="loss")
     assert lowest.step == lowest.history.loc[lowest.history["valid_loss"].idxmin(), "step"]
     assert fit(keep="last").step == 120
-    assert fit(keep="last", validation=None).step == 120
+    assert fit(keep="last", split=Split(OWN)).step == 120
 
 
-def test_a_stopped_training_goes_on_with_the_same_result(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(learnt, "CHECKPOINT_EVERY", 50)
-    advance = learnt._Run.advance
-
-    def stopping(run):
-        if run.step == 70:
+@pytest.mark.parametrize("between", [20, 7, None])
+def test_a_stopped_training_goes_on_with_the_same_result(tmp_path, between):
+    def stopping(done, total):
+        if done == 2:
             raise KeyboardInterrupt
-        advance(run)
 
-    path = tmp_path / "state.pt"
-    monkeypatch.setattr(learnt._Run, "advance", stopping)
+    path, options = tmp_path / "state.pt", {"check_every": between, "batch": 50}
     with pytest.raises(KeyboardInterrupt):
-        fit(checkpoint=path)
-    made = []
-    monkeypatch.setattr(learnt._Run, "advance", lambda run: (made.append(run.step), advance(run)))
-    resumed = fit(checkpoint=path)
-    assert made == list(range(50, 120))
-    assert np.array_equal(resumed.logits(Z), model.logits(Z))
+        fit(checkpoint=path, **options, progress=stopping)
+    whole, resumed = fit(**options), fit(checkpoint=path, **options)
+    assert np.array_equal(resumed.logits(Z), whole.logits(Z)) and resumed.history.equals(whole.history)
+    assert whole.history["step"].iloc[-1] == 120
     with pytest.raises(ParameterError, match="of the same data, config and seed"):
-        fit(checkpoint=path, seed=1)
+        fit(checkpoint=path, **options, seed=1)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ParameterError, match="a checkpoint of this training"):
-        fit(checkpoint=path)
+        fit(checkpoint=path, **options)
 
 
 def test_saved_and_loaded(tmp_path, model):
-    path = model.save(tmp_path / "prototypes.safetensors")
-    found = LearntPrototypes.load(path)
+    folder = model.save(tmp_path / "prototypes")
+    found = LearntPrototypes.load(folder)
     assert found.config == model.config and found.step == model.step and found.labels.tolist() == model.labels.tolist()
     assert np.array_equal(found.logits(Z), model.logits(Z)) and np.array_equal(found.prototypes(), model.prototypes())
-    assert found.history.equals(model.history)
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(WeightsError, match=r"prototypes\.safetensors"):
-        LearntPrototypes.load(path)
+    assert found.history.equals(model.history) and found.seconds == model.seconds
+    assert not any(p.requires_grad for p in (*model.network.parameters(), *found.network.parameters()))
+    (file,) = folder.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(WeightsError, match=file.name):
+        LearntPrototypes.load(folder)
+    with pytest.raises(WeightsError, match="holds no LearntPrototypes"):
+        LearntPrototypes.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_each_ablation_changes_a_field_that_there_is():
+    split = Split(np.arange(0, 180, 3), np.arange(1, 180, 3), np.arange(2, 180, 3))
+
+    def task(setting, split, seed):
+        model = fit_prototypes(Z, Y, split, seed=seed, **QUICK | {"steps": 20}, **setting["model"])
+        return model.evaluate(Z, Y, split)
+
+    table = study(task, {"model": ABLATIONS}, splits=[split], progress=False)
+    assert table["model"].tolist() == list(ABLATIONS) and (table["per_class"] == K).all()
+    configs = [LearntConfig(**fields) for fields in ABLATIONS.values()]
+    assert len(set(configs)) == len(configs)
+    pairs = paired_differences(table, "default", metric="diversity", by="model")
+    assert pairs.loc["scale 1", "pairs"] == 1 and pairs.loc["scale 1", "difference"] != 0
+
+
+def test_tracks_are_decided_as_one():
+    names = np.random.default_rng(0).permutation(np.unique(TRACKS))
+    split = Split(*(np.flatnonzero(np.isin(TRACKS, part)) for part in np.split(names, [30, 44])))
+    noisy = Z + np.random.default_rng(1).normal(size=Z.shape).astype(np.float32) * 3
+    segments = fit(noisy, split=split, tracks=None).evaluate(noisy, Y, split)
+    assert fit(noisy, split=split).evaluate(noisy, Y, split, TRACKS)["accuracy"] > segments["accuracy"]
+
+
+@pytest.mark.parametrize("name", ["default", *LearntConfig.PRESETS])
 def test_presets(name):
-    config = LearntConfig.preset(name, per_class=20)
+    config = LearntConfig.named(name, per_class=20)
     assert config.per_class == 20
     if name != "default":
         assert (config.steps, config.batch, config.temperature, config.cross_entropy) == (150_000, 256, 0.1, 0.25)
@@ -281,10 +302,13 @@ def test_presets(name):
     ("changed", "message"),
     [
         ({"per_class": 40}, "per_class=40 must be at most 39: class low has 39 segments, 39 of them different"),
-        ({"validation": None}, "validation=None must be .* keep='accuracy'"),
-        ({"validation": (Z[:3], ["low", "mid", "new"], None)}, r"validation y=\['new'\] must be classes that have"),
-        ({"validation": (Z, Y, TRACKS)}, r"tracks=\['01', '02', .* must be in training or in validation"),
-        ({"validation": (Z * np.nan, Y, None)}, r"validation z\[0\]='nan or inf' must be finite"),
+        ({"split": Split(OWN)}, r"split.valid=\[\] must be at least one clip"),
+        (
+            {"y": np.where(np.arange(180) == 0, "new", Y)},
+            r"y of split.valid=\['new'\] must be classes that are in train",
+        ),
+        ({"tracks": np.arange(180) // 4}, r"tracks=\[0, 2, 4, 5, 6\] must be in split.train or in split.valid"),
+        ({"z": Z * np.nan}, r"z\[0\]='nan or inf' must be finite"),
         ({"adaptor": "lstm"}, "adaptor='lstm'"),
         ({"temperature": 0.0}, "temperature=0.0 must be a finite number, above 0"),
         ({"cross_entropy": 1.5}, "cross_entropy=1.5 must be a finite number from 0 to 1"),
@@ -299,5 +323,5 @@ def test_bad_input_is_named(changed, message):
 def test_bad_vectors_are_named(model):
     with pytest.raises(ParameterError, match=r"z.shape=\(2, 5\) must be \(N, 8\), as in training"):
         model.logits(np.ones((2, 5)))
-    with pytest.raises(ParameterError, match=r"y=\['low'\] must be labels of at least two classes"):
-        fit_prototypes(Z[:60], Y[:60], keep="last", **QUICK)
+    with pytest.raises(ParameterError, match=r"y of split.train=\['low'\] must be labels of at least two classes"):
+        fit_prototypes(Z[:60], Y[:60], Split(np.arange(60)), keep="last", **QUICK)

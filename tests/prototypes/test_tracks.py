@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.prototypes.tracks import checked, columns, decide
+from workbench.prototypes.tracks import columns, decide, vectors
 
 
 def test_a_track_is_decided_by_the_mean_of_its_logits():
@@ -23,10 +23,10 @@ def test_balanced_accuracy_counts_classes_alike():
 
 def test_labels_become_columns():
     assert columns(["b", "a"], np.array(["a", "b"]), 2).tolist() == [1, 0]
-    with pytest.raises(ParameterError, match=r"y=\['c'\] must be classes that have training segments"):
+    with pytest.raises(ParameterError, match=r"y=\['c'\] must be classes that are in train too"):
         columns(["c"], np.array(["a", "b"]), 1)
     with pytest.raises(ParameterError, match=r"z\[1\]='nan or inf' must be finite"):
-        checked([[1.0], [np.inf]])
+        vectors([[1.0], [np.inf]])
 
 
 def test_decide_refuses_tracks_that_do_not_fit():

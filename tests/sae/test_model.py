@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from workbench.core.errors import ParameterError, WeightsError
-from workbench.core.saving import write_record
+from workbench.core.fitting import write_fitted
 from workbench.sae import SAEConfig, SparseAutoencoder, k_of
-from workbench.sae import model as models
 
 
 def random_sae(dim: int = 6, latents: int = 20, k: int = 4, **fields) -> SparseAutoencoder:
@@ -69,34 +69,17 @@ def test_rescaling_a_latent_changes_nothing_while_the_same_are_kept():
 @pytest.mark.parametrize("activation", ["topk", "batchtopk"])
 def test_file_gives_the_same_back(tmp_path, activation):
     sae = random_sae(activation=activation, prefixes=(5, 10))
-    again = SparseAutoencoder.load(sae.save(tmp_path / "deep" / "a.safetensors"))
+    again = SparseAutoencoder.load(sae.save(tmp_path / "deep" / "a"))
     assert again.config == sae.config and repr(again) == repr(sae)
     np.testing.assert_array_equal(again.encode(rows(20)), sae.encode(rows(20)))
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.safetensors"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = random_sae().save(tmp_path / "a.safetensors")
-    before = path.read_bytes()
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr("workbench.core.files.os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        random_sae(k=2).save(path)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-def test_files_that_are_not_ours(tmp_path):
-    with pytest.raises(WeightsError, match="none.safetensors"):
-        SparseAutoencoder.load(tmp_path / "none.safetensors")
-    (tmp_path / "text").write_text("no tensors here")
-    with pytest.raises(WeightsError, match="cannot read .*text"):
-        SparseAutoencoder.load(tmp_path / "text")
-    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match="not a sparse autoencoder of this package"):
-        SparseAutoencoder.load(tmp_path / "other.safetensors")
+def test_folders_that_are_not_ours(tmp_path):
+    with pytest.raises(WeightsError, match="none: holds no SparseAutoencoder"):
+        SparseAutoencoder.load(tmp_path / "none")
+    write_fitted(tmp_path / "other", "Other", {"a": torch.zeros(2)}, {})
+    with pytest.raises(WeightsError, match="holds Other of version 1, not SparseAutoencoder"):
+        SparseAutoencoder.load(tmp_path / "other")
 
 
 def test_settings_of_numpy_are_saved_as_plain_ones(tmp_path):
@@ -106,44 +89,45 @@ def test_settings_of_numpy_are_saved_as_plain_ones(tmp_path):
     assert config == plain and repr(config) == repr(plain)
     weights = {"encoder": torch.ones(20, 6), "encoder_bias": torch.zeros(20), "bias": torch.zeros(6)}
     sae = SparseAutoencoder(config, **weights, decoder=torch.ones(20, 6))
-    assert SparseAutoencoder.load(sae.save(tmp_path / "a.safetensors")).config == plain
+    assert SparseAutoencoder.load(sae.save(tmp_path / "a")).config == plain
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rotate": True}, "a.safetensors: written by another version of this package .unknown rotate"),
-        ({"k": None}, "not a sparse autoencoder of this package .k=None"),
-        ({"k": 40}, "not a sparse autoencoder of this package .k=40 must be from 1 to latents=20"),
+        ({"rotate": True}, "a: of another version of this package .unknown: rotate"),
+        ({"k": None}, "its config is not usable .k=None"),
+        ({"k": 40}, "its config is not usable .k=40 must be from 1 to latents=20"),
         ({"latents": 10}, r"encoder.shape=\(20, 6\) must be \(10, 6\)"),
     ],
 )
 def test_files_of_another_version_are_named(tmp_path, change, message):
     sae = random_sae()
-    fields = models.asdict(sae.config) | change
-    path = write_record(tmp_path / "a.safetensors", sae.tensors(), {"config": fields})
+    fields = asdict(sae.config) | change
+    path = write_fitted(tmp_path / "a", "SparseAutoencoder", sae.tensors(), {"config": fields})
     with pytest.raises(WeightsError, match=message):
         SparseAutoencoder.load(path)
+    fields.pop("rotate", None)
     del fields["k"]  # 102 by default, which it need not have been
-    with pytest.raises(WeightsError, match="no configuration in it"):
-        SparseAutoencoder.load(write_record(path, sae.tensors(), {"config": fields}))
-    with pytest.raises(WeightsError, match="a list, not fields by name"):
-        SparseAutoencoder.load(write_record(path, sae.tensors(), []))
+    with pytest.raises(WeightsError, match="of another version of this package .missing: k"):
+        SparseAutoencoder.load(write_fitted(path, "SparseAutoencoder", sae.tensors(), {"config": fields}))
+    with pytest.raises(WeightsError, match="holds no sparse autoencoder"):
+        SparseAutoencoder.load(write_fitted(path, "SparseAutoencoder", sae.tensors(), {"config": []}))
 
 
 def test_weights_that_are_not_finite_or_of_half_precision(tmp_path):
     sae = random_sae()
-    record = {"config": models.asdict(sae.config)}
+    record = {"config": asdict(sae.config)}
     half = {name: tensor.bfloat16() for name, tensor in sae.tensors().items()}
-    again = SparseAutoencoder.load(write_record(tmp_path / "half", half, record))
+    again = SparseAutoencoder.load(write_fitted(tmp_path / "half", "SparseAutoencoder", half, record))
     assert again.encoder.dtype == torch.float32 and again.encode(rows(2)).dtype == np.float32
     half["decoder"][0, 0] = torch.nan
     with pytest.raises(WeightsError, match="nan: decoder holds values that are not finite"):
-        SparseAutoencoder.load(write_record(tmp_path / "nan", half, record))
-    whole = (tmp_path / "half").read_bytes()
-    (tmp_path / "cut").write_bytes(whole[:-10])
-    with pytest.raises(WeightsError, match="cannot read .*cut"):
-        SparseAutoencoder.load(tmp_path / "cut")
+        SparseAutoencoder.load(write_fitted(tmp_path / "nan", "SparseAutoencoder", half, record))
+    (weights,) = (tmp_path / "half").glob("weights*")
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(WeightsError, match="cannot read .*weights"):
+        SparseAutoencoder.load(tmp_path / "half")
 
 
 @pytest.mark.parametrize(
@@ -151,11 +135,8 @@ def test_weights_that_are_not_finite_or_of_half_precision(tmp_path):
     [
         (lambda: SAEConfig(8, 20, 21), "k=21 must be from 1 to latents=20"),
         (lambda: SAEConfig(8, 20, 0), "k=0 must be from 1 to latents=20"),
-        (
-            lambda: SAEConfig.paper(8, latents=20, sparsity=0.99),
-            "sparsity=0.99 must be low enough to keep at least one",
-        ),
-        (lambda: SAEConfig.paper(8, sparsity=95), r"sparsity=95 must be in \[0, 1\)"),
+        (lambda: k_of(0.99, 20), "sparsity=0.99 must be low enough to keep at least one"),
+        (lambda: k_of(95, 20), r"sparsity=95 must be in \[0, 1\)"),
         (lambda: SAEConfig(8, activation="relu"), "activation='relu' must be 'topk' or 'batchtopk'"),
         (lambda: SAEConfig(8, 20, 4, prefixes=(10, 5)), r"prefixes=\(10, 5\) must be ascending"),
         (lambda: SAEConfig(8, 20, 4, auxk=-1), "auxk=-1 must be a finite number, 0 or more"),

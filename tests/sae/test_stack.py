@@ -49,7 +49,7 @@ def layout(request, monkeypatch):
 
 
 def test_paper_member_is_two_linear_layers_under_adam(layout):
-    x, config = vectors(), SAEConfig.paper(DIM, latents=LATENTS, k=5)
+    x, config = vectors(), SAEConfig.named("paper", dim=DIM, latents=LATENTS, k=5)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         encoder, decoder = nn.Linear(DIM, LATENTS), nn.Linear(LATENTS, DIM, bias=False)
@@ -120,7 +120,7 @@ def test_default_member_is_the_loss_under_autograd(layout, prefixes):
 
 
 CONFIGS = {
-    "paper": SAEConfig.paper(DIM, latents=LATENTS, k=1),
+    "paper": SAEConfig.named("paper", dim=DIM, latents=LATENTS, k=1),
     "default": SAEConfig(DIM, LATENTS, 1, dead_after=24, auxk_latents=6),
     "batchtopk": SAEConfig(DIM, LATENTS, 1, activation="batchtopk", dead_after=24, auxk_latents=6),
     "matryoshka": SAEConfig(DIM, LATENTS, 1, prefixes=(8, 24), dead_after=24, auxk_latents=6),

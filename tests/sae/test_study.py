@@ -1,4 +1,4 @@
-"""Studies of codes: controls of equal size, and recipes that tell a good code from a leak."""
+"""Studies of codes: controls of equal size, and protocols that tell a good code from a leak."""
 
 from types import SimpleNamespace
 
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
+from workbench.core.splits import Split
 from workbench.probes import fit_probes
-from workbench.sae import sweep_saes
+from workbench.sae import fit_saes
 from workbench.sae.study import attribute_study, attribute_table, best_attributes, code_table, codes
 
-SPLIT = SimpleNamespace(train=np.arange(120), valid=np.arange(120, 160), test=np.arange(160, 240))
+SPLIT = Split(train=np.arange(120), valid=np.arange(120, 160), test=np.arange(160, 240))
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +25,9 @@ def planted():
 
 @pytest.fixture(scope="module")
 def sweeps(planted):
-    options = {"train": SPLIT.train, "valid": SPLIT.valid, "sparsities": (0.75, 0.9), "latents": 40, "progress": False}
+    options = {"split": SPLIT, "sparsities": (0.75, 0.9), "latents": 40, "progress": False}
     layers = {"a": planted[0]}
-    return {"SAE": sweep_saes(layers, epochs=60, **options), "untrained": sweep_saes(layers, steps=0, **options)}
+    return {"SAE": fit_saes(layers, epochs=60, **options), "untrained": fit_saes(layers, steps=0, **options)}
 
 
 def test_every_code_has_its_controls_of_equal_size(planted, sweeps):
@@ -48,21 +49,19 @@ def test_held_out_noise_is_not_explained_and_in_sample_noise_is(planted):
     rng = np.random.default_rng(1)
     wide = np.column_stack([x, rng.standard_normal((240, 300))])  # more codes than clips
     options = {"names": ["a", "b", "c", "noise"], "split": SPLIT}
-    paper = attribute_table(wide, v, recipe="paper", **options)
-    honest = attribute_table(wide, v, recipe="held out", **options)
-    assert paper.loc["noise", "r2"] > 0.5, "the paper's recipe explains noise"
+    paper = attribute_table(wide, v, protocol="paper", **options)
+    honest = attribute_table(wide, v, protocol="held out", **options)
+    assert paper.loc["noise", "r2"] > 0.5, "the paper's protocol explains noise"
     assert honest.loc["noise", "r2"] < 0.05
     assert (honest.loc[["a", "b", "c"], "r2"] > 0.6).all()
-    with pytest.raises(ParameterError, match="recipe='best'"):
-        attribute_table(wide, v, recipe="best", **options)
-    two = [SimpleNamespace(**vars(SPLIT) | {"valid": valid}) for valid in (None, [], np.arange(0))]
-    for split in two:  # without a validation part
-        assert attribute_table(x, v, recipe="paper", **options | {"split": split}).equals(
-            attribute_table(x, v, recipe="paper", **options)
-        )
-    assert attribute_table(x, v, **options | {"split": two[0]}).shape == honest.shape
-    with pytest.raises(ParameterError, match="split.test=.* must be at least one row"):
-        attribute_table(x, v, **options | {"split": SimpleNamespace(**vars(SPLIT) | {"test": []})})
+    with pytest.raises(ParameterError, match="protocol='best'"):
+        attribute_table(wide, v, protocol="best", **options)
+    two = Split(SPLIT.train, test=SPLIT.test)  # without a validation part
+    same = [attribute_table(x, v, protocol="paper", **options | {"split": split}) for split in (SPLIT, two)]
+    assert same[0].equals(same[1])
+    assert attribute_table(x, v, **options | {"split": two}).shape == honest.shape
+    with pytest.raises(ParameterError, match="split.test=.* must be at least one clip"):
+        attribute_table(x, v, **options | {"split": Split(SPLIT.train, SPLIT.valid)})
 
 
 def test_sources_as_codes_are_complete_and_rotated_ones_are_not(planted):
@@ -76,7 +75,7 @@ def test_sources_as_codes_are_complete_and_rotated_ones_are_not(planted):
     assert set(study["attribute"]) == {"a", "b", "c", "noise"}, "what is hardly ever defined is left out"
     top = best_attributes(study, n=2)
     assert set(top["attribute"]) <= {"a", "b", "c"} and len(top) == 8
-    mean = top.groupby(["kind", "recipe"])[["codes", "completeness"]].mean()
-    for recipe in ("paper", "held out"):
-        assert mean.loc[("sources", recipe), "codes"] < 2 < 4 < mean.loc[("rotated", recipe), "codes"]
-        assert mean.loc[("sources", recipe), "completeness"] > mean.loc[("rotated", recipe), "completeness"] + 0.3
+    mean = top.groupby(["kind", "protocol"])[["codes", "completeness"]].mean()
+    for protocol in ("paper", "held out"):
+        assert mean.loc[("sources", protocol), "codes"] < 2 < 4 < mean.loc[("rotated", protocol), "codes"]
+        assert mean.loc[("sources", protocol), "completeness"] > mean.loc[("rotated", protocol), "completeness"] + 0.3

@@ -17,7 +17,8 @@ import torch
 
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.saving import read_record, write_record
-from workbench.sae import SAEConfig, SparseAutoencoder, data, sweep, sweep_saes
+from workbench.core.splits import Split
+from workbench.sae import SAEConfig, SAESweep, SparseAutoencoder, data, fit_saes, sweep
 from workbench.sae.stack import Stack
 
 
@@ -28,12 +29,12 @@ def vectors(rows: int = 120, dim: int = 10, seed: int = 0) -> np.ndarray:
     return (codes @ rng.standard_normal((8, dim)) + noise).astype(np.float32)
 
 
-SETTINGS = {"train": np.arange(90), "valid": np.arange(90, 120), "latents": 24, "batch": 8, "progress": False}
+SETTINGS = {"split": Split(np.arange(90), np.arange(90, 120)), "latents": 24, "batch": 8, "progress": False}
 
 
 def small(layers=None, **options):
     layers = {"a": vectors(), "b": 5 * vectors(seed=1)} if layers is None else layers
-    return sweep_saes(layers, **{**SETTINGS, "ks": [2, 6], "epochs": 3} | options)
+    return fit_saes(layers, **{**SETTINGS, "ks": [2, 6], "epochs": 3} | options)
 
 
 def weights(result) -> list[torch.Tensor]:
@@ -103,19 +104,19 @@ def test_layers_of_different_width_share_a_sweep():
 
 def test_no_steps_give_the_untrained_control():
     layers = {"a": vectors()}
-    paper = small(layers, steps=0, preset="paper", ks=[6])
+    paper = small(layers, steps=0, config="paper", ks=[6])
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = torch.nn.Linear(10, 24)
     torch.testing.assert_close(paper.saes[0].encoder, encoder.weight.detach(), rtol=0, atol=0)
-    assert paper.saes[0].config == SAEConfig.paper(10, latents=24, k=6)
+    assert paper.saes[0].config == SAEConfig.named("paper", dim=10, latents=24, k=6)
     assert paper.table.kept[0] == 0 and small(layers, ks=[6]).table.fvu[0] < paper.table.fvu[0]
 
 
 def test_kept_weights_are_the_best_on_all_validation_rows_or_as_asked():
     layers = {"a": vectors()}
     options = {"ks": [2], "epochs": 12, "learning_rate": 0.05, "decay": 0.0}
-    best, last, paper = (small(layers, keep=keep, **options) for keep in ("best", "last", "paper"))
+    best, last, paper = (small(layers, keep=keep, **options) for keep in ("best", "last", "last batch"))
     curve = best.history.fvu.to_numpy()
     assert best.table.kept[0] == best.history.step[curve.argmin()] < last.table.kept[0] == 144
     mean, x = layers["a"][:90].mean(0), layers["a"][90:]
@@ -143,10 +144,9 @@ def test_ten_million_rows_stream(monkeypatch):
     monkeypatch.setattr(data, "CHUNK", 4 * 8 * 500)
     monkeypatch.setattr(data, "SAMPLE", 3000)
     rows = Rows(10_000_000, 8)
-    result = sweep_saes(
+    result = fit_saes(
         {"a": rows},
-        train=np.arange(9_999_000),
-        valid=np.arange(9_999_000, 10_000_000),
+        Split(np.arange(9_999_000), np.arange(9_999_000, 10_000_000)),
         ks=[3],
         latents=16,
         steps=40,
@@ -208,12 +208,12 @@ def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls):
 
     monkeypatch.setattr(Stack, "train", breaks)
     with pytest.raises(Stopped):
-        small(**RESUMABLE, folder=tmp_path)
+        small(**RESUMABLE, checkpoint=tmp_path / "sweep")
     monkeypatch.setattr(Stack, "train", train)
-    assert same(small(**RESUMABLE, folder=tmp_path), whole)
+    assert same(small(**RESUMABLE, checkpoint=tmp_path / "sweep"), whole)
     monkeypatch.setattr(Stack, "train", None)  # what is finished is read, not trained
-    assert same(small(**RESUMABLE, folder=tmp_path), whole)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+    assert same(small(**RESUMABLE, checkpoint=tmp_path / "sweep"), whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
 
 
 def test_killed_process_is_resumed_bit_identically(tmp_path, monkeypatch):
@@ -230,7 +230,7 @@ def test_killed_process_is_resumed_bit_identically(tmp_path, monkeypatch):
             print(self.step, flush=True)
             time.sleep(0.2)
         sweep._Run.save = slow
-        small(**RESUMABLE, folder={str(tmp_path)!r})
+        small(**RESUMABLE, checkpoint={str(tmp_path / "sweep")!r})
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen(
@@ -247,7 +247,7 @@ def test_killed_process_is_resumed_bit_identically(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Stack, "train", lambda self, x, batch, rates: (steps.append(len(rates)), train(self, x, batch, rates))
     )
-    resumed = small(**RESUMABLE, folder=tmp_path)
+    resumed = small(**RESUMABLE, checkpoint=tmp_path / "sweep")
     assert 0 < sum(steps) < 48
     assert same(resumed, small(**RESUMABLE))
 
@@ -261,20 +261,20 @@ def test_killed_process_is_resumed_bit_identically(tmp_path, monkeypatch):
         ({"epochs": 5}, "steps was 48, is 60"),
         ({"dead_after": 25}, "config.dead_after was 24, is 25"),
         ({"layers": {"a": vectors(seed=7), "b": 5 * vectors(seed=1)}}, "layers and their training rows was"),
-        ({"train": np.arange(1, 90)}, "layers and their training rows was"),
-        ({"valid": np.arange(91, 120)}, "valid was"),
+        ({"split": Split(np.arange(1, 90), np.arange(90, 120))}, "layers and their training rows was"),
+        ({"split": Split(np.arange(90), np.arange(91, 120))}, "valid was"),
     ],
 )
 def test_resuming_with_other_settings_names_what_differs(finished, change, message):
     with pytest.raises(ParameterError, match=f"of a sweep with these settings; {message}"):
-        small(**RESUMABLE | {"folder": finished} | change)
+        small(**RESUMABLE | {"checkpoint": finished} | change)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweep")
-    small(**RESUMABLE, folder=folder)
-    return folder
+    path = tmp_path_factory.mktemp("sweep") / "sweep"
+    small(**RESUMABLE, checkpoint=path)
+    return path
 
 
 # ---- bad input ----
@@ -294,20 +294,20 @@ def broken(row: int) -> np.ndarray:
         ({"ks": []}, r"ks=\[\] must be a list of at least one"),
         ({"ks": None, "sparsities": [0.99]}, "sparsity=0.99 must be low enough"),
         ({"sparsities": [0.5]}, r"ks=\[2, 6\] must be None where sparsities are given"),
-        ({"train": []}, "train='rows of shape .* must be at least one row"),
-        ({"valid": np.zeros(120, bool)}, "valid='rows of shape .* must be at least one row"),
-        ({"train": [0, 120]}, r"train='int64 up to 120' must be positions in \[0, 120\)"),
+        ({"split": Split([], [0])}, r"split.train=\[\] must be at least one clip"),
+        ({"split": Split([0], np.zeros(120, bool))}, r"split.valid=\[\] must be at least one clip"),
+        ({"split": Split([0, 120], [1])}, r"split.train=\[120\] must be rows in \[0, 120\)"),
         ({"layers": {}}, r"layers=\[\] must be at least one layer"),
         ({"layers": vectors()}, "layers='ndarray' must be a mapping"),
         ({"layers": {"a": vectors(), "b": vectors(50)}}, r"layers\['b'\].shape=\(50, 10\) must be \(N, D\) with N=120"),
         ({"layers": {"a": vectors(), "b": broken(17)}}, r"layers\['b'\]\[17\]='nan or inf' must be finite"),
         ({"layers": {"a": broken(100)}}, r"layers\['a'\]\[100\]='nan or inf' must be finite"),
-        ({"preset": "best"}, "preset='best' must be 'default' or 'paper'"),
-        ({"keep": "all"}, "keep='all' must be 'best', 'last' or 'paper'"),
+        ({"config": "best"}, "config='best' must be 'default' or 'paper'"),
+        ({"keep": "all"}, "keep='all' must be 'best' or 'last' or 'last batch'"),
         ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be at least one, all different"),
         ({"batch": 0}, "batch=0 must be a whole number, 1 or more"),
-        ({"width": 3}, r"fields=\['width'\] must be among latents, activation"),
-        ({"k": 5}, r"fields=\['k'\] must be among latents"),
+        ({"width": 3}, r"width=3 must be left out: SAEConfig has \['dim', 'latents'"),
+        ({"k": 5}, "k=.* must be left out: each layer has its dim, each sparsity its k"),
         ({"learning_rate": np.nan}, "learning_rate=nan must be a finite number"),
         ({"learning_rate": -1}, "learning_rate=-1 must be a finite number, above 0 and 1 or less"),
         ({"learning_rate": 0}, "learning_rate=0 must be"),
@@ -322,7 +322,6 @@ def broken(row: int) -> np.ndarray:
         ({"steps": -1}, "steps=-1 must be a whole number, 0 or more"),
         ({"seeds": (-1,)}, r"seeds\[0\]=-1 must be a whole number from 0"),
         ({"seeds": ("a",)}, r"seeds=\('a',\) must be a list, each item a whole number"),
-        ({"valid": np.arange(89, 120)}, "valid='1 rows of train, such as 89' must be rows that train does not have"),
         ({"layers": {1: vectors(), "1": vectors()}}, "names that differ as text"),
         ({"layers": {"a": vectors().astype(str)}}, r"layers\['a'\]='array of <U.*' must be an array of numbers"),
         ({"layers": {"a": None}}, r"layers\['a'\]=None must be an array of numbers"),
@@ -347,17 +346,25 @@ def test_result_is_plain(tmp_path):
     result = small({"a": vectors()}, ks=[2])
     assert isinstance(result.table, pd.DataFrame) and isinstance(result.saes[0], SparseAutoencoder)
     x = vectors()
-    again = SparseAutoencoder.load(result.sae().save(tmp_path / "a.safetensors"))
+    again = SparseAutoencoder.load(result.sae().save(tmp_path / "a"))
     np.testing.assert_array_equal(again.encode(x), result.encode(x))
 
 
-@pytest.mark.parametrize("preset", ["default", "paper"])
-def test_nothing_learnt_is_said(preset):
+def test_a_sweep_is_saved_whole(tmp_path):
+    result = small(activation="batchtopk")
+    again = SAESweep.load(result.save(tmp_path))
+    assert same(again, result) and [sae.config for sae in again.saes] == [sae.config for sae in result.saes]
+    with pytest.raises(WeightsError, match="holds SAESweep of version 1, not SparseAutoencoder"):
+        SparseAutoencoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("config", ["default", "paper"])
+def test_nothing_learnt_is_said(config):
     with pytest.warns(UserWarning, match="nothing was learnt by 4 of 4 .* rate 1: .*layer a, k=2, seed 0: FVU"):
-        result = small(learning_rate=1.0, epochs=1, preset=preset)
+        result = small(learning_rate=1.0, epochs=1, config=config)
     assert (result.table.kept == 0).all()
     with pytest.warns(UserWarning, match="nothing was learnt by 4 of 4"):
-        small(learning_rate=1.0, epochs=1, preset=preset, keep="last")
+        small(learning_rate=1.0, epochs=1, config=config, keep="last")
 
 
 def test_a_loss_that_is_no_number_is_told_with_its_step(monkeypatch):
@@ -389,12 +396,12 @@ def test_arrays_of_any_make_are_taken():
 
 
 def test_a_checkpoint_of_another_version_is_named(tmp_path):
-    small({"a": vectors()}, folder=tmp_path)
-    path = tmp_path / "checkpoint.safetensors"
+    small({"a": vectors()}, checkpoint=tmp_path / "sweep")
+    path = tmp_path / "sweep"
     tensors, record = read_record(path)
     write_record(path, {name: value for name, value in tensors.items() if "first" not in name}, record)
     with pytest.raises(WeightsError, match="a checkpoint without encoder.first"):
-        small({"a": vectors()}, folder=tmp_path)
+        small({"a": vectors()}, checkpoint=tmp_path / "sweep")
     write_record(path, tensors, {"settings": record["settings"]})
     with pytest.raises(WeightsError, match="not a checkpoint of a sweep"):
-        small({"a": vectors()}, folder=tmp_path)
+        small({"a": vectors()}, checkpoint=tmp_path / "sweep")

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from workbench.core.errors import AudioError
+from workbench.core.errors import AudioError, ParameterError
+from workbench.core.splits import Split
 from workbench.datasets import Clips, load_dataset
 from workbench.encoders import load_encoder
-from workbench.sonify import load_autoencoder, summarise, train_judge
+from workbench.sonify import fit_judge, load_autoencoder, summarise
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,10 @@ def test_clips_are_cut_into_windows_and_short_rests_left_out(model):
 
 def test_a_split_of_clips_is_one_of_segments(model):
     told = summarise(tones(1.0, 4.5, 2.0), model, progress=False)
-    split = type("Split", (), {"train": [1], "valid": [2], "test": [0]})
-    assert {name: rows.tolist() for name, rows in told.split(split).items()} == {
-        "train": [1, 2, 3],
-        "valid": [4],
-        "test": [0],
-    }
+    split = told.split(Split(train=[1], valid=[2], test=[0]))
+    assert [rows.tolist() for rows in split] == [[1, 2, 3], [4], [0]]
+    with pytest.raises(ParameterError, match="split='tuple' must be a workbench.Split"):
+        told.split(([1], [2], [0]))
 
 
 def test_what_was_summed_up_is_read_not_made_again(model, tmp_path, monkeypatch):
@@ -74,7 +73,7 @@ def test_a_clip_that_cannot_be_summed_up_is_named(model):
 
 def test_a_judge_knows_notes_and_prototypes_of_mere_noise_not():
     clips = load_dataset("notes", size=192)
-    judge = train_judge(clips, load_encoder("logmel"), clips.split(), progress=False)
+    judge = fit_judge(clips, load_encoder("logmel"), clips.split(), progress=False)
     test = clips.split().test
     sounds = [clips.audio(int(i))[0] for i in test]
     agreed = judge.agreement(sounds, 24000, clips.labels[test])

@@ -273,7 +273,7 @@ def warn_unlearnt(what: str, reason: str | None, settings: str = "") -> None:
 def write_fitted(
     folder: str | os.PathLike, kind: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> Path:
-    """Write a trained object to a folder: ``weights.safetensors``, and ``fitted.json`` with all that is not a tensor.
+    """Write a trained object to a folder: one safetensors file, and ``fitted.json`` with all that is not a tensor.
 
     Parameters
     ----------
@@ -293,15 +293,18 @@ def write_fitted(
     Raises
     ------
     WeightsError
-        The folder cannot be written to. The json file is written last and names the hash of the tensors, so that half
-        of two different writes is never read.
+        The folder cannot be written to; what was there before is still there.
     """
     folder = Path(folder)
-    record = {"kind": kind, "version": VERSION, "weights": fingerprint(weights=dict(tensors)), **record}
+    weights = f"weights-{fingerprint(weights=dict(tensors))}.safetensors"
+    record = {"kind": kind, "version": VERSION, "weights": weights, **record}
     text = json.dumps(record, default=_plain, indent=1)
     try:
-        write_tensors(folder / "weights.safetensors", tensors)
-        write_whole(folder / "fitted.json", text.encode())
+        write_tensors(folder / weights, tensors)
+        write_whole(folder / "fitted.json", text.encode())  # from now on the folder is the new object
+        for old in folder.glob("weights-*.safetensors"):
+            if old.name != weights:
+                old.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise WeightsError(f"{folder}: cannot be written to ({error})") from error
     return folder
@@ -325,9 +328,10 @@ def read_fitted(folder: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor]
         raise WeightsError(f"{folder}: holds no {kind} of this package ({error})") from error
     if found != (kind, VERSION):
         raise WeightsError(f"{folder}: holds {found[0]} of version {found[1]}, not {kind} of version {VERSION}")
-    tensors, _ = read_record(folder / "weights.safetensors")
-    if fingerprint(weights=tensors) != record.pop("weights", None):
-        raise WeightsError(f"{folder}: its two files are not of one training")
+    weights = Path(str(record.pop("weights", ""))).name
+    tensors, _ = read_record(folder / weights)
+    if weights != f"weights-{fingerprint(weights=tensors)}.safetensors":
+        raise WeightsError(f"{folder / weights}: damaged: its tensors are not those that were written")
     if "history" in record:
         record["history"] = pd.DataFrame(record["history"])
     return tensors, record

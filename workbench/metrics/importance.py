@@ -21,14 +21,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.checks import checked, choice, numbers, several, whole
+from ..core.checks import checked, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import labels
 from ..core.progress import Progress, reporter
-from .classification import labels
 from .lasso import lasso, part, validate
 
 ALPHAS = tuple(0.1 * 2 ** (k / 2) for k in range(4, -6, -1))
@@ -187,7 +188,7 @@ def lasso_importance(
     z: ArrayLike,
     v: ArrayLike,
     *,
-    preset: str = "default",
+    config: Literal["default", "paper"] = "default",
     alpha: float | Sequence[float] | None = None,
     folds: Folds | None = None,
     groups: ArrayLike | None = None,
@@ -204,14 +205,14 @@ def lasso_importance(
         Codes; a constant one gets weight 0.
     v : array_like (n, K)
         Factors, as quantities.
-    preset : {"default", "paper"}
+    config : {"default", "paper"}
         "paper", Mariotte et al.: one fit on all rows, penalty .1, informativeness in-sample. "default": each factor's
         penalty is the one of least squared error over grouped folds within the rows at hand; informativeness is that
         of this procedure on rows it never saw, R that of the procedure on all rows.
     alpha : float or sequence of float, optional
         One penalty, or some to choose from; default :data:`ALPHAS` (paper: .1).
     folds : sequence of (train, test) positions, optional
-        Outer folds; default: five, dealt by group. Not for the paper preset.
+        Outer folds; default: five, dealt by group. Not for the paper's config.
     groups : array_like (n,), optional
         What must not leak; default: every row its own.
     names : sequence of str (K,), optional
@@ -230,7 +231,7 @@ def lasso_importance(
     Raises
     ------
     ParameterError
-        Bad shapes or values; a constant factor; a group on both sides of a fold; folds with the paper preset.
+        Bad shapes or values; a constant factor; a group on both sides of a fold; folds with the paper's config.
 
     Warns
     -----
@@ -239,10 +240,10 @@ def lasso_importance(
     """
     z, v, names, varying = validate(z, v, names=names, constant=constant)
     report = reporter(progress)
-    paper = choice("preset", preset, ("default", "paper")) == "paper"
+    paper = config == "paper"
     if paper and (folds is not None or np.ndim(alpha)):
         raise ParameterError(
-            "folds or alpha", "given", "None and one number in the paper preset, which chooses nothing"
+            "folds or alpha", "given", "None and one number in the paper's config, which chooses nothing"
         )
     alphas = np.atleast_1d(numbers("alpha", alpha if alpha is not None else 0.1 if paper else ALPHAS))
     if alphas.ndim != 1 or alphas.min() <= 0:

@@ -1,20 +1,21 @@
-"""From embeddings, labels and a split to fitted probes: checks, parts and folds, and the two presets."""
+"""From embeddings, labels and a split to fitted probes: checks, parts and folds, and the two configs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..core.checks import checked, choice, number, several
+from ..core.checks import checked, number, several
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.progress import Progress, reporter
-from ..core.splits import split_rows
+from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..metrics import classification
 from . import inputs, logistic, paper
@@ -33,10 +34,10 @@ Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
 def fit_probes(
     layers: Mapping[str, ArrayLike] | ArrayLike | object,
     y: ArrayLike,
-    split: object,
+    split: Split,
     *,
     groups: ArrayLike | None = None,
-    preset: str = "default",
+    config: Literal["default", "paper"] = "default",
     penalties: Sequence[float] | None = None,
     seeds: Sequence[int] | None = None,
     shuffle_labels: int | None = None,
@@ -52,21 +53,21 @@ def fit_probes(
         Clip embeddings; D may differ between layers. Used as float32. Only the rows in ``split`` are looked at.
     y : array_like (N,)
         Labels: text, integers or bool.
-    split : object with ``train``, ``valid``, ``test``, or a mapping or tuple of these
-        Positions (int) or masks (bool, N). ``valid`` may be None or empty: the default preset then picks the penalty
-        on five grouped folds of train, the paper preset holds out one such fold; test never takes part in a choice.
+    split : Split
+        Of the N clips. ``valid`` may be empty: the default then picks the penalty on five grouped folds of train, the
+        paper's config holds out one such fold; test never takes part in a choice.
     groups : array_like (N,), optional
         What must not leak (singer, speaker, source). Whole groups go into inner folds and redrawn parts, and the
         interval resamples the test groups. A group in both test and the rest is refused.
-    preset : {"default", "paper"}
+    config : {"default", "paper"}
         See :mod:`workbench.probes`.
     penalties : sequence of float, optional
-        L2 path of the default preset; default: eight from .1 to 10,000, each 5.2 times the one before.
+        L2 path of the default config; by default eight from .1 to 10,000, each 5.2 times the one before.
     seeds : sequence of int, optional
-        None: the split as it is, one fit (paper preset: seed 0). Otherwise one probe a seed, S in all. The default
-        preset's fit has no randomness: there a seed redraws which groups of train and valid together are train and
+        None: the split as it is, one fit (paper's config: seed 0). Otherwise one probe a seed, S in all. The default
+        config's fit has no randomness: there a seed redraws which groups of train and valid together are train and
         which are valid, in about the same proportion (without valid: four to one), and the probe is fitted on that
-        train part alone. The spread over seeds then says how much hangs on the training clips. In the paper preset a
+        train part alone. The spread over seeds then says how much hangs on the training clips. In the paper's config a
         seed draws the initial weights and the order of the clips.
     shuffle_labels : int, optional
         Control: permutes the labels of train and valid with this seed. On the true test labels such a probe should be
@@ -76,7 +77,7 @@ def fit_probes(
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     progress : callable (done, total) or bool, optional
-        True shows a bar; a callable is told about finished fits (default preset) or epochs (paper preset).
+        True shows a bar; a callable is told about finished fits (default config) or epochs (paper's config).
 
     Returns
     -------
@@ -93,8 +94,8 @@ def fit_probes(
     RuntimeWarning
         A fit whose gradient did not get down to ``TOLERANCE``.
     UserWarning
-        Nothing was learnt: all columns of a layer are constant in train, or, in the paper preset, no epoch had a lower
-        validation loss than the initial weights.
+        Nothing was learnt: all columns of a layer are constant in train, or, in the paper's config, no epoch had a
+        lower validation loss than the initial weights.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def fit_probes(
     >>> y = np.repeat(["low", "high"], 50)
     >>> noise = rng.normal(size=(100, 8))
     >>> order = rng.permutation(100)
-    >>> split = order[:60], order[60:80], order[80:]
+    >>> split = Split(order[:60], order[60:80], order[80:])
     >>> probes = fit_probes({"noise": noise, "signal": noise + 9 * (y == "high")[:, None]}, y, split)
     >>> probes.best_layer, float(probes.accuracy[1, 0])
     ('signal', 1.0)
@@ -110,31 +111,30 @@ def fit_probes(
     labels = inputs.labels(y)
     number("level", level, above=0, below=1)
     report = reporter(progress)
-    parts = split_rows(split, len(labels))
-    arrays = inputs.arrays(layers, len(labels), np.concatenate(list(parts.values())))
+    parts = fitting(split, len(labels))
+    arrays = inputs.arrays(layers, len(labels), np.concatenate(list(parts)))
     classes, codes = inputs.codes(labels, parts)
     members = inputs.members(groups, parts, len(labels))
-    choice("preset", preset, ("default", "paper"))
-    path = inputs.path(penalties, preset)
+    path = inputs.path(penalties, config)
     seeds = None if seeds is None else several("seeds", seeds, lambda name, value: check_seed(value, name))
     if seeds is not None and len(set(seeds)) < len(seeds):
         raise ParameterError("seeds", seeds, "None, or integers that differ")
     target = codes.copy()
     if shuffle_labels is not None:
         check_seed(shuffle_labels, "shuffle_labels")
-        development = np.concatenate([parts["train"], parts["valid"]])
+        development = np.concatenate([parts.train, parts.valid])
         target[development] = np.random.default_rng(shuffle_labels).permutation(target[development])
     place = chosen_device(device, float64=True)
-    if preset == "default":
+    if config == "default":
         repeats = _repeats(target, parts, members, seeds)
         fitted = _fit_default(arrays, target, repeats, path, len(classes), place, report)
     else:
         fit, valid = _repeats(target, parts, members, None)[0][0][0]
         drawn = (0,) if seeds is None else seeds
         fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), place, report)
-    _say_what_is_flat(arrays, parts["train"])
+    _say_what_is_flat(arrays, parts.train)
 
-    test = parts["test"]
+    test = parts.test
     logits = [
         torch.from_numpy(arrays[name][test]).to(place).double() @ weight + bias[:, None]
         for name, (weight, bias, _) in zip(arrays, fitted, strict=True)
@@ -150,7 +150,7 @@ def fit_probes(
     return Probes(
         names=tuple(arrays),
         classes=classes,
-        preset=preset,
+        config=config,
         seeds=None if seeds is None else tuple(int(seed) for seed in seeds),
         test=test,
         true=true,
@@ -160,7 +160,7 @@ def fit_probes(
         interval=interval,
         interval_kind="groups" if grouped else "wilson",
         chance=classification.chance(classes),
-        majority=classification.majority(codes[parts["train"]], codes[test]),
+        majority=classification.majority(codes[parts.train], codes[test]),
         penalties=path,
         penalty=path[chosen] if len(path) else np.full(chosen.shape, np.nan),
         validation_path=accuracy,
@@ -293,17 +293,15 @@ def _best(accuracy: np.ndarray, loss: np.ndarray) -> np.ndarray:
     return np.where(highest, loss, np.inf).argmin(-1)
 
 
-def _repeats(
-    target: np.ndarray, parts: dict[str, np.ndarray], members: np.ndarray, seeds: Sequence[int] | None
-) -> list[Repeat]:
+def _repeats(target: np.ndarray, parts: Split, members: np.ndarray, seeds: Sequence[int] | None) -> list[Repeat]:
     """What each repeat fits and validates on, and on which rows it is fitted again."""
-    development = np.concatenate([parts["train"], parts["valid"]])
-    if seeds is None and len(parts["valid"]):
-        return [([(parts["train"], parts["valid"])], development)]
+    development = np.concatenate([parts.train, parts.valid])
+    if seeds is None and len(parts.valid):
+        return [([(parts.train, parts.valid)], development)]
     count = len(np.unique(members[development]))
     if count < 2:
         raise ParameterError("groups", count, "at least 2 in train and valid together, to hold one out for validation")
-    share = len(parts["valid"]) / len(development) or 1 / INNER_FOLDS
+    share = len(parts.valid) / len(development) or 1 / INNER_FOLDS
     folds = min(max(round(1 / share), 2), count)
     repeats: list[Repeat] = []
     for seed in [None] if seeds is None else seeds:

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..core.checks import numbers
 from ..core.errors import ParameterError
-from ..metrics import classification
+from ..core.labels import labels as named
+from ..core.labels import missing
+from ..core.splits import Split
 
 SMALLEST = 1e-30
 """Of the largest value of a layer: smaller ones lose their digits in single precision."""
@@ -73,30 +75,30 @@ def labels(y: object) -> np.ndarray:
     return array
 
 
-def codes(labels: np.ndarray, parts: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def codes(labels: np.ndarray, parts: Split) -> tuple[np.ndarray, np.ndarray]:
     """Classes of train (C,) and the class number of each clip (N,); -1 where a clip is not in the split."""
-    used = np.concatenate(list(parts.values()))
+    used = np.concatenate(list(parts))
     values = labels[used]
     if values.dtype.kind in "Of":
-        empty = [int(clip) for clip, value in zip(used, values, strict=True) if classification.missing(value)]
+        empty = [int(clip) for clip, value in zip(used, values, strict=True) if missing(value)]
         if empty:
             raise ParameterError("y", "missing", f"a label for every clip of the split; clips {empty[:5]} have none")
     kinds = {isinstance(value, str) for value in values.tolist()}
     if len(kinds) > 1:
         raise ParameterError("y", "text and numbers", "labels of one kind")
-    values = classification.labels("y", values.tolist())
+    values = named("y", values.tolist())
     if values.dtype.kind == "f" and (values != np.round(values)).any():
         raise ParameterError(
             "y", f"numbers such as {values[values != np.round(values)][0]:g}", "classes, not quantities"
         )
-    train = values[: len(parts["train"])]
+    train = values[: len(parts.train)]
     classes = np.unique(train)
     start = len(train)
     for name in ("valid", "test"):
-        unknown = np.setdiff1d(values[start : start + len(parts[name])], classes)
+        unknown = np.setdiff1d(values[start : start + len(getattr(parts, name))], classes)
         if len(unknown):
             raise ParameterError(f"classes of split.{name}", unknown.tolist(), "in train too: a probe cannot know them")
-        start += len(parts[name])
+        start += len(getattr(parts, name))
     if len(classes) < 2:
         raise ParameterError("classes of split.train", classes.tolist(), "at least two")
     codes = np.full(len(labels), -1, dtype=np.int64)
@@ -104,20 +106,20 @@ def codes(labels: np.ndarray, parts: dict[str, np.ndarray]) -> tuple[np.ndarray,
     return classes, codes
 
 
-def members(groups: ArrayLike | None, parts: dict[str, np.ndarray], count: int) -> np.ndarray:
+def members(groups: ArrayLike | None, parts: Split, count: int) -> np.ndarray:
     """Group number of each clip (N,); without groups every clip is its own."""
     if groups is None:
         return np.arange(count)
     shape = (len(groups),) if isinstance(groups, (list, tuple)) else np.shape(groups)
     if shape != (count,):
         raise ParameterError("groups.shape", shape, f"({count},): one a label in y")
-    used = np.concatenate(list(parts.values()))
+    used = np.concatenate(list(parts))
     groups = listed(groups)
-    names, inverse = np.unique(classification.labels("groups", [groups[i] for i in used]), return_inverse=True)
+    names, inverse = np.unique(named("groups", [groups[i] for i in used]), return_inverse=True)
     member = np.full(count, -1)
     member[used] = inverse
-    development = np.concatenate([parts["train"], parts["valid"]])
-    leaking = names[np.intersect1d(member[parts["test"]], member[development])]
+    development = np.concatenate([parts.train, parts.valid])
+    leaking = names[np.intersect1d(member[parts.test], member[development])]
     if len(leaking):
         raise ParameterError("groups", leaking[:5].tolist(), "on one side only: they are in test and in train or valid")
     return member
@@ -128,10 +130,10 @@ def listed(groups: ArrayLike) -> Sequence[object]:
     return groups if isinstance(groups, (list, tuple)) else np.asarray(groups).tolist()
 
 
-def path(penalties: Sequence[float] | None, preset: str) -> np.ndarray:
-    if preset == "paper":
+def path(penalties: Sequence[float] | None, config: str) -> np.ndarray:
+    if config == "paper":
         if penalties is not None:
-            raise ParameterError("penalties", penalties, "None in the paper preset, which has none")
+            raise ParameterError("penalties", penalties, "None in the paper's config, which has none")
         return np.empty(0)
     path = np.unique(numbers("penalties", PENALTIES if penalties is None else penalties, ndim=1).astype(np.float64))
     if path.ndim != 1 or not len(path) or not (np.isfinite(path) & (path > 0)).all():

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, whole
-from ..core.errors import ParameterError
+from ..core.errors import ParameterError, WeightsError
+from ..core.fitting import read_fitted, write_fitted
 from ..metrics import classification
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ class Probes:
     """Layers, in the order given."""
     classes: np.ndarray
     """(C,) labels that training has, sorted."""
-    preset: str
+    config: str
     """"default" or "paper"."""
     seeds: tuple[int, ...] | None
     """As given."""
@@ -66,11 +69,11 @@ class Probes:
     majority: float
     """Test accuracy of always answering the commonest class of train."""
     penalties: np.ndarray
-    """(P,) path tried, weak to strong; empty in the paper preset."""
+    """(P,) path tried, weak to strong; empty in the paper's config."""
     penalty: np.ndarray
-    """(L, S) chosen; NaN in the paper preset."""
+    """(L, S) chosen; NaN in the paper's config."""
     validation_path: np.ndarray
-    """(L, S, P) validation accuracy along the path; in the paper preset P = 1, that of the epoch kept."""
+    """(L, S, P) validation accuracy along the path; in the paper's config P = 1, that of the epoch kept."""
     validation_accuracy: np.ndarray
     """(L, S) at the chosen penalty or epoch, of the probe fitted on train alone."""
     validation_loss: np.ndarray
@@ -89,7 +92,7 @@ class Probes:
         low, high = self.interval[best]
         return (
             f"Probes({len(self.names)} layers, {len(self.classes)} classes, {len(self.test)} test clips, "
-            f"{self.preset} preset; best on validation: layer {self.best_layer}, test accuracy "
+            f"{self.config} config; best on validation: layer {self.best_layer}, test accuracy "
             f"{self.accuracy[best].mean():.3f} [{low:.3f}, {high:.3f}]; chance {self.chance:.3f}, "
             f"majority {self.majority:.3f})"
         )
@@ -142,10 +145,10 @@ class Probes:
         np.ndarray (C, C)
             int64 counts for one seed; float64 means over several seeds, or shares in [0, 1] when normalised.
         """
-        tables = [
-            classification.confusion_matrix(self.true, predicted, classes=self.classes, normalise=normalise)
-            for predicted in self.predictions[self.position(layer)]
-        ]
+        from sklearn.metrics import confusion_matrix
+
+        options = {"labels": self.classes, "normalize": "true" if normalise else None}
+        tables = [confusion_matrix(self.true, row, **options) for row in self.predictions[self.position(layer)]]
         return tables[0] if len(tables) == 1 else np.mean(tables, axis=0)
 
     @checked
@@ -249,3 +252,52 @@ class Probes:
         columns |= {"balanced_accuracy": self.balanced_accuracy.mean(1)}
         columns |= {"validation_accuracy": self.validation_accuracy.mean(1), "penalty": np.median(self.penalty, 1)}
         return pd.DataFrame(columns).assign(chance=self.chance, majority=self.majority)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """What was tried: a row a layer, seed and penalty (in the paper's config: the epoch kept), with its accuracy.
+
+        Columns layer, seed, penalty, validation_accuracy.
+        """
+        import pandas as pd
+
+        penalties = self.penalties if len(self.penalties) else [float("nan")]
+        columns = {"layer": self.names, "seed": self.seeds or (0,), "penalty": penalties}
+        table = pd.MultiIndex.from_product(columns.values(), names=columns).to_frame(index=False)
+        return table.assign(validation_accuracy=self.validation_path.ravel())
+
+    @checked
+    def save(self, folder: str | Path) -> Path:
+        """Write the probes and all that is known of them to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
+        tensors, record = {}, {}
+        weights = {f"weights.{i}": layer for i, layer in enumerate(self.weights)}
+        for name, value in (vars(self) | weights).items():
+            if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+                tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
+            elif name != "weights":
+                record[name] = value
+        return write_fitted(folder, "Probes", tensors, record)
+
+    @classmethod
+    @checked
+    def load(cls, folder: str | Path) -> Probes:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            No such folder, a damaged one, or one that holds something else.
+        """
+        tensors, record = read_fitted(folder, "Probes")
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        try:
+            weights = tuple(arrays.pop(f"weights.{i}") for i in range(len(record["names"])))
+            texts = {name: np.array(record.pop(name)) for name in ("classes", "true", "predictions") if name in record}
+            groups = record.pop("groups", None)
+            arrays["groups"] = arrays.get("groups", groups if groups is None else np.array(groups))
+            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+            for name in ("kind", "version"):
+                plain.pop(name)
+            return cls(**{**arrays, **texts, **plain, "weights": weights})
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"{folder}: no probes of this package ({error!r})") from error

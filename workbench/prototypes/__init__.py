@@ -4,92 +4,60 @@ Predefined: the points that embeddings are to go to are drawn first, then the ne
 al., Predefined prototypes for intra-class separation and disentanglement (arXiv 2406.16145). :mod:`.sets` draws them,
 :mod:`.factors` lets them depend on factors such as pitch and loudness, :mod:`.losses` pulls embeddings to them (and
 :mod:`.rival_losses` holds the losses they are compared with), :mod:`.training` trains :mod:`.networks`
-(:mod:`.extractors` puts inputs, network and recipe together), :mod:`.comparing` compares losses on the same folds,
-:mod:`.studies` asks what the paper leaves open, :mod:`.explaining` reads decisions.
+(:mod:`.extractors` puts inputs, network and settings together), :mod:`.explaining` reads decisions, :mod:`.studies`
+compares trainings and asks what the paper leaves open.
 
 Learnt: examples in the space of summary vectors, which can be heard. After Alonso-Jiménez et al., Leveraging
 pre-trained autoencoders for interpretable prototype learning of music audio (arXiv 2402.09318). :mod:`.learnt` is the
-classifier made of them, :mod:`.ceilings` what it is read against, :mod:`.apnet` its rival, :mod:`.prototype_studies`
-how many, where they start, what each part is worth.
+classifier made of them, :mod:`.references` what it is read against, :mod:`.apnet` its rival, :mod:`.adversarial` how
+near the other class is.
 """
 
-from .apnet import APNet, APNetConfig, fit_apnet
-from .ceilings import fit_ceiling
-from .comparing import compare_losses, paired_differences
-from .explaining import Explanation, decisions, explain
-from .extractors import Extractor, extractor
+from .adversarial import adversarial_example
+from .apnet import APNet, APNetConfig, fit_apnet, log_mel_to_audio
+from .explaining import explain
+from .extractors import extractor
 from .factors import FactorPrototypes, Levels
 from .few_shot import few_shot
-from .learnt import LearntConfig, LearntPrototypes, fit_prototypes
-from .losses import LOSSES, make_loss
-from .networks import (
-    ASTNetwork,
-    EfficientATNetwork,
-    MLPProjector,
-    SmallConvNet,
-    SpeechBrainNetwork,
-    efficientat_mels,
-    filterbanks,
-    fine_tune_ast,
-    log_mels,
-    waveforms,
-)
-from .prototype_studies import (
-    ablation,
-    accuracy_against_k,
-    adversarial_example,
-    compare_ceilings,
-    compare_prototypes,
-    order_study,
-)
-from .recipes import Recipe
+from .learnt import ABLATIONS, LearntConfig, LearntPrototypes, fit_prototypes
+from .losses import LOSSES
+from .networks import MLPProjector, SmallConvNet, log_mels
+from .references import MLP, MLPConfig, evaluate_references, fit_mlp
 from .sets import gram, max_cosine, prototypes
-from .studies import dynamics, factor_study, placebos
-from .training import Trained, train_classifier
+from .studies import dynamics, evaluate_factors, paired_differences, placebos
+from .training import ClassifierConfig, TrainedClassifier, fit_classifier
 
 __all__ = [
+    "ABLATIONS",
     "LOSSES",
+    "MLP",
     "APNet",
     "APNetConfig",
-    "ASTNetwork",
-    "EfficientATNetwork",
-    "Explanation",
-    "Extractor",
+    "ClassifierConfig",
     "FactorPrototypes",
     "LearntConfig",
     "LearntPrototypes",
     "Levels",
+    "MLPConfig",
     "MLPProjector",
-    "Recipe",
     "SmallConvNet",
-    "SpeechBrainNetwork",
-    "Trained",
-    "ablation",
-    "accuracy_against_k",
+    "TrainedClassifier",
     "adversarial_example",
-    "compare_ceilings",
-    "compare_losses",
-    "compare_prototypes",
-    "decisions",
     "dynamics",
-    "efficientat_mels",
+    "evaluate_factors",
+    "evaluate_references",
     "explain",
     "extractor",
-    "factor_study",
     "few_shot",
-    "filterbanks",
-    "fine_tune_ast",
     "fit_apnet",
-    "fit_ceiling",
+    "fit_classifier",
+    "fit_mlp",
     "fit_prototypes",
     "gram",
+    "log_mel_to_audio",
     "log_mels",
-    "make_loss",
     "max_cosine",
-    "order_study",
     "paired_differences",
     "placebos",
     "prototypes",
-    "train_classifier",
-    "waveforms",
 ]

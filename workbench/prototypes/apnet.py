@@ -13,7 +13,7 @@ import os
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -22,64 +22,76 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import audio
-from ..core import checks
-from ..core.checks import choice, number, numbers, several
+from ..core.checks import checked, number, numbers, several, whole
 from ..core.devices import chosen_device
-from ..core.errors import ParameterError, WeightsError
+from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
-from ..core.learning import (
-    RATES,
-    VERSION,
-    check_loss,
-    configured,
-    load_weights,
-    restored,
-    settle,
-    unlearnt,
-    warn_unlearnt,
-)
-from ..core.saving import read_checkpoint, read_record, write_checkpoint, write_record
-from .tracks import TrackDecisions, columns, decide, held_out, known, warn_shared
+from ..core.fitting import RATES, Config, load_weights, read_fitted, restored, seeded, settle, train, write_fitted
+from ..core.progress import Progress
+from ..core.splits import Split, fitting
+from .tracks import TrackDecisions, checked_parts, decide, known
 
 if TYPE_CHECKING:
-    import os
-
     import pandas as pd
-SLOPE = 0.3
-"""Of LeakyReLU below 0."""
-KERNEL = 5
+
+TRAINING_VERSION = 1
+"""To be raised when training changes its numbers: checkpoints of before are then refused."""
+_TERMS = ("loss", "cross_entropy", "reconstruction", "distance")
+_SLOPE = 0.3
+"""Slope of LeakyReLU below 0."""
+_KERNEL = 5
 """Width of every convolution."""
-ROWS = 64
+_ROWS = 64
 """Spectrograms judged at once."""
 
 Masks = tuple[Tensor, Tensor]
 """Where the maxima were before the first and the second pooling, 0 or 1: (B, C, T, F) and (B, C, T/2, F/2)."""
 
 
+_PAPER = {"learning_rate": 1e-3, "epochs": 200, "patience": 100}
+
+
 @dataclass(frozen=True)
-class APNetConfig:
-    """Shape and training of an APNet; the fields' values suit some thousand short sounds on a CPU."""
+class APNetConfig(Config):
+    """Shape and training of an APNet; the fields' values suit some thousand short sounds on a CPU.
+
+    "paper" is the published setting for Medley-solos-DB (44.1 kHz, window 4096, hop 1024, 256 mels, 3 s),
+    "urbansound8k" (22.05 kHz, 4096, 1024, 128 mels, 4 s) and "speech_commands" (16 kHz, 1024, 256, 80 mels, 1 s, where
+    60 frames are what the published number of parameters asks for) those for other sounds.
+    """
+
+    PRESETS: ClassVar = {
+        "paper": {"frames": 128, "bands": 256, "filters": 48, "batch": 96, **_PAPER},
+        "urbansound8k": {
+            **{"frames": 84, "bands": 128, "filters": 32, "batch": 256, "own_class_start": True},
+            **_PAPER,
+        },
+        "speech_commands": {
+            **{"frames": 60, "bands": 80, "filters": 48, "per_class": 3, "loss_weights": (2.0, 1.0, 1.0), "batch": 128},
+            **_PAPER,
+        },
+    }
 
     frames: int = 64
-    """T of the input, a multiple of 4."""
+    """The input has so many frames, T, a multiple of 4."""
     bands: int = 64
-    """F of the input, a multiple of 4."""
+    """The input has so many bands, F, a multiple of 4."""
     filters: int = 12
-    """Channels of every convolution and of the latent."""
+    """Every convolution and the latent have so many channels."""
     per_class: int = 5
-    """Prototypes for each class, in number: which class they serve is learnt."""
+    """There are so many prototypes for each class, in number: which class they serve is learnt."""
     loss_weights: tuple[float, float, float] = (10.0, 5.0, 5.0)
-    """Of cross-entropy, reconstruction and distance to prototypes."""
+    """Cross-entropy, reconstruction and distance to prototypes have these weights in the loss."""
     own_class_start: bool = False
-    """Start the last layer with 1/K for K prototypes of a class, -1/K for the others, as for UrbanSound8K."""
+    """The last layer starts with 1/K for K prototypes of a class, -1/K for the others, as for UrbanSound8K."""
     learning_rate: float = 3e-3
-    """Of Adam; 1e-3 in the paper."""
+    """Adam's learning rate; 1e-3 in the paper."""
     epochs: int = 30
-    """Times that the training sounds are seen, at most."""
+    """The training sounds are seen at most so many times."""
     patience: int = 10
-    """Stop after as many epochs without a better validation accuracy."""
+    """The training stops after so many epochs without a better validation accuracy."""
     batch: int = 32
-    """Sounds a step."""
+    """A step is made on so many sounds."""
 
     def __post_init__(self):
         weights = several("loss_weights", self.loss_weights, lambda name, weight: number(name, weight, least=0))
@@ -97,28 +109,6 @@ class APNetConfig:
         """(C, T/4, F/4), the shape of a prototype."""
         return self.filters, self.frames // 4, self.bands // 4
 
-    @classmethod
-    def preset(cls, name: str, **fields: object) -> APNetConfig:
-        """One of :data:`PRESETS`, with some fields changed."""
-        return configured(cls, cls(**PRESETS[choice("preset", name, tuple(PRESETS))]), fields)
-
-
-_PAPER = {"learning_rate": 1e-3, "epochs": 200, "patience": 100}
-PRESETS = {
-    "default": {},
-    "medley_solos_db": {"frames": 128, "bands": 256, "filters": 48, "batch": 96, **_PAPER},
-    "urbansound8k": {
-        **{"frames": 84, "bands": 128, "filters": 32, "batch": 256, "own_class_start": True},
-        **_PAPER,
-    },
-    "speech_commands": {
-        **{"frames": 60, "bands": 80, "filters": 48, "per_class": 3, "loss_weights": (2.0, 1.0, 1.0), "batch": 128},
-        **_PAPER,
-    },
-}
-"""Published settings. Their sounds: 44.1 kHz, window 4096, hop 1024, 256 mels, 3 s; 22.05 kHz, 4096, 1024, 128 mels,
-4 s; 16 kHz, 1024, 256, 80 mels, 1 s, where 60 frames are what the published number of parameters asks for."""
-
 
 class APNetwork(nn.Module):
     """Encoder, decoder and prototypes on scaled spectrograms (B, T, F).
@@ -134,10 +124,10 @@ class APNetwork(nn.Module):
 
     def __init__(self, config: APNetConfig, classes: int):
         super().__init__()
-        self.config, c, pad = config, config.filters, KERNEL // 2
+        self.config, c, pad = config, config.filters, _KERNEL // 2
         number, bands = config.per_class * classes, config.latent[2]
-        self.encoder = nn.ModuleList([nn.Conv2d(n, c, KERNEL, padding=pad) for n in (1, c, c)])
-        self.decoder = nn.ModuleList([nn.ConvTranspose2d(c, n, KERNEL, padding=pad) for n in (c, c, 1)])
+        self.encoder = nn.ModuleList([nn.Conv2d(n, c, _KERNEL, padding=pad) for n in (1, c, c)])
+        self.decoder = nn.ModuleList([nn.ConvTranspose2d(c, n, _KERNEL, padding=pad) for n in (c, c, 1)])
         for convolution in (*self.encoder, *self.decoder):
             nn.init.xavier_uniform_(convolution.weight)
             nn.init.zeros_(convolution.bias)
@@ -153,16 +143,16 @@ class APNetwork(nn.Module):
         """Latents (B, C, T/4, F/4) and where the maxima were."""
         h, masks = x[:, None], []
         for convolution in self.encoder[:2]:
-            before = F.leaky_relu(convolution(h), SLOPE)
+            before = F.leaky_relu(convolution(h), _SLOPE)
             h = F.max_pool2d(before, 2)
             masks.append((before >= _twice(h)).to(x.dtype))
-        return F.leaky_relu(self.encoder[2](h), SLOPE), tuple(masks)
+        return F.leaky_relu(self.encoder[2](h), _SLOPE), tuple(masks)
 
     def decode(self, latents: Tensor, masks: Masks) -> Tensor:
         """Scaled spectrograms (B, T, F)."""
         h = latents
         for convolution, mask in zip(self.decoder[:2], masks[::-1], strict=True):
-            h = F.leaky_relu(_twice(convolution(h)) * mask, SLOPE)
+            h = F.leaky_relu(_twice(convolution(h)) * mask, _SLOPE)
         return torch.tanh(self.decoder[2](h))[:, 0]
 
     def distances(self, latents: Tensor) -> Tensor:
@@ -192,19 +182,19 @@ class APNet:
     """A trained APNet; made by :func:`fit_apnet`. Spectrograms are log-mels (N, T, F), frames first."""
 
     config: APNetConfig
-    """As trained."""
+    """How it was trained."""
     labels: np.ndarray
     """(C,) sorted labels; columns of the logits."""
     low: float
     """Least value of the training spectrograms, which is scaled to -1."""
     high: float
-    """Greatest, scaled to 1."""
+    """Greatest value, which is scaled to 1."""
     network: APNetwork = field(repr=False)
-    """In eval mode, on the CPU."""
+    """The trained network, in eval mode, on the CPU."""
     history: pd.DataFrame = field(repr=False)
     """Row an epoch: training means of loss, cross_entropy, reconstruction and distance; valid_accuracy, valid_loss."""
     epoch: int
-    """The one kept, 0 first."""
+    """The epoch kept, 0 first."""
     seconds: float
     """Time of the training."""
 
@@ -219,13 +209,12 @@ class APNet:
         return (net.similarities(net.distances(net.prototypes)) @ net.dense.T).argmax(1).numpy()
 
     def similarities(self, x: ArrayLike) -> np.ndarray:
-        """float32 (N, M)."""
-        return self._each(
-            x, lambda part: self.network.similarities(self.network.distances(self.network.encode(part)[0]))
-        )
+        """Similarities to the prototypes, float32 (N, M)."""
+        net = self.network
+        return self._each(x, lambda part: net.similarities(net.distances(net.encode(part)[0])))
 
     def logits(self, x: ArrayLike) -> np.ndarray:
-        """float32 (N, C)."""
+        """Logits of spectrograms, float32 (N, C)."""
         return self.similarities(x) @ self.network.dense.detach().numpy().T
 
     def predict(self, x: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
@@ -236,7 +225,7 @@ class APNet:
         """What is left of log-mels after encoding and decoding, float32 (N, T, F), in their units."""
         return self._unscaled(self._each(x, lambda part: self.network(part)[1]))
 
-    @checks.checked
+    @checked
     @torch.no_grad()
     def decode(self, x: ArrayLike | None = None, *, seed: int = 0) -> np.ndarray:
         """Log-mels of the prototypes, float32 (M, T, F).
@@ -247,7 +236,7 @@ class APNet:
             Training spectrograms: a prototype takes the masks of the one most similar to it. Without, the masks are
             random, a quarter of them 1, which is what a maximum of four leaves.
         seed : int
-            Of the random masks.
+            Draws the random masks.
         """
         net = self.network
         if x is None:
@@ -256,70 +245,81 @@ class APNet:
             masks = tuple(torch.bernoulli(torch.full(shape, 0.25), generator=generator) for shape in shapes)
         else:
             nearest = self.similarities(x).argmax(0)
-            masks = net.encode(torch.from_numpy(self._scaled(checked(x, self.config)[nearest])))[1]
+            masks = net.encode(torch.from_numpy(self._scaled(_spectrograms(x, self.config)[nearest])))[1]
         return self._unscaled(net.decode(net.prototypes, masks).numpy())
 
     @torch.no_grad()
     def _each(self, x: ArrayLike, work) -> np.ndarray:
-        return torch.cat([work(part) for part in torch.from_numpy(self._scaled(x)).split(ROWS)]).numpy()
+        return torch.cat([work(part) for part in torch.from_numpy(self._scaled(x)).split(_ROWS)]).numpy()
 
     def _scaled(self, x: ArrayLike) -> np.ndarray:
-        x = checked(x, self.config)
-        return ((x - self.low) * (2 / (self.high - self.low)) - 1).astype(np.float32)
+        return _scaled(_spectrograms(x, self.config), self.low, self.high)
 
     def _unscaled(self, x: np.ndarray) -> np.ndarray:
         return ((x + 1) * ((self.high - self.low) / 2) + self.low).astype(np.float32)
 
-    @checks.checked
-    def save(self, path: str | Path) -> Path:
-        """Write one safetensors file, wholly or not at all; all but the weights is JSON in its metadata."""
-        record = {"version": VERSION, "apnet": asdict(self.config), "labels": self.labels.tolist()}
-        record |= {
-            "low": self.low,
-            "high": self.high,
-            "history": self.history.to_dict("list"),
-            "epoch": self.epoch,
-            "seconds": self.seconds,
-        }
-        return write_record(Path(path), self.network.state_dict(), record)
+    def evaluate(self, x: ArrayLike, y: ArrayLike, split: Split, tracks: ArrayLike | None = None) -> dict[str, float]:
+        """Measure decisions on the test part.
+
+        Parameters
+        ----------
+        x, y, split, tracks
+            As in the training.
+
+        Returns
+        -------
+        dict
+            ``per_class``, ``accuracy`` and ``balanced_accuracy`` of the test tracks, ``without_prototype`` (classes of
+            which the network decides no prototype to be), the ``epoch`` kept and ``seconds`` of the training. A task
+            of :func:`workbench.study` returns this.
+        """
+        x = _spectrograms(x, self.config)
+        test = fitting(split, len(x), needed=("test",)).test
+        y, tracks = known(y, len(x)), np.arange(len(x)) if tracks is None else known(tracks, len(x), "tracks")
+        found = {"per_class": self.config.per_class, **self.predict(x[test], tracks[test]).score(y[test], tracks[test])}
+        found["without_prototype"] = len(self.labels) - len(np.unique(self.classes))
+        return found | {"epoch": self.epoch, "seconds": self.seconds}
+
+    @checked
+    def save(self, folder: str | Path) -> Path:
+        """Write everything to a folder, and return it."""
+        record = {name: getattr(self, name) for name in ("config", "labels", *_SAVED)}
+        return write_fitted(folder, "APNet", self.network.state_dict(), record)
 
     @classmethod
-    @checks.checked
-    def load(cls, path: str | Path) -> APNet:
+    @checked
+    def load(cls, folder: str | Path) -> APNet:
         """Read what :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            No such file, a damaged one, or one that holds something else.
+            The folder is missing or damaged, or holds something else.
         """
-        import pandas as pd
-
-        tensors, record = read_record(Path(path))
-        config = restored(path, record, "apnet", APNetConfig, what="APNet")
-        try:
-            labels = np.asarray(record["labels"])
-            rest = (pd.DataFrame(record["history"]), record["epoch"], record["seconds"])
-            low = number("low", record["low"])
-            scale = (low, number("high", record["high"], above=low))
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"{path}: no APNet of this package ({error!r})") from error
+        tensors, record = read_fitted(folder, "APNet")
+        config = restored(folder, record, "config", APNetConfig, what="APNet")
+        labels = np.asarray(record["labels"])
         network = APNetwork(config, len(labels))
-        load_weights(path, network, tensors)
-        return cls(config, labels, *scale, network.eval(), *rest)
+        load_weights(folder, network, tensors)
+        network.eval().requires_grad_(False)
+        return cls(config=config, labels=labels, network=network, **{name: record[name] for name in _SAVED})
 
 
-@checks.checked
+_SAVED = ("low", "high", "history", "epoch", "seconds")
+
+
+@checked
 def fit_apnet(
     x: ArrayLike,
     y: ArrayLike,
+    split: Split,
     *,
-    validation: tuple[ArrayLike | None, ...],
+    tracks: ArrayLike | None = None,
     config: APNetConfig | str = "default",
     seed: int = 0,
     device: str | torch.device = "auto",
     checkpoint: str | os.PathLike | None = None,
-    progress: bool = True,
+    progress: Progress | bool | None = True,
     **fields: object,
 ) -> APNet:
     """Train an APNet on log-mel spectrograms.
@@ -327,57 +327,88 @@ def fit_apnet(
     Parameters
     ----------
     x : array_like float (N, T, F)
-        Log-mels of the training sounds, frames first, all of the config's shape; in dB or any other log.
+        Log-mels of the sounds, frames first, all of the config's shape; in dB or any other log.
     y : array_like (N,)
         Their labels.
-    validation : (x, y), or (x, y, tracks)
-        Sounds on which the epoch is chosen: highest accuracy of sounds (ties: lowest loss, then the first).
+    split : Split
+        Rows of train, and of valid, on which the epoch is chosen: highest accuracy of sounds (ties: lowest loss, then
+        the first).
+    tracks : array_like (N,), optional
+        Track of each sound, which must not be in two parts.
     config : APNetConfig or str
-        Or a name of :data:`PRESETS`.
+        The settings, or the name of a preset.
     seed : int
         Draws weights and the order of sounds.
     device : str
-        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
     checkpoint : path, optional
         File to which the state is written after each epoch; a training that finds it goes on from there.
-    progress : bool
-        Show a bar.
-    fields
-        Of :class:`APNetConfig`, in place of the config's.
+    progress : bool or callable (done, total)
+    **fields
+        Fields of :class:`APNetConfig`, in place of the config's.
 
     Raises
     ------
     ParameterError
-        Spectrograms that are NaN, constant or of another shape, a validation class without training sounds, or a
-        checkpoint of another training.
+        Spectrograms that are NaN, constant or of another shape, a class without training sounds, a track in two parts,
+        or a checkpoint of another training.
     """
-    begin = time.perf_counter()
-    config = configured(APNetConfig, config, fields)
-    x, place = checked(x, config), chosen_device(device)
-    labels = np.unique(known(y, len(x)))
-    if len(labels) < 2:
-        raise ParameterError("y", labels.tolist(), "labels of at least two classes")
-    low, high = float(x.min()), float(x.max())
-    if not high > low or (x == x[0]).all():
-        what = "spectrograms that are all the same" if high > low else "spectrograms of one value"
-        raise ParameterError("x", what, "spectrograms with some range")
-    parts = []
-    for name, (sounds, truth) in (("", (x, y)), ("validation ", held_out(validation, (2, 3))[:2])):
-        sounds = checked(sounds, config, f"{name}x")
-        scaled = ((sounds - low) * (2 / (high - low)) - 1).astype(np.float32)
-        parts.append((scaled, columns(truth, labels, len(sounds), f"{name}y")))
-    warn_shared(parts[0][0], parts[1][0], "the validation part")
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        torch.manual_seed(seed)
+    begin, config = time.perf_counter(), APNetConfig.named(config, **fields)
+    x, place = _spectrograms(x, config), chosen_device(device)
+    split, labels, y, _ = checked_parts(x, y, split, tracks, needed=("train", "valid"))
+    low, high = float(x[split.train].min()), float(x[split.train].max())
+    pairs = [(_scaled(x[rows], low, high), y[rows]) for rows in (split.train, split.valid)]
+    own, held = ([torch.from_numpy(values) for values in pair] for pair in pairs)
+    with seeded(seed, place):
         network = APNetwork(config, len(labels)).to(place)
-    history, epoch = train(network, *parts, config=config, seed=seed, checkpoint=checkpoint, progress=progress)
-    reason = unlearnt(history["loss"].tolist(), epoch)
-    warn_unlearnt("fit_apnet", reason, f"learning_rate={config.learning_rate:g}, epochs={config.epochs}")
-    return APNet(config, labels, low, high, network.cpu().eval(), history, epoch, time.perf_counter() - begin)
+    adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
+
+    def epoch(number: int) -> dict[str, float]:
+        """Train once through the sounds; means over them while weights change."""
+        order = torch.from_numpy(np.random.default_rng([seed, number]).permutation(len(own[0])))
+        sums = torch.zeros(len(_TERMS), device=place)
+        for rows in order.split(config.batch):
+            terms, _ = _objective(network, *(values[rows].to(place) for values in own))
+            adam.zero_grad()
+            terms[0].backward()
+            adam.step()
+            network.constrain()
+            sums += terms.detach() * len(rows)
+        return dict(zip(_TERMS, (sums / len(order)).tolist(), strict=True))
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        right = loss = 0.0
+        for sounds, truth in zip(*(values.split(config.batch) for values in held), strict=True):
+            terms, logits = _objective(network, sounds.to(place), truth.to(place))
+            right += float((logits.argmax(1).cpu() == truth).sum())
+            loss += float(terms[0]) * len(sounds)
+        return {"valid_accuracy": right / len(held[0]), "valid_loss": loss / len(held[0])}
+
+    def identity() -> str:
+        weights = {str(place): values for place, values in enumerate([*own, *held])}
+        return fingerprint("fit_apnet", TRAINING_VERSION, sorted(asdict(config).items()), seed, weights=weights)
+
+    history, kept = train(
+        epoch,
+        config.epochs,
+        module=network,
+        optimizer=adam,
+        validate=validate,
+        score=lambda row: (row["valid_accuracy"], -row["valid_loss"]),
+        patience=config.patience,
+        learning_rate=config.learning_rate,
+        name="fit_apnet",
+        checkpoint=checkpoint,
+        identity=identity,
+        progress=progress,
+    )
+    network.cpu().requires_grad_(False).zero_grad()
+    return APNet(config, labels, low, high, network, history, kept, time.perf_counter() - begin)
 
 
-@checks.checked
-def sound(
+@checked
+def log_mel_to_audio(
     log_mel: ArrayLike,
     rate: int,
     *,
@@ -386,25 +417,25 @@ def sound(
     floor: float = audio.LOG_FLOOR,
     **options: object,
 ) -> np.ndarray:
-    """Sounds of log-mels, such as those of :meth:`APNet.decode`: inverse of the filters, then Griffin-Lim.
+    """Make sounds of log-mels, such as those of :meth:`APNet.decode`: inverse of the filters, then Griffin-Lim.
 
     Parameters
     ----------
     log_mel : array_like (M, T, F)
         Natural logarithms of mel power, frames first.
     rate, n_fft, hop
-        Of the analysis, as in :func:`~workbench.audio.log_mel`.
+        Settings of the analysis, as in :func:`~workbench.audio.log_mel`.
     floor : float
         What was added to the power before the logarithm.
-    options
-        Of :func:`~workbench.audio.mel_to_audio`, such as ``seed``.
+    **options
+        Options of :func:`~workbench.audio.mel_to_audio`, such as ``seed``.
 
     Returns
     -------
     np.ndarray float32 (M, samples)
     """
-    checks.whole("n_fft", n_fft, least=2)
-    checks.whole("hop", hop, least=1, most=n_fft)
+    whole("n_fft", n_fft, least=2)
+    whole("hop", hop, least=1, most=n_fft)
     number("floor", floor, least=0)
     log_mel = numbers("log_mel", log_mel, ndim=3).astype(np.float64)
     if log_mel.max() > 88:  # e^88 is what a float32 can hold
@@ -415,18 +446,22 @@ def sound(
     return audio.mel_to_audio(power.astype(np.float32), rate, n_fft=n_fft, hop=hop, **options).numpy()
 
 
-def checked(x: ArrayLike, config: APNetConfig, name: str = "x") -> np.ndarray:
+def _spectrograms(x: ArrayLike, config: APNetConfig) -> np.ndarray:
     """Spectrograms as float32 (N, T, F) of the config's shape, finite."""
-    x = numbers(name, x, finite=False, empty=True)
+    x = numbers("x", x, finite=False, empty=True)
     with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
         x = x.astype(np.float32)
     shape = (config.frames, config.bands)
     if x.ndim != 3 or not len(x) or x.shape[1:] != shape:
-        raise ParameterError(f"{name}.shape", x.shape, f"(N, {shape[0]}, {shape[1]}), frames and bands of the config")
+        raise ParameterError("x.shape", x.shape, f"(N, {shape[0]}, {shape[1]}), frames and bands of the config")
     bad = ~np.isfinite(x).all((1, 2))
     if bad.any():
-        raise ParameterError(f"{name}[{int(bad.argmax())}]", "nan or inf", "finite")
+        raise ParameterError(f"x[{int(bad.argmax())}]", "nan or inf", "finite")
     return x
+
+
+def _scaled(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    return ((x - low) * (2 / (high - low)) - 1).astype(np.float32)
 
 
 def _twice(x: Tensor) -> Tensor:
@@ -434,18 +469,8 @@ def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-# --- how it is trained: cross-entropy, reconstruction, and prototypes that stay near the sounds --------------------
-
-TRAINING_VERSION = 1
-"""To be raised when training changes its numbers: checkpoints of before are then refused."""
-TERMS = ("loss", "cross_entropy", "reconstruction", "distance")
-
-Part = tuple[np.ndarray, np.ndarray]
-"""Scaled spectrograms float32 (N, T, F), classes int64 (N,)."""
-
-
-def objective(network: APNetwork, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The :data:`TERMS` (4,), and logits.
+def _objective(network: APNetwork, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The :data:`_TERMS` (4,), and logits.
 
     The distance is that of each prototype to its nearest sound of the batch plus that of each sound to its nearest
     prototype, means of both; squared differences are means over latent frequencies.
@@ -456,81 +481,3 @@ def objective(network: APNetwork, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
     pull = apart.amin(0).mean() + apart.amin(1).mean()
     a, b, c = network.config.loss_weights
     return torch.stack([a * entropy + b * error + c * pull, entropy, error, pull]), logits
-
-
-def train(
-    network: APNetwork,
-    training: Part,
-    validation: Part,
-    *,
-    config: APNetConfig,
-    seed: int,
-    checkpoint: str | os.PathLike | None,
-    progress: bool,
-) -> tuple[pd.DataFrame, int]:
-    """All epochs; leaves the weights of the epoch kept in the network. History, that epoch."""
-    import pandas as pd
-    from tqdm.auto import tqdm
-
-    place = network.prototypes.device
-    parts = [tuple(torch.from_numpy(values) for values in part) for part in (training, validation)]
-    adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
-    state = {"epoch": 0, "history": [], "best": None}
-    identity = None
-    if checkpoint is not None:
-        arrays = {f"{i}{j}": values for i, part in enumerate(parts) for j, values in enumerate(part)}
-        identity = fingerprint("apnet", TRAINING_VERSION, sorted(asdict(config).items()), seed, weights=arrays)
-        if Path(checkpoint).exists():
-            state = read_checkpoint(checkpoint, identity)
-            network.load_state_dict(state["network"])
-            adam.load_state_dict(state["adam"])
-    with tqdm(total=config.epochs, initial=state["epoch"], disable=not progress, desc="epochs") as bar:
-        while state["epoch"] < config.epochs and not _patience_is_over(state, config.patience):
-            epoch = state["epoch"]
-            order = np.random.default_rng([seed, epoch]).permutation(len(parts[0][0]))
-            row = {"epoch": epoch, **_epoch(network, adam, parts[0], torch.from_numpy(order), config.batch, place)}
-            check_loss(row["loss"], config.learning_rate, f"epoch {epoch}")
-            row |= _validate(network, parts[1], config.batch, place)
-            state["history"].append(row)
-            score = [row["valid_accuracy"], -row["valid_loss"]]
-            if state["best"] is None or score > state["best"]["score"]:
-                weights = {name: values.detach().clone() for name, values in network.state_dict().items()}
-                state["best"] = {"score": score, "epoch": epoch, "weights": weights}
-            state["epoch"] += 1
-            if checkpoint is not None:
-                now = {"network": network.state_dict(), "adam": adam.state_dict(), "identity": identity}
-                write_checkpoint(checkpoint, state | now)
-            bar.update()
-    network.load_state_dict(state["best"]["weights"])
-    return pd.DataFrame(state["history"]), state["best"]["epoch"]
-
-
-def _patience_is_over(state: dict, patience: int) -> bool:
-    return state["best"] is not None and state["epoch"] - 1 - state["best"]["epoch"] >= patience
-
-
-def _epoch(
-    network: APNetwork, adam: torch.optim.Adam, part: tuple[Tensor, Tensor], order: Tensor, batch: int, place
-) -> dict[str, float]:
-    """Train once through the sounds; means over them while weights change."""
-    network.train()
-    sums = torch.zeros(len(TERMS), device=place)
-    for rows in order.split(batch):
-        terms, _ = objective(network, part[0][rows].to(place), part[1][rows].to(place))
-        adam.zero_grad()
-        terms[0].backward()
-        adam.step()
-        network.constrain()
-        sums += terms.detach() * len(rows)
-    return dict(zip(TERMS, (sums / len(order)).tolist(), strict=True))
-
-
-@torch.no_grad()
-def _validate(network: APNetwork, part: tuple[Tensor, Tensor], batch: int, place) -> dict[str, float]:
-    network.eval()
-    right = loss = 0.0
-    for x, y in zip(part[0].split(batch), part[1].split(batch), strict=True):
-        terms, logits = objective(network, x.to(place), y.to(place))
-        right += float((logits.argmax(1).cpu() == y).sum())
-        loss += float(terms[0]) * len(x)
-    return {"valid_accuracy": right / len(part[0]), "valid_loss": loss / len(part[0])}

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers
 from ..core.errors import ParameterError
-from ..metrics.geometry import nearest_prototype
 from .factors import FactorPrototypes
 
 
@@ -181,32 +180,6 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
         if array.shape != shapes[name]:
             raise ParameterError(f"{name}.shape", array.shape, f"{shapes[name]}, with k={factors.dim} of the factors")
     return Explanation(**arrays, factors=factors)
-
-
-def decisions(z: ArrayLike, logits: ArrayLike, prototypes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both readings of a classifier trained with class prototypes: the head's and the nearest prototype's.
-
-    For prototypes of equal length the second is a linear classifier without bias whose weights are the prototypes.
-    Where the two differ, z has not reached its prototype.
-
-    Parameters
-    ----------
-    z : array_like (N, k)
-        Embeddings.
-    logits : array_like (N, C)
-        Of the head.
-    prototypes : array_like (C, k)
-
-    Returns
-    -------
-    head, nearest : np.ndarray int64 (N,)
-    """
-    z, logits = numbers("z", z, ndim=2), numbers("logits", logits, ndim=2)
-    prototypes = numbers("prototypes", prototypes, ndim=2)
-    if prototypes.shape != (logits.shape[1], z.shape[1]) or len(z) != len(logits):
-        found = {"z": z.shape, "logits": logits.shape, "prototypes": prototypes.shape}
-        raise ParameterError("shapes", found, "(N, k), (N, C) and (C, k)")
-    return logits.argmax(1), nearest_prototype(z, prototypes)
 
 
 def shapley(

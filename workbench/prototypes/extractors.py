@@ -1,4 +1,4 @@
-"""Inputs, network and recipe that go together, for any encoder: what :func:`train_classifier` needs.
+"""Inputs, network and settings that go together, for any encoder: what :func:`fit_classifier` needs.
 
 ==========  =========================================  =================================================================
 train       encoder                                    what is trained
@@ -60,7 +60,7 @@ SHORT = 16000
 class Extractor:
     """What to train on, what to train and how; made by :func:`extractor`.
 
-    >>> run = train_classifier(e.inputs, clips.labels, fold, network=e.network, **e.training)  # doctest: +SKIP
+    >>> run = fit_classifier(e.inputs, clips.labels, fold, network=e.network, **e.training)  # doctest: +SKIP
     """
 
     name: str
@@ -70,7 +70,7 @@ class Extractor:
     network: Callable[[], nn.Module] = field(repr=False)
     """Makes the network; each call gives a new one."""
     training: dict[str, object]
-    """Keyword arguments of :func:`train_classifier`: preset, and fields of the recipe where they differ."""
+    """Keyword arguments of :func:`fit_classifier`: config, and its fields where they differ."""
     dim: int
     """k, of the embeddings z."""
 
@@ -89,7 +89,7 @@ def extractor(
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> Extractor:
-    """Inputs, network and recipe for clips and an encoder.
+    """Inputs, network and settings for clips and an encoder.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def extractor(
     Returns
     -------
     Extractor
-        With preset "default" for "head" and "conv" for "scratch". AST and BEATs: the paper's for ESC-50, or, for clips
+        With config "default" for "head" and "conv" for "scratch". AST and BEATs: the paper's for ESC-50, or, for clips
         of up to a second, those for Speech Commands, whose mixup rules the prototypical network out. ``training`` is a
         plain dict; ``e.training | {"epochs": 5}`` changes it.
 
@@ -129,7 +129,7 @@ def extractor(
 
     Notes
     -----
-    The recipe of ECAPA-TDNN in arXiv 2406.16145 is not known; "ecapa" is one that is usual in fine-tuning.
+    The settings of ECAPA-TDNN in arXiv 2406.16145 is not known; "ecapa" is one that is usual in fine-tuning.
     """
     choice("train", train, ("head", "scratch", "all"))
     whole("dim", dim, least=1)
@@ -145,11 +145,11 @@ def extractor(
     if train == "head":
         frozen = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, device=device, **source)
         embeddings = embed(clips, frozen, layers=-1, seconds=seconds, progress=progress)
-        inputs, training = embeddings.layer(0), {"preset": "default"}
+        inputs, training = embeddings.layer(0), {"config": "default"}
         network = partial(MLPProjector, inputs.shape[1], dim)
     else:
         if train == "scratch":
-            compute, training = log_mels, {"preset": "conv"}
+            compute, training = log_mels, {"config": "conv"}
             network = partial(SmallConvNet, 64, dim)
         else:
             compute, made, training = _whole(one, encoder, seconds, **source)
@@ -188,22 +188,22 @@ def _fits(encoder, train: str, weights, fetch: bool, random_weights: int | None)
 
 
 def _whole(one: Clips, encoder, seconds: float | None, **source) -> tuple[Callable, nn.Module, dict[str, object]]:
-    """Of an encoder to train as a whole: what computes its inputs, the network, its recipe."""
+    """What computes the inputs of an encoder that is trained as a whole, its network, and the settings."""
     if str(encoder) in CHECKPOINTS:
         made, compute = _speechbrain(str(encoder), **source), waveforms
         if str(encoder) == "ecapa":
-            return compute, made, {"preset": "ecapa"}
-        preset = "paper-beats"
+            return compute, made, {"config": "ecapa"}
+        config = "paper-beats"
     elif str(encoder) in SPECS and SPECS[str(encoder)].family == "efficientat":
         loaded = load_encoder(encoder, device="cpu", **source)
-        return efficientat_mels, EfficientATNetwork(loaded.net), {"preset": "efficientat"}
+        return efficientat_mels, EfficientATNetwork(loaded.net), {"config": "efficientat"}
     else:
         whole = fine_tune_ast(encoder, **source)
-        compute, preset = partial(filterbanks, mels=whole.shape[0]), "paper"
+        compute, config = partial(filterbanks, mels=whole.shape[0]), "paper"
         frames = compute(one, seconds=seconds, progress=False).shape[2]
         made = ASTNetwork(whole.model, frames=frames)
     short = waveforms(one, seconds=seconds, progress=False).shape[1] <= SHORT
-    return compute, made, {"preset": f"{preset}-ks2" if short else preset}
+    return compute, made, {"config": f"{config}-ks2" if short else config}
 
 
 def _speechbrain(kind: str, *, weights, fetch: bool, random_weights: int | None) -> SpeechBrainNetwork:

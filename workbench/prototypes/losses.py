@@ -226,6 +226,7 @@ def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) 
     Returns
     -------
     torch.nn.Module
+        Its attribute ``options`` is the name with the options given.
 
     Raises
     ------
@@ -237,7 +238,9 @@ def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) 
     if unknown := set(options) - known:
         expected = f"left out: loss {name!r} has {sorted(known)}"
         raise ParameterError(min(unknown), options[min(unknown)], expected)
-    return LOSSES[name](classes, dim, prototypes, **options)
+    loss = LOSSES[name](classes, dim, prototypes, **options)
+    loss.options = {"name": name, **options}
+    return loss
 
 
 def _options(loss: type) -> set[str]:

@@ -1,6 +1,6 @@
 """Networks that map a batch of inputs to embeddings z (B, k), and the inputs that they take.
 
-:func:`workbench.prototypes.train_classifier` takes a callable that makes one, ``partial(MLPProjector, 256, 64)`` or
+:func:`workbench.prototypes.fit_classifier` takes a callable that makes one, ``partial(MLPProjector, 256, 64)`` or
 ``partial(fine_tune_ast, "ast", frames=498)`` for example, and calls it with torch's generator seeded for the run.
 
 ====================  ==============================  =================================================================
@@ -8,15 +8,15 @@ network               inputs                          what it is
 ====================  ==============================  =================================================================
 `MLPProjector`        (N, D) frozen embeddings        one hidden layer
 `SmallConvNet`        (N, mels, frames) `log_mels`    from scratch, in a minute or two on two cores
-`EfficientATNetwork`  (N, 128, frames)                EfficientAT with all its weights, preset "efficientat"
+`EfficientATNetwork`  (N, 128, frames)                EfficientAT with all its weights, config "efficientat"
                       `efficientat_mels`
-`fine_tune_ast`       (N, mels, frames)               AST with all its weights, preset "paper"
+`fine_tune_ast`       (N, mels, frames)               AST with all its weights, config "paper"
                       `filterbanks`
-`SpeechBrainNetwork`  (N, samples) `waveforms`        BEATs or ECAPA-TDNN of the package speechbrain, presets
+`SpeechBrainNetwork`  (N, samples) `waveforms`        BEATs or ECAPA-TDNN of the package speechbrain, configs
                                                       "paper-beats" and "ecapa"
 ====================  ==============================  =================================================================
 
-:func:`workbench.prototypes.extractors.extractor` puts network, inputs and preset together. The functions that compute
+:func:`workbench.prototypes.extractors.extractor` puts network, inputs and settings together. The functions that compute
 inputs read one clip at a time; what they return is float32 and in memory: 4 bytes a number, so that an hour of clips
 takes 46 MB as `log_mels`, 184 MB as `filterbanks` or `efficientat_mels` and 230 MB as `waveforms`. Training on
 the CPU holds up to three times that.
@@ -204,7 +204,7 @@ def fine_tune_ast(
     weights: str | Path | None = None,
     fetch: bool = False,
 ) -> ASTNetwork:
-    """AST ready for fine-tuning; train it with ``preset="paper"`` on :func:`filterbanks`.
+    """AST ready for fine-tuning; train it with ``config="paper"`` on :func:`filterbanks`.
 
     Parameters
     ----------

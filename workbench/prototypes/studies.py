@@ -1,37 +1,105 @@
-"""Studies of what the paper left open: which factors, how many levels, and does a fixed target speed up training?
+"""What trainings are asked: is one setting better than another, is a factor read, how fast is it learnt?
 
 After the open questions of Almudévar et al. (arXiv 2406.16145). A factor that helps must help more than a placebo: a
-factor of the same shape that knows nothing of the clips.
+factor of the same shape that knows nothing of the clips. :func:`workbench.study` runs what is asked over folds and
+seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations, product
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
-from ..core.learning import Gathered, to_run
-from ..core.splits import split_rows
+from ..core.splits import Split, fitting
 from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
 from .explaining import explain
 from .factors import FactorPrototypes, Levels
-from .tracks import known
-from .training import Trained, train_classifier
+from .training import TrainedClassifier, fit_classifier
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
 
-CODES = ("one-hot", "thermometer")
-"""Of :class:`FactorPrototypes`."""
-PLACEBOS = ("shuffled", "random")
-"""Kinds of levels without information."""
+
+@checked
+def paired_differences(
+    table: pd.DataFrame,
+    baseline: str,
+    *,
+    metric: str = "accuracy",
+    by: str = "loss",
+    level: float = 0.95,
+    samples: int = 10_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Subtract the baseline from each setting of a study, on the same folds and seeds.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A table of :func:`workbench.study`, with columns fold and seed.
+    baseline : str
+        The setting that is subtracted, a value of the column ``by``.
+    metric : str
+        The column that is compared.
+    by : str
+        The column that says which setting a run had.
+    level : float
+        Level of the interval.
+    samples : int
+        Bootstrap draws over the pairs.
+    seed : int
+        Draws them.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``by``; columns difference (mean), low, high (percentile bootstrap), p_value (Wilcoxon signed-rank,
+        two-sided; 1 when no pair differs) and pairs.
+
+    Raises
+    ------
+    ParameterError
+        An unknown baseline or metric, or a setting without a run on a fold and seed of the baseline.
+
+    Notes
+    -----
+    Seeds of a fold share its clips, so that pairs are not independent: read intervals as for these folds, and p-values
+    beside them.
+    """
+    import pandas as pd
+    from scipy.stats import wilcoxon
+
+    keys = [by, "fold", "seed"]
+    if not isinstance(table, pd.DataFrame) or not set(keys) <= set(table.columns):
+        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
+    number("level", level, above=0, below=1)
+    whole("samples", samples, least=1)
+    names = list(dict.fromkeys(table[by]))
+    choice("baseline", baseline, names)
+    choice("metric", metric, [column for column in table.columns if column not in keys])
+    if table[metric].dtype.kind not in "fiub":
+        raise ParameterError("metric", metric, f"a column of numbers, not of {table[metric].dtype}")
+    if table.duplicated(keys).any():
+        raise ParameterError("table", f"{len(table)} rows", f"one run a {by}, fold and seed")
+    wide = table.pivot(index=keys[1:], columns=by, values=metric)
+    if wide.isna().any(axis=None):
+        raise ParameterError("table", str(wide.columns[wide.isna().any()].tolist()), "complete: a run a fold and seed")
+    draws = np.random.default_rng(seed).integers(0, len(wide), (samples, len(wide)))
+    rows = {}
+    for name in names:
+        if name == baseline:
+            continue
+        pairs = (wide[name] - wide[baseline]).to_numpy()
+        low, high = np.quantile(pairs[draws].mean(1), [(1 - level) / 2, (1 + level) / 2])
+        p = float(wilcoxon(pairs).pvalue) if np.any(pairs) else 1.0
+        rows[name] = {"difference": pairs.mean(), "low": low, "high": high, "p_value": p, "pairs": len(pairs)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
 
 
 @checked
@@ -64,184 +132,115 @@ def placebos(levels: ArrayLike, seed: int) -> dict[str, np.ndarray]:
 
 
 @checked
-def factor_study(
+def evaluate_factors(
     inputs: ArrayLike,
     y: ArrayLike,
-    splits: Sequence[object],
+    split: Split,
     values: ArrayLike,
     names: Sequence[str],
     *,
-    network: Callable[[], nn.Module],
     dim: int,
     scale: float,
+    told: Literal["true", "shuffled", "random", "nothing"] = "true",
+    count: int = 3,
+    code: Literal["one-hot", "thermometer"] = "thermometer",
     weight: float = 10.0,
-    counts: Sequence[int] = (2, 3, 4, 6, 8, 12),
-    codes: Sequence[str] = ("one-hot", "thermometer"),
-    subsets: Sequence[Sequence[str]] | str = "together",
-    placebo: Sequence[str] = ("shuffled",),
-    seeds: Sequence[int] = (0,),
-    progress: bool = True,
+    seed: int = 0,
     **training: object,
-) -> pd.DataFrame:
-    """Train with prototypes of factors: each number of levels, code and subset of the factors, true and placebo.
+) -> dict[str, float]:
+    """Train with prototypes of factors and measure what is decided and read: a task of :func:`workbench.study`.
 
     Parameters
     ----------
-    inputs, y, network
-        As in :func:`train_classifier`.
-    splits : sequence of splits
-        A fold each; levels are cut on its training part alone.
+    inputs, y, split
+        As in :func:`fit_classifier`; levels are cut on the training part alone.
     values : array_like float (N, m)
         Factors of all clips, finite.
     names : sequence of str (m,)
-        Factors.
+        Their names.
     dim : int
-        k, of the network's embeddings.
+        k, the length of the network's embeddings.
     scale : float
-        Of the prototypes.
+        Length of every block's prototypes.
+    told : {"true", "shuffled", "random", "nothing"}
+        What the clips are pulled to: their true levels, a placebo (:func:`placebos`), or nothing, which is
+        cross-entropy alone.
+    count : int
+        Number of levels of each factor.
+    code : {"one-hot", "thermometer"}
+        Code of the levels, as in :class:`FactorPrototypes`.
     weight : float
-        Of the pull, the same for all.
-    counts : sequence of int
-        Numbers of levels.
-    codes : sequence of str
-        Of :class:`FactorPrototypes`.
-    subsets : "together", "all", or sequence of sequences of str
-        Which factors prototypes depend on: all m at once, each of the 2^m - 1 subsets, or these.
-    placebo : sequence of str
-        Kinds of :func:`placebos` that each setting is also trained with; none: ``()``.
-    seeds : sequence of int
-        Of weights and placebos.
-    progress : bool
-        Show a bar over all runs.
-    training
-        Keyword arguments of :func:`train_classifier` for all, such as ``epochs``.
+        Weight of the pull.
+    seed : int
+        Draws weights and placebos.
+    **training
+        Keyword arguments of :func:`fit_classifier`, such as ``network`` and ``epochs``.
 
     Returns
     -------
-    pandas.DataFrame
-        Row a run: count, code, factors, told ("true", a placebo, or "nothing": cross-entropy alone, once a fold and
-        seed), fold, seed, and of the test clips accuracy, balanced_accuracy and, as means over factors, level_read
-        (share of levels read rightly), chance (1 / count), kappa (quadratic-weighted) and rank_correlation (of the
-        block's position and the factor's value); the last three and level_read also factor by factor, as "kappa pitch";
-        seconds. Placebo levels are compared with the placebo.
+    dict
+        Of the test clips accuracy and balanced_accuracy, then, unless nothing is told, chance (1 / count) and, as means
+        over factors and factor by factor (as "kappa pitch"), level_read (share of levels read rightly), kappa
+        (quadratic-weighted) and rank_correlation (of the block's position and the factor's value); last seconds.
+        Placebo levels are compared with the placebo.
 
     Raises
     ------
     ParameterError
-        Nothing to run, an unknown factor or placebo; what :class:`Levels`, :class:`FactorPrototypes` and
-        :func:`train_classifier` refuse.
+        What :class:`Levels`, :class:`FactorPrototypes` and :func:`fit_classifier` refuse, or a split without a test
+        part.
     """
-    import pandas as pd
-    from tqdm.auto import tqdm
-
-    splits, seeds = to_run(splits=splits, seeds=seeds)
-    values, names = numbers("values", values, ndim=2).astype(np.float64), tuple(names)
-    if values.shape[1] != len(names):
-        raise ParameterError("names", names, f"{values.shape[1]} factors, one a column of values")
-    y = known(y)
-    if len(values) != len(y):
-        raise ParameterError("values.shape", values.shape, f"({len(y)}, m), a row a clip")
-    whole("dim", dim, least=1)
-    number("scale", scale, above=0)
-    number("weight", weight, least=0)
-    counts = several("counts", counts, lambda name, count: whole(name, count, least=2))
-    codes = several("codes", codes, lambda name, code: choice(name, code, CODES))
-    for kind in placebo:
-        choice("placebo", kind, PLACEBOS)
-    gathered = Gathered()
-    chosen = _subsets(subsets, names)
-    settings = [*product(counts, codes, chosen, ("true", *placebo)), (None, None, (), "nothing")]
-    shared = {"network": network, "progress": False, **training}
-    rows = []
-    with tqdm(total=len(settings) * len(splits) * len(seeds), disable=not progress, desc="runs") as bar:
-        for (count, code, factors, told), (fold, split), seed in product(settings, enumerate(splits), seeds):
-            bar.set_postfix(levels=count, told=told, refresh=False)
-            row = {
-                "count": count,
-                "code": code,
-                "factors": ", ".join(factors),
-                "told": told,
-                "fold": fold,
-                "seed": seed,
-            }
-            if told == "nothing":
-                with gathered.run(f"nothing told, fold {fold}, seed {seed}"):
-                    run = train_classifier(inputs, y, split, loss="cross_entropy", seed=seed, **shared)
-                read = {}
-            else:
-                some = values[:, [names.index(name) for name in factors]]
-                cuts = Levels.fit(some[split_rows(split, len(some))["train"]], factors, count=count)
-                levels = cuts.codes(some)
-                if told != "true":
-                    some = levels = placebos(levels, seed)[told]
-                points = FactorPrototypes(cuts, dim, scale=scale, code=code)
-                pull = {"loss": {"name": "prototype", "weight": weight}, "factors": points, "levels": levels}
-                with gathered.run(f"{count} levels, {told}, fold {fold}, seed {seed}"):
-                    run = train_classifier(inputs, y, split, seed=seed, **pull, **shared)
-                read = {"chance": 1 / count} | _read(run, points, levels, some)
-            test = run.split["test"]
-            uar = balanced_accuracy(run.classes[run.y[test]], run.predictions[test])
-            row |= {"fold": fold, "seed": seed}
-            rows.append(row | {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds})
-            bar.update()
-    gathered.finish("factor_study", len(rows))
-    return pd.DataFrame(rows)
-
-
-def _subsets(subsets: Sequence[Sequence[str]] | str, names: tuple[str, ...]) -> list[tuple[str, ...]]:
-    if isinstance(subsets, str):
-        choice("subsets", subsets, ("together", "all"))
-        sizes = (len(names),) if subsets == "together" else range(1, len(names) + 1)
-        return [some for size in sizes for some in combinations(names, size)]
-    chosen = [
-        (some,) if isinstance(some, str) else tuple(several(name, some, lambda _, one: one))
-        for name, some in ((f"subsets[{i}]", some) for i, some in enumerate(subsets))
-    ]
-    if not chosen or not all(chosen):
-        raise ParameterError("subsets", subsets, "at least one, of at least one factor each")
-    for name in (name for some in chosen for name in some):
-        choice("subsets", name, names)
-    return chosen
-
-
-def _read(run: Trained, points: FactorPrototypes, levels: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    """How well the test clips' levels are read, over all factors and factor by factor."""
-    test = run.split["test"]
-    explanation = explain(run.z[test], run.weight, run.bias, points)
-    each = {"level_read": [], "kappa": [], "rank_correlation": []}
-    for f in range(len(points.levels.names)):
-        read, true = explanation.levels[:, f], levels[test, f]
-        each["level_read"].append(float((read == true).mean()))
-        each["kappa"].append(weighted_kappa(true, read))
-        each["rank_correlation"].append(rank_correlation(explanation.positions[:, f], values[test, f]))
-    factors = points.levels.names
-    single = {f"{what} {name}": x for what, xs in each.items() for name, x in zip(factors, xs, strict=True)}
-    return {what: float(np.mean(xs)) for what, xs in each.items()} | single
+    values, shared = numbers("values", values, ndim=2).astype(np.float64), {"seed": seed, "progress": False, **training}
+    test = fitting(split, len(values)).test
+    if told == "nothing":
+        run, read = fit_classifier(inputs, y, split, loss="cross_entropy", **shared), {}
+    else:
+        cuts = Levels.fit(values[split.train], names, count=count)
+        levels = cuts.codes(values)
+        if told != "true":
+            values = levels = placebos(levels, seed)[told]
+        points = FactorPrototypes(cuts, dim, scale=scale, code=code)
+        pull = {"loss": {"name": "prototype", "weight": weight}, "factors": points, "levels": levels}
+        run = fit_classifier(inputs, y, split, **pull, **shared)
+        explanation = explain(run.z[test], run.weight, run.bias, points)
+        levels_read, positions, true = explanation.levels.T, explanation.positions.T, levels[test].T
+        each = {
+            "level_read": [float((read == level).mean()) for read, level in zip(levels_read, true, strict=True)],
+            "kappa": [weighted_kappa(level, read) for read, level in zip(levels_read, true, strict=True)],
+            "rank_correlation": [rank_correlation(*pair) for pair in zip(positions, values[test].T, strict=True)],
+        }
+        read = {"chance": 1 / count} | {what: float(np.mean(found)) for what, found in each.items()}
+        read |= {f"{what} {name}": x for what, xs in each.items() for name, x in zip(cuts.names, xs, strict=True)}
+    uar = balanced_accuracy(run.classes[run.y[test]], run.predictions[test])
+    return {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds}
 
 
 @checked
 def dynamics(
-    runs: Mapping[str, Sequence[Trained | pd.DataFrame]], *, metric: str = "valid_accuracy", share: float = 0.95
+    runs: Mapping[str, Sequence[TrainedClassifier | pd.DataFrame]],
+    *,
+    metric: str = "valid_accuracy",
+    share: float = 0.95,
 ) -> pd.DataFrame:
-    """How fast trainings learn, from their histories.
+    """Measure how fast trainings learn, from their histories.
 
     Parameters
     ----------
-    runs : mapping of str to sequence of Trained or DataFrame
+    runs : mapping of str to sequence of TrainedClassifier or DataFrame
         Name of the row -> its trainings or their histories, a seed each. Train them all for as many epochs, without
         ``patience``: the area is a mean over epochs.
     metric : str
         Column of the histories; higher is better.
     share : float
-        Of the final value that is to be reached.
+        Share of the final value that is to be reached.
 
     Returns
     -------
     pandas.DataFrame
         Index name; mean and sd (over runs; NaN for one) of: final (value of the last epoch), epochs_to_share (epochs
         until ``share`` of the run's own final value was first reached; a poor end is reached early, so read it beside
-        final), area (mean value over epochs) and, of :class:`Trained`, seconds. Columns (quantity, "mean" or "sd"),
-        and ("runs", "count").
+        final), area (mean value over epochs) and, of :class:`TrainedClassifier`, seconds. Columns (quantity, "mean" or
+        "sd"), and ("runs", "count").
 
     Raises
     ------
@@ -251,32 +250,23 @@ def dynamics(
     import pandas as pd
 
     number("share", share, above=0, most=1)
-    if not isinstance(runs, Mapping):
-        raise ParameterError("runs", type(runs).__name__, "a mapping of name to trainings")
+    if not isinstance(runs, Mapping) or not runs:
+        raise ParameterError("runs", runs if isinstance(runs, Mapping) else type(runs).__name__,
+                             "a mapping of at least one name to trainings")  # fmt: skip
     rows = {}
-    for name, given in runs.items():
-        given = [given] if isinstance(given, (Trained, pd.DataFrame)) else several(f"runs[{name!r}]", given, _a_run)
-        table = pd.DataFrame([_pace(name, run, metric, share) for run in given])
-        rows[name] = table.agg(["mean", "std"]).rename({"std": "sd"}).T.stack()
-        rows[name]["runs", "count"] = len(given)
-    if not rows:
-        raise ParameterError("runs", runs, "at least one")
+    for name, trainings in runs.items():
+        pace = several(f"runs[{name!r}]", trainings, lambda _, run, name=name: _pace(name, run, metric, share))
+        rows[name] = pd.DataFrame(pace).agg(["mean", "std"]).rename({"std": "sd"}).T.stack()
+        rows[name]["runs", "count"] = len(pace)
     return pd.DataFrame(rows).T.rename_axis("run")
 
 
-def _a_run(name: str, run: object) -> Trained | pd.DataFrame:
-    import pandas as pd
-
-    if not isinstance(run, (Trained, pd.DataFrame)) or not len(run.history if isinstance(run, Trained) else run):
-        raise ParameterError(name, type(run).__name__, "a training, or its history with at least one row")
-    return run
-
-
-def _pace(name: str, run: Trained | pd.DataFrame, metric: str, share: float) -> dict[str, float]:
-    history = run.history if isinstance(run, Trained) else run
-    if metric not in history:
-        raise ParameterError("metric", metric, f"a column of the history of {name}: {history.columns.tolist()}")
+def _pace(name: str, run: TrainedClassifier | pd.DataFrame, metric: str, share: float) -> dict[str, float]:
+    trained = isinstance(run, TrainedClassifier)
+    history = run.history if trained else run
+    if metric not in getattr(history, "columns", ()) or not len(history):
+        raise ParameterError("metric", metric, f"a column of every history of {name}")
     curve = history[metric].to_numpy()
     reached = int(np.argmax(curve >= share * curve[-1])) + 1
     pace = {"final": curve[-1], "epochs_to_share": reached, "area": curve.mean()}
-    return pace | ({"seconds": run.seconds} if isinstance(run, Trained) else {})
+    return pace | ({"seconds": run.seconds} if trained else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import numbers
 from ..core.errors import ParameterError
+from ..core.splits import PARTS, Split, fitting
 from ..core.warn import warn
 from ..metrics.classification import accuracy, balanced_accuracy
 
@@ -52,8 +54,8 @@ class TrackDecisions:
         mixed = np.flatnonzero(y != y[first][member])
         if len(mixed):
             raise ParameterError(f"tracks[{mixed[0]}]", names.tolist()[member[mixed[0]]], "a track of one label")
-        rates = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
-        return {name: rate(y[first], self.predictions) for name, rate in rates.items()}
+        true, predicted = y[first], self.predictions
+        return {"accuracy": accuracy(true, predicted), "balanced_accuracy": balanced_accuracy(true, predicted)}
 
 
 def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
@@ -69,7 +71,7 @@ def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None
     return TrackDecisions(names, sums / np.bincount(member)[:, None], np.asarray(labels))
 
 
-def checked(z: ArrayLike, name: str = "z") -> np.ndarray:
+def vectors(z: ArrayLike, name: str = "z") -> np.ndarray:
     """Vectors as float32 (N, D), finite."""
     z = numbers(name, z, finite=False, empty=True)
     with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
@@ -133,15 +135,57 @@ def _missing(value: object) -> bool:
         return True
 
 
-def held_out(validation: object, sizes: tuple[int, ...]) -> tuple:
-    """What a caller gave as (z, y) or (z, y, tracks), brought to the longest of these ``sizes`` with None."""
-    if not isinstance(validation, (tuple, list)) or len(validation) not in sizes:
-        given = f"{type(validation).__name__}" + (f" of {len(validation)}" if hasattr(validation, "__len__") else "")
-        raise ParameterError("validation", given, "a tuple (z, y), or (z, y, tracks)")
-    return (*validation, *[None] * (max(sizes) - len(validation)))
+def checked_parts(
+    x: np.ndarray, y: ArrayLike, split: Split, tracks: ArrayLike | None = None, *, needed: Sequence[str] = ("train",)
+) -> tuple[Split, np.ndarray, np.ndarray, np.ndarray]:
+    """Check that inputs (N, ...), their labels and their tracks can be learnt from as the split says.
+
+    Returns
+    -------
+    split : Split
+    labels : np.ndarray (C,)
+        The sorted labels of the training part.
+    y : np.ndarray int64 (N,)
+        Position of each input's label among them; -1 outside the split.
+    tracks : np.ndarray (N,)
+        Track of each input; its row where no tracks are given.
+
+    Raises
+    ------
+    ParameterError
+        An empty part that is needed, labels of a single class, missing labels, a class that is not in train, training
+        inputs that are all the same, or a track in train and in another part.
+
+    Warns
+    -----
+    UserWarning
+        Classes that a part lacks, and inputs that are in train and in another part too.
+    """
+    split = fitting(split, len(x), needed=needed)
+    y = known(y, len(x), rows=np.concatenate(list(split)))
+    tracks = np.arange(len(x)) if tracks is None else known(tracks, len(x), "tracks")
+    labels, train = np.unique(y[split.train].tolist()), x[split.train]
+    if len(labels) < 2:
+        raise ParameterError("y of split.train", labels.tolist(), "labels of at least two classes")
+    if (train == train[0]).all():
+        raise ParameterError("inputs", f"{len(train)} training inputs that are all the same", "inputs that differ")
+    numbered = np.full(len(x), -1, dtype=np.int64)
+    for part, rows in zip(PARTS, split, strict=True):
+        if not len(rows):
+            continue
+        numbered[rows] = columns(y[rows], labels, len(rows), f"y of split.{part}")
+        if part == "train":
+            continue
+        if len(absent := labels[np.setdiff1d(np.arange(len(labels)), numbered[rows])]):
+            few = ", ".join(map(str, absent[:5])) + (" ..." if len(absent) > 5 else "")
+            warn(f"split.{part} has no clip of {len(absent)} of the {len(labels)} classes ({few})")
+        if len(shared := np.intersect1d(tracks[split.train], tracks[rows])):
+            raise ParameterError("tracks", shared[:5].tolist(), f"in split.train or in split.{part}, not in both")
+        _warn_shared(train, x[rows], f"split.{part}")
+    return split, labels, numbered, tracks
 
 
-def warn_shared(train: np.ndarray, held: np.ndarray, part: str) -> None:
+def _warn_shared(train: np.ndarray, held: np.ndarray, part: str) -> None:
     """Say how many inputs of another part are also among the training ones, number for number; float32 (N, ...)."""
     keys, others = ({}, 0)
     for row, key in enumerate(train.reshape(len(train), -1).sum(1, dtype=np.float32).tolist()):
@@ -149,17 +193,17 @@ def warn_shared(train: np.ndarray, held: np.ndarray, part: str) -> None:
     for row, key in enumerate(held.reshape(len(held), -1).sum(1, dtype=np.float32).tolist()):
         others += any(np.array_equal(train[own], held[row]) for own in keys.get(key, ())[:100])
     if others:
-        text = f"{others} of {len(held)} inputs of {part} are in train too, number for number: the figures flatter"
-        warn(text)
+        warn(f"{others} of {len(held)} inputs of {part} are in train too, number for number: the figures flatter")
 
 
 def columns(y: ArrayLike, labels: np.ndarray, n: int, name: str = "y") -> np.ndarray:
     """Labels (n,) as positions in the sorted ``labels``, int64."""
     y = known(y, n, name)
+    y = np.array(y.tolist()) if y.dtype == object else y
     try:
         unknown = np.setdiff1d(y, labels)
     except TypeError:
         raise ParameterError(name, f"labels such as {y[0]!r}", f"of the kind of {labels[:1].tolist()}") from None
     if len(unknown):
-        raise ParameterError(name, unknown.tolist(), "classes that have training segments")
+        raise ParameterError(name, unknown.tolist(), "classes that are in train too")
     return np.searchsorted(labels, y).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Training a classifier whose embeddings a loss shapes, and comparing losses on the same folds and seeds.
+"""Training a classifier whose embeddings a loss shapes.
 
 The network maps inputs to embeddings z (N, k), a linear head with bias maps z to logits (N, C), a loss of
 :mod:`.losses` trains both. Everything that is chosen, such as the epoch kept, is chosen on the validation part.
@@ -6,14 +6,14 @@ The network maps inputs to embeddings z (N, k), a linear head with bias maps z t
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -21,66 +21,159 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.checks import checked, numbers
+from ..core.checks import checked, number, numbers, several, whole
 from ..core.devices import chosen_device
-from ..core.errors import ParameterError
-from ..core.learning import check_loss, unlearnt, warn_unlearnt
-from ..core.splits import split_rows
-from ..core.warn import warn
+from ..core.errors import ParameterError, WeightsError
+from ..core.fingerprints import fingerprint
+from ..core.fitting import (
+    RATES,
+    Config,
+    load_weights,
+    read_fitted,
+    restored,
+    seeded,
+    settle,
+    threads,
+    train,
+    write_fitted,
+)
+from ..core.progress import Progress
+from ..core.splits import PARTS, Split, fitting
 from ..metrics import geometry
-from ..probes.inputs import codes
-from . import recipes
+from . import batches
 from .factors import FactorPrototypes
 from .losses import LOSSES, Prototype, make_loss
-from .recipes import Recipe
 from .rival_losses import CrossEntropy
-from .tracks import known, warn_shared
+from .tracks import checked_parts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BALANCED = ("supervised_contrastive", "orthogonal_projection", "prototypical_network")
+TRAINING_VERSION = 1
+"""To be raised when training changes its numbers: checkpoints of before are then refused."""
+_BALANCED = ("supervised_contrastive", "orthogonal_projection", "prototypical_network")
 """Losses that compare clips within a batch, and get as many of each class."""
-OWN_WEIGHTS = ("supervised_contrastive", "arcface", "rbf")
+_OWN_WEIGHTS = ("supervised_contrastive", "arcface", "rbf")
 """Losses whose ``seed`` draws weights that are trained; it is the seed of the run."""
-ONE_THREAD = 3e7
+_ONE_THREAD = 3e7
 """Multiplications of a step on vectors below which one CPU thread does it: waiting for each other costs more."""
-CHUNK = 4e6
+_CHUNK = 4e6
 """Input numbers that go through the network at once when nothing is trained."""
+_ARRAYS = ("z", "logits", "scores", "weight", "bias", "prototypes", "y")
+
+_PAPER = {"epochs": 25, "warmup": 5, "keep": "last"}
+_PAPER_AST = {"optimizer": "adam", "betas": (0.95, 0.999), "weight_decay": 5e-6, "schedule": "decay"}
+_PAPER_AST |= _PAPER | {"standardise": "all"}
+_PAPER_BEATS = {"batch": 16, "betas": (0.9, 0.98), "weight_decay": 0.01, "standardise": "none"} | _PAPER
+_KS2 = {"epochs": 30, "mixup": 0.5}
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(Config):
+    """How a classifier is trained: optimiser, schedule, augmentation and when to stop.
+
+    "paper" and "paper-ks2" fine-tune AST on ESC-50 and on Speech Commands (35 words) as the code of arXiv 2406.16145
+    does, "paper-beats" and "paper-beats-ks2" BEATs; there warm-up rises from 0, where that code starts AST's above its
+    highest. The others are this package's: "conv" trains a small network from scratch, "efficientat" and "ecapa"
+    fine-tune those.
+    """
+
+    PRESETS: ClassVar = {
+        "paper": _PAPER_AST | {"learning_rate": 6.7e-6, "spec_augment": (24, 96)},
+        "paper-ks2": _PAPER_AST | _KS2 | {"learning_rate": 6.25e-5, "spec_augment": (48, 48)},
+        "paper-beats": _PAPER_BEATS | {"learning_rate": 8e-6, "schedule": "cosine"},
+        "paper-beats-ks2": _PAPER_BEATS | _KS2 | {"learning_rate": 1e-4},
+        "conv": {"epochs": 40, "schedule": "cosine", "spec_augment": (8, 24)},
+        "efficientat": {"epochs": 12, "learning_rate": 3e-4, "warmup": 1, "schedule": "cosine", "standardise": "none"},
+        "ecapa": {"epochs": 30, "learning_rate": 1e-4, "warmup": 3, "schedule": "cosine", "standardise": "none"},
+    }
+
+    epochs: int = 40
+    """The training clips are seen at most so many times."""
+    batch: int = 32
+    """A step is made on so many clips."""
+    learning_rate: float = 1e-3
+    """The optimiser's highest learning rate."""
+    weight_decay: float = 1e-4
+    """The optimiser's weight decay, which is an L2 penalty for "adam"."""
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    """The optimiser is Adam, or Adam with decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """The optimiser's decay rates of its running means."""
+    schedule: Literal["constant", "cosine", "decay"] = "constant"
+    """After the warm-up the rate is constant, falls to a thousandth, or is multiplied by 0.85 each epoch."""
+    warmup: int = 0
+    """The rate rises linearly to its highest over so many epochs."""
+    mixup: float = 0.0
+    """A training clip is mixed with another with this probability, by shares drawn from Beta(10, 10)."""
+    spec_augment: tuple[int, int] = (0, 0)
+    """Masks hide fewer than so many bands and frames of a spectrogram; (0, 0) masks nothing."""
+    keep: Literal["best", "last"] = "best"
+    """The epoch of highest validation accuracy (ties: lowest cross-entropy, then the first) is kept, or the last."""
+    patience: int | None = None
+    """The training stops after so many epochs without a better one; None never stops it."""
+    standardise: Literal["each", "all", "none"] = "each"
+    """Dimensions or mel bands are standardised each, all together to deviation 1/2 as AST does, or not."""
+
+    def __post_init__(self):
+        counts = {"epochs": {"least": 1}, "batch": {"least": 2}, "warmup": {"least": 0}, "patience": {"least": 1}}
+        rates = {"learning_rate": RATES, "weight_decay": {"least": 0}, "mixup": {"least": 0, "most": 1}}
+        settle(self, **counts, **rates)
+        betas = several("betas", self.betas, lambda name, beta: number(name, beta, least=0, below=1))
+        masks = several("spec_augment", self.spec_augment, lambda name, most: whole(name, most, least=0))
+        for name, pair in (("betas", betas), ("spec_augment", masks)):
+            if len(pair) != 2:
+                raise ParameterError(name, getattr(self, name), "two numbers")
+            object.__setattr__(self, name, tuple(pair))
+        if self.patience is not None and self.keep == "last":
+            raise ParameterError("patience", self.patience, "None when the last epoch is kept")
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, 0 first."""
+        if epoch < self.warmup:
+            return self.learning_rate * (epoch + 1) / self.warmup
+        if self.schedule == "decay":
+            return self.learning_rate * 0.85 ** (epoch - max(self.warmup, 1) + 1)
+        if self.schedule == "cosine":
+            turn = math.cos(math.pi * (epoch - self.warmup) / max(self.epochs - self.warmup, 1))
+            return self.learning_rate * (0.001 + 0.999 * (1 + turn) / 2)
+        return self.learning_rate
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained classifier and what it makes of all clips; made by :func:`train_classifier`."""
+class TrainedClassifier:
+    """A trained classifier and what it makes of all clips; made by :func:`fit_classifier`."""
 
+    config: ClassifierConfig
+    """How it was trained."""
     z: np.ndarray
     """Embeddings of all clips, float32 (N, k)."""
     logits: np.ndarray
-    """Of the linear head, float32 (N, C)."""
+    """Logits of the linear head, float32 (N, C)."""
     scores: np.ndarray
     """What the loss decides by, float32 (N, C); the logits, unless it has a classifier of its own."""
     weight: np.ndarray
-    """Of the head, float32 (C, k)."""
+    """Weights of the head, float32 (C, k)."""
     bias: np.ndarray
-    """Of the head, float32 (C,)."""
+    """Bias of the head, float32 (C,)."""
     prototypes: np.ndarray
-    """Of the loss, float32 (C, k); of a loss without any, each class's mean training embedding."""
+    """The loss's prototypes, float32 (C, k); where it has none, each class's mean training embedding."""
     classes: np.ndarray
     """Labels in the order of the columns, sorted, (C,)."""
     y: np.ndarray
     """Class of each clip as a column, int64 (N,); -1 outside the split."""
-    split: dict[str, np.ndarray]
-    """Rows of "train", "valid" and "test"."""
+    split: Split
+    """The clips that were learnt from, chosen on and kept apart."""
     history: pd.DataFrame
     """Row an epoch run: rate, means over training batches, validation accuracy and cross-entropy."""
     epoch: int
-    """The one kept, 0 first."""
+    """The epoch kept, 0 first."""
     seconds: float
     """Time of the training."""
     network: nn.Module = field(repr=False)
-    """With the weights kept, on the CPU; takes standardised inputs."""
+    """The network with the weights kept, on the CPU; it takes standardised inputs."""
     loss: CrossEntropy = field(repr=False)
-    """With its own state."""
+    """The loss with its own state; ``loss.options`` is what :func:`make_loss` makes it from."""
     shift: np.ndarray | None = field(repr=False)
     """Training statistics by which inputs are standardised."""
     scale: np.ndarray | None = field(repr=False)
@@ -98,53 +191,120 @@ class Trained:
         odds = F.logsigmoid(scores) if self.loss.classification == "sigmoid" else scores
         return odds.softmax(1).numpy()
 
-    @cached_property
+    @property
     def accuracy(self) -> float:
-        """On test, by the scores."""
-        return float(np.mean(self.scores[self.split["test"]].argmax(1) == self._true))
+        """Share of the test clips that the scores decide rightly."""
+        return float(np.mean(self.scores[self._test].argmax(1) == self.y[self._test]))
 
-    @cached_property
-    def accuracy_nearest(self) -> float:
-        """On test, by the nearest of :attr:`prototypes`."""
-        return float(np.mean(geometry.nearest_prototype(self.z[self.split["test"]], self.prototypes) == self._true))
+    def evaluate(self) -> dict[str, float]:
+        """Measure the test clips: a task of :func:`workbench.study` returns this.
 
-    @cached_property
-    def calibration_error(self) -> float:
-        """Expected calibration error on test."""
-        return geometry.expected_calibration_error(self.probabilities[self.split["test"]], self._true)
+        Returns
+        -------
+        dict
+            ``accuracy`` by the scores, ``accuracy_nearest`` by the nearest of :attr:`prototypes`,
+            ``calibration_error``, ``nc1`` and ``nc2`` (:mod:`workbench.metrics.geometry`), ``epochs`` run, the
+            ``epoch`` kept and ``seconds`` of the training.
+
+        Raises
+        ------
+        ParameterError
+            The split has no test clips.
+        """
+        z, true = self.z[self._test], self.y[self._test]
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_nearest": float(np.mean(geometry.nearest_prototype(z, self.prototypes) == true)),
+            "calibration_error": geometry.expected_calibration_error(self.probabilities[self._test], true),
+            "nc1": geometry.nc1(z, true),
+            "nc2": geometry.nc2(z, true),
+            "epochs": len(self.history),
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+        }
 
     def embed(self, inputs: ArrayLike) -> np.ndarray:
         """Embeddings of other inputs, standardised as in training; float32 (N, k)."""
-        inputs = _checked(inputs)
+        inputs = _inputs(inputs)
         if np.ndim(self.shift) and inputs.shape[1] != len(self.shift):
             raise ParameterError("inputs.shape", inputs.shape, f"(N, {len(self.shift)}, ...), as in training")
-        inputs = torch.from_numpy(recipes.standardised(inputs, self.shift, self.scale))
+        inputs = torch.from_numpy(batches.standardised(inputs, self.shift, self.scale))
         _dimension(self.network, inputs)  # which names what the network cannot take
         return _embeddings(self.network.eval(), inputs).numpy()
 
+    @checked
+    def save(self, folder: str | Path) -> Path:
+        """Write everything but the network's own code to a folder, and return it."""
+        tensors = {name: torch.tensor(getattr(self, name)) for name in (*_ARRAYS, "shift", "scale")
+                   if getattr(self, name) is not None}  # fmt: skip
+        tensors |= {f"split.{part}": torch.from_numpy(rows) for part, rows in zip(PARTS, self.split, strict=True)}
+        for name, module in (("network", self.network), ("loss", self.loss)):
+            tensors |= {f"{name}.{key}": values for key, values in module.state_dict().items()}
+        record = {"config": self.config, "classes": self.classes, "loss": self.loss.options, "history": self.history}
+        record |= {"network": _mark(self.network), "epoch": self.epoch, "seconds": self.seconds}
+        return write_fitted(folder, "TrainedClassifier", tensors, record)
+
+    @classmethod
+    @checked
+    def load(cls, folder: str | Path, network: Callable[[], nn.Module]) -> TrainedClassifier:
+        """Read what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        folder : path
+        network : callable, or nn.Module
+            As in the training; the weights come from the folder.
+
+        Raises
+        ------
+        WeightsError
+            The folder is missing or damaged, holds something else, or was written with another network.
+        """
+        tensors, record = read_fitted(folder, "TrainedClassifier")
+        config = restored(folder, record, "config", ClassifierConfig, what="classifier")
+        net = _made(network)
+        if record["network"] != _mark(net):
+            raise WeightsError(
+                f"{folder}: was trained with a network that is built otherwise than this {type(net).__name__}"
+            )
+        (classes, dim), given = tensors["weight"].shape, None
+        for name in ("loss.fixed", "loss.learnt"):  # whether there were prototypes; their values are loaded below
+            given = tensors.get(name, given)
+        loss = make_loss(classes=classes, dim=dim, prototypes=given, **record["loss"])
+        for name, module in (("network", net), ("loss", loss)):
+            own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
+            load_weights(folder, module, own)
+            module.eval().requires_grad_(False)
+        arrays = {name: tensors[name].numpy() if name in tensors else None for name in (*_ARRAYS, "shift", "scale")}
+        split = Split(*(tensors[f"split.{part}"].numpy() for part in PARTS))
+        rest = {name: record[name] for name in ("history", "epoch", "seconds")}
+        return cls(config=config, classes=np.asarray(record["classes"]), split=split, network=net, loss=loss,
+                   **arrays, **rest)  # fmt: skip
+
     @property
-    def _true(self) -> np.ndarray:
-        return self.y[self.split["test"]]
+    def _test(self) -> np.ndarray:
+        return fitting(self.split, len(self.y), needed=("test",)).test
 
 
 @checked
-def train_classifier(
+def fit_classifier(
     inputs: ArrayLike,
     y: ArrayLike,
-    split: object,
+    split: Split,
     *,
     network: Callable[[], nn.Module],
     loss: str | Mapping[str, object] = "prototype",
     prototypes: ArrayLike | None = None,
     factors: FactorPrototypes | None = None,
     levels: ArrayLike | None = None,
-    preset: str = "default",
+    config: ClassifierConfig | str = "default",
     seed: int = 0,
     device: str | torch.device = "auto",
+    checkpoint: str | os.PathLike | None = None,
+    progress: Progress | bool | None = True,
     track_geometry: bool = False,
-    progress: bool = True,
     **fields: object,
-) -> Trained:
+) -> TrainedClassifier:
     """Train a network and a linear head with one of the losses.
 
     Parameters
@@ -153,42 +313,45 @@ def train_classifier(
         Frozen embeddings, waveforms, or spectrograms; :func:`~.extractors.extractor` makes them.
     y : array_like (N,)
         Class of each clip, of any sortable type.
-    split : object, mapping or 3-tuple with train, valid, test
-        Disjoint rows. ``test`` is only ever predicted.
+    split : Split
+        Rows of train, valid (needed unless the last epoch is kept) and test, which is only ever predicted.
     network : callable, or nn.Module
         Makes the network that maps a batch to z (B, k), such as ``partial(MLPProjector, 256, 64)``. A module is copied
-        and trained on from its weights.
+        and trained on from its weights, those that require gradients.
     loss : str or mapping
         A name of :data:`LOSSES`, or {"name": ..., option: ...}.
     prototypes : array_like (C, k), optional
-        Of the losses that take them; rows in the order of the sorted labels of the training clips. Their length
-        sqrt(k) is a good start: the nearest prototype decides well only where the pull is strong enough for it.
+        What some losses pull to, start from or classify by; rows in the order of the sorted labels of the training
+        clips. Their length sqrt(k) is a good start: the nearest prototype decides well only where the pull is strong
+        enough for it.
     factors : FactorPrototypes, optional
         Pull each clip to the prototype of its factor levels instead; with ``levels``, loss "prototype" only.
     levels : array_like of int (N, m), optional
         Levels of all clips; only the rows of train are looked at.
-    preset : str
-        Of :data:`~.recipes.PRESETS`.
+    config : ClassifierConfig or str
+        The settings, or the name of a preset.
     seed : int
         Draws weights, order of clips, mixup and masks. Draw the prototypes by a seed of their own.
     device : str
-        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    checkpoint : path, optional
+        File to which the state is written after each epoch; a training that finds it goes on from there.
+    progress : bool or callable (done, total)
     track_geometry : bool
         Add ``nc1`` and ``nc2`` of the training clips to the history; one more pass over them an epoch.
-    progress : bool
-        Show a bar.
-    fields
-        Of :class:`Recipe`, in place of the preset's: ``epochs``, ``batch``, ``learning_rate``, ``mixup`` ...
+    **fields
+        Fields of :class:`ClassifierConfig`, in place of the config's: ``epochs``, ``batch``, ``learning_rate`` ...
 
     Returns
     -------
-    Trained
+    TrainedClassifier
 
     Raises
     ------
     ParameterError
         Inputs that are NaN or of a wrong shape, a class of valid or test that is not in train, a part that is missing,
-        an unknown loss, option or field, prototypes that do not fit, or a loss that ran away.
+        an unknown loss, option or field, prototypes that do not fit, a loss that ran away, or a checkpoint of another
+        training.
 
     Notes
     -----
@@ -196,92 +359,103 @@ def train_classifier(
     ||z - p|| / ||p||, both over the epoch's batches while weights change. Under mixup the inputs are mixed as they are
     given: of log-mel spectrograms that is not what mixing the waveforms would give.
     """
-    import pandas as pd
-
     start = time.perf_counter()
-    recipe = Recipe.preset(preset, **fields)
-    x = _checked(inputs)
-    rows = split_rows(split, len(x))
-    classes, y = codes(known(y, len(x), rows=np.concatenate(list(rows.values()))), rows)
-    _say(x, y, classes, rows)
-    if recipe.keep == "best" and not len(rows["valid"]):
-        raise ParameterError("split.valid", [], 'at least one clip, on which the epoch is chosen (or keep="last")')
-    if any(recipe.spec_augment) and x.ndim != 3:
-        raise ParameterError("spec_augment", recipe.spec_augment, "(0, 0) for inputs that are no spectrograms")
-    shift, scale = recipes.statistics(x[rows["train"]], recipe.standardise)
+    config = ClassifierConfig.named(config, **fields)
+    x = _inputs(inputs)
+    needed = ("train", "valid") if config.keep == "best" else ("train",)
+    split, classes, y, _ = checked_parts(x, y, split, needed=needed)
+    if any(config.spec_augment) and x.ndim != 3:
+        raise ParameterError("spec_augment", config.spec_augment, "(0, 0) for inputs that are no spectrograms")
+    shift, scale = batches.statistics(x[split.train], config.standardise)
     place = chosen_device(device)
-    x = torch.from_numpy(recipes.standardised(x, shift, scale)).to(place)
-    targets = _targets(factors, levels, rows["train"], len(x))
-    with _seeded(seed, place):
+    x = torch.from_numpy(batches.standardised(x, shift, scale)).to(place)
+    labels, own = torch.from_numpy(y).to(place), torch.from_numpy(split.train).to(place)
+    targets = _targets(factors, levels, split.train, len(x))
+    with seeded(seed, place):
         net = copy.deepcopy(network) if isinstance(network, nn.Module) else _made(network)
         net.to(place)
         dim = _dimension(net, x)
         head = nn.Linear(dim, len(classes)).to(place)
-        objective = _loss(loss, len(classes), dim, prototypes, factors, recipe, seed).to(place)
-        run = _Run(net, head, objective, recipe, np.random.default_rng(seed))
-        step = recipe.batch * sum(p.numel() for p in net.parameters())
-        with _threads(1 if x.ndim == 2 and step < ONE_THREAD else torch.get_num_threads()):
-            history, epoch = _fit(run, x, torch.from_numpy(y).to(place), rows, targets, track_geometry, progress)
+        objective = _loss(loss, len(classes), dim, prototypes, factors, config, seed).to(place)
+        run = _Training(net, head, objective, config, seed, (x, labels, targets), split, track_geometry)
+        step = config.batch * sum(p.numel() for p in net.parameters())
+        with threads(1 if x.ndim == 2 and step < _ONE_THREAD else torch.get_num_threads()):
+            history, epoch = train(
+                run.epoch,
+                config.epochs,
+                module=run.module,
+                optimizer=run.optimizer,
+                validate=run.validate,
+                score=None
+                if config.keep == "last"
+                else lambda row: (row["valid_accuracy"], -row["valid_cross_entropy"]),
+                patience=config.patience,
+                learning_rate=config.learning_rate,
+                name="fit_classifier",
+                generators=[run.rng],
+                checkpoint=checkpoint,
+                identity=run.identity,
+                progress=progress,
+            )
             z = _embeddings(net, x)
             with torch.no_grad():
                 logits = head(z)
                 scores = objective.scores(z, logits)
     points = objective.prototypes
     if points is None or factors is not None:
-        own = torch.from_numpy(rows["train"]).to(place)
-        members = F.one_hot(torch.from_numpy(y).to(place)[own], len(classes)).float()
+        members = F.one_hot(labels[own], len(classes)).float()
         points = members.T @ z[own] / members.sum(0)[:, None]
-    reason = unlearnt([row["loss"] for row in history], epoch if recipe.keep == "best" else None)
-    warn_unlearnt("train_classifier", reason, f"learning_rate={recipe.learning_rate:g}, epochs={recipe.epochs}")
     arrays = (values.detach().cpu().numpy() for values in (z, logits, scores, head.weight, head.bias, points))
+    run.module.cpu().requires_grad_(False).zero_grad()
     seconds = time.perf_counter() - start
-    rest = (classes, y, rows, pd.DataFrame(history), epoch, seconds, net.cpu(), objective.cpu(), shift, scale)
-    return Trained(*arrays, *rest)
+    return TrainedClassifier(config, *arrays, classes, y, split, history, epoch, seconds, net, objective, shift, scale)
 
 
-@dataclass
-class _Run:
-    """What one training changes."""
+class _Training:
+    """What one training changes, and the clips that it learns from and is chosen on."""
 
-    net: nn.Module
-    head: nn.Linear
-    loss: CrossEntropy
-    recipe: Recipe
-    rng: np.random.Generator
+    def __init__(self, net, head, loss, config: ClassifierConfig, seed: int, arrays, split: Split, geometry: bool):
+        x, y, targets = arrays
+        own, held = (torch.from_numpy(rows).to(x.device) for rows in (split.train, split.valid))
+        self.net, self.head, self.loss, self.config, self.seed, self.geometry = net, head, loss, config, seed, geometry
+        self.own = [x[own], y[own]] + ([] if targets is None else [torch.from_numpy(targets).to(x.device)])
+        self.held = (x[held], y[held])
+        self.module, self.rng = nn.ModuleList([net, head, loss]), np.random.default_rng(seed)
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        rest = {"weight_decay": config.weight_decay, "betas": config.betas}
+        self.optimizer = kind(trained, lr=config.learning_rate, fused=True, **rest)
 
-    def __post_init__(self):
-        self.modules = nn.ModuleList([self.net, self.head, self.loss])
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.recipe.optimizer]
-        trained = [p for p in self.modules.parameters() if p.requires_grad]
-        rest = {"weight_decay": self.recipe.weight_decay, "betas": self.recipe.betas}
-        self.optimiser = kind(trained, lr=self.recipe.learning_rate, fused=True, **rest)
-        self.labels_mixed = self.recipe.mixup > 0
-
-    def epoch(self, x: Tensor, y: Tensor, targets: Tensor | None) -> dict[str, float]:
+    def epoch(self, number: int) -> dict[str, float]:
         """Train once through the clips; means over the batches."""
-        self.modules.train()
-        recipe, labels = self.recipe, y.cpu().numpy()
-        pick = recipes.balanced if self.balanced else lambda labels, *rest: recipes.shuffled(len(labels), *rest)
-        if self.labels_mixed:
+        config, (x, y, *targets) = self.config, self.own
+        rate = config.rate(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if isinstance(self.loss, tuple(LOSSES[name] for name in _BALANCED)):
+            drawn = batches.balanced(y.cpu().numpy(), config.batch, self.rng)
+        else:
+            drawn = batches.shuffled(len(y), config.batch, self.rng)
+        if config.mixup:
             y = F.one_hot(y, self.loss.classes).float()
         seen, total = [], torch.zeros((), device=x.device)
-        for picked in pick(labels, recipe.batch, self.rng):
-            rows = torch.from_numpy(picked).to(x.device)
-            batch = [x[rows], y[rows], *([] if targets is None else [targets[rows]])]
-            if self.labels_mixed:
+        for rows in drawn:
+            rows = torch.from_numpy(rows).to(x.device)
+            batch = [values[rows] for values in (x, y, *targets)]
+            if config.mixup:
                 others = torch.from_numpy(self.rng.integers(0, len(x), len(rows))).to(x.device)
-                share = torch.from_numpy(recipes.mixup_shares(len(rows), recipe.mixup, self.rng)).to(x.device)
-                batch = [recipes.mix(a, b[others], share) for a, b in zip(batch, (x, y, targets), strict=False)]
-            batch[0] = recipes.spec_augment(batch[0], *recipe.spec_augment, self.rng)
+                share = torch.from_numpy(batches.mixup_shares(len(rows), config.mixup, self.rng)).to(x.device)
+                batch = [batches.mix(a, b[others], share) for a, b in zip(batch, (x, y, *targets), strict=True)]
+            batch[0] = batches.spec_augment(batch[0], *config.spec_augment, self.rng)
             z = self.net(batch[0])
             logits = self.head(z)
             value = self.loss(z, logits, *batch[1:])
-            self.optimiser.zero_grad()
+            self.optimizer.zero_grad()
             value.backward()
-            self.optimiser.step()
+            self.optimizer.step()
             total += value.detach() * len(rows)
             seen.append((z.detach(), logits.detach(), *batch[1:]))
-        return self._means(total, [torch.cat(some) for some in zip(*seen, strict=True)])
+        return {"learning_rate": rate} | self._means(total, [torch.cat(values) for values in zip(*seen, strict=True)])
 
     @torch.no_grad()
     def _means(self, total: Tensor, seen: list[Tensor]) -> dict[str, float]:
@@ -295,54 +469,28 @@ class _Run:
             means["distance"] = float((torch.linalg.norm(z - pulled_to[0], dim=1) / length).mean())
         return means
 
-    @property
-    def balanced(self) -> bool:
-        return isinstance(self.loss, tuple(LOSSES[name] for name in BALANCED))
-
     @torch.no_grad()
-    def validate(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        self.modules.eval()
-        z = _embeddings(self.net, x)
-        scores = self.loss.scores(z, self.head(z))
-        right = float((scores.argmax(1) == y).float().mean())
-        return {"valid_accuracy": right, "valid_cross_entropy": float(F.cross_entropy(scores, y))}
+    def validate(self) -> dict[str, float]:
+        (x, y), found = self.held, {}
+        if len(x):
+            z = _embeddings(self.net, x)
+            scores = self.loss.scores(z, self.head(z))
+            found["valid_accuracy"] = float((scores.argmax(1) == y).float().mean())
+            found["valid_cross_entropy"] = float(F.cross_entropy(scores, y))
+        if self.geometry:
+            z, labels = _embeddings(self.net, self.own[0]).cpu().numpy(), self.own[1].cpu().numpy()
+            found |= {"nc1": geometry.nc1(z, labels), "nc2": geometry.nc2(z, labels)}
+        return found
+
+    def identity(self) -> str:
+        """Hash of all that decides the numbers."""
+        given = [*self.own, *self.held, *self.module.state_dict().values()]
+        settings = (sorted(asdict(self.config).items()), sorted(self.loss.options.items()), repr(self.module))
+        weights = {str(place): values for place, values in enumerate(given)}
+        return fingerprint("fit_classifier", TRAINING_VERSION, *settings, self.seed, self.geometry, weights=weights)
 
 
-def _fit(run: _Run, x: Tensor, y: Tensor, rows: dict, targets, track_geometry: bool, progress: bool):
-    """All epochs; leaves the weights of the epoch kept in the modules. History, that epoch."""
-    from tqdm.auto import tqdm
-
-    recipe = run.recipe
-    own, held = (torch.from_numpy(rows[part]).to(x.device) for part in ("train", "valid"))
-    x_own, y_own, x_held, y_held = x[own], y[own], x[held], y[held]
-    targets = None if targets is None else torch.from_numpy(targets[rows["train"]]).to(x.device)
-    history, best, kept, epoch_kept = [], (-math.inf, -math.inf), None, 0
-    for epoch in tqdm(range(recipe.epochs), disable=not progress, desc="epochs"):
-        for group in run.optimiser.param_groups:
-            group["lr"] = recipe.rate(epoch)
-        row = {"epoch": epoch, "learning_rate": recipe.rate(epoch), **run.epoch(x_own, y_own, targets)}
-        check_loss(row["loss"], recipe.learning_rate, f"epoch {epoch}")
-        if len(held):
-            row |= run.validate(x_held, y_held)
-        if track_geometry:
-            z = _embeddings(run.net.eval(), x_own).cpu().numpy()
-            labels = y_own.cpu().numpy()
-            row |= {"nc1": geometry.nc1(z, labels), "nc2": geometry.nc2(z, labels)}
-        history.append(row)
-        if recipe.keep == "last":
-            epoch_kept = epoch
-        elif (found := (row["valid_accuracy"], -row["valid_cross_entropy"])) > best:
-            best, epoch_kept = found, epoch
-            kept = {name: values.clone() for name, values in run.modules.state_dict().items()}
-        elif recipe.patience is not None and epoch - epoch_kept >= recipe.patience:
-            break
-    if kept is not None:
-        run.modules.load_state_dict(kept)
-    run.modules.eval()
-    return history, epoch_kept
-
-
-def _loss(loss, classes: int, dim: int, prototypes, factors, recipe: Recipe, seed: int) -> CrossEntropy:
+def _loss(loss, classes: int, dim: int, prototypes, factors, config: ClassifierConfig, seed: int) -> CrossEntropy:
     if not isinstance(loss, (str, Mapping)):
         raise ParameterError("loss", loss, f"a name among {list(LOSSES)}, or a mapping of name and options")
     options = {"name": loss} if isinstance(loss, str) else dict(loss)
@@ -351,9 +499,9 @@ def _loss(loss, classes: int, dim: int, prototypes, factors, recipe: Recipe, see
         raise ParameterError("factors", factors, f"None with class prototypes or loss {name!r}")
     if factors is not None and factors.dim != dim:
         raise ParameterError("factors.dim", factors.dim, f"{dim}, the network's k")
-    if name == "prototypical_network" and recipe.mixup:
-        raise ParameterError("mixup", recipe.mixup, "0: a prototypical network needs hard labels")
-    if name in OWN_WEIGHTS:
+    if name == "prototypical_network" and config.mixup:
+        raise ParameterError("mixup", config.mixup, "0: a prototypical network needs hard labels")
+    if name in _OWN_WEIGHTS:
         options.setdefault("seed", seed)
     made = make_loss(name, classes=classes, dim=dim, prototypes=prototypes, **options)
     if type(made) is Prototype and prototypes is None and factors is None:
@@ -369,23 +517,7 @@ def _made(network: object) -> nn.Module:
     return net
 
 
-def _say(x: np.ndarray, y: np.ndarray, classes: np.ndarray, rows: dict[str, np.ndarray]) -> None:
-    """Refuse training inputs that are all the same; warn of classes that a part lacks and of clips in two parts."""
-    own = x[rows["train"]]
-    if (own == own[0]).all():
-        raise ParameterError("inputs", f"{len(own)} training inputs that are all the same", "inputs that differ")
-    for part in ("valid", "test"):
-        if not len(rows[part]):
-            continue
-        absent = np.setdiff1d(np.arange(len(classes)), y[rows[part]])
-        if len(absent):
-            few = ", ".join(map(str, classes[absent][:5])) + (" ..." if len(absent) > 5 else "")
-            text = f"split.{part} has no clip of {len(absent)} of the {len(classes)} classes ({few})"
-            warn(text)
-        warn_shared(own, x[rows[part]], f"split.{part}")
-
-
-def _checked(inputs: ArrayLike) -> np.ndarray:
+def _inputs(inputs: ArrayLike) -> np.ndarray:
     x = numbers("inputs", inputs, finite=False, empty=True)
     with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
         x = x.astype(np.float32, copy=False)
@@ -398,7 +530,7 @@ def _checked(inputs: ArrayLike) -> np.ndarray:
 
 
 def _targets(factors: FactorPrototypes | None, levels, train: np.ndarray, n: int) -> np.ndarray | None:
-    """Prototypes of the training clips in their rows, float32 (N, k)."""
+    """Prototypes of the training clips, float32 (N_train, k)."""
     if (factors is None) != (levels is None):
         raise ParameterError("levels", levels, "given (N, m) together with factors, or neither")
     if factors is None:
@@ -408,9 +540,12 @@ def _targets(factors: FactorPrototypes | None, levels, train: np.ndarray, n: int
     levels = numbers("levels", levels)
     if levels.shape != (n, len(factors.levels.names)):
         raise ParameterError("levels.shape", levels.shape, f"{(n, len(factors.levels.names))}: factors of each clip")
-    targets = np.zeros((n, factors.dim), dtype=np.float32)
-    targets[train] = factors.targets(levels[train])
-    return targets
+    return factors.targets(levels[train])
+
+
+def _mark(net: nn.Module) -> str:
+    """Hash of how a network is built, without its weights."""
+    return fingerprint(repr(net))
 
 
 def _dimension(net: nn.Module, x: Tensor) -> int:
@@ -428,22 +563,4 @@ def _dimension(net: nn.Module, x: Tensor) -> int:
 @torch.no_grad()
 def _embeddings(net: nn.Module, x: Tensor) -> Tensor:
     """z of all rows, in chunks that fit into memory; the network must be in eval mode."""
-    return torch.cat([net(some) for some in x.split(max(1, int(CHUNK // x[0].numel())))])
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, place: torch.device) -> Iterator[None]:
-    """Torch's own generator, which initial weights and dropout draw from, seeded here and as before outside."""
-    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextlib.contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return torch.cat([net(some) for some in x.split(max(1, int(_CHUNK // x[0].numel())))])

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.checks import checked, choice, numbers, whole
+from ..core.checks import checked, numbers, whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
-from ..core.learning import settle
-from ..core.saving import read_record, write_record
+from ..core.fitting import Config, read_fitted, restored, settle, write_fitted
 
 #: Rows encoded at once.
 ROWS = 4096
@@ -41,8 +41,11 @@ def k_of(sparsity: float, latents: int) -> int:
 
 
 @dataclass(frozen=True)
-class SAEConfig:
-    """Shape and training rules of a sparse autoencoder; the defaults are the better form, :meth:`paper` the paper's.
+class SAEConfig(Config):
+    """Shape and training rules of a sparse autoencoder; the defaults are the better form, "paper" the paper's.
+
+    The form of Mariotte et al. (arXiv 2509.24793) is ReLU, then TopK, a biased encoder, an unbiased decoder, nothing
+    normalised or constrained, the initial weights of ``torch.nn.Linear``, and nothing done about dead latents.
 
     With ``s`` the input scale and ``b`` the pre-bias (1 and 0 where switched off),
     ``z = top-k(ReLU(W_e (x / s - b) + b_e))`` and ``x_hat = s (W_d^T z + b)``.
@@ -53,13 +56,24 @@ class SAEConfig:
         A field out of range, such as ``k`` below 1 or above ``latents``.
     """
 
+    PRESETS: ClassVar = {
+        "paper": {
+            "pre_bias": False,
+            "unit_norm_decoder": False,
+            "tied_init": False,
+            "normalise_input": False,
+            "auxk": 0.0,
+            "decay": 0.0,
+        }
+    }
+
     dim: int
-    """D, of the input vectors."""
+    """The width D of the input vectors."""
     latents: int = 2048
     """Size of the code."""
     k: int = 102
     """Latents kept of each vector (of ``batchtopk``: on average)."""
-    activation: str = "topk"
+    activation: Literal["topk", "batchtopk"] = "topk"
     """"topk", or "batchtopk": the k times batch largest of a batch; outside training, all above a learnt threshold
     (Bussmann et al. 2024, arXiv 2412.06410)."""
     prefixes: Sequence[int] = ()
@@ -89,26 +103,8 @@ class SAEConfig:
         object.__setattr__(self, "prefixes", tuple(whole("prefixes", prefix) for prefix in self.prefixes))
         if not 1 <= self.k <= self.latents:
             raise ParameterError("k", self.k, f"from 1 to latents={self.latents}")
-        choice("activation", self.activation, ("topk", "batchtopk"))
         if list(self.prefixes) != sorted({p for p in self.prefixes if 0 < p < self.latents}):
             raise ParameterError("prefixes", self.prefixes, f"ascending, between 0 and latents={self.latents}")
-
-    @classmethod
-    @checked
-    def paper(cls, dim: int, *, latents: int = 2048, sparsity: float = 0.95, k: int | None = None) -> SAEConfig:
-        """The form of Mariotte et al. (arXiv 2509.24793): ReLU then TopK, biased encoder, unbiased decoder, nothing
-        normalised or constrained, the initial weights of ``torch.nn.Linear``, nothing done about dead latents."""
-        return cls(
-            dim,
-            latents,
-            k_of(sparsity, latents) if k is None else k,
-            pre_bias=False,
-            unit_norm_decoder=False,
-            tied_init=False,
-            normalise_input=False,
-            auxk=0.0,
-            decay=0.0,
-        )
 
 
 class SparseAutoencoder:
@@ -227,31 +223,26 @@ class SparseAutoencoder:
         return SparseAutoencoder(self.config, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
     @checked
-    def save(self, path: str | Path) -> Path:
-        """Write one safetensors file, wholly or not at all; the configuration is JSON in its metadata."""
-        return write_record(Path(path), self.tensors(), {"config": asdict(self.config)})
+    def save(self, folder: str | Path) -> Path:
+        """Write the weights and the configuration to a folder (:func:`workbench.core.fitting.write_fitted`)."""
+        return write_fitted(folder, "SparseAutoencoder", self.tensors(), {"config": self.config})
 
     @classmethod
     @checked
-    def load(cls, path: str | Path) -> SparseAutoencoder:
+    def load(cls, folder: str | Path) -> SparseAutoencoder:
         """Read what :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            No such file, a damaged one, or one that holds something else.
+            No such folder, a damaged one, or one that holds something else.
         """
-        tensors, record = read_record(Path(path))
-        fields = record.get("config")
-        if not isinstance(fields, dict) or not {"dim", "latents", "k", "activation"} <= set(fields):
-            raise WeightsError(f"{path}: not a sparse autoencoder of this package (no configuration in it)")
-        unknown = sorted(set(fields) - set(SAEConfig.__dataclass_fields__))
-        if unknown:
-            raise WeightsError(f"{path}: written by another version of this package (unknown {', '.join(unknown)})")
+        tensors, record = read_fitted(folder, "SparseAutoencoder")
+        config = restored(folder, record, "config", SAEConfig, what="sparse autoencoder")
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or not tensor.isfinite().all():
-                raise WeightsError(f"{path}: {name} holds values that are not finite numbers ({tensor.dtype})")
+                raise WeightsError(f"{folder}: {name} holds values that are not finite numbers ({tensor.dtype})")
         try:
-            return cls(SAEConfig(**fields), **{name: tensor.float() for name, tensor in tensors.items()})
+            return cls(config, **{name: tensor.float() for name, tensor in tensors.items()})
         except (TypeError, ValueError) as error:
-            raise WeightsError(f"{path}: not a sparse autoencoder of this package ({error})") from error
+            raise WeightsError(f"{folder}: not a sparse autoencoder of this package ({error})") from error

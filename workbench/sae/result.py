@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core.checks import checked, number
-from ..core.errors import ParameterError
-from .model import SparseAutoencoder, k_of
+from ..core.errors import ParameterError, WeightsError
+from ..core.fitting import read_fitted, write_fitted
+from .model import SAEConfig, SparseAutoencoder, k_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,3 +79,34 @@ class SAESweep:
     def encode(self, x: np.ndarray, **which: object) -> np.ndarray:
         """Codes, float32 (N, latents), of vectors (N, D) by :meth:`sae` ``(**which)``."""
         return self.sae(**which).encode(x)
+
+    @checked
+    def save(self, folder: str | Path) -> Path:
+        """Write the autoencoders, the table and the history to a folder (:func:`~.core.fitting.write_fitted`)."""
+        tensors = {f"{i}.{name}": tensor for i, sae in enumerate(self.saes) for name, tensor in sae.tensors().items()}
+        record = {"configs": [asdict(sae.config) for sae in self.saes], "table": self.table, "history": self.history}
+        return write_fitted(folder, "SAESweep", tensors, record)
+
+    @classmethod
+    @checked
+    def load(cls, folder: str | Path) -> SAESweep:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            No such folder, a damaged one, or one that holds something else.
+        """
+        import pandas as pd
+
+        tensors, record = read_fitted(folder, "SAESweep")
+        try:
+            configs = [SAEConfig(**fields) for fields in record["configs"]]
+            weights = [{} for _ in configs]
+            for name, tensor in tensors.items():
+                i, own = name.split(".", 1)
+                weights[int(i)][own] = tensor
+            saes = [SparseAutoencoder(config, **own) for config, own in zip(configs, weights, strict=True)]
+            return cls(pd.DataFrame(record["table"]), record["history"], tuple(saes))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise WeightsError(f"{folder}: no sweep of this package ({error!r})") from error

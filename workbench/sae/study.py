@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.checks import checked, choice, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.splits import Split, fitting
 from ..metrics import sparse_coding
 from ..metrics.disentanglement import PAPER, completeness, effective_codes
 from ..metrics.importance import lasso_importance
@@ -131,14 +132,20 @@ def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.nda
     return pd.DataFrame(rows)
 
 
-RECIPES = ("paper", "held out")
+PROTOCOLS = ("paper", "held out")
 PENALTIES = (0.2, 0.1, 0.05, 0.018)
-"""Of the lasso, to choose from in the recipe "held out"; the paper's .1 is among them."""
+"""Of the lasso, to choose from in the protocol "held out"; the paper's .1 is among them."""
 
 
 @checked
 def attribute_table(
-    z: np.ndarray, v: np.ndarray, *, names: list[str], split, groups: np.ndarray | None = None, recipe: str = "held out"
+    z: np.ndarray,
+    v: np.ndarray,
+    *,
+    names: list[str],
+    split: Split,
+    groups: np.ndarray | None = None,
+    protocol: str = "held out",
 ):
     """What a code says of each attribute, and how many of its numbers that takes.
 
@@ -149,10 +156,10 @@ def attribute_table(
     v : ndarray (N, A)
         Attributes; NaN where one is not defined (of a pitch: nothing is voiced) takes the mean of the others.
     names : list of str (A,)
-    split : object with ``train``, ``valid`` and ``test``
+    split : Split
     groups : ndarray (N,), optional
         What must not leak.
-    recipe : {"paper", "held out"}
+    protocol : {"paper", "held out"}
         "paper": that of Mariotte et al. (2025): lasso with penalty .1 on the test clips, R^2 on the same clips,
         completeness to the base of all codes, and 1 for an attribute that got no weight at all.
         "held out": the penalty chosen within the clips that are not test, R^2 on the test clips, completeness to the
@@ -167,24 +174,24 @@ def attribute_table(
     Raises
     ------
     ParameterError
-        An unknown recipe, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
+        An unknown protocol, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
     """
     import pandas as pd
 
-    choice("recipe", recipe, RECIPES)
+    choice("protocol", protocol, PROTOCOLS)
     names, z, v = list(names), numbers("z", z, ndim=2), numbers("v", v, ndim=2, finite=False)
     if len(v) != len(z) or len(names) != v.shape[1]:
         raise ParameterError("v.shape", v.shape, f"({len(z)}, {len(names)}), a row a code and a column a name")
-    train, valid, test = (_part(split, part, len(z)) for part in ("train", "valid", "test"))
+    train, valid, test = fitting(split, len(z))
     development = np.concatenate([train, valid])
-    fitted = test if recipe == "paper" else development
+    fitted = test if protocol == "paper" else development
     undefined = ~np.isfinite(v[fitted]).any(0)
     if undefined.any():
         raise ParameterError("v", f"no value of {names[int(undefined.argmax())]} in the clips of the fit", "some")
     v = np.where(np.isfinite(v), v, np.nanmean(np.where(np.isfinite(v), v, np.nan)[fitted], axis=0))
     same = {"names": names, "constant": "nan"}
-    if recipe == "paper":
-        found, options = lasso_importance(z[test], v[test], preset="paper", **same), PAPER
+    if protocol == "paper":
+        found, options = lasso_importance(z[test], v[test], config="paper", **same), PAPER
     else:
         found = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, test)], groups=groups, **same)
         options = {"base": "alive", "zero": "skip"}
@@ -192,25 +199,16 @@ def attribute_table(
     return pd.DataFrame(columns | {"codes": effective_codes(found.R)}, index=names)
 
 
-def _part(split: object, name: str, count: int) -> np.ndarray:
-    if not hasattr(split, name):
-        raise ParameterError("split", type(split).__name__, "an object with train, valid and test")
-    rows = getattr(split, name)
-    if name == "valid" and (rows is None or np.size(rows) == 0):  # a split in two
-        return np.empty(0, dtype=np.int64)
-    return positions(rows, f"split.{name}", count)
-
-
 @checked
 def attribute_study(
     codes: Mapping[tuple[str, float], np.ndarray],
     attributes,
     *,
-    split,
+    split: Split,
     groups: np.ndarray | None = None,
-    recipes: Sequence[str] = RECIPES,
+    protocols: Sequence[str] = PROTOCOLS,
 ):
-    """:func:`attribute_table` of several codes by several recipes, as one tidy table.
+    """:func:`attribute_table` of several codes by several protocols, as one tidy table.
 
     Parameters
     ----------
@@ -219,12 +217,12 @@ def attribute_study(
         Of the same N clips. Attributes that are defined for fewer than half of the clips are left out.
     split, groups
         As in :func:`attribute_table`.
-    recipes : tuple of str
+    protocols : tuple of str
 
     Returns
     -------
     pandas.DataFrame
-        kind, sparsity, recipe, attribute, family, r2, completeness, codes.
+        kind, sparsity, protocol, attribute, family, r2, completeness, codes.
     """
     import pandas as pd
 
@@ -232,24 +230,26 @@ def attribute_study(
         raise ParameterError("codes", type(codes).__name__, "a mapping of (kind, sparsity) to codes, at least one")
     if not all(hasattr(attributes, name) for name in ("values", "names", "families")):
         raise ParameterError("attributes", type(attributes).__name__, "attributes, as measure gives them")
-    recipes = several("recipes", recipes, lambda name, recipe: choice(name, recipe, RECIPES))
+    protocols = several("protocols", protocols, lambda name, protocol: choice(name, protocol, PROTOCOLS))
     defined = np.isfinite(attributes.values).mean(0) >= 0.5
     names = [name for name, kept in zip(attributes.names, defined, strict=True) if kept]
     parts = []
-    for recipe in recipes:
+    for protocol in protocols:
         for (kind, sparsity), z in codes.items():
             one = attribute_table(
-                z, attributes.values[:, defined], names=names, split=split, groups=groups, recipe=recipe
+                z, attributes.values[:, defined], names=names, split=split, groups=groups, protocol=protocol
             )
             one.insert(0, "family", [attributes.families[name] for name in names])
-            parts.append(one.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, recipe=recipe))
-    first = ["kind", "sparsity", "recipe"]
+            parts.append(
+                one.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, protocol=protocol)
+            )
+    first = ["kind", "sparsity", "protocol"]
     return pd.concat(parts, ignore_index=True)[[*first, "attribute", "family", "r2", "completeness", "codes"]]
 
 
 @checked
 def best_attributes(study, *, n: int = 10):
-    """The n attributes that each code and recipe explains best, those the paper averages over.
+    """The n attributes that each code and protocol explains best, those the paper averages over.
 
     Parameters
     ----------
@@ -260,11 +260,11 @@ def best_attributes(study, *, n: int = 10):
     Returns
     -------
     pandas.DataFrame
-        n rows of each kind, sparsity and recipe, by falling R^2.
+        n rows of each kind, sparsity and protocol, by falling R^2.
     """
-    columns = {"kind", "sparsity", "recipe", "r2"}
+    columns = {"kind", "sparsity", "protocol", "r2"}
     if not columns <= set(getattr(study, "columns", ())):
         raise ParameterError("study", type(study).__name__, f"a table with {', '.join(sorted(columns))}")
     whole("n", n, least=1)
     ranked = study.dropna(subset=["r2"]).sort_values("r2", ascending=False, kind="stable")
-    return ranked.groupby(["kind", "sparsity", "recipe"], sort=False, dropna=False).head(n)
+    return ranked.groupby(["kind", "sparsity", "protocol"], sort=False, dropna=False).head(n)

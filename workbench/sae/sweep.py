@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from ..core.checks import checked, choice, number, several, whole
+from ..core.checks import checked, number, several, whole
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
+from ..core.progress import Progress, reporter
 from ..core.saving import read_record, write_record
+from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..metrics.sparse_coding import Scores
 from . import data
@@ -33,24 +36,22 @@ EVALUATE_STEPS = 2000
 
 
 @checked
-def sweep_saes(
+def fit_saes(
     layers: Mapping[str, ArrayLike] | object,
+    split: Split,
     *,
-    train: ArrayLike,
-    valid: ArrayLike,
     sparsities: Sequence[float] | None = None,
     ks: Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
-    latents: int = 2048,
-    preset: str = "default",
+    config: SAEConfig | str = "default",
     epochs: int = 100,
     steps: int | None = None,
     batch: int = 16,
     learning_rate: float = 1e-3,
-    keep: str = "best",
+    keep: Literal["best", "last", "last batch"] = "best",
     device: str = "auto",
-    folder: str | Path | None = None,
-    progress: bool = True,
+    checkpoint: str | Path | None = None,
+    progress: Progress | bool | None = True,
     **fields: object,
 ) -> SAESweep:
     """Train one sparse autoencoder a layer x sparsity x seed, all together.
@@ -60,15 +61,14 @@ def sweep_saes(
     layers : mapping of name to (N, D), or embeddings
         Arrays, memory maps, or anything with ``shape`` and ``x[rows]``; used as float32. D may differ. Rows are asked
         for in chunks of at most 128 MiB over all layers, so the whole need not fit into memory.
-    train, valid : array_like
-        Rows, as positions (int) or masks (bool, N); none in both.
+    split : Split
+        Of the N rows; ``test`` is not looked at.
     sparsities, ks : sequence, optional
         Either shares of silent latents, in [0, 1), or latents kept; default: the paper's six, .75 to .99.
     seeds : sequence of int
         A seed draws the initial weights and the order of the training rows, the same for every layer and sparsity.
-    latents : int
-    preset : {"default", "paper"}
-        The form: :class:`SAEConfig`, or its :meth:`~SAEConfig.paper`.
+    config : SAEConfig or str
+        The form, or the name of one: "default" or "paper". Its ``dim`` and ``k`` are those of each layer and sparsity.
     epochs : int
         Times that every training row is seen, at least once.
     steps : int, optional
@@ -77,19 +77,19 @@ def sweep_saes(
         Rows a step; an epoch's last batch is what is left.
     learning_rate : float
         Of Adam, above 0 and at most 1; default forms let it fall to 0 over the last fifth.
-    keep : {"best", "last", "paper"}
+    keep : {"best", "last", "last batch"}
         Weights kept of each: those with the lowest error on all validation rows (looked at every epoch, at most 2,000
         steps apart), the last, or, as the paper's code does, those with the lowest error on the last, possibly short,
         batch of the validation rows.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
-    folder : path, optional
-        Where ``checkpoint.safetensors`` is written every five minutes and at the end. The same call goes on from it,
-        to the same numbers as if it had never stopped; a finished one is read back.
-    progress : bool
-        Show a bar.
+    checkpoint : path, optional
+        File to which the state is written every five minutes and at the end. The same call goes on from it, to the
+        same numbers as if it had never stopped; a finished one is read back.
+    progress : bool or callable (done, total)
+        True shows a bar of steps.
     **fields
-        Fields of :class:`SAEConfig` that replace the preset's, such as ``activation="batchtopk"``.
+        Fields of :class:`SAEConfig` in place of the config's, such as ``latents=512`` or ``activation="batchtopk"``.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def sweep_saes(
     ------
     ParameterError
         Shapes, rows, sparsities or settings that cannot work; NaN or infinite values (layer and row named); a layer
-        whose rows are all equal; a loss that is no number at the end (the step is named); a folder that holds a sweep
+        whose rows are all equal; a loss that is no number at the end (the step is named); the checkpoint of a sweep
         with other settings or data (each difference named).
 
     Warns
@@ -112,37 +112,31 @@ def sweep_saes(
     On one machine, with one number of threads, the same call gives the same numbers.
     """
     arrays = data.named(layers)
-    count = next(iter(arrays.values())).shape[0]
-    train, valid = data.positions(train, "train", count), data.positions(valid, "valid", count)
-    configs = _configs(arrays, sparsities, ks, latents, preset, fields)
-    both = np.intersect1d(train, valid)
-    if len(both):
-        raise ParameterError("valid", f"{len(both)} rows of train, such as {both[0]}", "rows that train does not have")
+    split = fitting(split, next(iter(arrays.values())).shape[0], needed=("train", "valid"))
+    configs = _configs(arrays, sparsities, ks, config, fields)
     whole("batch", batch, least=1)
     whole("epochs", epochs, least=1)
     if steps is not None:
         whole("steps", steps, least=0)
     number("learning_rate", learning_rate, above=0, most=1)
-    choice("keep", keep, ("best", "last", "paper"))
     seeds = several("seeds", seeds, lambda name, value: check_seed(value, name))
     if len(set(seeds)) < len(seeds):
         raise ParameterError("seeds", seeds, "at least one, all different")
-    statistics = data.statistics(arrays, train)
     run = _Run(
         arrays=arrays,
-        train=train,
-        valid=valid,
+        train=split.train,
+        valid=split.valid,
         configs=configs,
         seeds=seeds,
-        statistics=statistics,
-        steps=epochs * math.ceil(len(train) / batch) if steps is None else steps,
+        statistics=data.statistics(arrays, split.train),
+        steps=epochs * math.ceil(len(split.train) / batch) if steps is None else steps,
         batch=batch,
         rate=learning_rate,
         keep=keep,
         device=chosen_device(device),
-        path=None if folder is None else Path(folder) / "checkpoint.safetensors",
+        path=None if checkpoint is None else Path(checkpoint),
     )
-    run.go(progress)
+    run.go(reporter(progress, "steps"))
     run.judge()
     return run.result()
 
@@ -151,12 +145,14 @@ def _configs(
     arrays: Mapping[str, object],
     sparsities: Sequence[float] | None,
     ks: Sequence[int] | None,
-    latents: int,
-    preset: str,
+    config: SAEConfig | str,
     fields: Mapping[str, object],
 ) -> dict[str, list[SAEConfig]]:
     """Of each layer a configuration a sparsity."""
-    choice("preset", preset, ("default", "paper"))
+    if own := {"dim", "k"} & set(fields):
+        raise ParameterError(own.pop(), fields, "left out: each layer has its dim, each sparsity its k")
+    dims = {name: array.shape[1] for name, array in arrays.items()}
+    latents = SAEConfig.named(config, dim=1, k=1, **fields).latents
     if sparsities is not None and ks is not None:
         raise ParameterError("ks", ks, "None where sparsities are given")
     if ks is None:
@@ -164,18 +160,9 @@ def _configs(
         ks = [k_of(sparsity, latents) for sparsity in sparsities]
     ks = several("ks", ks, whole)
     if not ks or len(set(ks)) < len(ks):
-        raise ParameterError(
-            "ks", ks, "at least one, all different (sparsities give k = int((1 - sparsity) * latents))"
-        )
-    known = [name for name in SAEConfig.__dataclass_fields__ if name not in ("dim", "k")]  # of the layers and of ks
-    unknown = set(fields) - set(known)
-    if unknown:
-        raise ParameterError("fields", sorted(unknown), f"among {', '.join(known)}")
-    form = SAEConfig.paper if preset == "paper" else SAEConfig
-    return {
-        name: [replace(form(array.shape[1], latents=latents, k=k), **fields) for k in ks]
-        for name, array in arrays.items()
-    }
+        expected = "at least one, all different (sparsities give k = int((1 - sparsity) * latents))"
+        raise ParameterError("ks", ks, expected)
+    return {name: [SAEConfig.named(config, dim=dim, k=k, **fields) for k in ks] for name, dim in dims.items()}
 
 
 @dataclass(eq=False)
@@ -233,23 +220,19 @@ class _Run:
 
     # ---- training ----
 
-    def go(self, progress: bool) -> None:
-        from tqdm.auto import tqdm
-
+    def go(self, report: Progress) -> None:
         self.resume()
         saved = time.monotonic()
-        with tqdm(total=self.steps, initial=self.step, unit="step", disable=not progress, leave=False) as bar:
-            if not self.history:
-                self.evaluate()
-            while self.step < self.steps:
-                taken = self.advance()
-                bar.update(taken)
-                bar.set_postfix_str(f"validation FVU {np.mean(self.history[-1][1:]):.4f}")
-                if self.path and (self.step == self.steps or time.monotonic() - saved >= CHECKPOINT_SECONDS):
-                    self.save()
-                    saved = time.monotonic()
+        if not self.history:
+            self.evaluate()
+        while self.step < self.steps:
+            self.advance()
+            report(self.step, self.steps)
+            if self.path and (self.step == self.steps or time.monotonic() - saved >= CHECKPOINT_SECONDS):
+                self.save()
+                saved = time.monotonic()
 
-    def advance(self) -> int:
+    def advance(self) -> None:
         """Train on the next chunk: to the end of the epoch, the next look at the validation rows, or what fits."""
         at = self.step % self.epoch_steps
         stop = min(self.epoch_steps, at + self.steps - self.step, at + self.period - self.step % self.period)
@@ -263,7 +246,6 @@ class _Run:
         self.step += len(rates)
         if self.step % self.period == 0 or self.step == self.steps:
             self.evaluate()
-        return len(rates)
 
     @property
     def period(self) -> int:
@@ -283,7 +265,7 @@ class _Run:
     def evaluate(self) -> None:
         """Every member's FVU on the validation rows, and the weights to keep by it."""
         rows = self.valid
-        if self.keep == "paper":
+        if self.keep == "last batch":
             rows = rows[(len(rows) - 1) // self.batch * self.batch :]
         size, fvus = data.chunk_rows(self.arrays), []
         for names, stack in zip(self.names, self.stacks, strict=True):
@@ -312,21 +294,21 @@ class _Run:
         names = [f"layer {name}, k={config.k}, seed {seed}" for name, config, seed in self.members]
         broken = ~np.isfinite(looked[:, 1:])
         if broken[0].any():
-            _say(f"nothing to learn: the validation rows of {names[broken[0].argmax()]} do not vary")
+            warn(f"nothing to learn: the validation rows of {names[broken[0].argmax()]} do not vary")
         lost = np.flatnonzero(broken[-1] & ~broken[0])
         step = int(looked[broken[:, lost[0]].argmax(), 0]) if len(lost) else 0
         if len(lost) and self.keep == "last":
             shown = f"no finite loss from step {step} on ({names[lost[0]]})"
             raise ParameterError(f"learning_rate={self.rate!r}, which gives", shown, "smaller")
         if len(lost):
-            _say(
+            warn(
                 f"training went wrong for {len(lost)} of {len(names)} autoencoders: no finite loss from step {step} on "
                 f"({names[lost[0]]}); the weights are those of the best step before"
             )
         ends = looked[-1, 1:] if self.keep == "last" else np.where(broken, np.inf, looked[:, 1:])[1:].min(0)
         idle = np.flatnonzero(~(ends < looked[0, 1:]) & ~broken[0])
         if len(idle):
-            _say(
+            warn(
                 f"nothing was learnt by {len(idle)} of {len(names)} autoencoders in {self.steps} steps at learning "
                 f"rate {self.rate:g}: the validation error never fell below that of the untrained ones "
                 f"({names[idle[0]]}: FVU {looked[0, 1 + idle[0]]:.3g}, then {ends[idle[0]]:.3g})"
@@ -368,9 +350,7 @@ class _Run:
         now, then = self.settings(), record["settings"]
         differ = [f"{key} was {then.get(key)}, is {now.get(key)}" for key in now if then.get(key) != now[key]]
         if differ:
-            raise ParameterError(
-                "folder", str(self.path.parent), f"of a sweep with these settings; {'; '.join(differ)}"
-            )
+            raise ParameterError("checkpoint", str(self.path), f"of a sweep with these settings; {'; '.join(differ)}")
         for i, stack in enumerate(self.stacks):
             absent = [name for name in stack.state if f"{i}.{name}" not in tensors]
             if absent:
@@ -410,7 +390,3 @@ class _Run:
             z = on_device.encode(torch.from_numpy(x).to(self.device))
             scores.add(x, on_device.decode(z).cpu().numpy(), z.cpu().numpy())
         return scores.result()
-
-
-def _say(text: str) -> None:
-    warn(text)

@@ -26,7 +26,7 @@ from ..core.checks import checked, choice, number, numbers, several
 from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
-from ..core.learning import VERSION, restored
+from ..core.fitting import VERSION, restored
 from ..core.saving import write_tensors
 from ..encoders.batching import extract
 from ..encoders.encodecmae import NESTED, fit, load_encodecmae, read_checkpoint

@@ -9,37 +9,40 @@ the tokens before them have none.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import ParameterError
-from ..core.learning import settle
+from ..core.fitting import Config, settle
 from ..encoders.residual import ResiDualStack, sinusoidal
 
 
 @dataclass(frozen=True)
-class SummaryConfig:
-    """The shape of the network; the defaults are the paper's 4 s autoencoder."""
+class SummaryConfig(Config):
+    """The shape of the network; the defaults, and "paper", are the paper's 4 s autoencoder."""
+
+    PRESETS: ClassVar = {"paper": {}}
 
     dim: int = 768
-    """D, length of a frame of the encoder, of a token and of the summary."""
+    """A frame of the encoder, a token and the summary have so many numbers, D."""
     latent_dim: int = 128
-    """Numbers a latent frame of the codec."""
+    """A latent frame of the codec has so many numbers."""
     latent_frames: int = 300
-    """Latent frames of the window."""
+    """The window has so many latent frames."""
     summary_layers: int = 2
-    """Layers of the summary transformer."""
+    """The summary transformer has so many layers."""
     denoiser_layers: int = 8
-    """Layers of the denoiser."""
+    """The denoiser has so many layers."""
     heads: int = 8
-    """Attention heads of both."""
+    """Both have so many attention heads."""
     hidden: int = 4096
-    """Width of the feed-forward block that the layers of a stack share."""
+    """The feed-forward block that the layers of a stack share is so wide."""
     patch: int = 1
-    """Latent frames a token; must divide ``latent_frames``."""
+    """A token holds so many latent frames; they must divide ``latent_frames``."""
     skip: bool = False
-    """Add gain(time) * noisy latents to the output: what a patch wider than ``dim`` needs to tell noise at all."""
+    """Gain(time) * noisy latents are added to the output, which a patch wider than ``dim`` needs to tell noise."""
 
     def __post_init__(self) -> None:
         names = ("dim", "latent_dim", "latent_frames", "summary_layers", "denoiser_layers", "heads", "hidden", "patch")

@@ -16,7 +16,7 @@ from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
-from ..core.splits import split_rows
+from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..embeddings.embed import embed
 from ..encoders.interface import Encoder
@@ -27,8 +27,8 @@ from .autoencoder import SHORTEST, SummaryAutoencoder
 if TYPE_CHECKING:
     from ..datasets.clips import Clips
 
-VERSION = 1
-AT_ONCE = 64
+_VERSION = 1
+_AT_ONCE = 64
 """Segments encoded together."""
 
 
@@ -71,10 +71,10 @@ class Summaries:
         first = round(self.starts[i] * rate)
         return x[first : first + round(self.seconds * rate)], rate
 
-    def split(self, split: object) -> dict[str, np.ndarray]:
-        """A split of the clips as one of the segments: rows of "train", "valid" and "test"."""
-        rows = split_rows(split, len(self.clips))
-        return {part: np.flatnonzero(np.isin(self.rows, rows[part])) for part in ("train", "valid", "test")}
+    def split(self, split: Split) -> Split:
+        """Turn a split of the clips into one of the segments."""
+        parts = fitting(split, len(self.clips), needed=())
+        return Split(*(np.flatnonzero(np.isin(self.rows, rows)) for rows in parts))
 
 
 @checked
@@ -124,7 +124,7 @@ def summarise(
         raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
     if not len(clips):
         raise ParameterError("clips", f"{clips.name}, which is empty", "at least one clip")
-    key = fingerprint("summaries", VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
+    key = fingerprint("summaries", _VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
     path = cache_folder() / "summaries" / f"{key}.npz"
     if cache and (found := _read(path, len(clips), autoencoder.dim)) is not None:
         return Summaries(*found, clips, autoencoder.seconds)
@@ -148,7 +148,7 @@ def summarise(
                 pending.append(piece)
                 rows.append(i)
                 starts.append(k * autoencoder.seconds)
-        if len(pending) >= AT_ONCE:
+        if len(pending) >= _AT_ONCE:
             encode()
     if pending:
         encode()
@@ -188,21 +188,25 @@ def _write(path, found: tuple[np.ndarray, ...]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """A classifier of sounds that is independent of an autoencoder; made by :func:`train_judge`."""
+    """A classifier of sounds that is independent of an autoencoder; made by :func:`fit_judge`."""
 
     name: str
-    """Of its encoder."""
+    """Name of its encoder."""
     probes: Probes = field(repr=False)
     """Fitted on real clips; what it gets right of those held out is ``probes.accuracy``."""
     encoder: Encoder = field(repr=False)
+    """The encoder, whose mean frames the probe takes."""
 
     @property
     def classes(self) -> np.ndarray:
-        """(C,) labels."""
+        """Labels in the order of the probabilities, (C,)."""
         return self.probes.classes
 
     def probabilities(self, waveforms: ArrayLike, rate: int) -> np.ndarray:
-        """float64 (N, C) of sounds, a sequence of (samples,), at any rate; levels beyond full scale are turned down."""
+        """Probabilities of the classes, float64 (N, C), of sounds (samples,) at any rate.
+
+        Levels beyond full scale are turned down.
+        """
         from ..datasets.clips import Clips
 
         if isinstance(waveforms, (str, bytes, dict)) or not hasattr(waveforms, "__len__") or not len(waveforms):
@@ -219,7 +223,7 @@ class Judge:
 
 
 @checked
-def train_judge(clips: Clips, encoder: Encoder, split: object, *, seed: int = 0, progress: bool = True) -> Judge:
+def fit_judge(clips: Clips, encoder: Encoder, split: Split, *, seed: int = 0, progress: bool = True) -> Judge:
     """Fit a linear probe on an encoder's mean frames of real clips, to ask of other sounds what they sound like."""
     checked_seed(seed)
     z = embed(clips, encoder, layers=-1, progress=progress).layer(0)

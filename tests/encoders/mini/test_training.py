@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_as_the_undisturbed_one(tmp_path, monkeypatch):
     monkeypatch.setattr(mini_training, "PREPARED", 6)
     monkeypatch.setattr(mini_training, "CLUSTERS", 16)
     teacher = load_efficientat("mn01_as", weights=None, random_weights=0)
-    mini_training.train(root, teacher, seed=1, steps=4, out=tmp_path / "whole.safetensors")
+    mini_training.train_mini(root, teacher, seed=1, steps=4, out=tmp_path / "whole.safetensors", every=1)
 
     schedule = mini_training.learning_rate
 
@@ -73,14 +73,14 @@ def test_a_killed_run_goes_on_as_the_undisturbed_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mini_training, "learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
-        mini_training.train(root, teacher, seed=1, steps=4, out=tmp_path / "broken.safetensors", every=0.0)
-    assert torch.load(tmp_path / "broken.safetensors.checkpoint", weights_only=True)["step"] == 2
+        mini_training.train_mini(root, teacher, seed=1, steps=4, out=tmp_path / "broken.safetensors", every=1)
+    assert len(torch.load(tmp_path / "broken.safetensors.checkpoint", weights_only=True)["history"]) == 2
     monkeypatch.setattr(mini_training, "learning_rate", schedule)
-    mini_training.train(root, teacher, seed=1, steps=4, out=tmp_path / "broken.safetensors")
-    with pytest.raises(ParameterError, match="seed=2 must be 1 to go on from"):
-        mini_training.train(root, teacher, seed=2, steps=4, out=tmp_path / "broken.safetensors")
+    mini_training.train_mini(root, teacher, seed=1, steps=4, out=tmp_path / "broken.safetensors", every=1)
+    with pytest.raises(ParameterError, match="checkpoint=.* must be of the same data, config and seed"):
+        mini_training.train_mini(root, teacher, seed=2, steps=4, out=tmp_path / "broken.safetensors", every=1)
     whole, broken = (
-        torch.load(tmp_path / f"{name}.safetensors.checkpoint", weights_only=True)["net"]
+        torch.load(tmp_path / f"{name}.safetensors.checkpoint", weights_only=True)["module"]
         for name in ("whole", "broken")
     )
     assert all(torch.equal(whole[key], broken[key]) for key in whole)

@@ -65,23 +65,25 @@ def test_windows_are_seeded_of_one_length_and_within_full_scale(root):
 
 
 def test_a_killed_run_goes_on_as_the_undisturbed_one(root, monkeypatch):
-    training.train(root, seed=1, steps=4, out=root / "whole.safetensors")
+    training.train_mini_mel(root, seed=1, steps=4, out=root / "whole.safetensors", every=1)
     schedule = training.learning_rate
 
-    def killed(step, steps):
+    def killed(step, steps, **options):
         if step == 3:
             raise KeyboardInterrupt
-        return schedule(step, steps)
+        return schedule(step, steps, **options)
 
     monkeypatch.setattr(training, "learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
-        training.train(root, seed=1, steps=4, out=root / "broken.safetensors", every=0.0)
-    assert torch.load(root / "broken.safetensors.checkpoint", weights_only=True)["step"] == 2
+        training.train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
+    assert torch.load(root / "broken.safetensors.checkpoint", weights_only=True)["history"][-1]["round"] == 1
     monkeypatch.setattr(training, "learning_rate", schedule)
-    training.train(root, seed=1, steps=4, out=root / "broken.safetensors")
-    with pytest.raises(ParameterError, match="seed=2 must be 1 to go on from"):
-        training.train(root, seed=2, steps=4, out=root / "broken.safetensors")
-    for part in ("net", "mean"):
+    training.train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
+    with pytest.raises(ParameterError, match="checkpoint=.* must be of the same data, config and seed"):
+        training.train_mini_mel(root, seed=2, steps=4, out=root / "broken.safetensors", every=1)
+    kept = torch.load(root / "whole.safetensors.checkpoint", weights_only=True)
+    assert any((kept["module"][key] != kept["mean"][key]).any() for key in kept["mean"])  # the mean lags behind
+    for part in ("module", "mean"):
         whole, broken = (
             torch.load(root / f"{name}.safetensors.checkpoint", weights_only=True)[part] for name in ("whole", "broken")
         )
@@ -95,14 +97,10 @@ def test_training_lowers_the_loss_far_below_that_of_knowing_nothing(monkeypatch)
     codes = torch.from_numpy(rng.standard_normal((8, 1, 256), np.float32))
     patterns = torch.from_numpy(rng.standard_normal((8, 1, 80), np.float32))
     windows = {"frames": codes.expand(-1, 10, -1).half(), "latents": patterns.expand(-1, 125, -1).half()}
-    state = training.State.new(TINY, 0, 60)
-    losses = [training.advance(state, windows, 16) for _ in range(60)]
-    assert np.mean(losses[-5:]) < 0.7  # 1 is what a guess of zero costs
-    moved = sum(
-        float((a - b).detach().abs().sum())
-        for a, b in zip(state.net.parameters(), state.mean.parameters(), strict=True)
-    )
-    assert moved > 0  # the mean lags behind
+    monkeypatch.setattr(training, "BATCH", 16)
+    options = {"seed": 0, "steps": 60, "every": 5, "device": "cpu"}
+    history, _ = training.fit(windows, TINY, **options)
+    assert history["loss"].iloc[-1] < 0.7  # 1 is what a guess of zero costs
 
 
 def test_correlation_is_pearsons_row_by_row():
@@ -116,7 +114,7 @@ def test_correlation_is_pearsons_row_by_row():
 
 
 def test_the_table_of_the_model_card(root):
-    training.train(root, seed=0, steps=1, out=root / "out.safetensors")
+    training.train_mini_mel(root, seed=0, steps=1, out=root / "out.safetensors")
     table = evaluation.evaluate(root, load_autoencoder(root / "out.safetensors", device="cpu"), settings=((1, 0.0),))
     assert list(table.index) == [
         "mean of the training notes",

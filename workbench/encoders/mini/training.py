@@ -12,22 +12,25 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from ...core.errors import ParameterError
-from ...core.saving import write_checkpoint
+from ...core.checks import checked, whole
+from ...core.fitting import seeded, train
 from ..efficientat import EfficientAT, load_efficientat
 from ..interface import Encoder
 from .evaluation import evaluate_mini, read_table
 from .network import HOP, MiniConfig, MiniNet, frame_mask, load_mini, save_mini
 from .sounds import Corpus, draw_batch, halve
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCH = {"short": 24, "long": 12}
 CLUSTERS = 256
@@ -165,75 +168,49 @@ def losses(net: MiniNet, heads: Heads, x: Tensor, lengths: Tensor, taught: Tenso
 LOSS_WEIGHTS = {"pooled": 4.0, "frames": 2.0, "contrast": 0.5, "cepstral": 0.25, "spectral": 0.25}
 
 
-def learning_rate(step: int, steps: int) -> float:
+def learning_rate(step: int, steps: int, *, highest: float = LEARNING_RATE, warm_up: int = WARM_UP) -> float:
     """Linear warm-up, then half a cosine to zero."""
-    return LEARNING_RATE * min(step / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+    return highest * min(step / warm_up, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
-@dataclass
-class State:
-    """What a checkpoint holds: everything that training needs to go on."""
-
-    net: MiniNet
-    heads: Heads
-    optimiser: torch.optim.Optimizer
-    seed: int
-    steps: int
-    step: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def new(cls, teacher_dim: int, seed: int, steps: int) -> State:
-        """Seeded random weights; matrices decay, vectors do not."""
-        torch.manual_seed(seed)
-        net = MiniNet(MiniConfig())
-        heads = Heads(net.config.dim, teacher_dim)
-        parameters = [*net.parameters(), *heads.parameters()]
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return cls(net, heads, torch.optim.AdamW(groups, betas=(0.9, 0.98)), seed, steps)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint, completely or not at all."""
-        modules = {key: getattr(self, key).state_dict() for key in ("net", "heads", "optimiser")}
-        numbers = {key: getattr(self, key) for key in ("seed", "steps", "step", "seconds")}
-        write_checkpoint(path, {**modules, **numbers})
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint of the same run; raises ParameterError for one of another seed or schedule."""
-        saved = torch.load(path, weights_only=True)
-        for key in ("seed", "steps"):
-            if saved[key] != getattr(self, key):
-                raise ParameterError(
-                    key, getattr(self, key), f"{saved[key]} to go on from {path}, or that file removed"
-                )
-        for key in ("net", "heads", "optimiser"):
-            getattr(self, key).load_state_dict(saved[key])
-        self.step, self.seconds = saved["step"], saved["seconds"]
+def optimizer(net: nn.Module, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that lets matrices decay, and vectors not; the learning rate is set at every step."""
+    groups = [[p for p in net.parameters() if (p.ndim > 1) == matrices] for matrices in (True, False)]
+    decays = (weight_decay, 0.0)
+    return torch.optim.AdamW(
+        [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True)], betas=betas
+    )
 
 
-def advance(state: State, teacher: EfficientAT, corpus: Corpus) -> dict[str, float]:
-    """One step; every random draw depends on the seed and the step's number alone. Returns the losses."""
-    rng = np.random.default_rng((state.seed, 2, state.step))
-    kind = "short" if state.step % 2 else "long"
-    x, lengths = draw_batch(corpus, rng, kind, BATCH[kind])
-    found = losses(state.net, state.heads, x, lengths, teach(teacher, x[: BATCH[kind]]), rng)
-    loss = sum(LOSS_WEIGHTS[name] * value for name, value in found.items())
-    for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(state.step + 1, state.steps)
-    state.optimiser.zero_grad(set_to_none=True)
+def step_once(adam: torch.optim.Optimizer, net: nn.Module, loss: Tensor, rate: float) -> None:
+    """One step down the gradient of a loss, cut to length 1, at a learning rate."""
+    for group in adam.param_groups:
+        group["lr"] = rate
+    adam.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_([*state.net.parameters(), *state.heads.parameters()], 1.0)
-    state.optimiser.step()
-    state.step += 1
-    return {name: float(value.detach()) for name, value in found.items()}
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    adam.step()
 
 
-def train(
-    root: Path, teacher: EfficientAT, *, seed: int, steps: int, out: Path, every: float = 120.0, command: str = ""
-) -> None:
+def in_rounds(advance: Callable[[int], dict[str, float]], steps: int, every: int) -> tuple[Callable, int]:
+    """A training of single steps as the rounds of :func:`workbench.core.fitting.train`, and how many they are.
+
+    ``advance(step)`` gives what a round gives the means of, and the seconds that it took.
+    """
+
+    def round_of(i: int) -> dict[str, float]:
+        begin = time.monotonic()
+        rows = [advance(step) for step in range(i * every, min(steps, (i + 1) * every))]
+        means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        return means | {"seconds": time.monotonic() - begin}
+
+    return round_of, math.ceil(steps / every)
+
+
+@checked
+def train_mini(
+    root: Path, teacher: EfficientAT, *, seed: int, steps: int, out: Path, every: int = 100, command: str = ""
+) -> pd.DataFrame:
     """Train and write the weights; goes on from ``out`` + ".checkpoint" when that is there.
 
     Parameters
@@ -246,37 +223,50 @@ def train(
         Every random draw of a step depends on these and the step's number alone, so a resumed run goes on as
         the undisturbed one would have.
     out : Path
-        Where the float16 safetensors go, at every checkpoint and at the end.
-    every : float, optional
-        Seconds between checkpoints.
-    command : str, optional
+        Where the float16 safetensors go at the end.
+    every : int
+        Steps from one checkpoint to the next.
+    command : str
         Kept in the weights' metadata.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row every so many steps: the mean losses, and seconds.
 
     Raises
     ------
     ParameterError
         The checkpoint there is of another seed or number of steps.
     """
+    whole("steps", steps, least=1)
+    whole("every", every, least=1)
     checkpoint = out.with_name(out.name + ".checkpoint")
-    state = State.new(teacher.dim, seed, steps)
-    if checkpoint.is_file():
-        state.load(checkpoint)
-    corpus = Corpus.read(root, read_table(root))
-    if state.step == 0:
-        prepare(state.net, state.heads, teacher, corpus, seed)
-    saved, started, means = time.monotonic(), time.monotonic() - state.seconds, {}
-    with tqdm(total=steps, initial=state.step, desc="mini", mininterval=10) as bar:
-        while state.step < steps:
-            found = advance(state, teacher, corpus)
-            means = {name: 0.98 * means.get(name, value) + 0.02 * value for name, value in found.items()}
-            bar.update()
-            bar.set_postfix({name: f"{value:.3f}" for name, value in means.items()}, refresh=False)
-            if state.step == steps or time.monotonic() - saved > every:
-                saved = time.monotonic()
-                state.seconds = saved - started
-                state.save(checkpoint)
-                note = {"command": command, "steps": f"{state.step}/{steps}", "seconds": f"{state.seconds:.0f}"}
-                save_mini(state.net, out, note=note)
+    with seeded(seed, torch.device("cpu")):
+        net = MiniNet(MiniConfig())
+        heads = Heads(net.config.dim, teacher.dim)
+        both = nn.ModuleList([net, heads])
+        corpus = Corpus.read(root, read_table(root))
+        if not checkpoint.is_file():
+            prepare(net, heads, teacher, corpus, seed)
+        adam = optimizer(both, (0.9, 0.98), WEIGHT_DECAY)
+
+        def advance(step: int) -> dict[str, float]:
+            rng = np.random.default_rng((seed, 2, step))
+            kind = "short" if step % 2 else "long"
+            x, lengths = draw_batch(corpus, rng, kind, BATCH[kind])
+            terms = losses(net, heads, x, lengths, teach(teacher, x[: BATCH[kind]]), rng)
+            loss = sum(LOSS_WEIGHTS[name] * value for name, value in terms.items())
+            step_once(adam, both, loss, learning_rate(step + 1, steps))
+            return {name: float(value.detach()) for name, value in {"loss": loss, **terms}.items()}
+
+        rounds, count = in_rounds(advance, steps, every)
+        fixed = {"module": both, "optimizer": adam, "learning_rate": LEARNING_RATE, "name": "mini", "unit": "round"}
+        identity = f"mini, seed {seed}, {steps} steps, {every} a round"
+        history, _ = train(rounds, count, checkpoint=checkpoint, identity=lambda: identity, **fixed)
+    note = {"command": command, "steps": str(steps), "seconds": f"{history['seconds'].sum():.0f}"}
+    save_mini(net, out, note=note)
+    return history
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -304,7 +294,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"python -m workbench.encoders.mini.training --data DATA --teacher {options.teacher.name} "
         f"--seed {options.seed} --steps {options.steps} --out {options.out.name}"
     )
-    train(options.data, teacher, seed=options.seed, steps=options.steps, out=options.out, command=command)
+    train_mini(options.data, teacher, seed=options.seed, steps=options.steps, out=options.out, command=command)
 
 
 if __name__ == "__main__":

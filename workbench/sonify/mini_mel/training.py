@@ -10,28 +10,29 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
-import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import tqdm
 
 from ...codecs.mel import MelCodec
-from ...core.checks import checked, number, whole
-from ...core.errors import ParameterError, WeightsError
-from ...core.saving import write_checkpoint, write_tensors
+from ...core.checks import checked, whole
+from ...core.fitting import seeded, train
+from ...core.saving import write_tensors
 from ...encoders.mini import load_mini
 from ...encoders.mini.evaluation import read_table
+from ...encoders.mini.training import in_rounds, learning_rate, optimizer, step_once
 from ..autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
 from ..diffusion import diffuse
 from ..network import SummaryConfig, SummaryNet
 from .sounds import Corpus, draw_window, encode_windows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CONFIG = SummaryConfig(dim=256, latent_dim=80, latent_frames=125, heads=8, hidden=1024, patch=5, skip=True)
 LAYER, SECONDS = "2", 2.0
@@ -61,86 +62,6 @@ def velocity_loss(net: SummaryNet, frames: Tensor, latents: Tensor, rng: np.rand
     return (guess - v).square().mean()
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then half a cosine to zero."""
-    return LEARNING_RATE * min(step / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-
-
-@dataclass
-class State:
-    """What a checkpoint holds: everything that training needs to go on."""
-
-    net: SummaryNet
-    mean: SummaryNet
-    optimiser: torch.optim.Optimizer
-    seed: int
-    steps: int
-    step: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def new(cls, config: SummaryConfig, seed: int, steps: int, device: str = "cpu") -> State:
-        """Seeded random weights; matrices decay, vectors do not."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            net = SummaryNet(config).to(device)
-        parameters = list(net.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        mean = copy.deepcopy(net).requires_grad_(False)
-        return cls(net, mean, torch.optim.AdamW(groups, betas=(0.9, 0.95)), seed, steps)
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint, completely or not at all."""
-        modules = {key: getattr(self, key).state_dict() for key in ("net", "mean", "optimiser")}
-        numbers = {key: getattr(self, key) for key in ("seed", "steps", "step", "seconds")}
-        write_checkpoint(path, {**modules, **numbers})
-
-    def load(self, path: Path) -> None:
-        """Go on from a checkpoint of the same run; raises ParameterError for one of another seed or schedule."""
-        try:
-            saved = torch.load(path, weights_only=True, map_location="cpu")
-            missing = [
-                key for key in ("net", "mean", "optimiser", "seed", "steps", "step", "seconds") if key not in saved
-            ]
-        except Exception as error:  # torch raises a dozen kinds; the reader needs one message
-            reason = (str(error).splitlines() or [""])[0]
-            raise WeightsError(f"{path}: no checkpoint of this training ({type(error).__name__}: {reason})") from error
-        if missing:
-            raise WeightsError(f"{path}: no checkpoint of this training (without {', '.join(missing)})")
-        for key in ("seed", "steps"):
-            if saved[key] != getattr(self, key):
-                raise ParameterError(
-                    key, getattr(self, key), f"{saved[key]} to go on from {path}, or that file removed"
-                )
-        for key in ("net", "mean", "optimiser"):
-            getattr(self, key).load_state_dict(saved[key])
-        self.step, self.seconds = saved["step"], saved["seconds"]
-
-
-def advance(state: State, windows: dict[str, Tensor], batch: int) -> float:
-    """One step; every random draw depends on the seed and the step's number alone. Returns the loss."""
-    rng = np.random.default_rng((state.seed, 2, state.step))
-    chosen = torch.from_numpy(rng.integers(len(windows["frames"]), size=batch))
-    device = state.net.token.device
-    frames, latents = (windows[name][chosen].to(device).float() for name in ("frames", "latents"))
-    loss = velocity_loss(state.net, frames, latents, rng)
-    for group in state.optimiser.param_groups:
-        group["lr"] = learning_rate(state.step + 1, state.steps)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(state.net.parameters(), 1.0)
-    state.optimiser.step()
-    state.step += 1
-    keep = min(AVERAGED, state.step / (state.step + 9))  # a short memory while the weights still run
-    with torch.no_grad():
-        for slow, fast in zip(state.mean.parameters(), state.net.parameters(), strict=True):
-            slow.lerp_(fast, 1 - keep)
-    return float(loss.detach())
-
-
 def prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tensor]:
     """The encoded windows of a seed: read from ``path`` when it is there, else drawn, encoded and written to it."""
     from safetensors.torch import load_file
@@ -153,9 +74,9 @@ def prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tens
 
 
 @checked
-def train(
-    root: Path, *, seed: int, steps: int, out: Path, device: str = "cpu", every: float = 120.0, command: str = ""
-) -> None:
+def train_mini_mel(
+    root: Path, *, seed: int, steps: int, out: Path, device: str = "cpu", every: int = 200, command: str = ""
+) -> pd.DataFrame:
     """Train and write the weights; goes on from ``out`` + ".checkpoint" when that is there.
 
     Parameters
@@ -166,14 +87,18 @@ def train(
         Every random draw of a step depends on these and the step's number alone, so a resumed run goes on as
         the undisturbed one would have.
     out : Path
-        Where the float16 safetensors go, at every checkpoint and at the end; ``out`` + ".windows" are the encoded
-        sounds.
-    device : str, optional
+        Where the float16 safetensors go at the end; ``out`` + ".windows" are the encoded sounds.
+    device : str
         Where the network is trained; sounds are drawn and encoded on the CPU.
-    every : float, optional
-        Seconds between checkpoints.
-    command : str, optional
+    every : int
+        Steps from one checkpoint to the next.
+    command : str
         Kept in the weights' metadata.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row every so many steps: the mean loss, and seconds.
 
     Raises
     ------
@@ -181,31 +106,52 @@ def train(
         The checkpoint there is of another seed or number of steps.
     """
     whole("steps", steps, least=1)
-    number("every", every, least=0)
+    whole("every", every, least=1)
     encoder, codec = load_mini(), MelCodec()
-    checkpoint = out.with_name(out.name + ".checkpoint")
-    state = State.new(CONFIG, seed, steps, device)
-    if checkpoint.is_file():
-        state.load(checkpoint)
     windows = prepare(root, encoder, codec, seed, out.with_name(out.name + ".windows"))
-    saved, started, mean = time.monotonic(), time.monotonic() - state.seconds, None
-    with tqdm(total=steps, initial=state.step, desc="mini-mel", mininterval=10) as bar:
-        while state.step < steps:
-            loss = advance(state, windows, BATCH)
-            if not math.isfinite(loss):
-                raise ParameterError("steps", steps, f"another schedule: the loss is {loss} at step {state.step}")
-            mean = loss if mean is None else 0.98 * mean + 0.02 * loss
-            bar.update()
-            bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-            if state.step == steps or time.monotonic() - saved > every:
-                saved = time.monotonic()
-                state.seconds = saved - started
-                state.save(checkpoint)
-                note = {"command": command, "steps": f"{state.step}/{steps}", "seconds": f"{state.seconds:.0f}"}
-                autoencoder = SummaryAutoencoder(
-                    copy.deepcopy(state.mean), encoder, codec, layer=LAYER, seconds=SECONDS, name="mini-mel"
-                )
-                save_autoencoder(autoencoder, out, note=note)
+    history, mean = fit(windows, CONFIG, seed=seed, steps=steps, every=every, device=device, checkpoint=out)
+    note = {"command": command, "steps": str(steps), "seconds": f"{history['seconds'].sum():.0f}"}
+    autoencoder = SummaryAutoencoder(mean, encoder, codec, layer=LAYER, seconds=SECONDS, name="mini-mel")
+    save_autoencoder(autoencoder, out, note=note)
+    return history
+
+
+def fit(
+    windows: dict[str, Tensor],
+    config: SummaryConfig,
+    *,
+    seed: int,
+    steps: int,
+    every: int,
+    device: str,
+    checkpoint: Path | None = None,
+) -> tuple[pd.DataFrame, SummaryNet]:
+    """History, and the exponential mean of the weights of all steps."""
+    with seeded(seed, torch.device("cpu")):
+        net = SummaryNet(config).to(device)
+        mean = copy.deepcopy(net).requires_grad_(False)
+        adam = optimizer(net, (0.9, 0.95), WEIGHT_DECAY)
+
+        def advance(step: int) -> dict[str, float]:
+            rng = np.random.default_rng((seed, 2, step))
+            chosen = torch.from_numpy(rng.integers(len(windows["frames"]), size=BATCH))
+            frames, latents = (windows[name][chosen].to(device).float() for name in ("frames", "latents"))
+            loss = velocity_loss(net, frames, latents, rng)
+            step_once(adam, net, loss, learning_rate(step + 1, steps, highest=LEARNING_RATE, warm_up=WARM_UP))
+            keep = min(AVERAGED, (step + 1) / (step + 10))  # a short memory while the weights still run
+            with torch.no_grad():
+                for slow, fast in zip(mean.parameters(), net.parameters(), strict=True):
+                    slow.lerp_(fast, 1 - keep)
+            return {"loss": float(loss.detach())}
+
+        rounds, count = in_rounds(advance, steps, every)
+        fixed = {"module": net, "optimizer": adam, "state": {"mean": mean}, "name": "mini-mel", "unit": "round"}
+        if checkpoint is not None:
+            identity = f"mini-mel, seed {seed}, {steps} steps, {every} a round"
+            path = checkpoint.with_name(checkpoint.name + ".checkpoint")
+            fixed |= {"checkpoint": path, "identity": lambda: identity}
+        history, _ = train(rounds, count, learning_rate=LEARNING_RATE, **fixed)
+    return history, mean.eval()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -234,7 +180,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"python -m workbench.sonify.mini_mel.training --data DATA --seed {options.seed} --steps {options.steps} "
         f"--out {options.out.name}"
     )
-    train(options.data, seed=options.seed, steps=options.steps, out=options.out, device=options.device, command=command)
+    fixed = {"seed": options.seed, "steps": options.steps, "device": options.device}
+    train_mini_mel(options.data, out=options.out, command=command, **fixed)
 
 
 if __name__ == "__main__":
