@@ -271,7 +271,6 @@ def nmf_calls() -> dict[str, Call]:
         "algorithm": "mu",
         "iterations": 3,
         "tolerance": 1e-3,
-        "restarts": 2,
         "seed": 0,
         "device": "cpu",
         "dtype": "float64",
@@ -292,6 +291,7 @@ def nmf_calls() -> dict[str, Call]:
         "nmf.fit": (started, {"frames": frames, "components": w, "activations": h}),
         "nmf.fit_transform": (quick.fit_transform, {"frames": frames}),
         "nmf.transform": (learnt.transform, {"frames": frames}),
+        "nmf.load": (SparseNMF.load, {"folder": "/nowhere/at/all"}),
         "nmf.inverse_transform": (learnt.inverse_transform, {"activations": h}),
         "nmf.activations": (
             activations,
