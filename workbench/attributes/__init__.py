@@ -13,24 +13,6 @@ over time; :func:`voice` gives all attributes of :data:`VOICE` of one waveform, 
 loudness and rate of one spoken one, :func:`integrated_loudness` the loudness of a whole programme.
 """
 
-from .loudness import integrated_loudness, loudness_track
-from .measuring import measure
-from .pitch import pitch_track
-from .result import Attributes, attribute_entropy
-from .speech import SPEECH, SPEECH_PAPER, speech, speech_paper
-from .voice import VOICE, voice
+import lazy_loader
 
-__all__ = [
-    "SPEECH",
-    "SPEECH_PAPER",
-    "VOICE",
-    "Attributes",
-    "attribute_entropy",
-    "integrated_loudness",
-    "loudness_track",
-    "measure",
-    "pitch_track",
-    "speech",
-    "speech_paper",
-    "voice",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
