@@ -9,8 +9,8 @@
 'pitch'
 
 :func:`measure` gives a table with a row a clip; :func:`pitch_track` and :func:`loudness_track` give pitch and level
-over time; :func:`voice` gives all attributes of :data:`VOICE` of one waveform, :func:`speech` pitch, its spread,
-loudness and rate of one spoken one, :func:`integrated_loudness` the loudness of a whole programme.
+over time, :func:`integrated_loudness` the loudness of a whole programme. :mod:`.voice` and :mod:`.speech` measure one
+waveform.
 """
 
 import lazy_loader
