@@ -71,12 +71,7 @@ def metrics_calls() -> dict[str, Call]:
     calls: dict[str, Call] = {
         "classification.validate": (classification.validate, pair | {"groups": GROUPS}),
         "classification.accuracy": (classification.accuracy, pair),
-        "classification.confusion_matrix": (
-            classification.confusion_matrix,
-            pair | {"classes": [0, 1, 2], "normalise": True},
-        ),
         "classification.balanced_accuracy": (classification.balanced_accuracy, pair),
-        "classification.macro_f1": (classification.macro_f1, pair),
         "classification.chance": (classification.chance, {"classes": Y}),
         "classification.majority": (classification.majority, {"train": Y, "true": Y}),
         "classification.wilson_interval": (classification.wilson_interval, {"successes": 3.0, "n": 7, "level": 0.9}),
@@ -276,7 +271,6 @@ def nmf_calls() -> dict[str, Call]:
         "algorithm": "mu",
         "iterations": 3,
         "tolerance": 1e-3,
-        "restarts": 2,
         "seed": 0,
         "device": "cpu",
         "dtype": "float64",
@@ -297,6 +291,7 @@ def nmf_calls() -> dict[str, Call]:
         "nmf.fit": (started, {"frames": frames, "components": w, "activations": h}),
         "nmf.fit_transform": (quick.fit_transform, {"frames": frames}),
         "nmf.transform": (learnt.transform, {"frames": frames}),
+        "nmf.load": (SparseNMF.load, {"folder": "/nowhere/at/all"}),
         "nmf.inverse_transform": (learnt.inverse_transform, {"activations": h}),
         "nmf.activations": (
             activations,

@@ -19,6 +19,8 @@ import pytest
 import torch
 from torch import nn
 
+import workbench as wb
+
 HARNESS = Path(__file__).with_name("test_bad_arguments.py")
 _spec = importlib.util.spec_from_file_location("bad_arguments_of_arrays", HARNESS)
 harness = importlib.util.module_from_spec(_spec)
@@ -240,23 +242,21 @@ def interpreter_calls() -> dict[str, Call]:
     f = i.Classifier(listener, rate=RATE, classes=names, taps=("rows", "bands"), device="cpu", name="bands")
     several = i.Classifier(listener, rate=RATE, classes=names, taps=("rows",), multilabel=True, device="cpu")
     w = np.abs(RNG.normal(size=(BINS, 5))).astype(np.float32)
-    shared = {"classifier": f, "x": x, "split": PARTS, "seed": 0, "progress": False, "learning_rate": 1e-3, "epochs": 1}
+    parts = wb.Split(**SPLIT)
+    shared = {"classifier": f, "x": x, "split": parts, "seed": 0, "learning_rate": 1e-3, "epochs": 1}
     small = {"epochs": 2, "batch": 8, "learning_rate": 1e-3}
     l2i = {"pooling": "max", "width": 8, "reconstruction": 1.0, "sparsity": 0.1, "halved_after": 1, "keep": "best"}
     flint = {"attributes": 4, "reconstruction": 0.8, "fidelity": 0.5, "fidelity_after": 0, "sparsity": 0.1}
     flint |= {"sparsity_after": 1, "entropy": 0.2, "entropy_after": 1}
     vibi = {"mels": 16, "height": 4, "width": 8, "cells": 3, "beta": 0.1, "temperature": 0.5, "decay": 0.9}
     vibi |= {"averaging": 0.9}
-    trained = i.train_l2i(f, w, x, SPLIT, spectra=spectra, progress=False, **small | l2i)
-    seen = i.train_vibi(f, x, SPLIT, spectra=spectra, progress=False, **small | vibi)
-    imitates = i.train_flint(f, x, SPLIT, spectra=spectra, progress=False, **small | flint)
+    trained = i.fit_l2i(f, w, x, parts, spectra=spectra, progress=False, **small | l2i)
+    seen = i.fit_vibi(f, x, parts, spectra=spectra, progress=False, **small | vibi)
+    imitates = i.fit_flint(f, x, parts, spectra=spectra, progress=False, **small | flint)
     explained = trained.explain(x[:4])
     one = {"classifier": f, "x": x[0], "index": 1, "seed": 0}
     given = {"ones": torch.ones(4, BINS, FRAMES), "half": torch.full((4, BINS, FRAMES), 0.5)}
     tags = np.eye(C, dtype=bool)[Y]
-
-    def system(f, words, x, split, seed):
-        return i.train_l2i(f, words, x, split, seed=seed, spectra=spectra, progress=False, **small | l2i)
 
     calls: dict[str, Call] = {
         "Classifier": (
@@ -270,9 +270,9 @@ def interpreter_calls() -> dict[str, Call]:
         "kumar_vgg": (i.kumar_vgg, {"classes": names, "weights": None, "seed": 0, "device": "cpu"}),
         "kumar_vgg file": (i.kumar_vgg, {"classes": names, "weights": NOWHERE}),
         "KumarVGG": (i.KumarVGG, {"classes": C, "hidden": 8, "dropout": 0.1}),
-        "train_l2i": (partial(i.train_l2i, spectra=spectra, **l2i), shared | {"dictionary": w}),
-        "train_flint": (partial(i.train_flint, spectra=spectra, **flint), shared),
-        "train_vibi": (partial(i.train_vibi, spectra=spectra, **vibi), shared),
+        "fit_l2i": (partial(i.fit_l2i, spectra=spectra, progress=False, **l2i), shared | {"dictionary": w}),
+        "fit_flint": (partial(i.fit_flint, spectra=spectra, progress=False, **flint), shared),
+        "fit_vibi": (partial(i.fit_vibi, spectra=spectra, progress=False, **vibi), shared),
         "L2IConfig": (i.L2IConfig, small | l2i),
         "FlintConfig": (i.FlintConfig, small | flint),
         "VibiConfig": (i.VibiConfig, small | vibi),
@@ -281,10 +281,10 @@ def interpreter_calls() -> dict[str, Call]:
         "Vibi.scores": (seen.scores, {"x": x}),
         "Vibi.explain": (seen.explain, {"x": x[0]}),
         "Flint.scores": (imitates.scores, {"x": x}),
-        "train_tagger": (
-            i.train_tagger,
-            {"x": x[:, :1600], "tags": tags, "split": PARTS, "classes": names, "network": "conv", "epochs": 1}
-            | {"batch": 6, "learning_rate": 1e-3, "seed": 0, "device": "cpu", "progress": False},
+        "fit_tagger": (
+            partial(i.fit_tagger, progress=False),
+            {"x": x[:, :1600], "tags": tags, "split": parts, "classes": names, "network": "conv", "epochs": 1}
+            | {"batch": 6, "learning_rate": 1e-3, "seed": 0, "device": "cpu"},
         ),
         "relevance": (i.relevance, {"z": X, "weights": X[0], "preset": "paper"}),
         "component_mask": (
@@ -343,12 +343,15 @@ def interpreter_calls() -> dict[str, Call]:
             {"x": x[:4], "stems": x[:4] * 0.5, "masks": given, "spectra": spectra, "domain": "log", "draws": 20}
             | {"intervals": [[[0.0, 0.1]]] * 4, "seed": 0},
         ),
-        "compare_interpreters": (
-            i.compare_interpreters,
-            {"prepare": lambda fold: (f, w), "x": x, "splits": [SPLIT], "systems": {"a": system}, "seeds": (0,)}
-            | {"groups": np.arange(N), "judged": 2, "progress": False},
+        "evaluate_interpreter": (
+            i.evaluate_interpreter,
+            {"interpreter": trained, "x": x, "split": parts, "groups": np.arange(N), "judged": 2, "seed": 0},
         ),
-        "multilabel_decisions": (i.multilabel_decisions, {"judge": several, "x": x, "tags": tags, "split": SPLIT}),
+        "multilabel_decisions": (
+            i.multilabel_decisions,
+            {"classifier": several, "x": x, "tags": tags, "split": parts},
+        ),
+        "L2I.load": (i.L2I.load, {"folder": NOWHERE, "classifier": f}),
         "Psi": (i.Psi, {"shapes": [(1, 8, 8), (3, 1, 8)], "components": 5, "frames": FRAMES, "width": 8}),
         "Theta": (i.Theta, {"components": 5, "classes": C, "pooling": "attention", "dropout": 0.1}),
     }

@@ -32,8 +32,8 @@ from threadpoolctl import threadpool_limits
 
 from workbench import audio
 from workbench.nmf import SparseNMF, activations, objective
-from workbench.nmf.fitting import PASSES
 from workbench.nmf.frames import TILE
+from workbench.nmf.model import PASSES
 
 BLOCK = 10
 

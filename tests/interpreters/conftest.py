@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.core.splits import Split
 from workbench.interpreters import Classifier, Spectra
 
 RATE, SAMPLES = 8000, 4000
@@ -60,13 +61,11 @@ def clip() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def clips() -> SimpleNamespace:
-    """180 clips of one burst in noise, x (N, samples) with split; y is which, and what the classifier says."""
+    """180 clips of one burst in noise, x (N, samples), and their split; y is which, and what the classifier says."""
     rng = np.random.default_rng(1)
     y = np.arange(180) % 3
     x = np.stack([rng.uniform(0.3, 1) * burst(c, rng) + 0.02 * rng.normal(size=SAMPLES) for c in y])
-    return SimpleNamespace(
-        x=np.float32(x), y=y, train=np.arange(120), valid=np.arange(120, 150), test=np.arange(150, 180)
-    )
+    return SimpleNamespace(x=np.float32(x), y=y, split=Split(np.arange(120), np.arange(120, 150), np.arange(150, 180)))
 
 
 @pytest.fixture(scope="session")

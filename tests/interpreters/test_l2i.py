@@ -1,13 +1,12 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from workbench.core.errors import ParameterError
-from workbench.interpreters import Classifier, KumarVGG, Psi, Spectra, Theta, kumar_vgg, train_l2i
-from workbench.interpreters.l2i import fidelity_loss
+from workbench.core.splits import Split
+from workbench.interpreters import Classifier, KumarVGG, Psi, Spectra, Theta, fit_l2i, kumar_vgg
+from workbench.interpreters.imitation import fidelity_loss
 
 RATE, SAMPLES = 8000, 4000
 SPECTRA = Spectra(rate=RATE, n_fft=128, hop=64)
@@ -55,9 +54,9 @@ def classifier():
 def trained(classifier):
     x, _, _ = sounds(120)
     w = np.exp(-0.5 * ((np.arange(65)[:, None] - np.linspace(3, 61, 16)) / 2) ** 2)
-    split = SimpleNamespace(train=np.arange(90), valid=np.arange(90, 120))
+    split = Split(np.arange(90), np.arange(90, 120))
     options = {"spectra": SPECTRA, "learning_rate": 2e-3, "epochs": 20, "batch": 8, "progress": False}
-    return train_l2i(classifier, w, x, split, **options, sparsity=0.2)
+    return fit_l2i(classifier, w, x, split, **options, sparsity=0.2)
 
 
 def test_the_paper_s_networks():
@@ -134,29 +133,29 @@ def test_training_is_reproducible_and_records(classifier, trained):
         "valid_loss",
     ]
     x, _, _ = sounds(20)
-    split = SimpleNamespace(train=np.arange(15), valid=np.arange(15, 20))
+    split = Split(np.arange(15), np.arange(15, 20))
     options = {"spectra": SPECTRA, "epochs": 2, "progress": False, "seed": 3}
-    a, b = (train_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options) for _ in range(2))
+    a, b = (fit_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options) for _ in range(2))
     assert np.array_equal(a.scores(x), b.scores(x))
-    c = train_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options | {"seed": 4})
+    c = fit_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options | {"seed": 4})
     assert not np.array_equal(a.scores(x), c.scores(x))
 
 
 def test_maps_that_do_not_fit_into_memory_are_computed_again(classifier, monkeypatch):
     x, _, _ = sounds(20)
-    split = SimpleNamespace(train=np.arange(15), valid=np.arange(15, 20))
+    split = Split(np.arange(15), np.arange(15, 20))
     options = {"spectra": SPECTRA, "epochs": 2, "progress": False}
-    kept = train_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options)
-    monkeypatch.setattr("workbench.interpreters.l2i.KEPT_BYTES", 0)
-    again = train_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options)
+    kept = fit_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options)
+    monkeypatch.setattr("workbench.interpreters.imitation.KEPT_BYTES", 0)
+    again = fit_l2i(classifier, np.eye(65)[:, :8] + 0.01, x, split, **options)
     assert np.allclose(kept.scores(x), again.scores(x), atol=2e-2)
 
 
 def test_multilabel(classifier):
     x, _, _ = sounds(20)
     many = Classifier(Listener(), rate=RATE, classes=list(BANDS), taps=["maps"], multilabel=True, device="cpu")
-    split = SimpleNamespace(train=np.arange(15), valid=np.arange(15, 20))
-    found = train_l2i(many, np.eye(65)[:, :8] + 0.01, x, split, spectra=SPECTRA, epochs=2, progress=False)
+    split = Split(np.arange(15), np.arange(15, 20))
+    found = fit_l2i(many, np.eye(65)[:, :8] + 0.01, x, split, spectra=SPECTRA, epochs=2, progress=False)
     assert found.explain(x[:2], classes=[0, 2])[1].name == "high"
     assert many.probabilities(many.logits(x)) == pytest.approx(1 / (1 + np.exp(-many.logits(x).astype(float))))
 
@@ -200,7 +199,7 @@ def test_bad_classifiers(classifier):
     [
         ({"dictionary": np.ones((64, 4))}, r"dictionary.shape=\(64, 4\) must be \(65, K\)"),
         ({"dictionary": -np.ones((65, 4))}, "dictionary='negative"),
-        ({"valid": []}, "split='9 train, 0 valid' must be clips in both"),
+        ({"valid": []}, r"split.valid=\[\] must be at least one clip"),
         ({"pooling": "mean"}, "pooling='mean'"),
         ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more"),
         ({"sparsity": -1.0}, "sparsity=-1.0 must be a finite number, 0 or more"),
@@ -209,9 +208,9 @@ def test_bad_classifiers(classifier):
 )
 def test_bad_training(classifier, change, message):
     options = {"spectra": SPECTRA, "progress": False} | change
-    split = SimpleNamespace(train=np.arange(9), valid=options.pop("valid", np.arange(9, 12)))
+    split = Split(np.arange(9), options.pop("valid", np.arange(9, 12)))
     with pytest.raises(ParameterError, match=message):
-        train_l2i(classifier, options.pop("dictionary", np.ones((65, 4))), sounds(12)[0], split, **options)
+        fit_l2i(classifier, options.pop("dictionary", np.ones((65, 4))), sounds(12)[0], split, **options)
 
 
 class Broken(nn.Module):

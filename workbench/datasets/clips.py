@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from .. import audio
-from ..core.checks import checked, number, numbers, whole
+from ..core.checks import checked, close_match, number, numbers, whole
 from ..core.errors import AudioError, DatasetError, ParameterError
 from ..core.splits import Split
 from ..core.warn import warn
 from .contents import contents, printable
 from .labels import is_missing, tidy
-from .manifest import close_match
 from .sounds import ArraySounds, Sounds
 from .splits import check, choose, each_fold, grouped_folds
 

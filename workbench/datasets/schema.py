@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.download import human_bytes
+
 ACCESS = ("open", "on_request", "unreleased", "generated")
 ARCHIVES = ("zip", "tar", "tar.gz")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
-DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 #: What stands in the braces of a template: a column and, if need be, how wide it is and what fills it (0>6).
 PLACEHOLDER = r"\{(\w+)(?::(?:[^{}]?[<>^])?\d{0,2})?\}"
 #: Columns every table has; a factor cannot take these names.
@@ -180,15 +181,6 @@ class Manifest:
             "notes": self.notes,
         }
         return "\n".join([f"{self.name}: {self.title}", *(f"{k:<11}{v}" for k, v in facts.items() if v)])
-
-
-def human_bytes(count: float) -> str:
-    """1234567 -> "1.2 MB" (powers of 1000)."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")
 
 
 def placeholders(template: str) -> list[str]:

@@ -17,11 +17,11 @@ from ..core.checks import checked, seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
+from ..core.weights import CONFIG, Wanted, find
 from .batching import compute_dtype
 from .encodecmae import published
 from .interface import Encoder
 from .mini import MiniConfig
-from .weights import CONFIG, Wanted, find
 
 if TYPE_CHECKING:
     import pandas as pd

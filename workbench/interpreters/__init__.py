@@ -5,18 +5,17 @@ are trained to imitate a classifier (:mod:`.classifiers`); :data:`MASKS` explain
 give a mask (F, T) on a clip's spectrogram, of which :mod:`.spectra` makes sound; :mod:`.judging` judges them.
 """
 
-from .classifiers import Classifier, KumarVGG, convolutional, efficientat, kumar_vgg, train_vgg
-from .comparing import compare_interpreters, multilabel_decisions
-from .flint import Flint, FlintConfig, train_flint
+from .classifiers import Classifier, KumarVGG, convolutional, efficientat, fit_vgg, kumar_vgg
+from .flint import Flint, FlintConfig, fit_flint
 from .interpretation import Interpretation, component_mask, relevance
-from .judging import mask_study, removal_study, truth_study
-from .l2i import L2I, L2IConfig, train_l2i
+from .judging import evaluate_interpreter, mask_study, multilabel_decisions, removal_study, truth_study
+from .l2i import L2I, L2IConfig, fit_l2i
 from .masking import as_mask, masked_logits
 from .masks import CONTROLS, MASKS
 from .psi import Psi, Theta
 from .spectra import Spectra, normalised
-from .tagger import train_tagger
-from .vibi import Vibi, VibiConfig, train_vibi
+from .tagger import TaggerConfig, fit_tagger
+from .vibi import Vibi, VibiConfig, fit_vibi
 
 __all__ = [
     "CONTROLS",
@@ -30,14 +29,20 @@ __all__ = [
     "L2IConfig",
     "Psi",
     "Spectra",
+    "TaggerConfig",
     "Theta",
     "Vibi",
     "VibiConfig",
     "as_mask",
-    "compare_interpreters",
     "component_mask",
     "convolutional",
     "efficientat",
+    "evaluate_interpreter",
+    "fit_flint",
+    "fit_l2i",
+    "fit_tagger",
+    "fit_vgg",
+    "fit_vibi",
     "kumar_vgg",
     "mask_study",
     "masked_logits",
@@ -45,10 +50,5 @@ __all__ = [
     "normalised",
     "relevance",
     "removal_study",
-    "train_flint",
-    "train_l2i",
-    "train_tagger",
-    "train_vgg",
-    "train_vibi",
     "truth_study",
 ]

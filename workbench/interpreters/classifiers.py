@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +19,14 @@ from .. import audio
 from ..core.checks import checked, choice, numbers, several, whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
-from ..core.learning import load_weights
-from ..core.splits import split_rows
+from ..core.fingerprints import fingerprint
+from ..core.fitting import load_weights
+from ..core.splits import Split, fitting
 from ..prototypes.tracks import known
+from .spectra import Spectra
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Samples below which the paper's VGG has nothing left to pool.
 LEAST_VGG = 512 * 127
@@ -30,6 +36,8 @@ AXES = ("bcft", "bctf", "btc")
 
 class Classifier:
     """A frozen classifier of sounds, and what of it an interpreter may look at.
+
+    Where it was trained here, ``history`` is a table with a row an epoch, else None.
 
     Parameters
     ----------
@@ -55,6 +63,8 @@ class Classifier:
         A tap that the module does not have (close names are given), unknown axes.
     """
 
+    history: pd.DataFrame | None = None
+
     @checked
     def __init__(
         self,
@@ -74,7 +84,7 @@ class Classifier:
         choice("axes", axes, AXES)
         whole("rate", rate, least=1)
         whole("batch", batch, least=1)
-        classes = several("classes", classes, lambda _, one: str(one))
+        classes = several("classes", classes, lambda _, name: str(name))
         if len(set(classes)) != len(classes):
             raise ParameterError("classes", classes, "different names")
         known = dict(module.named_modules())
@@ -86,6 +96,12 @@ class Classifier:
         self.module = module.eval().requires_grad_(False).to(self.device)
         self.rate, self.classes, self.taps, self.axes = rate, tuple(classes), tuple(taps), axes
         self.multilabel, self.batch, self.name = multilabel, batch, name
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides its scores and maps: module, weights, rate, classes and taps."""
+        said = (repr(self.module), self.rate, self.classes, self.taps, self.axes, self.multilabel)
+        return fingerprint("classifier", *said, weights=self.module.state_dict())
 
     def __repr__(self) -> str:
         kind = "labels" if self.multilabel else "classes"
@@ -127,7 +143,7 @@ class Classifier:
 
     def shapes(self, samples: int) -> list[tuple[int, int, int]]:
         """(channels, frequency, time) of each tap's map for clips of so many samples."""
-        return [tuple(one.shape[1:]) for one in self.tapped(torch.zeros(1, samples))[1]]
+        return [tuple(values.shape[1:]) for values in self.tapped(torch.zeros(1, samples))[1]]
 
     def unfit(self, x: Tensor, error: RuntimeError) -> ParameterError:
         """What to raise where the module cannot take clips."""
@@ -187,6 +203,14 @@ class Classifier:
             raise ParameterError(f"x[{int(bad.int().argmax())}]", "nan or inf", "finite")
         return x
 
+    def positions(self, classes: ArrayLike, count: int) -> np.ndarray:
+        """A class for each of ``count`` clips, as numbers from 0 to C - 1, int64."""
+        rows, most = numbers("classes", classes, ndim=1), len(self.classes)
+        if rows.dtype.kind not in "iu" or len(rows) != count or rows.min() < 0 or rows.max() >= most:
+            expected = f"{count} whole numbers from 0 to {most - 1}, one a clip"
+            raise ParameterError("classes", rows.tolist()[:5], expected)
+        return rows.astype(np.int64)
+
     def checked(self, scores: np.ndarray) -> np.ndarray:
         """Scores (N, C), if they are of all classes and finite."""
         if scores.ndim != 2 or scores.shape[1] != len(self.classes):
@@ -195,6 +219,24 @@ class Classifier:
         if bad.any():
             raise ParameterError(f"scores of {self.name} for clip {int(bad.argmax())}", "nan or inf", "finite")
         return scores
+
+
+def spectra_for(classifier: object, spectra: object | None = None) -> Spectra:
+    """The spectra on which a classifier is explained; default: the paper's windows at its rate.
+
+    Raises
+    ------
+    ParameterError
+        No classifier, no spectra, or spectra at another rate.
+    """
+    if not isinstance(classifier, Classifier):
+        raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
+    spectra = Spectra(rate=classifier.rate) if spectra is None else spectra
+    if not isinstance(spectra, Spectra):
+        raise ParameterError("spectra", spectra, "Spectra")
+    if spectra.rate != classifier.rate:
+        raise ParameterError("spectra.rate", spectra.rate, f"{classifier.rate}, that of {classifier.name}")
+    return spectra
 
 
 def real(name: str, x: ArrayLike | Tensor) -> Tensor:
@@ -303,7 +345,7 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
         The file is missing, unreadable or does not fit.
     """
     own = {name: options.pop(name) for name in ("hidden", "dropout") if name in options}
-    classes = several("classes", classes, lambda _, one: str(one))
+    classes = several("classes", classes, lambda _, name: str(name))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = KumarVGG(len(classes), **own)
@@ -337,7 +379,7 @@ class VGGBody(nn.Module):
 
 
 @checked
-def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: int = 256, **options) -> Classifier:
+def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int = 256, **options) -> Classifier:
     """Train the paper's VGG from random weights on waveforms at 44.1 kHz (its own starts from AudioSet weights).
 
     Parameters
@@ -345,12 +387,17 @@ def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: 
     x : Tensor (N, samples)
     y : array_like (N,)
         Classes.
-    split : object with train, valid and test rows
+    split : Split
     seed : int
     hidden : int
-        Channels of the head.
+        The head has so many channels.
     **options
-        Of :func:`~workbench.prototypes.train_classifier`: ``epochs``, ``learning_rate``, ``device`` ...
+        Given to :func:`~workbench.prototypes.train_classifier`: ``epochs``, ``learning_rate``, ``device`` ...
+
+    Returns
+    -------
+    Classifier
+        It has the history of its training.
     """
     from ..prototypes import train_classifier
 
@@ -360,17 +407,20 @@ def train_vgg(x: Tensor, y: ArrayLike, split: object, *, seed: int = 0, hidden: 
     if x.shape[1] < LEAST_VGG:
         raise ParameterError("x.shape", tuple(x.shape), f"clips of at least {LEAST_VGG} samples at 44.1 kHz")
     y = known(y, len(x))
-    train = y[split_rows(split, len(x))["train"]]
+    classes = len(np.unique(y[fitting(split, len(x)).train]))
     with torch.no_grad():
         mels = torch.cat([front_end(part)[:, 0] for part in x.split(16)]).numpy()
-    made = partial(KumarVGG, len(np.unique(train)), hidden=hidden)
+    made = partial(KumarVGG, classes, hidden=hidden)
     fixed = {"loss": "cross_entropy", "standardise": "none", "seed": seed, "progress": False}
-    run = train_classifier(mels, y, split, network=lambda: VGGBody(made()), **fixed, **options)
+    trained = train_classifier(mels, y, split, network=lambda: VGGBody(made()), **fixed, **options)
     network = made()
-    network.load_state_dict(run.network.state_dict(), strict=False)
-    network.out.load_state_dict({"weight": torch.from_numpy(run.weight), "bias": torch.from_numpy(run.bias)})
+    network.load_state_dict(trained.network.state_dict(), strict=False)
+    weights = {"weight": torch.from_numpy(trained.weight), "bias": torch.from_numpy(trained.bias)}
+    network.out.load_state_dict(weights)
     same = {"device": options.get("device", "auto"), "axes": "bctf", "name": "VGG"}
-    return Classifier(network, rate=44100, classes=run.classes, taps=KumarVGG.TAPS, **same)
+    classifier = Classifier(network, rate=44100, classes=trained.classes, taps=KumarVGG.TAPS, **same)
+    classifier.history = trained.history
+    return classifier
 
 
 class Stacked(nn.Module):

@@ -12,9 +12,10 @@ few attributes a clip, many in a batch.
 
 from __future__ import annotations
 
-import math
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,42 +24,46 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked
-from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
+from ..core.fitting import RATES, Config, seeded, settle
+from ..core.progress import Progress
+from ..core.splits import Split
 from .classifiers import Classifier
-from .l2i import BATCH, Seen, fidelity_loss, prepared
+from .imitation import BATCH, Interpreter, fidelity_loss, imitate, prepared
 from .psi import Psi
 from .spectra import Spectra
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 @dataclass(frozen=True)
-class FlintConfig:
-    """How FLINT is trained. Weights and delays are the authors' for MNIST; those for audio are not published."""
+class FlintConfig(Config):
+    """How FLINT is trained. Weights and delays are the authors' for MNIST; those for audio are not published.
+
+    The preset "paper" has the authors' learning rate, the default that of Listen to Interpret.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {"paper": {"learning_rate": 1e-4}}
 
     attributes: int = 100
-    """J."""
+    """There are so many attributes, J."""
     reconstruction: float = 0.8
-    """w_if, of the mean squared error of the decoder."""
+    """This is w_if, the weight of the decoder's mean squared error."""
     fidelity: float = 0.5
-    """w_of, of the cross-entropy between the classifier's probabilities and those of h."""
+    """This is w_of, the weight of the cross-entropy between the classifier's probabilities and those of h."""
     fidelity_after: int = 2
-    """Epochs without it."""
+    """So many epochs go without the fidelity term."""
     sparsity: float = 0.1
-    """w_s, of the mean attribute."""
+    """This is w_s, the weight of the mean attribute."""
     sparsity_after: int = 2
-    """Epochs without it."""
+    """So many epochs go without the sparsity term."""
     entropy: float = 0.2
-    """w_e, of conciseness and diversity."""
+    """This is w_e, the weight of conciseness and diversity."""
     entropy_after: int = 4
-    """Epochs without it."""
+    """So many epochs go without the entropy term."""
     epochs: int = 35
-    """Times that the training clips are seen."""
+    """The training clips are seen so many times."""
     batch: int = BATCH
-    """Clips a step."""
+    """A step takes so many clips at most."""
     learning_rate: float = 2e-4
-    """Of Adam; that of Listen to Interpret."""
+    """Adam's learning rate stays the same throughout."""
 
     def __post_init__(self):
         weights = ("reconstruction", "fidelity", "sparsity", "entropy")
@@ -112,48 +117,55 @@ class Decoder(nn.Module):
         return self.out(F.interpolate(y, self.frames, mode="linear", align_corners=True)).relu()
 
 
-class Flint:
-    """A trained interpreter; made by :func:`train_flint`.
+class Flint(Interpreter):
+    """A trained interpreter; made by :func:`fit_flint`.
 
     Attributes
     ----------
-    classifier : Classifier
-    spectra : Spectra
     psi, head, decoder : nn.Module
         Maps to attributes, attributes to scores (linear, without bias), attributes to the log magnitudes.
-    config : FlintConfig
-    history : pandas.DataFrame
-        Row an epoch: the losses over training clips, and the fidelity on validation clips.
+
+    The others are those of :class:`~.imitation.Interpreter`.
     """
 
+    CONFIG = FlintConfig
+    TERMS = ("fidelity_loss", "squared_error", "mean_attribute", "conciseness")
+
     def __init__(self, classifier: Classifier, spectra: Spectra, samples: int, config: FlintConfig):
-        self.classifier, self.spectra, self.config = classifier, spectra, config
+        frames, classes = spectra.frames(samples), len(classifier.classes)
         self.psi = Attributes(classifier.shapes(samples), config.attributes)
-        self.head = nn.Sequential(nn.Dropout(0.01), nn.Linear(config.attributes, len(classifier.classes), bias=False))
-        self.decoder = Decoder(config.attributes, spectra.bins, spectra.frames(samples))
-        self.parts = nn.ModuleList([self.psi, self.head, self.decoder]).to(classifier.device)
-        self.history: pd.DataFrame | None = None
+        self.head = nn.Sequential(nn.Dropout(0.01), nn.Linear(config.attributes, classes, bias=False))
+        self.decoder = Decoder(config.attributes, spectra.bins, frames)
+        module = nn.ModuleDict({"psi": self.psi, "head": self.head, "decoder": self.decoder})
+        super().__init__(classifier, spectra, config, module, frames, {"samples": samples})
 
     def __repr__(self) -> str:
         return f"Flint({self.classifier.name}; {self.config.attributes} attributes)"
 
     @torch.no_grad()
     def attributes(self, x: ArrayLike | Tensor) -> np.ndarray:
-        """Attributes, float32 (N, J), of waveforms (N, samples)."""
-        parts = self.classifier.waveforms(x).split(BATCH)
+        """Return the attributes, float32 (N, J), of waveforms (N, samples)."""
+        parts = self._clips(x).split(BATCH)
         return torch.cat([self.psi(self.classifier.tapped(part)[1]).cpu() for part in parts]).numpy()
 
-    @torch.no_grad()
-    def scores(self, x: ArrayLike | Tensor) -> np.ndarray:
-        """Scores of h, float32 (N, C), of waveforms (N, samples): what imitates the classifier's."""
-        return self.head(torch.from_numpy(self.attributes(x)).to(self.classifier.device)).cpu().numpy()
-
-    def losses(self, logits: Tensor, maps: list[Tensor], target: Tensor) -> list[Tensor]:
-        """Without weights: fidelity, squared error, mean attribute, entropies; and h's scores (B, C)."""
-        found = self.psi(maps)
-        scores = self.head(found)
+    def terms(self, logits: Tensor, maps: list[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Fidelity loss, squared error, mean attribute and entropies, without weights; and h's scores (B, C)."""
+        attributes = self.psi(maps)
+        scores = self.head(attributes)
         fidelity = fidelity_loss(logits, scores, multilabel=self.classifier.multilabel)
-        return [fidelity, (self.decoder(found) - target).square().mean(), found.mean(), conciseness(found), scores]
+        error = (self.decoder(attributes) - target).square().mean()
+        return [fidelity, error, attributes.mean(), conciseness(attributes)], scores
+
+    def weights(self, epoch: int) -> list[float]:
+        """Of the terms in an epoch: some join later."""
+        config = self.config
+        later = [
+            getattr(config, name) * (epoch >= getattr(config, f"{name}_after")) for name in ("sparsity", "entropy")
+        ]
+        return [config.fidelity * (epoch >= config.fidelity_after), config.reconstruction, *later]
+
+    def _scores(self, x: Tensor) -> Tensor:
+        return self.head(self.psi(self.classifier.tapped(x)[1]))
 
 
 def conciseness(attributes: Tensor) -> Tensor:
@@ -169,97 +181,52 @@ def conciseness(attributes: Tensor) -> Tensor:
 
 
 @checked
-def train_flint(
+def fit_flint(
     classifier: Classifier,
     x: ArrayLike | Tensor,
-    split: object,
+    split: Split,
     *,
     spectra: Spectra | None = None,
-    config: FlintConfig | None = None,
+    config: FlintConfig | str = "default",
     seed: int = 0,
-    progress: bool = True,
+    checkpoint: str | os.PathLike | None = None,
+    progress: Progress | bool | None = True,
     **fields: object,
 ) -> Flint:
     """Train FLINT on a frozen classifier's maps and scores; the epoch of highest fidelity on validation is kept.
 
+    Everything is computed on the classifier's device.
+
     Parameters
     ----------
     classifier : Classifier
-        With taps.
+        It needs taps.
     x : array_like (N, samples)
         Waveforms at the classifier's rate, at a peak of 1 (:func:`~.spectra.normalised`).
-    split : object with ``train`` and ``valid`` rows
+    split : Split
+        The clips to train on and to choose the epoch on.
     spectra : Spectra, optional
         Default: the paper's windows at the classifier's rate.
-    config : FlintConfig, optional
+    config : FlintConfig or str
+        Settings, or the name of a preset: "default" or "paper".
     seed : int
-        Of weights, order and dropout.
-    progress : bool
+        It draws the weights, the order of clips and dropout.
+    checkpoint : path, optional
+        File from which a training that was stopped goes on.
+    progress : bool or callable (done, total)
     **fields
-        Of :class:`FlintConfig`, in place of ``config``'s.
+        Fields of :class:`FlintConfig`, in place of the config's.
 
     Raises
     ------
     ParameterError
         No clips to train or choose on, a loss that is not finite.
     """
-    import pandas as pd
-    from tqdm.auto import tqdm
-
-    config = configured(FlintConfig, config, fields)
-    x, train, valid, spectra = prepared(classifier, x, split, spectra)
-    seen = Seen(classifier, spectra, x)
-    with torch.random.fork_rng(devices=[classifier.device] if classifier.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        found = Flint(classifier, spectra, x.shape[1], config)
-        adam = torch.optim.Adam(found.parts.parameters(), lr=config.learning_rate)
-        rng, history, best, kept = np.random.default_rng(seed), [], (-1.0, -math.inf), {}
-        chosen = None
-        for epoch in tqdm(range(config.epochs), disable=not progress, desc="FLINT epochs", leave=False):
-            weights = torch.tensor(_weights(config, epoch), device=classifier.device)
-            sums = np.zeros(4)
-            found.parts.train()
-            for rows in np.array_split(rng.permutation(train), math.ceil(len(train) / config.batch)):
-                losses = torch.stack(found.losses(*seen(rows))[:4])
-                adam.zero_grad()
-                (losses * weights).sum().backward()
-                adam.step()
-                sums += losses.detach().cpu().numpy() * len(rows)
-            check_loss(float(sums.sum()), config.learning_rate, f"epoch {epoch}")
-            found.parts.eval()
-            names = ("fidelity_loss", "squared_error", "mean_attribute", "conciseness")
-            row = {"epoch": epoch} | dict(zip(names, sums / len(train), strict=True)) | _validate(found, seen, valid)
-            history.append(row)
-            if (now := (row["fidelity"], -row["valid_loss"])) > best:
-                chosen = epoch
-                best, kept = now, {name: value.clone() for name, value in found.parts.state_dict().items()}
-        found.parts.load_state_dict(kept)
-    found.parts.requires_grad_(False)
-    found.history = pd.DataFrame(history)
-    terms = ["fidelity_loss", "squared_error"]  # the whole loss is not the same from epoch to epoch
-    reason = unlearnt(found.history[terms].sum(axis=1).tolist(), chosen)
-    warn_unlearnt("train_flint", reason, f"learning_rate={config.learning_rate:g}, epochs={config.epochs}")
-    return found
-
-
-def _weights(config: FlintConfig, epoch: int) -> list[float]:
-    later = [getattr(config, name) * (epoch >= getattr(config, f"{name}_after")) for name in ("sparsity", "entropy")]
-    return [config.fidelity * (epoch >= config.fidelity_after), config.reconstruction, *later]
-
-
-@torch.no_grad()
-def _validate(found: Flint, seen: Seen, valid: np.ndarray) -> dict[str, float]:
-    loss, same = 0.0, 0.0
-    for rows in np.array_split(valid, math.ceil(len(valid) / BATCH)):
-        logits, maps, target = seen(rows)
-        fidelity, *_, scores = found.losses(logits, maps, target)
-        loss += float(fidelity) * len(rows)
-        same += agreement(logits, scores, multilabel=found.classifier.multilabel) * len(rows)
-    return {"fidelity": same / len(valid), "valid_loss": loss / len(valid)}
-
-
-def agreement(logits: Tensor, scores: Tensor, *, multilabel: bool) -> float:
-    """Share of clips with the same class, or of labels with the same decision at probability 1/2."""
-    if multilabel:
-        return float(((scores > 0) == (logits > 0)).float().mean())
-    return float((scores.argmax(1) == logits.argmax(1)).float().mean())
+    config = FlintConfig.named(config, **fields)
+    x, split, spectra = prepared(classifier, x, split, spectra)
+    with seeded(seed, classifier.device):
+        fitted = Flint(classifier, spectra, x.shape[1], config)
+        options = {"seed": seed, "checkpoint": checkpoint, "progress": progress}
+        # the whole loss is not the same from epoch to epoch
+        imitate(fitted, x, split.train, split.valid, falls=("fidelity_loss", "squared_error"), **options)
+    return fitted

@@ -1,32 +1,116 @@
-"""Studies of explanations: what removing them does to the decision, what they keep, and whether they are true.
+"""Judgements: does an interpreter match the classifier, what does removing an explanation do, and is it true?
 
-Each gives a table with a row a threshold or a method, of medians or means over clips and their intervals, with the
-controls beside it.
+Each study gives a table with a row a threshold or a method, of medians or means over clips and their intervals, with
+the controls beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..core.checks import checked, choice, number, numbers, several
-from ..core.checks import whole as whole_number
+from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
-from ..metrics import faithfulness, separation
+from ..core.splits import Split, fitting
+from ..metrics import faithfulness, fidelity, separation
 from ..prototypes.tracks import known
-from .classifiers import Classifier, real
+from .classifiers import Classifier, real, spectra_for
+from .imitation import Interpreter
 from .interpretation import Interpretation, component_mask
-from .l2i import positions
+from .l2i import L2I
 from .masking import masked_logits
 from .spectra import DOMAINS, Spectra
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+#: Top-k fidelity is measured for these k.
+KS = (1, 3, 5)
+
+
+@checked
+def evaluate_interpreter(
+    interpreter: Interpreter,
+    x: ArrayLike | Tensor,
+    split: Split,
+    *,
+    tags: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    judged: int | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Judge a trained interpreter on the test part of a split, as rows for :func:`workbench.study`.
+
+    Parameters
+    ----------
+    interpreter : Interpreter
+        What :func:`fit_l2i`, :func:`fit_flint` or :func:`fit_vibi` gave; or any object with a ``classifier`` and with
+        ``scores(x)``.
+    x : array_like (N, samples)
+        Waveforms at the classifier's rate.
+    split : Split
+        Multilabel classifiers need its training part too.
+    tags : array_like of bool (N, C), optional
+        True labels, of multilabel classifiers: on the training clips they set the threshold of each class.
+    groups : array_like (N,), optional
+        What the bootstrap draws as a whole.
+    judged : int, optional
+        From so many test clips components are taken out; default: all.
+    seed : int
+        It draws the random components.
+
+    Returns
+    -------
+    list of dict
+        First the fidelity, with the columns of :func:`workbench.metrics.fidelity.evaluate` (or
+        ``evaluate_multilabel``). Then, of an :class:`~.l2i.L2I`, a row a tau with those of :func:`removal_study`, in
+        logits, or of multilabel classifiers in probabilities. Only the latter have a ``tau``.
+    """
+    classifier = getattr(interpreter, "classifier", None)
+    if not isinstance(classifier, Classifier) or not callable(getattr(interpreter, "scores", None)):
+        raise ParameterError("interpreter", type(interpreter).__name__, "one with a classifier and scores(x)")
+    x = classifier.waveforms(x)
+    test = fitting(split, len(x), needed=("test",)).test
+    groups = None if groups is None else known(groups, len(x), "groups")[test]
+    if judged is not None:
+        whole("judged", judged, least=1)
+    scores = interpreter.scores(x[test])
+    if classifier.multilabel:
+        said = multilabel_decisions(classifier, x, tags, split)
+        measured = fidelity.evaluate_multilabel(said, classifier.probabilities(scores), groups)
+    else:
+        ks = [k for k in KS if k < len(classifier.classes)]
+        measured = fidelity.evaluate(classifier.logits(x[test]), scores, groups, ks=ks)
+    if not isinstance(interpreter, L2I):
+        return [measured]
+    explained, groups = interpreter.explain(x[test[:judged]]), None if groups is None else groups[:judged]
+    output = "probabilities" if classifier.multilabel else "logits"
+    removal = removal_study(explained, classifier, output=output, groups=groups, seed=seed, progress=False)
+    return [measured, *removal.reset_index().to_dict("records")]
+
+
+@checked
+def multilabel_decisions(classifier: Classifier, x: Tensor, tags: ArrayLike | None, split: Split) -> np.ndarray:
+    """Return what a multilabel classifier says of the test clips, bool (N_test, C).
+
+    The threshold of each class is that of largest F1 on the training clips and their true ``tags``.
+    """
+    spectra_for(classifier)
+    if tags is None:
+        raise ParameterError("tags", tags, "the true labels (N, C) of a multilabel classifier's clips")
+    x = classifier.waveforms(x)
+    tags = numbers("tags", tags, ndim=2)
+    if tags.shape != (len(x), len(classifier.classes)):
+        raise ParameterError("tags.shape", tags.shape, f"({len(x)}, {len(classifier.classes)}), clips and classes")
+    train, _, test = fitting(split, len(x))
+    thresholds = fidelity.best_thresholds(tags[train], classifier.probabilities(classifier.logits(x[train])))
+    return fidelity.decisions(classifier.probabilities(classifier.logits(x[test])), thresholds)
 
 
 @checked
@@ -72,12 +156,11 @@ def removal_study(
     from tqdm.auto import tqdm
 
     choice("output", output, ("logits", "probabilities"))
-    whole_number("draws", draws, least=1)
+    whole("draws", draws, least=1)
     taus = several("taus", taus, lambda name, tau: number(name, tau, least=-1, most=1))
     if len(set(taus)) != len(taus):
         raise ParameterError("taus", taus, "different thresholds")
-    if not isinstance(classifier, Classifier):
-        raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
+    spectra_for(classifier)
     explained = several("explained", explained, _an_interpretation)
     for one in explained:
         if one.spectra.rate != classifier.rate or one.classes != classifier.classes:
@@ -88,13 +171,13 @@ def removal_study(
     relevance = np.stack([one.relevance for one in explained])
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
-    whole, rest, others = [], {tau: [] for tau in taus}, {tau: [] for tau in taus}
+    intact, rest, others = [], {tau: [] for tau in taus}, {tau: [] for tau in taus}
     for i, one in enumerate(tqdm(explained, disable=not progress, desc="removals", leave=False)):
         sets = [np.zeros(0, int)]
         for tau in taus:
             sets += [np.flatnonzero(selected[tau][i]), *(np.flatnonzero(some) for some in random[tau].selected[:, i])]
         logits = _without(one, classifier, sets)
-        whole.append(logits[0])
+        intact.append(logits[0])
         for k, tau in enumerate(taus):
             at = 1 + k * (1 + draws)
             rest[tau].append(logits[at])
@@ -104,9 +187,9 @@ def removal_study(
     rows = []
     for tau in taus:
         same = {"classes": classes, "output": output, "groups": groups, "seed": seed}
-        drop = faithfulness.removal_drop(plain(np.stack(whole)), plain(np.stack(rest[tau])), **same)
+        drop = faithfulness.removal_drop(plain(np.stack(intact)), plain(np.stack(rest[tau])), **same)
         drawn = np.stack(others[tau], axis=1)
-        chance = faithfulness.removal_drop(plain(np.stack(whole)), np.stack([plain(each) for each in drawn]), **same)
+        chance = faithfulness.removal_drop(plain(np.stack(intact)), np.stack([plain(each) for each in drawn]), **same)
         count = selected[tau].sum(1)
         row = {"tau": tau, "components": count.mean(), "none": (count == 0).mean()}
         row |= {"drop": drop.median, "low": drop.low, "high": drop.high}
@@ -160,22 +243,21 @@ def mask_study(
     """
     import pandas as pd
 
-    if not isinstance(classifier, Classifier):
-        raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
+    spectra = spectra_for(classifier, spectra)
     x = classifier.waveforms(x)
     masks = _each_a_mask(masks, len(x))
     if classes is not None:
-        classes = positions("classes", classes, len(x), len(classifier.classes))
-    whole, rows = None, {}
+        classes = classifier.positions(classes, len(x))
+    rows = {}
     for name, given in masks.items():
         logits = [
             masked_logits(classifier, one, torch.stack([torch.ones_like(mask), mask, 1 - mask]), spectra=spectra)
             for one, mask in zip(x, given, strict=True)
         ]
-        whole, kept, rest = np.stack(logits, axis=1)
-        scored = [classifier.probabilities(part) for part in (whole, kept, rest)]
+        intact, kept, rest = np.stack(logits, axis=1)
+        scored = [classifier.probabilities(part) for part in (intact, kept, rest)]
         row = faithfulness.evaluate(*scored, classes, masks=given.numpy())
-        rows[name] = row | {"logit_drop": faithfulness.removal_drop(whole, rest, classes, output="logits").median}
+        rows[name] = row | {"logit_drop": faithfulness.removal_drop(intact, rest, classes, output="logits").median}
     return pd.DataFrame(rows).T.rename_axis("method")
 
 
@@ -220,7 +302,7 @@ def truth_study(
     if not isinstance(spectra, Spectra):
         raise ParameterError("spectra", spectra, "Spectra")
     choice("domain", domain, DOMAINS)
-    whole_number("draws", draws, least=1)
+    whole("draws", draws, least=1)
     intervals = list(intervals) if isinstance(intervals, Iterator) else intervals
     x = numbers("x", x, ndim=2).astype(np.float32)
     stems = numbers("stems", stems, ndim=2).astype(np.float32)

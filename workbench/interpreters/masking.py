@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, whole
 from ..core.errors import ParameterError
-from .classifiers import Classifier, real
+from .classifiers import Classifier, real, spectra_for
 from .spectra import DOMAINS, Spectra
 
 SIGNS = ("positive", "absolute")
@@ -99,18 +99,12 @@ class Masked:
         spectra: Spectra | None,
         domain: str = "log",
     ):
-        if not isinstance(classifier, Classifier):
-            raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
-        spectra = Spectra(rate=classifier.rate) if spectra is None else spectra
-        if not isinstance(spectra, Spectra):
-            raise ParameterError("spectra", spectra, "Spectra")
+        spectra = spectra_for(classifier, spectra)
         self.x = real("x", x).to(classifier.device)
         if self.x.ndim != 1:
             raise ParameterError("x.shape", tuple(self.x.shape), "(samples,), one clip")
         if whole("index", index) not in range(len(classifier.classes)):
             raise ParameterError("index", index, f"a class, 0 to {len(classifier.classes) - 1}")
-        if spectra.rate != classifier.rate:
-            raise ParameterError("spectra.rate", spectra.rate, f"{classifier.rate}, that of {classifier.name}")
         choice("domain", domain, DOMAINS)
         self.classifier, self.index, self.spectra, self.domain = classifier, index, spectra, domain
         self.log_magnitude, self.phase = spectra.analyse(self.x)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,68 +13,89 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.checks import checked, number, numbers, several, whole
+from ..core.checks import checked, numbers, several
+from ..core.devices import chosen_device
 from ..core.errors import ParameterError
-from ..core.learning import RATES, check_loss, unlearnt, warn_unlearnt
+from ..core.fingerprints import fingerprint
+from ..core.fitting import RATES, Config, seeded, settle, train
+from ..core.progress import Progress
+from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..encoders import Encoder
 from ..metrics.fidelity import average_precision
 from ..prototypes.networks import FLOOR, HOP, N_FFT, SmallConvNet
 from .classifiers import LEAST_VGG, Classifier, Features, KumarVGG, LogMels, Stacked, VGGBody, real
-from .l2i import training_rows
+from .imitation import BATCH, batches
 
 MELS, RATE = 64, 16000
 
 
+@dataclass(frozen=True)
+class TaggerConfig(Config):
+    """How a tagger is trained."""
+
+    epochs: int = 30
+    """The training clips are seen so many times."""
+    batch: int = 16
+    """A step takes so many clips at most."""
+    learning_rate: float = 1e-3
+    """Adam's learning rate stays the same throughout."""
+
+    def __post_init__(self):
+        settle(self, epochs={"least": 1}, batch={"least": 1}, learning_rate=RATES)
+
+
 @checked
-def train_tagger(
+def fit_tagger(
     x: Tensor,
     tags: ArrayLike,
-    split: object,
+    split: Split,
     *,
     classes: Sequence[object],
     network: str | Encoder = "conv",
-    epochs: int = 30,
-    batch: int = 16,
-    learning_rate: float = 1e-3,
+    config: TaggerConfig | str = "default",
     seed: int = 0,
     device: str | torch.device = "auto",
-    progress: bool = True,
+    checkpoint: str | os.PathLike | None = None,
+    progress: Progress | bool | None = True,
+    **fields: object,
 ) -> Classifier:
     """Train a multi-label classifier by binary cross-entropy, positives weighted by how rare they are.
+
+    The epoch of highest mean average precision on the validation clips is kept.
 
     Parameters
     ----------
     x : Tensor (N, samples)
         Waveforms at the network's rate: 16 kHz for "conv", 44.1 kHz for "vgg", else the encoder's.
     tags : array_like of bool (N, C)
-    split : object with ``train`` and ``valid`` rows
+    split : Split
+        The clips to train on and to choose the epoch on.
     classes : sequence of str (C,)
     network : {"conv", "vgg"} or EfficientAT
         A small convolutional net or the paper's VGG, from random weights; or a linear head on a frozen EfficientAT.
-    epochs, batch, learning_rate
-        Of Adam. The epoch of highest mean average precision on the validation clips is kept.
+    config : TaggerConfig or "default"
     seed : int
-        Of weights and order.
+        It draws the weights and the order of clips.
     device : str
-    progress : bool
+    checkpoint : path, optional
+        File from which a training that was stopped goes on.
+    progress : bool or callable (done, total)
+    **fields
+        Fields of :class:`TaggerConfig`, in place of the config's.
 
     Returns
     -------
     Classifier
-        With ``multilabel`` set.
+        It has ``multilabel`` set, and the history of its training.
 
     Raises
     ------
     ParameterError
         Tags of a wrong shape, a class without a positive among the training clips, an unknown network.
     """
-    from tqdm.auto import tqdm
-
-    for name, value in (("epochs", epochs), ("batch", batch)):
-        whole(name, value, least=1)
-    number("learning_rate", learning_rate, **RATES)
-    classes = several("classes", classes, lambda _, one: str(one))
+    config = TaggerConfig.named(config, **fields)
+    classes = several("classes", classes, lambda _, name: str(name))
     x, y = real("x", x), torch.from_numpy(numbers("tags", tags).astype(np.float32))
     if x.ndim != 2 or not x.numel() or not x.isfinite().all():
         raise ParameterError("x.shape", tuple(x.shape), "(N, samples), finite, with at least one clip")
@@ -80,10 +103,10 @@ def train_tagger(
         raise ParameterError("tags", sorted(set(y.flatten().tolist()))[:5], "0 and 1, or False and True")
     if y.shape != (len(x), len(classes)):
         raise ParameterError("tags.shape", tuple(y.shape), f"({len(x)}, {len(classes)}), clips and classes")
-    train, valid = map(torch.from_numpy, training_rows(split, len(x)))
-    if len(train) < 2 or not len(valid):
-        raise ParameterError("split", f"{len(train)} train, {len(valid)} valid", "clips in both, two or more in train")
-    positives = y[train].sum(0)
+    rows, valid, _ = fitting(split, len(x), needed=("train", "valid"))
+    if len(rows) < 2:
+        raise ParameterError("split.train", rows.tolist(), "two clips or more")
+    positives = y[rows].sum(0)
     if (positives == 0).any():
         raise ParameterError("tags", f"none of {classes[int(positives.argmin())]} in train", "a positive of each class")
     absent = [classes[int(c)] for c in (y[valid].sum(0) == 0).nonzero()]
@@ -91,40 +114,53 @@ def train_tagger(
         raise ParameterError("tags", "no positive of any class in valid", "some, on which the epoch is chosen")
     if absent:
         few = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-        text = f"{len(absent)} of {len(classes)} classes have no positive in valid ({few}): the epoch is chosen without"
-        warn(text)
-    losses, chosen = [], None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        warn(f"{len(absent)} of {len(classes)} classes have no positive in valid ({few}): the epoch is chosen without")
+    with seeded(seed, chosen_device(device)):
         front, body, head, options = _parts(network, len(classes))
-        found = Classifier(Stacked(front, body, head), classes=classes, multilabel=True, device=device, **options)
-        inputs = _inputs(front, body, x, train, found.device)
-        if isinstance(body, nn.BatchNorm1d) and math.ceil(len(train) / batch) > len(train) // 2:
-            raise ParameterError("batch", batch, "so large that no step has one clip alone")
-        trained = [p.requires_grad_() for part in (body, head) for p in part.parameters()]
-        adam = torch.optim.Adam(trained, lr=learning_rate)
-        weight = ((len(train) - positives) / positives).clamp(1, 20).to(found.device)
-        rng, best, kept = np.random.default_rng(seed), -math.inf, None
-        for epoch in tqdm(range(epochs), disable=not progress, desc="tagger epochs", leave=False):
-            body.train()
-            total = torch.zeros((), device=found.device)
-            for rows in np.array_split(rng.permutation(train.numpy()), math.ceil(len(train) / batch)):
-                scores = head(body(inputs[torch.from_numpy(rows)].to(found.device)))
-                loss = F.binary_cross_entropy_with_logits(scores, y[rows].to(found.device), pos_weight=weight)
+        if isinstance(body, nn.BatchNorm1d) and math.ceil(len(rows) / config.batch) > len(rows) // 2:
+            raise ParameterError("batch", config.batch, "so large that no step has one clip alone")
+        tagger = Classifier(Stacked(front, body, head), classes=classes, multilabel=True, device=device, **options)
+        place, inputs = tagger.device, _inputs(front, body, x, rows, tagger.device)
+        trained = nn.ModuleList([body, head]).requires_grad_()
+        adam, rng = torch.optim.Adam(trained.parameters(), lr=config.learning_rate), np.random.default_rng(seed)
+        weight = ((len(rows) - positives) / positives).clamp(1, 20).to(place)
+
+        def epoch(i: int) -> dict[str, float]:
+            total = torch.zeros((), device=place)
+            for batch in batches(rng.permutation(rows), config.batch):
+                scores = head(body(inputs[batch].to(place)))
+                loss = F.binary_cross_entropy_with_logits(scores, y[batch].to(place), pos_weight=weight)
                 adam.zero_grad()
                 loss.backward()
                 adam.step()
-                total += loss.detach() * len(rows)
-            body.eval()
-            losses.append(float(total) / len(train))
-            check_loss(losses[-1], learning_rate, f"epoch {epoch}")
-            if (now := _precision(head, body, inputs[valid], y[valid], found)) > best:
-                best, chosen = now, epoch
-                kept = {name: value.clone() for name, value in found.module.state_dict().items()}
-    warn_unlearnt("train_tagger", unlearnt(losses, chosen), f"learning_rate={learning_rate:g}, epochs={epochs}")
-    found.module.load_state_dict(kept)
-    found.module.requires_grad_(False)
-    return found
+                total += loss.detach() * len(batch)
+            return {"loss": float(total) / len(rows)}
+
+        @torch.no_grad()
+        def validate() -> dict[str, float]:
+            scores = torch.cat([head(body(part.to(place))).sigmoid().cpu() for part in inputs[valid].split(BATCH)])
+            return {"average_precision": average_precision(y[valid].numpy() > 0, scores.double().numpy()).macro}
+
+        def identity() -> str:
+            parts = ("tagger", config, seed, classes, rows.tolist(), valid.tolist(), tagger.fingerprint)
+            return fingerprint(*parts, weights={"x": x, "y": y})
+
+        tagger.history, _ = train(
+            epoch,
+            config.epochs,
+            module=trained,
+            optimizer=adam,
+            validate=validate,
+            score=lambda row: row["average_precision"],
+            learning_rate=config.learning_rate,
+            name="tagger",
+            generators=[rng],
+            checkpoint=checkpoint,
+            identity=identity,
+            progress=progress,
+        )
+    trained.requires_grad_(False)
+    return tagger
 
 
 def _parts(network: str | Encoder, classes: int) -> tuple[nn.Module, nn.Module, nn.Linear, dict[str, object]]:
@@ -141,29 +177,19 @@ def _parts(network: str | Encoder, classes: int) -> tuple[nn.Module, nn.Module, 
         raise ParameterError("network", network, "'conv', 'vgg' or an EfficientAT encoder")
     front, width = Features(network), network.layers[-1].dim
     taps = [f"front_end.features.{i}" for i in (6, 12, 15)]
-    return (
-        front,
-        nn.BatchNorm1d(width),
-        nn.Linear(width, classes),
-        {"rate": network.rate, "taps": taps, "name": network.name},
-    )
+    options = {"rate": network.rate, "taps": taps, "name": network.name}
+    return front, nn.BatchNorm1d(width), nn.Linear(width, classes), options
 
 
 @torch.no_grad()
-def _inputs(front: nn.Module, body: nn.Module, x: Tensor, train: Tensor, device: torch.device) -> Tensor:
+def _inputs(front: nn.Module, body: nn.Module, x: Tensor, rows: np.ndarray, device: torch.device) -> Tensor:
     """What the fixed part makes of every clip; its statistics over the training clips are set first."""
     front.eval()
     if isinstance(body, VGGBody) and x.shape[1] < LEAST_VGG:
         raise ParameterError("x.shape", tuple(x.shape), f"clips of at least {LEAST_VGG} samples at 44.1 kHz")
     inputs = torch.cat([front(part.to(device)).cpu() for part in x.split(16)])
     if isinstance(front, LogMels):
-        shift, scale = inputs[train].mean((0, 2), keepdim=True)[0], inputs[train].std((0, 2), keepdim=True)[0] + 1e-6
+        shift, scale = inputs[rows].mean((0, 2), keepdim=True)[0], inputs[rows].std((0, 2), keepdim=True)[0] + 1e-6
         front.shift, front.scale = shift.to(device), scale.to(device)
         inputs = (inputs - shift) / scale
     return inputs
-
-
-@torch.no_grad()
-def _precision(head: nn.Module, body: nn.Module, inputs: Tensor, y: Tensor, found: Classifier) -> float:
-    scores = torch.cat([head(body(part.to(found.device))).sigmoid().cpu() for part in inputs.split(32)])
-    return average_precision(y.numpy() > 0, scores.double().numpy()).macro

@@ -13,8 +13,10 @@ sampler of the authors' program it does not. No score of the classifier but its 
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,45 +27,48 @@ from torch.nn import functional as F
 from .. import audio
 from ..core.checks import checked
 from ..core.errors import ParameterError
-from ..core.learning import RATES, check_loss, configured, settle, unlearnt, warn_unlearnt
+from ..core.fingerprints import fingerprint
+from ..core.fitting import RATES, Config, seeded, settle, train
+from ..core.progress import Progress
+from ..core.splits import Split
 from .classifiers import Classifier, real
-from .flint import agreement
-from .l2i import prepared
+from .imitation import Interpreter, agreement, batches, prepared
 from .spectra import Spectra
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
-class VibiConfig:
+class VibiConfig(Config):
     """The image, its cells, and how VIBI is trained; beta, temperature, schedule and batch are the authors' for images.
 
-    Cells and k for sound are not published.
+    Cells and k for sound are not published. The default temperature is the one that the authors' program uses for
+    images, that of the preset "paper" the one that they give.
     """
 
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {"paper": {"temperature": 0.7}}
+
     mels: int = 64
-    """Rows of the image, bands of log(1 + mel magnitude)."""
+    """The image has so many rows, bands of log(1 + mel magnitude)."""
     height: int = 8
-    """Mel bands of a cell."""
+    """A cell is so many mel bands high."""
     width: int = 8
-    """Frames of a cell."""
+    """A cell is so many frames wide."""
     cells: int = 32
-    """k, cells that are drawn, and kept in the end."""
+    """So many cells, k, are drawn, and kept in the end."""
     beta: float = 0.1
-    """Weight of the information term."""
+    """This is the weight of the information term."""
     temperature: float = 0.5
-    """Of the relaxed draws."""
+    """The relaxed draws have this temperature."""
     epochs: int = 100
-    """Times that the training clips are seen."""
+    """The training clips are seen so many times."""
     batch: int = 50
-    """Clips a step."""
+    """A step takes so many clips at most."""
     learning_rate: float = 1e-4
-    """Of Adam with betas (.5, .999)."""
+    """Adam, with betas (.5, .999), begins with this learning rate."""
     decay: float = 0.97
-    """Of the learning rate, an epoch."""
+    """An epoch multiplies the learning rate by this."""
     averaging: float = 0.999
-    """Of the moving average of weights that is evaluated; less in the first steps, (1 + step) / (10 + step)."""
+    """The weights that are kept are a moving average with this decay; with less in the first steps, (1 + step) /
+    (10 + step)."""
 
     def __post_init__(self):
         counts = dict.fromkeys(("mels", "height", "width", "cells", "epochs", "batch"), {"least": 1})
@@ -108,44 +113,53 @@ class Approximator(nn.Module):
         return self.out(torch.cat([y.mean(3), y.amax(3)], 1).flatten(1))
 
 
-class Vibi:
-    """A trained explainer and its approximator; made by :func:`train_vibi`.
+class Bottleneck(nn.Module):
+    """Explainer and approximator: images (B, mels, frames) -> scores (B, C) for what is kept of them, log p (B, d)."""
 
-    Attributes
-    ----------
-    classifier : Classifier
-    spectra : Spectra
-    explainer, approximator : nn.Module
-    config : VibiConfig
-    history : pandas.DataFrame
-        Row an epoch: both terms of the loss over training clips (bits, nats), fidelity on validation clips.
+    def __init__(self, config: VibiConfig, frames: int, classes: int):
+        super().__init__()
+        self.config, self.frames = config, frames
+        self.explainer = Explainer(-(-config.mels // config.height), -(-frames // config.width))
+        self.approximator = Approximator(config.mels, classes)
+
+    def forward(self, image: Tensor, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
+        """Cells are drawn, or the k likeliest."""
+        log_p, count = self.explainer(image), self.config.cells
+        cells = concrete(log_p, count, self.config.temperature) if drawn else most(log_p, count)
+        return self.approximator(image * self.spread(cells)), log_p
+
+    def spread(self, cells: Tensor) -> Tensor:
+        """Values of cells (B, d) over the image, (B, mels, T)."""
+        grid = cells.reshape(-1, self.explainer.rows, self.explainer.columns)
+        grid = grid.repeat_interleave(self.config.height, 1).repeat_interleave(self.config.width, 2)
+        return grid[:, : self.config.mels, : self.frames]
+
+
+class Vibi(Interpreter):
+    """A trained explainer and its approximator, both in its module; made by :func:`fit_vibi`.
+
+    The history has both terms of the loss over the training clips (bits, information in nats), and fidelity and bits on
+    the validation clips. Attributes are those of :class:`~.imitation.Interpreter`.
     """
 
-    def __init__(self, classifier: Classifier, spectra: Spectra, samples: int, config: VibiConfig):
-        self.classifier, self.spectra, self.config = classifier, spectra, config
-        frames, device = spectra.frames(samples), classifier.device
-        self.filters = audio.mel_filters(spectra.rate, n_fft=spectra.n_fft, n_mels=config.mels).T.to(device)
-        self.filters /= self.filters.sum(1, keepdim=True).clamp_min(1e-9)  # a mean: quiet bands stay visible
-        self.rows, self.columns = -(-config.mels // config.height), -(-frames // config.width)
+    CONFIG = VibiConfig
+
+    def __init__(self, classifier: Classifier, spectra: Spectra, samples: int, config: VibiConfig, scale: float = 1.0):
+        frames = spectra.frames(samples)
+        filters = audio.mel_filters(spectra.rate, n_fft=spectra.n_fft, n_mels=config.mels).T.to(classifier.device)
+        self.filters = filters / filters.sum(1, keepdim=True).clamp_min(1e-9)  # a mean: quiet bands stay visible
+        network = Bottleneck(config, frames, len(classifier.classes))
+        self.rows, self.columns = network.explainer.rows, network.explainer.columns
         if config.cells > self.rows * self.columns:
             raise ParameterError("cells", config.cells, f"at most {self.rows * self.columns}, all there are")
-        self.frames, self.scale = frames, 1.0
-        self.explainer = Explainer(self.rows, self.columns).to(device)
-        self.approximator = Approximator(config.mels, len(classifier.classes)).to(device)
-        self.history: pd.DataFrame | None = None
+        super().__init__(classifier, spectra, config, network, frames, {"samples": samples, "scale": scale})
 
     def __repr__(self) -> str:
         return f"Vibi({self.classifier.name}; {self.config.cells} of {self.rows} x {self.columns} cells)"
 
     @torch.no_grad()
-    def scores(self, x: ArrayLike | Tensor) -> np.ndarray:
-        """Scores of the approximator, float32 (N, C), for the k likeliest cells of waveforms (N, samples)."""
-        images = self.images(self.classifier.waveforms(x))
-        return torch.cat([self.judged(image)[0].cpu() for image in images.split(self.config.batch)]).numpy()
-
-    @torch.no_grad()
     def explain(self, x: ArrayLike | Tensor) -> Tensor:
-        """The k likeliest cells as a mask on the spectrogram, float32 (F, T), 0 or 1, of one waveform (samples,).
+        """Return the k likeliest cells as a mask, float32 (F, T), 0 or 1, on the spectrogram of a waveform (samples,).
 
         A bin belongs to the mel band whose filter is largest there. The decision of the classifier is explained; there
         is no choice of class.
@@ -153,13 +167,12 @@ class Vibi:
         x = real("x", x)
         if x.ndim != 1:
             raise ParameterError("x.shape", tuple(x.shape), "(samples,), one clip")
-        log_p = self.explainer(self.images(self.classifier.waveforms(x[None])))
-        kept = self.spread(most(log_p, self.config.cells))[0]
-        return kept[self.bands].cpu()
+        log_p = self.module.explainer(self.images(self._clips(x[None])))
+        return self.module.spread(most(log_p, self.config.cells))[0][self.bands].cpu()
 
     @property
     def bands(self) -> Tensor:
-        """Mel band of each bin of the spectrogram, int64 (F,)."""
+        """The mel band of each bin of the spectrogram, int64 (F,)."""
         peaks = self.filters.argmax(1)  # bins outside all filters, and those of filters without bins: the nearest peak
         nearest = (torch.arange(self.spectra.bins, device=peaks.device)[:, None] - peaks).abs().argmin(1)
         return torch.where(self.filters.sum(0) > 0, self.filters.argmax(0), nearest)
@@ -168,22 +181,10 @@ class Vibi:
     def images(self, x: Tensor) -> Tensor:
         """log(1 + mel magnitude) over its mean in training, (N, mels, T): silence is 0, as masked cells are."""
         parts = (self.spectra.stft(part.to(self.classifier.device)).abs() for part in x.split(self.config.batch))
-        images = torch.cat([(self.filters @ part).log1p() for part in parts]) / self.scale
-        if images.shape[2] != self.frames:
-            raise ParameterError("x.shape", tuple(x.shape), f"clips of {self.frames} frames, as in training")
-        return images
+        return torch.cat([(self.filters @ part).log1p() for part in parts]) / self._sizes["scale"]
 
-    def spread(self, cells: Tensor) -> Tensor:
-        """Values of cells (B, d) over the image, (B, mels, T)."""
-        grid = cells.reshape(-1, self.rows, self.columns)
-        grid = grid.repeat_interleave(self.config.height, 1).repeat_interleave(self.config.width, 2)
-        return grid[:, : self.config.mels, : self.frames]
-
-    def judged(self, image: Tensor, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
-        """Scores (B, C) for what is kept of images, and log p (B, d); cells are drawn, or the k likeliest."""
-        log_p, count = self.explainer(image), self.config.cells
-        cells = concrete(log_p, count, self.config.temperature) if drawn else most(log_p, count)
-        return self.approximator(image * self.spread(cells)), log_p
+    def _scores(self, x: Tensor) -> Tensor:
+        return self.module(self.images(x))[0]
 
 
 def concrete(log_p: Tensor, count: int, temperature: float) -> Tensor:
@@ -206,89 +207,111 @@ def information(log_p: Tensor) -> Tensor:
 
 
 @checked
-def train_vibi(
+def fit_vibi(
     classifier: Classifier,
     x: ArrayLike | Tensor,
-    split: object,
+    split: Split,
     *,
     spectra: Spectra | None = None,
-    config: VibiConfig | None = None,
+    config: VibiConfig | str = "default",
     seed: int = 0,
-    progress: bool = True,
+    checkpoint: str | os.PathLike | None = None,
+    progress: Progress | bool | None = True,
     **fields: object,
 ) -> Vibi:
     """Train VIBI on a classifier's decisions; the epoch of highest fidelity on validation is kept.
 
+    Everything is computed on the classifier's device.
+
     Parameters
     ----------
     classifier : Classifier
-        Taps are not needed.
+        It needs no taps.
     x : array_like (N, samples)
         Waveforms at the classifier's rate, at a peak of 1 (:func:`~.spectra.normalised`).
-    split : object with ``train`` and ``valid`` rows
+    split : Split
+        The clips to train on and to choose the epoch on.
     spectra : Spectra, optional
         Default: the paper's windows at the classifier's rate.
-    config : VibiConfig, optional
+    config : VibiConfig or str
+        Settings, or the name of a preset: "default" or "paper".
     seed : int
-        Of weights, order and draws.
-    progress : bool
+        It draws the weights, the order of clips and the cells.
+    checkpoint : path, optional
+        File from which a training that was stopped goes on.
+    progress : bool or callable (done, total)
     **fields
-        Of :class:`VibiConfig`, in place of ``config``'s.
+        Fields of :class:`VibiConfig`, in place of the config's.
 
     Raises
     ------
     ParameterError
         No clips to train or choose on, more cells to keep than there are, a loss that is not finite.
     """
-    import pandas as pd
     from torch.optim.swa_utils import AveragedModel
-    from tqdm.auto import tqdm
 
-    config = configured(VibiConfig, config, fields)
-    x, train, valid, spectra = prepared(classifier, x, split, spectra)
+    config = VibiConfig.named(config, **fields)
+    x, split, spectra = prepared(classifier, x, split, spectra)
+    options = {"multilabel": classifier.multilabel}
     logits = torch.from_numpy(classifier.logits(x)).to(classifier.device)
 
     def average(old: Tensor, new: Tensor, step: int) -> Tensor:
         kept = min(config.averaging, (1 + step) / (10 + step))
         return kept * old + (1 - kept) * new
 
-    with torch.random.fork_rng(devices=[classifier.device] if classifier.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        found = Vibi(classifier, spectra, x.shape[1], config)
-        found.scale = float(found.images(x[torch.from_numpy(train)]).mean().clamp_min(1e-9))
-        images = found.images(x)
-        both = nn.ModuleList([found.explainer, found.approximator])
-        adam = torch.optim.Adam(both.parameters(), lr=config.learning_rate, betas=(0.5, 0.999))
+    with seeded(seed, classifier.device):
+        fitted = Vibi(classifier, spectra, x.shape[1], config)
+        mean = fitted.images(x[torch.from_numpy(split.train)]).mean().clamp_min(1e-9)
+        fitted._sizes["scale"] = float(mean)
+        images, network = fitted.images(x), fitted.module.requires_grad_()
+        adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.5, 0.999))
         schedule = torch.optim.lr_scheduler.ExponentialLR(adam, config.decay)
-        averaged = AveragedModel(both, avg_fn=average)
-        rng, history, best, kept = np.random.default_rng(seed), [], (-1.0, -math.inf), {}
-        chosen = None
-        for epoch in tqdm(range(config.epochs), disable=not progress, desc="VIBI epochs", leave=False):
+        averaged, rng = AveragedModel(network, avg_fn=average), np.random.default_rng(seed)
+
+        def epoch(i: int) -> dict[str, float]:
             sums = np.zeros(2)
-            for rows in np.array_split(rng.permutation(train), math.ceil(len(train) / config.batch)):
-                scores, log_p = found.judged(images[rows], drawn=True)
-                bits = decision_loss(logits[rows], scores, multilabel=classifier.multilabel)
+            for rows in batches(rng.permutation(split.train), config.batch):
+                scores, log_p = network(images[rows], drawn=True)
+                bits = decision_loss(logits[rows], scores, **options)
                 nats = config.cells * information(log_p)
                 adam.zero_grad()
                 (bits + config.beta * nats).backward()
                 adam.step()
-                averaged.update_parameters(both)
+                averaged.update_parameters(network)
                 sums += np.array([float(bits.detach()), float(nats.detach())]) * len(rows)
             schedule.step()
-            check_loss(float(sums.sum()), config.learning_rate, f"epoch {epoch}")
-            row = {"epoch": epoch} | dict(zip(("bits", "information"), sums / len(train), strict=True))
-            found.explainer, found.approximator = averaged.module
-            history.append(row | _validate(found, images[valid], logits[valid]))
-            found.explainer, found.approximator = both
-            if (now := (history[-1]["fidelity"], -history[-1]["valid_bits"])) > best:
-                chosen = epoch
-                best, kept = now, {name: value.clone() for name, value in averaged.module.state_dict().items()}
-        both.load_state_dict(kept)
-    both.requires_grad_(False)
-    found.history = pd.DataFrame(history)
-    reason = unlearnt(found.history["bits"].tolist(), chosen)
-    warn_unlearnt("train_vibi", reason, f"learning_rate={config.learning_rate:g}, epochs={config.epochs}")
-    return found
+            return dict(zip(("bits", "information"), (sums / len(split.train)).tolist(), strict=True))
+
+        @torch.no_grad()
+        def validate() -> dict[str, float]:
+            scores = torch.cat([averaged(part)[0] for part in images[split.valid].split(config.batch)])
+            heard = logits[split.valid]
+            same, bits = agreement(heard, scores, **options), decision_loss(heard, scores, **options)
+            return {"fidelity": float(same.mean()), "valid_bits": float(bits)}
+
+        def identity() -> str:
+            parts = ("Vibi", config, spectra, seed, classifier.fingerprint, split.train.tolist(), split.valid.tolist())
+            return fingerprint(*parts, weights={"x": x})
+
+        fitted.history, _ = train(
+            epoch,
+            config.epochs,
+            module=averaged,
+            optimizer=adam,
+            validate=validate,
+            score=lambda row: (row["fidelity"], -row["valid_bits"]),
+            loss="bits",
+            learning_rate=config.learning_rate,
+            name="Vibi",
+            state={"network": network, "schedule": schedule},
+            generators=[rng],
+            checkpoint=checkpoint,
+            identity=identity,
+            progress=progress,
+        )
+    network.load_state_dict(averaged.module.state_dict())
+    network.requires_grad_(False)
+    return fitted
 
 
 def decision_loss(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
@@ -296,11 +319,3 @@ def decision_loss(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor
     if multilabel:
         return F.binary_cross_entropy_with_logits(scores, (logits > 0).float()) / math.log(2)
     return F.cross_entropy(scores, logits.argmax(1)) / math.log(2)
-
-
-@torch.no_grad()
-def _validate(found: Vibi, images: Tensor, logits: Tensor) -> dict[str, float]:
-    scores = torch.cat([found.judged(part)[0] for part in images.split(found.config.batch)])
-    multilabel = found.classifier.multilabel
-    loss = float(decision_loss(logits, scores, multilabel=multilabel))
-    return {"fidelity": agreement(logits, scores, multilabel=multilabel), "valid_bits": loss}

@@ -46,8 +46,8 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import labels as named
 from . import disentanglement as dci
-from .classification import labels as named
 from .disentanglement import Score
 from .importance import entropy, mutual_information
 from .lasso import finite

@@ -9,26 +9,23 @@ them as independent is too narrow. Intervals that know the groups resample whole
 Metrics
 -------
 * :func:`accuracy`: share of clips predicted right.
-* :func:`balanced_accuracy`: mean recall over classes, also called class-normalised accuracy [1]_.
-* :func:`macro_f1`: mean over classes of the harmonic mean of precision and recall [2]_.
-* :func:`confusion_matrix`: counts of true class against predicted class.
+* :func:`balanced_accuracy`: mean recall over classes, also called class-normalised accuracy.
 * :func:`chance`, :func:`majority`: what uniform guessing and the commonest training class would score.
-* :func:`wilson_interval`: score interval of a rate from independent clips [3]_, the better behaved of the simple
-  ones [4]_.
-* :func:`group_interval`: percentile bootstrap over groups, the cluster bootstrap [5]_.
-* :func:`mcnemar`: exact test of two classifiers on the same independent clips [6]_.
+* :func:`wilson_interval`: score interval of a rate from independent clips [1]_, the better behaved of the simple
+  ones [2]_.
+* :func:`group_interval`: percentile bootstrap over groups, the cluster bootstrap [3]_.
+* :func:`mcnemar`: exact test of two classifiers on the same independent clips [4]_.
 * :func:`paired_interval`: interval of the difference of two classifiers on the same clips, by group bootstrap.
+
+F1 and confusion matrices are those of :mod:`sklearn.metrics`.
 
 References
 ----------
-.. [1] Brodersen, Ong, Stephan, Buhmann: The balanced accuracy and its posterior distribution. ICPR 2010.
-.. [2] Sokolova, Lapalme: A systematic analysis of performance measures for classification tasks. Information
-   Processing & Management 45(4), 2009. Here the mean of the classes' F1, as in scikit-learn's ``average="macro"``.
-.. [3] Wilson: Probable inference, the law of succession, and statistical inference. JASA 22, 1927.
-.. [4] Newcombe: Two-sided confidence intervals for the single proportion: comparison of seven methods. Statistics in
+.. [1] Wilson: Probable inference, the law of succession, and statistical inference. JASA 22, 1927.
+.. [2] Newcombe: Two-sided confidence intervals for the single proportion: comparison of seven methods. Statistics in
    Medicine 17, 1998 (method 3).
-.. [5] Davison, Hinkley: Bootstrap Methods and their Application, section 3.8. Cambridge University Press, 1997.
-.. [6] McNemar: Note on the sampling error of the difference between correlated proportions or percentages.
+.. [3] Davison, Hinkley: Bootstrap Methods and their Application, section 3.8. Cambridge University Press, 1997.
+.. [4] McNemar: Note on the sampling error of the difference between correlated proportions or percentages.
    Psychometrika 12, 1947; the exact binomial form.
 """
 
@@ -41,56 +38,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
-
-
-def labels(name: str, values: ArrayLike) -> np.ndarray:
-    """Labels or groups as an array (N,) of one kind, text or numbers.
-
-    Raises
-    ------
-    ParameterError
-        Not one-dimensional, empty, a missing one (None or NaN; the first is named), text among numbers.
-    """
-    try:
-        array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
-        if array.dtype.kind in "US" and isinstance(values, (list, tuple)):
-            array = np.asarray(values, dtype=object)  # in which [nan, "a"] is not yet "nan" and "a"
-    except (ValueError, TypeError, RuntimeError):
-        raise ParameterError(name, type(values).__name__, "labels (N,), one a clip") from None
-    if array.ndim != 1 or not len(array):
-        raise ParameterError(f"{name}.shape", array.shape, "(N,) with at least one clip")
-    if array.dtype.kind in "Of":
-        gone = [i for i, value in enumerate(array.tolist()) if missing(value)]
-        if gone:
-            shown = array.tolist()[gone[0]]
-            raise ParameterError(f"{name}[{gone[0]}]", shown, f"a label; {len(gone)} of {len(array)} are missing")
-    if array.dtype == object:
-        if len({isinstance(value, str) for value in array}) > 1:
-            raise ParameterError(name, "text and numbers", "labels of one kind")
-        try:
-            array = np.asarray(array.tolist())
-        except ValueError:
-            raise ParameterError(name, "lists", "labels, text or numbers") from None
-    if array.ndim != 1 or array.dtype.kind not in "biufUSTMm":
-        raise ParameterError(name, f"array of {array.dtype}", "labels, text or numbers")
-    return array
-
-
-def missing(label: object) -> bool:
-    """Whether it is None, NaN or pandas' NA."""
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # NA is neither equal to itself nor not
-        return True
-    except ValueError:  # an array, which is no label, but there
-        return False
-
-
-def check_kinds(name: str, array: np.ndarray, other: str, like: np.ndarray) -> None:
-    """Refuse labels that are never equal to the others: text with numbers, times with either."""
-    families = dict.fromkeys("UST", "text") | dict.fromkeys("Mm", "time")
-    if families.get(array.dtype.kind, "number") != families.get(like.dtype.kind, "number"):
-        raise ParameterError(f"{name}.dtype", str(array.dtype), f"like {other}'s, {like.dtype}")
+from ..core.labels import check_kinds, labels
 
 
 @checked
@@ -149,47 +97,8 @@ def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
 
 
 @checked
-def confusion_matrix(
-    true: ArrayLike, predicted: ArrayLike, *, classes: ArrayLike | None = None, normalise: bool = False
-) -> np.ndarray:
-    """Counts of true class (rows) against predicted class (columns).
-
-    Parameters
-    ----------
-    true, predicted : array_like (N,)
-        Labels.
-    classes : array_like (C,), optional
-        Order of rows and columns; default: every class of either array, sorted.
-    normalise : bool
-        Divide each row by its sum: row c then says where clips of class c go. A class without clips stays a row of 0.
-
-    Returns
-    -------
-    np.ndarray (C, C)
-        int64 counts, or float64 shares in [0, 1] when normalised.
-
-    Raises
-    ------
-    ParameterError
-        A label that ``classes`` does not list.
-    """
-    true, predicted, _ = validate(true, predicted)
-    seen = np.unique(np.concatenate([true, predicted]))
-    classes = seen if classes is None else labels("classes", classes)
-    if len(np.unique(classes)) < len(classes):
-        raise ParameterError("classes", classes.tolist(), "all different")
-    missing = np.setdiff1d(seen, classes)
-    if len(missing):
-        raise ParameterError("classes", classes.tolist(), f"a list that has every label, also {missing.tolist()}")
-    order = np.argsort(classes)
-    rows, columns = (order[np.searchsorted(classes, labels, sorter=order)] for labels in (true, predicted))
-    counts = np.bincount(rows * len(classes) + columns, minlength=len(classes) ** 2).reshape(2 * (len(classes),))
-    return counts / np.maximum(counts.sum(1, keepdims=True), 1) if normalise else counts
-
-
-@checked
 def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Mean recall over the classes that ``true`` contains (class-normalised accuracy).
+    """Mean recall over the classes that ``true`` contains, by scikit-learn's ``recall_score``.
 
     Equals :func:`accuracy` when every class has as many clips; says what a majority guess hides when not.
 
@@ -202,26 +111,10 @@ def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     -------
     float in [0, 1]
     """
-    counts = confusion_matrix(true, predicted)
-    present = counts.sum(1) > 0
-    return float(np.mean(np.diag(counts)[present] / counts.sum(1)[present]))
+    from sklearn.metrics import recall_score
 
-
-@checked
-def macro_f1(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Mean F1 over the classes of either array; a class never predicted, or never true, counts as 0.
-
-    Parameters
-    ----------
-    true, predicted : array_like (N,)
-        Labels.
-
-    Returns
-    -------
-    float in [0, 1]
-    """
-    counts = confusion_matrix(true, predicted)
-    return float(np.mean(2 * np.diag(counts) / (counts.sum(0) + counts.sum(1))))
+    true, predicted, _ = validate(true, predicted)
+    return float(recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
 
 
 @checked
@@ -445,7 +338,7 @@ def evaluate(
     Returns
     -------
     dict of str to float
-        accuracy, low, high, balanced_accuracy, macro_f1, then chance and majority.
+        accuracy, low, high, then chance and majority.
     """
     true, predicted, groups = validate(true, predicted, groups)
     right = true == predicted
@@ -454,7 +347,6 @@ def evaluate(
     else:
         low, high = map(float, group_interval(right, groups, level=level, seed=seed))
     scores = {"accuracy": accuracy(true, predicted), "low": low, "high": high}
-    scores |= {"balanced_accuracy": balanced_accuracy(true, predicted), "macro_f1": macro_f1(true, predicted)}
     if train is not None:
         scores |= {"chance": chance(train), "majority": majority(train, true)}
     return scores

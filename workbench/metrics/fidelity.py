@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, several, whole
 from ..core.errors import ParameterError
-from .classification import labels as named
+from ..core.labels import labels as named
 from .disentanglement import Score
 from .lasso import LARGEST
 

@@ -38,7 +38,8 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, whole
 from ..core.errors import ParameterError
-from .classification import accuracy, labels
+from ..core.labels import labels
+from .classification import accuracy
 from .lasso import bounded
 
 BINS = 15

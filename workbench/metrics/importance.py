@@ -28,8 +28,8 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import labels
 from ..core.progress import Progress, reporter
-from .classification import labels
 from .lasso import lasso, part, validate
 
 ALPHAS = tuple(0.1 * 2 ** (k / 2) for k in range(4, -6, -1))

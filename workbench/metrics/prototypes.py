@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
-from .classification import check_kinds, labels
+from ..core.labels import check_kinds, labels
 from .geometry import _rows, nearest_prototype
 
 

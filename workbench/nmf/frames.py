@@ -34,13 +34,11 @@ def unit_of(largest: float, dtype: torch.dtype, name: str = "frames") -> float:
 
 
 def check_values(name: str, x: Tensor, first: int = 0) -> None:
-    """x (..., n, F) is finite and non-negative, or an error that names the first row that is not."""
+    """x (n, F) is finite and non-negative, or an error that names the first row that is not."""
     for what, bad in (("finite", ~torch.isfinite(x)), ("non-negative", x < 0)):
         if bad.any():
-            at = int(bad.flatten(0, -3).any(0).any(-1).nonzero()[0]) if x.ndim > 2 else int(bad.any(-1).nonzero()[0])
-            raise ParameterError(
-                f"{name}[{first + at}]", float(x[..., at, :][bad[..., at, :]][0]), f"{what} everywhere"
-            )
+            row = int(bad.any(1).nonzero()[0])
+            raise ParameterError(f"{name}[{first + row}]", float(x[row][bad[row]][0]), f"{what} everywhere")
 
 
 def array(name: str, values: ArrayLike | Tensor) -> np.ndarray | Tensor:
@@ -62,7 +60,7 @@ def tensor(name: str, values: ArrayLike | Tensor, device: torch.device, dtype: t
 
 
 class Frames:
-    """Frames in tiles (B, 1, n, F), the same at every pass: B problems, an axis for restarts, n frames."""
+    """Frames in tiles (n, F), the same at every pass."""
 
     def __init__(self, source, *, tile: int | None, device: torch.device, dtype: torch.dtype, floor: float):
         self.tile, self.device, self.dtype, self.floor = tile or TILE[device.type], device, dtype, floor
@@ -75,8 +73,8 @@ class Frames:
     def _one_block(self, source: ArrayLike | Tensor) -> Callable[[], list]:
         block = array("frames", source)
         shape = tuple(block.shape)
-        if len(shape) not in (2, 3) or not np.prod(shape):
-            raise ParameterError("frames.shape", shape, "(N, F), or (B, N, F) for B problems at once; not empty")
+        if len(shape) != 2 or not np.prod(shape):
+            raise ParameterError("frames.shape", shape, "(N, F), not empty")
         size = int(np.prod(shape)) * self.dtype.itemsize
         if self.device.type == "cuda" and size < torch.cuda.mem_get_info(self.device)[0] // 3:
             block = tensor("frames", block, self.device, self.dtype)  # once, not at every pass
@@ -88,41 +86,33 @@ class Frames:
             raise ParameterError("frames()", type(blocks).__name__, "an iterable of tiles (n, F)")
         for block in blocks:
             block = array("frames", block)
-            if block.ndim not in (2, 3):
-                raise ParameterError("frames.shape", tuple(block.shape), "(n, F), or (B, n, F) for B problems at once")
-            for first in range(0, block.shape[-2], self.tile):
-                x = tensor("frames", block[..., first : first + self.tile, :], self.device, self.dtype)
-                x = x if self.unit == 1 else x * (1 / self.unit)
-                yield (x if x.ndim == 3 else x[None])[:, None]
+            if block.ndim != 2:
+                raise ParameterError("frames.shape", tuple(block.shape), "(n, F)")
+            for first in range(0, len(block), self.tile):
+                x = tensor("frames", block[first : first + self.tile], self.device, self.dtype)
+                yield x if self.unit == 1 else x * (1 / self.unit)
 
     def __iter__(self) -> Iterator[Tensor]:
         for x in self._raw():
             yield x.clamp(min=self.floor) if self.floor else x
 
     def _survey(self) -> None:
-        """Look at every frame once: sizes of the tiles, bins, and the sum of squares of each problem (B, 1)."""
-        total = torch.zeros(1, 1, dtype=torch.float64, device=self.device)
-        largest = torch.zeros(1, dtype=self.dtype, device=self.device)
-        self.shape = None
+        """Look at every frame once: sizes of the tiles, bins, and the sum of squares."""
+        largest, total, self.bins = 0.0, 0.0, None
         for x in self._raw():
-            self.shape = self.shape or (x.shape[0], x.shape[-1])
-            if (x.shape[0], x.shape[-1]) != self.shape:
-                raise ParameterError("frames.shape", tuple(x.shape[2:]), f"(n, {self.shape[1]}), as in the first tile")
+            self.bins = self.bins or x.shape[1]
+            if x.shape[1] != self.bins:
+                raise ParameterError("frames.shape", tuple(x.shape), f"(n, {self.bins}), as in the first tile")
             check_values("frames", x, sum(self.sizes))
-            total = total + x.square().sum((-2, -1), dtype=torch.float64)
-            largest = torch.maximum(largest, x.amax((1, 2, 3)))
-            self.sizes.append(x.shape[-2])
+            total = total + x.square().sum(dtype=torch.float64)
+            largest = max(largest, float(x.max()))
+            self.sizes.append(len(x))
         if not self.sizes:
             raise ParameterError("frames", "no tile", "at least one frame; a callable begins anew at every call")
-        if (largest == 0).any():
-            where = f" of problem {int((largest == 0).nonzero()[0, 0])}" if len(largest) > 1 else ""
-            shown = f"zeros in all {sum(self.sizes)} rows{where} (as {str(self.dtype)[6:]})"
+        if largest == 0:
+            shown = f"zeros in all {sum(self.sizes)} rows (as {str(self.dtype)[6:]})"
             raise ParameterError("frames", shown, "above 0 somewhere")
-        self.unit = unit_of(float(largest.max()), self.dtype)
+        self.unit = unit_of(largest, self.dtype)
         if self.unit != 1:
-            total = sum(x.square().sum((-2, -1), dtype=torch.float64) for x in self._raw())
-        least = float(largest.min() / largest.max()) if float(largest.max()) else 1.0
-        if least < NORMAL[0] and (self.unit != 1 or float(largest.min()) < NORMAL[0]):
-            shown = f"largest values from {float(largest.min()):.1e} to {float(largest.max()):.1e}"
-            raise ParameterError("frames", shown, "problems of similar size, where they are learnt at once")
+            total = sum(x.square().sum(dtype=torch.float64) for x in self._raw())
         self.squares = total

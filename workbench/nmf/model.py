@@ -1,9 +1,11 @@
-"""The estimator: a dictionary learnt from frames."""
+"""The estimator: a dictionary learnt from frames, by one pass after the other over all of them."""
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,13 +15,15 @@ from torch import Tensor
 from ..core.checks import checked, choice, number, numbers, whole
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
-from ..core.errors import ParameterError
+from ..core.errors import ParameterError, WeightsError
+from ..core.fitting import read_fitted, write_fitted
 from ..core.warn import warn
-from .fitting import Run
-from .frames import BETAS, DTYPES, Frames, array, check_values, tensor
+from .frames import BETAS, DTYPES, Frames, check_values, tensor
 from .solving import activations as solved
-from .updates import FLOOR, full_precision
+from .updates import FLOOR, balanced, directions, divergence, full_precision, hals, multiply, parts
 
+#: Coordinate passes over the activations in an iteration of "hals".
+PASSES = 2
 #: Residual above which transform warns.
 RESIDUAL = 1e-2
 
@@ -44,10 +48,8 @@ class SparseNMF:
         At most so many.
     tolerance : float
         Stop when an iteration lowers the objective by less than this share of it; 0: never.
-    restarts : int
-        Random starts, learnt at once; the one with the lowest objective is kept.
     seed : int
-        Draws the starts. The first of several is that of a single one.
+        It draws the start; of several seeds, the lowest ``history_[-1]`` tells the best.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     dtype : {"float32", "float64"}
@@ -59,21 +61,16 @@ class SparseNMF:
 
     Attributes
     ----------
-    components_ : np.ndarray (K, F), or (B, K, F) of B problems
+    components_ : np.ndarray (K, F)
         Rows of length 1, in the dtype asked for. ``W = components_.T``.
-    history_ : np.ndarray float64 (iterations + 1,), or (B, iterations + 1)
-        Objective at the start and after every iteration, of the start that was kept.
-    objectives_ : np.ndarray float64 (restarts,), or (B, restarts)
-        Where each start ended.
-    iterations_ : int
-        Made.
+    history_ : np.ndarray float64 (iterations + 1,)
+        Objective at the start and after every iteration that was made.
     residual_ : float
         Largest residual of the last :meth:`transform` (see :func:`activations`).
 
     Notes
     -----
-    A start is uniform random components, and activations equal within a frame that give the frame's sum. Problems and
-    restarts that are learnt at once stop together, when the last one may.
+    A start is uniform random components, and activations equal within a frame that give the frame's sum.
 
     Examples
     --------
@@ -94,7 +91,6 @@ class SparseNMF:
         algorithm: str = "auto",
         iterations: int = 200,
         tolerance: float = 1e-5,
-        restarts: int = 1,
         seed: int = 0,
         device: str = "auto",
         dtype: str = "float32",
@@ -102,7 +98,7 @@ class SparseNMF:
         progress: bool = True,
     ):
         self.components, self.sparsity, self.beta, self.algorithm = components, sparsity, beta, algorithm
-        self.iterations, self.tolerance, self.restarts, self.seed = iterations, tolerance, restarts, seed
+        self.iterations, self.tolerance, self.seed = iterations, tolerance, seed
         self.device, self.dtype, self.tile, self.progress = device, dtype, tile, progress
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
@@ -128,14 +124,13 @@ class SparseNMF:
 
         Parameters
         ----------
-        frames : array_like, memory map or tensor (N, F) or (B, N, F), or callable
-            Non-negative. (B, N, F): B problems, learnt at once. A callable returns an iterable of tiles (n, F) and is
-            called at every pass, with the same tiles each time; of a memory map or a callable no more than a tile is in
-            memory, beside the activations.
+        frames : array_like, memory map or tensor (N, F), or callable
+            Non-negative. A callable returns an iterable of tiles (n, F) and is called at every pass, with the same
+            tiles each time; of a memory map or a callable no more than a tile is in memory, beside the activations.
         y : ignored
-        components : array_like (K, F) or (B, K, F), optional
+        components : array_like (K, F), optional
             Start with these; they are brought to length 1 and the activations of the start rescaled accordingly.
-        activations : array_like (N, K) or (B, N, K), optional
+        activations : array_like (N, K), optional
             Start with these.
 
         Raises
@@ -155,27 +150,19 @@ class SparseNMF:
         components: ArrayLike | None = None,
         activations: ArrayLike | None = None,
     ) -> np.ndarray:
-        """:meth:`fit`, and the activations (N, K) or (B, N, K) of the last iteration: those of ``history_[-1]``."""
+        """:meth:`fit`, and the activations (N, K) of the last iteration: those of ``history_[-1]``."""
         return self._fit(frames, components, activations)
 
     def transform(self, frames: ArrayLike | Tensor) -> np.ndarray:
-        """Activations (N, K), or (B, N, K), of frames for the components learnt: see :func:`activations`.
+        """Activations (N, K) of frames for the components learnt: see :func:`activations`.
 
         Warns
         -----
         UserWarning
             The solver stopped further from the minimum than a residual of 0.01.
         """
-        learnt = self._learnt()
-        frames = array("frames", frames)
         options = {name: getattr(self, name) for name in ("sparsity", "beta", "device", "dtype")}
-        if learnt.ndim == 2:
-            h, residual = solved(frames, learnt, **options)
-        elif frames.ndim and len(frames) == len(learnt):
-            pairs = [solved(x, w, **options) for x, w in zip(frames, learnt, strict=True)]
-            h, residual = (np.stack(some) for some in zip(*pairs, strict=True))
-        else:
-            raise ParameterError("frames.shape", tuple(frames.shape), f"({len(learnt)}, N, F), one entry a problem")
+        h, residual = solved(frames, self._learnt(), **options)
         self.residual_ = float(residual.max(initial=0.0))
         if self.residual_ > RESIDUAL:
             warn(f"activations are not at the minimum: residual {self.residual_:.1e}")
@@ -183,11 +170,42 @@ class SparseNMF:
 
     def inverse_transform(self, activations: ArrayLike) -> np.ndarray:
         """Frames (N, F) that activations (N, K) stand for."""
-        learnt, given = self._learnt(), numbers("activations", activations, empty=True)
-        if given.ndim != learnt.ndim or given.shape[-1] != learnt.shape[-2] or given.shape[:-2] != learnt.shape[:-2]:
-            expected = (*learnt.shape[:-2], "N", learnt.shape[-2])
-            raise ParameterError("activations.shape", given.shape, f"({', '.join(map(str, expected))})")
-        return given @ learnt
+        learnt, h = self._learnt(), numbers("activations", activations, empty=True)
+        if h.ndim != 2 or h.shape[1] != len(learnt):
+            raise ParameterError("activations.shape", h.shape, f"(N, {len(learnt)})")
+        return h @ learnt
+
+    @checked
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the parameters, the components and the history to a folder, and return it.
+
+        Raises
+        ------
+        WeightsError
+            The folder cannot be written to.
+        """
+        components = {"components": torch.from_numpy(self._learnt())}
+        record = {"parameters": self.get_params(), "objective": self.history_}
+        return write_fitted(folder, "SparseNMF", components, record)
+
+    @classmethod
+    @checked
+    def load(cls, folder: str | os.PathLike) -> SparseNMF:
+        """Return what :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            A folder that holds something else, or is damaged.
+        """
+        tensors, record = read_fitted(folder, "SparseNMF")
+        try:
+            nmf = cls(**record["parameters"])
+            nmf._check()
+            nmf.components_, nmf.history_ = tensors["components"].numpy(), np.array(record["objective"])
+        except (LookupError, TypeError, ValueError) as error:
+            raise WeightsError(f"{folder}: holds no usable SparseNMF ({error})") from error
+        return nmf
 
     def _learnt(self) -> np.ndarray:
         if not hasattr(self, "components_"):
@@ -201,7 +219,7 @@ class SparseNMF:
         choice("algorithm", self.algorithm, ("auto", "hals", "mu"))
         if self.algorithm == "hals" and self.beta != "euclidean":
             raise ParameterError("algorithm", "hals", f"'mu' or 'auto' for beta={self.beta!r}")
-        for name in ("components", "iterations", "restarts", *(["tile"] if self.tile is not None else [])):
+        for name in ("components", "iterations", *(["tile"] if self.tile is not None else [])):
             whole(name, getattr(self, name), least=1)
         for name in ("sparsity", "tolerance"):
             number(name, getattr(self, name), least=0)
@@ -217,79 +235,107 @@ class SparseNMF:
             frames = Frames(source, tile=self.tile, device=place, dtype=dtype, floor=floor)
             w, h = self._start(frames, components, activations)
             multiplicative = self.algorithm == "mu" or beta != 2
-            run = Run(frames, w, h, self.sparsity * frames.unit ** (1 - beta), beta, multiplicative)
+            run = _Run(frames, w, h, self.sparsity * frames.unit ** (1 - beta), beta, multiplicative)
             costs = self._iterate(run) * frames.unit**beta
-        kept = costs[-1].argmin(1)
-        rows = torch.arange(len(kept), device=place)
-        history = costs[:, rows, kept].T
-        found = run.w[rows, kept]
-        h = torch.cat([part[rows, kept].cpu() for part in run.h], dim=-1).mT * frames.unit
-        if not (costs[-1].isfinite().all() and h.isfinite().all()):
-            raise ParameterError("frames", f"an objective of {float(costs[-1].max())}", "of a size that can be learnt")
-        level = int((history[:, -1] >= history[:, 0]).sum())
-        if level:
-            text = f"nothing was learnt: {len(costs) - 1} iterations did not lower the objective, {history[0, 0]:.6g}"
-            warn(text + (f" ({level} of {len(history)} problems)" if len(history) > 1 else ""))
-        single = len(kept) == 1 and (callable(source) or np.ndim(source) == 2)
-        squeeze = (lambda a: a[0]) if single else (lambda a: a)
-        self.components_, self.history_ = (squeeze(a.cpu().numpy()) for a in (found, history))
-        self.objectives_, self.iterations_ = squeeze(costs[-1].cpu().numpy()), len(costs) - 1
-        return squeeze(h.contiguous().numpy())
+        h = torch.cat([part.cpu() for part in run.h], dim=1).T * frames.unit
+        history = costs.cpu().numpy()
+        if not (np.isfinite(history[-1]) and h.isfinite().all()):
+            raise ParameterError("frames", f"an objective of {history[-1]}", "of a size that can be learnt")
+        if history[-1] >= history[0]:
+            warn(f"nothing was learnt: {len(costs) - 1} iterations did not lower the objective, {history[0]:.6g}")
+        self.components_, self.history_ = run.w.cpu().numpy(), history
+        return h.contiguous().numpy()
 
-    def _iterate(self, run: Run) -> Tensor:
-        """Objectives (iterations + 1, B, restarts)."""
+    def _iterate(self, run: _Run) -> Tensor:
+        """Objectives (iterations + 1,)."""
         from tqdm.auto import tqdm
 
         costs = [] if run.late else [run.sweep(update=False)]
         with tqdm(total=self.iterations, disable=not self.progress, desc="sparse NMF", leave=False) as bar:
             for _ in range(self.iterations):
                 costs.append(run.sweep())
-                bar.set_postfix_str(f"objective {float(costs[-1].min()):.6g}", refresh=False)
+                bar.set_postfix_str(f"objective {float(costs[-1]):.6g}", refresh=False)
                 bar.update()
-                if self.tolerance and len(costs) > 1 and self._level(*costs[-2:]):
+                if self.tolerance and len(costs) > 1 and costs[-2] - costs[-1] < self.tolerance * costs[-2]:
                     break
         if run.late:
             costs.append(run.sweep(update=False))
         return torch.stack(costs)
 
-    def _level(self, before: Tensor, now: Tensor) -> bool:
-        return bool((before - now < self.tolerance * before).all())
-
-    def _start(self, frames: Frames, components: Start, activations: Start):
-        """Components (B, restarts, K, F) of length 1 and activations of each tile (B, restarts, K, n)."""
-        problems, bins = frames.shape
-        given = {"components": components, "activations": activations}
-        if self.restarts > 1 and any(value is not None for value in given.values()):
-            raise ParameterError("restarts", self.restarts, "1 where the start is given")
-        widths = {"components": (self.components, bins), "activations": (sum(frames.sizes), self.components)}
-        for name, value in given.items():
-            if value is None:
-                continue
-            value = tensor(name, value, frames.device, torch.float64)
-            if tuple(value.shape) not in (widths[name], (problems, *widths[name])):
-                raise ParameterError(f"{name}.shape", tuple(value.shape), f"{widths[name]}, or one such a problem")
-            check_values(name, value)
-            given[name] = value.expand(problems, *widths[name])[:, None]
-        w = given["components"]
+    def _start(self, frames: Frames, components: Start, activations: Start) -> tuple[Tensor, list[Tensor]]:
+        """Components (K, F) of length 1 and activations of each tile (K, n)."""
+        start = {"components": components, "activations": activations}
+        shapes = {"components": (self.components, frames.bins), "activations": (sum(frames.sizes), self.components)}
+        for name, value in start.items():
+            if value is not None:
+                start[name] = value = tensor(name, value, frames.device, torch.float64)
+                if tuple(value.shape) != shapes[name]:
+                    raise ParameterError(f"{name}.shape", tuple(value.shape), f"{shapes[name]}")
+                check_values(name, value)
+        w, h = start.values()
         if w is None:
             generator = torch.Generator().manual_seed(int(self.seed))
-            draws = [
-                torch.rand(self.components, bins, generator=generator, dtype=torch.float64)
-                for _ in range(self.restarts)
-            ]
-            w = torch.stack(draws).to(frames.device).expand(problems, -1, -1, -1)
-        lengths = torch.linalg.vector_norm(w, dim=-1, keepdim=True)
-        bad = (lengths < 1e-100) | (lengths > 1e100)
+            w = torch.rand(shapes["components"], generator=generator, dtype=torch.float64).to(frames.device)
+        lengths = torch.linalg.vector_norm(w, dim=1, keepdim=True)
+        bad = ((lengths < 1e-100) | (lengths > 1e100))[:, 0]
         if bad.any():
-            row = int(bad[..., 0].nonzero()[0, -1])
-            shown = f"length {float(lengths[bad][0]):.1e} of row {row}"
-            raise ParameterError(
-                "components", shown if lengths[bad][0] else f"0 in row {row}", "above 0 (and a number)"
-            )
+            row = int(bad.nonzero()[0])
+            shown = f"length {float(lengths[row]):.1e} of row {row}" if lengths[row] else f"0 in row {row}"
+            raise ParameterError("components", shown, "above 0 (and a number)")
         w = w / lengths
-        if given["activations"] is not None:
-            h = list((given["activations"].mT * (lengths / frames.unit)).to(frames.dtype).split(frames.sizes, dim=-1))
+        if h is not None:
+            parts = (h.T * (lengths / frames.unit)).to(frames.dtype).split(frames.sizes, dim=1)
         else:
-            level = w.sum((-2, -1))[..., None]
-            h = [(x.sum(-1) / level).to(frames.dtype)[..., None, :].repeat(1, 1, w.shape[-2], 1) for x in frames]
-        return w.to(frames.dtype).contiguous(), [part.contiguous() for part in h]
+            level = w.sum()
+            parts = [(x.sum(1) / level).to(frames.dtype).repeat(len(w), 1) for x in frames]
+        return w.to(frames.dtype).contiguous(), [part.contiguous() for part in parts]
+
+
+class _Run:
+    """Components and activations while they are learnt."""
+
+    def __init__(self, frames: Frames, w: Tensor, h: list[Tensor], sparsity: float, beta: int, multiplicative: bool):
+        self.frames, self.w, self.h, self.sparsity, self.beta = frames, w, h, sparsity, beta
+        self.multiplicative = multiplicative
+        self.late = beta != 2
+        """Whether :meth:`sweep` gives the objective of before its update, where that is what comes for free."""
+
+    def sweep(self, update: bool = True) -> Tensor:
+        """One pass over all frames, updating activations and then components; the objective."""
+        return (self._euclidean if self.beta == 2 else self._divergence)(update)
+
+    def _euclidean(self, update: bool) -> Tensor:
+        w, gram_w = self.w, self.w @ self.w.T
+        a = gram = total = 0.0
+        for x, h in zip(self.frames, self.h, strict=True):
+            if update:
+                products = w @ x.T
+                if self.multiplicative:
+                    multiply(h, products, gram_w @ h + self.sparsity)
+                else:
+                    hals(h, products - self.sparsity, gram_w, PASSES)
+            a, gram = a + (h @ x).double(), gram + (h @ h.T).double()
+            total = total + h.sum(dtype=torch.float64)
+        if update:
+            new = w.double()
+            new = balanced(new, a, gram @ new) if self.multiplicative else directions(new, a, gram)
+            self.w = new.to(w.dtype)
+        wide = self.w.double()
+        fit = self.frames.squares - 2 * (wide * a).sum() + ((wide @ wide.T) * gram).sum()
+        return fit / 2 + self.sparsity * total
+
+    def _divergence(self, update: bool) -> Tensor:
+        w, beta = self.w, self.beta
+        a = b = cost = 0.0
+        for x, h in zip(self.frames, self.h, strict=True):
+            whole, ratio, other = parts(x, h, w, beta)
+            cost = cost + divergence(x, whole, beta) + self.sparsity * h.sum(dtype=torch.float64)
+            if update:
+                sums = w.sum(-1, keepdim=True) if other is None else w @ other.T
+                multiply(h, w @ ratio.T, sums + self.sparsity)
+                _, ratio, other = parts(x, h, w, beta)
+                a = a + (h @ ratio).double()
+                b = b + (h.sum(-1, keepdim=True) if other is None else h @ other).double()
+        if update:
+            self.w = balanced(w.double(), a, b).to(w.dtype)
+        return cost

@@ -1,4 +1,4 @@
-"""The updates of sparse NMF, and its objective. Components are rows, w (..., K, F); activations h (..., K, n)."""
+"""The updates of sparse NMF, and its objective. Components are rows, w (K, F); activations h (K, n)."""
 
 from __future__ import annotations
 
@@ -28,32 +28,30 @@ def full_precision() -> Iterator[None]:
 
 
 def hals(h: Tensor, c: Tensor, gram: Tensor, passes: int) -> None:
-    """Coordinate passes over the rows of h (..., K, n), in place; c = W^T X - sparsity, gram = W^T W."""
-    length = gram.diagonal(dim1=-2, dim2=-1)[..., None]
+    """Coordinate passes over the rows of h (K, n), in place; c = W^T X - sparsity, gram = W^T W."""
+    length = gram.diagonal()[:, None]
     c, gram = c / length, gram / length
-    for first in list(range(0, h.shape[-2], BLOCK)) * passes:
-        last = min(first + BLOCK, h.shape[-2])
-        step = c[..., first:last, :] - gram[..., first:last, :] @ h
+    for first in list(range(0, len(h), BLOCK)) * passes:
+        last = min(first + BLOCK, len(h))
+        step = c[first:last] - gram[first:last] @ h
         for k in range(first, last):
-            change = torch.maximum(step[..., k - first, :], -h[..., k, :])
-            h[..., k, :] += change
+            change = torch.maximum(step[k - first], -h[k])
+            h[k] += change
             if k + 1 < last:  # what the rows still to come in this block would otherwise not know
-                rest = gram[..., k + 1 : last, k, None]
-                step[..., k + 1 - first :, :].addcmul_(rest, change[..., None, :], value=-1)
+                step[k + 1 - first :].addcmul_(gram[k + 1 : last, k, None], change, value=-1)
 
 
 def directions(w: Tensor, a: Tensor, gram: Tensor) -> Tensor:
     """Each component to its minimum on the non-negative unit sphere given the others; a = H X^T, gram = H H^T."""
-    for k in range(w.shape[-2]):
-        others = (gram[..., k, None, :] @ w)[..., 0, :] - gram[..., k, k, None] * w[..., k, :]
-        direction = (a[..., k, :] - others).clamp_(min=0)
-        length = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
-        w[..., k, :] = torch.where(length > 0, direction / length, w[..., k, :])
+    for k in range(len(w)):
+        direction = (a[k] - (gram[k] @ w - gram[k, k] * w[k])).clamp_(min=0)
+        length = torch.linalg.vector_norm(direction)
+        w[k] = torch.where(length > 0, direction / length, w[k])
     return torch.nn.functional.threshold_(w, TINY, 0.0)
 
 
 def balanced(w: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The multiplicative update of components of length 1; a and b are the two parts of the gradient (..., K, F)."""
+    """The multiplicative update of components of length 1; a and b are the two parts of the gradient (K, F)."""
     up, down = a + w * (b * w).sum(-1, keepdim=True), b + w * (a * w).sum(-1, keepdim=True)
     new = torch.nn.functional.threshold_(w * up / down.clamp_(min=TINY), TINY, 0.0)
     length = torch.linalg.vector_norm(new, dim=-1, keepdim=True)
@@ -66,16 +64,16 @@ def multiply(h: Tensor, up: Tensor, down: Tensor) -> None:
 
 
 def parts(x: Tensor, h: Tensor, w: Tensor, beta: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """L = W H (..., n, F), X L^(beta - 2) and L^(beta - 1), the last None where it is 1."""
-    whole = (h.mT @ w).clamp_(min=FLOOR)
+    """L = W H (n, F), X L^(beta - 2) and L^(beta - 1), the last None where it is 1."""
+    whole = (h.T @ w).clamp_(min=FLOOR)
     ratio = x / whole
     return (whole, ratio, None) if beta == 1 else (whole, ratio / whole, 1 / whole)
 
 
 def divergence(x: Tensor, whole: Tensor, beta: int) -> Tensor:
-    """D(x | whole), float64 (...,), over the last two axes."""
+    """D(x | whole), float64."""
     if beta == 2:
-        return (x - whole).double().square_().sum((-2, -1)) / 2
+        return (x - whole).double().square_().sum() / 2
     if beta == 1:
-        return (torch.xlogy(x, x / whole) - x + whole).sum((-2, -1), dtype=torch.float64)
-    return (x / whole - torch.log(x / whole) - 1).sum((-2, -1), dtype=torch.float64)
+        return (torch.xlogy(x, x / whole) - x + whole).sum(dtype=torch.float64)
+    return (x / whole - torch.log(x / whole) - 1).sum(dtype=torch.float64)

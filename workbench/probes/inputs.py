@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..core.checks import numbers
 from ..core.errors import ParameterError
+from ..core.labels import labels as named
+from ..core.labels import missing
 from ..core.splits import Split
-from ..metrics import classification
 
 SMALLEST = 1e-30
 """Of the largest value of a layer: smaller ones lose their digits in single precision."""
@@ -79,13 +80,13 @@ def codes(labels: np.ndarray, parts: Split) -> tuple[np.ndarray, np.ndarray]:
     used = np.concatenate(list(parts))
     values = labels[used]
     if values.dtype.kind in "Of":
-        empty = [int(clip) for clip, value in zip(used, values, strict=True) if classification.missing(value)]
+        empty = [int(clip) for clip, value in zip(used, values, strict=True) if missing(value)]
         if empty:
             raise ParameterError("y", "missing", f"a label for every clip of the split; clips {empty[:5]} have none")
     kinds = {isinstance(value, str) for value in values.tolist()}
     if len(kinds) > 1:
         raise ParameterError("y", "text and numbers", "labels of one kind")
-    values = classification.labels("y", values.tolist())
+    values = named("y", values.tolist())
     if values.dtype.kind == "f" and (values != np.round(values)).any():
         raise ParameterError(
             "y", f"numbers such as {values[values != np.round(values)][0]:g}", "classes, not quantities"
@@ -114,7 +115,7 @@ def members(groups: ArrayLike | None, parts: Split, count: int) -> np.ndarray:
         raise ParameterError("groups.shape", shape, f"({count},): one a label in y")
     used = np.concatenate(list(parts))
     groups = listed(groups)
-    names, inverse = np.unique(classification.labels("groups", [groups[i] for i in used]), return_inverse=True)
+    names, inverse = np.unique(named("groups", [groups[i] for i in used]), return_inverse=True)
     member = np.full(count, -1)
     member[used] = inverse
     development = np.concatenate([parts.train, parts.valid])

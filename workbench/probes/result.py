@@ -145,10 +145,10 @@ class Probes:
         np.ndarray (C, C)
             int64 counts for one seed; float64 means over several seeds, or shares in [0, 1] when normalised.
         """
-        tables = [
-            classification.confusion_matrix(self.true, predicted, classes=self.classes, normalise=normalise)
-            for predicted in self.predictions[self.position(layer)]
-        ]
+        from sklearn.metrics import confusion_matrix
+
+        options = {"labels": self.classes, "normalize": "true" if normalise else None}
+        tables = [confusion_matrix(self.true, row, **options) for row in self.predictions[self.position(layer)]]
         return tables[0] if len(tables) == 1 else np.mean(tables, axis=0)
 
     @checked

@@ -27,10 +27,9 @@ from torch import nn
 from ..core.checks import checked, choice, number, whole
 from ..core.checks import seed as checked_seed
 from ..core.errors import ParameterError, WeightsError
+from ..core.weights import roots
 from ..embeddings import embed
-from ..encoders import Encoder, load_encoder
-from ..encoders.registry import SPECS
-from ..encoders.weights import roots
+from ..encoders import SPECS, Encoder, load_encoder
 from .networks import (
     ASTNetwork,
     EfficientATNetwork,

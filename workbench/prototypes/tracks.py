@@ -59,8 +59,8 @@ class TrackDecisions:
         mixed = np.flatnonzero(y != y[first][member])
         if len(mixed):
             raise ParameterError(f"tracks[{mixed[0]}]", names.tolist()[member[mixed[0]]], "a track of one label")
-        rates = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
-        return {name: rate(y[first], self.predictions) for name, rate in rates.items()}
+        true, predicted = y[first], self.predictions
+        return {"accuracy": accuracy(true, predicted), "balanced_accuracy": balanced_accuracy(true, predicted)}
 
 
 def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
-from ..metrics.classification import labels
+from ..core.labels import labels
 from .data import positions
 
 if TYPE_CHECKING:

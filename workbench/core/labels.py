@@ -1,0 +1,58 @@
+"""Labels and groups as arrays: what names a class or a group, and what does not."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .errors import ParameterError
+
+
+def labels(name: str, values: ArrayLike) -> np.ndarray:
+    """Labels or groups as an array (N,) of one kind, text or numbers.
+
+    Raises
+    ------
+    ParameterError
+        Not one-dimensional, empty, a missing one (None or NaN; the first is named), text among numbers.
+    """
+    try:
+        array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+        if array.dtype.kind in "US" and isinstance(values, (list, tuple)):
+            array = np.asarray(values, dtype=object)  # in which [nan, "a"] is not yet "nan" and "a"
+    except (ValueError, TypeError, RuntimeError):
+        raise ParameterError(name, type(values).__name__, "labels (N,), one a clip") from None
+    if array.ndim != 1 or not len(array):
+        raise ParameterError(f"{name}.shape", array.shape, "(N,) with at least one clip")
+    if array.dtype.kind in "Of":
+        gone = [i for i, value in enumerate(array.tolist()) if missing(value)]
+        if gone:
+            shown = array.tolist()[gone[0]]
+            raise ParameterError(f"{name}[{gone[0]}]", shown, f"a label; {len(gone)} of {len(array)} are missing")
+    if array.dtype == object:
+        if len({isinstance(value, str) for value in array}) > 1:
+            raise ParameterError(name, "text and numbers", "labels of one kind")
+        try:
+            array = np.asarray(array.tolist())
+        except ValueError:
+            raise ParameterError(name, "lists", "labels, text or numbers") from None
+    if array.ndim != 1 or array.dtype.kind not in "biufUSTMm":
+        raise ParameterError(name, f"array of {array.dtype}", "labels, text or numbers")
+    return array
+
+
+def missing(label: object) -> bool:
+    """Whether it is None, NaN or pandas' NA."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # NA is neither equal to itself nor not
+        return True
+    except ValueError:  # an array, which is no label, but there
+        return False
+
+
+def check_kinds(name: str, array: np.ndarray, other: str, like: np.ndarray) -> None:
+    """Refuse labels that are never equal to the others: text with numbers, times with either."""
+    families = dict.fromkeys("UST", "text") | dict.fromkeys("Mm", "time")
+    if families.get(array.dtype.kind, "number") != families.get(like.dtype.kind, "number"):
+        raise ParameterError(f"{name}.dtype", str(array.dtype), f"like {other}'s, {like.dtype}")
