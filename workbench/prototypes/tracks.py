@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
 from ..core.fitting import Config, load_weights, read_fitted, restored, seeded, write_fitted
+from ..core.labels import missing
 from ..core.splits import PARTS, Split, fitting
 from ..core.warn import warn
 from ..metrics.classification import accuracy, balanced_accuracy
@@ -181,11 +182,11 @@ def known(y: ArrayLike, n: int | None = None, name: str = "y", *, rows: np.ndarr
         raise ParameterError(name, f"array of {y.dtype}", "text or numbers")
     looked = np.arange(len(y)) if rows is None else rows
     if y.dtype.kind in "OUSf":
-        missing = [int(row) for row, value in zip(looked, y[looked].tolist(), strict=True) if _missing(value)]
-        if missing:
-            where = f"rows {missing[:5]}{' ...' if len(missing) > 5 else ''}"
-            expected = f"a label for each: {len(missing)} of {len(looked)} are missing, {where}; leave them out"
-            raise ParameterError(name, y[missing[0]], expected)
+        gaps = [int(row) for row, value in zip(looked, y[looked].tolist(), strict=True) if _missing(value)]
+        if gaps:
+            where = f"rows {gaps[:5]}{' ...' if len(gaps) > 5 else ''}"
+            expected = f"a label for each: {len(gaps)} of {len(looked)} are missing, {where}; leave them out"
+            raise ParameterError(name, y[gaps[0]], expected)
     if y.dtype.kind == "O":
         try:
             np.unique(y[looked])
@@ -198,10 +199,7 @@ def known(y: ArrayLike, n: int | None = None, name: str = "y", *, rows: np.ndarr
 def _missing(value: object) -> bool:
     if isinstance(value, (str, bytes)):
         return value.strip().lower() in ("", "nan", "<na>", b"", b"nan")
-    try:
-        return value is None or bool(value != value)
-    except (TypeError, ValueError):  # pandas.NA compares to neither
-        return True
+    return missing(value)
 
 
 def checked_parts(
