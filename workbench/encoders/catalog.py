@@ -49,7 +49,7 @@ class EncoderSpec:
     padding: str
     """How zero-padding and batch-mates change the numbers."""
     licence: str
-    """Of the weights."""
+    """Licence of the weights."""
     citation: str
     """Paper."""
     source: str = ""
@@ -61,7 +61,7 @@ class EncoderSpec:
     size: int | None = 0
     """Bytes to fetch; None where not known."""
     sha256: str | None = None
-    """Of the single file; None where not recorded."""
+    """Checksum of the single file; None where not recorded."""
     config: dict = field(default_factory=dict, repr=False)
     """Shape of the network for seeded random weights: config.json without what is default in transformers."""
     preprocess: dict = field(default_factory=dict, repr=False)
@@ -78,11 +78,11 @@ class EncodecMAEConfig:
     """The shape of one of the released models."""
 
     layers: int
-    """Of the visible encoder."""
+    """Layers of the visible encoder."""
     dim: int = 768
     """D, length of a frame behind the linear map."""
     heads: int = 12
-    """Of the attention, ``dim // heads`` wide: 85 channels in the large models, 1020 in all."""
+    """Heads of the attention, ``dim // heads`` wide: 85 channels in the large models, 1020 in all."""
     mel: bool = False
     """Version 2 with the mel front end."""
 
