@@ -11,7 +11,7 @@ import workbench.core.weights as weights_module
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.weights import Wanted, find
 from workbench.encoders import describe_encoder, extract, list_encoders, load_encoder
-from workbench.encoders.registry import SPECS
+from workbench.encoders.catalog import SPECS
 
 NAMES = [
     *("mini", "logmel", "whisper-tiny.en"),

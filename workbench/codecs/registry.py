@@ -38,7 +38,7 @@ class CodecSpec:
     hop: int
     """Samples a latent frame."""
     licence: str
-    """Of the weights."""
+    """Licence of the weights."""
     citation: str
     """Paper."""
     wanted: tuple[Wanted, ...] = ()

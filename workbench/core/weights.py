@@ -39,7 +39,7 @@ class Wanted:
     size: int | None = None
     """Bytes to download, where known."""
     sha256: str | None = None
-    """Of the single file, where known."""
+    """Checksum of the single file, where known."""
     licence: str = "unknown: see the model card"
     kind: str = "encoder"
     """What is loaded with it, for messages: "encoder", "codec" or "autoencoder"."""

@@ -178,7 +178,7 @@ class Clips:
 
     @property
     def tags(self) -> pd.DataFrame | None:
-        """Of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
+        """The tags of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
         if "tags" not in self.table or not (self.table["tags"] == self.table["label"]).all():
             return None
         sets = [tag_set(label) for label in self.table["label"]]
@@ -539,7 +539,7 @@ def _short(rows: np.ndarray) -> object:
 
 
 def _check_words(column: str, values: list[object]) -> None:
-    """Of arrays' ids, labels, splits and groups: each text or a number; an id or label is not what says missing."""
+    """Check arrays' ids, labels, splits and groups: each text or a number; an id or label is not what says missing."""
     for i, value in enumerate(values):
         if not (value is None or value is pd.NA or np.isscalar(value)) or isinstance(value, bytes):
             raise ParameterError(f"{column}[{i}]", value, "text or a number")

@@ -34,7 +34,7 @@ from .schema import (
 
 
 def _shown(value: object) -> str:
-    """As repr, but short whatever it is."""
+    """Return its repr, but short whatever it is."""
     text = repr(value) if isinstance(value, str) and len(value) <= 200 else reprlib.repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 

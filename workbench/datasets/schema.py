@@ -66,11 +66,11 @@ class Layout:
     rows: str = _of("regex", default="")
     """Regular expression found again and again in such a file, each find a row."""
     audio: str = _of("template", default="")
-    """For `csv` and `text`: template of a sound's file, such as `{file}.wav`, found by the end of its path."""
+    """Template, for `csv` and `text`, of a sound's file, such as `{file}.wav`, found by the end of its path."""
     one_row_per: str = _of("text", default="")
     """csv with several rows a clip (annotators): the column that tells clips apart."""
     trust: Mapping[str, tuple[str, ...]] = _of("choices", default_factory=dict)
-    """With `one_row_per`: where a clip has rows with these values, only they count."""
+    """Where, with `one_row_per`, a clip has rows with these values, only they count."""
     tags: Mapping[str, str] = _of("names", default_factory=dict)
     """Tag -> csv column holding 1 where it was heard. Gives a 0/1 column a tag and a column `tags` ("a+b")."""
     values: Mapping[str, Mapping[str, str]] = _of("names of names", default_factory=dict)
@@ -125,7 +125,7 @@ class Manifest:
     """One dataset."""
 
     name: str = _of("name")
-    """As in `load_dataset(name)`; also the file's name."""
+    """The name, as in `load_dataset(name)`; also the file's name."""
     title: str = _of("text")
     licence: str = _of("text")
     citation: str = _of("text")
