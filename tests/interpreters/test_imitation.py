@@ -66,8 +66,8 @@ def test_folders_of_something_else_are_refused(kind, fits, classifier, tmp_path)
     with pytest.raises(WeightsError, match="its sizes are not usable"):
         kind.load(folder, classifier)
     (folder / "fitted.json").write_text(whole)
-    weights = (folder / "weights.safetensors").read_bytes()
-    (folder / "weights.safetensors").write_bytes(weights[: len(weights) // 2])
+    weights = next(folder.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(WeightsError, match="cannot read"):
         kind.load(folder, classifier)
 

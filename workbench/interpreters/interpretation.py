@@ -108,12 +108,12 @@ class Interpretation:
 
     @property
     def name(self) -> str:
-        """Of the class that is explained."""
+        """Name of the class that is explained."""
         return self.classes[self.index]
 
     @cached_property
     def relevance(self) -> np.ndarray:
-        """Of each component, float64 (K,) in [-1, 1]: see :func:`relevance`."""
+        """Relevance of each component, float64 (K,) in [-1, 1]: see :func:`relevance`."""
         return relevance(self.pooled.numpy(), self.weights.numpy())
 
     @property

@@ -57,11 +57,12 @@ def evaluate_interpreter(
     split : Split
         Multilabel classifiers need its training part too.
     tags : array_like of bool (N, C), optional
-        True labels, of multilabel classifiers: on the training clips they set the threshold of each class.
+        True labels, which multilabel classifiers need: each class is decided by the threshold of largest F1 on the
+        training clips.
     groups : array_like (N,), optional
         What the bootstrap draws as a whole.
     judged : int, optional
-        From so many test clips components are taken out; default: all.
+        Components are taken out of so many test clips; default: all.
     seed : int
         It draws the random components.
 
@@ -82,7 +83,7 @@ def evaluate_interpreter(
         whole("judged", judged, least=1)
     scores = interpreter.scores(x[test])
     if classifier.multilabel:
-        said = multilabel_decisions(classifier, x, tags, split)
+        said = _decisions(classifier, x, tags, split)
         measured = fidelity.evaluate_multilabel(said, classifier.probabilities(scores), groups)
     else:
         ks = [k for k in KS if k < len(classifier.classes)]
@@ -95,16 +96,10 @@ def evaluate_interpreter(
     return [measured, *removal.reset_index().to_dict("records")]
 
 
-@checked
-def multilabel_decisions(classifier: Classifier, x: Tensor, tags: ArrayLike | None, split: Split) -> np.ndarray:
-    """Return what a multilabel classifier says of the test clips, bool (N_test, C).
-
-    The threshold of each class is that of largest F1 on the training clips and their true ``tags``.
-    """
-    spectra_for(classifier)
+def _decisions(classifier: Classifier, x: Tensor, tags: ArrayLike | None, split: Split) -> np.ndarray:
+    """What a multilabel classifier says of the test clips, bool (N_test, C), by thresholds of largest F1 in train."""
     if tags is None:
         raise ParameterError("tags", tags, "the true labels (N, C) of a multilabel classifier's clips")
-    x = classifier.waveforms(x)
     tags = numbers("tags", tags, ndim=2)
     if tags.shape != (len(x), len(classifier.classes)):
         raise ParameterError("tags.shape", tags.shape, f"({len(x)}, {len(classifier.classes)}), clips and classes")
@@ -162,27 +157,27 @@ def removal_study(
         raise ParameterError("taus", taus, "different thresholds")
     spectra_for(classifier)
     explained = several("explained", explained, _an_interpretation)
-    for one in explained:
-        if one.spectra.rate != classifier.rate or one.classes != classifier.classes:
-            raise ParameterError("explained", repr(one), f"explanations of {classifier.name}: its rate and classes")
-    if len({len(one.weights) for one in explained}) > 1:
+    for each in explained:
+        if each.spectra.rate != classifier.rate or each.classes != classifier.classes:
+            raise ParameterError("explained", repr(each), f"explanations of {classifier.name}: its rate and classes")
+    if len({len(each.weights) for each in explained}) > 1:
         raise ParameterError("explained", "explanations of several dictionaries", "of one")
     groups = None if groups is None else known(groups, len(explained), "groups")
-    relevance = np.stack([one.relevance for one in explained])
+    relevance = np.stack([each.relevance for each in explained])
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
     intact, rest, others = [], {tau: [] for tau in taus}, {tau: [] for tau in taus}
-    for i, one in enumerate(tqdm(explained, disable=not progress, desc="removals", leave=False)):
+    for i, each in enumerate(tqdm(explained, disable=not progress, desc="removals", leave=False)):
         sets = [np.zeros(0, int)]
         for tau in taus:
-            sets += [np.flatnonzero(selected[tau][i]), *(np.flatnonzero(some) for some in random[tau].selected[:, i])]
-        logits = _without(one, classifier, sets)
+            sets += [np.flatnonzero(selected[tau][i]), *(np.flatnonzero(drawn) for drawn in random[tau].selected[:, i])]
+        logits = _without(each, classifier, sets)
         intact.append(logits[0])
         for k, tau in enumerate(taus):
             at = 1 + k * (1 + draws)
             rest[tau].append(logits[at])
             others[tau].append(logits[at + 1 : at + 1 + draws])
-    classes = np.array([one.index for one in explained])
+    classes = np.array([each.index for each in explained])
     plain = classifier.probabilities if output == "probabilities" else np.asarray
     rows = []
     for tau in taus:
@@ -280,15 +275,15 @@ def truth_study(
     x : array_like (N, samples)
         Mixtures.
     stems : array_like (N, samples)
-        Of each, the part that the class is about, at its level in the mixture.
+        The part of each mixture that the class is about, at its level there.
     masks : mapping of str to Tensor (N, F, T)
     spectra : Spectra
     intervals : sequence of array_like (n, 2), optional
         Onsets and offsets of that part, seconds.
     domain : {"log", "linear"}
-        Of :meth:`~.spectra.Spectra.masked`.
+        What the mask multiplies: see :meth:`~.spectra.Spectra.masked`.
     draws, seed : int
-        Of the bootstrap.
+        They decide the bootstrap.
 
     Returns
     -------

@@ -225,8 +225,8 @@ def fit_l2i(
     Raises
     ------
     ParameterError
-        Shapes that do not fit, a negative or empty component, no clips to choose the epoch on, a loss that is not
-        finite.
+        Shapes or rates that do not fit, a negative or empty component, no clips to learn from or to choose the epoch
+        on, sounds that are not finite or all silent, a loss that is not finite.
 
     Warns
     -----

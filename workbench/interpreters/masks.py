@@ -104,7 +104,7 @@ def slime(
     Parameters
     ----------
     seed : int
-        Of which are on.
+        It draws which are on.
     samples : int
         Versions of the clip, the first of them whole.
     kept : int
@@ -137,8 +137,8 @@ def lime_components(
 ) -> Tensor:
     """LIME over the components of a factorisation: those with the largest positive weights, as their share in W H.
 
-    As audioLIME does over separated sources. The components are what Listen to Interpret chooses from too, so that
-    the two differ in the choice alone.
+    This is what audioLIME does over separated sources. The components are what Listen to Interpret chooses from too,
+    so that the two differ in the choice alone.
 
     Calls: ``samples``. Parameters and errors as in :func:`slime`, and:
 
@@ -182,9 +182,9 @@ def surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: 
     on : array_like of bool (N, D)
     outputs : array_like (N,)
     width : float
-        Of the kernel.
+        Width of the kernel.
     alpha : float
-        Of the penalty alpha sum w^2.
+        Weight of the penalty alpha sum w^2.
     """
     on, outputs = numbers("on", on, ndim=2).astype(np.float64), numbers("outputs", outputs, ndim=1).astype(np.float64)
     if len(on) != len(outputs):

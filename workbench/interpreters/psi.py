@@ -32,7 +32,7 @@ class Psi(nn.Module):
     Parameters
     ----------
     shapes : sequence of (channels, frequency, time)
-        Of the maps of one clip, shallow first.
+        Shapes of the maps of one clip, shallow first.
     components : int
         K.
     frames : int

@@ -53,7 +53,7 @@ class SparseNMF:
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     dtype : {"float32", "float64"}
-        Of the updates. Sums over frames are in double precision anyhow.
+        Precision of the updates. Sums over frames are in double precision anyhow.
     tile : int, optional
         Frames at once; the result does not depend on it beyond rounding.
     progress : bool
