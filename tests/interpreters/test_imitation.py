@@ -99,6 +99,8 @@ def test_one_made_by_hand_explains_and_is_saved(classifier, clips, spectra, tmp_
     loaded = L2I.load(made.save(tmp_path), classifier)
     np.testing.assert_array_equal(loaded.scores(clips.x[:3]), made.scores(clips.x[:3]))
     assert loaded.history is None
+    with pytest.raises(ParameterError, match="must be made for 8 components and 3 classes"):
+        L2I(classifier, spectra, WORDS, psi, Theta(7, 3))
     with pytest.raises(ParameterError, match="theta='Psi' must be a Theta"):
         L2I(classifier, spectra, WORDS, psi, psi)
 
