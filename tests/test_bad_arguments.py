@@ -379,7 +379,7 @@ def sae_calls() -> dict[str, Call]:
             | {"factor": 0.5, "seed": 0}
             | probe,
         ),
-        "sae.published": (published.published, {"quantity": "mse"}),
+        "sae.published": (published.table, {"quantity": "mse"}),
         "sae.codes": (
             lambda **given: list(study.codes(**given)),
             {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT.train},

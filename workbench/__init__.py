@@ -45,9 +45,9 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str):
     if name in _HOME:
-        value = getattr(_room(_HOME[name]), name)
+        value = _imported(_HOME[name], name)
     elif name in _ROOMS:
-        value = _room(name)
+        value = _imported(name)
     elif name == "__version__":
         from importlib.metadata import version
 
@@ -58,9 +58,10 @@ def __getattr__(name: str):
     return value
 
 
-def _room(name: str):
+def _imported(room: str, name: str | None = None):
     try:
-        return importlib.import_module(f".{name}", __name__)
+        module = importlib.import_module(f".{room}", __name__)
+        return module if name is None else getattr(module, name)
     except Exception as error:  # a library that is missing, or that does not fit the others, raises anything
         from .core.dependencies import explain
         from .core.errors import DependencyError

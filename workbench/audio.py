@@ -558,7 +558,7 @@ def spectrogram(
 
 
 def _floats(name: str, x: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """As a tensor of floats, where it is, with its gradient."""
+    """Return it as a tensor of floats, where it is, with its gradient."""
     import torch
 
     x = x if isinstance(x, torch.Tensor) else torch.as_tensor(numbers(name, x, finite=False, empty=True))

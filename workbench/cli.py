@@ -384,7 +384,7 @@ def sweep(
     Finished combinations are skipped on a rerun, a failed one does not stop the others.
     """
     from . import runs
-    from .runs.parameters import split_values
+    from .runs import split_values
 
     grid = {key: split_values(text) for key, text in _pairs(parameter).items()}
     for key, values in grid.items():

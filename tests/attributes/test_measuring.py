@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.attributes import VOICE, attribute_entropy, egemaps, measure, measuring
+from workbench.attributes import attribute_entropy, egemaps, measure, measuring
 from workbench.attributes.speech import SPEECH, SPEECH_PAPER
+from workbench.attributes.voice import VOICE
 from workbench.core.errors import AudioError, ParameterError
 from workbench.datasets import load_dataset
 from workbench.datasets.clips import Clips

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from workbench.attributes import VOICE, loudness_track, voice
+from workbench.attributes import loudness_track
 from workbench.attributes.formants import formant_tracks, predictor
 from workbench.attributes.loudness import a_weighting
+from workbench.attributes.voice import VOICE, voice
 from workbench.core.errors import ParameterError
 
 RATE = 16000

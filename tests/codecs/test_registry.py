@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-import workbench.encoders.weights as weights_module
+import workbench.core.weights as weights_module
 from workbench.codecs.registry import SPECS, list_codecs, load_codec
 from workbench.core.errors import ParameterError, WeightsError
 

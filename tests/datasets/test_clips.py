@@ -10,7 +10,8 @@ import pytest
 import soundfile
 
 from workbench.core.errors import AudioError, DatasetError, ParameterError
-from workbench.datasets import Clips, Split, load_dataset
+from workbench.core.splits import Split
+from workbench.datasets import Clips, load_dataset
 from workbench.datasets.sounds import FileSounds
 from workbench.datasets.splits import check, choose, draw, each_fold, grouped_folds
 

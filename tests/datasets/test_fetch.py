@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from workbench.core.download import PIECE, download
 from workbench.core.errors import DatasetError
 from workbench.datasets import fetch, load_dataset, verify
 from workbench.datasets import manifest as manifest_module
 from workbench.datasets.archives import unpack
-from workbench.datasets.fetch import JOURNAL, PIECE, download
+from workbench.datasets.fetching import JOURNAL
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()

@@ -9,6 +9,7 @@ import torch
 import workbench.encoders.encodecmae as module
 from workbench.core.errors import AudioError, ParameterError, WeightsError
 from workbench.encoders import describe_encoder, extract, load_encoder
+from workbench.encoders.catalog import encodecmae_specs
 from workbench.encoders.encodecmae import (
     CONFIGS,
     MEL_WINDOW,
@@ -311,7 +312,7 @@ def test_it_loads_by_name():
 
 
 def test_names_of_published_files_do_not_clash():
-    files = [row["files"][0] for row in module.published()]
+    files = [spec.files[0] for spec in encodecmae_specs()]
     assert len(set(files)) == len(files) and all("/" in file for file in files)
     assert describe_encoder("encodecmae-mel-base").size is None
 

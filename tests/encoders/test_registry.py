@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-import workbench.encoders.weights as weights_module
+import workbench.core.weights as weights_module
 from workbench.core.errors import ParameterError, WeightsError
+from workbench.core.weights import Wanted, find
 from workbench.encoders import describe_encoder, extract, list_encoders, load_encoder
-from workbench.encoders.registry import SPECS
-from workbench.encoders.weights import Wanted, find
+from workbench.encoders.catalog import SPECS
 
 NAMES = [
     *("mini", "logmel", "whisper-tiny.en"),
@@ -171,7 +171,7 @@ def test_fetch_goes_through_download_and_is_found_again(monkeypatch, capsys):
     import sys
     import types
 
-    monkeypatch.setitem(sys.modules, "workbench.datasets.fetch", types.SimpleNamespace(download=download))
+    monkeypatch.setitem(sys.modules, "workbench.core.download", types.SimpleNamespace(download=download))
     wanted = Wanted("m", FILE.source, files=("m.pt",), size=1_500_000, sha256="ab", licence="MIT")
     path = find(wanted, fetch=True)
     assert asked == {"url": FILE.source, "path": path, "size": 1_500_000, "checksum": "sha256:ab"}

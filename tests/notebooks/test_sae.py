@@ -13,7 +13,8 @@ import torch
 from workbench import audio, run
 from workbench.datasets import load_dataset
 from workbench.datasets.generated import voices
-from workbench.sae.published import LAYERS, published
+from workbench.sae.published import LAYERS
+from workbench.sae.published import table as published
 
 SHAPE = {"hidden_size": 24, "num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 32}
 SPEECH = {**SHAPE, "conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}

@@ -15,7 +15,7 @@ from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split
 from workbench.core.study import study
 from workbench.datasets import Clips, load_dataset
-from workbench.embeddings.embed import embed
+from workbench.embeddings.embedding import embed
 from workbench.encoders import Encoder, Layer, load_encoder
 from workbench.prototypes import ClassifierConfig, extractor, extractors, fit_classifier, log_mels
 from workbench.prototypes.networks import filterbanks

@@ -16,7 +16,6 @@ from workbench.prototypes.learnt import (
     Adaptor,
     PrototypeNetwork,
     _optimiser,
-    _place_of_starts,
     _prototype_loss,
     _starts,
 )
@@ -32,6 +31,13 @@ QUICK = {"per_class": K, "steps": 120, "feed_forward": 16, "check_every": 20, "d
 
 
 SPLIT = Split(OWN, ~OWN)
+
+
+def place_of_starts(per_class: int, classes: int, order: str = "class-major") -> np.ndarray:
+    """Class whose centroid each prototype starts from: prototype ``c K + k`` is of class c, but of k C + c's place."""
+    return (
+        np.repeat(np.arange(classes), per_class) if order == "class-major" else np.tile(np.arange(classes), per_class)
+    )
 
 
 def fit(z=Z, y=Y, split=SPLIT, **changed) -> LearntPrototypes:
@@ -144,9 +150,8 @@ def test_one_cycle_of_the_paper():
 )
 def test_right_starts_in_the_order_of_the_published_code(classes, right):
     for k, expected in zip((1, 3, 5, 10, 20, 40), right, strict=True):
-        assumed = _place_of_starts(k, classes)
-        assert k * classes - wrong_starts(assumed, _place_of_starts(k, classes, "paper_code")) == expected
-    assert _place_of_starts(3, 2, "paper_code").tolist() == [0, 1, 0, 1, 0, 1]
+        assumed = place_of_starts(k, classes)
+        assert k * classes - wrong_starts(assumed, place_of_starts(k, classes, "paper_code")) == expected
 
 
 def test_starts_are_centroids_of_the_class_that_the_order_says():
@@ -154,7 +159,7 @@ def test_starts_are_centroids_of_the_class_that_the_order_says():
     means = np.stack([x[y == c].mean(0) for c in range(C)])
     for order in ("class-major", "paper_code"):
         points = _starts(x, y, np.unique(Y), LearntConfig(per_class=K, order=order), 0)
-        of = _place_of_starts(K, C, order)
+        of = place_of_starts(K, C, order)
         for c in range(C):  # two clusters of thirty: the mean of centroids is the class's mean
             np.testing.assert_allclose(points[of == c].mean(0), means[c], atol=1e-5)
 
@@ -163,7 +168,7 @@ def test_medoids_are_real_segments():
     x, y = Z, np.repeat(np.arange(C), 60)
     points = _starts(x, y, np.unique(Y), LearntConfig(per_class=K, start="medoids"), 0)
     rows = [np.flatnonzero((x == point).all(1)) for point in points]
-    assert [y[row[0]] for row in rows] == _place_of_starts(K, C).tolist()
+    assert [y[row[0]] for row in rows] == place_of_starts(K, C).tolist()
 
 
 def test_training_learns_what_can_be_learnt(model):

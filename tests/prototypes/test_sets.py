@@ -1,4 +1,4 @@
-"""prototypes.sets: exact Gram matrices, bounds, the distribution of the Gaussian kinds, errors."""
+"""prototypes.sets: exact Gram matrices, the distribution of the Gaussian kinds, errors."""
 
 from __future__ import annotations
 
@@ -57,15 +57,14 @@ def test_simplex_in_its_least_dimension(case):
     C = case["classes"]
     M = prototypes("simplex", C, C - 1, scale=1.0).astype(float)
     assert max_cosine(M) == pytest.approx(case["cosine"], abs=1e-6)
-    assert sets.rankin_bound(C, C - 1) == pytest.approx(case["cosine"], abs=1e-6)
     assert np.linalg.norm(M[0] - M[1]) == pytest.approx(case["distance"], abs=1e-6)
     assert np.abs(M.sum(0)).max() < 1e-5
-    assert np.linalg.matrix_rank(sets.simplex_vertices(C)) == C - 1
+    assert np.linalg.matrix_rank(sets._simplex_vertices(C)) == C - 1
 
 
 @pytest.mark.parametrize("classes", GOLDEN["recursion"])
 def test_recursion(classes):
-    assert sets.simplex_vertices(int(classes)) == pytest.approx(np.array(GOLDEN["recursion"][classes]), abs=1e-6)
+    assert sets._simplex_vertices(int(classes)) == pytest.approx(np.array(GOLDEN["recursion"][classes]), abs=1e-6)
 
 
 def test_centred_orthonormal_set_is_a_simplex():
@@ -75,7 +74,6 @@ def test_centred_orthonormal_set_is_a_simplex():
 
 def test_orthoplex_reaches_rankins_zero_beyond_k_plus_1():
     assert max_cosine(prototypes("orthoplex", 32, 16, scale=1.0)) == pytest.approx(0, abs=1e-6)
-    assert sets.rankin_bound(32, 16) == 0
 
 
 @pytest.mark.parametrize("classes, dim, reached", GOLDEN["repulsion"])
@@ -107,18 +105,6 @@ def test_projected_orthonormal_set_is_as_random_as_gaussians(kind):
     assert cosines.mean() == pytest.approx(0, abs=0.002) and cosines.var() == pytest.approx(1 / k, rel=0.02)
     assert apart.mean() == pytest.approx(2, abs=0.02) and apart.var() == pytest.approx(8 / k, rel=0.06)
     assert cosines.max(1).mean() == pytest.approx(0.75, abs=0.03)
-
-
-@pytest.mark.parametrize("classes, dim, bound", GOLDEN["welch"])
-def test_welch_bound(classes, dim, bound):
-    assert sets.welch_bound(classes, dim) == pytest.approx(bound, abs=1e-4)
-    cosines = np.abs(gram(prototypes("repulsion", 50, 16, scale=1.0)) - np.eye(50))
-    assert cosines.max() > sets.welch_bound(50, 16)
-
-
-@pytest.mark.parametrize("classes, distortion, dim", GOLDEN["guarantee"])
-def test_dimension_of_the_johnson_lindenstrauss_guarantee(classes, distortion, dim):
-    assert sets.guarantee_dimension(classes, distortion) == dim
 
 
 @pytest.mark.parametrize(

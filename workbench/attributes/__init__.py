@@ -9,28 +9,10 @@
 'pitch'
 
 :func:`measure` gives a table with a row a clip; :func:`pitch_track` and :func:`loudness_track` give pitch and level
-over time; :func:`voice` gives all attributes of :data:`VOICE` of one waveform, :func:`speech` pitch, its spread,
-loudness and rate of one spoken one, :func:`integrated_loudness` the loudness of a whole programme.
+over time, :func:`integrated_loudness` the loudness of a whole programme. :mod:`.voice` and :mod:`.speech` measure one
+waveform.
 """
 
-from .loudness import integrated_loudness, loudness_track
-from .measuring import measure
-from .pitch import pitch_track
-from .result import Attributes, attribute_entropy
-from .speech import SPEECH, SPEECH_PAPER, speech, speech_paper
-from .voice import VOICE, voice
+import lazy_loader
 
-__all__ = [
-    "SPEECH",
-    "SPEECH_PAPER",
-    "VOICE",
-    "Attributes",
-    "attribute_entropy",
-    "integrated_loudness",
-    "loudness_track",
-    "measure",
-    "pitch_track",
-    "speech",
-    "speech_paper",
-    "voice",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

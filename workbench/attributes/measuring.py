@@ -25,7 +25,7 @@ from ..core.errors import AudioError, ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.warn import warn
 from ..embeddings import embed
-from ..encoders.interface import Encoder, Layer
+from ..encoders import Encoder, Layer
 from . import egemaps
 from .result import Attributes
 from .speech import CODE_VERSION as SPEECH_VERSION
@@ -33,7 +33,7 @@ from .speech import SPEECH, SPEECH_PAPER, speech, speech_paper
 from .voice import CODE_VERSION, RATE, VOICE, voice
 
 if TYPE_CHECKING:
-    from ..datasets.clips import Clips
+    from ..datasets import Clips
 
 #: Families of the factors of the generated sets; any other factor is a family of its own.
 FACTOR_FAMILIES = {

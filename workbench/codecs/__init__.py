@@ -7,7 +7,6 @@
 (1, 63, 80)
 """
 
-from .interface import Codec
-from .registry import CodecSpec, list_codecs, load_codec
+import lazy_loader
 
-__all__ = ["Codec", "CodecSpec", "list_codecs", "load_codec"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..core.checks import checked, seed
 from ..core.errors import ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
-from ..encoders.encodecmae import encodec_entries, encodec_half, fit
+from ..encoders import encodecmae
 from .interface import Codec
 
 VERSION = 1
@@ -104,14 +104,14 @@ def load_encodec(
     settings = _settings(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0 if random_weights is None else random_weights)
-        halves = {half: encodec_half(half, settings) for half in ("encoder", "decoder")}
+        halves = {half: encodecmae.encodec_half(half, settings) for half in ("encoder", "decoder")}
     if random_weights is not None:
         return EncodecCodec(*halves.values(), settings, name=f"encodec-random{random_weights}", device=device)
     path = Path(folder) / WEIGHTS
     state = _read(path)
     for half, net in halves.items():
         part = {key.removeprefix(f"{half}."): value for key, value in state.items() if key.startswith(f"{half}.")}
-        fit(net, encodec_entries(part), path=path, name=f"the {half} of EnCodec")
+        encodecmae.fit(net, encodecmae.encodec_entries(part), path=path, name=f"the {half} of EnCodec")
     return EncodecCodec(*halves.values(), settings, device=device)
 
 

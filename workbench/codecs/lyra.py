@@ -25,7 +25,7 @@ from .interface import Codec
 
 VERSION = 1
 STAGES = 46
-"""Of the residual quantiser, 16 codes each: 4 bits a stage and frame."""
+"""Stages of the residual quantiser, 16 codes each: 4 bits a stage and frame."""
 SHA256 = {
     "soundstream_encoder.tflite": "237da0b16226fb0a68d49551c81bebf614e42142af72764448359f68581e88f1",
     "quantizer.tflite": "841ee05989687d32d1f616a8ad1419fc7eda37599d3c05c7cf5a0d60ccf8ac5c",

@@ -12,7 +12,7 @@ import torch
 from ..core.checks import checked, seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
-from ..encoders.weights import CONFIG, Wanted, find
+from ..core.weights import CONFIG, Wanted, find
 from .interface import Codec
 from .lyra import SHA256
 
@@ -38,7 +38,7 @@ class CodecSpec:
     hop: int
     """Samples a latent frame."""
     licence: str
-    """Of the weights."""
+    """Licence of the weights."""
     citation: str
     """Paper."""
     wanted: tuple[Wanted, ...] = ()

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import inspect
 import math
@@ -109,6 +110,12 @@ def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
             return option
     listed = [repr(option) for option in options]
     raise ParameterError(name, value, " or ".join([", ".join(listed[:-1])] * (len(listed) > 1) + listed[-1:]))
+
+
+def close_match(value: object, options: Any) -> str:
+    """Return "; did you mean 'x'?" for the nearest of some options, or nothing."""
+    near = difflib.get_close_matches(str(value)[:200], [str(option) for option in options], n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def several(name: str, value: object, one: Callable[[str, object], Any]) -> list:

@@ -191,7 +191,7 @@ class _Decoder:
                 stream.close()
 
     def _next(self, count: int) -> np.ndarray:
-        """At most so many frames (n, channels); none at the end."""
+        """Return at most so many frames (n, channels); none at the end."""
         x = self._file.read(count, dtype="float32", always_2d=True)
         while not len(x) and self._part + 1 < len(self._streams):
             self._open(self._part + 1)

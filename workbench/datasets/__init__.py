@@ -1,8 +1,5 @@
 """Datasets: `data_manifests/` become tables of clips with labels, factors, folds and lazy sound; and generated sets."""
 
-from ..core.splits import Split
-from .catalog import data_roots, describe_dataset, list_datasets, load_dataset
-from .clips import Clips
-from .fetch import fetch, verify
+import lazy_loader
 
-__all__ = ["Clips", "Split", "data_roots", "describe_dataset", "fetch", "list_datasets", "load_dataset", "verify"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..core.checks import checked
+from ..core.download import human_bytes
 from ..core.errors import DatasetError
-from .schema import human_bytes
 
 #: An archive may unpack to this many times its own size, and a gigabyte; sound hardly packs, so real sets stay below.
 EXPANSION = 20

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..core.checks import checked, choice, whole
+from ..core.checks import checked, choice, close_match, whole
 from ..core.errors import DatasetError, ParameterError
 from ..core.files import cache_folder
 from ..core.warn import warn
@@ -20,7 +20,7 @@ from .clips import Clips
 from .contents import printable, why_no_file
 from .folders import Own, read_folder
 from .layouts import CARRIED, Found, find, read, read_part, root_parts
-from .manifest import close_match, manifests, read_manifest
+from .manifest import manifests, read_manifest
 from .own_tables import read_table
 from .schema import Manifest
 from .sounds import FileSounds, GeneratedSounds, channel
@@ -71,6 +71,12 @@ def data_roots(root: Roots = None) -> list[Path]:
             raise DatasetError(f"root={str(one)!r} must be a folder with datasets in it; there is no such folder")
     named = [part for part in os.environ.get("WORKBENCH_DATA", "").split(os.pathsep) if part]
     return [Path(one).expanduser() for one in [*given, *named]] + [cache_folder() / "data"]
+
+
+@checked
+def known_datasets(root: Roots = None) -> list[str]:
+    """Return the names that :func:`load_dataset` knows: generated sets, manifests, parts of the data roots' tables."""
+    return sorted([*GENERATED, *manifests(), *(part for folder in data_roots(root) for part in root_parts(folder))])
 
 
 @checked

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from .. import audio
-from ..core.checks import checked, number, numbers, whole
+from ..core.checks import checked, close_match, number, numbers, whole
 from ..core.errors import AudioError, DatasetError, ParameterError
 from ..core.splits import Split
 from ..core.warn import warn
 from .contents import contents, printable
 from .labels import is_missing, tidy
-from .manifest import close_match
 from .sounds import ArraySounds, Sounds
 from .splits import check, choose, each_fold, grouped_folds
 
@@ -179,7 +178,7 @@ class Clips:
 
     @property
     def tags(self) -> pd.DataFrame | None:
-        """Of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
+        """The tags of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
         if "tags" not in self.table or not (self.table["tags"] == self.table["label"]).all():
             return None
         sets = [tag_set(label) for label in self.table["label"]]
@@ -540,7 +539,7 @@ def _short(rows: np.ndarray) -> object:
 
 
 def _check_words(column: str, values: list[object]) -> None:
-    """Of arrays' ids, labels, splits and groups: each text or a number; an id or label is not what says missing."""
+    """Check arrays' ids, labels, splits and groups: each text or a number; an id or label is not what says missing."""
     for i, value in enumerate(values):
         if not (value is None or value is pd.NA or np.isscalar(value)) or isinstance(value, bytes):
             raise ParameterError(f"{column}[{i}]", value, "text or a number")

@@ -287,7 +287,7 @@ def _folds(rows: list[_Row], tops: set[str]) -> list[str]:
 
 
 def _inner_splits(rows: list[_Row]) -> list[str]:
-    """Of label/split/sound."""
+    """Whether folders lie as label/split/sound."""
     second = [SPLITS.get(tidy(row.inner[1]).lower(), "") if len(row.inner) > 2 else "" for row in rows]
     if not all(second) or len(set(second)) < 2:
         return []

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..core.checks import close_match
 from ..core.errors import DatasetError
 from .delimited import read_rows
-from .manifest import close_match
 from .schema import Layout, Manifest, placeholders
 
 #: What libsndfile decodes.

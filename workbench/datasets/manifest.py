@@ -6,7 +6,6 @@ An unknown field, a wrong value or a column that the layout does not give is a
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
@@ -16,12 +15,12 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.checks import checked
+from ..core.checks import checked, close_match
+from ..core.download import DIGITS
 from ..core.errors import DatasetError
 from .schema import (
     ACCESS,
     ARCHIVES,
-    DIGITS,
     PLACEHOLDER,
     RESERVED,
     TYPES,
@@ -35,15 +34,9 @@ from .schema import (
 
 
 def _shown(value: object) -> str:
-    """As repr, but short whatever it is."""
+    """Return its repr, but short whatever it is."""
     text = repr(value) if isinstance(value, str) and len(value) <= 200 else reprlib.repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def close_match(value: object, options: Any) -> str:
-    """ "; did you mean 'x'?" for the nearest of the options, or nothing."""
-    near = difflib.get_close_matches(_shown(value).strip("'"), [str(o) for o in options], n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # --- the kinds of values: each checks one YAML value and converts it, or says what it expected -------------------

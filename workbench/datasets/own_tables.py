@@ -12,13 +12,13 @@ from urllib.parse import unquote
 import numpy as np
 import pandas as pd
 
+from ..core.checks import close_match
 from ..core.errors import DatasetError
 from .contents import on_disk, printable, why_no_file
 from .delimited import read_rows
 from .folders import SPLITS, UNREAD, Own
 from .labels import MISSING, fold_number, look_alike, merged, tidy
 from .layouts import SOUNDS
-from .manifest import close_match
 
 #: Names of the column of paths, as letters and digits in lower case: "File name" and "file_name" are "filename".
 PATHS = ("path", "file", "filename", "filepath", "audio", "audiopath", "audiofile", "audiofilepath", "audiofilename")

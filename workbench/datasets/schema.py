@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..core.download import human_bytes
+
 ACCESS = ("open", "on_request", "unreleased", "generated")
 ARCHIVES = ("zip", "tar", "tar.gz")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
-DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
 #: What stands in the braces of a template: a column and, if need be, how wide it is and what fills it (0>6).
 PLACEHOLDER = r"\{(\w+)(?::(?:[^{}]?[<>^])?\d{0,2})?\}"
 #: Columns every table has; a factor cannot take these names.
@@ -65,11 +66,11 @@ class Layout:
     rows: str = _of("regex", default="")
     """Regular expression found again and again in such a file, each find a row."""
     audio: str = _of("template", default="")
-    """For `csv` and `text`: template of a sound's file, such as `{file}.wav`, found by the end of its path."""
+    """Template, for `csv` and `text`, of a sound's file, such as `{file}.wav`, found by the end of its path."""
     one_row_per: str = _of("text", default="")
     """csv with several rows a clip (annotators): the column that tells clips apart."""
     trust: Mapping[str, tuple[str, ...]] = _of("choices", default_factory=dict)
-    """With `one_row_per`: where a clip has rows with these values, only they count."""
+    """Where, with `one_row_per`, a clip has rows with these values, only they count."""
     tags: Mapping[str, str] = _of("names", default_factory=dict)
     """Tag -> csv column holding 1 where it was heard. Gives a 0/1 column a tag and a column `tags` ("a+b")."""
     values: Mapping[str, Mapping[str, str]] = _of("names of names", default_factory=dict)
@@ -124,7 +125,7 @@ class Manifest:
     """One dataset."""
 
     name: str = _of("name")
-    """As in `load_dataset(name)`; also the file's name."""
+    """The name, as in `load_dataset(name)`; also the file's name."""
     title: str = _of("text")
     licence: str = _of("text")
     citation: str = _of("text")
@@ -180,15 +181,6 @@ class Manifest:
             "notes": self.notes,
         }
         return "\n".join([f"{self.name}: {self.title}", *(f"{k:<11}{v}" for k, v in facts.items() if v)])
-
-
-def human_bytes(count: float) -> str:
-    """1234567 -> "1.2 MB" (powers of 1000)."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("unreachable")
 
 
 def placeholders(template: str) -> list[str]:

@@ -8,10 +8,10 @@ import re
 import numpy as np
 import pandas as pd
 
+from ..core.checks import close_match
 from ..core.errors import DatasetError, ParameterError
 from .labels import fold_number
 from .layouts import CARRIED, Found, locate
-from .manifest import close_match
 from .schema import TYPES, Manifest, SplitRule, placeholders
 
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}

@@ -1,7 +1,5 @@
 """Run an encoder over a dataset once, and remember: :func:`embed`, :class:`Embeddings` and their :class:`Store`."""
 
-from .embed import embed
-from .result import Embeddings
-from .store import Store
+import lazy_loader
 
-__all__ = ["Embeddings", "Store", "embed"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

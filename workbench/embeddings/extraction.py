@@ -21,8 +21,7 @@ import torch
 from .. import audio
 from ..core.errors import AudioError, ParameterError, StoreError
 from ..core.warn import warn
-from ..encoders.batching import BATCH_SECONDS, WINDOW_SECONDS, beyond, compute_dtype, stream, unheard, windowed
-from ..encoders.interface import Encoder
+from ..encoders import Encoder, batching, compute_dtype
 from .claims import Claims
 from .memo import Memo
 from .result import Embeddings
@@ -30,7 +29,7 @@ from .shards import Frames, pack
 from .store import Group
 
 if TYPE_CHECKING:
-    from ..datasets.clips import Clips
+    from ..datasets import Clips
 
 #: Seconds of sound that are encoded and stored as one where frames are kept (13 layers of 768: 400 MB).
 FRAMES_CHUNK_SECONDS = 192.0
@@ -145,9 +144,9 @@ class Extraction:
         """Decode, and put together what lacks the same layers; a clip that turns out to be there counts as done."""
         filling: dict[tuple[str, ...], _Chunk] = {}
         seen: set[str] = set()
-        batch = BATCH_SECONDS.get(self.encoder.device.type, BATCH_SECONDS["cpu"])
+        batch = batching.BATCH_SECONDS.get(self.encoder.device.type, batching.BATCH_SECONDS["cpu"])
         # one window of stream(), in which it sorts by length
-        longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else WINDOW_SECONDS
+        longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else batching.WINDOW_SECONDS
         full = min(4 * batch, longest) * self.encoder.rate
         with closing(_ahead(self._load, todo, full)) as loaded:
             for i, future in loaded:
@@ -185,7 +184,7 @@ class Extraction:
 
     def _content(self, content: str | None, samples: int) -> str | None:
         """The content's name in the store: its own where a clip is encoded whole, another where in windows."""
-        cut = windowed(self.encoder, samples)
+        cut = batching.windowed(self.encoder, samples)
         if content is None or not cut:
             return content
         return hashlib.sha256(f"{content}|{cut}".encode()).hexdigest()[:32]
@@ -254,7 +253,7 @@ class Extraction:
             bar.update(0)
 
         finished = 0
-        results = stream(
+        results = batching.stream(
             self.encoder,
             chunk.waveforms,
             layers=chunk.layers,
@@ -323,7 +322,7 @@ class Extraction:
             "pooling": policy.pooling,
             "dtype": policy.dtype,
             "segment": {"seconds": policy.seconds, "tail": "whole" if policy.seconds is None else "pad"},
-            "longer_clips": windowed(self.encoder, sys.maxsize) or "cut",
+            "longer_clips": batching.windowed(self.encoder, sys.maxsize) or "cut",
             "compute_dtype": compute_dtype(self.encoder),
             "rate": self.encoder.rate,
             "resampler": "soxr HQ",
@@ -351,10 +350,12 @@ class Extraction:
             message = f"{len(lines)} of {len(self.clips)} clips cannot be read or encoded and are left out: "
             warn(message + "; ".join(lines[:3]) + more)
         left_out = [
-            left for i, n in enumerate(self.samples) if i not in self.skipped and (left := beyond(self.encoder, n))
+            left
+            for i, n in enumerate(self.samples)
+            if i not in self.skipped and (left := batching.beyond(self.encoder, n))
         ]
         if left_out:
-            warn(unheard(self.encoder, left_out, len(self.clips)))
+            warn(batching.unheard(self.encoder, left_out, len(self.clips)))
 
     def _result(self) -> Embeddings:
         valid = np.array([i for i in range(len(self.clips)) if i not in self.skipped], np.int64)

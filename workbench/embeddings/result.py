@@ -12,7 +12,7 @@ from ..core.errors import ParameterError
 from .shards import SHIFT, Frames, gather, gather_frames, widen
 
 if TYPE_CHECKING:
-    from ..datasets.clips import Clips
+    from ..datasets import Clips
 
 
 class Embeddings:

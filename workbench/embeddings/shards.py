@@ -388,7 +388,7 @@ def gather_frames(shards: list[Frames], addresses: np.ndarray, layer: str) -> tu
 
 
 def _by_shard(shards: list[Frames], addresses: np.ndarray, layer: str) -> Iterator[tuple]:
-    """For each shard concerned: its frames, its offsets (None if pooled), places in the result, rows, ascending."""
+    """Return each shard concerned: frames, offsets (None if pooled), places in the result, rows, ascending."""
     order = np.argsort(addresses)
     for run in _runs(addresses[order] >> SHIFT):
         places = order[run]

@@ -21,19 +21,6 @@ Your own model is a subclass of :class:`Encoder`; batching, caching, probing and
             return [(frames, torch.full_like(lengths, frames.shape[1])) for _ in layers]
 """
 
-from ..core.fingerprints import fingerprint
-from .batching import compute_dtype, extract
-from .interface import Encoder, Layer
-from .registry import EncoderSpec, describe_encoder, list_encoders, load_encoder
+import lazy_loader
 
-__all__ = [
-    "Encoder",
-    "EncoderSpec",
-    "Layer",
-    "compute_dtype",
-    "describe_encoder",
-    "extract",
-    "fingerprint",
-    "list_encoders",
-    "load_encoder",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

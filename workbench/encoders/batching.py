@@ -655,7 +655,7 @@ def _check_outputs(encoder: Encoder, outputs: object, layers: Sequence[int], row
 
 
 def _window(job: _Job, clip: _Clip, frames: Tensor, counts: Tensor, layer: Layer):
-    """Of one window and layer: the frames that are kept, or their weight, mean and mean squared deviation."""
+    """Return, of one window and layer, the frames that are kept, or their weight, mean and mean squared deviation."""
     part, rate, count = clip.part, job.encoder.rate, int(counts[0])
     weight, kept = part.kept / rate, slice(0, count)
     if layer.frame_rate:

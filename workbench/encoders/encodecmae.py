@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -37,6 +36,7 @@ from ..core.checks import checked
 from ..core.dependencies import load
 from ..core.errors import ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
+from .catalog import CONFIGS, EncodecMAEConfig
 from .interface import Encoder, Layer
 from .residual import ResiDualStack, released_to_own, sinusoidal
 
@@ -67,64 +67,6 @@ SECOND_NAMES = {
     "masker.positional_encoder.": "positional_encoder.",
 }
 """Prefixes of version 2 and what version 1 calls them."""
-
-
-@dataclass(frozen=True)
-class EncodecMAEConfig:
-    """The shape of one of the released models."""
-
-    layers: int
-    """Of the visible encoder."""
-    dim: int = 768
-    """D, length of a frame behind the linear map."""
-    heads: int = 12
-    """Of the attention, ``dim // heads`` wide: 85 channels in the large models, 1020 in all."""
-    mel: bool = False
-    """Version 2 with the mel front end."""
-
-
-CONFIGS = {
-    "encodecmae-small": EncodecMAEConfig(5),
-    "encodecmae-base": EncodecMAEConfig(10),
-    "encodecmae-large": EncodecMAEConfig(20, 1024),
-    "encodecmae-mel-base": EncodecMAEConfig(10, mel=True),
-    "encodecmae-mel-base-st": EncodecMAEConfig(10, mel=True),
-    "encodecmae-mel-large-st": EncodecMAEConfig(20, 1024, mel=True),
-}
-"""The released models by name; "st" had an extra stage of self-training."""
-_FILES = {
-    "encodecmae-small": ("encodecmae-small/model.pt", 207_986_541),
-    "encodecmae-base": ("encodecmae-base/model.pt", 255_255_453),
-    "encodecmae-large": ("encodecmae-large/model.pt", None),
-    "encodecmae-mel-base": ("encodecmae-v2/mel256-ec-base.pt", None),
-    "encodecmae-mel-base-st": ("encodecmae-v2/mel256-ec-base_st.pt", None),
-    "encodecmae-mel-large-st": ("encodecmae-v2/mel256-ec-large_st.pt", None),
-}
-"""Hub repository and file, and its bytes where known."""
-_SHA256 = {
-    "encodecmae-small": "9c0403b6785655aaecd1df45cbc2e87668c88f85d99f4bd8cb12cf13c4c1eb90",
-    "encodecmae-base": "1174f528715256a10e80434d4fbff2e694e9fc6b85d894681de6f6068016991c",
-}
-_COMMON = {
-    "family": "encodecmae",
-    "rate": RATE,
-    "padding": "zero-padding changes nothing: each clip meets the front end at its own length, then masked",
-    "citation": "Pepino, Riera, Ferrer: EnCodecMAE. arXiv 2309.07391, 2023",
-}
-
-
-def published() -> list[dict[str, object]]:
-    """What the registry says of each model: the fields of an :class:`EncoderSpec`."""
-    rows = []
-    for name, (file, size) in _FILES.items():
-        config = CONFIGS[name]
-        front = "log-mel bands (version 2)" if config.mel else "EnCodec latents (version 1)"
-        row = {"name": name, "title": f"EnCodecMAE, {config.layers} layers on {front}"}
-        row |= {"layers": config.layers + 1, "dim": config.dim, "frame_rate": RATE / (MEL_HOP if config.mel else HOP)}
-        row["licence"] = "MIT" if name == "encodecmae-base" else "unknown: see the model card (that of base is MIT)"
-        row["source"] = "https://huggingface.co/lpepino/{}/resolve/main/{}".format(*file.split("/"))
-        rows.append(_COMMON | row | {"files": (file,), "size": size, "sha256": _SHA256.get(name)})
-    return rows
 
 
 def encodec_half(half: str, settings: object = None) -> nn.Module:

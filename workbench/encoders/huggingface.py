@@ -61,10 +61,10 @@ from torch import Tensor, nn
 from ..core.checks import several
 from ..core.errors import ParameterError, WeightsError, WorkbenchError
 from ..core.fingerprints import fingerprint
+from ..core.weights import TOKENIZER_FILES, WEIGHT_FILES
 from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
 from .interface import Encoder, Layer
 from .towers import CutWhisper, Tower, frames, reason, tower
-from .weights import TOKENIZER_FILES, WEIGHT_FILES
 
 CODE_VERSION = 1
 OF_ONE_PART = ("hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat", "audio-spectrogram-transformer")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..core.checks import choice, number, several, whole
 from ..core.errors import ParameterError
+from ..core.fingerprints import fingerprint as fingerprint  # what subclasses need, at the room's door
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Layer:
     """One place in a network where frames can be read."""
 
     name: str
-    """As the family calls it: "0" ... "12" for transformer hidden states, "features.4" for a convolution block."""
+    """Its name, as the family calls it: "0" ... "12" for transformer hidden states, "features.4" for a convolution block."""
     dim: int
     """Length D of one frame."""
     frame_rate: float

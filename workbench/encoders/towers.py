@@ -32,7 +32,7 @@ class Tower(NamedTuple):
     settings: object
     """Its configuration."""
     kept: Callable[[nn.Module], nn.Module] = staticmethod(lambda model: model)
-    """From the network to what is called with the front end's inputs."""
+    """What, of the network, is called with the front end's inputs."""
 
 
 def tower(settings) -> Tower:

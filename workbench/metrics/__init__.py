@@ -3,3 +3,7 @@
 Each module follows the same plan: ``validate`` (refuses what cannot be scored), the metrics themselves, and
 ``evaluate`` (all of them as an ordered dict).
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

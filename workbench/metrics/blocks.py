@@ -100,12 +100,12 @@ class BlockInformation:
 
     @checked
     def disentanglement(self, *, corrected: bool = True) -> Score:
-        """Of :func:`workbench.metrics.disentanglement.disentanglement`, with the shares for importances."""
+        """Return :func:`workbench.metrics.disentanglement.disentanglement`, with the shares for importances."""
         return dci.disentanglement(self.shares(corrected=corrected).clip(0))
 
     @checked
     def completeness(self, *, corrected: bool = True) -> Score:
-        """Of :func:`workbench.metrics.disentanglement.completeness`, with the shares for importances."""
+        """Return :func:`workbench.metrics.disentanglement.completeness`, with the shares for importances."""
         return dci.completeness(self.shares(corrected=corrected).clip(0))
 
     @checked

@@ -80,7 +80,7 @@ class Curves:
     """Output for the class followed while units go and come, over N clips; made by :func:`deletion_insertion`."""
 
     share: np.ndarray
-    """Of the units that are gone, or there; float64 (points,) from 0 to 1."""
+    """Shares of the units that are gone, or there; float64 (points,) from 0 to 1."""
     deletion: np.ndarray
     """float64 (N, points): with that share gone, the most important first."""
     insertion: np.ndarray
@@ -194,7 +194,7 @@ def median_interval(
 
 @checked
 def random_components(selected: ArrayLike, *, draws: int = 5, seed: int = 0) -> RandomComponents:
-    """As many components as were selected, drawn from those that were not (Parekh et al. 2022).
+    """Draw as many components as were selected from those that were not (Parekh et al. 2022).
 
     Parameters
     ----------

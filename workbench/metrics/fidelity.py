@@ -49,7 +49,7 @@ class Area(NamedTuple):
     macro: float
     """Mean over the classes with positives."""
     micro: float
-    """Of all pairs of clip and class together."""
+    """The area over all pairs of clip and class together."""
     each: np.ndarray
     """float64 (C,), one a class; NaN where skipped."""
     skipped: tuple

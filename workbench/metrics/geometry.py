@@ -43,7 +43,7 @@ from .classification import accuracy
 from .lasso import bounded
 
 BINS = 15
-"""Of the calibration error."""
+"""How many bins the calibration error takes."""
 MOST_LEVELS = 10_000
 """Between the lowest and the highest level of :func:`weighted_kappa`, which counts them all."""
 SILHOUETTES = ("euclidean", "cosine", "correlation", "manhattan", "chebyshev", "sqeuclidean", "canberra", "braycurtis")
@@ -54,7 +54,7 @@ class Distances(NamedTuple):
     """Euclidean distances, averaged over classes and over pairs of classes."""
 
     intra: float
-    """Of clips to their class mean."""
+    """Mean distance of clips to their class mean."""
     inter: float
     """Between class means."""
 
@@ -65,7 +65,7 @@ class Alignment(NamedTuple):
     distance: float
     """||z - p|| / ||p||; 0 on the target, 1 at the origin."""
     cosine: float
-    """Of z and p."""
+    """Mean cosine of z and p."""
 
 
 @checked

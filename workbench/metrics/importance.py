@@ -105,7 +105,7 @@ def kinds(discrete: bool | ArrayLike, factors: int) -> np.ndarray:
 
 
 def entropy(numbers: np.ndarray) -> float:
-    """Of class numbers, nats."""
+    """Return the entropy of class numbers, nats."""
     share = np.bincount(numbers) / len(numbers)
     share = share[share > 0]
     return float(-(share * np.log(share)).sum())

@@ -16,8 +16,6 @@ labels (``shuffle_labels``, in the spirit of the control tasks of Hewitt and Lia
 says little.
 """
 
-from .fit import fit_probes
-from .logistic import TOLERANCE
-from .result import Difference, Probes
+import lazy_loader
 
-__all__ = ["TOLERANCE", "Difference", "Probes", "fit_probes"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""From embeddings, labels and a split to fitted probes: checks, parts and folds, and the two configs."""
+"""Probes are fitted to embeddings, labels and a split: checks, parts and folds, and the two configs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INNER_FOLDS = 5
 """Folds of train that stand in for a missing valid part."""
 
 Fitted = tuple[Tensor, Tensor, np.ndarray]
-"""Of one layer: weights (S, D, C) and bias (S, C) in float64, validation accuracy and cross-entropy (2, S, P)."""
+"""What is fitted to one layer: weights (S, D, C) and bias (S, C) in float64, validation accuracy and cross-entropy (2, S, P)."""
 Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
 """Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
 

@@ -15,7 +15,7 @@ from ..core.labels import missing
 from ..core.splits import Split
 
 SMALLEST = 1e-30
-"""Of the largest value of a layer: smaller ones lose their digits in single precision."""
+"""Least that the largest value of a layer may be: smaller ones lose their digits in single precision."""
 PENALTIES = tuple(np.geomspace(0.1, 10_000.0, 8).tolist())
 """Default L2 path, weak to strong; for standardised inputs and a loss summed over clips."""
 

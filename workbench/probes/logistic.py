@@ -57,7 +57,7 @@ class Problem:
     penalties: np.ndarray
     """(P,) float64, the same P for all problems of one call."""
     name: str
-    """For the warning when a fit does not converge."""
+    """What the warning calls it when a fit does not converge."""
 
 
 def solve(
@@ -248,7 +248,7 @@ class _Stack:
         return (weights.flatten(1, 2) @ self.z.mT).unflatten(1, weights.shape[1:3])
 
     def gradient(self, probability: Tensor, weights: Tensor) -> Tensor:
-        """Of f at weights with these class probabilities (G, P, C, n)."""
+        """Return the gradient of f at weights with these class probabilities (G, P, C, n)."""
         slopes = ((probability - self.y).flatten(1, 2) @ self.z).view_as(weights)
         return torch.addcmul(slopes / self.count, self.ridge, weights)
 

@@ -48,7 +48,7 @@ class Probes:
     config: str
     """"default" or "paper"."""
     seeds: tuple[int, ...] | None
-    """As given."""
+    """Seeds as they were given."""
     test: np.ndarray
     """(n,) int64: test clips, as positions among all N clips."""
     true: np.ndarray

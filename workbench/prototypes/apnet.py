@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -26,10 +25,10 @@ from ..core.checks import checked, number, numbers, several, whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
-from ..core.fitting import RATES, Config, load_weights, read_fitted, restored, seeded, settle, train, write_fitted
+from ..core.fitting import RATES, Config, seeded, settle, train
 from ..core.progress import Progress
-from ..core.splits import Split, fitting
-from .tracks import TrackDecisions, checked_parts, decide, known
+from ..core.splits import Split
+from .tracks import TrackClassifier, checked_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,8 +177,10 @@ class APNetwork(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class APNet:
+class APNet(TrackClassifier):
     """A trained APNet; made by :func:`fit_apnet`. Spectrograms are log-mels (N, T, F), frames first."""
+
+    CONFIG: ClassVar = APNetConfig
 
     config: APNetConfig
     """How it was trained."""
@@ -216,10 +217,6 @@ class APNet:
     def logits(self, x: ArrayLike) -> np.ndarray:
         """Logits of spectrograms, float32 (N, C)."""
         return self.similarities(x) @ self.network.dense.detach().numpy().T
-
-    def predict(self, x: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
-        """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
-        return decide(self.logits(x), self.labels, tracks)
 
     def reconstruct(self, x: ArrayLike) -> np.ndarray:
         """What is left of log-mels after encoding and decoding, float32 (N, T, F), in their units."""
@@ -273,39 +270,13 @@ class APNet:
             which the network decides no prototype to be), the ``epoch`` kept and ``seconds`` of the training. A task
             of :func:`workbench.study` returns this.
         """
-        x = _spectrograms(x, self.config)
-        test = fitting(split, len(x), needed=("test",)).test
-        y, tracks = known(y, len(x)), np.arange(len(x)) if tracks is None else known(tracks, len(x), "tracks")
-        found = {"per_class": self.config.per_class, **self.predict(x[test], tracks[test]).score(y[test], tracks[test])}
+        found = {"per_class": self.config.per_class} | self._score(_spectrograms(x, self.config), y, split, tracks)
         found["without_prototype"] = len(self.labels) - len(np.unique(self.classes))
         return found | {"epoch": self.epoch, "seconds": self.seconds}
 
-    @checked
-    def save(self, folder: str | Path) -> Path:
-        """Write everything to a folder, and return it."""
-        record = {name: getattr(self, name) for name in ("config", "labels", *_SAVED)}
-        return write_fitted(folder, "APNet", self.network.state_dict(), record)
-
     @classmethod
-    @checked
-    def load(cls, folder: str | Path) -> APNet:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        WeightsError
-            The folder is missing or damaged, or holds something else.
-        """
-        tensors, record = read_fitted(folder, "APNet")
-        config = restored(folder, record, "config", APNetConfig, what="APNet")
-        labels = np.asarray(record["labels"])
-        network = APNetwork(config, len(labels))
-        load_weights(folder, network, tensors)
-        network.eval().requires_grad_(False)
-        return cls(config=config, labels=labels, network=network, **{name: record[name] for name in _SAVED})
-
-
-_SAVED = ("low", "high", "history", "epoch", "seconds")
+    def _built(cls, config, classes, tensors):
+        return APNetwork(config, classes)
 
 
 @checked

@@ -27,10 +27,9 @@ from torch import nn
 from ..core.checks import checked, choice, number, whole
 from ..core.checks import seed as checked_seed
 from ..core.errors import ParameterError, WeightsError
-from ..embeddings.embed import embed
-from ..encoders import Encoder, load_encoder
-from ..encoders.registry import SPECS
-from ..encoders.weights import roots
+from ..core.weights import roots
+from ..embeddings import embed
+from ..encoders import SPECS, Encoder, load_encoder
 from .networks import (
     ASTNetwork,
     EfficientATNetwork,
@@ -45,7 +44,7 @@ from .networks import (
 )
 
 if TYPE_CHECKING:
-    from ..datasets.clips import Clips
+    from ..datasets import Clips
 
 CHECKPOINTS = {
     "beats": ("BEATs_iter3_plus_AS2M.pt", "MIT licence, from github.com/microsoft/unilm/tree/master/beats"),

@@ -13,7 +13,6 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -26,11 +25,11 @@ from ..core.checks import checked, whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
-from ..core.fitting import RATES, Config, load_weights, read_fitted, restored, seeded, settle, train, write_fitted
+from ..core.fitting import RATES, Config, seeded, settle, train
 from ..core.progress import Progress
 from ..core.splits import Split, fitting
 from ..metrics import prototypes as metrics
-from .tracks import TrackDecisions, checked_parts, decide, known, vectors
+from .tracks import TrackClassifier, checked_parts, known, vectors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,8 +192,10 @@ class PrototypeNetwork(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class LearntPrototypes:
+class LearntPrototypes(TrackClassifier):
     """A trained prototype classifier; made by :func:`fit_prototypes`. M = C K prototypes, class-major."""
+
+    CONFIG: ClassVar = LearntConfig
 
     config: LearntConfig
     """How it was trained."""
@@ -262,10 +263,6 @@ class LearntPrototypes:
         """
         return self.similarities(z)[:, None] * self.weight
 
-    def predict(self, z: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
-        """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
-        return decide(self.logits(z), self.labels, tracks)
-
     def nearest(self, z: ArrayLike, *, count: int = 1) -> np.ndarray:
         """Rows of z nearest to each prototype, nearest first, int64 (M, count)."""
         distances = self.distances(z)
@@ -298,46 +295,20 @@ class LearntPrototypes:
             of the training. A task of :func:`workbench.study` returns this.
         """
         z = vectors(z)
-        train, _, test = fitting(split, len(z))
-        y, tracks = known(y, len(z)), np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
-        found = {"per_class": self.config.per_class}
-        found |= self.predict(z[test], tracks[test]).score(y[test], tracks[test])
-        found |= metrics.evaluate(self.prototypes(), self.labels[self.classes], z[train], y[train])
+        found = {"per_class": self.config.per_class} | self._score(z, y, split, tracks)
+        train = fitting(split, len(z)).train
+        found |= metrics.evaluate(self.prototypes(), self.labels[self.classes], z[train], known(y)[train])
         return found | {"step": self.step, "seconds": self.seconds}
 
-    @checked
-    def save(self, folder: str | Path) -> Path:
-        """Write everything to a folder, and return it."""
-        record = {name: getattr(self, name) for name in ("config", "labels", *_SAVED)}
-        return write_fitted(folder, "LearntPrototypes", self.network.state_dict(), record)
-
     @classmethod
-    @checked
-    def load(cls, folder: str | Path) -> LearntPrototypes:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        WeightsError
-            The folder is missing or damaged, or holds something else.
-        """
-        tensors, record = read_fitted(folder, "LearntPrototypes")
-        config = restored(folder, record, "config", LearntConfig, what="prototypes")
-        labels = np.asarray(record["labels"])
-        start = torch.zeros(config.per_class * len(labels), tensors["points"].shape[1])
-        network = PrototypeNetwork(start, len(labels), config)
-        load_weights(folder, network, tensors)
-        network.eval().requires_grad_(False)
-        return cls(config=config, labels=labels, network=network, **{name: record[name] for name in _SAVED})
+    def _built(cls, config, classes, tensors):
+        return PrototypeNetwork(torch.zeros(config.per_class * classes, tensors["points"].shape[1]), classes, config)
 
     def _scaled(self, z: ArrayLike) -> np.ndarray:
         z = vectors(z)
         if z.shape[1] != self.network.points.shape[1]:
             raise ParameterError("z.shape", z.shape, f"(N, {self.network.points.shape[1]}), as in training")
         return (z - np.float32(self.mean)) / np.float32(self.config.scale * self.deviation)
-
-
-_SAVED = ("mean", "deviation", "history", "step", "seconds")
 
 
 @checked
@@ -425,16 +396,6 @@ def fit_prototypes(
 
 
 # --- how they are learnt: where they start, what they are trained to, and which step is kept -----------------------
-
-
-def _place_of_starts(per_class: int, classes: int, order: str = "class-major") -> np.ndarray:
-    """Class whose centroid each prototype starts from, int64 (C K,).
-
-    Prototype ``c K + k`` is of class c. The published code lays centroids out as ``k C + c`` instead, so that most
-    start from another class's segments.
-    """
-    classes_of = np.repeat(np.arange(classes), per_class)
-    return classes_of if order == "class-major" else np.tile(np.arange(classes), per_class)
 
 
 def _starts(x: np.ndarray, y: np.ndarray, labels: np.ndarray, config: LearntConfig, seed: int) -> np.ndarray:

@@ -10,7 +10,6 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -23,20 +22,19 @@ from ..core.checks import checked, whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
-from ..core.fitting import RATES, Config, load_weights, read_fitted, restored, seeded, settle, train, write_fitted
+from ..core.fitting import RATES, Config, seeded, settle, train
 from ..core.progress import Progress
 from ..core.splits import Split, fitting
 from ..probes import fit_probes
 from .batches import shuffled
 from .learnt import LearntConfig, _starts
-from .tracks import TrackDecisions, checked_parts, columns, decide, known, vectors
+from .tracks import TrackClassifier, checked_parts, columns, decide, known, vectors
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING_VERSION = 1
 """To be raised when training changes its numbers: checkpoints of before are then refused."""
-_SAVED = ("labels", "history", "step", "seconds")
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,10 @@ def _network(dim: int, classes: int, config: MLPConfig) -> nn.Sequential:
 
 
 @dataclass(frozen=True, eq=False)
-class MLP:
+class MLP(TrackClassifier):
     """A trained network on summary vectors; made by :func:`fit_mlp`."""
+
+    CONFIG: ClassVar = MLPConfig
 
     config: MLPConfig
     """How it was trained."""
@@ -93,33 +93,9 @@ class MLP:
             raise ParameterError("z.shape", z.shape, f"(N, {dim}), as in training")
         return self.network(torch.from_numpy(z)).numpy()
 
-    def predict(self, z: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
-        """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
-        return decide(self.logits(z), self.labels, tracks)
-
-    @checked
-    def save(self, folder: str | Path) -> Path:
-        """Write everything to a folder, and return it."""
-        record = {name: getattr(self, name) for name in ("config", *_SAVED)}
-        return write_fitted(folder, "MLP", self.network.state_dict(), record)
-
     @classmethod
-    @checked
-    def load(cls, folder: str | Path) -> MLP:
-        """Read what :meth:`save` wrote.
-
-        Raises
-        ------
-        WeightsError
-            The folder is missing or damaged, or holds something else.
-        """
-        tensors, record = read_fitted(folder, "MLP")
-        config = restored(folder, record, "config", MLPConfig, what="MLP")
-        network = _network(tensors["0.weight"].shape[1], len(record["labels"]), config)
-        load_weights(folder, network, tensors)
-        network.eval().requires_grad_(False)
-        record["labels"] = np.asarray(record["labels"])
-        return cls(config=config, network=network, **{name: record[name] for name in _SAVED})
+    def _built(cls, config, classes, tensors):
+        return _network(tensors["0.weight"].shape[1], classes, config)
 
 
 @checked

@@ -18,13 +18,9 @@ Kinds
     The choice of arXiv 2406.16145 for k < C: a random orthogonal C x C matrix projected by a Gaussian k x C matrix. Its
     weakness: the image of orthonormal vectors under a Gaussian matrix is C independent Gaussian vectors, so the
     orthogonal start adds nothing: cosines scatter with variance 1 / k and lengths differ (variance 2 / k of the squared
-    length). The lemma's guarantee (:func:`guarantee_dimension`) asks for more dimensions than classes where C is small.
+    length). The lemma's guarantee asks for more dimensions than classes where C is small.
 ``gaussian``
     Independent N(0, scale^2 / k) entries: the same distribution, without the detour.
-
-Bounds
-------
-:func:`rankin_bound` and :func:`welch_bound` say how low the largest cosine can be at all.
 """
 
 from __future__ import annotations
@@ -38,13 +34,13 @@ from ..core.checks import checked, number, numbers, whole
 from ..core.errors import ParameterError
 
 KINDS = ("orthonormal", "simplex", "orthoplex", "repulsion", "johnson_lindenstrauss", "gaussian")
-STAGES = 5.0 * 2.0 ** np.arange(9)
+_STAGES = 5.0 * 2.0 ** np.arange(9)
 """Inverse temperatures of the soft maximum of ``repulsion``, 5 to 1280."""
-STEPS = 250
+_STEPS = 250
 """Steps of Adam at each of them."""
 
 
-def possible_kinds(classes: int, dim: int) -> tuple[str, ...]:
+def _possible_kinds(classes: int, dim: int) -> tuple[str, ...]:
     """The kinds of set that exist for C classes in k dimensions."""
     exists = {
         "orthonormal": classes <= dim,
@@ -102,7 +98,7 @@ def prototypes(
     free = dim - bool(orthogonal_to_ones)
     if free < 1:
         raise ParameterError("dim", dim, "at least 2 with orthogonal_to_ones")
-    possible = possible_kinds(classes, free)
+    possible = _possible_kinds(classes, free)
     if kind not in possible:
         where = f"{classes} classes in {free} dimensions{' orthogonal to ones' if orthogonal_to_ones else ''}"
         raise ParameterError("kind", kind, f"one of {', '.join(possible)} for {where}")
@@ -134,35 +130,7 @@ def max_cosine(rows: ArrayLike) -> float:
     return float(cosines[~np.eye(len(cosines), dtype=bool)].max())
 
 
-def rankin_bound(classes: int, dim: int) -> float:
-    """No C unit vectors in R^k have a largest cosine below this (Rankin 1955): -1 / (C - 1) up to C = k + 1, then 0.
-
-    Reached by the simplex, and up to C = 2 k by the orthoplex; beyond, 0 is still valid, but cannot be reached.
-    """
-    whole("classes", classes, least=2)
-    return -1 / (classes - 1) if classes <= whole("dim", dim, least=1) + 1 else 0.0
-
-
-def welch_bound(classes: int, dim: int) -> float:
-    """No C unit vectors in R^k have a largest *absolute* cosine below this (Welch 1974): sqrt((C - k) / (k (C - 1))).
-
-    It judges near-orthogonality; separation needs the signed cosine of :func:`rankin_bound` alone.
-    """
-    whole("classes", classes, least=2)
-    return math.sqrt(max(classes - whole("dim", dim, least=1), 0) / (dim * (classes - 1)))
-
-
-def guarantee_dimension(classes: int, distortion: float) -> int:
-    """Dimensions from which the Johnson-Lindenstrauss lemma promises distances within 1 +- ``distortion``.
-
-    The least whole k >= 4 ln C / (eps^2 / 2 - eps^3 / 3) (Dasgupta and Gupta 2003); above C itself when C is small.
-    """
-    whole("classes", classes, least=2)
-    number("distortion", distortion, above=0, below=1)
-    return math.ceil(4 * math.log(classes) / (distortion**2 / 2 - distortion**3 / 3))
-
-
-def simplex_vertices(classes: int) -> np.ndarray:
+def _simplex_vertices(classes: int) -> np.ndarray:
     """C unit vectors in R^(C-1) with cosines -1 / (C - 1), float64, by the recursion of Kasarla et al. (2206.08704)."""
     rows = np.zeros((classes, classes - 1))
     for i in range(classes - 1):
@@ -178,7 +146,7 @@ def _haar(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _simplex(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    return simplex_vertices(classes) @ _haar(classes - 1, dim, rng)
+    return _simplex_vertices(classes) @ _haar(classes - 1, dim, rng)
 
 
 def _orthoplex(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
@@ -195,12 +163,12 @@ def _johnson_lindenstrauss(classes: int, dim: int, rng: np.random.Generator) -> 
 
 
 def _repulsion(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    """Adam on log(sum over pairs of exp(b cos)) / b, with b going through :data:`STAGES`."""
+    """Adam on log(sum over pairs of exp(b cos)) / b, with b going through :data:`_STAGES`."""
     unit = _normalised(rng.standard_normal((classes, dim)))
-    for sharpness in STAGES:
+    for sharpness in _STAGES:
         mean, square = np.zeros_like(unit), np.zeros_like(unit)
         rate = 0.5 / sharpness
-        for step in range(1, STEPS + 1):
+        for step in range(1, _STEPS + 1):
             cosines = unit @ unit.T
             np.fill_diagonal(cosines, -np.inf)
             weights = np.exp(sharpness * (cosines - cosines.max()))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor, nn
 
-from ..core.checks import numbers
+from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
+from ..core.fitting import Config, load_weights, read_fitted, restored, seeded, write_fitted
 from ..core.splits import PARTS, Split, fitting
 from ..core.warn import warn
 from ..metrics.classification import accuracy, balanced_accuracy
@@ -69,6 +74,55 @@ def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None
     sums = np.zeros((len(names), logits.shape[1]))
     np.add.at(sums, member, logits)
     return TrackDecisions(names, sums / np.bincount(member)[:, None], np.asarray(labels))
+
+
+class TrackClassifier:
+    """What trained classifiers of segments share: logits become decisions of tracks, and all of it a folder.
+
+    A subclass is a dataclass whose fields are config, labels and network, and others that JSON can hold.
+    """
+
+    CONFIG: ClassVar[type[Config]]
+
+    @classmethod
+    def _built(cls, config: Config, classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """The network before it has these tensors."""
+        raise NotImplementedError
+
+    def predict(self, z: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
+        """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
+        return decide(self.logits(z), self.labels, tracks)
+
+    def _score(self, z: np.ndarray, y: ArrayLike, split: Split, tracks: ArrayLike | None) -> dict[str, float]:
+        """Accuracy and balanced accuracy of the test tracks."""
+        test = fitting(split, len(z), needed=("test",)).test
+        y, tracks = known(y, len(z)), np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
+        return self.predict(z[test], tracks[test]).score(y[test], tracks[test])
+
+    @checked
+    def save(self, folder: str | Path) -> Path:
+        """Write everything to a folder, and return it."""
+        record = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "network"}
+        return write_fitted(folder, type(self).__name__, self.network.state_dict(), record)
+
+    @classmethod
+    @checked
+    def load(cls, folder: str | Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            The folder is missing or damaged, or holds something else.
+        """
+        tensors, record = read_fitted(folder, cls.__name__)
+        config = restored(folder, record, "config", cls.CONFIG, what=cls.__name__)
+        record |= {"config": config, "labels": np.asarray(record["labels"])}
+        with seeded(0, torch.device("cpu")):
+            network = cls._built(config, len(record["labels"]), tensors)
+        load_weights(folder, network, tensors)
+        record["network"] = network.eval().requires_grad_(False)
+        return cls(**{field.name: record[field.name] for field in fields(cls)})
 
 
 def vectors(z: ArrayLike, name: str = "z") -> np.ndarray:

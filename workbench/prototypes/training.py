@@ -262,10 +262,11 @@ class TrainedClassifier:
         """
         tensors, record = read_fitted(folder, "TrainedClassifier")
         config = restored(folder, record, "config", ClassifierConfig, what="classifier")
-        net = _made(network)
+        with seeded(0, torch.device("cpu")):
+            net = _made(network)
         if record["network"] != _mark(net):
             raise WeightsError(
-                f"{folder}: was trained with a network that is built otherwise than this {type(net).__name__}"
+                f"{folder}: was trained with a network that is built otherwise than {type(net).__name__}"
             )
         (classes, dim), given = tensors["weight"].shape, None
         for name in ("loss.fixed", "loss.learnt"):  # whether there were prototypes; their values are loaded below
@@ -372,8 +373,7 @@ def fit_classifier(
     labels, own = torch.from_numpy(y).to(place), torch.from_numpy(split.train).to(place)
     targets = _targets(factors, levels, split.train, len(x))
     with seeded(seed, place):
-        net = copy.deepcopy(network) if isinstance(network, nn.Module) else _made(network)
-        net.to(place)
+        net = _made(network).to(place)
         dim = _dimension(net, x)
         head = nn.Linear(dim, len(classes)).to(place)
         objective = _loss(loss, len(classes), dim, prototypes, factors, config, seed).to(place)
@@ -510,6 +510,8 @@ def _loss(loss, classes: int, dim: int, prototypes, factors, config: ClassifierC
 
 
 def _made(network: object) -> nn.Module:
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network)
     net = network() if callable(network) else None
     if not isinstance(net, nn.Module):
         found = network if net is None else type(net).__name__

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ..core.checks import close_match
 from ..core.checks import seed as check_seed
 from ..core.errors import ParameterError, WorkbenchError
 from .notebooks import Notebook
@@ -68,13 +69,10 @@ def _device(name: str, value: str) -> None:
 
 
 def _dataset(name: str, value: str) -> None:
-    from ..datasets.catalog import GENERATED, data_roots, manifests, root_parts
-    from ..datasets.manifest import close_match
+    from ..datasets import known_datasets
 
-    if value in GENERATED or value in manifests() or Path(value).expanduser().exists():
-        return
-    known = sorted({*GENERATED, *manifests(), *(part for root in data_roots() for part in root_parts(root))})
-    if value not in known:
+    known = known_datasets()
+    if value not in known and not Path(value).expanduser().exists():
         raise ParameterError(
             name,
             value,
@@ -85,7 +83,7 @@ def _dataset(name: str, value: str) -> None:
 def _encoder(name: str, value: str) -> None:
     if value in _OWN_NETWORKS or Path(value).expanduser().exists():
         return
-    from ..encoders.registry import HUB_ID, describe_encoder
+    from ..encoders import HUB_ID, describe_encoder
 
     if HUB_ID.match(value):
         return

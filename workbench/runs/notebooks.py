@@ -31,7 +31,7 @@ class Notebook:
     parameters: dict[str, Parameter] = field(repr=False)
     """What its ``parameters`` cell assigns, in order."""
     headings: tuple[str, ...] = field(repr=False)
-    """For each cell the heading it stands under ("" before the first)."""
+    """Return for each cell the heading it stands under ("" before the first)."""
     parameters_cell: int = field(repr=False)
     """Position of the ``parameters`` cell."""
 

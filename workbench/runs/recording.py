@@ -190,7 +190,7 @@ def read_results(path: str | os.PathLike) -> dict:
 
 
 def read_whole(path: str | os.PathLike) -> dict:
-    """As :func:`read_results`, for those who need all of it: a file that lacks something is refused by name."""
+    """Do as :func:`read_results`, for those who need all of it: a file that lacks something is refused by name."""
     path = _results_file(path)
     results = read_results(path)
     for key, kind in _LAYOUT.items():

@@ -10,9 +10,6 @@ On a few hundred clip vectors, which is little for thousands of weights, neither
 has not seen: look at both. The default leaves far fewer latents dead.
 """
 
-from .model import SAEConfig, SparseAutoencoder, k_of
-from .result import SAESweep
-from .saelens import load_saelens, save_saelens
-from .sweep import fit_saes
+import lazy_loader
 
-__all__ = ["SAEConfig", "SAESweep", "SparseAutoencoder", "k_of", "load_saelens", "save_saelens", "fit_saes"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -104,7 +104,7 @@ def ablations(
     factor: float = 0.0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """For each class: change the latents that speak for it most, and as many random ones, and ask the probe again.
+    """Change, class by class, the latents that speak for it most, and as many random ones, and ask the probe again.
 
     Parameters
     ----------

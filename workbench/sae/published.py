@@ -83,7 +83,7 @@ _FAMILY_COUNTS: Mapping[tuple[str, str], tuple[float, ...]] = {
 }
 
 
-def published(quantity: str):
+def table(quantity: str):
     """A table of the paper.
 
     Parameters

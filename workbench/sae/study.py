@@ -24,13 +24,13 @@ class Code:
     """One code of N clips."""
 
     kind: str
-    """Of which sweep or control."""
+    """The sweep or control that it comes from."""
     sparsity: float
     """Share of the sparse code's latents that are zero; a control has as many numbers as the sparse code non-zero."""
     k: int
     """Non-zero numbers a clip."""
     seed: int
-    """Of weights or directions."""
+    """Seed of its weights or directions."""
     z: np.ndarray
     """float32 (N, latents), or (N, k) of a dense control."""
     x_hat: np.ndarray
@@ -134,7 +134,7 @@ def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.nda
 
 PROTOCOLS = ("paper", "held out")
 PENALTIES = (0.2, 0.1, 0.05, 0.018)
-"""Of the lasso, to choose from in the protocol "held out"; the paper's .1 is among them."""
+"""Penalties of the lasso to choose from in the protocol "held out"; the paper's .1 is among them."""
 
 
 @checked

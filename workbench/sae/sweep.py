@@ -148,7 +148,7 @@ def _configs(
     config: SAEConfig | str,
     fields: Mapping[str, object],
 ) -> dict[str, list[SAEConfig]]:
-    """Of each layer a configuration a sparsity."""
+    """Return, for each layer, a configuration a sparsity."""
     if own := {"dim", "k"} & set(fields):
         raise ParameterError(own.pop(), fields, "left out: each layer has its dim, each sparsity its k")
     dims = {name: array.shape[1] for name, array in arrays.items()}

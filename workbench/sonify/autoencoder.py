@@ -20,20 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..codecs.interface import Codec
-from ..codecs.registry import load_codec
+from ..codecs import Codec, load_codec
 from ..core.checks import checked, choice, number, numbers, several
 from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import VERSION, restored
 from ..core.saving import write_tensors
-from ..encoders.batching import extract
-from ..encoders.encodecmae import NESTED, fit, load_encodecmae, read_checkpoint
-from ..encoders.interface import Encoder
-from ..encoders.registry import load_encoder
-from ..encoders.residual import released_to_own
-from ..encoders.weights import Wanted, find
+from ..core.weights import Wanted, find
+from ..encoders import Encoder, encodecmae, extract, load_encoder, residual
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
 
@@ -458,7 +453,7 @@ def own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     stacks: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in STACKS}
     for key, value in state.items():
         prefix = next((prefix for prefix in STACKS if key.startswith(prefix)), None)
-        if key.startswith(NESTED):
+        if key.startswith(encodecmae.NESTED):
             continue
         if prefix is not None:
             stacks[prefix][key.removeprefix(prefix)] = value
@@ -467,7 +462,7 @@ def own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             own[NAMES.get(key, key)] = value
     for prefix, entries in stacks.items():
-        own |= {f"{STACKS[prefix]}{key}": value for key, value in released_to_own(entries, HEADS).items()}
+        own |= {f"{STACKS[prefix]}{key}": value for key, value in residual.released_to_own(entries, HEADS).items()}
     return own
 
 
@@ -553,7 +548,7 @@ def load_published(
     if (codec.rate, codec.hop) != (24000, 320):
         raise ParameterError("codec", codec.name, "EnCodec at 24 kHz, whose latents these weights generate")
     try:
-        state = read_checkpoint(path)
+        state = encodecmae.read_checkpoint(path)
     except WeightsError as error:
         advice = "If its training saved other objects beside the weights, take them out once, where that is safe: "
         code = "torch.save(torch.load(path, weights_only=False)['state_dict'], new_path)"
@@ -563,6 +558,6 @@ def load_published(
         net = SummaryNet(shape_of(own, seconds))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    fit(net, own, path=path, name=name)
-    encoder = load_encodecmae(BACKBONE, weights=path, device=codec.device)
+    encodecmae.fit(net, own, path=path, name=name)
+    encoder = encodecmae.load_encodecmae(BACKBONE, weights=path, device=codec.device)
     return SummaryAutoencoder(net, encoder, codec, layer=-1, seconds=seconds, name=name)

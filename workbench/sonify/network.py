@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ParameterError
 from ..core.fitting import Config, settle
-from ..encoders.residual import ResiDualStack, sinusoidal
+from ..encoders import residual
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class SummaryNet(nn.Module):
         super().__init__()
         self.config = config
         dim, wide = config.dim, config.latent_dim * config.patch
-        self.summary = ResiDualStack(dim, config.summary_layers, config.heads, config.hidden)
-        self.denoiser = ResiDualStack(dim, config.denoiser_layers, config.heads, config.hidden)
+        self.summary = residual.ResiDualStack(dim, config.summary_layers, config.heads, config.hidden)
+        self.denoiser = residual.ResiDualStack(dim, config.denoiser_layers, config.heads, config.hidden)
         self.token = nn.Parameter(torch.randn(dim))
         self.position_scale = nn.Parameter(torch.ones(()))
         self.in_adapter = nn.Linear(wide, dim)
@@ -84,7 +84,7 @@ class SummaryNet(nn.Module):
 
     def positions(self, x: Tensor) -> Tensor:
         """``x`` (B, T, D) plus the scaled sinusoidal positions 0 ... T - 1."""
-        return x + self.position_scale * sinusoidal(x.shape[1], x.shape[2], device=x.device)
+        return x + self.position_scale * residual.sinusoidal(x.shape[1], x.shape[2], device=x.device)
 
     def summarise(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Frames (B, T, D) and true lengths (B,) to summaries (B, D)."""

@@ -18,14 +18,14 @@ from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
 from ..core.splits import Split, fitting
 from ..core.warn import warn
-from ..embeddings.embed import embed
-from ..encoders.interface import Encoder
+from ..embeddings import embed
+from ..encoders import Encoder
 from ..probes import Probes, fit_probes
 from ..prototypes.tracks import known
 from .autoencoder import SHORTEST, SummaryAutoencoder
 
 if TYPE_CHECKING:
-    from ..datasets.clips import Clips
+    from ..datasets import Clips
 
 _VERSION = 1
 _AT_ONCE = 64
@@ -207,7 +207,7 @@ class Judge:
 
         Levels beyond full scale are turned down.
         """
-        from ..datasets.clips import Clips
+        from ..datasets import Clips
 
         if isinstance(waveforms, (str, bytes, dict)) or not hasattr(waveforms, "__len__") or not len(waveforms):
             raise ParameterError("waveforms", type(waveforms).__name__, "a list of at least one waveform")

@@ -66,18 +66,18 @@ def test_windows_are_seeded_of_one_length_and_within_full_scale(root):
 
 def test_a_killed_run_goes_on_as_the_undisturbed_one(root, monkeypatch):
     training.train_mini_mel(root, seed=1, steps=4, out=root / "whole.safetensors", every=1)
-    schedule = training.learning_rate
+    schedule = training.mini_training.learning_rate
 
     def killed(step, steps, **options):
         if step == 3:
             raise KeyboardInterrupt
         return schedule(step, steps, **options)
 
-    monkeypatch.setattr(training, "learning_rate", killed)
+    monkeypatch.setattr(training.mini_training, "learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
         training.train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
     assert torch.load(root / "broken.safetensors.checkpoint", weights_only=True)["history"][-1]["round"] == 1
-    monkeypatch.setattr(training, "learning_rate", schedule)
+    monkeypatch.setattr(training.mini_training, "learning_rate", schedule)
     training.train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
     with pytest.raises(ParameterError, match="checkpoint=.* must be of the same data, config and seed"):
         training.train_mini_mel(root, seed=2, steps=4, out=root / "broken.safetensors", every=1)

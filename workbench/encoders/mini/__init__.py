@@ -1,5 +1,5 @@
 """``mini``, the built-in encoder: its network and weights, and the training, sounds and measurements that made it."""
 
-from .network import Mini, MiniConfig, MiniNet, load_mini, save_mini
+import lazy_loader
 
-__all__ = ["Mini", "MiniConfig", "MiniNet", "load_mini", "save_mini"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -68,7 +68,7 @@ def teach(teacher: EfficientAT, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def cepstra(net: MiniNet, x: Tensor, counts: Tensor) -> Tensor:
-    """At 25 Hz: cepstra with one frame of context on both sides, clip mean removed, (B, T, 3 * 14)."""
+    """Return cepstra at 25 Hz, with one frame of context on both sides, clip mean removed, (B, T, 3 * 14)."""
     mel = F.avg_pool1d(net.log_mel(x).transpose(1, 2), 4, 4, padding=2).transpose(1, 2)
     mel = mel[:, : x.shape[1] // HOP // 4 + 1]
     mels = mel.shape[2]

@@ -16,8 +16,8 @@ import pandas as pd
 import torch
 
 from ...audio import fit, load, resample
-from ...encoders.efficientat import load_efficientat
-from ...encoders.mini.evaluation import encoder_means, log_mel_statistics, read_table, task_rows
+from ...encoders import efficientat
+from ...encoders.mini import evaluation as mini_evaluation
 from ..autoencoder import SummaryAutoencoder
 
 SETTINGS = ((10, 0.0), (40, 0.0), (10, 0.5), (10, 1.0), (40, 1.0), (40, 2.0))
@@ -37,11 +37,13 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def judges(rate: int, path: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Features by name, each from waveforms (N, samples) at ``rate`` to (N, D)."""
-    found = {"log-mel statistics": lambda x: log_mel_statistics(list(x))["mean+std"]}
+    found = {"log-mel statistics": lambda x: mini_evaluation.log_mel_statistics(list(x))["mean+std"]}
     if path is not None:
-        teacher = load_efficientat("mn04_as", weights=path, device="cpu")
+        teacher = efficientat.load_efficientat("mn04_as", weights=path, device="cpu")
         last = teacher.layers[-1].name
-        found["mn04_as"] = lambda x: encoder_means(teacher, [resample(row, rate, teacher.rate) for row in x])[last]
+        found["mn04_as"] = lambda x: mini_evaluation.encoder_means(
+            teacher, [resample(row, rate, teacher.rate) for row in x]
+        )[last]
     return found
 
 
@@ -85,7 +87,7 @@ def evaluate(
     DataFrame
         A row a system; correlation, then accuracy (0 to 1) of each judge.
     """
-    rows = task_rows(read_table(root), "philharmonia")
+    rows = mini_evaluation.task_rows(mini_evaluation.read_table(root), "philharmonia")
     rate = autoencoder.codec.rate
     x = np.stack([fit(load(Path(root) / f, rate=rate)[0], rate, seconds=autoencoder.seconds) for f in rows["file"]])
     y, test = rows["label"].to_numpy(), rows["held_out"].to_numpy()

@@ -16,9 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...audio import load, resample
-from ...codecs.interface import Codec
+from ...codecs import Codec
 from ...datasets.generated import notes
-from ...encoders.interface import Encoder
+from ...encoders import Encoder
 from ...encoders.mini import sounds as mini_sounds
 
 RATE = 16000

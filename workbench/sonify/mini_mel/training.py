@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ...codecs.mel import MelCodec
+from ...codecs import MelCodec
 from ...core.checks import checked, whole
 from ...core.fitting import seeded, train
 from ...core.saving import write_tensors
+from ...encoders.mini import evaluation as mini_evaluation
 from ...encoders.mini import load_mini
-from ...encoders.mini.evaluation import read_table
-from ...encoders.mini.training import in_rounds, learning_rate, optimizer, step_once
+from ...encoders.mini import training as mini_training
 from ..autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
 from ..diffusion import diffuse
 from ..network import SummaryConfig, SummaryNet
@@ -67,7 +67,7 @@ def prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tens
     from safetensors.torch import load_file
 
     if not path.is_file():
-        corpus = Corpus.read(root, read_table(root))
+        corpus = Corpus.read(root, mini_evaluation.read_table(root))
         drawn = (draw_window(corpus, np.random.default_rng((seed, 1, i)), SECONDS) for i in range(WINDOWS))
         write_tensors(path, encode_windows(drawn, WINDOWS, encoder, encoder.select(LAYER)[0], codec))
     return load_file(str(path))
@@ -130,21 +130,23 @@ def fit(
     with seeded(seed, torch.device("cpu")):
         net = SummaryNet(config).to(device)
         mean = copy.deepcopy(net).requires_grad_(False)
-        adam = optimizer(net, (0.9, 0.95), WEIGHT_DECAY)
+        adam = mini_training.optimizer(net, (0.9, 0.95), WEIGHT_DECAY)
 
         def advance(step: int) -> dict[str, float]:
             rng = np.random.default_rng((seed, 2, step))
             chosen = torch.from_numpy(rng.integers(len(windows["frames"]), size=BATCH))
             frames, latents = (windows[name][chosen].to(device).float() for name in ("frames", "latents"))
             loss = velocity_loss(net, frames, latents, rng)
-            step_once(adam, net, loss, learning_rate(step + 1, steps, highest=LEARNING_RATE, warm_up=WARM_UP))
+            mini_training.step_once(
+                adam, net, loss, mini_training.learning_rate(step + 1, steps, highest=LEARNING_RATE, warm_up=WARM_UP)
+            )
             keep = min(AVERAGED, (step + 1) / (step + 10))  # a short memory while the weights still run
             with torch.no_grad():
                 for slow, fast in zip(mean.parameters(), net.parameters(), strict=True):
                     slow.lerp_(fast, 1 - keep)
             return {"loss": float(loss.detach())}
 
-        rounds, count = in_rounds(advance, steps, every)
+        rounds, count = mini_training.in_rounds(advance, steps, every)
         fixed = {"module": net, "optimizer": adam, "state": {"mean": mean}, "name": "mini-mel", "unit": "round"}
         if checkpoint is not None:
             identity = f"mini-mel, seed {seed}, {steps} steps, {every} a round"

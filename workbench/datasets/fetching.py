@@ -2,198 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
 import os
-import re
-import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ..core.checks import checked, whole
+from ..core.checks import checked
+from ..core.download import download, human_bytes
 from ..core.errors import DatasetError, ParameterError
 from ..core.files import cache_folder, write_whole
 from .archives import CHUNK, unpack
 from .catalog import Roots, data_roots, describe_dataset, how_to_get
 from .layouts import Found, find, locate, read, read_part, root_parts
 from .manifest import manifests
-from .schema import DIGITS, Manifest, RemoteFile, human_bytes
+from .schema import Manifest, RemoteFile
 from .tables import finish
 
 if TYPE_CHECKING:
-    import requests
+    pass
 
 #: What is known of a fetched set, in its folder: URL -> checksum and the files it gave.
 JOURNAL = ".fetched.json"
-#: Attempts without a byte gained before a download gives up.
-ATTEMPTS = 3
-#: Bytes taken from the network at a time; what came of the last piece is lost when the connection breaks.
-PIECE = 1 << 15
-#: Seconds to wait for a connection, and for the next byte.
-TIMEOUT = (10, 60)
-
-
-class ResumingDownloader:
-    """A downloader for pooch that keeps what it has in a .part file and asks the server for the rest only.
-
-    Parameters
-    ----------
-    part : Path
-        Where bytes go until all are there.
-    size : int or None
-        Bytes expected; another size on the server is an error before anything is downloaded.
-    resume : bool
-        Use what is in `part`; only sensible where size or checksum will tell if the file changed meanwhile.
-    progress : bool
-        Show a bar.
-    """
-
-    def __init__(self, part: Path, *, size: int | None, resume: bool, progress: bool):
-        self.part, self.size, self.resume, self.progress = part, size, resume, progress
-
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        import requests
-
-        if not self.resume:
-            self.part.unlink(missing_ok=True)
-        failed, reached = 0, self._have()
-        while True:
-            try:
-                self._stream(url)
-                break
-            except requests.RequestException as error:
-                failed = failed + 1 if self._have() <= reached else 0
-                reached = self._have()
-                if failed >= ATTEMPTS:
-                    raise DatasetError(self._gave_up(url, error)) from None
-            except OSError as error:
-                full = " (the disk is full)" if error.errno == errno.ENOSPC else ""
-                raise DatasetError(f"{self.part}: cannot be written: {error.strerror}{full}; {self._kept()}") from None
-        os.replace(self.part, output_file)
-
-    def _have(self) -> int:
-        return self.part.stat().st_size if self.part.exists() else 0
-
-    def _kept(self) -> str:
-        return f"{human_bytes(self._have())} are kept in {self.part.name}, the same call goes on from there"
-
-    def _gave_up(self, url: str, error: Exception) -> str:
-        if not self._have():
-            return f"{url}: cannot be reached; is there a network? ({type(error).__name__})"
-        of = f" of {human_bytes(self.size)}" if self.size else ""
-        return f"{url}: the connection broke after {human_bytes(self._have())}{of}; {self._kept()}"
-
-    def _stream(self, url: str) -> None:
-        import requests
-
-        start = self._have()
-        # identity: a server that compresses on the way would make byte positions meaningless
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            said = answer.headers.get("Content-Range", "")
-            if answer.status_code == 416:
-                if said == f"bytes */{start}":
-                    return
-                self.part.unlink()
-                raise requests.ConnectionError("the partial file does not fit the one on the server")
-            if answer.status_code not in (200, 206):
-                raise DatasetError(f"{url}: the server answers {answer.status_code} {answer.reason}")
-            if answer.status_code == 200 or not said.startswith(f"bytes {start}-"):
-                start = 0
-            self._receive(url, answer, start)
-
-    def _receive(self, url: str, answer: requests.Response, start: int) -> None:
-        import requests
-        from tqdm.auto import tqdm
-
-        if answer.status_code == 206 and not start:
-            raise DatasetError(f"{url}: the server sends another range than was asked for")
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else None
-        if self.size is not None and total is not None and total != self.size:
-            raise DatasetError(f"{url}: has {total} bytes, the manifest says {self.size}; it was changed or moved")
-        free = shutil.disk_usage(self.part.parent).free
-        if total is not None and total - start > free:
-            raise DatasetError(f"{self.part.parent}: {human_bytes(total - start)} needed, {human_bytes(free)} free")
-        bar = {"total": total, "initial": start, "unit": "B", "unit_scale": True, "disable": not self.progress}
-        with open(self.part, "ab" if start else "wb") as file, tqdm(desc=self.part.stem, **bar) as shown:
-            for chunk in answer.iter_content(PIECE):
-                file.write(chunk)
-                shown.update(len(chunk))
-        if total is not None and self._have() < total:
-            raise requests.ConnectionError("closed early")
-
-
-@checked
-def download(
-    url: str, path: str | os.PathLike, *, size: int | None = None, checksum: str | None = None, progress: bool = True
-) -> Path:
-    """Download one file; a file that is already there with the right checksum is not downloaded again.
-
-    Parameters
-    ----------
-    url : str
-        http or https.
-    path : path
-        Its final name; nothing is there under it until it is complete and checked. What has come so far is beside it,
-        with .part added to the name, and is used by the next call.
-    size : int, optional
-        Bytes expected.
-    checksum : str, optional
-        "md5:...", "sha1:..." or "sha256:...".
-    progress : bool
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    DatasetError
-        No network, a broken connection (what came is kept), an error of the server, no room, or a wrong checksum
-        (names both values; the damaged file is deleted).
-    """
-    import pooch
-
-    if not re.match(r"https?://[^\s/]", url):
-        raise ParameterError("url", url, "an http or https address")
-    if size is not None:
-        whole("size", size, least=0)
-    if checksum is not None and not re.fullmatch("|".join(f"{a}:[0-9a-f]{{{n}}}" for a, n in DIGITS.items()), checksum):
-        raise ParameterError(
-            "checksum", checksum, f"one of {', '.join(f'{a}: and {n} digits' for a, n in DIGITS.items())}"
-        )
-    if not os.fspath(path) or "\0" in os.fspath(path):
-        raise ParameterError("path", path, "the name of a file")
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(f"{path.parent}: cannot be made: {error.strerror}") from None
-    part = path.with_name(path.name + ".part")
-    known = size is not None or checksum is not None
-    downloader = ResumingDownloader(part, size=size, resume=known, progress=progress)
-    if path.exists() and checksum is None and size is not None and path.stat().st_size != size:
-        path.unlink()
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        pooch.retrieve(url, checksum, fname=path.name, path=path.parent, downloader=downloader)
-    except ValueError as error:
-        # pooch names expected and found value; its temporary file is gone by now
-        raise DatasetError(f"{url}: wrong checksum: {error}") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        logger.setLevel(level)
-    return path
 
 
 @checked

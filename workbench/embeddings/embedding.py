@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Literal
 
 from ..core.checks import checked, number
 from ..core.errors import ParameterError
-from ..encoders.batching import compute_dtype
-from ..encoders.interface import Encoder, check_encoder
+from ..encoders import Encoder, check_encoder, compute_dtype
 from .extraction import Extraction, Policy
 from .memo import Memo
 from .result import Embeddings
 from .store import Group, Store
 
 if TYPE_CHECKING:
-    from ..datasets.clips import Clips
+    from ..datasets import Clips
 
 
 #: Longest ``seconds``: shorter clips are padded to it.

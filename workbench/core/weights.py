@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core.errors import WeightsError
-from ..core.files import cache_folder
+from .errors import WeightsError
+from .files import cache_folder
 
 CONFIG = "config.json"
 WEIGHT_FILES = (
@@ -39,7 +39,7 @@ class Wanted:
     size: int | None = None
     """Bytes to download, where known."""
     sha256: str | None = None
-    """Of the single file, where known."""
+    """Checksum of the single file, where known."""
     licence: str = "unknown: see the model card"
     kind: str = "encoder"
     """What is loaded with it, for messages: "encoder", "codec" or "autoencoder"."""
@@ -171,7 +171,7 @@ def _announce(wanted: Wanted) -> None:
 
 
 def _fetch_file(wanted: Wanted) -> Path:
-    from ..datasets.fetch import download
+    from .download import download
 
     _announce(wanted)
     checksum = f"sha256:{wanted.sha256}" if wanted.sha256 else None

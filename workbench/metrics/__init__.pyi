@@ -1,0 +1,11 @@
+from . import blocks as blocks
+from . import classification as classification
+from . import disentanglement as disentanglement
+from . import faithfulness as faithfulness
+from . import fidelity as fidelity
+from . import geometry as geometry
+from . import importance as importance
+from . import lasso as lasso
+from . import prototypes as prototypes
+from . import separation as separation
+from . import sparse_coding as sparse_coding

@@ -1,0 +1,3 @@
+from .fit import fit_probes as fit_probes
+from .result import Difference as Difference
+from .result import Probes as Probes

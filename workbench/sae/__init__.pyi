@@ -1,0 +1,15 @@
+from . import published as published
+from .interventions import ablations as ablations
+from .interventions import attributions as attributions
+from .interventions import intervene as intervene
+from .model import SAEConfig as SAEConfig
+from .model import SparseAutoencoder as SparseAutoencoder
+from .model import k_of as k_of
+from .result import SAESweep as SAESweep
+from .saelens import load_saelens as load_saelens
+from .saelens import save_saelens as save_saelens
+from .study import attribute_study as attribute_study
+from .study import best_attributes as best_attributes
+from .study import code_table as code_table
+from .study import codes as codes
+from .sweep import fit_saes as fit_saes
