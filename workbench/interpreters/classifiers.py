@@ -133,13 +133,13 @@ class Classifier:
         """Scores (B, C) and the maps (B, channels, frequency, time) of the taps, in their order, of one batch."""
         if not self.taps:
             raise ParameterError("taps", [], "at least one, given to Classifier")
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         try:
-            with self._listening(found):
+            with self._listening(outputs):
                 scores = self.module(x.to(self.device))
         except RuntimeError as error:
             raise self.unfit(x, error) from error
-        return scores.float(), [self._map(found[tap]) for tap in self.taps]
+        return scores.float(), [self._map(outputs[tap]) for tap in self.taps]
 
     def shapes(self, samples: int) -> list[tuple[int, int, int]]:
         """(channels, frequency, time) of each tap's map for clips of so many samples."""
@@ -173,11 +173,11 @@ class Classifier:
         return Classifier(other, name=f"{self.name}, random weights", **same)
 
     @contextmanager
-    def _listening(self, found: dict[str, Tensor]) -> Iterator[None]:
+    def _listening(self, outputs: dict[str, Tensor]) -> Iterator[None]:
         modules = dict(self.module.named_modules())
 
         def keep(tap):
-            return lambda module, inputs, output: found.__setitem__(tap, output)
+            return lambda module, inputs, output: outputs.__setitem__(tap, output)
 
         hooks = [modules[tap].register_forward_hook(keep(tap)) for tap in self.taps]
         try:

@@ -93,7 +93,7 @@ class Attributes(nn.Module):
         self.out = nn.Linear(128 * 9, attributes)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        y = torch.cat([branch(one, 4 * self.time) for branch, one in zip(self.branches, maps, strict=True)], 1)
+        y = torch.cat([branch(values, 4 * self.time) for branch, values in zip(self.branches, maps, strict=True)], 1)
         return self.out(F.adaptive_avg_pool2d(self.join(y).relu(), 3).flatten(1)).relu()
 
 

@@ -156,7 +156,7 @@ def removal_study(
     if len(set(taus)) != len(taus):
         raise ParameterError("taus", taus, "different thresholds")
     spectra_for(classifier)
-    explained = several("explained", explained, _an_interpretation)
+    explained = several("explained", explained, _interpretation)
     for each in explained:
         if each.spectra.rate != classifier.rate or each.classes != classifier.classes:
             raise ParameterError("explained", repr(each), f"explanations of {classifier.name}: its rate and classes")
@@ -166,25 +166,16 @@ def removal_study(
     relevance = np.stack([each.relevance for each in explained])
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
-    intact, rest, others = [], {tau: [] for tau in taus}, {tau: [] for tau in taus}
-    for i, each in enumerate(tqdm(explained, disable=not progress, desc="removals", leave=False)):
-        sets = [np.zeros(0, int)]
-        for tau in taus:
-            sets += [np.flatnonzero(selected[tau][i]), *(np.flatnonzero(drawn) for drawn in random[tau].selected[:, i])]
-        logits = _without(each, classifier, sets)
-        intact.append(logits[0])
-        for k, tau in enumerate(taus):
-            at = 1 + k * (1 + draws)
-            rest[tau].append(logits[at])
-            others[tau].append(logits[at + 1 : at + 1 + draws])
-    classes = np.array([each.index for each in explained])
-    plain = classifier.probabilities if output == "probabilities" else np.asarray
+    removed = np.stack([np.concatenate([selected[tau][None], random[tau].selected]) for tau in taus])
+    bar = tqdm(explained, disable=not progress, desc="removals", leave=False)
+    scores = np.stack([_without(each, classifier, removed[:, :, i]) for i, each in enumerate(bar)])
+    scores = classifier.probabilities(scores) if output == "probabilities" else scores
+    intact, rest = scores[:, 0], scores[:, 1:].reshape(len(scores), len(taus), 1 + draws, -1)
+    same = {"classes": [each.index for each in explained], "output": output, "groups": groups, "seed": seed}
     rows = []
-    for tau in taus:
-        same = {"classes": classes, "output": output, "groups": groups, "seed": seed}
-        drop = faithfulness.removal_drop(plain(np.stack(intact)), plain(np.stack(rest[tau])), **same)
-        drawn = np.stack(others[tau], axis=1)
-        chance = faithfulness.removal_drop(plain(np.stack(intact)), np.stack([plain(each) for each in drawn]), **same)
+    for k, tau in enumerate(taus):
+        drop = faithfulness.removal_drop(intact, rest[:, k, 0], **same)
+        chance = faithfulness.removal_drop(intact, rest[:, k, 1:].swapaxes(0, 1), **same)
         count = selected[tau].sum(1)
         row = {"tau": tau, "components": count.mean(), "none": (count == 0).mean()}
         row |= {"drop": drop.median, "low": drop.low, "high": drop.high}
@@ -193,20 +184,22 @@ def removal_study(
     return pd.DataFrame(rows).set_index("tau")
 
 
-def _an_interpretation(name: str, one: object) -> Interpretation:
-    if not isinstance(one, Interpretation):
-        raise ParameterError(name, type(one).__name__, "an Interpretation, as L2I.explain gives them")
-    return one
+def _interpretation(name: str, value: object) -> Interpretation:
+    if not isinstance(value, Interpretation):
+        raise ParameterError(name, type(value).__name__, "an Interpretation, as L2I.explain gives them")
+    return value
 
 
-def _without(one: Interpretation, classifier: Classifier, sets: Sequence[np.ndarray]) -> np.ndarray:
-    """Scores (sets, C) for the clip without each of these sets of components."""
-    out = []
+def _without(explained: Interpretation, classifier: Classifier, removed: np.ndarray) -> np.ndarray:
+    """Scores for the clip itself and without each of these sets of components, bool (..., K): (1 + sets, C)."""
+    sets = [[], *map(np.flatnonzero, removed.reshape(-1, removed.shape[-1]))]
+    scores = []
     for at in range(0, len(sets), classifier.batch):
-        masks = [1 - component_mask(one.dictionary, one.activations, some) for some in sets[at : at + classifier.batch]]
-        left = one.log_magnitude * torch.stack(masks)
-        out.append(classifier.logits(one.spectra.invert(left, one.phase, len(one.waveform_in))))
-    return np.concatenate(out)
+        part = sets[at : at + classifier.batch]
+        masks = [1 - component_mask(explained.dictionary, explained.activations, components) for components in part]
+        left = explained.log_magnitude * torch.stack(masks)
+        scores.append(classifier.logits(explained.spectra.invert(left, explained.phase, len(explained.waveform_in))))
+    return np.concatenate(scores)
 
 
 @checked
@@ -244,14 +237,13 @@ def mask_study(
     if classes is not None:
         classes = classifier.positions(classes, len(x))
     rows = {}
-    for name, given in masks.items():
-        logits = [
-            masked_logits(classifier, one, torch.stack([torch.ones_like(mask), mask, 1 - mask]), spectra=spectra)
-            for one, mask in zip(x, given, strict=True)
-        ]
+    for name, of_clips in masks.items():
+        versions = [torch.stack([torch.ones_like(mask), mask, 1 - mask]) for mask in of_clips]
+        pairs = zip(x, versions, strict=True)
+        logits = [masked_logits(classifier, clip, three, spectra=spectra) for clip, three in pairs]
         intact, kept, rest = np.stack(logits, axis=1)
         scored = [classifier.probabilities(part) for part in (intact, kept, rest)]
-        row = faithfulness.evaluate(*scored, classes, masks=given.numpy())
+        row = faithfulness.evaluate(*scored, classes, masks=of_clips.numpy())
         rows[name] = row | {"logit_drop": faithfulness.removal_drop(intact, rest, classes, output="logits").median}
     return pd.DataFrame(rows).T.rename_axis("method")
 
@@ -307,21 +299,17 @@ def truth_study(
     if intervals is not None and len(intervals) != len(x):
         raise ParameterError("intervals", f"{len(intervals)}", f"{len(x)}, onsets and offsets of each clip")
     before, rows = separation.si_sdr(stems, x), {}
-    for name, given in masks.items():
-        pairs = zip(torch.from_numpy(x), given, strict=True)
-        heard = np.stack([spectra.masked(one, mask, domain=domain).numpy() for one, mask in pairs])
-        after = np.maximum(
-            separation.si_sdr(stems, heard), -60
-        )  # silence is minus infinity: it has no mean or interval
-        known = np.isfinite(after)
-        low, high = faithfulness.median_interval(after[known], draws=draws, seed=seed)
-        row = {"si_sdr": np.median(after[known]), "low": low, "high": high}
-        row["improvement"] = np.median((after - before)[known])
+    for name, of_clips in masks.items():
+        pairs = zip(torch.from_numpy(x), of_clips, strict=True)
+        heard = np.stack([spectra.masked(clip, mask, domain=domain).numpy() for clip, mask in pairs])
+        after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence is minus infinity: no mean, no interval
+        finite = np.isfinite(after)
+        low, high = faithfulness.median_interval(after[finite], draws=draws, seed=seed)
+        row = {"si_sdr": np.median(after[finite]), "low": low, "high": high}
+        row["improvement"] = np.median((after - before)[finite])
         if intervals is not None:
-            found = [
-                separation.onset_overlap(one, span, spectra.rate) for one, span in zip(heard, intervals, strict=True)
-            ]
-            row["overlap"] = np.nanmedian(found)
+            spans = zip(heard, intervals, strict=True)
+            row["overlap"] = np.nanmedian([separation.onset_overlap(*span, spectra.rate) for span in spans])
         rows[name] = row | {"silent": float(np.mean(np.abs(heard).max(1) == 0))}
     return pd.DataFrame(rows).T.rename_axis("method")
 
@@ -330,18 +318,15 @@ def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     """The masks of each method as float32 tensors (N, F, T) in [0, 1], on the CPU."""
     if not isinstance(masks, Mapping) or not masks:
         raise ParameterError("masks", masks, "at least one method")
-    found = {}
-    for name, given in masks.items():
-        given = real(f"masks[{name!r}]", torch.stack(list(given)) if _tensors(given) else given).cpu()
-        if not given.ndim or len(given) != count:
-            raise ParameterError(f"len(masks[{name!r}])", len(given) if given.ndim else 0, f"{count}, a mask a clip")
-        if given.ndim != 3 or not (given.min() >= -1e-6 and given.max() <= 1 + 1e-6):  # a NaN fails too
-            raise ParameterError(f"masks[{name!r}].shape", tuple(given.shape), "(N, F, T), within 0 to 1")
-        found[name] = given
-    return found
-
-
-def _tensors(given: object) -> bool:
-    """Whether these are masks in a list."""
-    shapes = {getattr(one, "shape", None) for one in given} if isinstance(given, (list, tuple)) and given else set()
-    return len(shapes) == 1 and all(isinstance(one, Tensor) for one in given)
+    read = {}
+    for name, values in masks.items():
+        shapes = {getattr(mask, "shape", None) for mask in values} if isinstance(values, (list, tuple)) else ()
+        if len(shapes) == 1 and all(isinstance(mask, Tensor) for mask in values):
+            values = torch.stack(list(values))
+        values = real(f"masks[{name!r}]", values).cpu()
+        if not values.ndim or len(values) != count:
+            raise ParameterError(f"len(masks[{name!r}])", len(values) if values.ndim else 0, f"{count}, a mask a clip")
+        if values.ndim != 3 or not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # a NaN fails too
+            raise ParameterError(f"masks[{name!r}].shape", tuple(values.shape), "(N, F, T), within 0 to 1")
+        read[name] = values
+    return read

@@ -128,12 +128,12 @@ class Masked:
             heard = self.heard(masks)
             try:
                 score = self.classifier.module(heard)[:, self.index].sum()
-                (found,) = torch.autograd.grad(score, masks)
+                (gradient,) = torch.autograd.grad(score, masks)
             except RuntimeError as error:  # too short a clip, or a module that gives no gradient
                 raise self.classifier.unfit(heard, error) from error
-        if not found.isfinite().all():
+        if not gradient.isfinite().all():
             raise ParameterError(f"gradient of {self.classifier.name}", "nan or inf", "finite")
-        return found.cpu()
+        return gradient.cpu()
 
     def mean_gradient(
         self, masks: Callable[[range], Tensor], count: int, weight: Tensor | None = None, *, progress: bool

@@ -153,14 +153,13 @@ def lime_components(
     """
     clip = Masked(classifier, x, index, spectra)
     whole("kept", kept, least=1)
-    given = (("dictionary", dictionary), ("activations", activations))
-    w, h = (real(name, one).to(classifier.device) for name, one in given)
+    w, h = real("dictionary", dictionary).to(classifier.device), real("activations", activations).to(classifier.device)
     if w.ndim != 2 or h.ndim != 2 or (w.shape[0], h.shape[1]) != clip.whole.shape or w.shape[1] != h.shape[0]:
         bins, frames = clip.whole.shape
         got = tuple(w.shape), tuple(h.shape)
         raise ParameterError("dictionary, activations", got, f"of shapes ({bins}, K) and (K, {frames})")
-    for (name, _), one in zip(given, (w, h), strict=True):
-        if not (one.isfinite().all() and (one >= 0).all()):
+    for name, values in (("dictionary", w), ("activations", h)):
+        if not (values.isfinite().all() and (values >= 0).all()):
             raise ParameterError(name, "negative or not finite", "0 or more")
 
     def masks(rows: np.ndarray) -> Tensor:
