@@ -11,6 +11,8 @@ import pytest
 # Before torch is loaded, and for the kernels of notebooks too: threads that sleep while they wait, because a machine
 # that runs tests is rarely idle, and a cache that is not the user's.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # files are run side by side: a thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 _cache = tempfile.TemporaryDirectory(prefix="workbench-tests-")
 os.environ["WORKBENCH_CACHE"] = _cache.name
 

@@ -147,3 +147,39 @@ def test_rooms_import_only_from_above_and_no_module_from_itself():
                 assert theirs <= own, f"{module} imports {other}, which is below it"
     # a package's door imports its modules; they may not import each other in a circle
     TopologicalSorter({m: o for m, o in graph.items() if paths[m].name != "__init__.py"}).prepare()
+
+
+DOORS = tuple(room for room in ROOMS if room not in ("core", "audio", "cli", "__main__"))
+
+
+def by_the_door(target: str) -> bool:
+    """Whether names come from a room's door, or from one inside it; in metrics the modules are the namespace."""
+    _, room, *inside = target.split(".")
+    return not inside or room == "metrics" or hasattr(importlib.import_module(target), "__path__")
+
+
+def test_other_rooms_and_notebooks_come_in_by_the_door():
+    root = Path(workbench.__file__).parent
+    past = []
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root.parent).with_suffix("").parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                target = ".".join([*parts[: len(parts) - node.level], *filter(None, [node.module])])
+                room = (target.split(".") + [""])[1]
+                if room in DOORS and room != parts[1] and not by_the_door(target):
+                    past.append(f"{'.'.join(parts)}: {target}")
+    for path in (root.parent / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for line in cell["source"] if cell["cell_type"] == "code" else ():
+                if line.startswith("from workbench.") and not by_the_door(line.split()[1]):
+                    past.append(f"{path.name}: {line.strip()}")
+    assert past == []
+
+
+def test_doors_are_narrow_and_what_they_list_is_there_and_documented():
+    names = [(room, name) for room in DOORS for name in importlib.import_module(f"workbench.{room}").__all__]
+    assert len(names) <= 160
+    for room, name in names:
+        offered = getattr(importlib.import_module(f"workbench.{room}"), name)
+        assert offered.__doc__, f"{room}.{name}"

@@ -343,7 +343,7 @@ def tones(server, tmp_path, monkeypatch):
     )
     server.files["/about.txt?download=1"] = b"tones"
     found = {"tones": manifest_module.read_manifest(folder / "tones.yaml"), **manifest_module.manifests()}
-    for module in ("catalog", "fetch"):
+    for module in ("catalog", "fetching"):
         monkeypatch.setattr(sys.modules[f"workbench.datasets.{module}"], "manifests", lambda: found)
     return server
 

@@ -87,9 +87,9 @@ def study(
     Examples
     --------
     >>> def task(setting, split, seed):
-    ...     return {"mean": float(np.random.default_rng(seed).normal(setting["centre"], size=1000).mean().round(1))}
-    >>> study(task, {"centre": [0.0, 5.0]}, seeds=[0, 1], progress=False)[["centre", "seed", "mean"]].values.tolist()
-    [[0.0, 0.0, -0.0], [0.0, 1.0, -0.0], [5.0, 0.0, 5.0], [5.0, 1.0, 5.0]]
+    ...     return {"sum": setting["a"] + 10 * seed}
+    >>> study(task, {"a": [1, 2]}, seeds=[0, 1], progress=False)[["a", "seed", "sum"]].values.tolist()
+    [[1, 0, 1], [1, 1, 11], [2, 0, 2], [2, 1, 12]]
     """
     import pandas as pd
 
