@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -347,9 +348,9 @@ def interpreter_calls() -> dict[str, Call]:
             i.evaluate_interpreter,
             {"interpreter": trained, "x": x, "split": parts, "groups": np.arange(N), "judged": 2, "seed": 0},
         ),
-        "multilabel_decisions": (
-            i.multilabel_decisions,
-            {"classifier": several, "x": x, "tags": tags, "split": parts},
+        "evaluate_interpreter tags": (
+            partial(i.evaluate_interpreter, split=parts),
+            {"interpreter": SimpleNamespace(classifier=several, scores=several.logits), "tags": tags, "x": x},
         ),
         "L2I.load": (i.L2I.load, {"folder": NOWHERE, "classifier": f}),
         "Psi": (i.Psi, {"shapes": [(1, 8, 8), (3, 1, 8)], "components": 5, "frames": FRAMES, "width": 8}),

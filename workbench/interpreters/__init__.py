@@ -8,7 +8,7 @@ give a mask (F, T) on a clip's spectrogram, of which :mod:`.spectra` makes sound
 from .classifiers import Classifier, KumarVGG, convolutional, efficientat, fit_vgg, kumar_vgg
 from .flint import Flint, FlintConfig, fit_flint
 from .interpretation import Interpretation, component_mask, relevance
-from .judging import evaluate_interpreter, mask_study, multilabel_decisions, removal_study, truth_study
+from .judging import evaluate_interpreter, mask_study, removal_study, truth_study
 from .l2i import L2I, L2IConfig, fit_l2i
 from .masking import as_mask, masked_logits
 from .masks import CONTROLS, MASKS
@@ -46,7 +46,6 @@ __all__ = [
     "kumar_vgg",
     "mask_study",
     "masked_logits",
-    "multilabel_decisions",
     "normalised",
     "relevance",
     "removal_study",
