@@ -192,7 +192,7 @@ def test_the_kernel_answers_the_page(test):
     class Link:
         sent: list = []
 
-        def send(self, message):
+        def send(self, message, buffers):
             self.sent.append(message)
 
     row = answer(view, "Ann", "recording 0", METHODS[0], 20)

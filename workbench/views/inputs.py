@@ -81,6 +81,21 @@ def parts(name: str, value: object, wanted: Sequence[str], expected: str) -> Non
         raise ParameterError(name, type(value).__name__, expected)
 
 
+def clip_name(table: pd.DataFrame, i: int) -> str:
+    """The id of a clip, or "clip 3" where the table has no ids."""
+    return str(table["id"].iloc[i]) if "id" in table.columns else f"clip {i}"
+
+
+def generated(clips) -> bool:
+    """Whether these clips are generated audio, which is always said."""
+    return getattr(clips, "generated", False) is True
+
+
+def source_of(clips, audio: Callable | None) -> Callable | None:
+    """Where the sounds come from: i -> (x, rate), or None where there are none."""
+    return function("audio", audio if audio is not None else getattr(clips, "audio", None))
+
+
 def function(name: str, value: object) -> Callable | None:
     """A function, or None."""
     if value is not None and not callable(value):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from .. import audio as sound_io
-from .decisions import percent
-from .page import escape
-from .sounds import Sound
+from .page import escape, percent, signed
+from .pictures import magma, webp
 
 #: Most columns of the pictures.
 COLUMNS = 320
@@ -51,50 +48,19 @@ class Pictures:
 
     def picture(self, levels: np.ndarray) -> str:
         """Levels (F, T) as a data URL, in the colours of the spectrogram."""
-        return _coloured(self._pooled(levels) / (self._top or 1.0))
+        return webp(magma(self._pooled(levels) / (self._top or 1.0)))
 
     def part(self, mask: np.ndarray) -> str:
         """What a mask (F, T) leaves of the spectrogram, brightened to its own largest value."""
         shown = self._pooled(self._levels * mask)
-        return _coloured(shown / (shown.max() or 1.0))
+        return webp(magma(shown / (shown.max() or 1.0)))
 
     def mask(self, mask: np.ndarray) -> str:
         """A mask (F, T) in grey, to be multiplied with the picture: in each cell the share of what is there."""
         share = self._pooled(mask)
         np.divide(self._pooled(self._levels * mask), self._small, out=share, where=self._small > 1e-9)
         grey = (np.clip(share, 0, 1)[::-1] * 255).round().astype(np.uint8)
-        return _webp(np.repeat(grey[..., None], 3, axis=2), quality=60)
-
-
-def _coloured(bright: np.ndarray) -> str:
-    from matplotlib import colormaps
-
-    return _webp((colormaps["magma"](bright.clip(0, 1)[::-1])[..., :3] * 255).round().astype(np.uint8), quality=75)
-
-
-def _webp(pixels: np.ndarray, *, quality: int) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="webp", quality=quality)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def card(name: str, detail: str, sound: Sound, figure: str, *, kind: str = "", value: str = "") -> str:
-    """A sound with its picture, as a card of a table of players."""
-    value = f'<span class="wb-value">{value}</span>' if value else ""
-    return (
-        f'<div class="wb-card {kind}"><div class="wb-name"><span>{escape(name)}</span>{value}</div>'
-        f'<div class="wb-detail">{escape(detail)}</div>{figure}'
-        f'<audio controls preload="metadata" aria-label="{escape(name)}" src="{sound.uri}"></audio>'
-        f'<div class="wb-length">{escape(sound.caption)}</div></div>'
-    )
-
-
-def picture(name: str, shown: str, veil: str = "") -> str:
-    """A spectrogram with its play head, darkened by a mask if there is one."""
-    over = f'<img class="wb-veil" alt="" src="{veil}">' if veil else ""
-    return f'<div class="wb-picture"><img alt="spectrogram: {escape(name)}" src="{shown}">{over}<i></i></div>'
+        return webp(np.repeat(grey[..., None], 3, axis=2), quality=60)
 
 
 def relevance_bars(relevance: np.ndarray, order: Sequence[int], tau: float, name: str) -> str:
@@ -187,8 +153,3 @@ def times_row(name: str, intervals: np.ndarray, seconds: float) -> str:
     )
     said = ", ".join(f"{on:.2f} to {off:.2f} s" for on, off in intervals) or "never"
     return f'<div class="wb-when"><span>{escape(name)}</span><div role="img" aria-label="{said}">{bars}</div></div>'
-
-
-def signed(value: float, *, digits: int = 2) -> str:
-    """ "+0.83" or "−0.20"."""
-    return f"{value:+.{digits}f}".replace("-", "−")

@@ -13,7 +13,6 @@ tells a listener, who may be its author, which method made a sound. The same tri
 from __future__ import annotations
 
 import csv
-import functools
 import hashlib
 import io
 import itertools
@@ -27,12 +26,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.checks import check_fields, checked, choice, number, whole
-from ..core.errors import DatasetError, ParameterError, WorkbenchError
+from ..core.errors import DatasetError, ParameterError
 from ..metrics.classification import group_interval, wilson_interval
 from .inputs import items, mapping, texts
-from .live import in_kernel
-from .page import drawing, escape, pack, save_page, static
-from .sounds import check_length, compress, cut, shared_gain, waveform
+from .page import Page, check_file, escape
+from .sounds import cut, shared_gain, waveform
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +117,6 @@ def listening_test(
     """
     trials, path = _trials(trials), Path(path)
     choice("task", task, QUESTIONS)
-    check_length("seconds", seconds)
     number("megabytes", megabytes, above=0)
     ids = [trial.id for trial in trials]
     if not ids or len(set(ids)) < len(ids):
@@ -127,8 +124,7 @@ def listening_test(
     for trial in trials:
         if not trial.candidates:
             raise ParameterError(f"trial {trial.id!r}.candidates", {}, "at least one sound")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ParameterError("path", str(path), "a file, no folder" if path.is_dir() else "in a folder that exists")
+    check_file("path", path)
     choices = sorted({trial.label for trial in trials}) if choices is None else texts("choices", choices)
     if task == IDENTIFICATION:
         if len(set(choices)) < max(2, len(choices)):
@@ -136,7 +132,8 @@ def listening_test(
         for trial in trials:
             if trial.label not in choices:
                 raise ParameterError(f"trial {trial.id!r}.label", trial.label, f"one of {', '.join(choices)}")
-    test = ListeningTest(trials, path, seed, task, question or QUESTIONS[task], choices, seconds, title)
+    question = question or QUESTIONS[task]
+    test = ListeningTest(trials, path, seed, task, question, choices, title=title, seconds=seconds)
     if test.megabytes > megabytes:
         expected = f"at least {test.megabytes:.1f} for these sounds, or fewer trials, or shorter seconds"
         raise ParameterError("megabytes", megabytes, expected)
@@ -151,7 +148,7 @@ def _trials(trials) -> list[ListeningTrial]:
     return trials
 
 
-class ListeningTest:
+class ListeningTest(Page):
     """A listening test, made by :func:`listening_test`; display it and let people answer.
 
     Attributes
@@ -162,6 +159,9 @@ class ListeningTest:
         Sound in the page, 10^6 bytes.
     """
 
+    _element, _styles = "wb-players wb-listening", ("players.css", "listening.css")
+    _scripts, _view = ("players.js", "listening.js"), "ListeningTest"
+
     def __init__(
         self,
         trials: list[ListeningTrial],
@@ -170,20 +170,20 @@ class ListeningTest:
         task: str,
         question: str,
         choices: list[str],
-        seconds: float | None,
-        title: str,
+        **page,
     ):
-        self.path, self.task, self.title, self.megabytes = path, task, title, 0.0
+        super().__init__(**page)
+        self.path, self.task, self.megabytes = path, task, 0.0
         self._salt = trial_id(seed, task)
         self._trials = {trial_id(seed, trial.id): trial for trial in trials}
-        self._choices, self._question, self._seconds = choices, question, seconds
+        self._choices, self._question = choices, question
         self._methods = {
             own: {stimulus_id(seed, trial.id, method): method for method in trial.candidates}
             for own, trial in self._trials.items()
         }
         data = {
             "task": task,
-            "title": title,
+            "title": self.title,
             "salt": self._salt,
             # In the order of ids that say nothing, not of trials and methods.
             "trials": [self._trial(own) for own in sorted(self._trials)],
@@ -191,9 +191,7 @@ class ListeningTest:
             "columns": COLUMNS,
             "file": path.name,
         }
-        self.key = pack(data)[1]
-        self._packed, _ = pack(data | {"key": self.key})
-        self._link = None
+        self._pack(data)
 
     def _trial(self, own: str) -> dict:
         """What the page knows of a trial."""
@@ -201,14 +199,11 @@ class ListeningTest:
         sounds = {stimulus: (method, trial.candidates[method]) for stimulus, method in sorted(methods.items())}
         if self.task == RATING and trial.reference is not None:
             sounds["reference"] = ("reference", trial.reference)
-        read = {}
-        for name, (method, x) in sounds.items():
-            x, rate = waveform(f"trial {trial.id}, {method}", x, trial.rate)
-            read[name] = cut(x, rate, seconds=self._seconds), rate, len(x) / rate
-        gain = shared_gain(x for x, _, _ in read.values())
+        read = {name: waveform(f"trial {trial.id}, {method}", x, trial.rate) for name, (method, x) in sounds.items()}
+        gain = shared_gain(cut(x, rate, seconds=self._seconds) for x, rate in read.values())
         packed = {}
-        for name, (x, rate, total) in read.items():
-            sound = compress(x, rate, total=total, gain_db=gain)
+        for name, (x, rate) in read.items():
+            sound = self._sound(name, x, rate, gain_db=gain)
             packed[name] = {"id": name, "uri": sound.uri, "caption": sound.caption}
             self.megabytes += len(sound.data) / 1e6
         reference = packed.pop("reference", None)
@@ -237,22 +232,12 @@ class ListeningTest:
     def _shuffled(self, ids: Sequence[str], listener: str) -> list[str]:
         return sorted(ids, key=lambda one: (mixed(f"{self._salt}|{listener}|{one}"), one))
 
-    @property
-    def html(self) -> str:
-        """The test as HTML that needs neither kernel nor network."""
-        files = {"styles": ("players.css", "listening.css"), "scripts": ("players.js", "listening.js")}
-        return drawing("wb-players wb-listening", self._still(), self._packed, view="ListeningTest", **files)
-
     def _still(self) -> str:
         sounds = sum(map(len, self._methods.values()))
         return (
             f'<div class="wb-still"><strong>{escape(self.title)}</strong><br>A listening test of {len(self._trials)} '
             f"trials with {sounds} sounds ({self.task}). It needs scripts, which are loading or blocked here.</div>"
         )
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the test as a page of its own, to be answered without a kernel."""
-        return save_page(path, self.html, title=self.title)
 
     @checked
     def answers(self, listener: str) -> list[dict[str, str]]:
@@ -318,43 +303,14 @@ class ListeningTest:
             fine = row["response"] in self._choices
         return "" if fine else f"response {row['response']!r}"
 
-    def connect(self) -> None:
-        """Open the channel to the kernel; displaying the test does it."""
-        if self._link is None:
-            self._link = _link_class()(key=self.key)
-            self._link.on_msg(self._reply)
-
-    def _reply(self, link, message: dict, _) -> None:
-        try:
-            if message["kind"] == "answers":
-                found = {"rows": self.answers(message["listener"])}
-            else:
-                self.record(message["rows"])
-                found = {"rows": []}
-        except Exception as error:  # whatever it is, the listener must know that nothing was saved
-            text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
-            found = {"error": text}
-        link.send({"ticket": message.get("ticket")} | found)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        if in_kernel():
-            self.connect()
-        return {"text/html": self.html, "text/plain": repr(self)}
+    def _answer(self, message: dict) -> dict:
+        if message["kind"] == "answers":
+            return {"rows": self.answers(message["listener"])}
+        self.record(message["rows"])
+        return {"rows": []}
 
     def __repr__(self) -> str:
         return f"ListeningTest({self.task}, {len(self._trials)} trials, {self.path.name})"
-
-
-@functools.cache
-def _link_class():
-    import anywidget
-    import traitlets
-
-    class ListeningLink(anywidget.AnyWidget):
-        _esm = static("listening_link.js")
-        key = traitlets.Unicode().tag(sync=True)
-
-    return ListeningLink
 
 
 def mixed(text: str) -> int:

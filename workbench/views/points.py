@@ -50,6 +50,15 @@ def spread(xy: np.ndarray, codes: np.ndarray | None, count: int, *, seed: int = 
     return chosen
 
 
+def far_apart(values: list, first) -> list:
+    """All values, from the first one on: each next one is farthest from those before, in places along the list."""
+    order, left = [values.index(first)], set(range(len(values))) - {values.index(first)}
+    while left:
+        order.append(max(sorted(left), key=lambda k: min(abs(k - other) for other in order)))
+        left.remove(order[-1])
+    return [values[k] for k in order]
+
+
 def positions(rows, table) -> list[int]:
     """Positions in a table from positions, a boolean mask, or some of its rows.
 
@@ -118,8 +127,3 @@ def hover_data(name: str, column) -> dict:
         texts = [shown.levels[c] if c != NO_VALUE else "–" for c in shown.codes]
         return {"name": shown.name, "values": texts}
     return {"name": shown.name, "levels": shown.levels, "codes": array(shown.codes, "<u2")}
-
-
-def base64_of(data: bytes) -> str:
-    """Bytes as base64."""
-    return array(np.frombuffer(data, dtype=np.uint8), "|u1")

@@ -17,7 +17,6 @@ from ..core.errors import ParameterError
 from .colours import Coloured, colour_by
 from .inputs import function, items
 from .maps import SoundMap
-from .page import drawing
 from .points import spread
 from .projection import project
 
@@ -80,11 +79,12 @@ def prototype_map(
         coloured,
         columns=[(name, table[name]) for name in ("id", "label")],
         audio=points.audio,
-        title="The prototypes among the data",
         carried=carried,
-        megabytes=3.0,
         height=height,
-        encoding={"seconds": seconds, "format": "mp3", "gain_db": gain_db},
+        title="The prototypes among the data",
+        seconds=seconds,
+        megabytes=3.0,
+        gain_db=gain_db,
     )
 
 
@@ -139,6 +139,8 @@ def _check(points: DataPoints, count: int) -> None:
 class PrototypeMap(SoundMap):
     """A sound map whose last points are prototypes: stars in the colours of their classes."""
 
+    _scripts, _view = (*SoundMap._scripts, "prototypes.js"), "prototypeMap()"
+
     def __init__(self, cells: np.ndarray, count: int, *given, **options):
         self._cells, self._count = cells, count
         super().__init__(*given, **options)
@@ -157,9 +159,3 @@ class PrototypeMap(SoundMap):
 
     def _live_note(self) -> str:
         return f"Stars are the prototypes: a click plays them in the table. {super()._live_note()}"
-
-    @property
-    def html(self) -> str:
-        """The map as HTML that needs neither kernel nor network."""
-        files = {"styles": ("sound_map.css",), "scripts": ("scatter.js", "sound_map.js", "prototypes.js")}
-        return drawing("wb-map", self._still, self._packed, view="prototypeMap()", **files)

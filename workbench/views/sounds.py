@@ -51,9 +51,19 @@ class Sound:
         return f"{length} · {self.rate / 1000:.6g} kHz{clipped}"
 
     @property
+    def base64(self) -> str:
+        """The file as base64."""
+        return base64.b64encode(self.data).decode("ascii")
+
+    @property
     def uri(self) -> str:
         """The file as a data URI."""
-        return f"data:{MEDIA[self.format]};base64,{base64.b64encode(self.data).decode('ascii')}"
+        return f"data:{MEDIA[self.format]};base64,{self.base64}"
+
+    @property
+    def size(self) -> float:
+        """Bytes that it takes in a page, with the markup around it."""
+        return len(self.data) * 4 / 3 + 700
 
 
 def duration(seconds: float) -> str:
@@ -62,6 +72,11 @@ def duration(seconds: float) -> str:
         whole = round(seconds)
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def amount(size: float) -> str:
+    """Bytes as "1.2 MB" or "340 kB"."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def waveform(name: str, x, rate, *, what: str = "a player") -> tuple[np.ndarray, int]:

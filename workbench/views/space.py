@@ -8,9 +8,7 @@ same byte for byte for the same prototypes.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +17,7 @@ from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
 from .colours import PALETTE
 from .inputs import mapping, texts
-from .page import escape, save_page
+from .page import Page, escape
 
 
 @checked
@@ -59,11 +57,12 @@ def turnable(
     return Turnable(arrays, names, title)
 
 
-class Turnable:
+class Turnable(Page):
     """Prototypes to be turned, made by :func:`turnable`; display it and drag."""
 
     def __init__(self, sets: dict[str, np.ndarray], names: list[str] | None, title: str | None):
-        self.sets, self.names, self.title = sets, names, title
+        super().__init__(title)
+        self.sets, self.names = sets, names
 
     @property
     def html(self) -> str:
@@ -87,13 +86,6 @@ class Turnable:
             f'<figure><canvas tabindex="0" role="img" aria-label="{escape(name)}: {words}" data-set="{drawn}"></canvas>'
             f"<figcaption><b>{escape(name)}</b>{words}</figcaption></figure>"
         )
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the sets as a page of their own."""
-        return save_page(path, self.html, title=self.title or "prototypes")
-
-    def _repr_html_(self) -> str:
-        return self.html
 
     def __repr__(self) -> str:
         return f"Turnable({', '.join(f'{name} {points.shape}' for name, points in self.sets.items())})"

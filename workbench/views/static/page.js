@@ -16,7 +16,25 @@ function make(tag, className, ...content) {
   node.append(...content); // strings become text, never markup: labels are other people's text
   return node;
 }
+function button(text, act, hint = "", className = "wb-button") {
+  const node = make("button", className, text);
+  Object.assign(node, { type: "button", title: hint });
+  node.addEventListener("click", act);
+  return node;
+}
+// An audio element with its controls, named for a screen reader.
+function player(source, name = "", preload = "metadata") {
+  const audio = make("audio");
+  Object.assign(audio, { controls: true, preload, src: source });
+  if (name) audio.setAttribute("aria-label", name);
+  return audio;
+}
 function count(n) { return n.toLocaleString("en"); }
+function show(value, digits = 4) {
+  return Number.isNaN(value) ? "–" : Number.isInteger(value) ? String(value) : String(+value.toPrecision(digits));
+}
+function minus(value, digits) { return value.toFixed(digits).replace("-", "−"); }
+function signed(value, digits = 2) { return Number.isNaN(value) ? "–" : `${value < 0 ? "" : "+"}${minus(value, digits)}`; }
 
 // Calls act(dark) now and whenever the page around root changes its tone.
 function watchTheme(root, act) {
@@ -41,13 +59,17 @@ function watchTheme(root, act) {
   look();
 }
 
-// Find the place, show the view, and tell the kernel's link (link.js), whichever of the two came first.
-function showView(script, View) {
+// Find the page's element and its data, bring both to life, and tell the kernel's link (link.js), whichever of the two
+// came first. A still picture gives its place to the view.
+function showPage(script, View) {
   const root = script.parentElement, maps = (window.workbenchMaps ??= { views: {}, links: {} });
-  unpack(root.querySelector(".wb-data").textContent).then((data) => {
+  const packed = root.querySelector(":scope > .wb-data");
+  (packed ? unpack(packed.textContent) : Promise.resolve({})).then((data) => {
+    if (root.querySelector(":scope > .wb-still")) root.replaceChildren(root.querySelector("style"));
     const view = new View(root, data), link = (maps.links[data.key] || []).at(-1);
     (maps.views[data.key] ??= []).push(view);
     root.wbView = view;
+    watchTheme(root, (dark) => view.setTheme?.(dark));
     if (link) view.connect(link);
   });
 }

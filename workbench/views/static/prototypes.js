@@ -1,50 +1,44 @@
 // Prototypes to hear: a table whose sounds change with the seed of the decoder's noise, linked with a map on which the
 // prototypes are stars (prototypeMap), and a page that takes logits apart (SimilarityView).
 
-function minus(value, digits) { return value.toFixed(digits).replace("-", "−"); }
-function signed(value, digits = 2) { return `${value < 0 ? "" : "+"}${minus(value, digits)}`; }
-
 // ---- the table
 
-function hearPrototypes(root) {
-  unpack(root.querySelector(":scope > .wb-sounds").textContent).then(({ seeds }) => {
-    const cells = [...root.querySelectorAll(".wb-cell")].sort((a, b) => a.dataset.prototype - b.dataset.prototype);
-    const made = cells.map((cell) => cell.querySelector(".wb-made")), [audios, pictures, captions] = ["audio", "img", ".wb-length"]
-      .map((part) => made.map((card) => card.querySelector(part)));
-    seeds.unshift(made.map((_, k) => [audios[k].src, pictures[k].src, captions[k].textContent]));
-    const map = () => root.querySelector(".wb-map")?.wbView;
-    watchTheme(root, () => {});
+function hearPrototypes(root, { seeds }) {
+  const cells = [...root.querySelectorAll(".wb-cell")].sort((a, b) => a.dataset.prototype - b.dataset.prototype);
+  const made = cells.map((cell) => cell.querySelector(".wb-made")), [audios, pictures, captions] = ["audio", "img", ".wb-length"]
+    .map((part) => made.map((card) => card.querySelector(part)));
+  seeds.unshift(made.map((_, k) => [audios[k].src, pictures[k].src, captions[k].textContent]));
+  const map = () => root.querySelector(".wb-map")?.wbView;
 
-    const choice = root.querySelector(".wb-seeds"), name = `wb-seed-${Math.random()}`;
-    choice?.querySelectorAll("input").forEach((input, seed) => {
-      Object.assign(input, { name, checked: seed === 0 }); // browsers restore forms when a page is opened again
-      input.addEventListener("change", () => seeds[seed].forEach(([sound, picture, caption], k) => {
-        exchange(audios[k], sound);
-        pictures[k].src = picture;
-        captions[k].textContent = caption;
-      }));
-    });
-    if (choice) choice.hidden = false;
+  const choice = root.querySelector(".wb-seeds"), name = `wb-seed-${Math.random()}`;
+  choice?.querySelectorAll("input").forEach((input, seed) => {
+    Object.assign(input, { name, checked: seed === 0 }); // browsers restore forms when a page is opened again
+    input.addEventListener("change", () => seeds[seed].forEach(([sound, picture, caption], k) => {
+      exchange(audios[k], sound);
+      pictures[k].src = picture;
+      captions[k].textContent = caption;
+    }));
+  });
+  if (choice) choice.hidden = false;
 
-    const point = (k) => {
-      for (const cell of cells) cell.classList.toggle("wb-here", cell === cells[k]);
-      cells[k].scrollIntoView({ block: "nearest", inline: "nearest" });
+  const point = (k) => {
+    for (const cell of cells) cell.classList.toggle("wb-here", cell === cells[k]);
+    cells[k].scrollIntoView({ block: "nearest", inline: "nearest" });
+  };
+  root.addEventListener("wb-prototype", ({ detail }) => {
+    point(detail.prototype);
+    if (!detail.play) return;
+    const audio = audios[detail.prototype];
+    if (audio.error) map().showStar(detail.prototype, audio);
+    else if (audio.paused) audio.play().catch(() => {}); // another sound that starts at once may interrupt it
+    else audio.pause();
+  });
+  audios.forEach((audio, k) => {
+    const follow = () => {
+      map()?.showStar(k, audio);
+      if (!audio.paused && !audio.error && audio.isConnected) requestAnimationFrame(follow);
     };
-    root.addEventListener("wb-prototype", ({ detail }) => {
-      point(detail.prototype);
-      if (!detail.play) return;
-      const audio = audios[detail.prototype];
-      if (audio.error) map().showStar(detail.prototype, audio);
-      else if (audio.paused) audio.play().catch(() => {}); // another sound that starts at once may interrupt it
-      else audio.pause();
-    });
-    audios.forEach((audio, k) => {
-      const follow = () => {
-        map()?.showStar(k, audio);
-        if (!audio.paused && !audio.error && audio.isConnected) requestAnimationFrame(follow);
-      };
-      for (const event of ["playing", "pause", "seeked", "ended", "error"]) audio.addEventListener(event, follow);
-    });
+    for (const event of ["playing", "pause", "seeked", "ended", "error"]) audio.addEventListener(event, follow);
   });
 }
 
@@ -148,8 +142,6 @@ function prototypeMap() {
 class SimilarityView {
   constructor(root, data) {
     Object.assign(this, { root, data, clip: 0, why: 0 });
-    root.replaceChildren(...[...root.children].filter((node) => node.tagName === "STYLE"));
-    root.setAttribute("data-lm-suppress-shortcuts", "true");
     const select = (label, options, act) => {
       const node = make("select", "", ...options.map((text) => make("option", "", text)));
       node.addEventListener("change", () => act(node.selectedIndex));
@@ -166,7 +158,6 @@ class SimilarityView {
     root.append(make("div", "wb-title", data.title), make("div", "wb-asked", clips, question),
       make("div", "wb-two", this.left, this.sum), make("div", "wb-heading", "These prototypes, and the real clips nearest to them"),
       this.cards, make("div", "wb-note", data.note));
-    watchTheme(root, () => {});
     this.open(0);
   }
 
@@ -204,12 +195,7 @@ class SimilarityView {
       card.append(box);
     }
     if (!sound) card.append(make("div", "wb-length", "no sound on this page"));
-    else {
-      const audio = make("audio");
-      Object.assign(audio, { controls: true, preload: "metadata", src: sound[0] });
-      audio.setAttribute("aria-label", name);
-      card.append(audio, make("div", "wb-length", sound[1]));
-    }
+    else card.append(player(sound[0], name), make("div", "wb-length", sound[1]));
     return card;
   }
 
@@ -243,12 +229,7 @@ class SimilarityView {
     const box = make("div", "wb-cell", card);
     for (const [name, distance, sound] of one.near) {
       const near = make("div", "wb-card wb-near", make("div", "wb-detail", make("span", "", name), make("b", "", String(+distance.toPrecision(3)))));
-      if (sound) {
-        const audio = make("audio");
-        Object.assign(audio, { controls: true, preload: "none", src: sound[0] });
-        audio.setAttribute("aria-label", `real clip ${name}`);
-        near.append(audio);
-      }
+      if (sound) near.append(player(sound[0], `real clip ${name}`, "none"));
       box.append(near);
     }
     return box;
