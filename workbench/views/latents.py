@@ -153,7 +153,7 @@ class LatentPage(Page):
     """
 
     _element, _styles = "wb-latents", ("players.css", "latents.css")
-    _scripts, _view = ("players.js", "latents.js"), "LatentPage"
+    _scripts, _view = ("players.js", "elements.js", "latents.js"), "LatentPage"
 
     def __init__(
         self,

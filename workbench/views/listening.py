@@ -160,7 +160,7 @@ class ListeningTest(Page):
     """
 
     _element, _styles = "wb-players wb-listening", ("players.css", "listening.css")
-    _scripts, _view = ("players.js", "listening.js"), "ListeningTest"
+    _scripts, _view = ("players.js", "elements.js", "listening.js"), "ListeningTest"
 
     def __init__(
         self,

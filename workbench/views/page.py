@@ -19,6 +19,7 @@ import hashlib
 import html
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Hashable, Iterable
 from importlib import resources
@@ -250,14 +251,14 @@ def check_file(name: str, path: Path) -> None:
 
 @functools.cache
 def static(*names: str) -> str:
-    """The code of files in ``static/``, one after the other, without indents and lines of comment.
+    """The code of files in ``static/``, one after the other, without indents and comments.
 
-    It stands inside ``<script>`` and ``<style>``, so none of the files may contain ``</script`` or ``</style``; text
-    in them does not run over several lines.
+    It stands inside ``<script>`` and ``<style>``, so none of the files may contain ``</script`` or ``</style``. No text
+    in them runs over several lines or holds "// ", which begins a comment.
     """
     folder = resources.files(__package__) / "static"
-    lines = [line.strip() for name in names for line in (folder / name).read_text(encoding="utf-8").splitlines()]
-    return "\n".join(line for line in lines if line and not line.startswith("//"))
+    lines = [line for name in names for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+    return "\n".join(filter(None, (re.sub(r"(^|\s)// .*", "", line).strip() for line in lines)))
 
 
 def _json(data: dict) -> bytes:

@@ -145,7 +145,7 @@ class SimilarityPage(Page):
     """
 
     _element, _styles = "wb-players wb-similarity", ("players.css", "prototypes.css")
-    _scripts, _view = ("players.js", "prototypes.js"), "SimilarityView"
+    _scripts, _view = ("players.js", "elements.js", "prototypes.js"), "SimilarityView"
 
     def __init__(
         self,
