@@ -168,7 +168,12 @@ class SoundMap(Page):
         Clips that could not be read, by position, and why.
     """
 
-    _element, _styles, _scripts, _view = "wb-map", ("sound_map.css",), ("elements.js", "scatter.js", "sound_map.js"), "SoundMap"
+    _element, _styles, _scripts, _view = (
+        "wb-map",
+        ("sound_map.css",),
+        ("elements.js", "scatter.js", "sound_map.js"),
+        "SoundMap",
+    )
 
     def __init__(
         self,
