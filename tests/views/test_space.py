@@ -39,7 +39,7 @@ def test_one_scale_for_all_sets():
         np.testing.assert_allclose(tips(figure), points)
         scene = figure["layout"]["scene"]
         assert [scene[f"{axis}axis"]["range"] for axis in "xyz"] == [pytest.approx([-4.6, 4.6])] * 3
-        assert scene["aspectmode"] == "cube", "angles are seen as they are"
+        assert len(set(scene["aspectratio"].values())) == 1, "angles are seen as they are"
         sphere = np.concatenate([np.stack([trace[axis] for axis in "xyz"]) for trace in figure["data"][:3]], axis=1)
         np.testing.assert_allclose(np.linalg.norm(sphere, axis=0), 1)
 

@@ -110,8 +110,9 @@ def _figure(points: np.ndarray, names: list[str] | None, radius: float):
     named["hovertemplate"] = "%{customdata} (%{x:.3g}, %{y:.3g}, %{z:.3g})<extra></extra>"
     figure.add_scatter3d(**_xyz(points), mode="markers+text", marker=marker, **named)
     axis = {"visible": False, "range": [-1.15 * radius, 1.15 * radius]}
-    camera = {"eye": {"x": 0.6, "y": -0.9, "z": 0.39}, "projection": {"type": "orthographic"}}
-    scene = {"xaxis": axis, "yaxis": axis, "zaxis": axis, "aspectmode": "cube", "camera": camera}
+    camera = {"eye": {"x": 1.0, "y": -1.5, "z": 0.65}, "projection": {"type": "orthographic"}}
+    scene = {"xaxis": axis, "yaxis": axis, "zaxis": axis, "camera": camera}
+    scene |= {"aspectmode": "manual", "aspectratio": dict.fromkeys("xyz", 1.75)}  # as large as the frame allows
     margin, clear = dict.fromkeys("lrtb", 0), "rgba(0,0,0,0)"
     return figure.update_layout(scene=scene, margin=margin, showlegend=False, paper_bgcolor=clear, template="none")
 
