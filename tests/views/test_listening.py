@@ -20,8 +20,8 @@ from workbench.views.listening import (
     COLUMNS,
     ListeningTrial,
     analyse_responses,
+    hash32,
     listening_test,
-    mixed,
     read_responses,
     stimulus_id,
     trial_id,
@@ -133,11 +133,11 @@ def test_naming_goes_in_rounds(test):
         assert len({trial for trial, _ in steps[5 * r : 5 * r + 5]}) == 5
 
 
-def test_numbers_of_a_text():
+def test_hash_of_a_text():
     # FNV-1a of "" is 0x811c9dc5 and of "a" 0xe40c292c; the finaliser of MurmurHash3 follows.
-    assert (mixed(""), mixed("a")) == (0xAB3E7C0B, 0x1A80B1B3)
-    assert len({mixed(f"x|{k}") for k in range(20000)}) > 19990
-    assert abs(np.mean([mixed(f"x|{k}") for k in range(20000)]) / 2**32 - 0.5) < 0.01
+    assert (hash32(""), hash32("a")) == (0xAB3E7C0B, 0x1A80B1B3)
+    assert len({hash32(f"x|{k}") for k in range(20000)}) > 19990
+    assert abs(np.mean([hash32(f"x|{k}") for k in range(20000)]) / 2**32 - 0.5) < 0.01
 
 
 def test_answers_are_appended_once_and_read_back(test):

@@ -52,7 +52,7 @@ def decision_page(
     Parameters
     ----------
     explanation : Explanation
-        Of all N clips, in their order.
+        The decisions on all N clips, in their order.
     clips : Clips or pandas.DataFrame
         The N clips: an object with ``.table`` and ``.audio(i)``, or a table alone. The column ``id`` names them.
     rows : positions, boolean mask (N,), or rows of the clips' table

@@ -99,7 +99,7 @@ def bars_axis(relevance: np.ndarray) -> tuple[float, float]:
 
 
 def probabilities(logits: np.ndarray, *, multilabel: bool) -> np.ndarray:
-    """Of each class (C,): logistic functions of the logits, or their softmax."""
+    """Probability of each class (C,): logistic functions of the logits, or their softmax."""
     logits = np.asarray(logits, dtype=np.float64)
     if multilabel:
         return 0.5 * (1 + np.tanh(logits / 2))

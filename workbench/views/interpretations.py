@@ -75,7 +75,7 @@ def interpretation_page(
     multilabel : bool
         Probabilities are logistic functions of the logits instead of their softmax.
     caption : str
-        Of the clip.
+        What is said of the clip.
     title : str, optional
     megabytes : float
         Most sound and pictures (10^6 bytes as they stand in the page). Clip, interpretation and rest at ``tau`` are

@@ -88,7 +88,7 @@ def latent_page(
         i -> (x, rate), instead of ``clips.audio``.
     title : str, optional
     seed : int
-        Of the silent clips that are drawn, and of the shuffles behind the chance levels.
+        Draws the silent clips, and the shuffles behind the chance levels.
 
     Returns
     -------

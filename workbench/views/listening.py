@@ -35,7 +35,7 @@ from .sounds import cut, shared_gain, waveform
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Of the file of responses, in this order.
+#: Columns of the file of responses, in this order.
 COLUMNS = ("time", "listener", "task", "place", "trial", "stimulus", "response", "choices", "seconds", "plays")
 RATING, IDENTIFICATION = "rating", "identification"
 QUESTIONS = {
@@ -88,13 +88,13 @@ def listening_test(
     path : path
         Where answers go while a kernel runs; appended to if it is there. Its folder must exist.
     seed : int
-        Of the order of trials and sounds, and of the ids that hide the methods.
+        Decides the order of trials and sounds, and the ids that hide the methods.
     task : {"rating", "identification"}
         Rate all sounds of a trial from 0 to 100 beside its reference, or name the class of one sound at a time, without
         reference. Naming goes in rounds, each with one sound of every trial: the first round is not given away by
         another sound of the same clip.
     question : str, optional
-        With ``{label}`` in the place of the class (ratings alone).
+        What is asked; ``{label}`` stands for the class (ratings alone).
     choices : sequence of str, optional
         Classes to choose from; by default those of the trials.
     seconds : float or None
@@ -115,7 +115,7 @@ def listening_test(
     AudioError
         A sound holds NaN or is empty; trial and method are named.
     """
-    trials, path = _trials(trials), Path(path)
+    trials, path = _checked_trials(trials), Path(path)
     choice("task", task, QUESTIONS)
     number("megabytes", megabytes, above=0)
     ids = [trial.id for trial in trials]
@@ -140,7 +140,7 @@ def listening_test(
     return test
 
 
-def _trials(trials) -> list[ListeningTrial]:
+def _checked_trials(trials) -> list[ListeningTrial]:
     trials = items("trials", trials, "a list of ListeningTrial")
     for k, trial in enumerate(trials):
         if not isinstance(trial, ListeningTrial):
@@ -178,24 +178,24 @@ class ListeningTest(Page):
         self._trials = {trial_id(seed, trial.id): trial for trial in trials}
         self._choices, self._question = choices, question
         self._methods = {
-            own: {stimulus_id(seed, trial.id, method): method for method in trial.candidates}
-            for own, trial in self._trials.items()
+            hidden: {stimulus_id(seed, trial.id, method): method for method in trial.candidates}
+            for hidden, trial in self._trials.items()
         }
         data = {
             "task": task,
             "title": self.title,
             "salt": self._salt,
             # In the order of ids that say nothing, not of trials and methods.
-            "trials": [self._trial(own) for own in sorted(self._trials)],
+            "trials": [self._trial(hidden) for hidden in sorted(self._trials)],
             "choices": choices if task == IDENTIFICATION else [],
             "columns": COLUMNS,
             "file": path.name,
         }
         self._pack(data)
 
-    def _trial(self, own: str) -> dict:
-        """What the page knows of a trial."""
-        trial, methods = self._trials[own], self._methods[own]
+    def _trial(self, hidden: str) -> dict:
+        """What the page knows of a trial, by its id that says nothing."""
+        trial, methods = self._trials[hidden], self._methods[hidden]
         sounds = {stimulus: (method, trial.candidates[method]) for stimulus, method in sorted(methods.items())}
         if self.task == RATING and trial.reference is not None:
             sounds["reference"] = ("reference", trial.reference)
@@ -211,26 +211,27 @@ class ListeningTest(Page):
         note = f"All sounds of this trial at one gain of {gain:+.1f} dB: levels can be compared."
         if self.task == IDENTIFICATION:
             note = f"Gain {gain:+.1f} dB, the same for all sounds of this clip."
-        return {"id": own, "question": question, "reference": reference, "sounds": list(packed.values()), "note": note}
+        said = {"id": hidden, "question": question, "note": note}
+        return said | {"reference": reference, "sounds": list(packed.values())}
 
     @checked
     def steps(self, listener: str) -> list[tuple[str, list[str]]]:
         """What a listener meets: (trial, methods in the order of A, B, C ...), from the first screen to the last."""
-        order = {own: self._shuffled(methods, listener) for own, methods in self._methods.items()}
+        order = {trial: self._shuffled(methods, listener) for trial, methods in self._methods.items()}
         if self.task == RATING:
-            screens = [(own, order[own]) for own in self._shuffled(order, listener)]
+            screens = [(trial, order[trial]) for trial in self._shuffled(order, listener)]
         else:
             rounds = range(max(map(len, order.values())))
             screens = [
-                (own, [order[own][r]])
+                (trial, [order[trial][r]])
                 for r in rounds
-                for own in self._shuffled(order, f"{listener}|{r}")
-                if r < len(order[own])
+                for trial in self._shuffled(order, f"{listener}|{r}")
+                if r < len(order[trial])
             ]
-        return [(self._trials[own].id, [self._methods[own][s] for s in chosen]) for own, chosen in screens]
+        return [(self._trials[trial].id, [self._methods[trial][s] for s in stimuli]) for trial, stimuli in screens]
 
-    def _shuffled(self, ids: Sequence[str], listener: str) -> list[str]:
-        return sorted(ids, key=lambda one: (mixed(f"{self._salt}|{listener}|{one}"), one))
+    def _shuffled(self, ids: Iterable[str], listener: str) -> list[str]:
+        return sorted(ids, key=lambda id: (hash32(f"{self._salt}|{listener}|{id}"), id))
 
     def _still(self) -> str:
         sounds = sum(map(len, self._methods.values()))
@@ -242,24 +243,21 @@ class ListeningTest(Page):
     @checked
     def answers(self, listener: str) -> list[dict[str, str]]:
         """The rows in the file that this listener gave to this test."""
-        own = {stimulus for methods in self._methods.values() for stimulus in methods}
-        return [
-            row
-            for row in self._file()
-            if (row["listener"], row["task"]) == (listener, self.task) and row["stimulus"] in own
-        ]
+        stimuli = {stimulus for methods in self._methods.values() for stimulus in methods}
+        rows = [row for row in self._rows() if (row["listener"], row["task"]) == (listener, self.task)]
+        return [row for row in rows if row["stimulus"] in stimuli]
 
-    def _file(self) -> list[dict[str, str]]:
+    def _rows(self) -> list[dict[str, str]]:
         if not self.path.exists():
             return []
         try:
             with self.path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
-                fine = tuple(reader.fieldnames or ()) == COLUMNS
-                rows = list(reader) if fine else []
+                is_ours = tuple(reader.fieldnames or ()) == COLUMNS
+                rows = list(reader) if is_ours else []
         except (OSError, ValueError, csv.Error) as error:
             raise DatasetError(f"{self.path}: cannot be read: {error}") from error
-        if not fine:
+        if not is_ours:
             raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(COLUMNS)}")
         return rows
 
@@ -269,7 +267,7 @@ class ListeningTest(Page):
         Parameters
         ----------
         rows : sequence of mapping
-            With the columns of the file; trials and sounds by their ids.
+            Answers, each with the columns of the file; trials and sounds by their ids.
 
         Raises
         ------
@@ -277,9 +275,9 @@ class ListeningTest(Page):
             A row that is no answer to this test, or a file that holds something else; nothing is written.
         """
         for row in (rows := items("rows", rows, "a list of answers, each a mapping of column to value")):
-            if wrong := self._wrong(row):
-                raise DatasetError(f"{self.path.name}: no answer to this test: {wrong}")
-        self._file()
+            if fault := self._fault(row):
+                raise DatasetError(f"{self.path.name}: no answer to this test: {fault}")
+        self._rows()
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         if not self.path.exists():
@@ -288,7 +286,7 @@ class ListeningTest(Page):
         with self.path.open("a", encoding="utf-8", newline="") as file:  # one write: lines of two kernels do not mix
             file.write(text.getvalue())
 
-    def _wrong(self, row: Mapping[str, object]) -> str:
+    def _fault(self, row: Mapping[str, object]) -> str:
         """What is wrong with an answer; empty if nothing is."""
         if not isinstance(row, Mapping) or set(row) != set(COLUMNS):
             return f"columns {sorted(map(str, row))}" if isinstance(row, Mapping) else type(row).__name__
@@ -297,11 +295,11 @@ class ListeningTest(Page):
         if str(row["stimulus"]) not in self._methods.get(str(row["trial"]), {}):
             return f"sound {row['stimulus']!r} in trial {row['trial']!r}"
         if self.task == RATING:
-            number = isinstance(row["response"], int) and not isinstance(row["response"], bool)
-            fine = number and 0 <= row["response"] <= 100
+            is_number = isinstance(row["response"], int) and not isinstance(row["response"], bool)
+            possible = is_number and 0 <= row["response"] <= 100
         else:
-            fine = row["response"] in self._choices
-        return "" if fine else f"response {row['response']!r}"
+            possible = row["response"] in self._choices
+        return "" if possible else f"response {row['response']!r}"
 
     def _answer(self, message: dict) -> dict:
         if message["kind"] == "answers":
@@ -313,8 +311,8 @@ class ListeningTest(Page):
         return f"ListeningTest({self.task}, {len(self._trials)} trials, {self.path.name})"
 
 
-def mixed(text: str) -> int:
-    """32 bits that depend on all of a text: FNV-1a, then the finaliser of MurmurHash3, as in ``listening.js``.
+def hash32(text: str) -> int:
+    """Hash of a text, 32 bits: FNV-1a, then the finaliser of MurmurHash3, as in ``listening.js``.
 
     An exported page has to find the same order as Python, with nothing but integers.
     """
@@ -331,15 +329,15 @@ def mixed(text: str) -> int:
 
 def trial_id(seed: int, trial: str) -> str:
     """Twelve hex digits that stand for a trial."""
-    return _digits([seed, trial])
+    return _hex_id([seed, trial])
 
 
 def stimulus_id(seed: int, trial: str, method: str) -> str:
     """Twelve hex digits that stand for a method's sound in a trial."""
-    return _digits([seed, trial, method])
+    return _hex_id([seed, trial, method])
 
 
-def _digits(parts: Sequence) -> str:
+def _hex_id(parts: Sequence) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8")).hexdigest()[:12]
 
 
@@ -354,9 +352,9 @@ def read_responses(
     source : path or paths
         Files that the kernel wrote or that listeners downloaded from an exported page.
     trials : sequence of ListeningTrial
-        Those of the test.
+        The trials of the test.
     seed : int
-        That of the test.
+        The seed of the test.
 
     Returns
     -------
@@ -365,7 +363,7 @@ def read_responses(
         first), ``trial``, ``label`` (the class), ``method``, ``response`` (text as in the file), ``rating`` (0 to 100,
         else NaN), ``correct`` (True, False, or missing for ratings), ``hearing`` (1 where the listener had met no other
         sound of that trial before, 2 for the next ...; identification), ``choices``, ``seconds``, ``plays``, ``time``.
-        Of an answer that is there twice, the last counts.
+        An answer that is there twice counts as it was given last.
 
     Raises
     ------
@@ -375,7 +373,7 @@ def read_responses(
     import pandas as pd
 
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    frames, trials = [_read(path) for path in sources], _trials(trials)
+    frames, trials = [_read(path) for path in sources], _checked_trials(trials)
     if not frames:
         raise ParameterError("source", [], "at least one file")
     known = {stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}
@@ -390,13 +388,13 @@ def read_responses(
     rated = table["task"] == RATING
     table["rating"] = table["response"].where(rated)
     for name in ("place", "choices", "seconds", "plays", "rating"):
-        found = pd.to_numeric(table[name], errors="coerce")
-        wrong = found.isna() & (rated if name == "rating" else True)
+        values = pd.to_numeric(table[name], errors="coerce")
+        wrong = values.isna() & (rated if name == "rating" else True)
         if wrong.any():
             column = "response" if name == "rating" else name
             shown = f"{table.loc[wrong, column].iloc[0]!r} of listener {table.loc[wrong, 'listener'].iloc[0]!r}"
             raise DatasetError(f"{', '.join(map(str, sources))}: column {column} holds {shown}, which is no number")
-        table[name] = found
+        table[name] = values
     table["correct"] = (table["response"] == table["label"]).astype("boolean").mask(rated)
     table["hearing"] = table.groupby(["listener", "task", "trial"])["place"].rank(method="dense").astype(int)
     shown = ["listener", "task", "place", "trial", "label", "method", "response", "rating", "correct"]
@@ -424,11 +422,11 @@ def analyse_responses(
     Parameters
     ----------
     responses : pandas.DataFrame
-        Of :func:`read_responses`.
+        A table that :func:`read_responses` gave.
     level : float
         Confidence level.
     draws, seed : int
-        Of the bootstrap.
+        Resamples of the bootstrap, and the seed that draws them.
 
     Returns
     -------
@@ -452,8 +450,8 @@ def analyse_responses(
     Notes
     -----
     Intervals of ratings are percentiles of a bootstrap over listeners, which speaks of other listeners and these
-    trials; where there is one listener, over trials: other trials and this listener. With one of both there is none
-    (NaN). Under ten listeners they are too narrow (:func:`~workbench.metrics.classification.group_interval`). Those of
+    trials; where there is one listener, over trials: other trials and this listener. One listener on one trial gives
+    none (NaN). Under ten listeners they are too narrow (:func:`~workbench.metrics.classification.group_interval`). Those of
     identification are Wilson's, which take the answers for independent; several answers of one listener are not quite.
     """
     import pandas as pd
@@ -465,39 +463,37 @@ def analyse_responses(
     if not len(responses):
         raise DatasetError("there are no responses to analyse")
     wanted = ["task", "method", "listener", "trial"]
-    named = (responses["task"] == IDENTIFICATION).any() if "task" in responses.columns else False
-    wanted += ["correct", "hearing", "choices"] if named else ["rating", "hearing"]
+    identified = (responses["task"] == IDENTIFICATION).any() if "task" in responses.columns else False
+    wanted += ["correct", "hearing", "choices"] if identified else ["rating", "hearing"]
     if missing := [name for name in wanted if name not in responses.columns]:
         raise ParameterError("responses", f"a table without {', '.join(missing)}", "of read_responses")
     rows = []
 
-    def note(measure: str, part: pd.DataFrame, values: np.ndarray, bounds: tuple, interval: str, **more) -> None:
+    def add_row(measure: str, part: pd.DataFrame, values: np.ndarray, bounds: tuple, interval: str, **more) -> None:
         counts = {"answers": len(part), "listeners": part["listener"].nunique(), "trials": part["trial"].nunique()}
         low, high = bounds
-        found = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
-        rows.append({"measure": measure} | more | found | counts | {"interval": interval})
+        estimate = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+        rows.append({"measure": measure} | more | estimate | counts | {"interval": interval})
 
     rated = responses[responses["task"] == RATING]
     for method, part in rated.groupby("method", sort=True):
         values = part["rating"].to_numpy(dtype=float)
-        note(RATING, part, values, *_bootstrap(part, values, level, draws, seed), method=method)
+        add_row(RATING, part, values, *_bootstrap(part, values, level, draws, seed), method=method)
     wide = rated.pivot_table(index=["listener", "trial"], columns="method", values="rating", sort=True)
     for method, against in itertools.combinations(wide.columns, 2):
         pairs = wide[[method, against]].dropna().reset_index()
         if len(pairs):
             values = (pairs[method] - pairs[against]).to_numpy(dtype=float)
             bounds = _bootstrap(pairs, values, level, draws, seed)
-            note("rating difference", pairs, values, *bounds, method=method, against=against)
-    named = responses[responses["task"] == IDENTIFICATION]
-    for measure, chosen in (
-        (IDENTIFICATION, named),
-        (f"{IDENTIFICATION}, first hearing", named[named["hearing"] == 1]),
-    ):
-        for method, part in chosen.groupby("method", sort=True):
+            add_row("rating difference", pairs, values, *bounds, method=method, against=against)
+    identified = responses[responses["task"] == IDENTIFICATION]
+    first = identified[identified["hearing"] == 1]
+    for measure, answers in ((IDENTIFICATION, identified), (f"{IDENTIFICATION}, first hearing", first)):
+        for method, part in answers.groupby("method", sort=True):
             right = part["correct"].to_numpy(dtype=bool)
             bounds = wilson_interval(int(right.sum()), len(right), level=level)
             chance = float((1 / part["choices"]).mean())
-            note(measure, part, right, bounds, "Wilson", method=method, chance=chance)
+            add_row(measure, part, right, bounds, "Wilson", method=method, chance=chance)
     columns = ["measure", "method", "against", "mean", "low", "high", "chance"]
     return pd.DataFrame(rows, columns=[*columns, "answers", "listeners", "trials", "interval"])
 

@@ -67,7 +67,7 @@ def sound_map(
         Shown beside ``id``, ``label`` and the colour.
     title : str, optional
     seed : int
-        Of the projection and of the choice of sounds.
+        Decides the projection and the choice of sounds.
     sounds : int
         How many points carry their sound in the output itself, spread over classes and plane; 0 for none.
     seconds : float or None
@@ -80,7 +80,7 @@ def sound_map(
     audio : callable, optional
         i -> (x, rate), instead of ``clips.audio``.
     height : int
-        Of the plot, in pixels.
+        Height of the plot in pixels.
     standardise : bool
         Scale every dimension to deviation 1 before the projection.
 

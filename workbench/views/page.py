@@ -272,7 +272,7 @@ def array(values: np.ndarray, dtype: str) -> str:
 
 
 def printable(text: object) -> str:
-    """As text that can be written: file names that are no UTF-8 bring in halves of characters, which become "?"."""
+    """Text that can be written: file names that are no UTF-8 bring in halves of characters, which become "?"."""
     return str(text).replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
 
 

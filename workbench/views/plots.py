@@ -202,7 +202,7 @@ def layer_heatmap(probes: Mapping, *, title: str | None = None):
     Parameters
     ----------
     probes : mapping of target -> Probes
-        Of the same layers; each with ``names`` (L), ``accuracy`` (L, S) and ``majority``.
+        Results for the same layers, each with ``names`` (L), ``accuracy`` (L, S) and ``majority``.
     title : str, optional
 
     Returns

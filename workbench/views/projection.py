@@ -54,7 +54,7 @@ def project(
         projection: t-SNE and UMAP leave it as it is, on a line. One row lies at the origin.
     method : {"pca", "tsne", "umap", "given"}
     seed : int
-        Of t-SNE, UMAP and the randomised solver of a large PCA. Same seed, same machine: same picture.
+        Starts t-SNE, UMAP and the randomised solver of a large PCA. Same seed, same machine: same picture.
     standardise : bool
         Scale each dimension to mean 0 and deviation 1 first (constant dimensions stay 0).
     perplexity : float

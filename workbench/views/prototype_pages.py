@@ -99,7 +99,7 @@ def prototype_page(
     point_sounds : int
         Most data points of the map whose sound the page carries.
     height : int
-        Of the map, in pixels.
+        Height of the map in pixels.
 
     Returns
     -------

@@ -69,7 +69,7 @@ def similarity_page(
     classes : sequence of str (C,)
         Names of the classes, in the order of the logits.
     weights : array (C, M)
-        Of the linear layer.
+        Weights of the linear layer.
     bias : array (C,)
     temperature : float
         Probabilities are the softmax of the logits over this.

@@ -3,8 +3,8 @@
 
 const KERNEL_SECONDS = 15, HEARD_SECONDS = 0.25;
 
-// 32 bits of a text, as in listening.py: the page finds the same order as Python.
-function mixed(text) {
+// Hash of a text, 32 bits, as in listening.py: the page finds the same order as Python.
+function hash32(text) {
   let value = 2166136261;
   for (const byte of new TextEncoder().encode(text)) value = Math.imul(value ^ byte, 16777619);
   value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
@@ -71,7 +71,7 @@ class ListeningTest {
 
   // Screens for this listener: trials and sounds in the order of the numbers that salt, name and id give.
   order() {
-    const { data, listener } = this, number = (who, id) => mixed(`${data.salt}|${who}|${id}`);
+    const { data, listener } = this, number = (who, id) => hash32(`${data.salt}|${who}|${id}`);
     const shuffled = (ids, who) => [...ids].sort((a, b) => number(who, a) - number(who, b) || (a < b ? -1 : 1));
     const ids = [...this.trials.keys()], sounds = new Map(ids.map((id) => [id, shuffled(this.trials.get(id).sounds.map((s) => s.id), listener)]));
     if (data.task === "rating") return shuffled(ids, listener).map((id) => ({ trial: id, sounds: sounds.get(id) }));
