@@ -157,7 +157,7 @@ class InterpretationPage(Page):
     """
 
     _element, _styles = "wb-players wb-interpretation", ("players.css", "interpretations.css")
-    _scripts, _view = ("players.js", "interpretations.js"), "slideTau"
+    _scripts, _view = ("players.js", "exchange.js", "interpretations.js"), "slideTau"
 
     def __init__(
         self,

@@ -450,9 +450,10 @@ def analyse_responses(
     Notes
     -----
     Intervals of ratings are percentiles of a bootstrap over listeners, which speaks of other listeners and these
-    trials; where there is one listener, over trials: other trials and this listener. One listener on one trial gives
-    none (NaN). Under ten listeners they are too narrow (:func:`~workbench.metrics.classification.group_interval`). Those of
-    identification are Wilson's, which take the answers for independent; several answers of one listener are not quite.
+    trials; where there is one listener, over trials: other trials and this listener. Where there is one of each,
+    there is no interval (NaN). Under ten listeners they are too narrow
+    (:func:`~workbench.metrics.classification.group_interval`). Intervals of identification are Wilson's, which take the
+    answers for independent; several answers of one listener are not quite.
     """
     import pandas as pd
 

@@ -119,12 +119,16 @@ class Page:
     def html(self) -> str:
         """The page as HTML that needs neither kernel nor network; where scripts are stripped something remains."""
         data = f'<script type="text/plain" class="wb-data">{self._packed}</script>' if self._packed else ""
-        names = ("one_sound.js", "page.js", *self._scripts) if self._view else ("one_sound.js", *self._scripts)
         start = f"\nshowPage(document.currentScript, {self._view});" if self._view else ""
         return (
             f'<div class="{self._element}" data-lm-suppress-shortcuts="true"><style>{static(*self._styles)}</style>'
-            f"{self._still()}{data}<script>(() => {{\n{static(*names)}{start}\n}})();</script></div>"
+            f"{self._still()}{data}<script>(() => {{\n{static(*self._script_files())}{start}\n}})();</script></div>"
         )
+
+    @classmethod
+    def _script_files(cls) -> tuple[str, ...]:
+        """The files in ``static/`` whose code the page carries."""
+        return ("one_sound.js", *(("page.js",) if cls._view else ()), *cls._scripts)
 
     def _still(self) -> str:
         """HTML that can be read without scripts."""

@@ -139,7 +139,7 @@ def _check(points: DataPoints, count: int) -> None:
 class PrototypeMap(SoundMap):
     """A sound map whose last points are prototypes: stars in the colours of their classes."""
 
-    _scripts, _view = (*SoundMap._scripts, "prototypes.js"), "prototypeMap()"
+    _scripts, _view = (*SoundMap._scripts, "prototype_map.js"), "PrototypeMap"
 
     def __init__(self, cells: np.ndarray, count: int, *given, **options):
         self._cells, self._count = cells, count

@@ -175,7 +175,7 @@ class PrototypePage(Page):
     """
 
     _element, _styles = "wb-players wb-prototypes", ("players.css", "prototypes.css")
-    _scripts, _view = ("players.js", "interpretations.js", "prototypes.js"), "hearPrototypes"
+    _scripts, _view = ("players.js", "exchange.js", "prototypes.js"), "hearPrototypes"
 
     def __init__(
         self,

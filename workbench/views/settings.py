@@ -153,7 +153,7 @@ class SettingsPage(Page):
     """
 
     _element, _styles = "wb-players wb-settings", ("players.css", "settings.css")
-    _scripts, _view = ("players.js", "interpretations.js", "settings.js"), "turnSettings"
+    _scripts, _view = ("players.js", "exchange.js", "settings.js"), "turnSettings"
 
     def __init__(
         self,

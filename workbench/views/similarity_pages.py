@@ -2,7 +2,7 @@
 
 The logit of a class is a sum, over the prototypes, of similarity times weight, plus a bias (Alonso-Jimenez et al.,
 arXiv 2402.09318), so the parts shown here are not an approximation: the most important ones, all others together and
-the bias add up to the logit. The page (``static/prototypes.js``) carries similarities and weights and computes the
+the bias add up to the logit. The page (``static/similarity.js``) carries similarities and weights and computes the
 parts for any clip and any class itself ("why not trumpet?"), without kernel and network.
 """
 
@@ -145,7 +145,7 @@ class SimilarityPage(Page):
     """
 
     _element, _styles = "wb-players wb-similarity", ("players.css", "prototypes.css")
-    _scripts, _view = ("players.js", "elements.js", "prototypes.js"), "SimilarityView"
+    _scripts, _view = ("players.js", "elements.js", "similarity.js"), "SimilarityView"
 
     def __init__(
         self,
