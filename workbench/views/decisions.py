@@ -159,18 +159,8 @@ class DecisionPage(Page):
     _element, _styles = "wb-players wb-decisions", ("players.css", "decisions.css")
     _scripts, _view = ("players.js", "decisions.js"), "turnKnobs"
 
-    def __init__(
-        self,
-        explanation: Explanation,
-        rows: list[int],
-        view: Players,
-        classes: list[str],
-        levels: dict[str, list[str]],
-        true: np.ndarray | None,
-        measured: dict[str, tuple[np.ndarray, str]],
-        title: str,
-    ):
-        super().__init__(title)
+    def __init__(self, explanation, rows, view: Players, classes, levels, true, measured, title):
+        super().__init__(title, gain_db=view.gain_db)
         self.rows = rows
         self._explanation, self._players, self._classes = explanation, view, classes
         self._levels, self._true, self._measured = levels, true, measured

@@ -112,18 +112,9 @@ def interpretation_page(
     numbers("interpretation.log_magnitude", interpretation.log_magnitude, ndim=2)
     x, rate = waveform("clip", interpretation.waveform_in, interpretation.spectra.rate)
     stems, times = _truth(truth, len(x), len(x) / rate)
-    return InterpretationPage(
-        interpretation,
-        tau=tau,
-        taus=sorted({float(value) for value in (tau, *taus)}),
-        components=components,
-        stems=stems,
-        times=times,
-        multilabel=multilabel,
-        caption=caption,
-        title=title or f"Why {interpretation.name}?",
-        megabytes=megabytes,
-    )
+    taus = sorted({float(value) for value in (tau, *taus)})
+    page = {"title": title or f"Why {interpretation.name}?", "megabytes": megabytes}
+    return InterpretationPage(interpretation, tau, taus, components, stems, times, multilabel, caption, **page)
 
 
 @dataclass(frozen=True)
@@ -159,19 +150,7 @@ class InterpretationPage(Page):
     _element, _styles = "wb-players wb-interpretation", ("players.css", "interpretations.css")
     _scripts, _view = ("players.js", "exchange.js", "interpretations.js"), "slideTau"
 
-    def __init__(
-        self,
-        interpretation: Interpretation,
-        *,
-        tau: float,
-        taus: list[float],
-        components: int,
-        stems: dict[str, np.ndarray],
-        times: dict[str, np.ndarray],
-        multilabel: bool,
-        caption: str,
-        **page,
-    ):
+    def __init__(self, interpretation, tau, taus, components, stems, times, multilabel, caption, **page):
         super().__init__(**page)
         self._caption, self._tau, self._stems, self._times = caption, tau, stems, times
         self._explained, self._multilabel = interpretation, multilabel

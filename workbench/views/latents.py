@@ -121,22 +121,10 @@ def latent_page(
     if title is None:
         made = " of generated audio" if generated(clips) else ""
         title = f"{z.shape[1]:,} latents on {len(table):,} clips{made}"
-    return LatentPage(
-        z,
-        table,
-        statistics,
-        columns=shown,
-        decoder=None if decoder is None else unit_directions(decoder, z.shape[1]),
-        frames=frames,
-        wanted=telling_order(statistics) if latents is None else checked_latents(latents, statistics),
-        top=top,
-        sounds=sounds,
-        audio=audio,
-        seed=seed,
-        title=title,
-        seconds=seconds,
-        megabytes=megabytes,
-    )
+    decoder = None if decoder is None else unit_directions(decoder, z.shape[1])
+    wanted = telling_order(statistics) if latents is None else checked_latents(latents, statistics)
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes}
+    return LatentPage(z, table, statistics, shown, decoder, frames, wanted, top, sounds, audio, seed, **page)
 
 
 class LatentPage(Page):
@@ -155,22 +143,7 @@ class LatentPage(Page):
     _element, _styles = "wb-latents", ("players.css", "latents.css")
     _scripts, _view = ("players.js", "elements.js", "latents.js"), "LatentPage"
 
-    def __init__(
-        self,
-        z: np.ndarray,
-        clips,
-        statistics,
-        *,
-        columns: list[Coloured],
-        decoder: np.ndarray | None,
-        frames: Frames | None,
-        wanted: list[int],
-        top: int,
-        sounds: int,
-        audio: Audio | None,
-        seed: int,
-        **page,
-    ):
+    def __init__(self, z, clips, statistics, columns, decoder, frames, wanted, top, sounds, audio, seed, **page):
         super().__init__(**page)
         self.table, self.clips, self.failed = statistics, clips, {}
         self._z, self._audio, self._frames = z, audio, frames

@@ -162,16 +162,7 @@ class ListeningTest(Page):
     _element, _styles = "wb-players wb-listening", ("players.css", "listening.css")
     _scripts, _view = ("players.js", "elements.js", "listening.js"), "ListeningTest"
 
-    def __init__(
-        self,
-        trials: list[ListeningTrial],
-        path: Path,
-        seed: int,
-        task: str,
-        question: str,
-        choices: list[str],
-        **page,
-    ):
+    def __init__(self, trials, path, seed, task, question, choices, **page):
         super().__init__(**page)
         self.path, self.task, self.megabytes = path, task, 0.0
         self._salt = trial_id(seed, task)

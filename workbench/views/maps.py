@@ -24,7 +24,7 @@ from .inputs import clip_name, column, generated, named_columns, source_of, tabl
 from .page import Page
 from .pictures import still_picture
 from .points import colour_data, hover_data, panel_data, positions, spread
-from .projection import Projection, project
+from .projection import project
 from .sounds import MEDIA, Sound, amount, read
 
 #: An (x, rate) source by position.
@@ -115,20 +115,10 @@ def sound_map(
     audio = source_of(clips, audio)
     first = next(iter(panels.values()))
     made = " of generated audio" if generated(clips) else ""
-    return SoundMap(
-        table,
-        panels,
-        coloured,
-        columns=_columns(table, coloured, hover),
-        audio=audio,
-        carried=spread(first.xy, coloured.codes, sounds, seed=seed) if audio else [],
-        height=height,
-        title=title if title is not None else f"{len(table):,} clips{made}, {first.method}",
-        seconds=seconds,
-        megabytes=megabytes,
-        gain_db=gain_db,
-        format=format,
-    )
+    title = title if title is not None else f"{len(table):,} clips{made}, {first.method}"
+    carried = spread(first.xy, coloured.codes, sounds, seed=seed) if audio else []
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes, "gain_db": gain_db, "format": format}
+    return SoundMap(table, panels, coloured, _columns(table, coloured, hover), audio, carried, height, **page)
 
 
 def _coloured(color, table) -> Coloured:
@@ -175,18 +165,7 @@ class SoundMap(Page):
         "SoundMap",
     )
 
-    def __init__(
-        self,
-        table,
-        panels: dict[str, Projection],
-        coloured: Coloured,
-        *,
-        columns: list,
-        audio: Audio | None,
-        carried: list[int],
-        height: int,
-        **page,
-    ):
+    def __init__(self, table, panels, coloured, columns, audio, carried, height, **page):
         super().__init__(**page)
         self.table, self.panels, self._audio = table, panels, audio
         self._cache: dict[int, Sound] = {}

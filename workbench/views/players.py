@@ -171,33 +171,13 @@ def cell_text(value) -> str:
 
 
 def card(
-    name: str,
-    detail: str | None,
-    sound: Sound,
-    figure: str = "",
-    *,
-    kind: str = "",
-    value: str = "",
-    label: str | None = None,
-    more: str = "",
+    name, detail: str | None, sound: Sound, figure: str = "", *, kind: str = "", value: str = "", label=None, more=""
 ) -> str:
     """A sound with its picture, as a card of a table of players.
 
-    Parameters
-    ----------
-    name, detail : str
-        Its first two lines; None for no second line.
-    sound : Sound
-    figure : str
-        HTML above the player (:func:`picture`).
-    kind : str
-        Further CSS classes.
-    value : str
-        Stands right of the name.
-    label : str, optional
-        The player's name for a screen reader; by default that of the card, "" for none.
-    more : str
-        Stands after the sound's caption.
+    ``name`` and ``detail`` are its first two lines (None: no second), ``figure`` is HTML above the player, ``kind``
+    further CSS classes; ``value`` stands right of the name, ``more`` after the caption; ``label`` names the player for
+    a screen reader as the card's name does by default ("" for none).
     """
     title = f'<span>{escape(name)}</span><span class="wb-value">{value}</span>' if value else escape(name)
     second = "" if detail is None else f'<div class="wb-detail">{escape(detail)}</div>'

@@ -71,21 +71,9 @@ def prototype_map(
     table = pd.DataFrame({"id": names, "label": [*map(str, points.labels), *labels]})
     coloured = colour_by("label", table["label"])
     near = np.full(n, -1) if points.nearest is None else np.asarray(points.nearest)
-    return PrototypeMap(
-        np.concatenate([near, np.arange(m)]),
-        m,
-        table,
-        {"": panel},
-        coloured,
-        columns=[(name, table[name]) for name in ("id", "label")],
-        audio=points.audio,
-        carried=carried,
-        height=height,
-        title="The prototypes among the data",
-        seconds=seconds,
-        megabytes=3.0,
-        gain_db=gain_db,
-    )
+    columns, cells = [(name, table[name]) for name in ("id", "label")], np.concatenate([near, np.arange(m)])
+    page = {"title": "The prototypes among the data", "seconds": seconds, "megabytes": 3.0, "gain_db": gain_db}
+    return PrototypeMap(cells, m, table, {"": panel}, coloured, columns, points.audio, carried, height, **page)
 
 
 def carried_points(points: DataPoints, prototypes: int, *, sounds: int) -> list[int]:
@@ -141,9 +129,9 @@ class PrototypeMap(SoundMap):
 
     _scripts, _view = (*SoundMap._scripts, "prototype_map.js"), "PrototypeMap"
 
-    def __init__(self, cells: np.ndarray, count: int, *given, **options):
+    def __init__(self, cells: np.ndarray, count: int, *arguments, **page):
         self._cells, self._count = cells, count
-        super().__init__(*given, **options)
+        super().__init__(*arguments, **page)
 
     def _data(self, coloured: Coloured, columns: list, height: int) -> dict:
         data = super()._data(coloured, columns, height) | {"stars": self._count, "cells": self._cells.tolist()}

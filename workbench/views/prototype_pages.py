@@ -125,8 +125,8 @@ def prototype_page(
     seeds = [f"seed {k + 1}" for k in range(count)] if seeds is None else texts("seeds", seeds)
     if len(seeds) != count:
         raise ParameterError("seeds", seeds, f"{count} names, one for each sound of a prototype")
-    options = {"point_sounds": point_sounds, "height": height}
-    return PrototypePage(prototypes, points, seeds, **options, title=title, seconds=seconds, megabytes=megabytes)
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes}
+    return PrototypePage(prototypes, points, seeds, point_sounds, height, **page)
 
 
 def check_prototypes(prototypes: Sequence[PrototypeSounds]) -> list[PrototypeSounds]:
@@ -177,16 +177,7 @@ class PrototypePage(Page):
     _element, _styles = "wb-players wb-prototypes", ("players.css", "prototypes.css")
     _scripts, _view = ("players.js", "exchange.js", "prototypes.js"), "hearPrototypes"
 
-    def __init__(
-        self,
-        prototypes: list[PrototypeSounds],
-        points: DataPoints | None,
-        seeds: list[str],
-        *,
-        point_sounds: int,
-        height: int,
-        **page,
-    ):
+    def __init__(self, prototypes, points, seeds, point_sounds, height, **page):
         super().__init__(**page)
         self._prototypes, self._seeds = prototypes, seeds
         self._names = numbered([prototype.label for prototype in prototypes])

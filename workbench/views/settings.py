@@ -87,8 +87,8 @@ def sounds_by_setting(
     for argument, key in [("start", start), *(("captions", key) for key in captions)]:
         if not _known(key, found):
             raise ParameterError(argument, key, f"a combination of the values of {' and '.join(settings)}")
-    options = {"captions": captions, "title": title, "seconds": seconds, "megabytes": megabytes}
-    return SettingsPage(found, rate, settings, reference, start, **options)
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes}
+    return SettingsPage(found, rate, settings, reference, start, captions, **page)
 
 
 def _repeat(name: str, values: list) -> bool:
@@ -155,17 +155,7 @@ class SettingsPage(Page):
     _element, _styles = "wb-players wb-settings", ("players.css", "settings.css")
     _scripts, _view = ("players.js", "exchange.js", "settings.js"), "turnSettings"
 
-    def __init__(
-        self,
-        sounds: dict[tuple, np.ndarray],
-        rate: int,
-        settings: dict[str, list],
-        reference: Mapping[str, np.ndarray],
-        start: tuple,
-        *,
-        captions: Mapping[tuple, str],
-        **page,
-    ):
+    def __init__(self, sounds, rate, settings, reference, start, captions, **page):
         super().__init__(**page)
         heard = [(_named(settings, key), x) for key, x in sounds.items()] + list(reference.items())
         heard = [(str(name), waveform(str(name), x, rate)[0]) for name, x in heard]

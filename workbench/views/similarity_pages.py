@@ -117,8 +117,8 @@ def similarity_page(
     bias = _numbers("bias", bias, (c,), f"(C,) = ({c},)")
     rows = [_numbers(f"clip {clip.name!r}.similarities", clip.similarities, (m,), f"(M,) = ({m},)") for clip in clips]
     page = {"title": title, "seconds": seconds, "megabytes": megabytes}
-    options = {"temperature": temperature, "most": min(most, m), "nearest": nearest}
-    return SimilarityPage(clips, prototypes, classes, np.stack(rows), weights, bias, **options, **page)
+    linear = classes, np.stack(rows), weights, bias, temperature
+    return SimilarityPage(clips, prototypes, *linear, min(most, m), nearest, **page)
 
 
 def _numbers(name: str, values: ArrayLike, shape: tuple, expected: str) -> np.ndarray:
@@ -147,20 +147,7 @@ class SimilarityPage(Page):
     _element, _styles = "wb-players wb-similarity", ("players.css", "prototypes.css")
     _scripts, _view = ("players.js", "elements.js", "similarity.js"), "SimilarityView"
 
-    def __init__(
-        self,
-        clips: list[ExplainedClip],
-        prototypes: list[PrototypeSounds],
-        classes: list[str],
-        similarities: np.ndarray,
-        weights: np.ndarray,
-        bias: np.ndarray,
-        *,
-        temperature: float,
-        most: int,
-        nearest: int,
-        **page,
-    ):
+    def __init__(self, clips, prototypes, classes, similarities, weights, bias, temperature, most, nearest, **page):
         super().__init__(**page)
         self._clips, self._prototypes, self._classes = clips, prototypes, classes
         self._names = numbered([prototype.label for prototype in prototypes])
