@@ -15,7 +15,7 @@ import pytest
 
 from workbench.core.errors import AudioError, ParameterError
 from workbench.views.latents import latent_page
-from workbench.views.latents_data import NO_CLIP, examples, latent_statistics, midranks, nearest, telling_order
+from workbench.views.latents_data import NO_CLIP, _midranks, examples, latent_statistics, nearest, telling_order
 from workbench.views.page import static
 
 COLUMNS = ["label", "f0"]
@@ -102,7 +102,7 @@ def test_ranks_equal_scipy():
     stats = pytest.importorskip("scipy.stats")
     z = np.maximum(np.random.default_rng(0).integers(-3, 5, (50, 20)), 0).astype(float)
     z[:, 3], z[:, 4] = 0, 2
-    np.testing.assert_array_equal(midranks(z), stats.rankdata(z, axis=0))
+    np.testing.assert_array_equal(_midranks(z), stats.rankdata(z, axis=0))
 
 
 def test_chance_is_passed_by_one_unrelated_latent_in_twenty():
@@ -198,7 +198,7 @@ def test_activations_come_back(z, table):
 
 
 def test_activations_on_the_page_are_capped(z, table, tone, monkeypatch):
-    monkeypatch.setattr("workbench.views.latents.MOST_ACTIVATIONS", 30)
+    monkeypatch.setattr("workbench.views.latents._MOST_ACTIVATIONS", 30)
     page = latent_page(z, table, columns=COLUMNS, latents=[1, 0], audio=tone, sounds=0)
     assert list(content(page)["latents"]) == [], "latent 1 is active in 40 clips"
     page = latent_page(z, table, columns=COLUMNS, latents=[0, 1], audio=tone, sounds=0)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import workbench.views
-from workbench.views.listening import ListeningTrial, hash32, listening_test, stimulus_id, trial_id
+from workbench.views.listening import ListeningTrial, _hash32, _stimulus_id, _trial_id, listening_test
 from workbench.views.page import Page, array, signed, static
 
 FOLDER = Path(workbench.views.__file__).parent / "static"
@@ -193,7 +193,7 @@ def test_the_activations_are_read_as_packed():
 
 
 def test_the_page_hashes_as_python_does():
-    assert node("elements.js listening.js", "(texts) => texts.map(hash32)", TEXTS) == list(map(hash32, TEXTS))
+    assert node("elements.js listening.js", "(texts) => texts.map(hash32)", TEXTS) == list(map(_hash32, TEXTS))
 
 
 @pytest.mark.parametrize("task", ["rating", "identification"])
@@ -203,13 +203,13 @@ def test_the_page_orders_trials_and_sounds_as_python_does(task, tmp_path):
     trials = [ListeningTrial(f"t{k}", "xy"[k % 2], dict.fromkeys(names, sound), 8000) for k, names in methods.items()]
     test = listening_test(trials, seed=3, path=tmp_path / "answers.csv", task=task)
     data = {"task": task, "salt": test._salt}
-    sounds = {trial_id(3, t.id): [{"id": stimulus_id(3, t.id, m)} for m in t.candidates] for t in trials}
+    sounds = {_trial_id(3, t.id): [{"id": _stimulus_id(3, t.id, m)} for m in t.candidates] for t in trials}
     call = """(data, sounds, listener) => ListeningTest.prototype.order.call({ data, listener,
       trials: new Map(Object.entries(sounds).map(([id, list]) => [id, { sounds: list }])) })"""
     for listener in ("Ann", "Zoë 🎧"):
         steps = node("elements.js listening.js", call, data, sounds, listener)
         expected = [
-            {"trial": trial_id(3, trial), "sounds": [stimulus_id(3, trial, method) for method in names]}
+            {"trial": _trial_id(3, trial), "sounds": [_stimulus_id(3, trial, method) for method in names]}
             for trial, names in test.steps(listener)
         ]
         assert steps == expected

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from ..prototypes.factors import Levels
 
 #: Most clips on a page: it carries the sound of all of them.
-MOST_CLIPS = 12
+_MOST_CLIPS = 12
 #: A part counts as a reason from this share of the largest part on.
-REASON = 0.1
+_REASON = 0.1
 
 
 @checked
@@ -95,15 +95,15 @@ def decision_page(
     if len(classes) != count:
         raise ParameterError("classes", f"{len(classes)} names", f"one for each of {count} classes of the head")
     chosen = positions(rows, table)
-    if not 1 <= len(chosen) <= MOST_CLIPS:
-        raise ParameterError("rows", f"{len(chosen)} clips", f"1 to {MOST_CLIPS}: the page carries all their sounds")
+    if not 1 <= len(chosen) <= _MOST_CLIPS:
+        raise ParameterError("rows", f"{len(chosen)} clips", f"1 to {_MOST_CLIPS}: the page carries all their sounds")
     factors = explanation.factors.levels
     level_names = mapping("level_names", level_names, "a mapping of factor to names of its levels")
     measured = mapping("measured", measured, "a mapping of factor to (values, unit)")
     words = _level_names(level_names, factors)
     truth = None if true is None else _true(true, classes, n)
     values = _measured(measured, factors.names, n)
-    view = players(clips, chosen, captions="id", seconds=seconds, limit=MOST_CLIPS, audio=audio)
+    view = players(clips, chosen, captions="id", seconds=seconds, limit=_MOST_CLIPS, audio=audio)
     if title is None:
         title = "Can a decision be read in words?"
     return DecisionPage(explanation, chosen, view, classes, words, truth, values, title)
@@ -130,7 +130,7 @@ class _Reasons:
         """What follows the name of the class: reasons, then factors that hardly count or speak against it, the rest."""
         said = {name: f"{name} is {level} ({_signed(self.parts[name])})" for name, level in self.levels.items()}
         order = sorted(said, key=lambda name: -self.parts[name])
-        least = REASON * max(abs(part) for part in self.parts.values())
+        least = _REASON * max(abs(part) for part in self.parts.values())
         reasons = [said[name] for name in order if self.parts[name] > least]
         others = [said[name] for name in order if self.parts[name] <= least]
         named = sum(self.parts[name] for name in said)
@@ -156,7 +156,7 @@ class DecisionPage(Page):
     title : str
     """
 
-    _element, _styles = "wb-players wb-decisions", ("players.css", "decisions.css")
+    _element, _styles = "wb-players wb-decisions", ("players.css", "bars.css", "decisions.css")
     _scripts, _view = ("players.js", "decisions.js"), "turnKnobs"
 
     def __init__(self, explanation, rows, view: Players, classes, levels, true, measured, title):

@@ -12,6 +12,9 @@ from ..core.errors import ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
+#: An (x, rate) source by position.
+Audio = Callable[[int], tuple[np.ndarray, int]]
+
 
 def table_of(clips) -> pd.DataFrame:
     """The table of clips, or a table itself.

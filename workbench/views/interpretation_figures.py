@@ -11,11 +11,11 @@ from .page import escape, percent, signed
 from .pictures import magma, webp
 
 #: Most columns of the pictures.
-COLUMNS = 320
+_COLUMNS = 320
 #: Most classes whose probabilities are shown.
-MOST_CLASSES = 6
+_MOST_CLASSES = 6
 #: Most pixels a bar is wide.
-WIDEST_BAR = 28
+_WIDEST_BAR = 28
 
 
 class Pictures:
@@ -43,7 +43,7 @@ class Pictures:
         return self._filters @ spectrum
 
     def _pooled(self, values: np.ndarray) -> np.ndarray:
-        parts = np.array_split(self._filters @ values, min(COLUMNS, values.shape[1]), axis=1)
+        parts = np.array_split(self._filters @ values, min(_COLUMNS, values.shape[1]), axis=1)
         return np.stack([part.mean(axis=1) for part in parts], axis=1)
 
     def picture(self, levels: np.ndarray) -> str:
@@ -86,7 +86,7 @@ def relevance_bars(relevance: np.ndarray, order: Sequence[int], tau: float, name
     across = f'x1="0" x2="{count}"'
     return (
         f'<div class="wb-axis-box"><div class="wb-ticks" aria-hidden="true">{marks}</div>'
-        f'<svg class="wb-bars" style="max-width:{WIDEST_BAR * count}px" viewBox="0 0 {count} 100" '
+        f'<svg class="wb-bars" style="max-width:{_WIDEST_BAR * count}px" viewBox="0 0 {count} 100" '
         f'preserveAspectRatio="none" role="img" aria-label="{label}">{"".join(bars)}'
         f'<line {across} y1="{place(0):.2f}" y2="{place(0):.2f}"/>'
         f'<line class="wb-threshold" {across} y1="{place(tau):.2f}" y2="{place(tau):.2f}"/></svg></div>'
@@ -109,9 +109,9 @@ def probabilities(logits: np.ndarray, *, multilabel: bool) -> np.ndarray:
 
 def chances(values: np.ndarray, classes: Sequence[str], explained: int, true: Collection[str]) -> str:
     """The most probable classes, among them the explained one; a tick marks those that truly sound."""
-    rows, best = [], [int(c) for c in np.argsort(-values, kind="stable")[:MOST_CLASSES]]
+    rows, best = [], [int(c) for c in np.argsort(-values, kind="stable")[:_MOST_CLASSES]]
     for c in best if explained in best else [*best[:-1], explained]:
-        kind = " wb-explained" if c == explained else ""
+        kind = " wb-decided" if c == explained else ""
         tick = ' <span title="truly sounds">✓</span>' if classes[c] in true else ""
         rows.append(
             f'<div class="wb-chance{kind}"><span>{escape(classes[c])}{tick}</span>'
@@ -129,7 +129,7 @@ def chances(values: np.ndarray, classes: Sequence[str], explained: int, true: Co
 def factors(pictures: Pictures, shown: str, spectrum: np.ndarray, activation: np.ndarray) -> str:
     """A component's picture, left of it its spectrum (F,), below it its activation (T,), as matrices are drawn."""
     rows = pictures.rows(spectrum)
-    parts = np.array([part.max() for part in np.array_split(activation, min(COLUMNS // 2, len(activation)))])
+    parts = np.array([part.max() for part in np.array_split(activation, min(_COLUMNS // 2, len(activation)))])
     up = [(100 - 96 * v, 100 * (1 - (at + 0.5) / len(rows))) for at, v in enumerate(rows / (rows.max() or 1.0))]
     along = [(100 * (at + 0.5) / len(parts), 100 - 96 * v) for at, v in enumerate(parts / (parts.max() or 1.0))]
     left = _area("wb-spectrum", [(100, 100), *up, (100, 0)])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ..interpreters.interpretation import Interpretation
 
 #: Every twentieth from 0.
-TAUS = tuple(k / 20 for k in range(20))
+_TAUS = tuple(k / 20 for k in range(20))
 #: Bytes of a picture or mask beside a sound.
 _PICTURE = 5300
 
@@ -48,7 +48,7 @@ def interpretation_page(
     interpretation: Interpretation,
     *,
     tau: float = 0.2,
-    taus: Sequence[float] = TAUS,
+    taus: Sequence[float] = _TAUS,
     components: int = 6,
     truth: Mapping[str, np.ndarray] | None = None,
     multilabel: bool = False,
@@ -147,7 +147,7 @@ class InterpretationPage(Page):
     title : str
     """
 
-    _element, _styles = "wb-players wb-interpretation", ("players.css", "interpretations.css")
+    _element, _styles = "wb-players wb-interpretation", ("players.css", "bars.css", "interpretations.css")
     _scripts, _view = ("players.js", "exchange.js", "interpretations.js"), "slideTau"
 
     def __init__(self, interpretation, tau, taus, components, stems, times, multilabel, caption, **page):

@@ -13,7 +13,7 @@ import numpy as np
 from ..core.checks import checked, whole
 from ..core.errors import AudioError, ParameterError
 from .colours import Coloured
-from .inputs import clip_name, generated, source_of, table_of
+from .inputs import Audio, clip_name, generated, source_of, table_of
 from .latents_data import (
     NO_CLIP,
     SILENT,
@@ -34,12 +34,10 @@ from .pictures import RANGE_DB, mel_levels, mel_picture
 from .points import colour_data
 from .sounds import MEDIA, amount, cut, read, shared_gain
 
-#: An (x, rate) source by position.
-Audio = Callable[[int], tuple[np.ndarray, int]]
 #: (times (T,) in s, activations (T, latents)) by position.
-Frames = Callable[[int], tuple[np.ndarray, np.ndarray]] | Mapping[int, tuple[np.ndarray, np.ndarray]]
+_Frames = Callable[[int], tuple[np.ndarray, np.ndarray]] | Mapping[int, tuple[np.ndarray, np.ndarray]]
 #: Most activations (clips times active latents) in the output.
-MOST_ACTIVATIONS = 1_000_000
+_MOST_ACTIVATIONS = 1_000_000
 
 
 @checked
@@ -49,7 +47,7 @@ def latent_page(
     *,
     columns: str | Sequence[str] | None = None,
     decoder=None,
-    frames: Frames | None = None,
+    frames: _Frames | None = None,
     latents: Sequence[int] | None = None,
     top: int = 6,
     sounds: int = 80,
@@ -225,7 +223,7 @@ class LatentPage(Page):
     def _data(self, columns: list[Coloured], decoder: np.ndarray | None, wanted: list[int], top: int) -> dict:
         alive = self.table.iloc[self._alive].fillna(dict.fromkeys(("column", "label", "factor"), ""))
         order = list(dict.fromkeys([*wanted, *self._alive.tolist()]))
-        fits = np.cumsum((self._z > 0).sum(axis=0)[order]) <= MOST_ACTIVATIONS
+        fits = np.cumsum((self._z > 0).sum(axis=0)[order]) <= _MOST_ACTIVATIONS
         have = [*self.carried, *(latent for latent, fit in zip(order, fits, strict=True) if fit)]
         parcels = self.latent_parcels(list(dict.fromkeys(have)), curves=self.carried)
         return {

@@ -14,7 +14,7 @@ from .inputs import named_columns, table_of
 from .page import array
 
 #: A label is tried where at least as many clips have it (and as many do not), a factor where as many have a value.
-LEAST_CLIPS = 5
+_LEAST_CLIPS = 5
 #: Where between its strongest (0) and its weakest (1) active clip the weaker examples of a latent lie.
 WEAKER = (0.25, 0.5, 0.75)
 #: Examples drawn at random among the clips in which a latent is silent.
@@ -128,7 +128,7 @@ class _Labels:
         for column in columns:
             for k, level in enumerate(column.levels if column.kind == "category" else ()):
                 has = column.codes == k
-                if min(has.sum(), (~has).sum()) >= LEAST_CLIPS:
+                if min(has.sum(), (~has).sum()) >= _LEAST_CLIPS:
                     rows.append(has)
                     self.names.append((column.name, level))
         self.has = np.array(rows, dtype=np.float64).reshape(-1, n)
@@ -148,7 +148,7 @@ class _Factors:
                 values = np.where(has, column.values, 0).astype(np.float64)
                 values = np.where(has, values - values.sum() / max(1, has.sum()), 0)
                 norm = np.linalg.norm(values)
-                if has.sum() >= LEAST_CLIPS and norm > 0:
+                if has.sum() >= _LEAST_CLIPS and norm > 0:
                     rows.append(values / norm)
                     known.append(has)
                     self.names.append(column.name)
@@ -175,7 +175,7 @@ def _best_label(z: np.ndarray, active: np.ndarray, labels: _Labels, orders: list
     fields = ("auc", "auc_chance", "precision", "share", "recall")
     found = {"column": np.full(latents, None, object), "label": np.full(latents, None, object)}
     found |= {field: np.full(latents, np.nan) for field in fields}
-    ranks = midranks(z) - (n + 1) / 2
+    ranks = _midranks(z) - (n + 1) / 2
     deviation = np.sqrt((ranks**2).sum(axis=0) / (n - 1)) if n > 1 else np.zeros(latents)
     varied = np.flatnonzero(deviation > 0)  # one that is the same in all clips, as a dead one, tells nothing
     if not labels.names or not len(varied):
@@ -199,7 +199,7 @@ def _best_label(z: np.ndarray, active: np.ndarray, labels: _Labels, orders: list
     return found
 
 
-def midranks(z: np.ndarray) -> np.ndarray:
+def _midranks(z: np.ndarray) -> np.ndarray:
     """Ranks 1 to N within each column of (N, latents), ties sharing their mean rank; only what is above 0 is sorted."""
     latent, clip = np.nonzero(z.T)
     value = z[clip, latent]

@@ -6,7 +6,7 @@ listener's name decide, and calls them A, B, C: which method made which is nowhe
 are appended to a csv file at once, and a listener who comes back goes on where they were; an exported page keeps the
 answers in the browser and offers the same file as a download.
 
-A response names trial and sound by ids that say nothing (:func:`stimulus_id`), so that neither the page nor the file
+A response names trial and sound by ids that say nothing (:func:`_stimulus_id`), so that neither the page nor the file
 tells a listener, who may be its author, which method made a sound. The same trials and seed give the names back.
 """
 
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Columns of the file of responses, in this order.
-COLUMNS = ("time", "listener", "task", "place", "trial", "stimulus", "response", "choices", "seconds", "plays")
-RATING, IDENTIFICATION = "rating", "identification"
-QUESTIONS = {
-    RATING: "How well does each sound match the part of the clip that is {label}?",
-    IDENTIFICATION: "Which of these do you hear?",
+_COLUMNS = ("time", "listener", "task", "place", "trial", "stimulus", "response", "choices", "seconds", "plays")
+_RATING, _IDENTIFICATION = "rating", "identification"
+_QUESTIONS = {
+    _RATING: "How well does each sound match the part of the clip that is {label}?",
+    _IDENTIFICATION: "Which of these do you hear?",
 }
 
 
@@ -73,7 +73,7 @@ def listening_test(
     *,
     path: str | os.PathLike = "responses.csv",
     seed: int,
-    task: str = RATING,
+    task: str = _RATING,
     question: str | None = None,
     choices: Sequence[str] | None = None,
     seconds: float | None = 10.0,
@@ -116,7 +116,7 @@ def listening_test(
         A sound holds NaN or is empty; trial and method are named.
     """
     trials, path = _checked_trials(trials), Path(path)
-    choice("task", task, QUESTIONS)
+    choice("task", task, _QUESTIONS)
     number("megabytes", megabytes, above=0)
     ids = [trial.id for trial in trials]
     if not ids or len(set(ids)) < len(ids):
@@ -126,13 +126,13 @@ def listening_test(
             raise ParameterError(f"trial {trial.id!r}.candidates", {}, "at least one sound")
     check_file("path", path)
     choices = sorted({trial.label for trial in trials}) if choices is None else texts("choices", choices)
-    if task == IDENTIFICATION:
+    if task == _IDENTIFICATION:
         if len(set(choices)) < max(2, len(choices)):
             raise ParameterError("choices", choices, "two or more different classes")
         for trial in trials:
             if trial.label not in choices:
                 raise ParameterError(f"trial {trial.id!r}.label", trial.label, f"one of {', '.join(choices)}")
-    question = question or QUESTIONS[task]
+    question = question or _QUESTIONS[task]
     test = ListeningTest(trials, path, seed, task, question, choices, title=title, seconds=seconds)
     if test.megabytes > megabytes:
         expected = f"at least {test.megabytes:.1f} for these sounds, or fewer trials, or shorter seconds"
@@ -165,11 +165,11 @@ class ListeningTest(Page):
     def __init__(self, trials, path, seed, task, question, choices, **page):
         super().__init__(**page)
         self.path, self.task, self.megabytes = path, task, 0.0
-        self._salt = trial_id(seed, task)
-        self._trials = {trial_id(seed, trial.id): trial for trial in trials}
+        self._salt = _trial_id(seed, task)
+        self._trials = {_trial_id(seed, trial.id): trial for trial in trials}
         self._choices, self._question = choices, question
         self._methods = {
-            hidden: {stimulus_id(seed, trial.id, method): method for method in trial.candidates}
+            hidden: {_stimulus_id(seed, trial.id, method): method for method in trial.candidates}
             for hidden, trial in self._trials.items()
         }
         data = {
@@ -178,8 +178,8 @@ class ListeningTest(Page):
             "salt": self._salt,
             # In the order of ids that say nothing, not of trials and methods.
             "trials": [self._trial(hidden) for hidden in sorted(self._trials)],
-            "choices": choices if task == IDENTIFICATION else [],
-            "columns": COLUMNS,
+            "choices": choices if task == _IDENTIFICATION else [],
+            "columns": _COLUMNS,
             "file": path.name,
         }
         self._pack(data)
@@ -188,7 +188,7 @@ class ListeningTest(Page):
         """What the page knows of a trial, by its id that says nothing."""
         trial, methods = self._trials[hidden], self._methods[hidden]
         sounds = {stimulus: (method, trial.candidates[method]) for stimulus, method in sorted(methods.items())}
-        if self.task == RATING and trial.reference is not None:
+        if self.task == _RATING and trial.reference is not None:
             sounds["reference"] = ("reference", trial.reference)
         read = {name: waveform(f"trial {trial.id}, {method}", x, trial.rate) for name, (method, x) in sounds.items()}
         gain = shared_gain(cut(x, rate, seconds=self._seconds) for x, rate in read.values())
@@ -198,9 +198,9 @@ class ListeningTest(Page):
             packed[name] = {"id": name, "uri": sound.uri, "caption": sound.caption}
             self.megabytes += len(sound.data) / 1e6
         reference = packed.pop("reference", None)
-        question = self._question.replace("{label}", trial.label) if self.task == RATING else self._question
+        question = self._question.replace("{label}", trial.label) if self.task == _RATING else self._question
         note = f"All sounds of this trial at one gain of {gain:+.1f} dB: levels can be compared."
-        if self.task == IDENTIFICATION:
+        if self.task == _IDENTIFICATION:
             note = f"Gain {gain:+.1f} dB, the same for all sounds of this clip."
         said = {"id": hidden, "question": question, "note": note}
         return said | {"reference": reference, "sounds": list(packed.values())}
@@ -209,7 +209,7 @@ class ListeningTest(Page):
     def steps(self, listener: str) -> list[tuple[str, list[str]]]:
         """What a listener meets: (trial, methods in the order of A, B, C ...), from the first screen to the last."""
         order = {trial: self._shuffled(methods, listener) for trial, methods in self._methods.items()}
-        if self.task == RATING:
+        if self.task == _RATING:
             screens = [(trial, order[trial]) for trial in self._shuffled(order, listener)]
         else:
             rounds = range(max(map(len, order.values())))
@@ -222,7 +222,7 @@ class ListeningTest(Page):
         return [(self._trials[trial].id, [self._methods[trial][s] for s in stimuli]) for trial, stimuli in screens]
 
     def _shuffled(self, ids: Iterable[str], listener: str) -> list[str]:
-        return sorted(ids, key=lambda id: (hash32(f"{self._salt}|{listener}|{id}"), id))
+        return sorted(ids, key=lambda id: (_hash32(f"{self._salt}|{listener}|{id}"), id))
 
     def _still(self) -> str:
         sounds = sum(map(len, self._methods.values()))
@@ -244,12 +244,12 @@ class ListeningTest(Page):
         try:
             with self.path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
-                is_ours = tuple(reader.fieldnames or ()) == COLUMNS
+                is_ours = tuple(reader.fieldnames or ()) == _COLUMNS
                 rows = list(reader) if is_ours else []
         except (OSError, ValueError, csv.Error) as error:
             raise DatasetError(f"{self.path}: cannot be read: {error}") from error
         if not is_ours:
-            raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(COLUMNS)}")
+            raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(_COLUMNS)}")
         return rows
 
     def record(self, rows: Sequence[Mapping[str, object]]) -> None:
@@ -270,7 +270,7 @@ class ListeningTest(Page):
                 raise DatasetError(f"{self.path.name}: no answer to this test: {fault}")
         self._rows()
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         if not self.path.exists():
             writer.writeheader()
         writer.writerows(rows)
@@ -279,13 +279,13 @@ class ListeningTest(Page):
 
     def _fault(self, row: Mapping[str, object]) -> str:
         """What is wrong with an answer; empty if nothing is."""
-        if not isinstance(row, Mapping) or set(row) != set(COLUMNS):
+        if not isinstance(row, Mapping) or set(row) != set(_COLUMNS):
             return f"columns {sorted(map(str, row))}" if isinstance(row, Mapping) else type(row).__name__
         if row["task"] != self.task or not str(row["listener"]).strip():
             return f"task {row['task']!r} of listener {row['listener']!r}"
         if str(row["stimulus"]) not in self._methods.get(str(row["trial"]), {}):
             return f"sound {row['stimulus']!r} in trial {row['trial']!r}"
-        if self.task == RATING:
+        if self.task == _RATING:
             is_number = isinstance(row["response"], int) and not isinstance(row["response"], bool)
             possible = is_number and 0 <= row["response"] <= 100
         else:
@@ -302,7 +302,7 @@ class ListeningTest(Page):
         return f"ListeningTest({self.task}, {len(self._trials)} trials, {self.path.name})"
 
 
-def hash32(text: str) -> int:
+def _hash32(text: str) -> int:
     """Hash of a text, 32 bits: FNV-1a, then the finaliser of MurmurHash3, as in ``listening.js``.
 
     An exported page has to find the same order as Python, with nothing but integers.
@@ -318,12 +318,12 @@ def hash32(text: str) -> int:
 # --- what listeners answered: the file read back, and what follows from it ----------------------------------------
 
 
-def trial_id(seed: int, trial: str) -> str:
+def _trial_id(seed: int, trial: str) -> str:
     """Twelve hex digits that stand for a trial."""
     return _hex_id([seed, trial])
 
 
-def stimulus_id(seed: int, trial: str, method: str) -> str:
+def _stimulus_id(seed: int, trial: str, method: str) -> str:
     """Twelve hex digits that stand for a method's sound in a trial."""
     return _hex_id([seed, trial, method])
 
@@ -367,7 +367,7 @@ def read_responses(
     frames, trials = [_read(path) for path in sources], _checked_trials(trials)
     if not frames:
         raise ParameterError("source", [], "at least one file")
-    known = {stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}
+    known = {_stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}
     for path, frame in zip(sources, frames, strict=True):
         strange = sorted(set(frame["stimulus"]) - set(known))
         if strange:
@@ -376,7 +376,7 @@ def read_responses(
     table = table.drop_duplicates(["listener", "task", "stimulus"], keep="last").reset_index(drop=True)
     for place, name in enumerate(("trial", "label", "method")):
         table[name] = [known[stimulus][place] for stimulus in table["stimulus"]]
-    rated = table["task"] == RATING
+    rated = table["task"] == _RATING
     table["rating"] = table["response"].where(rated)
     for name in ("place", "choices", "seconds", "plays", "rating"):
         values = pd.to_numeric(table[name], errors="coerce")
@@ -399,7 +399,7 @@ def _read(path: str | os.PathLike) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
     except (OSError, ValueError) as error:  # what pandas raises for a broken table is a ValueError
         raise DatasetError(f"{path}: {error}") from error
-    if missing := [name for name in COLUMNS if name not in frame.columns]:
+    if missing := [name for name in _COLUMNS if name not in frame.columns]:
         raise DatasetError(f"{path}: columns {missing} are missing from a file of responses")
     return frame
 
@@ -455,7 +455,7 @@ def analyse_responses(
     if not len(responses):
         raise DatasetError("there are no responses to analyse")
     wanted = ["task", "method", "listener", "trial"]
-    identified = (responses["task"] == IDENTIFICATION).any() if "task" in responses.columns else False
+    identified = (responses["task"] == _IDENTIFICATION).any() if "task" in responses.columns else False
     wanted += ["correct", "hearing", "choices"] if identified else ["rating", "hearing"]
     if missing := [name for name in wanted if name not in responses.columns]:
         raise ParameterError("responses", f"a table without {', '.join(missing)}", "of read_responses")
@@ -467,10 +467,10 @@ def analyse_responses(
         estimate = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
         rows.append({"measure": measure} | more | estimate | counts | {"interval": interval})
 
-    rated = responses[responses["task"] == RATING]
+    rated = responses[responses["task"] == _RATING]
     for method, part in rated.groupby("method", sort=True):
         values = part["rating"].to_numpy(dtype=float)
-        add_row(RATING, part, values, *_bootstrap(part, values, level, draws, seed), method=method)
+        add_row(_RATING, part, values, *_bootstrap(part, values, level, draws, seed), method=method)
     wide = rated.pivot_table(index=["listener", "trial"], columns="method", values="rating", sort=True)
     for method, against in itertools.combinations(wide.columns, 2):
         pairs = wide[[method, against]].dropna().reset_index()
@@ -478,9 +478,9 @@ def analyse_responses(
             values = (pairs[method] - pairs[against]).to_numpy(dtype=float)
             bounds = _bootstrap(pairs, values, level, draws, seed)
             add_row("rating difference", pairs, values, *bounds, method=method, against=against)
-    identified = responses[responses["task"] == IDENTIFICATION]
+    identified = responses[responses["task"] == _IDENTIFICATION]
     first = identified[identified["hearing"] == 1]
-    for measure, answers in ((IDENTIFICATION, identified), (f"{IDENTIFICATION}, first hearing", first)):
+    for measure, answers in ((_IDENTIFICATION, identified), (f"{_IDENTIFICATION}, first hearing", first)):
         for method, part in answers.groupby("method", sort=True):
             right = part["correct"].to_numpy(dtype=bool)
             bounds = wilson_interval(int(right.sum()), len(right), level=level)

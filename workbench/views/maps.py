@@ -20,15 +20,12 @@ import numpy as np
 from ..core.checks import checked, number, whole
 from ..core.errors import AudioError, ParameterError
 from .colours import MISSING, PALETTE, SHAPES, VIRIDIS, Coloured, colour_by
-from .inputs import clip_name, column, generated, named_columns, source_of, table_of
+from .inputs import Audio, clip_name, column, generated, named_columns, source_of, table_of
 from .page import Page
 from .pictures import still_picture
 from .points import colour_data, hover_data, panel_data, positions, spread
 from .projection import project
 from .sounds import MEDIA, Sound, amount, read
-
-#: An (x, rate) source by position.
-Audio = Callable[[int], tuple[np.ndarray, int]]
 
 
 @checked

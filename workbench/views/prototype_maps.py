@@ -7,7 +7,7 @@ stars' own sounds stand in that page alone, so that it does not carry them twice
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,10 @@ import numpy as np
 from ..core.checks import numbers
 from ..core.errors import ParameterError
 from .colours import Coloured, colour_by
-from .inputs import function, items
+from .inputs import Audio, function, items
 from .maps import SoundMap
 from .points import spread
 from .projection import project
-
-#: An (x, rate) source by position.
-Audio = Callable[[int], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True, eq=False)

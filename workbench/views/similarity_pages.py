@@ -144,7 +144,8 @@ class SimilarityPage(Page):
     title : str
     """
 
-    _element, _styles = "wb-players wb-similarity", ("players.css", "prototypes.css")
+    _element = "wb-players wb-similarity"
+    _styles = ("players.css", "bars.css", "prototypes.css", "similarity.css")
     _scripts, _view = ("players.js", "elements.js", "similarity.js"), "SimilarityView"
 
     def __init__(self, clips, prototypes, classes, similarities, weights, bias, temperature, most, nearest, **page):

@@ -18,10 +18,10 @@ MEDIA = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav", "flac": "a
 #: Highest level of the loudest peak after a shared gain: a compressed file may overshoot by a fraction of a dB.
 CEILING_DB = -1.0
 #: A shared gain never lifts by more: beyond that one hears the noise floor.
-MOST_GAIN_DB = 20.0
-FADE_SECONDS = 0.01
+_MOST_GAIN_DB = 20.0
+_FADE_SECONDS = 0.01
 #: Hz. Slower sounds would be brought to the least rate of a format at many times their size.
-LEAST_RATE = 100
+_LEAST_RATE = 100
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def waveform(name: str, x, rate, *, what: str = "a player") -> tuple[np.ndarray,
     if bad:
         raise AudioError(name, f"{bad} of {x.size} samples are NaN or infinite")
     whole = isinstance(rate, numbers.Real) and not isinstance(rate, (bool, np.bool_)) and np.isfinite(rate)
-    if not whole or rate != int(rate) or rate < LEAST_RATE:
-        raise AudioError(name, f"rate {rate!r} is no whole number of Hz from {LEAST_RATE} on")
+    if not whole or rate != int(rate) or rate < _LEAST_RATE:
+        raise AudioError(name, f"rate {rate!r} is no whole number of Hz from {_LEAST_RATE} on")
     return x, int(rate)
 
 
@@ -143,7 +143,7 @@ def cut(x: np.ndarray, rate: int, *, seconds: float | None) -> np.ndarray:
     if seconds is None or len(x) <= (size := max(1, round(seconds * rate))):
         return x
     x = x[:size].copy()
-    fade = min(size, round(FADE_SECONDS * rate))
+    fade = min(size, round(_FADE_SECONDS * rate))
     x[size - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
     return x
 
@@ -176,4 +176,4 @@ def shared_gain(waveforms: Iterable[np.ndarray]) -> float:
     peak = max((float(np.abs(x).max(initial=0.0)) for x in waveforms), default=0.0)
     if peak == 0.0:
         return 0.0
-    return min(CEILING_DB - 20 * float(np.log10(peak)), MOST_GAIN_DB)
+    return min(CEILING_DB - 20 * float(np.log10(peak)), _MOST_GAIN_DB)

@@ -11,7 +11,7 @@ from .figures import dress, new_figure, plain, short
 from .sounds import waveform
 
 #: Level of nothing at all.
-FLOOR_DB = 10 * float(np.log10(sound_io.LOG_FLOOR))
+_FLOOR_DB = 10 * float(np.log10(sound_io.LOG_FLOOR))
 
 
 @checked
@@ -68,8 +68,8 @@ def spectrogram(
         raise ParameterError("ax", type(ax).__name__, "axes of matplotlib")
     decibels, hop, top = _decibels(x, rate, mel, n_mels, f_max)
     reference = float(decibels.max()) if reference_db is None else reference_db
-    silent = float(decibels.max()) <= FLOOR_DB + 1
-    reference = FLOOR_DB + range_db if silent else reference
+    silent = float(decibels.max()) <= _FLOOR_DB + 1
+    reference = _FLOOR_DB + range_db if silent else reference
     figure = new_figure(9.0, 3.2) if ax is None else ax.figure
     own = figure.add_subplot() if ax is None else ax
     extent = (0, len(x) / rate, 0, decibels.shape[0] - 1)
