@@ -80,11 +80,11 @@ def curves(
     handles = {}
     for ax, quantity in zip(axes, quantities, strict=True):
         for k, (name, rows) in enumerate(table.groupby(by, sort=False, dropna=False)):
-            found = rows.dropna(subset=[quantity]).groupby(x)[quantity].agg(["mean", "min", "max"])
-            at = [places[value] for value in found.index]
+            spread = rows.dropna(subset=[quantity]).groupby(x)[quantity].agg(["mean", "min", "max"])
+            at = [places[value] for value in spread.index]
             style = {"color": PALETTE[k % 8], "marker": MARKERS[k % 8], "markersize": 5, "linewidth": 2}
-            handles[str(name)] = ax.plot(at, found["mean"], **style)[0]
-            ax.fill_between(at, found["min"], found["max"], color=style["color"], alpha=0.16, linewidth=0)
+            handles[str(name)] = ax.plot(at, spread["mean"], **style)[0]
+            ax.fill_between(at, spread["min"], spread["max"], color=style["color"], alpha=0.16, linewidth=0)
         drawn = [table[quantity].dropna().to_numpy()]
         for k, (name, level) in enumerate(levels.get(quantity, {}).items()):
             value, *band = _level(name, level)

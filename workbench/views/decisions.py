@@ -283,19 +283,19 @@ def _reasons(explanation: Explanation, i: int, words: Mapping[str, Sequence[str]
     return _Reasons(decided, contrast, {name: words[name][level] for name, level in read.items()})
 
 
-def _level_names(given: Mapping[str, Sequence[str]], factors: Levels) -> dict[str, list[str]]:
-    for name in given:
+def _level_names(level_names: Mapping[str, Sequence[str]], factors: Levels) -> dict[str, list[str]]:
+    for name in level_names:
         if name not in factors.names:
             raise ParameterError("level_names", name, f"one of the factors: {', '.join(factors.names)}")
     names = {}
     for f, (name, count) in enumerate(zip(factors.names, factors.counts, strict=True)):
-        own = texts(f"level_names[{name!r}]", given[name]) if name in given else None
-        if own is not None and len(own) != count:
-            raise ParameterError(f"level_names[{name!r}]", own, f"{count} names, one for each level")
+        words = texts(f"level_names[{name!r}]", level_names[name]) if name in level_names else None
+        if words is not None and len(words) != count:
+            raise ParameterError(f"level_names[{name!r}]", words, f"{count} names, one for each level")
         usual = {2: ["low", "high"], 3: ["low", "middle", "high"]}.get(count)
         if factors.distinct[f]:
             usual = [cell_text(value) for value in next(iter(factors.cuts.values()))[f]]
-        names[name] = own or usual or [f"level {l + 1} of {count}" for l in range(count)]
+        names[name] = words or usual or [f"level {l + 1} of {count}" for l in range(count)]
     return names
 
 

@@ -110,7 +110,7 @@ def values_of(name: str, values: object, count: int | None = None) -> np.ndarray
     """Numbers (N,), NaN where there is none, as float64."""
     from ..core.checks import numbers
 
-    found = numbers(name, values, ndim=1, finite=False, empty=True).astype(np.float64)
-    if count is not None and len(found) != count:
-        raise ParameterError(f"{name}.shape", found.shape, f"({count},), a value for each clip")
-    return found
+    array = numbers(name, values, ndim=1, finite=False, empty=True).astype(np.float64)
+    if count is not None and len(array) != count:
+        raise ParameterError(f"{name}.shape", array.shape, f"({count},), a value for each clip")
+    return array

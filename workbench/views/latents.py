@@ -177,20 +177,20 @@ class LatentPage(Page):
 
     def _readable(self, clips: list[int]) -> Iterator[tuple[int, dict, int]]:
         """The parcels of these clips, with one gain for all sounds and one scale for all pictures."""
-        found = {}
+        read_clips = {}
         for i in clips:
             try:
-                found[i] = self._read(i)
+                read_clips[i] = self._read(i)
             except AudioError as error:
                 self.failed[i] = str(error)
-        if not found:
+        if not read_clips:
             return
-        shown = {i: (cut(x, rate, seconds=self._seconds), rate) for i, (x, rate) in found.items()}
+        shown = {i: (cut(x, rate, seconds=self._seconds), rate) for i, (x, rate) in read_clips.items()}
         self.gain_db = shared_gain(x for x, _ in shown.values())
         self._top = min(rate for _, rate in shown.values()) / 2
         levels = {i: mel_levels(x, rate, self._top) for i, (x, rate) in shown.items()}
         self._peak_db = max(float(level.max()) for level in levels.values())
-        for i, sound in found.items():
+        for i, sound in read_clips.items():
             parcel = self._parcel(i, *sound, levels[i])
             yield i, parcel, _size(parcel)
 

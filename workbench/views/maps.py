@@ -100,12 +100,12 @@ def sound_map(
     number("gain_db", gain_db, least=-120, most=120)
     whole("height", height, least=100, most=10_000)
     panels = {}
-    for name, one in (z if isinstance(z, Mapping) else {"": z}).items():
-        shape = one.shape if hasattr(one, "shape") else (len(one),) if hasattr(one, "__len__") else ()
+    for name, values in (z if isinstance(z, Mapping) else {"": z}).items():
+        shape = values.shape if hasattr(values, "shape") else (len(values),) if hasattr(values, "__len__") else ()
         rows = shape[0] if len(shape) else 0
-        if rows != len(table) and not hasattr(one, "layers"):
+        if rows != len(table) and not hasattr(values, "layers"):
             raise ParameterError("z", f"array of {rows} rows", f"as long as clips, which has {len(table)}")
-        panels[str(name)] = project(one, method=method, seed=seed, standardise=standardise)
+        panels[str(name)] = project(values, method=method, seed=seed, standardise=standardise)
     if not panels:
         raise ParameterError("z", z, "an array or a mapping with at least one")
     coloured = _coloured(color, table)
@@ -140,8 +140,8 @@ def _columns(table, coloured: Coloured, hover) -> list[tuple[str, object]]:
     names = [name for name in ("id", "label") if name in table.columns]
     if coloured.name in table.columns:
         names.append(coloured.name)
-    found = [(name, column("hover", name, table)) for name in (*names, *named_columns("hover", hover))]
-    return list(dict(found).items())
+    columns = [(name, column("hover", name, table)) for name in (*names, *named_columns("hover", hover))]
+    return list(dict(columns).items())
 
 
 class SoundMap(Page):

@@ -101,12 +101,12 @@ class Page:
 
     def _fitting(self, pieces: Iterable[tuple[Hashable, Any, float]]) -> dict:
         """The first pieces (key, piece, bytes) that there is room for; no more are made than needed."""
-        found: dict = {}
+        fitting: dict = {}
         for key, piece, size in pieces:
             if not self._take(size):
                 break
-            found[key] = piece
-        return found
+            fitting[key] = piece
+        return fitting
 
     def _carry(self, sounds: Iterable[tuple], *, more: float = 0.0) -> dict[Any, Sound]:
         """The first sounds (key, name, x, rate) that there is room for, with ``more`` bytes beside each."""

@@ -117,7 +117,7 @@ def players(
         if len(captions) not in (total, len(wanted)):
             raise ParameterError("captions", f"{len(captions)} captions", f"one for each of {total} clips")
         wanted = [(str(caption), *rest[1:]) for caption, rest in zip(captions, wanted, strict=False)]
-    cards = [_card(*one, seconds=seconds) for one in wanted]
+    cards = [_card(*clip, seconds=seconds) for clip in wanted]
     return Players(title, cards, total, gain=gain, generated=generated(clips), spectrogram=spectrogram, format=format)
 
 

@@ -150,13 +150,13 @@ def check_prototypes(prototypes: Sequence[PrototypeSounds]) -> list[PrototypeSou
 
 def _readable(points: DataPoints | None, wanted: list[int]) -> list[np.ndarray]:
     """Sounds of data points; the map names those that cannot be read."""
-    found = []
+    sounds = []
     for i in wanted:
         try:
-            found.append(read(points.audio, i, str(points.names[i]))[0])
+            sounds.append(read(points.audio, i, str(points.names[i]))[0])
         except AudioError:
             continue
-    return found
+    return sounds
 
 
 class PrototypePage(Page):

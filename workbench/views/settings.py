@@ -79,16 +79,16 @@ def sounds_by_setting(
     for name, values in settings.items():
         if not values or _repeat(name, values):
             raise ParameterError(f"settings[{name!r}]", values, "one value or more, all different")
-    found = _combinations(sounds, settings)
+    combinations = _combinations(sounds, settings)
     captions = mapping("captions", captions, "a mapping of combinations to text")
     reference = mapping("reference", reference, "a mapping of name to sound (samples,)")
     middle = tuple(values[len(values) // 2] for values in settings.values())
     start = middle if start is None else tuple(items("start", start, "a value of each setting"))
     for argument, key in [("start", start), *(("captions", key) for key in captions)]:
-        if not _known(key, found):
+        if not _known(key, combinations):
             raise ParameterError(argument, key, f"a combination of the values of {' and '.join(settings)}")
     page = {"title": title, "seconds": seconds, "megabytes": megabytes}
-    return SettingsPage(found, rate, settings, reference, start, captions, **page)
+    return SettingsPage(combinations, rate, settings, reference, start, captions, **page)
 
 
 def _repeat(name: str, values: list) -> bool:
@@ -99,9 +99,9 @@ def _repeat(name: str, values: list) -> bool:
         raise ParameterError(f"settings[{name!r}]", values, "numbers or words, no lists") from None
 
 
-def _known(key: object, found: Mapping) -> bool:
+def _known(key: object, combinations: Mapping) -> bool:
     try:
-        return key in found
+        return key in combinations
     except TypeError:  # a list within
         return False
 
@@ -112,23 +112,23 @@ def _named(settings: Mapping[str, list], key: tuple) -> str:
 
 def _combinations(sounds, settings: Mapping[str, list]) -> dict[tuple, np.ndarray]:
     """The waveform of each combination, the last setting running fastest."""
-    found = {}
+    combinations = {}
     for places in itertools.product(*(range(len(values)) for values in settings.values())):
         key = tuple(values[k] for values, k in zip(settings.values(), places, strict=True))
         x = sounds.get(key) if isinstance(sounds, Mapping) else sounds
         for (name, values), k in zip(settings.items(), () if isinstance(sounds, Mapping) else places, strict=False):
             x = x.to_numpy() if hasattr(x, "to_numpy") else x
-            several = (
+            is_list = (
                 len(x.shape) > 0 if hasattr(x, "shape") else isinstance(x, Sequence) and not isinstance(x, (str, bytes))
             )
-            size = len(x) if several else 0
+            size = len(x) if is_list else 0
             if size != len(values):
                 raise ParameterError("sounds", f"{size} along {name}", f"{len(values)}, one for each value")
             x = x[k]
         if x is None:
             raise ParameterError(f"sounds[{_named(settings, key)}]", None, "a waveform: each combination needs one")
-        found[key] = x
-    return found
+        combinations[key] = x
+    return combinations
 
 
 class SettingsPage(Page):

@@ -169,11 +169,11 @@ class SimilarityPage(Page):
         different = {}
         for _, clip in near:
             different.setdefault(clip.name, (clip.name, clip.name, clip.x, clip.rate))
-        found = self._carry(different.values())
+        near_sounds = self._carry(different.values())
         self._near = {}
         for k, clip in near:
-            self._near.setdefault(k, []).append((clip, found.get(clip.name)))
-        self._missing = len(prototypes) - len(self._carried), sum(clip.name not in found for _, clip in near)
+            self._near.setdefault(k, []).append((clip, near_sounds.get(clip.name)))
+        self._missing = len(prototypes) - len(self._carried), sum(clip.name not in near_sounds for _, clip in near)
         self._pack(self._data())
 
     def _order(self) -> list[int]:

@@ -121,15 +121,15 @@ def read(audio: Callable, i: int, name: str) -> tuple[np.ndarray, int]:
         ``audio`` gives something else than (x, rate).
     """
     try:
-        given = audio(i)
+        sound = audio(i)
     except WorkbenchError:
         raise
     except (OSError, EOFError, RuntimeError, ValueError) as error:  # what readers of files raise
         raise AudioError(name, f"{type(error).__name__}: {error}") from error
-    if not isinstance(given, (tuple, list)) or len(given) != 2:
-        shown = f"a function that gave {type(given).__name__} for {name}"
+    if not isinstance(sound, (tuple, list)) or len(sound) != 2:
+        shown = f"a function that gave {type(sound).__name__} for {name}"
         raise ParameterError("audio", shown, "a function of a position that gives (x, rate)")
-    return waveform(name, *given)
+    return waveform(name, *sound)
 
 
 def check_length(name: str, seconds: float | None) -> None:
