@@ -123,7 +123,10 @@ def test_space_turns_all_sets_by_mouse_and_keyboard(offline_page, tmp_path):
     page.mouse.down()
     page.mouse.move(box["x"] + 160, box["y"] + 120, steps=5)
     page.mouse.up()
-    page.wait_for_function(f"{EYES}[0][0] !== {before[0]} && String({EYES}[0]) === String({EYES}[1])", timeout=60_000)
+    page.wait_for_function(
+        f"(([one, other]) => one[0] !== {before[0]} && one.every((v, k) => Math.abs(v - other[k]) < 1e-9))({EYES})",
+        timeout=60_000,
+    )
     after = eye(page)
     assert np.linalg.norm(np.subtract(after, before)) > 0.1
     assert page.locator(".wb-scene").first.screenshot() != pixels
