@@ -39,40 +39,6 @@ class DataPoints:
     """i -> (x, rate), the sound of data point i."""
 
 
-def prototype_map(
-    points: DataPoints, labels: Sequence[str], *, carried: list[int], height: int, seconds: float | None, gain_db: float
-) -> PrototypeMap:
-    """Draw prototypes among the data.
-
-    Parameters
-    ----------
-    points : DataPoints
-    labels : sequence of str (M,)
-        Class of each prototype.
-    carried : list of int
-        Data points whose sound the page carries (:func:`carried_points`).
-    height : int
-        Pixels.
-    seconds, gain_db
-        See :func:`workbench.views.sound_map`.
-
-    Returns
-    -------
-    PrototypeMap
-    """
-    import pandas as pd
-
-    n, m = len(points.xy), len(labels)
-    panel = project(np.concatenate([points.xy, points.prototypes]), method="given")
-    names = [*map(str, points.names), *(f"prototype {name}" for name in numbered(labels))]
-    table = pd.DataFrame({"id": names, "label": [*map(str, points.labels), *labels]})
-    coloured = colour_by("label", table["label"])
-    near = np.full(n, -1) if points.nearest is None else np.asarray(points.nearest)
-    columns, cells = [(name, table[name]) for name in ("id", "label")], np.concatenate([near, np.arange(m)])
-    page = {"title": "The prototypes among the data", "seconds": seconds, "megabytes": 3.0, "gain_db": gain_db}
-    return PrototypeMap(cells, m, table, {"": panel}, coloured, columns, points.audio, carried, height, **page)
-
-
 def carried_points(points: DataPoints, prototypes: int, *, sounds: int) -> list[int]:
     """Data points whose sound a page should carry: at most ``sounds``, spread over classes and plane.
 
@@ -122,13 +88,22 @@ def _check(points: DataPoints, count: int) -> None:
 
 
 class PrototypeMap(SoundMap):
-    """A sound map whose last points are prototypes: stars in the colours of their classes."""
+    """A sound map whose last points are prototypes, one for each label: stars in the colours of their classes."""
 
     _scripts, _view = (*SoundMap._scripts, "prototype_map.js"), "PrototypeMap"
 
-    def __init__(self, cells: np.ndarray, count: int, *arguments, **page):
-        self._cells, self._count = cells, count
-        super().__init__(*arguments, **page)
+    def __init__(self, points: DataPoints, labels: Sequence[str], carried: list[int], height: int, **page):
+        import pandas as pd
+
+        n, self._count = len(points.xy), len(labels)
+        panel = project(np.concatenate([points.xy, points.prototypes]), method="given")
+        names = [*map(str, points.names), *(f"prototype {name}" for name in numbered(labels))]
+        table = pd.DataFrame({"id": names, "label": [*map(str, points.labels), *labels]})
+        near = np.full(n, -1) if points.nearest is None else np.asarray(points.nearest)
+        self._cells = np.concatenate([near, np.arange(self._count)])
+        columns, coloured = [(name, table[name]) for name in table], colour_by("label", table["label"])
+        page |= {"title": "The prototypes among the data", "megabytes": 3.0}
+        super().__init__(table, {"": panel}, coloured, columns, points.audio, carried, height, **page)
 
     def _data(self, coloured: Coloured, columns: list, height: int) -> dict:
         data = super()._data(coloured, columns, height) | {"stars": self._count, "cells": self._cells.tolist()}

@@ -22,7 +22,7 @@ from .inputs import items, texts
 from .page import Page, escape, signed
 from .pictures import mel_note, mel_pictures
 from .players import card, picture
-from .prototype_maps import DataPoints, carried_points, numbered, prototype_map
+from .prototype_maps import DataPoints, PrototypeMap, carried_points, numbered
 from .sounds import Sound, cut, read, shared_gain, waveform
 
 
@@ -205,9 +205,8 @@ class PrototypePage(Page):
         self.shared = [name for name, count in firsts.items() if count > 1]
         self.map = None
         if points is not None:
-            labels = [prototype.label for prototype in prototypes]
-            options = {"height": height, "seconds": self._seconds, "gain_db": self.gain_db}
-            self.map = prototype_map(points, labels, carried=carried, **options)
+            labels, page = [prototype.label for prototype in prototypes], {"seconds": self._seconds}
+            self.map = PrototypeMap(points, labels, carried, height, gain_db=self.gain_db, **page)
         self._pack({"seeds": [[[sound.uri, shown, sound.caption] for sound, shown in seed] for seed in others]})
 
     def _made(self, k: int, seed: int) -> tuple[Sound, str]:
