@@ -73,6 +73,15 @@ def items(name: str, value: object, expected: str) -> list:
     return list(value)
 
 
+def instances(name: str, value: object, kind: type) -> list:
+    """Objects of one class as a list."""
+    objects = items(name, value, f"a list of {kind.__name__}")
+    for k, item in enumerate(objects):
+        if not isinstance(item, kind):
+            raise ParameterError(f"{name}[{k}]", type(item).__name__, kind.__name__)
+    return objects
+
+
 def texts(name: str, value: object) -> list[str]:
     """Names as text: a list of words or numbers, not one word."""
     return list(map(str, items(name, value, "a list of names")))

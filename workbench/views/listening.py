@@ -28,7 +28,7 @@ import numpy as np
 from ..core.checks import check_fields, checked, choice, number, whole
 from ..core.errors import DatasetError, ParameterError
 from ..metrics.classification import group_interval, wilson_interval
-from .inputs import items, mapping, texts
+from .inputs import instances, items, mapping, texts
 from .page import Page, check_file, escape
 from .sounds import cut, shared_gain, waveform
 
@@ -115,7 +115,7 @@ def listening_test(
     AudioError
         A sound holds NaN or is empty; trial and method are named.
     """
-    trials, path = _checked_trials(trials), Path(path)
+    trials, path = instances("trials", trials, ListeningTrial), Path(path)
     choice("task", task, _QUESTIONS)
     number("megabytes", megabytes, above=0)
     ids = [trial.id for trial in trials]
@@ -138,14 +138,6 @@ def listening_test(
         expected = f"at least {test.megabytes:.1f} for these sounds, or fewer trials, or shorter seconds"
         raise ParameterError("megabytes", megabytes, expected)
     return test
-
-
-def _checked_trials(trials) -> list[ListeningTrial]:
-    trials = items("trials", trials, "a list of ListeningTrial")
-    for k, trial in enumerate(trials):
-        if not isinstance(trial, ListeningTrial):
-            raise ParameterError(f"trials[{k}]", type(trial).__name__, "a ListeningTrial")
-    return trials
 
 
 class ListeningTest(Page):
@@ -364,7 +356,7 @@ def read_responses(
     import pandas as pd
 
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    frames, trials = [_read(path) for path in sources], _checked_trials(trials)
+    frames, trials = [_read(path) for path in sources], instances("trials", trials, ListeningTrial)
     if not frames:
         raise ParameterError("source", [], "at least one file")
     known = {_stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core.checks import check_fields, checked, whole
 from ..core.errors import AudioError, ParameterError
-from .inputs import items, texts
+from .inputs import instances, items, texts
 from .page import Page, escape, signed
 from .pictures import mel_note, mel_pictures
 from .players import card, picture
@@ -131,18 +131,14 @@ def prototype_page(
 
 def check_prototypes(prototypes: Sequence[PrototypeSounds]) -> list[PrototypeSounds]:
     """Refuse no prototypes, no or uneven numbers of sounds, and distances that are not finite."""
-    prototypes = items("prototypes", prototypes, "a list of PrototypeSounds")
+    prototypes = instances("prototypes", prototypes, PrototypeSounds)
     if not prototypes:
         raise ParameterError("prototypes", [], "at least one")
     for k, prototype in enumerate(prototypes):
-        if not isinstance(prototype, PrototypeSounds):
-            raise ParameterError(f"prototypes[{k}]", type(prototype).__name__, "PrototypeSounds")
         if not 1 <= len(prototype.sounds) == len(prototypes[0].sounds):
             expected = f"{max(len(prototypes[0].sounds), 1)}, one for each seed"
             raise ParameterError(f"prototypes[{k}].sounds", f"{len(prototype.sounds)} sounds", expected)
-        for clip in prototype.nearest:
-            if not isinstance(clip, RealClip):
-                raise ParameterError(f"prototypes[{k}].nearest", type(clip).__name__, "a list of RealClip")
+        for clip in instances(f"prototypes[{k}].nearest", prototype.nearest, RealClip):
             if not np.isfinite(clip.distance):
                 raise ParameterError(f"prototypes[{k}]: distance of {clip.name!r}", clip.distance, "finite")
     return prototypes

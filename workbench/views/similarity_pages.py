@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import check_fields, checked, number, numbers, whole
 from ..core.errors import ParameterError
-from .inputs import items, texts
+from .inputs import instances, texts
 from .interpretation_figures import probabilities
 from .page import Page, escape
 from .pictures import mel_note, mel_pictures
@@ -101,14 +101,10 @@ def similarity_page(
     All sounds have one gain, that which brings the loudest of them to -1 dBFS (at most +20 dB).
     """
     prototypes, classes = check_prototypes(prototypes), texts("classes", classes)
-    clips = items("clips", clips, "a list of ExplainedClip")
-    if not clips:
-        raise ParameterError("clips", [], "at least one")
-    for k, clip in enumerate(clips):
-        if not isinstance(clip, ExplainedClip):
-            raise ParameterError(f"clips[{k}]", type(clip).__name__, "an ExplainedClip")
-    if not classes:
-        raise ParameterError("classes", [], "at least one")
+    clips = instances("clips", clips, ExplainedClip)
+    for name, values in (("clips", clips), ("classes", classes)):
+        if not values:
+            raise ParameterError(name, [], "at least one")
     whole("most", most, least=1)
     whole("nearest", nearest, least=0)
     number("temperature", temperature, above=0)
