@@ -21,8 +21,8 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import load_weights
+from ..core.labels import known
 from ..core.splits import Split, fitting
-from ..prototypes.tracks import known
 from .spectra import Spectra
 
 if TYPE_CHECKING:
@@ -447,14 +447,14 @@ def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
     **options
         Options of :class:`Classifier`.
     """
-    from ..prototypes.networks import FLOOR, HOP, N_FFT, SmallConvNet
+    from ..prototypes import SmallConvNet, networks
 
     whole("rate", rate, least=1)
     if not isinstance(getattr(trained, "network", None), SmallConvNet):
         raise ParameterError("trained", type(trained).__name__, "what fit_classifier made of a SmallConvNet")
     mels = trained.network.mels
     statistics = {"shift": trained.shift, "scale": trained.scale} if trained.shift is not None else {}
-    front_end = LogMels(rate, n_fft=N_FFT, hop=HOP, mels=mels, floor=FLOOR, **statistics)
+    front_end = LogMels(rate, n_fft=networks.N_FFT, hop=networks.HOP, mels=mels, floor=networks.FLOOR, **statistics)
     head = _linear(trained.weight, trained.bias)
     module = Stacked(front_end, trained.network, head)
     taps = [f"network.blocks.{i}" for i in (5, 8, 11)]

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import faithfulness, fidelity, separation
-from ..prototypes.tracks import known
 from .classifiers import Classifier, real, spectra_for
 from .imitation import Interpreter
 from .interpretation import Interpretation, component_mask

@@ -16,12 +16,12 @@ from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
+from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..embeddings import embed
 from ..encoders import Encoder
 from ..probes import Probes, fit_probes
-from ..prototypes.tracks import known
 from .autoencoder import SHORTEST, SummaryAutoencoder
 
 if TYPE_CHECKING:

@@ -20,12 +20,11 @@ from ..core.checks import checked
 from ..core.errors import ParameterError
 from .inputs import items, mapping, parts, table_of, texts, values_of
 from .page import Page, escape, percent, signed
-from .players import Players, cell_text, players
+from .player_tables import Players, cell_text, players
 from .points import positions
 
 if TYPE_CHECKING:
-    from ..prototypes.explaining import Explanation
-    from ..prototypes.factors import Levels
+    from ..prototypes import Explanation, Levels
 
 #: Most clips on a page: it carries the sound of all of them.
 _MOST_CLIPS = 12

@@ -30,12 +30,12 @@ from .interpretation_figures import (
     times_row,
 )
 from .page import Page, escape, signed
-from .players import card, picture
+from .player_tables import card, picture
 from .points import far_apart
 from .sounds import shared_gain, waveform
 
 if TYPE_CHECKING:
-    from ..interpreters.interpretation import Interpretation
+    from ..interpreters import Interpretation
 
 #: Every twentieth from 0.
 _TAUS = tuple(k / 20 for k in range(20))

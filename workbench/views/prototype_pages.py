@@ -21,7 +21,7 @@ from ..core.errors import AudioError, ParameterError
 from .inputs import instances, items, texts
 from .page import Page, escape, signed
 from .pictures import mel_note, mel_pictures
-from .players import card, picture
+from .player_tables import card, picture
 from .prototype_maps import DataPoints, PrototypeMap, carried_points, numbered
 from .sounds import Sound, cut, read, shared_gain, waveform
 

@@ -19,7 +19,7 @@ from ..core.errors import ParameterError
 from .inputs import items, mapping
 from .page import Page, escape
 from .pictures import mel_note, mel_pictures
-from .players import card, cell_text, picture
+from .player_tables import card, cell_text, picture
 from .points import far_apart
 from .sounds import cut, shared_gain, waveform
 
