@@ -357,7 +357,6 @@ def interpreter_calls() -> dict[str, Call]:
 
 def sonify_calls() -> dict[str, Call]:
     from workbench import sonify as s
-    from workbench.core.splits import Split
     from workbench.datasets.clips import Clips
     from workbench.encoders import load_encoder
     from workbench.sonify import diffusion
