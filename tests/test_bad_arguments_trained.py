@@ -20,6 +20,8 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.core.splits import Split
+
 HARNESS = Path(__file__).with_name("test_bad_arguments.py")
 _spec = importlib.util.spec_from_file_location("bad_arguments_of_arrays", HARNESS)
 harness = importlib.util.module_from_spec(_spec)
