@@ -14,31 +14,27 @@ near the other class is.
 """
 
 from .adversarial import adversarial_example
-from .apnet import APNet, APNetConfig, fit_apnet, log_mel_to_audio
-from .explaining import explain
+from .apnet import APNet, fit_apnet, log_mel_to_audio
+from .explaining import Explanation, explain
 from .extractors import extractor
 from .factors import FactorPrototypes, Levels
 from .few_shot import few_shot
 from .learnt import ABLATIONS, LearntConfig, LearntPrototypes, fit_prototypes
-from .losses import LOSSES
 from .networks import MLPProjector, SmallConvNet, log_mels
-from .references import MLP, MLPConfig, evaluate_references, fit_mlp
+from .references import evaluate_references
 from .sets import gram, max_cosine, prototypes
 from .studies import dynamics, evaluate_factors, paired_differences, placebos
 from .training import ClassifierConfig, TrainedClassifier, fit_classifier
 
 __all__ = [
     "ABLATIONS",
-    "LOSSES",
-    "MLP",
     "APNet",
-    "APNetConfig",
     "ClassifierConfig",
+    "Explanation",
     "FactorPrototypes",
     "LearntConfig",
     "LearntPrototypes",
     "Levels",
-    "MLPConfig",
     "MLPProjector",
     "SmallConvNet",
     "TrainedClassifier",
@@ -51,7 +47,6 @@ __all__ = [
     "few_shot",
     "fit_apnet",
     "fit_classifier",
-    "fit_mlp",
     "fit_prototypes",
     "gram",
     "log_mel_to_audio",

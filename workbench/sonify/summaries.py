@@ -16,12 +16,12 @@ from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
+from ..core.labels import labels as checked_labels
 from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..embeddings import embed
 from ..encoders import Encoder
 from ..probes import Probes, fit_probes
-from ..prototypes.tracks import known
 from .autoencoder import SHORTEST, SummaryAutoencoder
 
 if TYPE_CHECKING:
@@ -219,7 +219,10 @@ class Judge:
     def agreement(self, waveforms: ArrayLike, rate: int, labels: ArrayLike) -> np.ndarray:
         """Whether each sound is assigned to its label, bool (N,)."""
         said = self.classes[self.probabilities(waveforms, rate).argmax(1)]
-        return said == known(labels, len(said), "labels")
+        labels = checked_labels("labels", labels)
+        if labels.shape != said.shape:
+            raise ParameterError("labels.shape", labels.shape, f"{said.shape}, one a sound")
+        return said == labels
 
 
 @checked
