@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import pytest
 import torch
 from torch import nn
 
-import workbench as wb
+from workbench.core.splits import Split
 
 HARNESS = Path(__file__).with_name("test_bad_arguments.py")
 _spec = importlib.util.spec_from_file_location("bad_arguments_of_arrays", HARNESS)
@@ -33,8 +34,7 @@ N, D, C, K = 24, 6, 3, 4
 """Clips, dimensions, classes, dimensions of embeddings."""
 Y = np.arange(N) % C
 X = (3 * np.eye(C, D)[Y] + RNG.normal(size=(N, D))).astype(np.float32)
-PARTS = {"train": np.arange(12), "valid": np.arange(12, 18)}
-SPLIT = {"train": np.arange(12), "valid": np.arange(12, 18), "test": np.arange(18, 24)}
+SPLIT = Split(np.arange(12), np.arange(12, 18), np.arange(18, 24))
 RATE, SAMPLES, BINS, FRAMES = 8000, 2000, 65, 32
 """Of sounds and their spectra."""
 NOWHERE = "/nowhere/at/all"
@@ -61,11 +61,10 @@ def sounds() -> torch.Tensor:
 
 def prototype_calls() -> dict[str, Call]:
     from workbench import prototypes as p
-    from workbench.core.splits import Split
     from workbench.prototypes import apnet as rivals
     from workbench.prototypes import losses, networks, references, rival_losses, tracks
 
-    split = Split(*SPLIT.values())
+    split = SPLIT
     network = partial(p.MLPProjector, D, K, hidden=8)
     points = p.prototypes("orthonormal", C, K, scale=2.0)
     fit = {"inputs": X, "y": Y, "split": split, "network": network, "prototypes": points, "device": "cpu"}
@@ -232,7 +231,7 @@ def prototype_calls() -> dict[str, Call]:
 
 def interpreter_calls() -> dict[str, Call]:
     from workbench import interpreters as i
-    from workbench.interpreters import gradients, masking, masks
+    from workbench.interpreters import classifiers, gradients, masking, masks
 
     x = sounds()
     spectra = i.Spectra(rate=RATE, n_fft=128, hop=64)
@@ -243,7 +242,7 @@ def interpreter_calls() -> dict[str, Call]:
     f = i.Classifier(listener, rate=RATE, classes=names, taps=("rows", "bands"), device="cpu", name="bands")
     several = i.Classifier(listener, rate=RATE, classes=names, taps=("rows",), multilabel=True, device="cpu")
     w = np.abs(RNG.normal(size=(BINS, 5))).astype(np.float32)
-    parts = wb.Split(**SPLIT)
+    parts = SPLIT
     shared = {"classifier": f, "x": x, "split": parts, "seed": 0, "learning_rate": 1e-3, "epochs": 1}
     small = {"epochs": 2, "batch": 8, "learning_rate": 1e-3}
     l2i = {"pooling": "max", "width": 8, "reconstruction": 1.0, "sparsity": 0.1, "halved_after": 1, "keep": "best"}
@@ -268,9 +267,9 @@ def interpreter_calls() -> dict[str, Call]:
         "Classifier.logits": (f.logits, {"x": x}),
         "Classifier.probabilities": (f.probabilities, {"logits": X[:, :C]}),
         "Classifier.randomised": (f.randomised, {"seed": 0, "modules": 1}),
-        "kumar_vgg": (i.kumar_vgg, {"classes": names, "weights": None, "seed": 0, "device": "cpu"}),
-        "kumar_vgg file": (i.kumar_vgg, {"classes": names, "weights": NOWHERE}),
-        "KumarVGG": (i.KumarVGG, {"classes": C, "hidden": 8, "dropout": 0.1}),
+        "kumar_vgg": (classifiers.kumar_vgg, {"classes": names, "weights": None, "seed": 0, "device": "cpu"}),
+        "kumar_vgg file": (classifiers.kumar_vgg, {"classes": names, "weights": NOWHERE}),
+        "KumarVGG": (classifiers.KumarVGG, {"classes": C, "hidden": 8, "dropout": 0.1}),
         "fit_l2i": (partial(i.fit_l2i, spectra=spectra, progress=False, **l2i), shared | {"dictionary": w}),
         "fit_flint": (partial(i.fit_flint, spectra=spectra, progress=False, **flint), shared),
         "fit_vibi": (partial(i.fit_vibi, spectra=spectra, progress=False, **vibi), shared),
@@ -294,9 +293,9 @@ def interpreter_calls() -> dict[str, Call]:
         ),
         "Interpretation.waveform": (explained[0].waveform, {"tau": 0.5}),
         "Interpretation.component": (explained[0].component, {"k": 1}),
-        "as_mask": (i.as_mask, {"relevance": torch.tensor(X), "sign": "absolute", "quantile": 0.9}),
+        "as_mask": (masking.as_mask, {"relevance": torch.tensor(X), "sign": "absolute", "quantile": 0.9}),
         "masked_logits": (
-            partial(i.masked_logits, spectra=spectra),
+            partial(masking.masked_logits, spectra=spectra),
             {"classifier": f, "x": x[0], "masks": given["half"], "domain": "linear"},
         ),
         "rectangles": (masking.rectangles, {"bins": BINS, "frames": FRAMES, "bands": 2, "times": 3}),
@@ -348,9 +347,9 @@ def interpreter_calls() -> dict[str, Call]:
             i.evaluate_interpreter,
             {"interpreter": trained, "x": x, "split": parts, "groups": np.arange(N), "judged": 2, "seed": 0},
         ),
-        "multilabel_decisions": (
-            i.multilabel_decisions,
-            {"classifier": several, "x": x, "tags": tags, "split": parts},
+        "evaluate_interpreter tags": (
+            partial(i.evaluate_interpreter, split=parts),
+            {"interpreter": SimpleNamespace(classifier=several, scores=several.logits), "tags": tags, "x": x},
         ),
         "L2I.load": (i.L2I.load, {"folder": NOWHERE, "classifier": f}),
         "Psi": (i.Psi, {"shapes": [(1, 8, 8), (3, 1, 8)], "components": 5, "frames": FRAMES, "width": 8}),
@@ -361,7 +360,6 @@ def interpreter_calls() -> dict[str, Call]:
 
 def sonify_calls() -> dict[str, Call]:
     from workbench import sonify as s
-    from workbench.core.splits import Split
     from workbench.datasets.clips import Clips
     from workbench.encoders import load_encoder
     from workbench.sonify import diffusion

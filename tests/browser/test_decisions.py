@@ -101,30 +101,49 @@ def test_nothing_overflows(opened, width):
         )
 
 
-def picture(page, nth: int = 0) -> str:
-    return page.locator(".wb-space canvas").nth(nth).evaluate("(canvas) => canvas.toDataURL()")
+def eye(page, nth: int = 0) -> list[float]:
+    """Where the nth scene is looked at from, as plotly has it."""
+    return (
+        page.locator(".wb-scene")
+        .nth(nth)
+        .evaluate("(node) => Object.values(node._fullLayout.scene._scene.getCamera().eye)")
+    )
 
 
 def test_space_turns_all_sets_by_mouse_and_keyboard(offline_page, tmp_path):
     page = offline_page
     turnable({"axes": np.eye(3), "flat": np.eye(3)[:2]}, title="to turn").save(tmp_path / "space.html")
     page.goto((tmp_path / "space.html").as_uri())
-    page.wait_for_function("document.querySelector('canvas').width > 300")
-    before = [picture(page, k) for k in range(2)]
-    box = page.locator("canvas").first.bounding_box()
+    page.wait_for_function(READY, timeout=60_000)
+    before = eye(page)
+    assert eye(page, 1) == pytest.approx(before)
+    pixels = page.locator(".wb-scene").first.screenshot()
+    box = page.locator(".wb-scene").first.bounding_box()
     page.mouse.move(box["x"] + 100, box["y"] + 100)
     page.mouse.down()
     page.mouse.move(box["x"] + 160, box["y"] + 120, steps=5)
     page.mouse.up()
-    after = [picture(page, k) for k in range(2)]
-    assert after[0] != before[0] and after[1] != before[1]
+    page.wait_for_function(
+        f"(([one, other]) => one[0] !== {before[0]} && one.every((v, k) => Math.abs(v - other[k]) < 1e-9))({EYES})",
+        timeout=60_000,
+    )
+    after = eye(page)
+    assert np.linalg.norm(np.subtract(after, before)) > 0.1
+    assert page.locator(".wb-scene").first.screenshot() != pixels
     page.mouse.move(box["x"] + 10, box["y"] + 10)
-    assert picture(page) == after[0], "it turns only while the button is held"
-    page.locator("canvas").first.dblclick()
-    assert picture(page) == before[0]
-    page.locator("canvas").nth(1).focus()
+    assert eye(page) == after, "it turns only while the button is held"
+    page.locator(".wb-scene").nth(1).focus()
     page.keyboard.press("ArrowRight")
-    assert picture(page) != before[0]
+    turned = [np.arctan2(at[1], at[0]) for at in (after, eye(page), eye(page, 1))]
+    assert np.subtract(turned[1:], turned[0]) == pytest.approx([0.1, 0.1], abs=1e-6)
+    page.locator(".wb-scene").first.dblclick()
+    page.wait_for_function(f"Math.abs({EYES}[1][0] - {before[0]}) < 1e-6", timeout=60_000)
+
+
+EYES = (
+    "[...document.querySelectorAll('.wb-scene')].map((n) => Object.values(n._fullLayout.scene._scene.getCamera().eye))"
+)
+READY = "[...document.querySelectorAll('.wb-scene')].every((node) => node._fullLayout?.scene?._scene?.getCamera)"
 
 
 CELL = """
@@ -149,10 +168,11 @@ def turn_and_compare(page) -> None:
     card, explanation = page.locator(".wb-decision").nth(1), make_explanation()
     card.get_by_label("loudness").select_option("2")
     np.testing.assert_allclose(probabilities(card), explanation.counterfactual({"loudness": 2})[7], atol=1e-3)
-    before = picture(page)
-    page.locator(".wb-space canvas").focus()
+    page.wait_for_function(READY, timeout=60_000)
+    before = eye(page)
+    page.locator(".wb-scene").focus()
     page.keyboard.press("ArrowLeft")
-    assert picture(page) != before
+    assert eye(page) != before
 
 
 def test_turns_in_jupyterlab_and_in_the_exported_page(chromium, lab, tone, offline_page, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench import audio
-from workbench.core.learning import NothingLearntWarning, warn_unlearnt
+from workbench.core.fitting import NothingLearntWarning, warn_unlearnt
 from workbench.core.warn import warn
 
 FAR_TOO_LOUD = (np.full(1000, 8.0, np.float32), 8000)

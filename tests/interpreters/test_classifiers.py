@@ -9,7 +9,7 @@ import torch
 from workbench.core.splits import Split
 from workbench.encoders import load_encoder
 from workbench.interpreters import convolutional, efficientat, fit_vgg
-from workbench.prototypes import SmallConvNet, log_mels, train_classifier
+from workbench.prototypes import SmallConvNet, fit_classifier, log_mels
 
 SPLIT = Split(np.arange(6), np.arange(6, 8), np.arange(8, 10))
 Y = np.arange(10) % 2
@@ -22,7 +22,7 @@ def noise(samples):
 def test_a_small_net_hears_waveforms_as_it_saw_log_mels():
     x = noise(16000)
     options = {"network": lambda: SmallConvNet(64, 8), "loss": "cross_entropy", "epochs": 2, "progress": False}
-    run = train_classifier(log_mels(list(x), progress=False), Y, SPLIT, device="cpu", **options)
+    run = fit_classifier(log_mels(list(x), progress=False), Y, SPLIT, device="cpu", **options)
     made = convolutional(run, device="cpu")
     assert made.logits(x) == pytest.approx(run.logits, abs=1e-3)
     assert [shape[0] for shape in made.shapes(16000)] == [32, 64, 64]
@@ -30,12 +30,12 @@ def test_a_small_net_hears_waveforms_as_it_saw_log_mels():
 
 def test_the_vgg_trained_here_keeps_its_weights():
     x = torch.from_numpy(noise(72000))
-    made = fit_vgg(x, Y, SPLIT, epochs=1, batch=6, device="cpu")
+    made = fit_vgg(x, Y, SPLIT, epochs=1, batch=6, device="cpu", progress=False)
     assert made.classes == ("0", "1") and made.shapes(72000)[0][:2] == (128, 16)
     first, again = made.logits(x), made.logits(x)
     assert np.array_equal(first, again) and np.std(first) > 0
     assert float(made.module.last[1].running_mean.abs().sum()) > 0, "batch norm's statistics came along"
-    other = fit_vgg(x, Y, SPLIT, epochs=1, batch=6, device="cpu", seed=1)
+    other = fit_vgg(x, Y, SPLIT, epochs=1, batch=6, device="cpu", progress=False, seed=1)
     assert not np.allclose(other.logits(x), first)
 
 

@@ -66,8 +66,8 @@ def test_folders_of_something_else_are_refused(kind, fits, classifier, tmp_path)
     with pytest.raises(WeightsError, match="its sizes are not usable"):
         kind.load(folder, classifier)
     (folder / "fitted.json").write_text(whole)
-    weights = (folder / "weights.safetensors").read_bytes()
-    (folder / "weights.safetensors").write_bytes(weights[: len(weights) // 2])
+    weights = next(folder.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(WeightsError, match="cannot read"):
         kind.load(folder, classifier)
 
@@ -99,6 +99,8 @@ def test_one_made_by_hand_explains_and_is_saved(classifier, clips, spectra, tmp_
     loaded = L2I.load(made.save(tmp_path), classifier)
     np.testing.assert_array_equal(loaded.scores(clips.x[:3]), made.scores(clips.x[:3]))
     assert loaded.history is None
+    with pytest.raises(ParameterError, match="must be made for 8 components and 3 classes"):
+        L2I(classifier, spectra, WORDS, psi, Theta(7, 3))
     with pytest.raises(ParameterError, match="theta='Psi' must be a Theta"):
         L2I(classifier, spectra, WORDS, psi, psi)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError
-from workbench.interpreters import Interpretation, mask_study, masked_logits, removal_study, truth_study
+from workbench.interpreters import Interpretation, mask_study, removal_study, truth_study
+from workbench.interpreters.masking import masked_logits
 
 from .conftest import BANDS, RATE, SAMPLES, SPECTRA, burst
 

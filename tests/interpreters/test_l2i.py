@@ -5,7 +5,8 @@ from torch import nn
 
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
-from workbench.interpreters import Classifier, KumarVGG, Psi, Spectra, Theta, fit_l2i, kumar_vgg
+from workbench.interpreters import Classifier, Psi, Spectra, Theta, fit_l2i
+from workbench.interpreters.classifiers import KumarVGG, kumar_vgg
 from workbench.interpreters.imitation import fidelity_loss
 
 RATE, SAMPLES = 8000, 4000

@@ -5,7 +5,8 @@ import pytest
 
 from workbench.core.errors import ParameterError
 from workbench.sae.controls import principal_components, random_projection
-from workbench.sae.published import FAMILIES, LAYERS, PROBE_ACCURACY, SPARSITIES, published
+from workbench.sae.published import FAMILIES, LAYERS, PROBE_ACCURACY, SPARSITIES
+from workbench.sae.published import table as published
 
 ROWS = np.arange(200)
 

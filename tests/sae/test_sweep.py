@@ -18,7 +18,8 @@ import torch
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.saving import read_record, write_record
 from workbench.core.splits import Split
-from workbench.sae import SAEConfig, SAESweep, SparseAutoencoder, data, fit_saes, sweep
+from workbench.sae import SAEConfig, SparseAutoencoder, data, fit_saes, sweep
+from workbench.sae.result import SAESweep
 from workbench.sae.stack import Stack
 
 

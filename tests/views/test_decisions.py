@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 
@@ -38,7 +40,7 @@ def page(explanation, table, tone):
 
 
 def numbers(view) -> dict:
-    return json.loads(re.search(r'class="wb-numbers">(.*?)</script>', view.html, re.S)[1])
+    return json.loads(gzip.decompress(base64.b64decode(re.search(r'class="wb-data">(.*?)</script>', view.html)[1])))
 
 
 def text(view) -> str:

@@ -17,14 +17,14 @@ import soundfile
 from workbench.core.errors import AudioError, DatasetError, ParameterError
 from workbench.metrics.classification import wilson_interval
 from workbench.views.listening import (
-    COLUMNS,
+    _COLUMNS,
     ListeningTrial,
+    _hash32,
+    _stimulus_id,
+    _trial_id,
     analyse_responses,
     listening_test,
-    mixed,
     read_responses,
-    stimulus_id,
-    trial_id,
 )
 
 METHODS = ("dictionary method", "occlusion method", "noise control")
@@ -64,7 +64,7 @@ def data(view) -> dict:
 
 def answer(view, listener: str, trial: str, method: str, response, *, place: int = 1, seed: int = 1) -> dict:
     """A row as the page sends it."""
-    ids = {"trial": trial_id(seed, trial), "stimulus": stimulus_id(seed, trial, method)}
+    ids = {"trial": _trial_id(seed, trial), "stimulus": _stimulus_id(seed, trial, method)}
     return {"time": "2024-01-01T00:00:00Z", "listener": listener, "task": view.task, "place": place, **ids} | {
         "response": response, "choices": len(data(view)["choices"]), "seconds": "8.5", "plays": 2,
     }  # fmt: skip
@@ -133,11 +133,11 @@ def test_naming_goes_in_rounds(test):
         assert len({trial for trial, _ in steps[5 * r : 5 * r + 5]}) == 5
 
 
-def test_numbers_of_a_text():
+def test_hash_of_a_text():
     # FNV-1a of "" is 0x811c9dc5 and of "a" 0xe40c292c; the finaliser of MurmurHash3 follows.
-    assert (mixed(""), mixed("a")) == (0xAB3E7C0B, 0x1A80B1B3)
-    assert len({mixed(f"x|{k}") for k in range(20000)}) > 19990
-    assert abs(np.mean([mixed(f"x|{k}") for k in range(20000)]) / 2**32 - 0.5) < 0.01
+    assert (_hash32(""), _hash32("a")) == (0xAB3E7C0B, 0x1A80B1B3)
+    assert len({_hash32(f"x|{k}") for k in range(20000)}) > 19990
+    assert abs(np.mean([_hash32(f"x|{k}") for k in range(20000)]) / 2**32 - 0.5) < 0.01
 
 
 def test_answers_are_appended_once_and_read_back(test):
@@ -192,7 +192,7 @@ def test_the_kernel_answers_the_page(test):
     class Link:
         sent: list = []
 
-        def send(self, message):
+        def send(self, message, buffers):
             self.sent.append(message)
 
     row = answer(view, "Ann", "recording 0", METHODS[0], 20)
@@ -347,4 +347,4 @@ def test_the_file_is_plain_csv(test):
     view = test()
     view.record([answer(view, "Ann", "recording 0", METHODS[0], 20)])
     rows = list(csv.reader(view.path.open(encoding="utf-8", newline="")))
-    assert tuple(rows[0]) == COLUMNS and rows[1][1:4] == ["Ann", "rating", "1"] and rows[1][6] == "20"
+    assert tuple(rows[0]) == _COLUMNS and rows[1][1:4] == ["Ann", "rating", "1"] and rows[1][6] == "20"

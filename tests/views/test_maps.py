@@ -13,8 +13,7 @@ import pytest
 
 from workbench.core.errors import AudioError, ParameterError
 from workbench.views import sound_map
-from workbench.views.live import in_kernel, open_link
-from workbench.views.page import static
+from workbench.views.page import in_kernel, static
 
 
 def content(view) -> dict:
@@ -151,25 +150,28 @@ def test_observers_hear_of_the_page(z, table):
     assert seen[1] == ["clip 7"] and view._link.selected == [7]
 
 
-def test_link_answers_with_sound_or_reason(z, table, tone):
-    view, sent = sound_map(z, table, audio=tone, sounds=0), []
-    link = open_link(view.key, 40, view.sound, [])
-    link.send = lambda message, buffers=None: sent.append((message, buffers))
-    for index in (3, 99, "x", None):
-        link._handle_custom_msg({"kind": "sound", "index": index}, [])
-    message, buffers = sent[0]
-    assert message == {"kind": "sound", "index": 3, "caption": "0.50 s · 16 kHz", "media": "audio/mpeg"}
-    assert buffers == [view.sound(3).data]
-    assert [m["kind"] for m, _ in sent[1:]] == ["error"] * 3
-    assert sent[1][0]["text"] == "no point 99"
-
-
-def test_link_tells_any_failure():
+def asked(view, *indices) -> list[tuple[dict, list]]:
+    """What the kernel sends when the page asks for these sounds."""
     sent = []
-    link = open_link("key", 2, lambda i: 1 / 0, [])
-    link.send = lambda message, buffers=None: sent.append(message)
-    link._handle_custom_msg({"kind": "sound", "index": 0}, [])
-    assert sent == [{"kind": "error", "index": 0, "text": "ZeroDivisionError: division by zero"}]
+    view.connect()
+    view._link.send = lambda message, buffers: sent.append((message, buffers))
+    for ticket, index in enumerate(indices):
+        view._link._handle_custom_msg({"kind": "sound", "index": index, "ticket": ticket}, [])
+    return sent
+
+
+def test_link_answers_with_sound_or_reason(z, table, tone):
+    sent = asked(sound_map(z, table, audio=tone, sounds=0), 3, 99, "x", None)
+    message, buffers = sent[0]
+    assert message == {"ticket": 0, "caption": "0.50 s · 16 kHz", "media": "audio/mpeg"}
+    assert buffers == [sound_map(z, table, audio=tone).sound(3).data]
+    assert [set(m) for m, _ in sent[1:]] == [{"ticket", "error"}] * 3 and [m["ticket"] for m, _ in sent] == [0, 1, 2, 3]
+    assert sent[1][0]["error"] == "i=99 must be a whole number from 0 to 39"
+
+
+def test_link_tells_any_failure(z, table):
+    sent = asked(sound_map(z, table, audio=lambda i: 1 / 0, sounds=0), 0)
+    assert sent == [({"ticket": 0, "error": "ZeroDivisionError: division by zero"}, [])]
 
 
 def test_no_kernel_no_link(z, table):

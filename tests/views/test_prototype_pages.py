@@ -78,7 +78,7 @@ def test_every_prototype_has_its_sound_its_nearest_clips_and_its_facts():
 
 def test_other_seeds_are_carried_with_pictures_and_captions():
     view = prototype_page(make_prototypes(), seeds=["a", "b", "<c>"])
-    seeds = packed(view.html, "wb-sounds")["seeds"]
+    seeds = packed(view.html, "wb-data")["seeds"]
     assert len(seeds) == 2 and [len(seed) for seed in seeds] == [6, 6] and view.seeds == ["a", "b", "<c>"]
     uri, picture, caption = seeds[1][4]
     x, rate = soundfile.read(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))

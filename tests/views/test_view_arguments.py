@@ -77,7 +77,6 @@ def views_calls() -> dict[str, Call]:
         interpretation_page,
         intervals,
         latent_page,
-        latent_statistics,
         layer_curve,
         layer_heatmap,
         listening_test,
@@ -92,6 +91,7 @@ def views_calls() -> dict[str, Call]:
         spectrogram,
         turnable,
     )
+    from workbench.views.latents_data import latent_statistics
 
     tidy = pd.DataFrame({"k": [1, 2, 4] * 2, "fvu": RNG.random(6), "kind": list("aaabbb")})
     known = pd.DataFrame(

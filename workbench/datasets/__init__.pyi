@@ -1,5 +1,4 @@
 from . import generated as generated
-from .catalog import data_roots as data_roots
 from .catalog import describe_dataset as describe_dataset
 from .catalog import known_datasets as known_datasets
 from .catalog import list_datasets as list_datasets

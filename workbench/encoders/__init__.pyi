@@ -7,7 +7,6 @@ from .batching import compute_dtype as compute_dtype
 from .batching import extract as extract
 from .catalog import HUB_ID as HUB_ID
 from .catalog import SPECS as SPECS
-from .catalog import EncoderSpec as EncoderSpec
 from .catalog import describe_encoder as describe_encoder
 from .catalog import list_encoders as list_encoders
 from .interface import Encoder as Encoder

@@ -24,7 +24,7 @@ class Layer:
     """One place in a network where frames can be read."""
 
     name: str
-    """Its name, as the family calls it: "0" ... "12" for transformer hidden states, "features.4" for a convolution block."""
+    """What the family calls it: "0" ... "12" for transformer hidden states, "features.4" for a convolution block."""
     dim: int
     """Length D of one frame."""
     frame_rate: float

@@ -5,50 +5,6 @@ are trained to imitate a classifier (:mod:`.classifiers`); :data:`MASKS` explain
 give a mask (F, T) on a clip's spectrogram, of which :mod:`.spectra` makes sound; :mod:`.judging` judges them.
 """
 
-from .classifiers import Classifier, KumarVGG, convolutional, efficientat, fit_vgg, kumar_vgg
-from .flint import Flint, FlintConfig, fit_flint
-from .interpretation import Interpretation, component_mask, relevance
-from .judging import evaluate_interpreter, mask_study, multilabel_decisions, removal_study, truth_study
-from .l2i import L2I, L2IConfig, fit_l2i
-from .masking import as_mask, masked_logits
-from .masks import CONTROLS, MASKS
-from .psi import Psi, Theta
-from .spectra import Spectra, normalised
-from .tagger import TaggerConfig, fit_tagger
-from .vibi import Vibi, VibiConfig, fit_vibi
+import lazy_loader
 
-__all__ = [
-    "CONTROLS",
-    "L2I",
-    "MASKS",
-    "Classifier",
-    "Flint",
-    "FlintConfig",
-    "Interpretation",
-    "KumarVGG",
-    "L2IConfig",
-    "Psi",
-    "Spectra",
-    "TaggerConfig",
-    "Theta",
-    "Vibi",
-    "VibiConfig",
-    "as_mask",
-    "component_mask",
-    "convolutional",
-    "efficientat",
-    "evaluate_interpreter",
-    "fit_flint",
-    "fit_l2i",
-    "fit_tagger",
-    "fit_vgg",
-    "fit_vibi",
-    "kumar_vgg",
-    "mask_study",
-    "masked_logits",
-    "multilabel_decisions",
-    "normalised",
-    "relevance",
-    "removal_study",
-    "truth_study",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

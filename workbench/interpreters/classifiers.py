@@ -21,8 +21,8 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import load_weights
+from ..core.labels import known
 from ..core.splits import Split, fitting
-from ..prototypes.tracks import known
 from .spectra import Spectra
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Classifier:
     taps : sequence of str
         Names of sub-modules, as ``module.named_modules()`` has them, shallow first.
     axes : str
-        Of what these put out: "bcft" (batch, channels, frequency, time), "bctf", or "btc" (tokens in time).
+        Axes of their outputs: "bcft" (batch, channels, frequency, time), "bctf", or "btc" (tokens in time).
     multilabel : bool
         Each class by itself (sigmoid), or one of them (softmax).
     batch : int
@@ -133,13 +133,13 @@ class Classifier:
         """Scores (B, C) and the maps (B, channels, frequency, time) of the taps, in their order, of one batch."""
         if not self.taps:
             raise ParameterError("taps", [], "at least one, given to Classifier")
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
         try:
-            with self._listening(found):
+            with self._listening(outputs):
                 scores = self.module(x.to(self.device))
         except RuntimeError as error:
             raise self.unfit(x, error) from error
-        return scores.float(), [self._map(found[tap]) for tap in self.taps]
+        return scores.float(), [self._map(outputs[tap]) for tap in self.taps]
 
     def shapes(self, samples: int) -> list[tuple[int, int, int]]:
         """(channels, frequency, time) of each tap's map for clips of so many samples."""
@@ -173,11 +173,11 @@ class Classifier:
         return Classifier(other, name=f"{self.name}, random weights", **same)
 
     @contextmanager
-    def _listening(self, found: dict[str, Tensor]) -> Iterator[None]:
+    def _listening(self, outputs: dict[str, Tensor]) -> Iterator[None]:
         modules = dict(self.module.named_modules())
 
         def keep(tap):
-            return lambda module, inputs, output: found.__setitem__(tap, output)
+            return lambda module, inputs, output: outputs.__setitem__(tap, output)
 
         hooks = [modules[tap].register_forward_hook(keep(tap)) for tap in self.taps]
         try:
@@ -335,9 +335,9 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
     weights : path, optional
         State dict of a :class:`KumarVGG`; default: untrained.
     seed : int
-        Of untrained weights.
+        It draws untrained weights.
     **options
-        Of :class:`KumarVGG` (``hidden``, ``dropout``) and :class:`Classifier` (``multilabel``, ``batch``, ``device``).
+        Options of :class:`KumarVGG` and :class:`Classifier`: ``hidden``, ``dropout``, ``multilabel``, ``device`` ...
 
     Raises
     ------
@@ -392,14 +392,15 @@ def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int
     hidden : int
         The head has so many channels.
     **options
-        Given to :func:`~workbench.prototypes.train_classifier`: ``epochs``, ``learning_rate``, ``device`` ...
+        Given to :func:`~workbench.prototypes.fit_classifier`: ``epochs``, ``learning_rate``, ``device``,
+        ``checkpoint``, ``progress`` ...
 
     Returns
     -------
     Classifier
         It has the history of its training.
     """
-    from ..prototypes import train_classifier
+    from ..prototypes import fit_classifier
 
     x, front_end = real("x", x), KumarMels()
     if x.ndim != 2 or not x.numel() or not x.isfinite().all():
@@ -411,8 +412,8 @@ def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int
     with torch.no_grad():
         mels = torch.cat([front_end(part)[:, 0] for part in x.split(16)]).numpy()
     made = partial(KumarVGG, classes, hidden=hidden)
-    fixed = {"loss": "cross_entropy", "standardise": "none", "seed": seed, "progress": False}
-    trained = train_classifier(mels, y, split, network=lambda: VGGBody(made()), **fixed, **options)
+    fixed = {"loss": "cross_entropy", "standardise": "none", "seed": seed}
+    trained = fit_classifier(mels, y, split, network=lambda: VGGBody(made()), **fixed, **options)
     network = made()
     network.load_state_dict(trained.network.state_dict(), strict=False)
     weights = {"weight": torch.from_numpy(trained.weight), "bias": torch.from_numpy(trained.bias)}
@@ -439,21 +440,21 @@ def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
 
     Parameters
     ----------
-    trained : Trained
-        Of :func:`~workbench.prototypes.train_classifier` on :func:`~workbench.prototypes.log_mels`.
+    trained : TrainedClassifier
+        What :func:`~workbench.prototypes.fit_classifier` made on :func:`~workbench.prototypes.log_mels`.
     rate : int
         Hz, that of these log-mels.
     **options
-        Of :class:`Classifier`.
+        Options of :class:`Classifier`.
     """
-    from ..prototypes.networks import FLOOR, HOP, N_FFT, SmallConvNet
+    from ..prototypes import SmallConvNet, networks
 
     whole("rate", rate, least=1)
     if not isinstance(getattr(trained, "network", None), SmallConvNet):
-        raise ParameterError("trained", type(trained).__name__, "what train_classifier made of a SmallConvNet")
+        raise ParameterError("trained", type(trained).__name__, "what fit_classifier made of a SmallConvNet")
     mels = trained.network.mels
     statistics = {"shift": trained.shift, "scale": trained.scale} if trained.shift is not None else {}
-    front_end = LogMels(rate, n_fft=N_FFT, hop=HOP, mels=mels, floor=FLOOR, **statistics)
+    front_end = LogMels(rate, n_fft=networks.N_FFT, hop=networks.HOP, mels=mels, floor=networks.FLOOR, **statistics)
     head = _linear(trained.weight, trained.bias)
     module = Stacked(front_end, trained.network, head)
     taps = [f"network.blocks.{i}" for i in (5, 8, 11)]
@@ -479,11 +480,11 @@ def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[s
     encoder : EfficientAT
         Such as ``load_encoder("mn04_as")``.
     weight : array_like (D, C)
-        Of a linear probe of the last layer, D = 384 for mn04_as.
+        Weights of a linear probe of the last layer, D = 384 for mn04_as.
     bias : array_like (C,)
     classes : sequence of str
     **options
-        Of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``front_end.features.6`` and so on.
+        Options of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``front_end.features.6`` and so on.
     """
     if not hasattr(getattr(encoder, "net", None), "features"):
         raise ParameterError("encoder", type(encoder).__name__, 'an EfficientAT, such as load_encoder("mn04_as")')

@@ -80,7 +80,7 @@ class Attributes(nn.Module):
     Parameters
     ----------
     shapes : sequence of (channels, frequency, time)
-        Of the maps of one clip, shallow first.
+        Shapes of the maps of one clip, shallow first.
     attributes : int
         J.
     """
@@ -93,7 +93,7 @@ class Attributes(nn.Module):
         self.out = nn.Linear(128 * 9, attributes)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        y = torch.cat([branch(one, 4 * self.time) for branch, one in zip(self.branches, maps, strict=True)], 1)
+        y = torch.cat([branch(values, 4 * self.time) for branch, values in zip(self.branches, maps, strict=True)], 1)
         return self.out(F.adaptive_avg_pool2d(self.join(y).relu(), 3).flatten(1)).relu()
 
 
@@ -157,7 +157,7 @@ class Flint(Interpreter):
         return [fidelity, error, attributes.mean(), conciseness(attributes)], scores
 
     def weights(self, epoch: int) -> list[float]:
-        """Of the terms in an epoch: some join later."""
+        """Weights of the terms in an epoch: some join later."""
         config = self.config
         later = [
             getattr(config, name) * (epoch >= getattr(config, f"{name}_after")) for name in ("sparsity", "entropy")
@@ -195,32 +195,9 @@ def fit_flint(
 ) -> Flint:
     """Train FLINT on a frozen classifier's maps and scores; the epoch of highest fidelity on validation is kept.
 
-    Everything is computed on the classifier's device.
-
-    Parameters
-    ----------
-    classifier : Classifier
-        It needs taps.
-    x : array_like (N, samples)
-        Waveforms at the classifier's rate, at a peak of 1 (:func:`~.spectra.normalised`).
-    split : Split
-        The clips to train on and to choose the epoch on.
-    spectra : Spectra, optional
-        Default: the paper's windows at the classifier's rate.
-    config : FlintConfig or str
-        Settings, or the name of a preset: "default" or "paper".
-    seed : int
-        It draws the weights, the order of clips and dropout.
-    checkpoint : path, optional
-        File from which a training that was stopped goes on.
-    progress : bool or callable (done, total)
-    **fields
-        Fields of :class:`FlintConfig`, in place of the config's.
-
-    Raises
-    ------
-    ParameterError
-        No clips to train or choose on, a loss that is not finite.
+    Everything is computed on the classifier's device. The arguments, and what is raised, are those of
+    :func:`~.l2i.fit_l2i`, but there is no dictionary; ``config`` is a :class:`FlintConfig`, "default" or
+    "paper", and ``fields`` stand in place of its fields.
     """
     config = FlintConfig.named(config, **fields)
     x, split, spectra = prepared(classifier, x, split, spectra)

@@ -45,7 +45,7 @@ def saliency(
     sign : {"positive", "absolute"}
         What counts: what raises the score, or whatever moves it.
     quantile : float
-        Of the gradients that count: what is above becomes 1; 1 divides by the largest, which leaves few bins visible.
+        What is above this quantile of the gradients that count becomes 1; 1 leaves few bins visible.
     domain : {"log", "linear"}
         What the mask multiplies, log(1 + |STFT|) or |STFT|.
 
@@ -85,7 +85,7 @@ def smooth_gradient(
     Parameters
     ----------
     seed : int
-        Of the noise.
+        It draws the noise.
     samples : int
     noise : float
         Standard deviation; a mask's range is 1, and the authors advise 10 to 20 per cent of the range.

@@ -138,19 +138,7 @@ def prepared(
     *,
     needed: tuple[str, ...] = ("train", "valid"),
 ) -> tuple[Tensor, Split, Spectra]:
-    """What every training of an interpreter starts from: waveforms, split and spectra.
-
-    Raises
-    ------
-    ParameterError
-        Spectra at another rate than the classifier's, waveforms that are too short for a window or not finite, no
-        split of these clips, or one without clips in a part that is needed.
-
-    Warns
-    -----
-    UserWarning
-        Some training clips are silent.
-    """
+    """What every training of an interpreter starts from, checked: waveforms, split and spectra."""
     spectra = spectra_for(classifier, spectra)
     x = classifier.waveforms(x)
     spectra.stft(x[:1])  # which refuses what is shorter than a window
@@ -179,23 +167,11 @@ def imitate(
     seed: int,
     **options: Any,
 ) -> None:
-    """Train an interpreter on the weighted sum of its ``terms``; the history and the best weights are left in it.
+    """Train an interpreter on the sum of its ``terms`` times their ``weights``; its history and weights are left in it.
 
-    Parameters
-    ----------
-    interpreter : Interpreter
-        It has ``terms(logits, maps, target)``, the parts of its loss and its scores, and ``weights(epoch)`` of them.
-    x : Tensor (N, samples)
-    rows, watched : np.ndarray of int
-        The clips that are learnt from, and those on which fidelity is measured after every epoch; may be none.
-    choose : bool
-        Keep the epoch of highest fidelity on the clips watched (of equals, of lowest loss), not the last one.
-    falls : list of str
-        The terms whose sum must fall for anything to have been learnt.
-    seed : int
-        Draws the order of clips; weights and dropout come from torch's own generator.
-    **options
-        Given to :func:`~workbench.core.fitting.train`.
+    ``rows`` are learnt from, and on those ``watched`` (there may be none) fidelity is measured after every epoch; where
+    ``choose`` is set the best epoch is kept (of equals, that of lowest loss), else the last. The sum of the terms
+    ``falls`` must fall for anything to have been learnt. The seed draws the order of clips.
     """
     classifier, config, name = interpreter.classifier, interpreter.config, type(interpreter).__name__
     seen, module = Seen(classifier, interpreter.spectra, x), interpreter.module.requires_grad_()

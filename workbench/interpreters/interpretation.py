@@ -55,9 +55,9 @@ def component_mask(dictionary: Tensor, activations: Tensor, chosen: ArrayLike) -
     chosen : array_like of int
         Components; none gives a mask of 0, all one of 1.
     """
-    for name, given in (("dictionary", dictionary), ("activations", activations)):
-        if not isinstance(given, Tensor) or given.ndim != 2 or not given.numel():
-            raise ParameterError(name, tuple(getattr(given, "shape", ())), "a tensor (F, K), or (K, T) of activations")
+    for name, value in (("dictionary", dictionary), ("activations", activations)):
+        if not isinstance(value, Tensor) or value.ndim != 2 or not value.numel():
+            raise ParameterError(name, tuple(getattr(value, "shape", ())), "a tensor (F, K), or (K, T) of activations")
     components = dictionary.shape[1]
     if len(activations) != components:
         raise ParameterError("activations.shape", tuple(activations.shape), f"({components}, T), as the dictionary")
@@ -108,12 +108,12 @@ class Interpretation:
 
     @property
     def name(self) -> str:
-        """Of the class that is explained."""
+        """Name of the class that is explained."""
         return self.classes[self.index]
 
     @cached_property
     def relevance(self) -> np.ndarray:
-        """Of each component, float64 (K,) in [-1, 1]: see :func:`relevance`."""
+        """Relevance of each component, float64 (K,) in [-1, 1]: see :func:`relevance`."""
         return relevance(self.pooled.numpy(), self.weights.numpy())
 
     @property

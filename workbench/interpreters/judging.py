@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import faithfulness, fidelity, separation
-from ..prototypes.tracks import known
 from .classifiers import Classifier, real, spectra_for
 from .imitation import Interpreter
 from .interpretation import Interpretation, component_mask
@@ -57,11 +57,12 @@ def evaluate_interpreter(
     split : Split
         Multilabel classifiers need its training part too.
     tags : array_like of bool (N, C), optional
-        True labels, of multilabel classifiers: on the training clips they set the threshold of each class.
+        True labels, which multilabel classifiers need: each class is decided by the threshold of largest F1 on the
+        training clips.
     groups : array_like (N,), optional
         What the bootstrap draws as a whole.
     judged : int, optional
-        From so many test clips components are taken out; default: all.
+        Components are taken out of so many test clips; default: all.
     seed : int
         It draws the random components.
 
@@ -82,7 +83,7 @@ def evaluate_interpreter(
         whole("judged", judged, least=1)
     scores = interpreter.scores(x[test])
     if classifier.multilabel:
-        said = multilabel_decisions(classifier, x, tags, split)
+        said = _decisions(classifier, x, tags, split)
         measured = fidelity.evaluate_multilabel(said, classifier.probabilities(scores), groups)
     else:
         ks = [k for k in KS if k < len(classifier.classes)]
@@ -95,16 +96,10 @@ def evaluate_interpreter(
     return [measured, *removal.reset_index().to_dict("records")]
 
 
-@checked
-def multilabel_decisions(classifier: Classifier, x: Tensor, tags: ArrayLike | None, split: Split) -> np.ndarray:
-    """Return what a multilabel classifier says of the test clips, bool (N_test, C).
-
-    The threshold of each class is that of largest F1 on the training clips and their true ``tags``.
-    """
-    spectra_for(classifier)
+def _decisions(classifier: Classifier, x: Tensor, tags: ArrayLike | None, split: Split) -> np.ndarray:
+    """What a multilabel classifier says of the test clips, bool (N_test, C), by thresholds of largest F1 in train."""
     if tags is None:
         raise ParameterError("tags", tags, "the true labels (N, C) of a multilabel classifier's clips")
-    x = classifier.waveforms(x)
     tags = numbers("tags", tags, ndim=2)
     if tags.shape != (len(x), len(classifier.classes)):
         raise ParameterError("tags.shape", tags.shape, f"({len(x)}, {len(classifier.classes)}), clips and classes")
@@ -161,35 +156,26 @@ def removal_study(
     if len(set(taus)) != len(taus):
         raise ParameterError("taus", taus, "different thresholds")
     spectra_for(classifier)
-    explained = several("explained", explained, _an_interpretation)
-    for one in explained:
-        if one.spectra.rate != classifier.rate or one.classes != classifier.classes:
-            raise ParameterError("explained", repr(one), f"explanations of {classifier.name}: its rate and classes")
-    if len({len(one.weights) for one in explained}) > 1:
+    explained = several("explained", explained, _interpretation)
+    for each in explained:
+        if each.spectra.rate != classifier.rate or each.classes != classifier.classes:
+            raise ParameterError("explained", repr(each), f"explanations of {classifier.name}: its rate and classes")
+    if len({len(each.weights) for each in explained}) > 1:
         raise ParameterError("explained", "explanations of several dictionaries", "of one")
     groups = None if groups is None else known(groups, len(explained), "groups")
-    relevance = np.stack([one.relevance for one in explained])
+    relevance = np.stack([each.relevance for each in explained])
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
-    intact, rest, others = [], {tau: [] for tau in taus}, {tau: [] for tau in taus}
-    for i, one in enumerate(tqdm(explained, disable=not progress, desc="removals", leave=False)):
-        sets = [np.zeros(0, int)]
-        for tau in taus:
-            sets += [np.flatnonzero(selected[tau][i]), *(np.flatnonzero(some) for some in random[tau].selected[:, i])]
-        logits = _without(one, classifier, sets)
-        intact.append(logits[0])
-        for k, tau in enumerate(taus):
-            at = 1 + k * (1 + draws)
-            rest[tau].append(logits[at])
-            others[tau].append(logits[at + 1 : at + 1 + draws])
-    classes = np.array([one.index for one in explained])
-    plain = classifier.probabilities if output == "probabilities" else np.asarray
+    removed = np.stack([np.concatenate([selected[tau][None], random[tau].selected]) for tau in taus])
+    bar = tqdm(explained, disable=not progress, desc="removals", leave=False)
+    scores = np.stack([_without(each, classifier, removed[:, :, i]) for i, each in enumerate(bar)])
+    scores = classifier.probabilities(scores) if output == "probabilities" else scores
+    intact, rest = scores[:, 0], scores[:, 1:].reshape(len(scores), len(taus), 1 + draws, -1)
+    same = {"classes": [each.index for each in explained], "output": output, "groups": groups, "seed": seed}
     rows = []
-    for tau in taus:
-        same = {"classes": classes, "output": output, "groups": groups, "seed": seed}
-        drop = faithfulness.removal_drop(plain(np.stack(intact)), plain(np.stack(rest[tau])), **same)
-        drawn = np.stack(others[tau], axis=1)
-        chance = faithfulness.removal_drop(plain(np.stack(intact)), np.stack([plain(each) for each in drawn]), **same)
+    for k, tau in enumerate(taus):
+        drop = faithfulness.removal_drop(intact, rest[:, k, 0], **same)
+        chance = faithfulness.removal_drop(intact, rest[:, k, 1:].swapaxes(0, 1), **same)
         count = selected[tau].sum(1)
         row = {"tau": tau, "components": count.mean(), "none": (count == 0).mean()}
         row |= {"drop": drop.median, "low": drop.low, "high": drop.high}
@@ -198,20 +184,22 @@ def removal_study(
     return pd.DataFrame(rows).set_index("tau")
 
 
-def _an_interpretation(name: str, one: object) -> Interpretation:
-    if not isinstance(one, Interpretation):
-        raise ParameterError(name, type(one).__name__, "an Interpretation, as L2I.explain gives them")
-    return one
+def _interpretation(name: str, value: object) -> Interpretation:
+    if not isinstance(value, Interpretation):
+        raise ParameterError(name, type(value).__name__, "an Interpretation, as L2I.explain gives them")
+    return value
 
 
-def _without(one: Interpretation, classifier: Classifier, sets: Sequence[np.ndarray]) -> np.ndarray:
-    """Scores (sets, C) for the clip without each of these sets of components."""
-    out = []
+def _without(explained: Interpretation, classifier: Classifier, removed: np.ndarray) -> np.ndarray:
+    """Scores for the clip itself and without each of these sets of components, bool (..., K): (1 + sets, C)."""
+    sets = [[], *map(np.flatnonzero, removed.reshape(-1, removed.shape[-1]))]
+    scores = []
     for at in range(0, len(sets), classifier.batch):
-        masks = [1 - component_mask(one.dictionary, one.activations, some) for some in sets[at : at + classifier.batch]]
-        left = one.log_magnitude * torch.stack(masks)
-        out.append(classifier.logits(one.spectra.invert(left, one.phase, len(one.waveform_in))))
-    return np.concatenate(out)
+        part = sets[at : at + classifier.batch]
+        masks = [1 - component_mask(explained.dictionary, explained.activations, components) for components in part]
+        left = explained.log_magnitude * torch.stack(masks)
+        scores.append(classifier.logits(explained.spectra.invert(left, explained.phase, len(explained.waveform_in))))
+    return np.concatenate(scores)
 
 
 @checked
@@ -249,14 +237,13 @@ def mask_study(
     if classes is not None:
         classes = classifier.positions(classes, len(x))
     rows = {}
-    for name, given in masks.items():
-        logits = [
-            masked_logits(classifier, one, torch.stack([torch.ones_like(mask), mask, 1 - mask]), spectra=spectra)
-            for one, mask in zip(x, given, strict=True)
-        ]
+    for name, of_clips in masks.items():
+        versions = [torch.stack([torch.ones_like(mask), mask, 1 - mask]) for mask in of_clips]
+        pairs = zip(x, versions, strict=True)
+        logits = [masked_logits(classifier, clip, three, spectra=spectra) for clip, three in pairs]
         intact, kept, rest = np.stack(logits, axis=1)
         scored = [classifier.probabilities(part) for part in (intact, kept, rest)]
-        row = faithfulness.evaluate(*scored, classes, masks=given.numpy())
+        row = faithfulness.evaluate(*scored, classes, masks=of_clips.numpy())
         rows[name] = row | {"logit_drop": faithfulness.removal_drop(intact, rest, classes, output="logits").median}
     return pd.DataFrame(rows).T.rename_axis("method")
 
@@ -280,15 +267,15 @@ def truth_study(
     x : array_like (N, samples)
         Mixtures.
     stems : array_like (N, samples)
-        Of each, the part that the class is about, at its level in the mixture.
+        The part of each mixture that the class is about, at its level there.
     masks : mapping of str to Tensor (N, F, T)
     spectra : Spectra
     intervals : sequence of array_like (n, 2), optional
         Onsets and offsets of that part, seconds.
     domain : {"log", "linear"}
-        Of :meth:`~.spectra.Spectra.masked`.
+        What the mask multiplies: see :meth:`~.spectra.Spectra.masked`.
     draws, seed : int
-        Of the bootstrap.
+        They decide the bootstrap.
 
     Returns
     -------
@@ -312,21 +299,17 @@ def truth_study(
     if intervals is not None and len(intervals) != len(x):
         raise ParameterError("intervals", f"{len(intervals)}", f"{len(x)}, onsets and offsets of each clip")
     before, rows = separation.si_sdr(stems, x), {}
-    for name, given in masks.items():
-        pairs = zip(torch.from_numpy(x), given, strict=True)
-        heard = np.stack([spectra.masked(one, mask, domain=domain).numpy() for one, mask in pairs])
-        after = np.maximum(
-            separation.si_sdr(stems, heard), -60
-        )  # silence is minus infinity: it has no mean or interval
-        known = np.isfinite(after)
-        low, high = faithfulness.median_interval(after[known], draws=draws, seed=seed)
-        row = {"si_sdr": np.median(after[known]), "low": low, "high": high}
-        row["improvement"] = np.median((after - before)[known])
+    for name, of_clips in masks.items():
+        pairs = zip(torch.from_numpy(x), of_clips, strict=True)
+        heard = np.stack([spectra.masked(clip, mask, domain=domain).numpy() for clip, mask in pairs])
+        after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence is minus infinity: no mean, no interval
+        finite = np.isfinite(after)
+        low, high = faithfulness.median_interval(after[finite], draws=draws, seed=seed)
+        row = {"si_sdr": np.median(after[finite]), "low": low, "high": high}
+        row["improvement"] = np.median((after - before)[finite])
         if intervals is not None:
-            found = [
-                separation.onset_overlap(one, span, spectra.rate) for one, span in zip(heard, intervals, strict=True)
-            ]
-            row["overlap"] = np.nanmedian(found)
+            spans = zip(heard, intervals, strict=True)
+            row["overlap"] = np.nanmedian([separation.onset_overlap(*span, spectra.rate) for span in spans])
         rows[name] = row | {"silent": float(np.mean(np.abs(heard).max(1) == 0))}
     return pd.DataFrame(rows).T.rename_axis("method")
 
@@ -335,18 +318,15 @@ def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     """The masks of each method as float32 tensors (N, F, T) in [0, 1], on the CPU."""
     if not isinstance(masks, Mapping) or not masks:
         raise ParameterError("masks", masks, "at least one method")
-    found = {}
-    for name, given in masks.items():
-        given = real(f"masks[{name!r}]", torch.stack(list(given)) if _tensors(given) else given).cpu()
-        if not given.ndim or len(given) != count:
-            raise ParameterError(f"len(masks[{name!r}])", len(given) if given.ndim else 0, f"{count}, a mask a clip")
-        if given.ndim != 3 or not (given.min() >= -1e-6 and given.max() <= 1 + 1e-6):  # a NaN fails too
-            raise ParameterError(f"masks[{name!r}].shape", tuple(given.shape), "(N, F, T), within 0 to 1")
-        found[name] = given
-    return found
-
-
-def _tensors(given: object) -> bool:
-    """Whether these are masks in a list."""
-    shapes = {getattr(one, "shape", None) for one in given} if isinstance(given, (list, tuple)) and given else set()
-    return len(shapes) == 1 and all(isinstance(one, Tensor) for one in given)
+    read = {}
+    for name, values in masks.items():
+        shapes = {getattr(mask, "shape", None) for mask in values} if isinstance(values, (list, tuple)) else ()
+        if len(shapes) == 1 and all(isinstance(mask, Tensor) for mask in values):
+            values = torch.stack(list(values))
+        values = real(f"masks[{name!r}]", values).cpu()
+        if not values.ndim or len(values) != count:
+            raise ParameterError(f"len(masks[{name!r}])", len(values) if values.ndim else 0, f"{count}, a mask a clip")
+        if values.ndim != 3 or not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # a NaN fails too
+            raise ParameterError(f"masks[{name!r}].shape", tuple(values.shape), "(N, F, T), within 0 to 1")
+        read[name] = values
+    return read

@@ -91,7 +91,10 @@ class L2I(Interpreter):
                 raise ParameterError(name, type(value).__name__, f"a {kind.__name__}")
         config = L2IConfig.named(config, pooling=theta.pooling, width=psi.join.out_channels)
         module = nn.ModuleDict({"psi": psi, "theta": theta})
-        w = _dictionary(dictionary, spectra)
+        w, made = _dictionary(dictionary, spectra), (psi.out.out_channels, *theta.classes.weight.shape)
+        if made != (w.shape[1], len(classifier.classes), w.shape[1]):
+            expected = f"made for {w.shape[1]} components and {len(classifier.classes)} classes"
+            raise ParameterError("psi, theta", f"components, classes, components: {made}", expected)
         module.register_buffer("dictionary", w / w.norm(dim=0))
         sizes = {"shapes": psi.shapes, "components": w.shape[1], "frames": psi.frames}
         super().__init__(classifier, spectra, config, module, psi.frames, sizes)
@@ -225,8 +228,8 @@ def fit_l2i(
     Raises
     ------
     ParameterError
-        Shapes that do not fit, a negative or empty component, no clips to choose the epoch on, a loss that is not
-        finite.
+        Shapes or rates that do not fit, a negative or empty component, no clips to learn from or to choose the epoch
+        on, sounds that are not finite or all silent, a loss that is not finite.
 
     Warns
     -----

@@ -38,7 +38,7 @@ def masked_logits(
     masks : Tensor (N, F, T)
         In [0, 1].
     spectra, domain
-        As in :meth:`~.spectra.Spectra.masked`; default: the paper's windows at the classifier's rate.
+        The same as in :meth:`~.spectra.Spectra.masked`; default: the paper's windows at the classifier's rate.
     """
     clip = Masked(classifier, x, 0, spectra, domain)
     masks = real("masks", masks)
@@ -57,9 +57,9 @@ def as_mask(relevance: Tensor, *, sign: str = "positive", quantile: float = 0.99
     ----------
     relevance : Tensor
     sign : {"positive", "absolute"}
-        Of which sign those are that count.
+        The sign of those that count.
     quantile : float
-        Of those that count: it becomes 1, and so does what is above.
+        The quantile of those that count becomes 1, and so does what is above.
     """
     choice("sign", sign, SIGNS)
     number("quantile", quantile, above=0, most=1)
@@ -128,12 +128,12 @@ class Masked:
             heard = self.heard(masks)
             try:
                 score = self.classifier.module(heard)[:, self.index].sum()
-                (found,) = torch.autograd.grad(score, masks)
+                (gradient,) = torch.autograd.grad(score, masks)
             except RuntimeError as error:  # too short a clip, or a module that gives no gradient
                 raise self.classifier.unfit(heard, error) from error
-        if not found.isfinite().all():
+        if not gradient.isfinite().all():
             raise ParameterError(f"gradient of {self.classifier.name}", "nan or inf", "finite")
-        return found.cpu()
+        return gradient.cpu()
 
     def mean_gradient(
         self, masks: Callable[[range], Tensor], count: int, weight: Tensor | None = None, *, progress: bool

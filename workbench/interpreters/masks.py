@@ -104,7 +104,7 @@ def slime(
     Parameters
     ----------
     seed : int
-        Of which are on.
+        It draws which are on.
     samples : int
         Versions of the clip, the first of them whole.
     kept : int
@@ -137,8 +137,8 @@ def lime_components(
 ) -> Tensor:
     """LIME over the components of a factorisation: those with the largest positive weights, as their share in W H.
 
-    As audioLIME does over separated sources. The components are what Listen to Interpret chooses from too, so that
-    the two differ in the choice alone.
+    This is what audioLIME does over separated sources. The components are what Listen to Interpret chooses from too,
+    so that the two differ in the choice alone.
 
     Calls: ``samples``. Parameters and errors as in :func:`slime`, and:
 
@@ -153,14 +153,13 @@ def lime_components(
     """
     clip = Masked(classifier, x, index, spectra)
     whole("kept", kept, least=1)
-    given = (("dictionary", dictionary), ("activations", activations))
-    w, h = (real(name, one).to(classifier.device) for name, one in given)
+    w, h = real("dictionary", dictionary).to(classifier.device), real("activations", activations).to(classifier.device)
     if w.ndim != 2 or h.ndim != 2 or (w.shape[0], h.shape[1]) != clip.whole.shape or w.shape[1] != h.shape[0]:
         bins, frames = clip.whole.shape
         got = tuple(w.shape), tuple(h.shape)
         raise ParameterError("dictionary, activations", got, f"of shapes ({bins}, K) and (K, {frames})")
-    for (name, _), one in zip(given, (w, h), strict=True):
-        if not (one.isfinite().all() and (one >= 0).all()):
+    for name, values in (("dictionary", w), ("activations", h)):
+        if not (values.isfinite().all() and (values >= 0).all()):
             raise ParameterError(name, "negative or not finite", "0 or more")
 
     def masks(rows: np.ndarray) -> Tensor:
@@ -182,9 +181,9 @@ def surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: 
     on : array_like of bool (N, D)
     outputs : array_like (N,)
     width : float
-        Of the kernel.
+        Width of the kernel.
     alpha : float
-        Of the penalty alpha sum w^2.
+        Weight of the penalty alpha sum w^2.
     """
     on, outputs = numbers("on", on, ndim=2).astype(np.float64), numbers("outputs", outputs, ndim=1).astype(np.float64)
     if len(on) != len(outputs):

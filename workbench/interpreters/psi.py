@@ -32,7 +32,7 @@ class Psi(nn.Module):
     Parameters
     ----------
     shapes : sequence of (channels, frequency, time)
-        Of the maps of one clip, shallow first.
+        Shapes of the maps of one clip, shallow first.
     components : int
         K.
     frames : int
@@ -74,10 +74,10 @@ class Psi(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """H, float32 (B, K, T), at least 0."""
-        got = [tuple(one.shape[1:]) for one in maps]
+        got = [tuple(values.shape[1:]) for values in maps]
         if [(c, f) for c, f, _ in got] != [(c, f) for c, f, _ in self.shapes]:
             raise ParameterError("maps", got, f"{self.shapes}, as Psi was made for")
-        y = torch.cat([branch(one, 4 * self.time) for branch, one in zip(self.branches, maps, strict=True)], 1)
+        y = torch.cat([branch(values, 4 * self.time) for branch, values in zip(self.branches, maps, strict=True)], 1)
         y = self.join(_stretched(y)).relu()
         y = self.collapse(_stretched(y)).relu()
         y = F.interpolate(y, (1, self.frames), mode="bilinear", align_corners=True).squeeze(2)

@@ -23,7 +23,7 @@ from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..encoders import Encoder
 from ..metrics.fidelity import average_precision
-from ..prototypes.networks import FLOOR, HOP, N_FFT, SmallConvNet
+from ..prototypes import SmallConvNet, networks
 from .classifiers import LEAST_VGG, Classifier, Features, KumarVGG, LogMels, Stacked, VGGBody, real
 from .imitation import BATCH, batches
 
@@ -166,7 +166,7 @@ def fit_tagger(
 def _parts(network: str | Encoder, classes: int) -> tuple[nn.Module, nn.Module, nn.Linear, dict[str, object]]:
     """What is fixed, what is trained, the head, and what a Classifier must know."""
     if network == "conv":
-        front = LogMels(RATE, n_fft=N_FFT, hop=HOP, mels=MELS, floor=FLOOR)
+        front = LogMels(RATE, n_fft=networks.N_FFT, hop=networks.HOP, mels=MELS, floor=networks.FLOOR)
         taps = [f"network.blocks.{i}" for i in (5, 8, 11)]
         return front, SmallConvNet(MELS, 64), nn.Linear(64, classes), {"rate": RATE, "taps": taps, "name": "small net"}
     if network == "vgg":

@@ -221,32 +221,9 @@ def fit_vibi(
 ) -> Vibi:
     """Train VIBI on a classifier's decisions; the epoch of highest fidelity on validation is kept.
 
-    Everything is computed on the classifier's device.
-
-    Parameters
-    ----------
-    classifier : Classifier
-        It needs no taps.
-    x : array_like (N, samples)
-        Waveforms at the classifier's rate, at a peak of 1 (:func:`~.spectra.normalised`).
-    split : Split
-        The clips to train on and to choose the epoch on.
-    spectra : Spectra, optional
-        Default: the paper's windows at the classifier's rate.
-    config : VibiConfig or str
-        Settings, or the name of a preset: "default" or "paper".
-    seed : int
-        It draws the weights, the order of clips and the cells.
-    checkpoint : path, optional
-        File from which a training that was stopped goes on.
-    progress : bool or callable (done, total)
-    **fields
-        Fields of :class:`VibiConfig`, in place of the config's.
-
-    Raises
-    ------
-    ParameterError
-        No clips to train or choose on, more cells to keep than there are, a loss that is not finite.
+    Everything is computed on the classifier's device. The arguments, and what is raised, are those of
+    :func:`~.l2i.fit_l2i`, but there is no dictionary, and taps are not needed; ``config`` is a :class:`VibiConfig`,
+    "default" or "paper", and ``fields`` stand in place of its fields.
     """
     from torch.optim.swa_utils import AveragedModel
 

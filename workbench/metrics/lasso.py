@@ -38,7 +38,7 @@ from ..core.errors import ParameterError
 from ..core.warn import warn
 
 SMALLEST, LARGEST = 1e-70, 1e70
-"""Range that the largest value of a column must lie in (unless it is 0): squares of squares must be neither 0 nor infinite in float64."""
+"""Range of the largest value of a column (unless it is 0): squares of squares must be neither 0 nor infinite."""
 WORKING_SET = 100
 """Violating codes that a round may add to a target's working set; never fewer than it uses already."""
 INNER_TOLERANCE = 1e-4

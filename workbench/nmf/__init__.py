@@ -33,7 +33,6 @@ References
    33(6), 2011.
 """
 
-from .model import SparseNMF
-from .solving import activations, objective
+import lazy_loader
 
-__all__ = ["SparseNMF", "activations", "objective"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

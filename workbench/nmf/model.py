@@ -53,7 +53,7 @@ class SparseNMF:
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     dtype : {"float32", "float64"}
-        Of the updates. Sums over frames are in double precision anyhow.
+        Precision of the updates. Sums over frames are in double precision anyhow.
     tile : int, optional
         Frames at once; the result does not depend on it beyond rounding.
     progress : bool
@@ -286,8 +286,7 @@ class SparseNMF:
         if h is not None:
             parts = (h.T * (lengths / frames.unit)).to(frames.dtype).split(frames.sizes, dim=1)
         else:
-            level = w.sum()
-            parts = [(x.sum(1) / level).to(frames.dtype).repeat(len(w), 1) for x in frames]
+            parts = [(x.sum(1).double() / w.sum()).to(frames.dtype).repeat(len(w), 1) for x in frames]
         return w.to(frames.dtype).contiguous(), [part.contiguous() for part in parts]
 
 

@@ -31,9 +31,9 @@ def objective(
     frames : array_like (N, F)
     activations : array_like (N, K)
     components : array_like (K, F)
-        As they are; their lengths are not touched.
+        Taken as they are; their lengths are not touched.
     sparsity, beta
-        As in :class:`SparseNMF`.
+        The same as in :class:`SparseNMF`.
 
     Returns
     -------
@@ -85,9 +85,9 @@ def activations(
     components : array_like (K, F)
         Non-negative, none of them zero.
     sparsity, beta, device, dtype
-        As in :class:`SparseNMF`.
+        The same as in :class:`SparseNMF`.
     iterations, tolerance
-        Of "kl" and "is": multiplicative updates go on until the residual is at most ``tolerance``, or so many are done.
+        With "kl" and "is", multiplicative updates stop at a residual of ``tolerance``, or when so many are done.
 
     Returns
     -------

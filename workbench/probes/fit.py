@@ -25,7 +25,7 @@ INNER_FOLDS = 5
 """Folds of train that stand in for a missing valid part."""
 
 Fitted = tuple[Tensor, Tensor, np.ndarray]
-"""What is fitted to one layer: weights (S, D, C) and bias (S, C) in float64, validation accuracy and cross-entropy (2, S, P)."""
+"""A layer's weights (S, D, C) and bias (S, C) in float64, and validation accuracy and cross-entropy (2, S, P)."""
 Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
 """Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
 

@@ -13,46 +13,6 @@ classifier made of them, :mod:`.references` what it is read against, :mod:`.apne
 near the other class is.
 """
 
-from .adversarial import adversarial_example
-from .apnet import APNet, fit_apnet, log_mel_to_audio
-from .explaining import Explanation, explain
-from .extractors import extractor
-from .factors import FactorPrototypes, Levels
-from .few_shot import few_shot
-from .learnt import ABLATIONS, LearntConfig, LearntPrototypes, fit_prototypes
-from .networks import MLPProjector, SmallConvNet, log_mels
-from .references import evaluate_references
-from .sets import gram, max_cosine, prototypes
-from .studies import dynamics, evaluate_factors, paired_differences, placebos
-from .training import ClassifierConfig, TrainedClassifier, fit_classifier
+import lazy_loader
 
-__all__ = [
-    "ABLATIONS",
-    "APNet",
-    "ClassifierConfig",
-    "Explanation",
-    "FactorPrototypes",
-    "LearntConfig",
-    "LearntPrototypes",
-    "Levels",
-    "MLPProjector",
-    "SmallConvNet",
-    "TrainedClassifier",
-    "adversarial_example",
-    "dynamics",
-    "evaluate_factors",
-    "evaluate_references",
-    "explain",
-    "extractor",
-    "few_shot",
-    "fit_apnet",
-    "fit_classifier",
-    "fit_prototypes",
-    "gram",
-    "log_mel_to_audio",
-    "log_mels",
-    "max_cosine",
-    "paired_differences",
-    "placebos",
-    "prototypes",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

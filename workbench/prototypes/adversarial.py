@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, whole
 from ..core.errors import ParameterError
+from ..core.labels import known
 from .learnt import LearntPrototypes
-from .tracks import known, vectors
+from .tracks import vectors
 
 
 @dataclass(frozen=True)

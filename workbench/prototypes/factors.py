@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
-from .tracks import known
+from ..core.labels import known
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import RATES, Config, seeded, settle, train
+from ..core.labels import known
 from ..core.progress import Progress
 from ..core.splits import Split, fitting
 from ..metrics import prototypes as metrics
-from .tracks import TrackClassifier, checked_parts, known, vectors
+from .tracks import TrackClassifier, checked_parts, vectors
 
 if TYPE_CHECKING:
     import pandas as pd

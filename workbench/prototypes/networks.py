@@ -40,7 +40,7 @@ from ..core.dependencies import load
 from ..core.errors import AudioError, ParameterError, WeightsError
 
 if TYPE_CHECKING:
-    from ..encoders.efficientat import EfficientATNet
+    from ..encoders import efficientat
 
 LISTS = (list, tuple, np.ndarray, Tensor)
 """What may hold waveforms."""
@@ -137,7 +137,7 @@ class EfficientATNetwork(nn.Module):
     few epochs on a small set would leave its running statistics, which predict, far behind those of the batches.
     """
 
-    def __init__(self, net: EfficientATNet):
+    def __init__(self, net: efficientat.EfficientATNet):
         super().__init__()
         self.features, self.out = net.features, net.classifier[2]
         self.norm = nn.LayerNorm(self.out.out_features)
@@ -379,10 +379,12 @@ def efficientat_mels(clips: object, *, seconds: float | None = None, progress: b
     np.ndarray float32 (N, 128, frames)
         To train on with ``standardise="none"``.
     """
-    from ..encoders.efficientat import RATE, FrontEnd
+    from ..encoders import efficientat
 
-    front_end = FrontEnd()
-    return _each(clips, lambda x: front_end(torch.from_numpy(x)[None])[0, 0], RATE, seconds, progress, "log-mels")
+    front_end = efficientat.FrontEnd()
+    return _each(
+        clips, lambda x: front_end(torch.from_numpy(x)[None])[0, 0], efficientat.RATE, seconds, progress, "log-mels"
+    )
 
 
 @checked

@@ -23,12 +23,13 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import RATES, Config, seeded, settle, train
+from ..core.labels import known
 from ..core.progress import Progress
 from ..core.splits import Split, fitting
 from ..probes import fit_probes
 from .batches import shuffled
 from .learnt import LearntConfig, _starts
-from .tracks import TrackClassifier, checked_parts, columns, decide, known, vectors
+from .tracks import TrackClassifier, checked_parts, columns, decide, vectors
 
 if TYPE_CHECKING:
     import pandas as pd

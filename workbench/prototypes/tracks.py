@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
 from ..core.fitting import Config, load_weights, read_fitted, restored, seeded, write_fitted
-from ..core.labels import missing
+from ..core.labels import known
 from ..core.splits import PARTS, Split, fitting
 from ..core.warn import warn
 from ..metrics.classification import accuracy, balanced_accuracy
@@ -152,54 +152,6 @@ def vectors(z: ArrayLike, name: str = "z") -> np.ndarray:
     if bad.any():
         raise ParameterError(f"{name}[{int(bad.argmax())}]", "nan or inf", "finite")
     return z
-
-
-def known(y: ArrayLike, n: int | None = None, name: str = "y", *, rows: np.ndarray | None = None) -> np.ndarray:
-    """Labels (n,) that can be sorted, one for each segment: none is missing.
-
-    Parameters
-    ----------
-    y : array_like (n,)
-    n : int, optional
-        How many there must be.
-    name : str
-    rows : np.ndarray of int, optional
-        Those that are looked at; default: all.
-
-    Raises
-    ------
-    ParameterError
-        Another shape, text beside numbers, or labels that are None, NaN, empty or blank (they are counted; numpy turns
-        the NaN of a list of texts into the text "nan", which therefore is none).
-    """
-    try:
-        y = y.detach().cpu().numpy() if hasattr(y, "detach") else np.asarray(y)
-    except (ValueError, TypeError):
-        raise ParameterError(name, type(y).__name__, "one label a segment") from None
-    if y.ndim != 1 or (n is not None and len(y) != n):
-        raise ParameterError(f"{name}.shape", y.shape, f"({'N' if n is None else n},), one a segment")
-    if y.dtype.kind in "mMcV":
-        raise ParameterError(name, f"array of {y.dtype}", "text or numbers")
-    looked = np.arange(len(y)) if rows is None else rows
-    if y.dtype.kind in "OUSf":
-        gaps = [int(row) for row, value in zip(looked, y[looked].tolist(), strict=True) if _missing(value)]
-        if gaps:
-            where = f"rows {gaps[:5]}{' ...' if len(gaps) > 5 else ''}"
-            expected = f"a label for each: {len(gaps)} of {len(looked)} are missing, {where}; leave them out"
-            raise ParameterError(name, y[gaps[0]], expected)
-    if y.dtype.kind == "O":
-        try:
-            np.unique(y[looked])
-        except TypeError:
-            kinds = sorted({type(value).__name__ for value in y[looked].tolist()})
-            raise ParameterError(name, " and ".join(kinds), "labels of one kind, which can be sorted") from None
-    return y
-
-
-def _missing(value: object) -> bool:
-    if isinstance(value, (str, bytes)):
-        return value.strip().lower() in ("", "nan", "<na>", b"", b"nan")
-    return missing(value)
 
 
 def checked_parts(

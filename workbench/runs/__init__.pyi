@@ -1,10 +1,8 @@
-from .notebooks import Notebook as Notebook
 from .notebooks import find_notebooks as find_notebooks
 from .notebooks import read_notebook as read_notebook
 from .parameters import split_values as split_values
 from .recording import read_results as read_results
 from .recording import record as record
-from .running import RunResult as RunResult
 from .running import run as run
 from .scales import settings as settings
 from .sweeps import compare as compare

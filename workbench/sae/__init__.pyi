@@ -5,7 +5,6 @@ from .interventions import intervene as intervene
 from .model import SAEConfig as SAEConfig
 from .model import SparseAutoencoder as SparseAutoencoder
 from .model import k_of as k_of
-from .result import SAESweep as SAESweep
 from .saelens import load_saelens as load_saelens
 from .saelens import save_saelens as save_saelens
 from .study import attribute_study as attribute_study

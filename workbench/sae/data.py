@@ -114,7 +114,7 @@ def sample(rows: np.ndarray, most: int | None = None) -> np.ndarray:
 
 
 def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tuple[np.ndarray, float, str]]:
-    """Return statistics of each layer's sampled training rows: mean (D,), root mean variance a dimension, and a hash of the rows."""
+    """Return, for each layer's sampled training rows, mean (D,), root mean variance a dimension, and a hash of them."""
     found = {}
     for name, array in arrays.items():
         count, total, squares, digest = 0, 0.0, 0.0, hashlib.sha256(train.tobytes())

@@ -4,16 +4,6 @@
 dataset; :func:`fit_judge` somebody else to say what a decoded sound is.
 """
 
-from .autoencoder import SummaryAutoencoder, load_autoencoder, load_published, save_autoencoder
-from .summaries import Judge, Summaries, fit_judge, summarise
+import lazy_loader
 
-__all__ = [
-    "Judge",
-    "Summaries",
-    "SummaryAutoencoder",
-    "fit_judge",
-    "load_autoencoder",
-    "load_published",
-    "save_autoencoder",
-    "summarise",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

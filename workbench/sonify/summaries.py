@@ -16,7 +16,7 @@ from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
-from ..core.labels import labels as checked_labels
+from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..embeddings import embed
@@ -219,10 +219,7 @@ class Judge:
     def agreement(self, waveforms: ArrayLike, rate: int, labels: ArrayLike) -> np.ndarray:
         """Whether each sound is assigned to its label, bool (N,)."""
         said = self.classes[self.probabilities(waveforms, rate).argmax(1)]
-        labels = checked_labels("labels", labels)
-        if labels.shape != said.shape:
-            raise ParameterError("labels.shape", labels.shape, f"{said.shape}, one a sound")
-        return said == labels
+        return said == known(labels, len(said), "labels")
 
 
 @checked

@@ -7,61 +7,6 @@ plays without kernel and network, ``turnable`` one that turns.
 return matplotlib figures, as do the charts of tidy tables: ``curves``, ``heatmap``, ``intervals`` and ``scatter``.
 """
 
-from .charts import curves, heatmap, intervals, scatter
-from .decisions import DecisionPage, decision_page
-from .interpretations import InterpretationPage, interpretation_page
-from .latents import LatentPage, latent_page
-from .latents_data import latent_statistics
-from .listening import ListeningTest, ListeningTrial, analyse_responses, listening_test, read_responses
-from .maps import SoundMap, sound_map
-from .players import Players, players
-from .plots import confusion_matrix, layer_curve, layer_heatmap
-from .projection import Projection, project
-from .prototype_maps import DataPoints
-from .prototype_pages import PrototypePage, PrototypeSounds, RealClip, prototype_page
-from .settings import SettingsPage, sounds_by_setting
-from .similarity_pages import ExplainedClip, SimilarityPage, similarity_page
-from .space import Turnable, turnable
-from .spectrograms import dictionary_picture, spectrogram
+import lazy_loader
 
-__all__ = [
-    "DataPoints",
-    "DecisionPage",
-    "ExplainedClip",
-    "InterpretationPage",
-    "LatentPage",
-    "ListeningTest",
-    "ListeningTrial",
-    "Players",
-    "Projection",
-    "PrototypePage",
-    "PrototypeSounds",
-    "RealClip",
-    "SettingsPage",
-    "SimilarityPage",
-    "SoundMap",
-    "Turnable",
-    "analyse_responses",
-    "confusion_matrix",
-    "curves",
-    "decision_page",
-    "dictionary_picture",
-    "heatmap",
-    "interpretation_page",
-    "intervals",
-    "latent_page",
-    "latent_statistics",
-    "layer_curve",
-    "layer_heatmap",
-    "listening_test",
-    "players",
-    "project",
-    "prototype_page",
-    "read_responses",
-    "scatter",
-    "similarity_page",
-    "sound_map",
-    "sounds_by_setting",
-    "spectrogram",
-    "turnable",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,10 +9,8 @@ import numpy as np
 from ..core.checks import checked, choice, whole
 from ..core.errors import ParameterError
 from .colours import PALETTE
-from .figures import entitle, explain_lines, in_legend, new_figure, open_axes, plain, short
+from .figures import MARKERS, dress, in_legend, new_figure, plain, short
 from .inputs import mapping, named_columns
-
-_MARKERS = "osD^v<>P"
 
 
 @checked
@@ -79,14 +77,14 @@ def curves(
         raise ParameterError("x", x, f"a column with a value in every row; {int(table[x].isna().sum())} have none")
     figure = new_figure(4.4 * len(quantities) + 1.6, 3.9)
     axes = figure.subplots(1, len(quantities), squeeze=False)[0]
-    names, handles = labels, {}
+    handles = {}
     for ax, quantity in zip(axes, quantities, strict=True):
         for k, (name, rows) in enumerate(table.groupby(by, sort=False, dropna=False)):
-            found = rows.dropna(subset=[quantity]).groupby(x)[quantity].agg(["mean", "min", "max"])
-            at = [places[value] for value in found.index]
-            style = {"color": PALETTE[k % 8], "marker": _MARKERS[k % 8], "markersize": 5, "linewidth": 2}
-            handles[str(name)] = ax.plot(at, found["mean"], **style)[0]
-            ax.fill_between(at, found["min"], found["max"], color=style["color"], alpha=0.16, linewidth=0)
+            spread = rows.dropna(subset=[quantity]).groupby(x)[quantity].agg(["mean", "min", "max"])
+            at = [places[value] for value in spread.index]
+            style = {"color": PALETTE[k % 8], "marker": MARKERS[k % 8], "markersize": 5, "linewidth": 2}
+            handles[str(name)] = ax.plot(at, spread["mean"], **style)[0]
+            ax.fill_between(at, spread["min"], spread["max"], color=style["color"], alpha=0.16, linewidth=0)
         drawn = [table[quantity].dropna().to_numpy()]
         for k, (name, level) in enumerate(levels.get(quantity, {}).items()):
             value, *band = _level(name, level)
@@ -98,14 +96,11 @@ def curves(
         ax.set_xticks(
             range(len(places)), [f"{value:g}" if isinstance(value, float) else short(value) for value in places]
         )
-        plain(*ax.get_xticklabels())
         lost = int(table[quantity].isna().sum())
         missing = f"\n({lost} of {len(table)} rows without a value)" if lost else ""
-        plain(ax.set_xlabel(str(names.get(x, x))), ax.set_ylabel(f"{names.get(quantity, quantity)}{missing}"))
         _scale(ax, np.concatenate(drawn), quantity in log)
-        open_axes(ax, grid="y")
-    entitle(figure, title)
-    explain_lines(figure, handles.values(), handles)
+        dress(ax, x=str(labels.get(x, x)), y=f"{labels.get(quantity, quantity)}{missing}", grid="y")
+    dress(ax, title=title, legend=(handles.values(), handles))
     return figure
 
 
@@ -190,9 +185,7 @@ def heatmap(table, *, title: str | None = None, label: str = "", digits: int | N
     ax.set_xticks(range(values.shape[1]), [short(c, 18) for c in table.columns], rotation=30, ha="right", fontsize=9)
     ax.set_yticks(range(len(values)), [short(_text(row)) for row in table.index], fontsize=9)
     ax.tick_params(length=0)
-    plain(*ax.get_xticklabels(), *ax.get_yticklabels())
-    entitle(figure, title)
-    figure.colorbar(picture, ax=ax, label=label)
+    dress(ax, title=title, picture=picture, label=label)
     return figure
 
 
@@ -241,7 +234,7 @@ def scatter(
     ax = figure.add_subplot()
     for k, (name, rows) in enumerate(table.groupby(kinds, sort=False, dropna=False)):
         ax.scatter(
-            rows[x], rows[y], s=26, color=PALETTE[k % 8], marker=_MARKERS[k % 8], alpha=0.85, label=in_legend(name)
+            rows[x], rows[y], s=26, color=PALETTE[k % 8], marker=MARKERS[k % 8], alpha=0.85, label=in_legend(name)
         )
     known = table.dropna(subset=[x, y]).sort_values(y)
     ends = known.iloc[np.unique(np.r_[0 : min(named, len(known)), max(0, len(known) - named) : len(known)]).astype(int)]
@@ -250,10 +243,7 @@ def scatter(
         plain(text)
     lost = len(table) - len(known)
     missing = f"\n({lost} of {len(table)} rows without a value)" if lost else ""
-    plain(ax.set_xlabel(f"{names.get(x, x)}{missing}"), ax.set_ylabel(str(names.get(y, y))))
-    open_axes(ax, grid="both")
-    entitle(figure, title)
-    explain_lines(figure)
+    dress(ax, x=f"{names.get(x, x)}{missing}", y=str(names.get(y, y)), grid="both", title=title, legend=())
     return figure
 
 
@@ -297,7 +287,7 @@ def intervals(table, *, x: str = "mean", by: str | None = None, title: str | Non
     kinds = list(dict.fromkeys(table[by])) if by else [None]
     for k, kind in enumerate(kinds):
         rows = np.flatnonzero(table[by].isna() if kind != kind else table[by] == kind) if by else np.arange(len(table))
-        colour, marker = PALETTE[k % 8], _MARKERS[k % 8]
+        colour, marker = PALETTE[k % 8], MARKERS[k % 8]
         named = {} if kind is None else {"label": in_legend(kind)}
         ax.plot(dots[rows], rows, color=colour, marker=marker, markersize=6, linestyle="none", **named)
         # The interval by itself: it need not hold the dot.
@@ -307,13 +297,8 @@ def intervals(table, *, x: str = "mean", by: str | None = None, title: str | Non
     said = ["" if np.isfinite(dot) else " (no value)" for dot in dots]
     texts = [short(_text(name), 40) + more for name, more in zip(table.index, said, strict=True)]
     ax.set_yticks(range(len(table)), texts, fontsize=9)
-    plain(*ax.get_yticklabels())
     ax.invert_yaxis()
-    plain(ax.set_xlabel(label or x))
-    open_axes(ax, grid="x")
-    entitle(figure, title)
-    if by:
-        explain_lines(figure)
+    dress(ax, x=label or x, grid="x", title=title, legend=() if by else None)
     return figure
 
 

@@ -9,11 +9,8 @@ exported page without a network. Where scripts are stripped, everything but the 
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,18 +19,17 @@ from numpy.typing import ArrayLike
 from ..core.checks import checked
 from ..core.errors import ParameterError
 from .inputs import items, mapping, parts, table_of, texts, values_of
-from .page import escape, save_page, static
-from .players import Players, cell_text, players
+from .page import Page, escape, percent, signed
+from .player_tables import Players, cell_text, players
 from .points import positions
 
 if TYPE_CHECKING:
-    from ..prototypes.explaining import Explanation
-    from ..prototypes.factors import Levels
+    from ..prototypes import Explanation, Levels
 
 #: Most clips on a page: it carries the sound of all of them.
-MOST_CLIPS = 12
+_MOST_CLIPS = 12
 #: A part counts as a reason from this share of the largest part on.
-REASON = 0.1
+_REASON = 0.1
 
 
 @checked
@@ -55,7 +51,7 @@ def decision_page(
     Parameters
     ----------
     explanation : Explanation
-        Of all N clips, in their order.
+        The decisions on all N clips, in their order.
     clips : Clips or pandas.DataFrame
         The N clips: an object with ``.table`` and ``.audio(i)``, or a table alone. The column ``id`` names them.
     rows : positions, boolean mask (N,), or rows of the clips' table
@@ -98,15 +94,15 @@ def decision_page(
     if len(classes) != count:
         raise ParameterError("classes", f"{len(classes)} names", f"one for each of {count} classes of the head")
     chosen = positions(rows, table)
-    if not 1 <= len(chosen) <= MOST_CLIPS:
-        raise ParameterError("rows", f"{len(chosen)} clips", f"1 to {MOST_CLIPS}: the page carries all their sounds")
+    if not 1 <= len(chosen) <= _MOST_CLIPS:
+        raise ParameterError("rows", f"{len(chosen)} clips", f"1 to {_MOST_CLIPS}: the page carries all their sounds")
     factors = explanation.factors.levels
     level_names = mapping("level_names", level_names, "a mapping of factor to names of its levels")
     measured = mapping("measured", measured, "a mapping of factor to (values, unit)")
     words = _level_names(level_names, factors)
     truth = None if true is None else _true(true, classes, n)
     values = _measured(measured, factors.names, n)
-    view = players(clips, chosen, captions="id", seconds=seconds, limit=MOST_CLIPS, audio=audio)
+    view = players(clips, chosen, captions="id", seconds=seconds, limit=_MOST_CLIPS, audio=audio)
     if title is None:
         title = "Can a decision be read in words?"
     return DecisionPage(explanation, chosen, view, classes, words, truth, values, title)
@@ -131,23 +127,23 @@ class _Reasons:
     @property
     def why(self) -> str:
         """What follows the name of the class: reasons, then factors that hardly count or speak against it, the rest."""
-        said = {name: f"{name} is {level} ({signed(self.parts[name])})" for name, level in self.levels.items()}
+        said = {name: f"{name} is {level} ({_signed(self.parts[name])})" for name, level in self.levels.items()}
         order = sorted(said, key=lambda name: -self.parts[name])
-        least = REASON * max(abs(part) for part in self.parts.values())
+        least = _REASON * max(abs(part) for part in self.parts.values())
         reasons = [said[name] for name in order if self.parts[name] > least]
         others = [said[name] for name in order if self.parts[name] <= least]
         named = sum(self.parts[name] for name in said)
         mostly = self.total - named > max(named, 0.0)  # rest and bias
-        text = f", mostly without words (factors together {signed(named)})" if mostly else ""
+        text = f", mostly without words (factors together {_signed(named)})" if mostly else ""
         text += f", because {_listed(reasons)}" if reasons else ", though no factor speaks for it"
         text += f"; {', '.join(others)}" if others else ""
-        bias = f"bias adds {signed(self.parts['bias'])}."
+        bias = f"bias adds {_signed(self.parts['bias'])}."
         if "rest" not in self.parts:
             return f"{text}. The {bias}"
-        return f"{text}. The rest of the embedding, which has no words, adds {signed(self.parts['rest'])}; the {bias}"
+        return f"{text}. The rest of the embedding, which has no words, adds {_signed(self.parts['rest'])}; the {bias}"
 
 
-class DecisionPage:
+class DecisionPage(Page):
     """A page of decisions, made by :func:`decision_page`; display it, listen, turn the knobs.
 
     Attributes
@@ -159,44 +155,22 @@ class DecisionPage:
     title : str
     """
 
-    def __init__(
-        self,
-        explanation: Explanation,
-        rows: list[int],
-        view: Players,
-        classes: list[str],
-        levels: dict[str, list[str]],
-        true: np.ndarray | None,
-        measured: dict[str, tuple[np.ndarray, str]],
-        title: str,
-    ):
-        self.rows, self.title = rows, title
+    _element, _styles = "wb-players wb-decisions", ("players.css", "bars.css", "decisions.css")
+    _scripts, _view = ("players.js", "decisions.js"), "turnKnobs"
+
+    def __init__(self, explanation, rows, view: Players, classes, levels, true, measured, title):
+        super().__init__(title, gain_db=view.gain_db)
+        self.rows = rows
         self._explanation, self._players, self._classes = explanation, view, classes
         self._levels, self._true, self._measured = levels, true, measured
         self._reasons = [_reasons(explanation, i, levels) for i in rows]
         self.words = [classes[reasons.decided] + reasons.why for reasons in self._reasons]
         every = [part for reasons in self._reasons for part in (*reasons.parts.values(), 0.0)]
         self._low, self._high = min(every), max(max(every), min(every) + 1e-9)
+        self._pack(self._numbers())
 
-    @property
-    def html(self) -> str:
-        """The page as HTML that needs neither kernel nor network."""
-        cards = "".join(self._card(k) for k in range(len(self.rows)))
-        script = static("one_sound.js", "players.js", "decisions.js")
-        return (
-            f'<div class="wb-players wb-decisions" data-lm-suppress-shortcuts="true">'
-            f"<style>{static('players.css', 'decisions.css')}</style>"
-            f'<div class="wb-title">{escape(self.title)}</div>{cards}<div class="wb-note">{escape(self._note())}</div>'
-            f'<script type="text/plain" class="wb-numbers">{json.dumps(self._numbers(), allow_nan=False)}</script>'
-            f"<script>(() => {{\n{script}\nturnKnobs(document.currentScript.parentElement);\n}})();</script></div>"
-        )
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the page as a file of its own."""
-        return save_page(path, self.html, title=self.title)
-
-    def _repr_html_(self) -> str:
-        return self.html
+    def _body(self) -> str:
+        return "".join(map(self._card, range(len(self.rows))))
 
     def __repr__(self) -> str:
         return f"DecisionPage({len(self.rows)} of {len(self._explanation.z)} decisions)"
@@ -222,7 +196,7 @@ class DecisionPage:
         return (
             f'<section class="wb-decision"><div class="wb-words">{words}</div>'
             f'<div class="wb-verdict"><span>probability {percent(probability)}</span>{truth}</div>'
-            f'<div class="wb-three">{self._players._card(k)}{self._bars(k)}{self._knobs(k)}</div></section>'
+            f'<div class="wb-three">{self._players.card(k)}{self._bars(k)}{self._knobs(k)}</div></section>'
         )
 
     def _bars(self, k: int) -> str:
@@ -237,9 +211,9 @@ class DecisionPage:
             rows.append(
                 f'<div class="wb-part"><div><span>{escape(said)}</span><small>{escape(detail)}</small></div>'
                 f'<div class="wb-track" style="--wb-zero:{self._share(0.0):.2f}%">{bar}</i></div>'
-                f"<b>{signed(part)}</b></div>"
+                f"<b>{_signed(part)}</b></div>"
             )
-        total = f'<div class="wb-part wb-total"><div>together</div><div></div><b>{signed(reasons.total)}</b></div>'
+        total = f'<div class="wb-part wb-total"><div>together</div><div></div><b>{_signed(reasons.total)}</b></div>'
         name = escape(self._classes[reasons.decided])
         return f'<div class="wb-parts"><div class="wb-heading">What speaks for {name}</div>{"".join(rows)}{total}</div>'
 
@@ -286,15 +260,10 @@ class DecisionPage:
         )
 
 
-def signed(value: float) -> str:
+def _signed(value: float) -> str:
     """ "+2.1", "−0.2" or "0.0"."""
-    text = f"{abs(value):.1f}"
-    return text if text == "0.0" else f"{'−' if value < 0 else '+'}{text}"
-
-
-def percent(probability: float) -> str:
-    """ "83.2 %"."""
-    return f"{100 * probability:.1f} %"
+    text = signed(value, 1)
+    return text[1:] if text[1:] == "0.0" else text
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -313,19 +282,19 @@ def _reasons(explanation: Explanation, i: int, words: Mapping[str, Sequence[str]
     return _Reasons(decided, contrast, {name: words[name][level] for name, level in read.items()})
 
 
-def _level_names(given: Mapping[str, Sequence[str]], factors: Levels) -> dict[str, list[str]]:
-    for name in given:
+def _level_names(level_names: Mapping[str, Sequence[str]], factors: Levels) -> dict[str, list[str]]:
+    for name in level_names:
         if name not in factors.names:
             raise ParameterError("level_names", name, f"one of the factors: {', '.join(factors.names)}")
     names = {}
     for f, (name, count) in enumerate(zip(factors.names, factors.counts, strict=True)):
-        own = texts(f"level_names[{name!r}]", given[name]) if name in given else None
-        if own is not None and len(own) != count:
-            raise ParameterError(f"level_names[{name!r}]", own, f"{count} names, one for each level")
+        words = texts(f"level_names[{name!r}]", level_names[name]) if name in level_names else None
+        if words is not None and len(words) != count:
+            raise ParameterError(f"level_names[{name!r}]", words, f"{count} names, one for each level")
         usual = {2: ["low", "high"], 3: ["low", "middle", "high"]}.get(count)
         if factors.distinct[f]:
             usual = [cell_text(value) for value in next(iter(factors.cuts.values()))[f]]
-        names[name] = own or usual or [f"level {l + 1} of {count}" for l in range(count)]
+        names[name] = words or usual or [f"level {l + 1} of {count}" for l in range(count)]
     return names
 
 

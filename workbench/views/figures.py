@@ -1,11 +1,15 @@
-"""The figure all plots are drawn on, and how labels are put on it."""
+"""The figure all plots are drawn on, and how axes are dressed."""
 
 from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Sequence
 
 from .page import printable
+
+#: Blue, orange, red ... and a marker each, so that lines stay apart in grey print too.
+MARKERS = "osD^v<>P"
 
 
 @functools.cache
@@ -29,21 +33,48 @@ def new_figure(width: float, height: float):
     return _notebook_figure_class()(figsize=(width, height), dpi=80, layout="constrained")
 
 
-def entitle(figure, title: str | None) -> None:
-    """Put a title over the figure, if there is one."""
+def dress(
+    ax,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    grid: str = "",
+    title: str | None = None,
+    legend: Sequence | None = None,
+    picture=None,
+    **bar,
+) -> None:
+    """Dress axes and their figure; texts are shown as they are.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    x, y : str, optional
+        Labels of the axes.
+    grid : {"", "x", "y", "both"}
+        Faint lines across these axes, and no box; "" leaves both as they are.
+    title : str, optional
+        Over the figure.
+    legend : sequence, optional
+        A legend right of the figure: (handles, labels), or () for all that the axes name.
+    picture : optional
+        An image of the axes, whose colours a bar explains (``bar``: options of the colour bar, such as ``label``).
+    """
+    for text, set_label in ((x, ax.set_xlabel), (y, ax.set_ylabel)):
+        if text is not None:
+            plain(set_label(text))
+    for axis in (ax.xaxis, ax.yaxis):
+        if type(axis.get_major_locator()).__name__ == "FixedLocator":  # ticks with names
+            plain(*axis.get_ticklabels())
+    if grid:
+        ax.grid(axis=grid, alpha=0.25)
+        ax.spines[["top", "right"]].set_visible(False)
     if title:
-        plain(figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11))
-
-
-def explain_lines(figure, *given) -> None:
-    """A legend right of the figure, of (handles, labels) or of all that its axes name."""
-    plain(*figure.legend(*given, loc="outside right upper", frameon=False, fontsize=9).get_texts())
-
-
-def open_axes(ax, *, grid: str) -> None:
-    """Axes without a box, with faint lines across "x", "y" or "both"."""
-    ax.grid(axis=grid, alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
+        plain(ax.figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11))
+    if legend is not None:
+        plain(*ax.figure.legend(*legend, loc="outside right upper", frameon=False, fontsize=9).get_texts())
+    if picture is not None:
+        ax.figure.colorbar(picture, ax=ax, **bar)
 
 
 def plain(*texts) -> None:

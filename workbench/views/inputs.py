@@ -12,6 +12,9 @@ from ..core.errors import ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
+#: An (x, rate) source by position.
+Audio = Callable[[int], tuple[np.ndarray, int]]
+
 
 def table_of(clips) -> pd.DataFrame:
     """The table of clips, or a table itself.
@@ -70,6 +73,15 @@ def items(name: str, value: object, expected: str) -> list:
     return list(value)
 
 
+def instances(name: str, value: object, kind: type) -> list:
+    """Objects of one class as a list."""
+    objects = items(name, value, f"a list of {kind.__name__}")
+    for k, item in enumerate(objects):
+        if not isinstance(item, kind):
+            raise ParameterError(f"{name}[{k}]", type(item).__name__, kind.__name__)
+    return objects
+
+
 def texts(name: str, value: object) -> list[str]:
     """Names as text: a list of words or numbers, not one word."""
     return list(map(str, items(name, value, "a list of names")))
@@ -79,6 +91,21 @@ def parts(name: str, value: object, wanted: Sequence[str], expected: str) -> Non
     """Refuse what lacks one of these attributes."""
     if isinstance(value, type) or not all(hasattr(value, part) for part in wanted):
         raise ParameterError(name, type(value).__name__, expected)
+
+
+def clip_name(table: pd.DataFrame, i: int) -> str:
+    """The id of a clip, or "clip 3" where the table has no ids."""
+    return str(table["id"].iloc[i]) if "id" in table.columns else f"clip {i}"
+
+
+def generated(clips) -> bool:
+    """Whether these clips are generated audio, which is always said."""
+    return getattr(clips, "generated", False) is True
+
+
+def source_of(clips, audio: Callable | None) -> Callable | None:
+    """Where the sounds come from: i -> (x, rate), or None where there are none."""
+    return function("audio", audio if audio is not None else getattr(clips, "audio", None))
 
 
 def function(name: str, value: object) -> Callable | None:
@@ -92,7 +119,7 @@ def values_of(name: str, values: object, count: int | None = None) -> np.ndarray
     """Numbers (N,), NaN where there is none, as float64."""
     from ..core.checks import numbers
 
-    found = numbers(name, values, ndim=1, finite=False, empty=True).astype(np.float64)
-    if count is not None and len(found) != count:
-        raise ParameterError(f"{name}.shape", found.shape, f"({count},), a value for each clip")
-    return found
+    array = numbers(name, values, ndim=1, finite=False, empty=True).astype(np.float64)
+    if count is not None and len(array) != count:
+        raise ParameterError(f"{name}.shape", array.shape, f"({count},), a value for each clip")
+    return array

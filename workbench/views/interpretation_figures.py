@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from .. import audio as sound_io
-from .decisions import percent
-from .page import escape
-from .sounds import Sound
+from .page import escape, percent, signed
+from .pictures import magma, webp
 
 #: Most columns of the pictures.
-COLUMNS = 320
+_COLUMNS = 320
 #: Most classes whose probabilities are shown.
-MOST_CLASSES = 6
+_MOST_CLASSES = 6
 #: Most pixels a bar is wide.
-WIDEST_BAR = 28
+_WIDEST_BAR = 28
 
 
 class Pictures:
@@ -46,55 +43,24 @@ class Pictures:
         return self._filters @ spectrum
 
     def _pooled(self, values: np.ndarray) -> np.ndarray:
-        parts = np.array_split(self._filters @ values, min(COLUMNS, values.shape[1]), axis=1)
+        parts = np.array_split(self._filters @ values, min(_COLUMNS, values.shape[1]), axis=1)
         return np.stack([part.mean(axis=1) for part in parts], axis=1)
 
     def picture(self, levels: np.ndarray) -> str:
         """Levels (F, T) as a data URL, in the colours of the spectrogram."""
-        return _coloured(self._pooled(levels) / (self._top or 1.0))
+        return webp(magma(self._pooled(levels) / (self._top or 1.0)))
 
     def part(self, mask: np.ndarray) -> str:
         """What a mask (F, T) leaves of the spectrogram, brightened to its own largest value."""
         shown = self._pooled(self._levels * mask)
-        return _coloured(shown / (shown.max() or 1.0))
+        return webp(magma(shown / (shown.max() or 1.0)))
 
     def mask(self, mask: np.ndarray) -> str:
         """A mask (F, T) in grey, to be multiplied with the picture: in each cell the share of what is there."""
         share = self._pooled(mask)
         np.divide(self._pooled(self._levels * mask), self._small, out=share, where=self._small > 1e-9)
         grey = (np.clip(share, 0, 1)[::-1] * 255).round().astype(np.uint8)
-        return _webp(np.repeat(grey[..., None], 3, axis=2), quality=60)
-
-
-def _coloured(bright: np.ndarray) -> str:
-    from matplotlib import colormaps
-
-    return _webp((colormaps["magma"](bright.clip(0, 1)[::-1])[..., :3] * 255).round().astype(np.uint8), quality=75)
-
-
-def _webp(pixels: np.ndarray, *, quality: int) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="webp", quality=quality)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-def card(name: str, detail: str, sound: Sound, figure: str, *, kind: str = "", value: str = "") -> str:
-    """A sound with its picture, as a card of a table of players."""
-    value = f'<span class="wb-value">{value}</span>' if value else ""
-    return (
-        f'<div class="wb-card {kind}"><div class="wb-name"><span>{escape(name)}</span>{value}</div>'
-        f'<div class="wb-detail">{escape(detail)}</div>{figure}'
-        f'<audio controls preload="metadata" aria-label="{escape(name)}" src="{sound.uri}"></audio>'
-        f'<div class="wb-length">{escape(sound.caption)}</div></div>'
-    )
-
-
-def picture(name: str, shown: str, veil: str = "") -> str:
-    """A spectrogram with its play head, darkened by a mask if there is one."""
-    over = f'<img class="wb-veil" alt="" src="{veil}">' if veil else ""
-    return f'<div class="wb-picture"><img alt="spectrogram: {escape(name)}" src="{shown}">{over}<i></i></div>'
+        return webp(np.repeat(grey[..., None], 3, axis=2), quality=60)
 
 
 def relevance_bars(relevance: np.ndarray, order: Sequence[int], tau: float, name: str) -> str:
@@ -120,7 +86,7 @@ def relevance_bars(relevance: np.ndarray, order: Sequence[int], tau: float, name
     across = f'x1="0" x2="{count}"'
     return (
         f'<div class="wb-axis-box"><div class="wb-ticks" aria-hidden="true">{marks}</div>'
-        f'<svg class="wb-bars" style="max-width:{WIDEST_BAR * count}px" viewBox="0 0 {count} 100" '
+        f'<svg class="wb-bars" style="max-width:{_WIDEST_BAR * count}px" viewBox="0 0 {count} 100" '
         f'preserveAspectRatio="none" role="img" aria-label="{label}">{"".join(bars)}'
         f'<line {across} y1="{place(0):.2f}" y2="{place(0):.2f}"/>'
         f'<line class="wb-threshold" {across} y1="{place(tau):.2f}" y2="{place(tau):.2f}"/></svg></div>'
@@ -133,7 +99,7 @@ def bars_axis(relevance: np.ndarray) -> tuple[float, float]:
 
 
 def probabilities(logits: np.ndarray, *, multilabel: bool) -> np.ndarray:
-    """Of each class (C,): logistic functions of the logits, or their softmax."""
+    """Probability of each class (C,): logistic functions of the logits, or their softmax."""
     logits = np.asarray(logits, dtype=np.float64)
     if multilabel:
         return 0.5 * (1 + np.tanh(logits / 2))
@@ -143,9 +109,9 @@ def probabilities(logits: np.ndarray, *, multilabel: bool) -> np.ndarray:
 
 def chances(values: np.ndarray, classes: Sequence[str], explained: int, true: Collection[str]) -> str:
     """The most probable classes, among them the explained one; a tick marks those that truly sound."""
-    rows, best = [], [int(c) for c in np.argsort(-values, kind="stable")[:MOST_CLASSES]]
+    rows, best = [], [int(c) for c in np.argsort(-values, kind="stable")[:_MOST_CLASSES]]
     for c in best if explained in best else [*best[:-1], explained]:
-        kind = " wb-explained" if c == explained else ""
+        kind = " wb-decided" if c == explained else ""
         tick = ' <span title="truly sounds">✓</span>' if classes[c] in true else ""
         rows.append(
             f'<div class="wb-chance{kind}"><span>{escape(classes[c])}{tick}</span>'
@@ -163,7 +129,7 @@ def chances(values: np.ndarray, classes: Sequence[str], explained: int, true: Co
 def factors(pictures: Pictures, shown: str, spectrum: np.ndarray, activation: np.ndarray) -> str:
     """A component's picture, left of it its spectrum (F,), below it its activation (T,), as matrices are drawn."""
     rows = pictures.rows(spectrum)
-    parts = np.array([part.max() for part in np.array_split(activation, min(COLUMNS // 2, len(activation)))])
+    parts = np.array([part.max() for part in np.array_split(activation, min(_COLUMNS // 2, len(activation)))])
     up = [(100 - 96 * v, 100 * (1 - (at + 0.5) / len(rows))) for at, v in enumerate(rows / (rows.max() or 1.0))]
     along = [(100 * (at + 0.5) / len(parts), 100 - 96 * v) for at, v in enumerate(parts / (parts.max() or 1.0))]
     left = _area("wb-spectrum", [(100, 100), *up, (100, 0)])
@@ -187,8 +153,3 @@ def times_row(name: str, intervals: np.ndarray, seconds: float) -> str:
     )
     said = ", ".join(f"{on:.2f} to {off:.2f} s" for on, off in intervals) or "never"
     return f'<div class="wb-when"><span>{escape(name)}</span><div role="img" aria-label="{said}">{bars}</div></div>'
-
-
-def signed(value: float, *, digits: int = 2) -> str:
-    """ "+0.83" or "−0.20"."""
-    return f"{value:+.{digits}f}".replace("-", "−")

@@ -10,10 +10,8 @@ as it is at the first tau.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,23 +23,24 @@ from .inputs import items, mapping, parts
 from .interpretation_figures import (
     Pictures,
     bars_axis,
-    card,
     chances,
     factors,
-    picture,
     probabilities,
     relevance_bars,
-    signed,
     times_row,
 )
-from .page import escape, pack, save_page, static
-from .sounds import Sound, compress, shared_gain, waveform
+from .page import Page, escape, signed
+from .player_tables import card, picture
+from .points import far_apart
+from .sounds import shared_gain, waveform
 
 if TYPE_CHECKING:
-    from ..interpreters.interpretation import Interpretation
+    from ..interpreters import Interpretation
 
 #: Every twentieth from 0.
-TAUS = tuple(k / 20 for k in range(20))
+_TAUS = tuple(k / 20 for k in range(20))
+#: Bytes of a picture or mask beside a sound.
+_PICTURE = 5300
 
 
 @checked
@@ -49,7 +48,7 @@ def interpretation_page(
     interpretation: Interpretation,
     *,
     tau: float = 0.2,
-    taus: Sequence[float] = TAUS,
+    taus: Sequence[float] = _TAUS,
     components: int = 6,
     truth: Mapping[str, np.ndarray] | None = None,
     multilabel: bool = False,
@@ -76,7 +75,7 @@ def interpretation_page(
     multilabel : bool
         Probabilities are logistic functions of the logits instead of their softmax.
     caption : str
-        Of the clip.
+        What is said of the clip.
     title : str, optional
     megabytes : float
         Most sound and pictures (10^6 bytes as they stand in the page). Clip, interpretation and rest at ``tau`` are
@@ -107,25 +106,15 @@ def interpretation_page(
             if not 0 <= value < 1:
                 raise ParameterError(name, value, "at least 0 and below 1")
     whole("components", components, least=0)
-    number("megabytes", megabytes, least=0)
     truth = mapping("truth", truth, "a mapping of class to a stem or to onsets and offsets")
     numbers("interpretation.relevance", interpretation.relevance, ndim=1)
     numbers("interpretation.logits", interpretation.logits, ndim=1)
     numbers("interpretation.log_magnitude", interpretation.log_magnitude, ndim=2)
     x, rate = waveform("clip", interpretation.waveform_in, interpretation.spectra.rate)
     stems, times = _truth(truth, len(x), len(x) / rate)
-    return InterpretationPage(
-        interpretation,
-        tau=tau,
-        taus=sorted({float(value) for value in (tau, *taus)}),
-        components=components,
-        stems=stems,
-        times=times,
-        multilabel=multilabel,
-        caption=caption,
-        title=title or f"Why {interpretation.name}?",
-        megabytes=megabytes,
-    )
+    taus = sorted({float(value) for value in (tau, *taus)})
+    page = {"title": title or f"Why {interpretation.name}?", "megabytes": megabytes}
+    return InterpretationPage(interpretation, tau, taus, components, stems, times, multilabel, caption, **page)
 
 
 @dataclass(frozen=True)
@@ -142,7 +131,7 @@ class _Part:
     """Its picture."""
 
 
-class InterpretationPage:
+class InterpretationPage(Page):
     """A page for one explained decision, made by :func:`interpretation_page`; display it, listen, move the slider.
 
     Attributes
@@ -158,26 +147,17 @@ class InterpretationPage:
     title : str
     """
 
-    def __init__(
-        self,
-        interpretation: Interpretation,
-        *,
-        tau: float,
-        taus: list[float],
-        components: int,
-        stems: dict[str, np.ndarray],
-        times: dict[str, np.ndarray],
-        multilabel: bool,
-        caption: str,
-        title: str,
-        megabytes: float,
-    ):
-        self.title, self._caption, self._tau = title, caption, tau
-        self._of, self._rate, self._multilabel = interpretation, int(interpretation.spectra.rate), multilabel
+    _element, _styles = "wb-players wb-interpretation", ("players.css", "bars.css", "interpretations.css")
+    _scripts, _view = ("players.js", "exchange.js", "interpretations.js"), "slideTau"
+
+    def __init__(self, interpretation, tau, taus, components, stems, times, multilabel, caption, **page):
+        super().__init__(**page)
+        self._caption, self._tau, self._stems, self._times = caption, tau, stems, times
+        self._explained, self._multilabel = interpretation, multilabel
+        self._rate = int(interpretation.spectra.rate)
         self._relevance = np.asarray(interpretation.relevance, dtype=np.float64)
         self._pictures = Pictures(_array(interpretation.log_magnitude), self._rate)
         self._x = _array(interpretation.waveform_in)
-        self._stems, self._times = stems, times
         # The kept components at each tau; as sounds each set once, at the lowest tau that keeps it.
         sets = {t: tuple(map(int, interpretation.selected(t))) for t in taus}
         lowest = {kept: t for t, kept in reversed(sets.items())}
@@ -186,54 +166,40 @@ class InterpretationPage:
         alone = {k: _array(interpretation.component(k)) for k in self._relevant}
         stage = [x for part in parts.values() for x in (part.sound, part.rest)]
         self.gain_db = shared_gain([self._x, *stage, *alone.values(), *stems.values()])
-        self._room = megabytes * 1e6
-        self._first, self._clip = self._compressed(parts[sets[tau]]), self._sound("clip", self._x)
-        self._spend(self._first["sound"], self._first["rest"], self._clip)
-        self._alone = self._fitting((k, self._sound(f"component {k}", x)) for k, x in alone.items())
+        self._first, self._clip = self._compressed(parts[sets[tau]]), self._sound("clip", self._x, self._rate)
+        self._take(self._size(self._first) + self._clip.size + _PICTURE)
+        self._alone = self._carry(((k, f"component {k}", x, self._rate) for k, x in alone.items()), more=_PICTURE)
         self._levels = {k: self._below(x) for k, x in alone.items()}
-        self._true = self._fitting((name, self._sound(name, x)) for name, x in stems.items())
-        order = _far_apart([*lowest], sets[tau])
-        self._others = self._fitting((kept, self._compressed(parts[kept])) for kept in order)
+        self._true = self._carry(((name, name, x, self._rate) for name, x in stems.items()), more=_PICTURE)
+        others = ((kept, self._compressed(parts[kept])) for kept in far_apart([*lowest], sets[tau])[1:])
+        self._others = self._fitting((kept, part, self._size(part)) for kept, part in others)
         self._kept = {t: kept for t, kept in sets.items() if kept in self._others or kept == sets[tau]}
         self.taus, self.components = list(self._kept), list(self._alone)
         self.left_out = [t for t in taus if t not in self._kept]
         self._distinct = len(lowest)
-        self._packed, self.key = pack(self._data())
+        self._pack(self._data())
 
     def _part(self, kept: tuple[int, ...], tau: float) -> _Part:
-        of = self._of
-        mask = self._pictures.mask(_array(of.mask(tau)))
-        return _Part(kept, _array(of.waveform(tau)), _array(of.removed(tau)), mask)
-
-    def _sound(self, name: str, x: np.ndarray) -> Sound:
-        x, rate = waveform(name, x, self._rate)
-        return compress(x, rate, total=len(x) / rate, gain_db=self.gain_db)
+        explained = self._explained
+        mask = self._pictures.mask(_array(explained.mask(tau)))
+        return _Part(kept, _array(explained.waveform(tau)), _array(explained.removed(tau)), mask)
 
     def _compressed(self, part: _Part) -> dict:
-        sounds = {"sound": self._sound("interpretation", part.sound), "rest": self._sound("rest", part.rest)}
+        sounds = {"interpretation": part.sound, "rest": part.rest}
+        sound, rest = (self._sound(name, x, self._rate) for name, x in sounds.items())
         levels = {"level": self._below(part.sound), "restLevel": self._below(part.rest)}
-        return {"kept": list(part.kept), "mask": part.mask} | sounds | levels
+        return {"kept": list(part.kept), "mask": part.mask, "sound": sound, "rest": rest} | levels
 
     def _below(self, x: np.ndarray) -> str:
         """The level of a part beside that of the clip."""
         level = sound_io.level(x)
         if not np.isfinite(level):
             return "silent"
-        return f"{signed(level - sound_io.level(self._x), digits=1)} dB re clip"
+        return f"{signed(level - sound_io.level(self._x), 1)} dB re clip"
 
-    def _spend(self, *sounds: Sound) -> bool:
-        """Take the place of these sounds in the page, with their pictures and markup; False if there is too little."""
-        self._room -= sum(len(sound.data) * 4 / 3 + 6000 for sound in sounds)
-        return self._room >= 0
-
-    def _fitting(self, pieces: Iterable[tuple]) -> dict:
-        """The first pieces that there is room for."""
-        found = {}
-        for name, piece in pieces:
-            if not self._spend(*([piece] if isinstance(piece, Sound) else [piece["sound"], piece["rest"]])):
-                break
-            found[name] = piece
-        return found
+    @staticmethod
+    def _size(part: dict) -> float:
+        return part["sound"].size + part["rest"].size + 2 * _PICTURE
 
     def _data(self) -> dict:
         """What the script adds; the sounds at the first tau it finds in the HTML."""
@@ -249,28 +215,16 @@ class InterpretationPage:
             "span": high - low,
         }
 
-    @property
-    def html(self) -> str:
-        """The page as HTML that needs neither kernel nor network, and is usable without scripts."""
-        script = static("one_sound.js", "players.js", "page.js", "interpretations.js")
+    def _body(self) -> str:
         caption = f'<div class="wb-detail">{escape(self._caption)}</div>' if self._caption else ""
-        of = self._of
-        explained = list(of.classes).index(of.name)
-        said = chances(
-            probabilities(of.logits, multilabel=self._multilabel), of.classes, explained, {*self._stems, *self._times}
-        )
-        return (
-            f'<div class="wb-players wb-interpretation" data-lm-suppress-shortcuts="true">'
-            f"<style>{static('players.css', 'interpretations.css')}</style>"
-            f'<div class="wb-title">{escape(self.title)}</div>{caption}{self._stage()}'
-            f'<div class="wb-why">{self._threshold()}{said}</div>{self._cards()}{self._truths()}'
-            f'<div class="wb-note">{escape(self._note())}</div>'
-            f'<script type="text/plain" class="wb-data">{self._packed}</script>'
-            f"<script>(() => {{\n{script}\nslideTau(document.currentScript.parentElement);\n}})();</script></div>"
-        )
+        classes, true = self._explained.classes, {*self._stems, *self._times}
+        values = probabilities(self._explained.logits, multilabel=self._multilabel)
+        said = chances(values, classes, list(classes).index(self._explained.name), true)
+        why = f'<div class="wb-why">{self._threshold()}{said}</div>'
+        return f"{caption}{self._stage()}{why}{self._cards()}{self._truths()}"
 
     def _stage(self) -> str:
-        first, shown, name = self._first, self._pictures.base, self._of.name
+        first, shown, name = self._first, self._pictures.base, self._explained.name
         count = f"{len(first['kept'])} of {len(self._relevance)} components, τ = {self._tau:.2f}"
         veiled, rest = (picture(what, shown, first["mask"]) for what in ("interpretation", "rest"))
         cards = [
@@ -281,7 +235,7 @@ class InterpretationPage:
         return f'<div class="wb-stage">{"".join(cards)}</div>'
 
     def _threshold(self) -> str:
-        bars = relevance_bars(self._relevance, self._of.ranked, self._tau, self._of.name)
+        bars = relevance_bars(self._relevance, self._explained.ranked, self._tau, self._explained.name)
         return (
             '<div><div class="wb-heading">Relevance of each component, the largest first</div>'
             f'{bars}<label class="wb-tau" hidden><span>threshold τ</span>'
@@ -291,7 +245,7 @@ class InterpretationPage:
 
     def _cards(self) -> str:
         cards = []
-        w, h = _array(self._of.dictionary), _array(self._of.activations)
+        w, h = _array(self._explained.dictionary), _array(self._explained.activations)
         whole = w @ h
         for k, sound in self._alone.items():
             share = np.divide(np.outer(w[:, k], h[k]), whole, out=np.full_like(whole, 1 / len(h)), where=whole > 0)
@@ -309,7 +263,7 @@ class InterpretationPage:
         return _section("Each relevant component alone", "", cards)
 
     def _truths(self) -> str:
-        seconds, spectra, cards = len(self._x) / self._rate, self._of.spectra, []
+        seconds, spectra, cards = len(self._x) / self._rate, self._explained.spectra, []
         for name, sound in self._true.items():
             levels = sound_io.spectrogram(self._stems[name], n_fft=spectra.n_fft, hop=spectra.hop, power=1.0).log1p()
             cards.append(card(name, "the true stem", sound, picture(name, self._pictures.picture(levels.numpy()))))
@@ -317,7 +271,7 @@ class InterpretationPage:
         return _section("What truly sounds", "".join(rows), cards)
 
     def _note(self) -> str:
-        parts = [f"All sounds at one gain of {self.gain_db:+.1f} dB: levels can be compared."]
+        parts = [self._one_gain()]
         kept = f"{self._distinct} different sets of components are kept"
         if self.left_out:
             parts.append(
@@ -337,15 +291,9 @@ class InterpretationPage:
             parts.append("Left of a component its spectrum, below it its activation, each at its own scale.")
         return " ".join(parts)
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the page as a file of its own."""
-        return save_page(path, self.html, title=self.title)
-
-    def _repr_html_(self) -> str:
-        return self.html
-
     def __repr__(self) -> str:
-        return f"InterpretationPage({self._of.name!r}: {len(self.taus)} thresholds, {len(self._others) + 1} sets)"
+        sets = len(self._others) + 1
+        return f"InterpretationPage({self._explained.name!r}: {len(self.taus)} thresholds, {sets} sets)"
 
 
 def _array(values) -> np.ndarray:
@@ -365,15 +313,6 @@ def _truth(truth: Mapping[str, np.ndarray], samples: int, seconds: float) -> tup
             expected = f"a stem ({samples},) or onsets and offsets (n, 2) in seconds, each onset before its offset"
             raise ParameterError(f"truth[{name!r}]", f"array of shape {values.shape}", expected)
     return stems, times
-
-
-def _far_apart(sets: list[tuple], first: tuple) -> list[tuple]:
-    """All sets but the first: each next one is farthest from those before, in places along the slider."""
-    left, have = {k for k, kept in enumerate(sets) if kept != first}, [sets.index(first)]
-    while left:
-        have.append(max(sorted(left), key=lambda k: min(abs(k - other) for other in have)))
-        left.remove(have[-1])
-    return [sets[k] for k in have[1:]]
 
 
 def _section(heading: str, before: str, cards: list[str]) -> str:

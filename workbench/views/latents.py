@@ -1,26 +1,19 @@
 """What does a latent mean? A page of sparse latents: a table to search and sort, and for each the sounds it wakes at.
 
-The output is plain HTML that draws itself (``static/latents.js``) in JupyterLab, in a notebook opened again without a
-kernel, and in an exported page without a network. It carries the numbers of all latents, and sounds and pictures of the
-most telling ones; while a kernel runs, the link that sound maps use too brings whatever is missing, in the same parcels
-that the page would carry.
+The page (``static/latents.js``) carries the numbers of all latents, and sounds and pictures of the most telling ones;
+while a kernel runs it sends whatever is missing, in the same parcels that the page would carry.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..core.checks import checked, number, whole
+from ..core.checks import checked, whole
 from ..core.errors import AudioError, ParameterError
-from . import sounds as clip_sounds
 from .colours import Coloured
-from .inputs import function, table_of
+from .inputs import Audio, clip_name, generated, source_of, table_of
 from .latents_data import (
     NO_CLIP,
     SILENT,
@@ -36,27 +29,15 @@ from .latents_data import (
     telling_order,
     unit_directions,
 )
-from .live import in_kernel, open_link
-from .page import array, drawing, escape, pack, save_page
-from .players import RANGE_DB, mel_levels, mel_picture
-from .points import base64_of, colour_data
-from .sounds import MEDIA, check_length
+from .page import Page, array, escape
+from .pictures import RANGE_DB, mel_levels, mel_picture
+from .points import colour_data
+from .sounds import MEDIA, amount, cut, read, shared_gain
 
-#: An (x, rate) source by position.
-Audio = Callable[[int], tuple[np.ndarray, int]]
 #: (times (T,) in s, activations (T, latents)) by position.
-Frames = Callable[[int], tuple[np.ndarray, np.ndarray]] | Mapping[int, tuple[np.ndarray, np.ndarray]]
+_Frames = Callable[[int], tuple[np.ndarray, np.ndarray]] | Mapping[int, tuple[np.ndarray, np.ndarray]]
 #: Most activations (clips times active latents) in the output.
-MOST_ACTIVATIONS = 1_000_000
-
-
-@dataclass(frozen=True)
-class _Parcel:
-    """What the kernel sends, in the shape in which the link sends sounds."""
-
-    data: bytes
-    caption: str = ""
-    format: str = "mp3"
+_MOST_ACTIVATIONS = 1_000_000
 
 
 @checked
@@ -66,7 +47,7 @@ def latent_page(
     *,
     columns: str | Sequence[str] | None = None,
     decoder=None,
-    frames: Frames | None = None,
+    frames: _Frames | None = None,
     latents: Sequence[int] | None = None,
     top: int = 6,
     sounds: int = 80,
@@ -105,7 +86,7 @@ def latent_page(
         i -> (x, rate), instead of ``clips.audio``.
     title : str, optional
     seed : int
-        Of the silent clips that are drawn, and of the shuffles behind the chance levels.
+        Draws the silent clips, and the shuffles behind the chance levels.
 
     Returns
     -------
@@ -126,39 +107,25 @@ def latent_page(
     table = table_of(clips)
     whole("top", top, least=1, most=1000)
     whole("sounds", sounds, least=0)
-    number("megabytes", megabytes, least=0)
-    check_length("seconds", seconds)
     if frames is not None and not (callable(frames) or isinstance(frames, Mapping)):
         raise ParameterError(
             "frames", type(frames).__name__, "a function or mapping of positions to (times, activations)"
         )
-    audio = function("audio", audio if audio is not None else getattr(clips, "audio", None))
+    audio = source_of(clips, audio)
     z = checked_activations(z, len(table))
     shown = chosen_columns(table, columns, getattr(clips, "factors", ()))
     names = [column.name for column in shown]
     statistics = latent_statistics(z, table, names, seed=seed)
     if title is None:
-        made = " of generated audio" if getattr(clips, "generated", False) is True else ""
+        made = " of generated audio" if generated(clips) else ""
         title = f"{z.shape[1]:,} latents on {len(table):,} clips{made}"
-    return LatentPage(
-        z,
-        table,
-        statistics,
-        columns=shown,
-        decoder=None if decoder is None else unit_directions(decoder, z.shape[1]),
-        frames=frames,
-        wanted=telling_order(statistics) if latents is None else checked_latents(latents, statistics),
-        top=top,
-        sounds=sounds,
-        megabytes=megabytes,
-        seconds=seconds,
-        audio=audio,
-        title=title,
-        seed=seed,
-    )
+    decoder = None if decoder is None else unit_directions(decoder, z.shape[1])
+    wanted = telling_order(statistics) if latents is None else checked_latents(latents, statistics)
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes}
+    return LatentPage(z, table, statistics, shown, decoder, frames, wanted, top, sounds, audio, seed, **page)
 
 
-class LatentPage:
+class LatentPage(Page):
     """A page of latents, made by :func:`latent_page`; display it, search, listen.
 
     Attributes
@@ -171,42 +138,23 @@ class LatentPage:
         Clips that could not be read, by position, and why.
     """
 
-    def __init__(
-        self,
-        z: np.ndarray,
-        clips,
-        statistics,
-        *,
-        columns: list[Coloured],
-        decoder: np.ndarray | None,
-        frames: Frames | None,
-        wanted: list[int],
-        top: int,
-        sounds: int,
-        megabytes: float,
-        seconds: float | None,
-        audio: Audio | None,
-        title: str,
-        seed: int,
-    ):
-        self.table, self.title, self.clips = statistics, title, clips
-        self._z, self._audio, self._frames, self._seconds = z, audio, frames, seconds
+    _element, _styles = "wb-latents", ("players.css", "latents.css")
+    _scripts, _view = ("players.js", "elements.js", "latents.js"), "LatentPage"
+
+    def __init__(self, z, clips, statistics, columns, decoder, frames, wanted, top, sounds, audio, seed, **page):
+        super().__init__(**page)
+        self.table, self.clips, self.failed = statistics, clips, {}
+        self._z, self._audio, self._frames = z, audio, frames
         self._alive = np.flatnonzero(statistics["density"].to_numpy() > 0)
         self._examples = examples(z, self._alive, top=top, seed=seed)
         self._place = {int(latent): k for k, latent in enumerate(self._alive)}
-        self._parcels: dict[int, dict] = {}
-        self._link = None
-        self.failed: dict[int, str] = {}
-        self._gain_db, self._top_hz, self._peak_db = 0.0, None, None
-        fitting = self._within(wanted, sounds) if audio is not None else []
-        self._size = 0
-        self._carried_clips = self._carry(fitting, megabytes)
+        self._top, self._peak_db = None, None
+        self._parcels = self._fitting(self._readable(self._within(wanted, sounds))) if audio is not None else {}
+        self._carried_clips = list(self._parcels)
         have = {*self._carried_clips, *self.failed}
-        self.carried = [one for one in wanted if self._carried_clips and have >= set(self.example_clips(one))]
+        self.carried = [latent for latent in wanted if self._carried_clips and have >= set(self.example_clips(latent))]
         self._selected = (self.carried or wanted or self._alive.tolist())[:1]
-        data = self._data(columns, decoder, wanted, top)
-        self.key = pack(data)[1]
-        self._packed, _ = pack(data | {"key": self.key})
+        self._pack(self._data(columns, decoder, wanted, top))
 
     def example_clips(self, latent: int) -> list[int]:
         """Positions of the clips that stand for a latent: its strongest, weaker, and silent ones."""
@@ -224,40 +172,33 @@ class LatentPage:
                 clips |= dict.fromkeys(more)
         return list(clips)
 
-    def _read(self, i: int) -> tuple[np.ndarray, int, float]:
-        """What plays of clip i, its rate, and the seconds of the whole clip."""
-        name = str(self.clips["id"].iloc[i]) if "id" in self.clips.columns else f"clip {i}"
-        x, rate = clip_sounds.read(self._audio, i, name)
-        return clip_sounds.cut(x, rate, seconds=self._seconds), rate, len(x) / rate
+    def _read(self, i: int) -> tuple[np.ndarray, int]:
+        return read(self._audio, i, clip_name(self.clips, i))
 
-    def _carry(self, clips: list[int], megabytes: float) -> list[int]:
-        """Make the parcels of these clips, with one gain for all sounds and one scale for all pictures."""
-        read = {}
+    def _readable(self, clips: list[int]) -> Iterator[tuple[int, dict, int]]:
+        """The parcels of these clips, with one gain for all sounds and one scale for all pictures."""
+        read_clips = {}
         for i in clips:
             try:
-                read[i] = self._read(i)
+                read_clips[i] = self._read(i)
             except AudioError as error:
                 self.failed[i] = str(error)
-        if read:
-            self._gain_db = clip_sounds.shared_gain(x for x, _, _ in read.values())
-            self._top_hz = min(rate for _, rate, _ in read.values()) / 2
-        mels = {i: mel_levels(x, rate, self._top_hz) for i, (x, rate, _) in read.items()}
-        self._peak_db = max((float(mel.max()) for mel in mels.values()), default=None)
-        carried = []
-        for i, sound in read.items():
-            parcel = self._parcel(*sound, mels[i])
-            size = (len(parcel["sound"]) + len(parcel["picture"])) * 3 // 4  # base64
-            if self._size + size > megabytes * 1e6:
-                break
-            self._parcels[i], self._size = parcel, self._size + size
-            carried.append(i)
-        return carried
+        if not read_clips:
+            return
+        shown = {i: (cut(x, rate, seconds=self._seconds), rate) for i, (x, rate) in read_clips.items()}
+        self.gain_db = shared_gain(x for x, _ in shown.values())
+        self._top = min(rate for _, rate in shown.values()) / 2
+        levels = {i: mel_levels(x, rate, self._top) for i, (x, rate) in shown.items()}
+        self._peak_db = max(float(level.max()) for level in levels.values())
+        for i, sound in read_clips.items():
+            parcel = self._parcel(i, *sound, levels[i])
+            yield i, parcel, _size(parcel)
 
-    def _parcel(self, x: np.ndarray, rate: int, total: float, decibels: np.ndarray) -> dict:
-        sound = clip_sounds.compress(x, rate, total=total, gain_db=self._gain_db)
-        picture = mel_picture(decibels, float(decibels.max()) if self._peak_db is None else self._peak_db)
+    def _parcel(self, i: int, x: np.ndarray, rate: int, levels: np.ndarray) -> dict:
+        sound = self._sound(clip_name(self.clips, i), x, rate)
+        picture = mel_picture(levels, float(levels.max()) if self._peak_db is None else self._peak_db)
         shown = {"caption": sound.caption, "picture": picture, "seconds": round(sound.seconds, 4)}
-        return shown | {"sound": base64_of(sound.data)}
+        return shown | {"sound": sound.base64}
 
     def clip_parcel(self, i: int) -> dict:
         """Sound, caption and picture of clip i as the page carries them, made once; an AudioError names the clip."""
@@ -265,9 +206,9 @@ class LatentPage:
             raise ParameterError("audio", None, "given to latent_page for clips to be heard")
         if i not in self._parcels:
             whole("i", i, least=0, most=len(self.clips) - 1)
-            x, rate, total = self._read(i)
-            decibels = mel_levels(x, rate, min(self._top_hz or rate / 2, rate / 2))
-            self._parcels[i] = self._parcel(x, rate, total, decibels)
+            x, rate = self._read(i)
+            levels = mel_levels(cut(x, rate, seconds=self._seconds), rate, min(self._top or rate / 2, rate / 2))
+            self._parcels[i] = self._parcel(i, x, rate, levels)
         return self._parcels[i]
 
     def latent_parcels(self, latents: Sequence[int], *, curves: Sequence[int]) -> dict[int, dict]:
@@ -282,7 +223,7 @@ class LatentPage:
     def _data(self, columns: list[Coloured], decoder: np.ndarray | None, wanted: list[int], top: int) -> dict:
         alive = self.table.iloc[self._alive].fillna(dict.fromkeys(("column", "label", "factor"), ""))
         order = list(dict.fromkeys([*wanted, *self._alive.tolist()]))
-        fits = np.cumsum((self._z > 0).sum(axis=0)[order]) <= MOST_ACTIVATIONS
+        fits = np.cumsum((self._z > 0).sum(axis=0)[order]) <= _MOST_ACTIVATIONS
         have = [*self.carried, *(latent for latent, fit in zip(order, fits, strict=True) if fit)]
         parcels = self.latent_parcels(list(dict.fromkeys(have)), curves=self.carried)
         return {
@@ -317,11 +258,9 @@ class LatentPage:
             return []
         return ["" if v is None or v != v else str(v) for v in self.clips[column].tolist()]
 
-    def _played(self) -> str:
-        seconds = self._seconds
-        part = "whole clips" if seconds is None else f"at most the first {clip_sounds.duration(seconds)} of a clip"
-        picture = "the loudest moment of those carried" if self._peak_db is not None else "each clip's own peak"
-        return f"{part}, all at {self._gain_db:+.1f} dB; pictures: mel spectrograms, {RANGE_DB:.0f} dB below {picture}"
+    def _heard(self) -> str:
+        peak = "the loudest moment of those carried" if self._peak_db is not None else "each clip's own peak"
+        return f"{self._played()}; pictures: mel spectrograms, {RANGE_DB:.0f} dB below {peak}"
 
     def _note(self, with_activations: int) -> str:
         alive, rest = len(self._alive), "the page has the numbers"
@@ -331,23 +270,17 @@ class LatentPage:
             return f"These clips came without sound; {rest}."
         if not self._carried_clips:
             return f"This page carries no sound; {rest}; run the notebook to hear the clips."
-        size = f"{self._size / 1e6:.1f} MB" if self._size >= 1e6 else f"{self._size / 1e3:.0f} kB"
+        size = amount(sum(_size(self._parcels[i]) for i in self._carried_clips))
         return (
             f"Latents marked ♪ play on this page: {len(self.carried):,} of {alive:,} alive, with "
-            f"{len(self._carried_clips):,} of {len(self.clips):,} clips ({size}; {self._played()}). "
+            f"{len(self._carried_clips):,} of {len(self.clips):,} clips ({size}; {self._heard()}). "
             f"For the others {rest}; run the notebook to hear them all."
         )
 
     def _live_note(self) -> str:
         if self._audio is None:
             return "These clips came without sound."
-        return f"Every latent plays; the kernel sends what the page lacks ({self._played()})."
-
-    @property
-    def html(self) -> str:
-        """The page as HTML that needs neither kernel nor network."""
-        files = {"styles": ("players.css", "latents.css"), "scripts": ("players.js", "latents.js")}
-        return drawing("wb-latents", self._still(), self._packed, view="LatentPage", **files)
+        return f"Every latent plays; the kernel sends what the page lacks ({self._heard()})."
 
     def _still(self) -> str:
         """A few rows for where scripts are stripped; the script takes their place."""
@@ -362,37 +295,28 @@ class LatentPage:
             f"{len(self._alive):,} latents are alive; the table, the search and the sounds need scripts.</div>"
         )
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write a page of its own."""
-        return save_page(path, self.html, title=self.title)
-
     @property
     def selected(self) -> int:
         """The latent that is open."""
-        return int((self._link.selected if self._link is not None else self._selected)[0])
+        return int(self._chosen()[0])
 
     @checked
     def select(self, latent: int) -> None:
         """Open a latent from Python."""
-        self._selected = checked_latents([latent], self.table)
-        if self._link is not None:
-            self._link.selected = self._selected
+        self._choose(checked_latents([latent], self.table))
 
-    def parcel(self, index: int) -> _Parcel:
-        """What the page asks for: clip ``index``, or from N on the latent ``index - N``, as JSON."""
+    def _answer(self, message: dict) -> dict:
+        """Clip ``index``, or from N on the latent ``index - N``."""
+        index = whole("index", message["index"], least=0, most=len(self.clips) + len(self.table) - 1)
         latent = index - len(self.clips)
-        found = self.clip_parcel(index) if latent < 0 else self.latent_parcels([latent], curves=[latent])[latent]
-        return _Parcel(json.dumps(found).encode("utf-8"))
-
-    def connect(self) -> None:
-        """Open the channel to the kernel; displaying the page does it."""
-        if self._link is None:
-            self._link = open_link(self.key, len(self.clips) + len(self.table), self.parcel, self._selected)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        if in_kernel():
-            self.connect()
-        return {"text/html": self.html, "text/plain": repr(self)}
+        if latent < 0:
+            return {"parcel": self.clip_parcel(index)}
+        return {"parcel": self.latent_parcels([latent], curves=[latent])[latent]}
 
     def __repr__(self) -> str:
         return f"LatentPage({self.title!r}: {len(self._alive):,} alive, {len(self.carried):,} carry sound)"
+
+
+def _size(parcel: dict) -> int:
+    """Bytes of a clip's sound and picture."""
+    return (len(parcel["sound"]) + len(parcel["picture"])) * 3 // 4  # base64

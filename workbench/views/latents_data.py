@@ -14,7 +14,7 @@ from .inputs import named_columns, table_of
 from .page import array
 
 #: A label is tried where at least as many clips have it (and as many do not), a factor where as many have a value.
-LEAST_CLIPS = 5
+_LEAST_CLIPS = 5
 #: Where between its strongest (0) and its weakest (1) active clip the weaker examples of a latent lie.
 WEAKER = (0.25, 0.5, 0.75)
 #: Examples drawn at random among the clips in which a latent is silent.
@@ -58,8 +58,8 @@ def chosen_columns(table, columns: str | Sequence[str] | None, factors: Sequence
         names = [name for k, name in enumerate(names) if not any(table[name].equals(table[m]) for m in names[:k])]
     else:
         names = named_columns("columns", columns)
-    found = {str(name): column_of("columns", name, table) for name in names}
-    return [colour_by(name, values) for name, values in found.items()]
+    columns_by_name = {str(name): column_of("columns", name, table) for name in names}
+    return [colour_by(name, values) for name, values in columns_by_name.items()]
 
 
 @checked
@@ -116,8 +116,8 @@ def latent_statistics(z, table, columns: str | Sequence[str] | None = None, *, s
     orders = [rng.permutation(len(table)) for _ in range(shuffles)]
     step = max(1, 2**22 // len(table))
     parts = [_describe(z[:, k : k + step], labels, factors, orders) for k in range(0, z.shape[1], step)]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return pd.DataFrame(found, index=pd.RangeIndex(z.shape[1], name="latent"))
+    statistics = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return pd.DataFrame(statistics, index=pd.RangeIndex(z.shape[1], name="latent"))
 
 
 class _Labels:
@@ -128,7 +128,7 @@ class _Labels:
         for column in columns:
             for k, level in enumerate(column.levels if column.kind == "category" else ()):
                 has = column.codes == k
-                if min(has.sum(), (~has).sum()) >= LEAST_CLIPS:
+                if min(has.sum(), (~has).sum()) >= _LEAST_CLIPS:
                     rows.append(has)
                     self.names.append((column.name, level))
         self.has = np.array(rows, dtype=np.float64).reshape(-1, n)
@@ -148,7 +148,7 @@ class _Factors:
                 values = np.where(has, column.values, 0).astype(np.float64)
                 values = np.where(has, values - values.sum() / max(1, has.sum()), 0)
                 norm = np.linalg.norm(values)
-                if has.sum() >= LEAST_CLIPS and norm > 0:
+                if has.sum() >= _LEAST_CLIPS and norm > 0:
                     rows.append(values / norm)
                     known.append(has)
                     self.names.append(column.name)
@@ -166,20 +166,20 @@ class _Factors:
 def _describe(z: np.ndarray, labels: _Labels, factors: _Factors, orders: list[np.ndarray]) -> dict[str, np.ndarray]:
     z = z.astype(np.float64)
     active = z > 0
-    found = {"density": active.mean(axis=0), "mean": z.mean(axis=0), "max": z.max(axis=0)}
-    return found | _best_label(z, active, labels, orders) | _best_factor(z, factors, orders)
+    description = {"density": active.mean(axis=0), "mean": z.mean(axis=0), "max": z.max(axis=0)}
+    return description | _best_label(z, active, labels, orders) | _best_factor(z, factors, orders)
 
 
 def _best_label(z: np.ndarray, active: np.ndarray, labels: _Labels, orders: list[np.ndarray]) -> dict[str, np.ndarray]:
     n, latents = z.shape
     fields = ("auc", "auc_chance", "precision", "share", "recall")
-    found = {"column": np.full(latents, None, object), "label": np.full(latents, None, object)}
-    found |= {field: np.full(latents, np.nan) for field in fields}
-    ranks = midranks(z) - (n + 1) / 2
+    best_of = {"column": np.full(latents, None, object), "label": np.full(latents, None, object)}
+    best_of |= {field: np.full(latents, np.nan) for field in fields}
+    ranks = _midranks(z) - (n + 1) / 2
     deviation = np.sqrt((ranks**2).sum(axis=0) / (n - 1)) if n > 1 else np.zeros(latents)
     varied = np.flatnonzero(deviation > 0)  # one that is the same in all clips, as a dead one, tells nothing
     if not labels.names or not len(varied):
-        return found
+        return best_of
     ranks, deviation = ranks[:, varied], deviation[varied]
     # Standard errors above chance: the rank sum against its mean and its deviation under shuffling.
     error = np.sqrt(labels.pairs / n)[:, None]
@@ -189,17 +189,17 @@ def _best_label(z: np.ndarray, active: np.ndarray, labels: _Labels, orders: list
     luck = np.max([(lines[:, order] @ single).max(axis=0) for order in orders], axis=0).astype(np.float64)
     together, sizes, pairs = labels.has @ active[:, varied], labels.sizes[best], labels.pairs[best]
     both = together[best, np.arange(len(varied))]
-    found["column"][varied] = [labels.names[k][0] for k in best]
-    found["label"][varied] = [labels.names[k][1] for k in best]
-    found["auc"][varied] = 0.5 + sums[best, np.arange(len(varied))] / pairs
-    found["auc_chance"][varied] = np.minimum(0.5 + luck / np.sqrt(n * pairs), 1)
-    found["precision"][varied] = both / active[:, varied].sum(axis=0)
-    found["share"][varied] = sizes / n
-    found["recall"][varied] = both / sizes
-    return found
+    best_of["column"][varied] = [labels.names[k][0] for k in best]
+    best_of["label"][varied] = [labels.names[k][1] for k in best]
+    best_of["auc"][varied] = 0.5 + sums[best, np.arange(len(varied))] / pairs
+    best_of["auc_chance"][varied] = np.minimum(0.5 + luck / np.sqrt(n * pairs), 1)
+    best_of["precision"][varied] = both / active[:, varied].sum(axis=0)
+    best_of["share"][varied] = sizes / n
+    best_of["recall"][varied] = both / sizes
+    return best_of
 
 
-def midranks(z: np.ndarray) -> np.ndarray:
+def _midranks(z: np.ndarray) -> np.ndarray:
     """Ranks 1 to N within each column of (N, latents), ties sharing their mean rank; only what is above 0 is sorted."""
     latent, clip = np.nonzero(z.T)
     value = z[clip, latent]
@@ -217,10 +217,10 @@ def midranks(z: np.ndarray) -> np.ndarray:
 
 def _best_factor(z: np.ndarray, factors: _Factors, orders: list[np.ndarray]) -> dict[str, np.ndarray]:
     latents = z.shape[1]
-    found = {"factor": np.full(latents, None, object)}
-    found |= {"correlation": np.full(latents, np.nan), "correlation_chance": np.full(latents, np.nan)}
+    best_of = {"factor": np.full(latents, None, object)}
+    best_of |= {"correlation": np.full(latents, np.nan), "correlation_chance": np.full(latents, np.nan)}
     if not factors.names:
-        return found
+        return best_of
     known = factors.known.astype(np.float64)
     sizes = known.sum(axis=1)[:, None]
     squares = known @ z**2
@@ -235,13 +235,13 @@ def _best_factor(z: np.ndarray, factors: _Factors, orders: list[np.ndarray]) -> 
     best = strength(r).argmax(axis=0)
     single = z.astype(np.float32)
     shuffled = (factors.shuffled(order).astype(np.float32) @ single / deviation for order in orders)
-    luck = np.max([strength(np.clip(one, -1, 1)).max(axis=0) for one in shuffled], axis=0)
+    luck = np.max([strength(np.clip(r_shuffled, -1, 1)).max(axis=0) for r_shuffled in shuffled], axis=0)
     chosen, free = r[best, np.arange(latents)], sizes[best, 0] - 2
-    known_one = ~np.isnan(chosen)
-    found["factor"][known_one] = [factors.names[k] for k in best[known_one]]
-    found["correlation"] = chosen
-    found["correlation_chance"] = np.where(known_one, luck / np.sqrt(free + luck**2), np.nan)
-    return found
+    has_factor = ~np.isnan(chosen)
+    best_of["factor"][has_factor] = [factors.names[k] for k in best[has_factor]]
+    best_of["correlation"] = chosen
+    best_of["correlation_chance"] = np.where(has_factor, luck / np.sqrt(free + luck**2), np.nan)
+    return best_of
 
 
 def telling_order(statistics) -> list[int]:
@@ -272,8 +272,8 @@ def examples(z: np.ndarray, latents: Sequence[int], *, top: int, seed: int) -> n
         the way down the active clips; the silent ones are drawn at random.
     """
     shuffled = np.random.default_rng(seed).permutation(len(z))
-    found = np.full((len(latents), top + len(WEAKER) + SILENT), NO_CLIP, dtype=np.uint32)
-    for row, latent in zip(found, latents, strict=True):
+    positions = np.full((len(latents), top + len(WEAKER) + SILENT), NO_CLIP, dtype=np.uint32)
+    for row, latent in zip(positions, latents, strict=True):
         a = z[:, latent]
         active = np.flatnonzero(a)
         ordered = active[np.argsort(-a[active], kind="stable")]
@@ -284,7 +284,7 @@ def examples(z: np.ndarray, latents: Sequence[int], *, top: int, seed: int) -> n
         # The same order for all latents, so that they share these clips' sounds.
         silent = shuffled[a[shuffled] == 0][:SILENT]
         row[top + len(WEAKER) : top + len(WEAKER) + len(silent)] = silent
-    return found
+    return positions
 
 
 def nearest(rows: np.ndarray, latents: Sequence[int], *, most: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -294,8 +294,8 @@ def nearest(rows: np.ndarray, latents: Sequence[int], *, most: int = 5) -> tuple
     places, values = [], []
     for start in range(0, len(rows), 512):
         products = rows[start : start + 512] @ rows.T
-        own = np.arange(len(products))
-        products[own, start + own] = -np.inf
+        diagonal = np.arange(len(products))
+        products[diagonal, start + diagonal] = -np.inf
         best = np.argsort(-products, axis=1, kind="stable")[:, :most]
         places.append(best)
         values.append(np.take_along_axis(products, best, axis=1))
@@ -315,15 +315,15 @@ def unit_directions(decoder, latents: int) -> np.ndarray:
 
 def checked_latents(latents: Sequence[int], statistics) -> list[int]:
     """Latents that exist and are alive, each once."""
-    found = several(
+    alive = several(
         "latents",
         latents,
         lambda name, latent: whole(name, latent, least=0, most=len(statistics) - 1),
     )
-    for latent in found:
+    for latent in alive:
         if statistics["density"].iat[latent] == 0:
             raise ParameterError("latents", latent, "alive: it is active in no clip")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(alive))
 
 
 def relatives(z: np.ndarray, alive: np.ndarray, decoder: np.ndarray | None) -> dict[str, dict[str, str]]:
@@ -331,11 +331,11 @@ def relatives(z: np.ndarray, alive: np.ndarray, decoder: np.ndarray | None) -> d
     counts = (z > 0).sum(axis=0)
     places, cosines = nearest(((z > 0) / np.sqrt(np.maximum(counts, 1))).T, alive)
     shared = np.round(cosines * np.sqrt(counts[alive][:, None] * counts[alive][places]))
-    found = {"together": {"latents": array(places, "<u4"), "values": array(shared, "<u4")}}
+    packed = {"together": {"latents": array(places, "<u4"), "values": array(shared, "<u4")}}
     if decoder is not None:
         places, cosines = nearest(decoder, alive)
-        found["decoder"] = {"latents": array(places, "<u4"), "values": array(cosines, "<f4")}
-    return found
+        packed["decoder"] = {"latents": array(places, "<u4"), "values": array(cosines, "<f4")}
+    return packed
 
 
 def activation_parcel(a: np.ndarray) -> dict[str, str]:
@@ -364,21 +364,21 @@ def frame_curves(frames, clips_of: Mapping[int, Sequence[int]], latents: int, se
     """
     curves: dict[int, dict] = {latent: {} for latent in clips_of}
     for i in sorted({i for clips in clips_of.values() for i in clips}):
-        given = frames.get(i) if isinstance(frames, Mapping) else frames(i)
-        if given is not None:
+        pair = frames.get(i) if isinstance(frames, Mapping) else frames(i)
+        if pair is not None:
             wanted = [latent for latent, clips in clips_of.items() if i in clips]
-            if not isinstance(given, (tuple, list)) or len(given) != 2:
-                raise ParameterError("frames", f"{type(given).__name__} for clip {i}", "(times, activations) of a clip")
-            times, values = _curve(i, *given, wanted, latents, seconds)
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ParameterError("frames", f"{type(pair).__name__} for clip {i}", "(times, activations) of a clip")
+            times, values = _curve(i, *pair, wanted, latents, seconds)
             for latent, one in zip(wanted, values.T, strict=True):
                 curves[latent][i] = (times, one)
-    found = {}
+    parcels = {}
     for latent, of in curves.items():
         largest = max((float(values.max(initial=0)) for _, values in of.values()), default=0.0)
         levels = {i: array(np.round(values / (largest or 1) * 65535), "<u2") for i, (_, values) in of.items()}
         packed = {str(i): [array(times, "<f4"), levels[i]] for i, (times, _) in of.items()}
-        found[latent] = {"largest": float(f"{largest:.4g}"), "of": packed}
-    return found
+        parcels[latent] = {"largest": float(f"{largest:.4g}"), "of": packed}
+    return parcels
 
 
 def _curve(i: int, times, activations, wanted: list[int], latents: int, seconds: float | None):

@@ -6,14 +6,13 @@ listener's name decide, and calls them A, B, C: which method made which is nowhe
 are appended to a csv file at once, and a listener who comes back goes on where they were; an exported page keeps the
 answers in the browser and offers the same file as a download.
 
-A response names trial and sound by ids that say nothing (:func:`stimulus_id`), so that neither the page nor the file
+A response names trial and sound by ids that say nothing (:func:`_stimulus_id`), so that neither the page nor the file
 tells a listener, who may be its author, which method made a sound. The same trials and seed give the names back.
 """
 
 from __future__ import annotations
 
 import csv
-import functools
 import hashlib
 import io
 import itertools
@@ -27,22 +26,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.checks import check_fields, checked, choice, number, whole
-from ..core.errors import DatasetError, ParameterError, WorkbenchError
+from ..core.errors import DatasetError, ParameterError
 from ..metrics.classification import group_interval, wilson_interval
-from .inputs import items, mapping, texts
-from .live import in_kernel
-from .page import drawing, escape, pack, save_page, static
-from .sounds import check_length, compress, cut, shared_gain, waveform
+from .inputs import instances, items, mapping, texts
+from .page import Page, check_file, escape
+from .sounds import cut, shared_gain, waveform
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Of the file of responses, in this order.
-COLUMNS = ("time", "listener", "task", "place", "trial", "stimulus", "response", "choices", "seconds", "plays")
-RATING, IDENTIFICATION = "rating", "identification"
-QUESTIONS = {
-    RATING: "How well does each sound match the part of the clip that is {label}?",
-    IDENTIFICATION: "Which of these do you hear?",
+#: Columns of the file of responses, in this order.
+_COLUMNS = ("time", "listener", "task", "place", "trial", "stimulus", "response", "choices", "seconds", "plays")
+_RATING, _IDENTIFICATION = "rating", "identification"
+_QUESTIONS = {
+    _RATING: "How well does each sound match the part of the clip that is {label}?",
+    _IDENTIFICATION: "Which of these do you hear?",
 }
 
 
@@ -75,7 +73,7 @@ def listening_test(
     *,
     path: str | os.PathLike = "responses.csv",
     seed: int,
-    task: str = RATING,
+    task: str = _RATING,
     question: str | None = None,
     choices: Sequence[str] | None = None,
     seconds: float | None = 10.0,
@@ -90,13 +88,13 @@ def listening_test(
     path : path
         Where answers go while a kernel runs; appended to if it is there. Its folder must exist.
     seed : int
-        Of the order of trials and sounds, and of the ids that hide the methods.
+        Decides the order of trials and sounds, and the ids that hide the methods.
     task : {"rating", "identification"}
         Rate all sounds of a trial from 0 to 100 beside its reference, or name the class of one sound at a time, without
         reference. Naming goes in rounds, each with one sound of every trial: the first round is not given away by
         another sound of the same clip.
     question : str, optional
-        With ``{label}`` in the place of the class (ratings alone).
+        What is asked; ``{label}`` stands for the class (ratings alone).
     choices : sequence of str, optional
         Classes to choose from; by default those of the trials.
     seconds : float or None
@@ -117,9 +115,8 @@ def listening_test(
     AudioError
         A sound holds NaN or is empty; trial and method are named.
     """
-    trials, path = _trials(trials), Path(path)
-    choice("task", task, QUESTIONS)
-    check_length("seconds", seconds)
+    trials, path = instances("trials", trials, ListeningTrial), Path(path)
+    choice("task", task, _QUESTIONS)
     number("megabytes", megabytes, above=0)
     ids = [trial.id for trial in trials]
     if not ids or len(set(ids)) < len(ids):
@@ -127,31 +124,23 @@ def listening_test(
     for trial in trials:
         if not trial.candidates:
             raise ParameterError(f"trial {trial.id!r}.candidates", {}, "at least one sound")
-    if path.is_dir() or not path.parent.is_dir():
-        raise ParameterError("path", str(path), "a file, no folder" if path.is_dir() else "in a folder that exists")
+    check_file("path", path)
     choices = sorted({trial.label for trial in trials}) if choices is None else texts("choices", choices)
-    if task == IDENTIFICATION:
+    if task == _IDENTIFICATION:
         if len(set(choices)) < max(2, len(choices)):
             raise ParameterError("choices", choices, "two or more different classes")
         for trial in trials:
             if trial.label not in choices:
                 raise ParameterError(f"trial {trial.id!r}.label", trial.label, f"one of {', '.join(choices)}")
-    test = ListeningTest(trials, path, seed, task, question or QUESTIONS[task], choices, seconds, title)
+    question = question or _QUESTIONS[task]
+    test = ListeningTest(trials, path, seed, task, question, choices, title=title, seconds=seconds)
     if test.megabytes > megabytes:
         expected = f"at least {test.megabytes:.1f} for these sounds, or fewer trials, or shorter seconds"
         raise ParameterError("megabytes", megabytes, expected)
     return test
 
 
-def _trials(trials) -> list[ListeningTrial]:
-    trials = items("trials", trials, "a list of ListeningTrial")
-    for k, trial in enumerate(trials):
-        if not isinstance(trial, ListeningTrial):
-            raise ParameterError(f"trials[{k}]", type(trial).__name__, "a ListeningTrial")
-    return trials
-
-
-class ListeningTest:
+class ListeningTest(Page):
     """A listening test, made by :func:`listening_test`; display it and let people answer.
 
     Attributes
@@ -162,86 +151,70 @@ class ListeningTest:
         Sound in the page, 10^6 bytes.
     """
 
-    def __init__(
-        self,
-        trials: list[ListeningTrial],
-        path: Path,
-        seed: int,
-        task: str,
-        question: str,
-        choices: list[str],
-        seconds: float | None,
-        title: str,
-    ):
-        self.path, self.task, self.title, self.megabytes = path, task, title, 0.0
-        self._salt = trial_id(seed, task)
-        self._trials = {trial_id(seed, trial.id): trial for trial in trials}
-        self._choices, self._question, self._seconds = choices, question, seconds
+    _element, _styles = "wb-players wb-listening", ("players.css", "listening.css")
+    _scripts, _view = ("players.js", "elements.js", "listening.js"), "ListeningTest"
+
+    def __init__(self, trials, path, seed, task, question, choices, **page):
+        super().__init__(**page)
+        self.path, self.task, self.megabytes = path, task, 0.0
+        self._salt = _trial_id(seed, task)
+        self._trials = {_trial_id(seed, trial.id): trial for trial in trials}
+        self._choices, self._question = choices, question
         self._methods = {
-            own: {stimulus_id(seed, trial.id, method): method for method in trial.candidates}
-            for own, trial in self._trials.items()
+            hidden: {_stimulus_id(seed, trial.id, method): method for method in trial.candidates}
+            for hidden, trial in self._trials.items()
         }
         data = {
             "task": task,
-            "title": title,
+            "title": self.title,
             "salt": self._salt,
             # In the order of ids that say nothing, not of trials and methods.
-            "trials": [self._trial(own) for own in sorted(self._trials)],
-            "choices": choices if task == IDENTIFICATION else [],
-            "columns": COLUMNS,
+            "trials": [self._trial(hidden) for hidden in sorted(self._trials)],
+            "choices": choices if task == _IDENTIFICATION else [],
+            "columns": _COLUMNS,
             "file": path.name,
         }
-        self.key = pack(data)[1]
-        self._packed, _ = pack(data | {"key": self.key})
-        self._link = None
+        self._pack(data)
 
-    def _trial(self, own: str) -> dict:
-        """What the page knows of a trial."""
-        trial, methods = self._trials[own], self._methods[own]
+    def _trial(self, hidden: str) -> dict:
+        """What the page knows of a trial, by its id that says nothing."""
+        trial, methods = self._trials[hidden], self._methods[hidden]
         sounds = {stimulus: (method, trial.candidates[method]) for stimulus, method in sorted(methods.items())}
-        if self.task == RATING and trial.reference is not None:
+        if self.task == _RATING and trial.reference is not None:
             sounds["reference"] = ("reference", trial.reference)
-        read = {}
-        for name, (method, x) in sounds.items():
-            x, rate = waveform(f"trial {trial.id}, {method}", x, trial.rate)
-            read[name] = cut(x, rate, seconds=self._seconds), rate, len(x) / rate
-        gain = shared_gain(x for x, _, _ in read.values())
+        read = {name: waveform(f"trial {trial.id}, {method}", x, trial.rate) for name, (method, x) in sounds.items()}
+        gain = shared_gain(cut(x, rate, seconds=self._seconds) for x, rate in read.values())
         packed = {}
-        for name, (x, rate, total) in read.items():
-            sound = compress(x, rate, total=total, gain_db=gain)
+        for name, (x, rate) in read.items():
+            sound = self._sound(name, x, rate, gain_db=gain)
             packed[name] = {"id": name, "uri": sound.uri, "caption": sound.caption}
             self.megabytes += len(sound.data) / 1e6
         reference = packed.pop("reference", None)
-        question = self._question.replace("{label}", trial.label) if self.task == RATING else self._question
+        question = self._question.replace("{label}", trial.label) if self.task == _RATING else self._question
         note = f"All sounds of this trial at one gain of {gain:+.1f} dB: levels can be compared."
-        if self.task == IDENTIFICATION:
+        if self.task == _IDENTIFICATION:
             note = f"Gain {gain:+.1f} dB, the same for all sounds of this clip."
-        return {"id": own, "question": question, "reference": reference, "sounds": list(packed.values()), "note": note}
+        said = {"id": hidden, "question": question, "note": note}
+        return said | {"reference": reference, "sounds": list(packed.values())}
 
     @checked
     def steps(self, listener: str) -> list[tuple[str, list[str]]]:
         """What a listener meets: (trial, methods in the order of A, B, C ...), from the first screen to the last."""
-        order = {own: self._shuffled(methods, listener) for own, methods in self._methods.items()}
-        if self.task == RATING:
-            screens = [(own, order[own]) for own in self._shuffled(order, listener)]
+        order = {trial: self._shuffled(methods, listener) for trial, methods in self._methods.items()}
+        if self.task == _RATING:
+            screens = [(trial, order[trial]) for trial in self._shuffled(order, listener)]
         else:
             rounds = range(max(map(len, order.values())))
             screens = [
-                (own, [order[own][r]])
+                (trial, [order[trial][r]])
                 for r in rounds
-                for own in self._shuffled(order, f"{listener}|{r}")
-                if r < len(order[own])
+                for trial in self._shuffled(order, f"{listener}|{r}")
+                if r < len(order[trial])
             ]
-        return [(self._trials[own].id, [self._methods[own][s] for s in chosen]) for own, chosen in screens]
+        return [(self._trials[trial].id, [self._methods[trial][s] for s in stimuli]) for trial, stimuli in screens]
 
-    def _shuffled(self, ids: Sequence[str], listener: str) -> list[str]:
-        return sorted(ids, key=lambda one: (mixed(f"{self._salt}|{listener}|{one}"), one))
-
-    @property
-    def html(self) -> str:
-        """The test as HTML that needs neither kernel nor network."""
-        files = {"styles": ("players.css", "listening.css"), "scripts": ("players.js", "listening.js")}
-        return drawing("wb-players wb-listening", self._still(), self._packed, view="ListeningTest", **files)
+    def _shuffled(self, ids: Iterable[str], listener: str) -> list[str]:
+        return sorted(ids, key=lambda id: (_hash32(f"{self._salt}|{listener}|{id}"), id))
 
     def _still(self) -> str:
         sounds = sum(map(len, self._methods.values()))
@@ -250,32 +223,25 @@ class ListeningTest:
             f"trials with {sounds} sounds ({self.task}). It needs scripts, which are loading or blocked here.</div>"
         )
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the test as a page of its own, to be answered without a kernel."""
-        return save_page(path, self.html, title=self.title)
-
     @checked
     def answers(self, listener: str) -> list[dict[str, str]]:
         """The rows in the file that this listener gave to this test."""
-        own = {stimulus for methods in self._methods.values() for stimulus in methods}
-        return [
-            row
-            for row in self._file()
-            if (row["listener"], row["task"]) == (listener, self.task) and row["stimulus"] in own
-        ]
+        stimuli = {stimulus for methods in self._methods.values() for stimulus in methods}
+        rows = [row for row in self._rows() if (row["listener"], row["task"]) == (listener, self.task)]
+        return [row for row in rows if row["stimulus"] in stimuli]
 
-    def _file(self) -> list[dict[str, str]]:
+    def _rows(self) -> list[dict[str, str]]:
         if not self.path.exists():
             return []
         try:
             with self.path.open(encoding="utf-8", newline="") as file:
                 reader = csv.DictReader(file)
-                fine = tuple(reader.fieldnames or ()) == COLUMNS
-                rows = list(reader) if fine else []
+                is_ours = tuple(reader.fieldnames or ()) == _COLUMNS
+                rows = list(reader) if is_ours else []
         except (OSError, ValueError, csv.Error) as error:
             raise DatasetError(f"{self.path}: cannot be read: {error}") from error
-        if not fine:
-            raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(COLUMNS)}")
+        if not is_ours:
+            raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(_COLUMNS)}")
         return rows
 
     def record(self, rows: Sequence[Mapping[str, object]]) -> None:
@@ -284,7 +250,7 @@ class ListeningTest:
         Parameters
         ----------
         rows : sequence of mapping
-            With the columns of the file; trials and sounds by their ids.
+            Answers, each with the columns of the file; trials and sounds by their ids.
 
         Raises
         ------
@@ -292,73 +258,44 @@ class ListeningTest:
             A row that is no answer to this test, or a file that holds something else; nothing is written.
         """
         for row in (rows := items("rows", rows, "a list of answers, each a mapping of column to value")):
-            if wrong := self._wrong(row):
-                raise DatasetError(f"{self.path.name}: no answer to this test: {wrong}")
-        self._file()
+            if fault := self._fault(row):
+                raise DatasetError(f"{self.path.name}: no answer to this test: {fault}")
+        self._rows()
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
         if not self.path.exists():
             writer.writeheader()
         writer.writerows(rows)
         with self.path.open("a", encoding="utf-8", newline="") as file:  # one write: lines of two kernels do not mix
             file.write(text.getvalue())
 
-    def _wrong(self, row: Mapping[str, object]) -> str:
+    def _fault(self, row: Mapping[str, object]) -> str:
         """What is wrong with an answer; empty if nothing is."""
-        if not isinstance(row, Mapping) or set(row) != set(COLUMNS):
+        if not isinstance(row, Mapping) or set(row) != set(_COLUMNS):
             return f"columns {sorted(map(str, row))}" if isinstance(row, Mapping) else type(row).__name__
         if row["task"] != self.task or not str(row["listener"]).strip():
             return f"task {row['task']!r} of listener {row['listener']!r}"
         if str(row["stimulus"]) not in self._methods.get(str(row["trial"]), {}):
             return f"sound {row['stimulus']!r} in trial {row['trial']!r}"
-        if self.task == RATING:
-            number = isinstance(row["response"], int) and not isinstance(row["response"], bool)
-            fine = number and 0 <= row["response"] <= 100
+        if self.task == _RATING:
+            is_number = isinstance(row["response"], int) and not isinstance(row["response"], bool)
+            possible = is_number and 0 <= row["response"] <= 100
         else:
-            fine = row["response"] in self._choices
-        return "" if fine else f"response {row['response']!r}"
+            possible = row["response"] in self._choices
+        return "" if possible else f"response {row['response']!r}"
 
-    def connect(self) -> None:
-        """Open the channel to the kernel; displaying the test does it."""
-        if self._link is None:
-            self._link = _link_class()(key=self.key)
-            self._link.on_msg(self._reply)
-
-    def _reply(self, link, message: dict, _) -> None:
-        try:
-            if message["kind"] == "answers":
-                found = {"rows": self.answers(message["listener"])}
-            else:
-                self.record(message["rows"])
-                found = {"rows": []}
-        except Exception as error:  # whatever it is, the listener must know that nothing was saved
-            text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
-            found = {"error": text}
-        link.send({"ticket": message.get("ticket")} | found)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        if in_kernel():
-            self.connect()
-        return {"text/html": self.html, "text/plain": repr(self)}
+    def _answer(self, message: dict) -> dict:
+        if message["kind"] == "answers":
+            return {"rows": self.answers(message["listener"])}
+        self.record(message["rows"])
+        return {"rows": []}
 
     def __repr__(self) -> str:
         return f"ListeningTest({self.task}, {len(self._trials)} trials, {self.path.name})"
 
 
-@functools.cache
-def _link_class():
-    import anywidget
-    import traitlets
-
-    class ListeningLink(anywidget.AnyWidget):
-        _esm = static("listening_link.js")
-        key = traitlets.Unicode().tag(sync=True)
-
-    return ListeningLink
-
-
-def mixed(text: str) -> int:
-    """32 bits that depend on all of a text: FNV-1a, then the finaliser of MurmurHash3, as in ``listening.js``.
+def _hash32(text: str) -> int:
+    """Hash of a text, 32 bits: FNV-1a, then the finaliser of MurmurHash3, as in ``listening.js``.
 
     An exported page has to find the same order as Python, with nothing but integers.
     """
@@ -373,17 +310,17 @@ def mixed(text: str) -> int:
 # --- what listeners answered: the file read back, and what follows from it ----------------------------------------
 
 
-def trial_id(seed: int, trial: str) -> str:
+def _trial_id(seed: int, trial: str) -> str:
     """Twelve hex digits that stand for a trial."""
-    return _digits([seed, trial])
+    return _hex_id([seed, trial])
 
 
-def stimulus_id(seed: int, trial: str, method: str) -> str:
+def _stimulus_id(seed: int, trial: str, method: str) -> str:
     """Twelve hex digits that stand for a method's sound in a trial."""
-    return _digits([seed, trial, method])
+    return _hex_id([seed, trial, method])
 
 
-def _digits(parts: Sequence) -> str:
+def _hex_id(parts: Sequence) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8")).hexdigest()[:12]
 
 
@@ -398,9 +335,9 @@ def read_responses(
     source : path or paths
         Files that the kernel wrote or that listeners downloaded from an exported page.
     trials : sequence of ListeningTrial
-        Those of the test.
+        The trials of the test.
     seed : int
-        That of the test.
+        The seed of the test.
 
     Returns
     -------
@@ -409,7 +346,7 @@ def read_responses(
         first), ``trial``, ``label`` (the class), ``method``, ``response`` (text as in the file), ``rating`` (0 to 100,
         else NaN), ``correct`` (True, False, or missing for ratings), ``hearing`` (1 where the listener had met no other
         sound of that trial before, 2 for the next ...; identification), ``choices``, ``seconds``, ``plays``, ``time``.
-        Of an answer that is there twice, the last counts.
+        An answer that is there twice counts as it was given last.
 
     Raises
     ------
@@ -419,10 +356,10 @@ def read_responses(
     import pandas as pd
 
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    frames, trials = [_read(path) for path in sources], _trials(trials)
+    frames, trials = [_read(path) for path in sources], instances("trials", trials, ListeningTrial)
     if not frames:
         raise ParameterError("source", [], "at least one file")
-    known = {stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}
+    known = {_stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}
     for path, frame in zip(sources, frames, strict=True):
         strange = sorted(set(frame["stimulus"]) - set(known))
         if strange:
@@ -431,16 +368,16 @@ def read_responses(
     table = table.drop_duplicates(["listener", "task", "stimulus"], keep="last").reset_index(drop=True)
     for place, name in enumerate(("trial", "label", "method")):
         table[name] = [known[stimulus][place] for stimulus in table["stimulus"]]
-    rated = table["task"] == RATING
+    rated = table["task"] == _RATING
     table["rating"] = table["response"].where(rated)
     for name in ("place", "choices", "seconds", "plays", "rating"):
-        found = pd.to_numeric(table[name], errors="coerce")
-        wrong = found.isna() & (rated if name == "rating" else True)
+        values = pd.to_numeric(table[name], errors="coerce")
+        wrong = values.isna() & (rated if name == "rating" else True)
         if wrong.any():
             column = "response" if name == "rating" else name
             shown = f"{table.loc[wrong, column].iloc[0]!r} of listener {table.loc[wrong, 'listener'].iloc[0]!r}"
             raise DatasetError(f"{', '.join(map(str, sources))}: column {column} holds {shown}, which is no number")
-        table[name] = found
+        table[name] = values
     table["correct"] = (table["response"] == table["label"]).astype("boolean").mask(rated)
     table["hearing"] = table.groupby(["listener", "task", "trial"])["place"].rank(method="dense").astype(int)
     shown = ["listener", "task", "place", "trial", "label", "method", "response", "rating", "correct"]
@@ -454,7 +391,7 @@ def _read(path: str | os.PathLike) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
     except (OSError, ValueError) as error:  # what pandas raises for a broken table is a ValueError
         raise DatasetError(f"{path}: {error}") from error
-    if missing := [name for name in COLUMNS if name not in frame.columns]:
+    if missing := [name for name in _COLUMNS if name not in frame.columns]:
         raise DatasetError(f"{path}: columns {missing} are missing from a file of responses")
     return frame
 
@@ -468,11 +405,11 @@ def analyse_responses(
     Parameters
     ----------
     responses : pandas.DataFrame
-        Of :func:`read_responses`.
+        A table that :func:`read_responses` gave.
     level : float
         Confidence level.
     draws, seed : int
-        Of the bootstrap.
+        Resamples of the bootstrap, and the seed that draws them.
 
     Returns
     -------
@@ -496,9 +433,10 @@ def analyse_responses(
     Notes
     -----
     Intervals of ratings are percentiles of a bootstrap over listeners, which speaks of other listeners and these
-    trials; where there is one listener, over trials: other trials and this listener. With one of both there is none
-    (NaN). Under ten listeners they are too narrow (:func:`~workbench.metrics.classification.group_interval`). Those of
-    identification are Wilson's, which take the answers for independent; several answers of one listener are not quite.
+    trials; where there is one listener, over trials: other trials and this listener. Where there is one of each,
+    there is no interval (NaN). Under ten listeners they are too narrow
+    (:func:`~workbench.metrics.classification.group_interval`). Intervals of identification are Wilson's, which take the
+    answers for independent; several answers of one listener are not quite.
     """
     import pandas as pd
 
@@ -509,39 +447,37 @@ def analyse_responses(
     if not len(responses):
         raise DatasetError("there are no responses to analyse")
     wanted = ["task", "method", "listener", "trial"]
-    named = (responses["task"] == IDENTIFICATION).any() if "task" in responses.columns else False
-    wanted += ["correct", "hearing", "choices"] if named else ["rating", "hearing"]
+    identified = (responses["task"] == _IDENTIFICATION).any() if "task" in responses.columns else False
+    wanted += ["correct", "hearing", "choices"] if identified else ["rating", "hearing"]
     if missing := [name for name in wanted if name not in responses.columns]:
         raise ParameterError("responses", f"a table without {', '.join(missing)}", "of read_responses")
     rows = []
 
-    def note(measure: str, part: pd.DataFrame, values: np.ndarray, bounds: tuple, interval: str, **more) -> None:
+    def add_row(measure: str, part: pd.DataFrame, values: np.ndarray, bounds: tuple, interval: str, **more) -> None:
         counts = {"answers": len(part), "listeners": part["listener"].nunique(), "trials": part["trial"].nunique()}
         low, high = bounds
-        found = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
-        rows.append({"measure": measure} | more | found | counts | {"interval": interval})
+        estimate = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+        rows.append({"measure": measure} | more | estimate | counts | {"interval": interval})
 
-    rated = responses[responses["task"] == RATING]
+    rated = responses[responses["task"] == _RATING]
     for method, part in rated.groupby("method", sort=True):
         values = part["rating"].to_numpy(dtype=float)
-        note(RATING, part, values, *_bootstrap(part, values, level, draws, seed), method=method)
+        add_row(_RATING, part, values, *_bootstrap(part, values, level, draws, seed), method=method)
     wide = rated.pivot_table(index=["listener", "trial"], columns="method", values="rating", sort=True)
     for method, against in itertools.combinations(wide.columns, 2):
         pairs = wide[[method, against]].dropna().reset_index()
         if len(pairs):
             values = (pairs[method] - pairs[against]).to_numpy(dtype=float)
             bounds = _bootstrap(pairs, values, level, draws, seed)
-            note("rating difference", pairs, values, *bounds, method=method, against=against)
-    named = responses[responses["task"] == IDENTIFICATION]
-    for measure, chosen in (
-        (IDENTIFICATION, named),
-        (f"{IDENTIFICATION}, first hearing", named[named["hearing"] == 1]),
-    ):
-        for method, part in chosen.groupby("method", sort=True):
+            add_row("rating difference", pairs, values, *bounds, method=method, against=against)
+    identified = responses[responses["task"] == _IDENTIFICATION]
+    first = identified[identified["hearing"] == 1]
+    for measure, answers in ((_IDENTIFICATION, identified), (f"{_IDENTIFICATION}, first hearing", first)):
+        for method, part in answers.groupby("method", sort=True):
             right = part["correct"].to_numpy(dtype=bool)
             bounds = wilson_interval(int(right.sum()), len(right), level=level)
             chance = float((1 / part["choices"]).mean())
-            note(measure, part, right, bounds, "Wilson", method=method, chance=chance)
+            add_row(measure, part, right, bounds, "Wilson", method=method, chance=chance)
     columns = ["measure", "method", "against", "mean", "low", "high", "chance"]
     return pd.DataFrame(rows, columns=[*columns, "answers", "listeners", "trials", "interval"])
 

@@ -1,40 +1,31 @@
 """The sound map: embeddings as points on a plane; hover to read, click to hear, lasso to get rows.
 
-One small script of our own (``static/scatter.js``, ``static/sound_map.js``; a 2-D canvas, no library) draws the map
-from data inside the output itself. The same output is the live view in JupyterLab, the view in a notebook opened again
-without a kernel, and the static twin in an exported page without a network. While a kernel runs, a widget model
-without a view (``live.py``, anywidget) lends it the sounds of all points and takes the selection; without one, the
-points drawn with a ring play what the page carries.
+One small script of our own (``static/scatter.js``, ``static/sound_map.js``; a 2-D canvas, no library) draws the map.
+While a kernel runs it sends the sounds of all points and takes the selection; without one, the points drawn with a ring
+play what the page carries.
 
 Why not plotly's FigureWidget, which would do the drawing: its script adds 4.8 MB to every page that must work without a
 network, its callbacks live in the kernel, so that a click on an exported page is silent, and its output holds random
-ids, so that a strict comparison of notebooks fails. Ours adds 38 kB, plays without a kernel, and is the same byte for
+ids, so that a strict comparison of notebooks fails. Ours adds 36 kB, plays without a kernel, and is the same byte for
 byte for the same data.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from ..core.checks import checked, number, whole
 from ..core.errors import AudioError, ParameterError
-from . import sounds as clip_sounds
 from .colours import MISSING, PALETTE, SHAPES, VIRIDIS, Coloured, colour_by
-from .inputs import column, function, named_columns, table_of
-from .live import in_kernel, open_link
-from .page import drawing, pack, save_page
-from .points import base64_of, colour_data, hover_data, panel_data, positions, spread
-from .projection import Projection, project
-from .sounds import MEDIA, Sound, check_length
-from .still import still_picture
-
-#: An (x, rate) source by position.
-Audio = Callable[[int], tuple[np.ndarray, int]]
+from .inputs import Audio, clip_name, column, generated, named_columns, source_of, table_of
+from .page import Page
+from .pictures import still_picture
+from .points import colour_data, hover_data, panel_data, positions, spread
+from .projection import project
+from .sounds import MEDIA, Sound, amount, read
 
 
 @checked
@@ -73,7 +64,7 @@ def sound_map(
         Shown beside ``id``, ``label`` and the colour.
     title : str, optional
     seed : int
-        Of the projection and of the choice of sounds.
+        Decides the projection and the choice of sounds.
     sounds : int
         How many points carry their sound in the output itself, spread over classes and plane; 0 for none.
     seconds : float or None
@@ -86,7 +77,7 @@ def sound_map(
     audio : callable, optional
         i -> (x, rate), instead of ``clips.audio``.
     height : int
-        Of the plot, in pixels.
+        Height of the plot in pixels.
     standardise : bool
         Scale every dimension to deviation 1 before the projection.
 
@@ -106,35 +97,25 @@ def sound_map(
     """
     table = table_of(clips)
     whole("sounds", sounds, least=0)
-    check_length("seconds", seconds)
-    number("megabytes", megabytes, least=0)
     number("gain_db", gain_db, least=-120, most=120)
     whole("height", height, least=100, most=10_000)
     panels = {}
-    for name, one in (z if isinstance(z, Mapping) else {"": z}).items():
-        shape = one.shape if hasattr(one, "shape") else (len(one),) if hasattr(one, "__len__") else ()
+    for name, values in (z if isinstance(z, Mapping) else {"": z}).items():
+        shape = values.shape if hasattr(values, "shape") else (len(values),) if hasattr(values, "__len__") else ()
         rows = shape[0] if len(shape) else 0
-        if rows != len(table) and not hasattr(one, "layers"):
+        if rows != len(table) and not hasattr(values, "layers"):
             raise ParameterError("z", f"array of {rows} rows", f"as long as clips, which has {len(table)}")
-        panels[str(name)] = project(one, method=method, seed=seed, standardise=standardise)
+        panels[str(name)] = project(values, method=method, seed=seed, standardise=standardise)
     if not panels:
         raise ParameterError("z", z, "an array or a mapping with at least one")
     coloured = _coloured(color, table)
-    audio = function("audio", audio if audio is not None else getattr(clips, "audio", None))
-    what = next(iter(panels.values())).method
-    made = " of generated audio" if getattr(clips, "generated", False) is True else ""
-    return SoundMap(
-        table,
-        panels,
-        coloured,
-        columns=_columns(table, coloured, hover),
-        audio=audio,
-        title=title if title is not None else f"{len(table):,} clips{made}, {what}",
-        carried=spread(next(iter(panels.values())).xy, coloured.codes, sounds, seed=seed) if audio else [],
-        megabytes=megabytes,
-        height=height,
-        encoding={"seconds": seconds, "format": format, "gain_db": gain_db},
-    )
+    audio = source_of(clips, audio)
+    first = next(iter(panels.values()))
+    made = " of generated audio" if generated(clips) else ""
+    title = title if title is not None else f"{len(table):,} clips{made}, {first.method}"
+    carried = spread(first.xy, coloured.codes, sounds, seed=seed) if audio else []
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes, "gain_db": gain_db, "format": format}
+    return SoundMap(table, panels, coloured, _columns(table, coloured, hover), audio, carried, height, **page)
 
 
 def _coloured(color, table) -> Coloured:
@@ -159,41 +140,37 @@ def _columns(table, coloured: Coloured, hover) -> list[tuple[str, object]]:
     names = [name for name in ("id", "label") if name in table.columns]
     if coloured.name in table.columns:
         names.append(coloured.name)
-    found = [(name, column("hover", name, table)) for name in (*names, *named_columns("hover", hover))]
-    return list(dict(found).items())
+    columns = [(name, column("hover", name, table)) for name in (*names, *named_columns("hover", hover))]
+    return list(dict(columns).items())
 
 
-class SoundMap:
-    """A map of clips, made by :func:`sound_map`; display it, listen, select, read ``.selection``."""
+class SoundMap(Page):
+    """A map of clips, made by :func:`sound_map`; display it, listen, select, read ``.selection``.
 
-    def __init__(
-        self,
-        table,
-        panels: dict[str, Projection],
-        coloured: Coloured,
-        *,
-        columns: list,
-        audio: Audio | None,
-        title: str,
-        carried: list[int],
-        megabytes: float,
-        height: int,
-        encoding: dict,
-    ):
-        self.table, self.panels, self.title = table, panels, title
-        self._audio, self._encoding = audio, encoding
+    Attributes
+    ----------
+    carried : list of int
+        Positions whose sound the output carries.
+    failed : dict of int to str
+        Clips that could not be read, by position, and why.
+    """
+
+    _element, _styles, _scripts, _view = (
+        "wb-map",
+        ("sound_map.css",),
+        ("elements.js", "scatter.js", "sound_map.js"),
+        "SoundMap",
+    )
+
+    def __init__(self, table, panels, coloured, columns, audio, carried, height, **page):
+        super().__init__(**page)
+        self.table, self.panels, self._audio = table, panels, audio
         self._cache: dict[int, Sound] = {}
-        self._selected: list[int] = []
         self._observers: list[Callable] = []
-        self._link = None
-        #: Clips that could not be read, by position: the reason.
         self.failed: dict[int, str] = {}
-        #: Positions whose sound the output carries.
-        self.carried = self._carry(carried, megabytes)
-        data = self._data(coloured, columns, height)
-        self._packed, self.key = pack(data)
-        self._packed, _ = pack(data | {"key": self.key})
-        self._still = still_picture(next(iter(panels.values())), coloured, title)
+        self.carried = list(self._fitting(self._readable(carried)))
+        self._pack(self._data(coloured, columns, height))
+        self._picture = still_picture(next(iter(panels.values())), coloured, self.title)
 
     @checked
     def sound(self, i: int) -> Sound:
@@ -210,25 +187,18 @@ class SoundMap:
             raise ParameterError("audio", None, "given to sound_map for clips to be heard")
         if i not in self._cache:
             whole("i", i, least=0, most=len(self.table) - 1)
-            name = str(self.table["id"].iloc[i]) if "id" in self.table.columns else f"clip {i}"
-            x, rate = clip_sounds.read(self._audio, i, name)
-            short = clip_sounds.cut(x, rate, seconds=self._encoding["seconds"])
-            options = {"gain_db": self._encoding["gain_db"], "format": self._encoding["format"]}
-            self._cache[i] = clip_sounds.compress(short, rate, total=len(x) / rate, **options)
+            name = clip_name(self.table, i)
+            self._cache[i] = self._sound(name, *read(self._audio, i, name))
         return self._cache[i]
 
-    def _carry(self, wanted: list[int], megabytes: float) -> list[int]:
-        carried, size = [], 0
+    def _readable(self, wanted: list[int]) -> Iterator[tuple[int, Sound, int]]:
         for i in wanted:
             try:
-                size += len(self.sound(i).data)
+                sound = self.sound(i)
             except AudioError as error:
                 self.failed[i] = str(error)
-                continue
-            if size > megabytes * 1e6:
-                break
-            carried.append(i)
-        return carried
+            else:
+                yield i, sound, len(sound.data)
 
     def _data(self, coloured: Coloured, columns: list, height: int) -> dict:
         return {
@@ -242,21 +212,18 @@ class SoundMap:
             "scale": VIRIDIS,
             "missing": MISSING,
             "columns": [hover_data(name, column) for name, column in columns],
-            "sounds": {str(i): [base64_of(self.sound(i).data), self.sound(i).caption] for i in self.carried},
-            "media": MEDIA[self._encoding["format"]],
+            "sounds": {str(i): [self.sound(i).base64, self.sound(i).caption] for i in self.carried},
+            "media": MEDIA[self._format],
             "note": self._note(),
             "live_note": self._live_note(),
         }
 
-    def _played(self) -> str:
-        seconds, gain = self._encoding["seconds"], self._encoding["gain_db"]
-        part = "whole clips" if seconds is None else f"at most the first {clip_sounds.duration(seconds)} of a clip"
-        return f"{part}, " + (f"all at {gain:+.1f} dB" if gain else "each at its own level")
+    def _still(self) -> str:
+        return self._picture
 
     def _note(self) -> str:
         n, k = len(self.table), len(self.carried)
-        size = sum(len(self._cache[i].data) for i in self.carried)
-        size = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+        size = amount(sum(len(self._cache[i].data) for i in self.carried))
         if self._audio is None:
             return "These points came without sound."
         if k == n:
@@ -281,19 +248,9 @@ class SoundMap:
         return f" Could not be read: {'; '.join(reasons[:3])}{more}."
 
     @property
-    def html(self) -> str:
-        """The map as HTML that needs neither kernel nor network."""
-        files = {"styles": ("sound_map.css",), "scripts": ("scatter.js", "sound_map.js")}
-        return drawing("wb-map", self._still, self._packed, view="SoundMap", **files)
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the map as a page of its own."""
-        return save_page(path, self.html, title=self.title)
-
-    @property
     def selected(self) -> np.ndarray:
         """Positions of the selected clips, rising: (n,) int."""
-        return np.array(self._link.selected if self._link is not None else self._selected, dtype=int)
+        return np.array(self._chosen(), dtype=int)
 
     @property
     def selection(self):
@@ -302,10 +259,7 @@ class SoundMap:
 
     def select(self, rows) -> None:
         """Select from Python: positions, a boolean mask (N,), or rows of the table (a DataFrame of them)."""
-        indices = positions(rows, self.table)
-        self._selected = sorted(set(indices))
-        if self._link is not None:
-            self._link.selected = self._selected
+        self._choose(sorted(set(positions(rows, self.table))))
 
     def on_select(self, observer: Callable) -> None:
         """Call ``observer(rows)`` with the selected rows (DataFrame) whenever the selection changes."""
@@ -316,13 +270,12 @@ class SoundMap:
     def connect(self) -> None:
         """Open the channel to the kernel; displaying the map does it."""
         if self._link is None:
-            self._link = open_link(self.key, len(self.table), self.sound, self._selected)
+            super().connect()
             self._link.observe(lambda _: [observer(self.selection) for observer in self._observers], "selected")
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        if in_kernel():
-            self.connect()
-        return {"text/html": self.html, "text/plain": repr(self)}
+    def _answer(self, message: dict) -> dict:
+        sound = self.sound(message["index"])
+        return {"caption": sound.caption, "media": MEDIA[sound.format], "data": sound.data}
 
     def __repr__(self) -> str:
         names = f" in {len(self.panels)} panels" if len(self.panels) > 1 else ""

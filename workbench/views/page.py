@@ -1,4 +1,14 @@
-"""What the views' HTML is made of: the static files, packed data, escaped text, and a page to put it in."""
+"""What one can look at and hear: the base of every page, and what its HTML is made of.
+
+A page is one piece of HTML that draws itself from data inside it. The same output is the live view in JupyterLab, the
+view in a notebook opened again without a kernel, and the static twin in an exported page without a network. Where
+scripts are stripped a still picture, words or plain players remain.
+
+Why not one widget for everything: what a widget draws is gone when the kernel is. A notebook opened again the next day
+shows "model not found" in its place, and an exported page needs the widget's state and a script from a content network.
+So a widget model without a view (anywidget, ``static/link.js``), which leaves nothing in the notebook, lends a page the
+kernel while there is one: what the page does not carry, and the selection.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +19,264 @@ import hashlib
 import html
 import json
 import os
+import re
+import sys
+from collections.abc import Callable, Hashable, Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..core.errors import ParameterError
+from ..core.checks import number
+from ..core.errors import ParameterError, WorkbenchError
 from ..core.files import write_whole
+from .sounds import Sound, check_length, compress, cut, duration, waveform
 
-__all__ = ["array", "drawing", "escape", "pack", "printable", "save_page", "static"]
+
+class Page:
+    """What one can look at and hear: it displays itself, plays without kernel and network, and can be saved.
+
+    A page class names its files and says what it shows: ``_body`` and ``_note``, or ``_still`` alone where a script
+    draws everything else. It may carry data for its script (``_pack``) and answer what the script asks the kernel
+    (``_answer``).
+
+    Parameters
+    ----------
+    title : str or None
+    seconds : float or None
+        Longest part of a sound that plays, from the beginning; None for all.
+    megabytes : float
+        Room for sound and pictures (10^6 bytes).
+    gain_db : float
+        Applied to every sound.
+    format : {"mp3", "ogg", "wav", "flac"}
+
+    Raises
+    ------
+    ParameterError
+        A length or a room that is no number above 0 (the room may be 0).
+    """
+
+    #: CSS classes of the page's element.
+    _element = "wb-players"
+    _styles: tuple[str, ...] = ("players.css",)
+    _scripts: tuple[str, ...] = ("players.js",)
+    #: A JavaScript class or function in one of the scripts, called with the element and the data.
+    _view = ""
+    _packed = ""
+    #: Stands for the data: the same data has the same key.
+    key = ""
+    _link = None
+    #: What the page asks the kernel (a message from ``link.ask``) -> what it gets, None where it asks nothing.
+    _answer: Callable[[dict], dict] | None = None
+
+    def __init__(
+        self,
+        title: str | None,
+        *,
+        seconds: float | None = None,
+        megabytes: float = 0.0,
+        gain_db: float = 0.0,
+        format: str = "mp3",
+    ):
+        check_length("seconds", seconds)
+        self.title, self.gain_db = title, gain_db
+        self._seconds, self._format, self._selected = seconds, format, []
+        self._room = 1e6 * number("megabytes", megabytes, least=0)
+
+    # --- sounds, and the room they take
+
+    def _sound(self, name: str, x, rate: int, *, gain_db: float | None = None) -> Sound:
+        """A sound of the page: checked (an AudioError names it), cut, at the page's gain, compressed."""
+        x, rate = waveform(name, x, rate)
+        gain_db = self.gain_db if gain_db is None else gain_db
+        short = cut(x, rate, seconds=self._seconds)
+        return compress(short, rate, total=len(x) / rate, gain_db=gain_db, format=self._format)
+
+    def _take(self, size: float) -> bool:
+        """Take so many bytes of the page's room; False if there were fewer."""
+        self._room -= size
+        return self._room >= 0
+
+    def _fitting(self, pieces: Iterable[tuple[Hashable, Any, float]]) -> dict:
+        """The first pieces (key, piece, bytes) that there is room for; no more are made than needed."""
+        fitting: dict = {}
+        for key, piece, size in pieces:
+            if not self._take(size):
+                break
+            fitting[key] = piece
+        return fitting
+
+    def _carry(self, sounds: Iterable[tuple], *, more: float = 0.0) -> dict[Any, Sound]:
+        """The first sounds (key, name, x, rate) that there is room for, with ``more`` bytes beside each."""
+        made = ((key, self._sound(*sound)) for key, *sound in sounds)
+        return self._fitting((key, sound, sound.size + more) for key, sound in made)
+
+    # --- what is seen
+
+    @property
+    def html(self) -> str:
+        """The page as HTML that needs neither kernel nor network; where scripts are stripped something remains."""
+        data = f'<script type="text/plain" class="wb-data">{self._packed}</script>' if self._packed else ""
+        start = f"\nshowPage(document.currentScript, {self._view});" if self._view else ""
+        return (
+            f'<div class="{self._element}" data-lm-suppress-shortcuts="true"><style>{static(*self._styles)}</style>'
+            f"{self._still()}{data}<script>(() => {{\n{static(*self._script_files())}{start}\n}})();</script></div>"
+        )
+
+    @classmethod
+    def _script_files(cls) -> tuple[str, ...]:
+        """The files in ``static/`` whose code the page carries."""
+        return ("one_sound.js", *(("page.js",) if cls._view else ()), *cls._scripts)
+
+    def _still(self) -> str:
+        """HTML that can be read without scripts."""
+        title = f'<div class="wb-title">{escape(self.title)}</div>' if self.title else ""
+        return f'{title}{self._body()}<div class="wb-note">{escape(self._note())}</div>'
+
+    def _body(self) -> str:
+        """HTML between title and note."""
+        raise NotImplementedError
+
+    def _note(self) -> str:
+        """The words under the page: gain, scales, what is left out."""
+        raise NotImplementedError
+
+    def _one_gain(self) -> str:
+        return f"All sounds at one gain of {signed(self.gain_db, 1)} dB: levels can be compared."
+
+    def _played(self) -> str:
+        """How much of each clip plays, and at which gain."""
+        part = "whole clips" if self._seconds is None else f"at most the first {duration(self._seconds)} of a clip"
+        return part + (f", all at {self.gain_db:+.1f} dB" if self.gain_db else ", each at its own level")
+
+    def _pack(self, data: dict) -> None:
+        """Give the script its data, and the page the key that stands for them.
+
+        JSON -> gzip -> base64, which contains no character that means anything in HTML: what labels hold cannot leave
+        its place.
+        """
+        self.key = hashlib.sha256(_json(data)).hexdigest()[:16]
+        packed = gzip.compress(_json(data | {"key": self.key}), 6, mtime=0)
+        self._packed = base64.b64encode(packed).decode("ascii")
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the page as one HTML file that needs no other file and no network; all of it or nothing.
+
+        Parameters
+        ----------
+        path : path
+            Should end in ``.html``; the folder must exist.
+
+        Raises
+        ------
+        ParameterError
+            The path is a folder, or in one that does not exist or that cannot be written to.
+        """
+        try:
+            path = Path(path)
+        except TypeError:
+            raise ParameterError("path", path, "a path of a file") from None
+        check_file("path", path)
+        text = (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            f"<title>{escape(self.title or type(self).__name__)}</title>"
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            "<style>body{margin:24px;background:#fff;font-family:system-ui,sans-serif}</style></head>"
+            f"<body>{self.html}</body></html>\n"
+        )
+        try:
+            write_whole(path, text.encode())
+        except (OSError, ValueError) as error:  # no permission, no room, a name too long or with a NUL
+            raise ParameterError("path", str(path), f"a file that can be written ({error})") from error
+        return path
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        if in_kernel():
+            self.connect()
+        return {"text/html": self.html, "text/plain": repr(self)}
+
+    # --- the kernel
+
+    def connect(self) -> None:
+        """Open the channel to the kernel, where the page asks it anything; displaying the page does it."""
+        if self._answer is not None and self._link is None:
+            self._link = _link_class()(key=self.key, selected=self._selected)
+            self._link.on_msg(self._reply)
+
+    def _reply(self, link, message: dict, _) -> None:
+        try:
+            answer = self._answer(message)
+        except Exception as error:  # whatever it is, the person who asked must see it instead of silence
+            text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
+            answer = {"error": text}
+        data = answer.pop("data", None)
+        link.send({"ticket": message.get("ticket")} | answer, buffers=[] if data is None else [data])
+
+    def _chosen(self) -> list[int]:
+        """What is selected, here or on the page."""
+        return self._link.selected if self._link is not None else self._selected
+
+    def _choose(self, positions: list[int]) -> None:
+        self._selected = positions
+        if self._link is not None:
+            self._link.selected = positions
+
+
+def in_kernel() -> bool:
+    """True inside a Jupyter kernel (also a headless one), False in a script or a plain IPython shell."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+@functools.cache
+def _link_class():
+    import anywidget
+    import traitlets
+
+    class PageLink(anywidget.AnyWidget):
+        _esm = static("link.js")
+        key = traitlets.Unicode().tag(sync=True)
+        selected = traitlets.List(traitlets.Int()).tag(sync=True)
+
+    return PageLink
+
+
+def check_file(name: str, path: Path) -> None:
+    """Refuse a folder, and a file in a folder that does not exist."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise ParameterError(name, str(path), "a file, no folder" if path.is_dir() else "in a folder that exists")
+
+
+@functools.cache
+def static(*names: str) -> str:
+    """The code of files in ``static/``, one after the other, without indents and comments.
+
+    It stands inside ``<script>`` and ``<style>``, so none of the files may contain ``</script`` or ``</style``. No text
+    in them runs over several lines or holds "// ", which begins a comment.
+    """
+    folder = resources.files(__package__) / "static"
+    lines = [line for name in names for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+    return "\n".join(filter(None, (re.sub(r"(^|\s)// .*", "", line).strip() for line in lines)))
+
+
+def _json(data: dict) -> bytes:
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    return text.encode("utf-8", "replace")
+
+
+def array(values: np.ndarray, dtype: str) -> str:
+    """Numbers as base64 of little-endian ``dtype`` ("<u2" or "<f4")."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
 
 
 def printable(text: object) -> str:
-    """As text that can be written: file names that are no UTF-8 bring in halves of characters, which become "?"."""
+    """Text that can be written: file names that are no UTF-8 bring in halves of characters, which become "?"."""
     return str(text).replace("\0", "?").encode("utf-8", "replace").decode("utf-8")
 
 
@@ -30,91 +285,11 @@ def escape(text: object) -> str:
     return html.escape(printable(text))
 
 
-@functools.cache
-def static(*names: str) -> str:
-    """Text of files in ``static/``, one after the other.
-
-    They stand inside ``<script>`` and ``<style>``, so none of them may contain ``</script`` or ``</style``.
-    """
-    folder = resources.files(__package__) / "static"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+def signed(value: float, digits: int = 2) -> str:
+    """ "+0.83" or "−0.20"."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def array(values: np.ndarray, dtype: str) -> str:
-    """Numbers as base64 of little-endian ``dtype`` ("<u2" or "<f4")."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")
-
-
-def pack(data: dict) -> tuple[str, str]:
-    """JSON -> gzip -> base64, and a key of 16 hex digits that is the same for the same data.
-
-    Base64 contains no character that means anything in HTML: what the labels hold cannot leave its place.
-    """
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
-    raw = text.encode("utf-8", "replace")
-    return base64.b64encode(gzip.compress(raw, 6, mtime=0)).decode("ascii"), key_of(raw)
-
-
-def key_of(raw: bytes) -> str:
-    """16 hex digits of the SHA-256."""
-    return hashlib.sha256(raw).hexdigest()[:16]
-
-
-def drawing(kind: str, still: str, packed: str, *, view: str, styles: tuple[str, ...], scripts: tuple[str, ...]) -> str:
-    """HTML that draws itself from packed data, needing neither kernel nor network.
-
-    Parameters
-    ----------
-    kind : str
-        CSS class of the element, whose property ``wbView`` will be the JavaScript object.
-    still : str
-        HTML for where scripts are stripped; the script takes its place.
-    packed : str
-        Of :func:`pack`.
-    view : str
-        JavaScript class in one of ``scripts``: new View(element, data).
-    styles, scripts : tuple of str
-        Files in ``static/``.
-    """
-    return (
-        f'<div class="{kind}"><style>{static(*styles)}</style>{still}'
-        f'<script type="text/plain" class="wb-data">{packed}</script>'
-        f"<script>(() => {{\n{static('one_sound.js', 'page.js', *scripts)}\n"
-        f"showView(document.currentScript, {view});\n}})();</script></div>"
-    )
-
-
-def save_page(path: str | os.PathLike, body: str, *, title: str) -> Path:
-    """Write a complete HTML page that needs no other file and no network; all of it or nothing.
-
-    Parameters
-    ----------
-    path : path
-        Should end in ``.html``; the folder must exist.
-    body : str
-        HTML, already escaped where needed.
-    title : str
-        Plain text; escaped here.
-
-    Raises
-    ------
-    ParameterError
-        The path is a folder, or in one that does not exist or that cannot be written to.
-    """
-    try:
-        path = Path(path)
-    except TypeError:
-        raise ParameterError("path", path, "a path of a file") from None
-    if path.is_dir() or not path.parent.is_dir():
-        raise ParameterError("path", str(path), "a file, no folder" if path.is_dir() else "in a folder that exists")
-    text = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<style>body{margin:24px;background:#fff;font-family:system-ui,sans-serif}</style></head>"
-        f"<body>{body}</body></html>\n"
-    )
-    try:
-        write_whole(path, text.encode())
-    except (OSError, ValueError) as error:  # no permission, no room, a name too long or with a NUL
-        raise ParameterError("path", str(path), f"a file that can be written ({error})") from error
-    return path
+def percent(probability: float) -> str:
+    """ "83.2 %"."""
+    return f"{100 * probability:.1f} %"

@@ -14,13 +14,11 @@ import numpy as np
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
 from .colours import PALETTE
-from .figures import entitle, explain_lines, in_legend, new_figure, open_axes, plain, short
+from .figures import MARKERS, dress, in_legend, new_figure, short
 from .inputs import mapping, parts, texts
 
 _GREY = "#656364"
 _PROBES = "Probes, as fit_probes gives them"
-#: Blue, orange, red ... and a marker each, so that lines stay apart in grey print too.
-_MARKERS = "osD^v<>P"
 
 
 @checked
@@ -68,28 +66,25 @@ def layer_curve(
     figure = new_figure(9.0, 4.2)
     ax = figure.add_subplot()
     for k, (name, result) in enumerate(curves.items()):
-        style = {"color": PALETTE[k % 8], "marker": _MARKERS[k % 8], "linewidth": 2, "markersize": 5, "zorder": 3}
+        style = {"color": PALETTE[k % 8], "marker": MARKERS[k % 8], "linewidth": 2, "markersize": 5, "zorder": 3}
         _curve(ax, str(name) or metric, result, x, style, best=True)
     for k, (name, result) in enumerate(controls.items()):
         style = {
             "color": _GREY,
             "linestyle": (0, (5, 2 + k)),
-            "marker": _MARKERS[k % 8],
+            "marker": MARKERS[k % 8],
             "markersize": 3.5,
             "zorder": 2,
         }
         _curve(ax, str(name), result, x, style, best=False)
     for k, (name, values) in enumerate(reference.items()):
         values = _fractions(f"reference[{name!r}]", values)
-        style = {"color": "black", "linestyle": ":", "marker": _MARKERS[k % 8], "markersize": 4, "fillstyle": "none"}
+        style = {"color": "black", "linestyle": ":", "marker": MARKERS[k % 8], "markersize": 4, "fillstyle": "none"}
         ax.plot(_places(len(values), x), 100 * values, label=in_legend(name), zorder=2.5, **style)
     _levels(ax, [*curves.values(), *controls.values()])
     _layer_axis(ax, x, [list(map(str, result.names)) for result in curves.values()])
-    plain(ax.set_ylabel(f"{metric} (%)"))
     ax.set_ylim(0, 104)
-    open_axes(ax, grid="y")
-    entitle(figure, title)
-    explain_lines(figure)
+    dress(ax, y=f"{metric} (%)", grid="y", title=title, legend=())
     return figure
 
 
@@ -149,7 +144,6 @@ def _layer_axis(ax, x: str, all_names: list[list[str]]) -> None:
     long = max(len(names[k]) for k in shown) * len(shown) > 90
     labels = [short(names[k], 22) for k in shown]
     ax.set_xticks(shown, labels, rotation=45 if long else 0, ha="right" if long else "center", fontsize=8)
-    plain(*ax.get_xticklabels())
     ax.set_xlabel("layer")
 
 
@@ -192,14 +186,12 @@ def confusion_matrix(matrix, classes: Sequence[str], *, title: str | None = None
     ax.set_xticks(range(count), [short(name) for name in classes], rotation=45, ha="right", fontsize=size)
     ax.set_yticks(range(count), rows_said, fontsize=size)
     ax.tick_params(length=0)
-    plain(*ax.get_xticklabels(), *ax.get_yticklabels())
     if count <= 24:
         for i, j in zip(*np.nonzero(matrix), strict=True):
             ink = "white" if share[i, j] > 0.6 else "black"
             ax.text(j, i, f"{round(matrix[i, j], 1):g}", ha="center", va="center", color=ink, fontsize=min(size, 8.5))
-    ax.set(xlabel="predicted", ylabel="true (number of clips)")
-    entitle(figure, title)
-    figure.colorbar(picture, ax=ax, shrink=0.7, label="share of the true class (%)")
+    bar = {"shrink": 0.7, "label": "share of the true class (%)"}
+    dress(ax, x="predicted", y="true (number of clips)", title=title, picture=picture, **bar)
     return figure
 
 
@@ -210,7 +202,7 @@ def layer_heatmap(probes: Mapping, *, title: str | None = None):
     Parameters
     ----------
     probes : mapping of target -> Probes
-        Of the same layers; each with ``names`` (L), ``accuracy`` (L, S) and ``majority``.
+        Results for the same layers, each with ``names`` (L), ``accuracy`` (L, S) and ``majority``.
     title : str, optional
 
     Returns
@@ -247,9 +239,7 @@ def layer_heatmap(probes: Mapping, *, title: str | None = None):
     _layer_axis(ax, "layer", names[:1])
     ax.set_yticks(range(len(probes)), [short(target) for target in probes], fontsize=9)
     ax.tick_params(length=0)
-    plain(*ax.get_yticklabels())
-    entitle(figure, title)
-    figure.colorbar(picture, ax=ax, label="0 majority, 1 perfect")
+    dress(ax, title=title, picture=picture, label="0 majority, 1 perfect")
     return figure
 
 

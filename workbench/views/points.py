@@ -37,17 +37,26 @@ def spread(xy: np.ndarray, codes: np.ndarray | None, count: int, *, seed: int = 
     have: list[list[int]] = [[] for _ in left]
     chosen: list[int] = []
     while len(chosen) < min(count, len(xy)) and any(left):
-        for mine, taken in zip(left, have, strict=True):
-            if mine and len(chosen) < count:
-                candidates = np.array(mine[:10])
+        for queue, taken in zip(left, have, strict=True):
+            if queue and len(chosen) < count:
+                candidates = np.array(queue[:10])
                 gaps = np.linalg.norm(xy[candidates][:, None] - xy[taken][None], axis=2).min(axis=1) if taken else [0]
                 best = int(candidates[int(np.argmax(gaps))])
                 # The losers go to the end of the queue, so that another ten have their turn next.
-                mine[:10] = []
-                mine.extend(int(c) for c in candidates if c != best)
+                queue[:10] = []
+                queue.extend(int(c) for c in candidates if c != best)
                 taken.append(best)
                 chosen.append(best)
     return chosen
+
+
+def far_apart(values: list, first) -> list:
+    """All values, from the first one on: each next one is farthest from those before, in places along the list."""
+    order, left = [values.index(first)], set(range(len(values))) - {values.index(first)}
+    while left:
+        order.append(max(sorted(left), key=lambda k: min(abs(k - other) for other in order)))
+        left.remove(order[-1])
+    return [values[k] for k in order]
 
 
 def positions(rows, table) -> list[int]:
@@ -62,14 +71,14 @@ def positions(rows, table) -> list[int]:
 
     if isinstance(rows, pd.DataFrame):
         if "id" in rows.columns and "id" in table.columns:
-            found = pd.Index(table["id"]).get_indexer(rows["id"])
+            places = pd.Index(table["id"]).get_indexer(rows["id"])
         else:
-            found = table.index.get_indexer(rows.index)
-        if (found < 0).any():
+            places = table.index.get_indexer(rows.index)
+        if (places < 0).any():
             raise ParameterError(
-                "rows", f"table with {int((found < 0).sum())} unknown rows", "rows of the clips' table"
+                "rows", f"table with {int((places < 0).sum())} unknown rows", "rows of the clips' table"
             )
-        return found.tolist()
+        return places.tolist()
     values = numbers("rows", rows, finite=False, empty=True)
     if values.dtype == bool:
         if values.shape != (len(table),):
@@ -118,8 +127,3 @@ def hover_data(name: str, column) -> dict:
         texts = [shown.levels[c] if c != NO_VALUE else "–" for c in shown.codes]
         return {"name": shown.name, "values": texts}
     return {"name": shown.name, "levels": shown.levels, "codes": array(shown.codes, "<u2")}
-
-
-def base64_of(data: bytes) -> str:
-    """Bytes as base64."""
-    return array(np.frombuffer(data, dtype=np.uint8), "|u1")

@@ -16,11 +16,11 @@ from ..core.checks import checked, choice, number, numbers, whole
 from ..core.dependencies import load
 from ..core.errors import ParameterError
 
-METHODS = ("pca", "tsne", "umap", "given")
+_METHODS = ("pca", "tsne", "umap", "given")
 #: Dimensions kept by PCA before t-SNE and UMAP.
-REDUCED = 50
+_REDUCED = 50
 #: Largest coordinate: differences of two stay within single precision.
-MOST = 1e37
+_MOST = 1e37
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def project(
         projection: t-SNE and UMAP leave it as it is, on a line. One row lies at the origin.
     method : {"pca", "tsne", "umap", "given"}
     seed : int
-        Of t-SNE, UMAP and the randomised solver of a large PCA. Same seed, same machine: same picture.
+        Starts t-SNE, UMAP and the randomised solver of a large PCA. Same seed, same machine: same picture.
     standardise : bool
         Scale each dimension to mean 0 and deviation 1 first (constant dimensions stay 0).
     perplexity : float
@@ -72,7 +72,7 @@ def project(
         Wrong shape, NaN or infinity (with count and first rows), all of several rows equal, values beyond what single
         precision holds, fewer than 5 rows for t-SNE or UMAP.
     """
-    choice("method", method, METHODS)
+    choice("method", method, _METHODS)
     number("perplexity", perplexity, least=1)
     whole("neighbours", neighbours, least=2)
     z = _checked(z, method)
@@ -102,9 +102,9 @@ def _single(xy: np.ndarray, unit: float = 1.0) -> np.ndarray:
     """Coordinates in their unit as single precision."""
     with np.errstate(over="ignore", under="ignore"):
         single = (xy.astype(np.float64) * unit).astype(np.float32)
-    if not np.abs(single).max() < MOST or (np.ptp(xy) > 0 and not np.ptp(single) > 0):
+    if not np.abs(single).max() < _MOST or (np.ptp(xy) > 0 and not np.ptp(single) > 0):
         shown = f"array with values up to {np.abs(xy).max() * unit:.3g}"
-        raise ParameterError("z", shown, f"within single precision, from some 1e-38 to {MOST:g}")
+        raise ParameterError("z", shown, f"within single precision, from some 1e-38 to {_MOST:g}")
     return single
 
 
@@ -144,11 +144,11 @@ def _pca(z: np.ndarray, seed: int, unit: float) -> Projection:
 
 
 def _reduced(z: np.ndarray, seed: int) -> np.ndarray:
-    if z.shape[1] <= REDUCED:
+    if z.shape[1] <= _REDUCED:
         return z
     from sklearn.decomposition import PCA
 
-    return PCA(min(REDUCED, len(z)), random_state=seed).fit_transform(z)
+    return PCA(min(_REDUCED, len(z)), random_state=seed).fit_transform(z)
 
 
 def _tsne(z: np.ndarray, seed: int, perplexity: float) -> Projection:

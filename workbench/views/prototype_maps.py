@@ -7,7 +7,7 @@ stars' own sounds stand in that page alone, so that it does not carry them twice
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +15,10 @@ import numpy as np
 from ..core.checks import numbers
 from ..core.errors import ParameterError
 from .colours import Coloured, colour_by
-from .inputs import function, items
+from .inputs import Audio, function, items
 from .maps import SoundMap
-from .page import drawing
 from .points import spread
 from .projection import project
-
-#: An (x, rate) source by position.
-Audio = Callable[[int], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,51 +37,6 @@ class DataPoints:
     """Position of the prototype nearest to each data point, (N,) int: the cell to which a click leads."""
     audio: Audio | None = None
     """i -> (x, rate), the sound of data point i."""
-
-
-def prototype_map(
-    points: DataPoints, labels: Sequence[str], *, carried: list[int], height: int, seconds: float | None, gain_db: float
-) -> PrototypeMap:
-    """Draw prototypes among the data.
-
-    Parameters
-    ----------
-    points : DataPoints
-    labels : sequence of str (M,)
-        Class of each prototype.
-    carried : list of int
-        Data points whose sound the page carries (:func:`carried_points`).
-    height : int
-        Pixels.
-    seconds, gain_db
-        See :func:`workbench.views.sound_map`.
-
-    Returns
-    -------
-    PrototypeMap
-    """
-    import pandas as pd
-
-    n, m = len(points.xy), len(labels)
-    panel = project(np.concatenate([points.xy, points.prototypes]), method="given")
-    names = [*map(str, points.names), *(f"prototype {name}" for name in numbered(labels))]
-    table = pd.DataFrame({"id": names, "label": [*map(str, points.labels), *labels]})
-    coloured = colour_by("label", table["label"])
-    near = np.full(n, -1) if points.nearest is None else np.asarray(points.nearest)
-    return PrototypeMap(
-        np.concatenate([near, np.arange(m)]),
-        m,
-        table,
-        {"": panel},
-        coloured,
-        columns=[(name, table[name]) for name in ("id", "label")],
-        audio=points.audio,
-        title="The prototypes among the data",
-        carried=carried,
-        megabytes=3.0,
-        height=height,
-        encoding={"seconds": seconds, "format": "mp3", "gain_db": gain_db},
-    )
 
 
 def carried_points(points: DataPoints, prototypes: int, *, sounds: int) -> list[int]:
@@ -137,11 +88,22 @@ def _check(points: DataPoints, count: int) -> None:
 
 
 class PrototypeMap(SoundMap):
-    """A sound map whose last points are prototypes: stars in the colours of their classes."""
+    """A sound map whose last points are prototypes, one for each label: stars in the colours of their classes."""
 
-    def __init__(self, cells: np.ndarray, count: int, *given, **options):
-        self._cells, self._count = cells, count
-        super().__init__(*given, **options)
+    _scripts, _view = (*SoundMap._scripts, "prototype_map.js"), "PrototypeMap"
+
+    def __init__(self, points: DataPoints, labels: Sequence[str], carried: list[int], height: int, **page):
+        import pandas as pd
+
+        n, self._count = len(points.xy), len(labels)
+        panel = project(np.concatenate([points.xy, points.prototypes]), method="given")
+        names = [*map(str, points.names), *(f"prototype {name}" for name in numbered(labels))]
+        table = pd.DataFrame({"id": names, "label": [*map(str, points.labels), *labels]})
+        near = np.full(n, -1) if points.nearest is None else np.asarray(points.nearest)
+        self._cells = np.concatenate([near, np.arange(self._count)])
+        columns, coloured = [(name, table[name]) for name in table], colour_by("label", table["label"])
+        page |= {"title": "The prototypes among the data", "megabytes": 3.0}
+        super().__init__(table, {"": panel}, coloured, columns, points.audio, carried, height, **page)
 
     def _data(self, coloured: Coloured, columns: list, height: int) -> dict:
         data = super()._data(coloured, columns, height) | {"stars": self._count, "cells": self._cells.tolist()}
@@ -157,9 +119,3 @@ class PrototypeMap(SoundMap):
 
     def _live_note(self) -> str:
         return f"Stars are the prototypes: a click plays them in the table. {super()._live_note()}"
-
-    @property
-    def html(self) -> str:
-        """The map as HTML that needs neither kernel nor network."""
-        files = {"styles": ("sound_map.css",), "scripts": ("scatter.js", "sound_map.js", "prototypes.js")}
-        return drawing("wb-map", self._still, self._packed, view="prototypeMap()", **files)

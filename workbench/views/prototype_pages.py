@@ -10,22 +10,20 @@ seed plays, and the map is a picture.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ..core.checks import check_fields, checked, number, whole
+from ..core.checks import check_fields, checked, whole
 from ..core.errors import AudioError, ParameterError
-from .inputs import items, texts
-from .live import in_kernel
-from .page import escape, pack, save_page, static
-from .players import RANGE_DB, mel_levels, mel_picture
-from .prototype_maps import DataPoints, carried_points, numbered, prototype_map
-from .sounds import Sound, check_length, compress, cut, read, shared_gain, waveform
+from .inputs import instances, items, texts
+from .page import Page, escape, signed
+from .pictures import mel_note, mel_pictures
+from .player_tables import card, picture
+from .prototype_maps import DataPoints, PrototypeMap, carried_points, numbered
+from .sounds import Sound, cut, read, shared_gain, waveform
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +99,7 @@ def prototype_page(
     point_sounds : int
         Most data points of the map whose sound the page carries.
     height : int
-        Of the map, in pixels.
+        Height of the map in pixels.
 
     Returns
     -------
@@ -121,40 +119,26 @@ def prototype_page(
     points of the map that a kernel sends later are clipped, and their caption says so.
     """
     prototypes = check_prototypes(prototypes)
-    check_length("seconds", seconds)
-    number("megabytes", megabytes, least=0)
     whole("point_sounds", point_sounds, least=0)
     whole("height", height, least=100, most=10_000)
     count = len(prototypes[0].sounds)
     seeds = [f"seed {k + 1}" for k in range(count)] if seeds is None else texts("seeds", seeds)
     if len(seeds) != count:
         raise ParameterError("seeds", seeds, f"{count} names, one for each sound of a prototype")
-    return PrototypePage(
-        prototypes,
-        points,
-        seeds,
-        title=title,
-        seconds=seconds,
-        megabytes=megabytes,
-        point_sounds=point_sounds,
-        height=height,
-    )
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes}
+    return PrototypePage(prototypes, points, seeds, point_sounds, height, **page)
 
 
 def check_prototypes(prototypes: Sequence[PrototypeSounds]) -> list[PrototypeSounds]:
     """Refuse no prototypes, no or uneven numbers of sounds, and distances that are not finite."""
-    prototypes = items("prototypes", prototypes, "a list of PrototypeSounds")
+    prototypes = instances("prototypes", prototypes, PrototypeSounds)
     if not prototypes:
         raise ParameterError("prototypes", [], "at least one")
-    for k, one in enumerate(prototypes):
-        if not isinstance(one, PrototypeSounds):
-            raise ParameterError(f"prototypes[{k}]", type(one).__name__, "PrototypeSounds")
-        if not 1 <= len(one.sounds) == len(prototypes[0].sounds):
+    for k, prototype in enumerate(prototypes):
+        if not 1 <= len(prototype.sounds) == len(prototypes[0].sounds):
             expected = f"{max(len(prototypes[0].sounds), 1)}, one for each seed"
-            raise ParameterError(f"prototypes[{k}].sounds", f"{len(one.sounds)} sounds", expected)
-        for clip in one.nearest:
-            if not isinstance(clip, RealClip):
-                raise ParameterError(f"prototypes[{k}].nearest", type(clip).__name__, "a list of RealClip")
+            raise ParameterError(f"prototypes[{k}].sounds", f"{len(prototype.sounds)} sounds", expected)
+        for clip in instances(f"prototypes[{k}].nearest", prototype.nearest, RealClip):
             if not np.isfinite(clip.distance):
                 raise ParameterError(f"prototypes[{k}]: distance of {clip.name!r}", clip.distance, "finite")
     return prototypes
@@ -162,38 +146,16 @@ def check_prototypes(prototypes: Sequence[PrototypeSounds]) -> list[PrototypeSou
 
 def _readable(points: DataPoints | None, wanted: list[int]) -> list[np.ndarray]:
     """Sounds of data points; the map names those that cannot be read."""
-    found = []
+    sounds = []
     for i in wanted:
         try:
-            found.append(read(points.audio, i, str(points.names[i]))[0])
+            sounds.append(read(points.audio, i, str(points.names[i]))[0])
         except AudioError:
             continue
-    return found
+    return sounds
 
 
-class Shelf:
-    """Sounds of a page at one gain, and room for so many of them.
-
-    Parameters
-    ----------
-    waveforms : iterable of np.ndarray
-        All that will be heard: they decide the gain.
-    """
-
-    def __init__(self, waveforms, *, seconds: float | None, megabytes: float):
-        check_length("seconds", seconds)
-        self.seconds, self.room = seconds, megabytes * 1e6
-        self.gain_db = shared_gain(waveforms)
-
-    def sound(self, name: str, x, rate: int) -> Sound:
-        """Compressed; its place is taken."""
-        x, rate = waveform(name, x, rate)
-        made = compress(cut(x, rate, seconds=self.seconds), rate, total=len(x) / rate, gain_db=self.gain_db)
-        self.room -= len(made.data) * 4 / 3 + 700
-        return made
-
-
-class PrototypePage:
+class PrototypePage(Page):
     """A page of prototypes, made by :func:`prototype_page`; display it, listen.
 
     Attributes
@@ -208,99 +170,76 @@ class PrototypePage:
     title : str
     """
 
-    def __init__(
-        self,
-        prototypes: list[PrototypeSounds],
-        points: DataPoints | None,
-        seeds: list[str],
-        *,
-        title: str,
-        seconds: float | None,
-        megabytes: float,
-        point_sounds: int,
-        height: int,
-    ):
-        self._of, self.title, self._seeds = prototypes, title, seeds
-        self._names = numbered([one.label for one in prototypes])
-        clips = [clip for one in prototypes for clip in one.nearest]
-        heard = [(f"prototype {self._names[k]}", x, one.rate) for k, one in enumerate(prototypes) for x in one.sounds]
-        heard += [(clip.name, clip.x, clip.rate) for clip in clips]
+    _element, _styles = "wb-players wb-prototypes", ("players.css", "prototypes.css")
+    _scripts, _view = ("players.js", "exchange.js", "prototypes.js"), "hearPrototypes"
+
+    def __init__(self, prototypes, points, seeds, point_sounds, height, **page):
+        super().__init__(**page)
+        self._prototypes, self._seeds = prototypes, seeds
+        self._names = numbered([prototype.label for prototype in prototypes])
+        heard = [
+            (f"prototype {name}", x, prototype.rate)
+            for name, prototype in zip(self._names, prototypes, strict=True)
+            for x in prototype.sounds
+        ]
+        clips = [(clip.name, clip.x, clip.rate) for prototype in prototypes for clip in prototype.nearest]
         carried = [] if points is None else carried_points(points, len(prototypes), sounds=point_sounds)
-        waveforms = [waveform(*one)[0] for one in heard] + _readable(points, carried)
-        shelf = Shelf(waveforms, seconds=seconds, megabytes=megabytes)
-        self.gain_db, self._shelf = shelf.gain_db, shelf
-        self._top = min(rate for _, _, rate in heard) / 2
-        levels = [[self._levels(x, one.rate) for x in one.sounds] for one in prototypes]
-        loudest = max(float(level.max()) for row in levels for level in row)
-        self._pictures = [[mel_picture(level, loudest) for level in row] for row in levels]
-        self._first = [self._sound(k, 0) for k in range(len(prototypes))]
-        self._near = self._nearest(shelf)
-        self._others = self._other_seeds()
-        self.seeds = seeds[: 1 + len(self._others)]
-        firsts = Counter(one.nearest[0].name for one in prototypes if one.nearest)
+        made = [waveform(*sound) for sound in heard]
+        around = [waveform(*clip)[0] for clip in clips] + _readable(points, carried)
+        self.gain_db = shared_gain([*(x for x, _ in made), *around])
+        self._top = min(rate for _, _, rate in heard + clips) / 2
+        pictures = iter(mel_pictures([(cut(x, rate, seconds=self._seconds), rate) for x, rate in made], self._top))
+        self._pictures = [[next(pictures) for _ in prototype.sounds] for prototype in prototypes]
+        self._first = [self._made(k, 0) for k in range(len(prototypes))]
+        self._take(sum(map(self._size, self._first)))
+        self._wanted = max(len(prototype.nearest) for prototype in prototypes)
+        ranks = self._fitting(self._ranks()).values()
+        self._near = [[rank[k] for rank in ranks if k in rank] for k in range(len(prototypes))]
+        others = list(self._fitting(self._other_seeds()).values())
+        self.seeds = seeds[: 1 + len(others)]
+        firsts = Counter(prototype.nearest[0].name for prototype in prototypes if prototype.nearest)
         self.shared = [name for name, count in firsts.items() if count > 1]
         self.map = None
         if points is not None:
-            labels = [one.label for one in prototypes]
-            options = {"height": height, "seconds": seconds, "gain_db": self.gain_db}
-            self.map = prototype_map(points, labels, carried=carried, **options)
-        data = {"seeds": [[[s.uri, p, s.caption] for s, p in seed] for seed in self._others]}
-        self._packed, self.key = pack(data)
+            labels, page = [prototype.label for prototype in prototypes], {"seconds": self._seconds}
+            self.map = PrototypeMap(points, labels, carried, height, gain_db=self.gain_db, **page)
+        self._pack({"seeds": [[[sound.uri, shown, sound.caption] for sound, shown in seed] for seed in others]})
 
-    def _levels(self, x, rate: int) -> np.ndarray:
-        return mel_levels(cut(x, rate, seconds=self._shelf.seconds), rate, self._top)
+    def _made(self, k: int, seed: int) -> tuple[Sound, str]:
+        """A prototype's sound with its picture."""
+        prototype = self._prototypes[k]
+        sound = self._sound(f"prototype {self._names[k]}", prototype.sounds[seed], prototype.rate)
+        return sound, self._pictures[k][seed]
 
-    def _sound(self, k: int, seed: int) -> Sound:
-        one = self._of[k]
-        self._shelf.room -= len(self._pictures[k][seed])
-        return self._shelf.sound(f"prototype {self._names[k]}", one.sounds[seed], one.rate)
+    @staticmethod
+    def _size(made: tuple[Sound, str]) -> float:
+        return made[0].size + len(made[1])
 
-    def _nearest(self, shelf: Shelf) -> list[list[tuple[RealClip, Sound]]]:
-        """The nearest clips of each prototype that there is room for: first the nearest of all, and so on."""
-        near = [[] for _ in self._of]
-        self._wanted = max(len(one.nearest) for one in self._of)
+    def _ranks(self) -> Iterator[tuple[int, dict[int, tuple[RealClip, Sound]], float]]:
+        """The nearest clips of all prototypes, then the second nearest, and so on."""
         for rank in range(self._wanted):
-            row = [(k, one.nearest[rank]) for k, one in enumerate(self._of) if rank < len(one.nearest)]
-            made = [(k, clip, shelf.sound(clip.name, clip.x, clip.rate)) for k, clip in row]
-            if shelf.room < 0:
-                break
-            for k, clip, sound in made:
-                near[k].append((clip, sound))
-        return near
+            row = {k: made.nearest[rank] for k, made in enumerate(self._prototypes) if rank < len(made.nearest)}
+            sounds = {k: (clip, self._sound(clip.name, clip.x, clip.rate)) for k, clip in row.items()}
+            yield rank, sounds, sum(sound.size for _, sound in sounds.values())
 
-    def _other_seeds(self) -> list[list[tuple[Sound, str]]]:
-        others = []
+    def _other_seeds(self) -> Iterator[tuple[int, list[tuple[Sound, str]], float]]:
         for seed in range(1, len(self._seeds)):
-            made = [(self._sound(k, seed), self._pictures[k][seed]) for k in range(len(self._of))]
-            if self._shelf.room < 0:
-                break
-            others.append(made)
-        return others
+            made = [self._made(k, seed) for k in range(len(self._prototypes))]
+            yield seed, made, sum(map(self._size, made))
 
-    @property
-    def html(self) -> str:
-        """The page as HTML that needs neither kernel nor network, and is usable without scripts."""
-        script = static("one_sound.js", "players.js", "page.js", "interpretations.js", "prototypes.js")
+    def _body(self) -> str:
         buttons = "".join(
             f'<label><input type="radio" value="{k}"{" checked" * (k == 0)}>{escape(name)}</label>'
             for k, name in enumerate(self.seeds)
         )
         choice = f'<fieldset class="wb-seeds" hidden><legend>the decoder\'s noise</legend>{buttons}</fieldset>'
         above = self.map.html if self.map is not None else ""
-        return (
-            f'<div class="wb-players wb-prototypes" data-lm-suppress-shortcuts="true">'
-            f"<style>{static('players.css', 'prototypes.css')}</style>"
-            f'<div class="wb-title">{escape(self.title)}</div>{above}'
-            f"{choice if len(self.seeds) > 1 else ''}{self._table()}"
-            f'<div class="wb-note">{escape(self._note())}</div>'
-            f'<script type="text/plain" class="wb-sounds">{self._packed}</script>'
-            f"<script>(() => {{\n{script}\nhearPrototypes(document.currentScript.parentElement);\n}})();</script></div>"
-        )
+        return f"{above}{choice if len(self.seeds) > 1 else ''}{self._table()}"
 
     def _table(self) -> str:
         rows: dict[str, list[int]] = {}
-        for k, one in enumerate(self._of):
-            rows.setdefault(one.label, []).append(k)
+        for k, prototype in enumerate(self._prototypes):
+            rows.setdefault(prototype.label, []).append(k)
         columns = max(map(len, rows.values()))
         parts = []
         for label, members in rows.items():
@@ -311,20 +250,13 @@ class PrototypePage:
         return f'<div class="wb-matrix" tabindex="0" style="{style}">{"".join(parts)}</div>'
 
     def _cell(self, k: int) -> str:
-        one = self._of[k]
-        facts = [f"nearest to {one.segments:,} segments"] if one.segments is not None else []
-        facts += [f"weight {one.weight:+.2f}".replace("-", "−")] if one.weight is not None else []
-        name = self._names[k]
+        prototype, name, (sound, shown) = self._prototypes[k], self._names[k], self._first[k]
+        facts = [f"nearest to {prototype.segments:,} segments"] if prototype.segments is not None else []
+        facts += [f"weight {signed(prototype.weight)}"] if prototype.weight is not None else []
         near = "".join(self._near_card(clip, sound, rank) for rank, (clip, sound) in enumerate(self._near[k]))
-        shown = f'<img alt="mel spectrogram of {escape(name)}" src="{self._pictures[k][0]}"><i></i>'
-        sound = self._first[k]
-        return (
-            f'<div class="wb-cell" data-prototype="{k}" tabindex="-1"><div class="wb-card wb-made">'
-            f'<div class="wb-name">{escape(name)}</div><div class="wb-detail">{escape(" · ".join(facts))}</div>'
-            f'<div class="wb-picture">{shown}</div>'
-            f'<audio controls preload="metadata" aria-label="prototype {escape(name)}" src="{sound.uri}"></audio>'
-            f'<div class="wb-length">{escape(sound.caption)}</div></div>{near}</div>'
-        )
+        words = {"kind": "wb-made", "label": f"prototype {name}"}
+        made = card(name, " · ".join(facts), sound, picture(name, shown), **words)
+        return f'<div class="wb-cell" data-prototype="{k}" tabindex="-1">{made}{near}</div>'
 
     def _near_card(self, clip: RealClip, sound: Sound, rank: int) -> str:
         shared = rank == 0 and clip.name in self.shared
@@ -337,7 +269,7 @@ class PrototypePage:
         )
 
     def _note(self) -> str:
-        parts = [f"All sounds at one gain of {self.gain_db:+.1f} dB: levels can be compared.".replace("-", "−")]
+        parts = [self._one_gain()]
         if any(self._near):
             parts.append("Under each prototype the real clips nearest to it, with their distances.")
         if self.shared:
@@ -345,9 +277,7 @@ class PrototypePage:
                 f"{len(self.shared)} clip{'s are' if len(self.shared) > 1 else ' is'} the nearest of more than one "
                 "prototype (marked “shared”): such prototypes may have collapsed."
             )
-        parts.append(
-            f"Mel spectrograms, 0 to {self._top / 1000:.4g} kHz, {RANGE_DB:.0f} dB below the loudest moment of all."
-        )
+        parts.append(mel_note(self._top))
         missing = len(self._seeds) - len(self.seeds)
         carried = max(map(len, self._near))
         if missing or carried < self._wanted:
@@ -356,14 +286,10 @@ class PrototypePage:
             parts.append(f"Left out, for the page's size: {' and '.join(filter(None, [left, clips]))}.")
         return " ".join(parts)
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the page as a file of its own."""
-        return save_page(path, self.html, title=self.title)
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        if self.map is not None and in_kernel():
+    def connect(self) -> None:
+        """Open the channel to the kernel for the map; displaying the page does it."""
+        if self.map is not None:
             self.map.connect()
-        return {"text/html": self.html, "text/plain": repr(self)}
 
     def __repr__(self) -> str:
-        return f"PrototypePage({len(self._of)} prototypes, {len(self.seeds)} of {len(self._seeds)} seeds)"
+        return f"PrototypePage({len(self._prototypes)} prototypes, {len(self.seeds)} of {len(self._seeds)} seeds)"

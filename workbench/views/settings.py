@@ -10,21 +10,18 @@ sliders are absent and every combination has a card of its own.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ..core.checks import checked, number
+from ..core.checks import checked
 from ..core.errors import ParameterError
 from .inputs import items, mapping
-from .interpretation_figures import card, picture
-from .page import escape, save_page, static
-from .players import RANGE_DB, cell_text, mel_levels, mel_picture
-from .prototype_pages import Shelf
-from .sounds import check_length, cut, waveform
+from .page import Page, escape
+from .pictures import mel_note, mel_pictures
+from .player_tables import card, cell_text, picture
+from .points import far_apart
+from .sounds import cut, shared_gain, waveform
 
 
 @checked
@@ -73,8 +70,6 @@ def sounds_by_setting(
     AudioError
         A sound is empty, not mono or holds NaN; it is named.
     """
-    check_length("seconds", seconds)
-    number("megabytes", megabytes, least=0)
     settings = mapping("settings", settings, "a mapping of one or two names to their values")
     settings = {
         str(name): items(f"settings[{name!r}]", values, "a list of values") for name, values in settings.items()
@@ -84,28 +79,16 @@ def sounds_by_setting(
     for name, values in settings.items():
         if not values or _repeat(name, values):
             raise ParameterError(f"settings[{name!r}]", values, "one value or more, all different")
-    found = _combinations(sounds, settings)
+    combinations = _combinations(sounds, settings)
     captions = mapping("captions", captions, "a mapping of combinations to text")
     reference = mapping("reference", reference, "a mapping of name to sound (samples,)")
     middle = tuple(values[len(values) // 2] for values in settings.values())
     start = middle if start is None else tuple(items("start", start, "a value of each setting"))
     for argument, key in [("start", start), *(("captions", key) for key in captions)]:
-        if not _known(key, found):
+        if not _known(key, combinations):
             raise ParameterError(argument, key, f"a combination of the values of {' and '.join(settings)}")
-    heard = [(_named(settings, key), x) for key, x in found.items()] + list(reference.items())
-    heard = [(str(name), waveform(str(name), x, rate)[0]) for name, x in heard]
-    shelf = Shelf((x for _, x in heard), seconds=seconds, megabytes=megabytes)
-    levels = [mel_levels(cut(x, rate, seconds=seconds), rate, rate / 2) for _, x in heard]
-    loudest = max(float(level.max()) for level in levels)
-    cards = []
-    for (name, x), level, key in itertools.zip_longest(heard, levels, found):
-        shown = picture(name, mel_picture(level, loudest))
-        kind = "wb-choice" if key == start else ""
-        cards.append(card(name, str(captions.get(key, "")), shelf.sound(name, x, rate), shown, kind=kind))
-    beside, cards = cards[len(found) :], dict(zip(found, cards, strict=False))
-    carried = _fitting(settings, start, cards, megabytes * 1e6 - sum(map(len, beside)))
-    left = {name: [value for value in values if value not in carried[name]] for name, values in settings.items()}
-    return SettingsPage(title, carried, left, start, shelf.gain_db, int(rate), cards, beside)
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes}
+    return SettingsPage(combinations, rate, settings, reference, start, captions, **page)
 
 
 def _repeat(name: str, values: list) -> bool:
@@ -116,9 +99,9 @@ def _repeat(name: str, values: list) -> bool:
         raise ParameterError(f"settings[{name!r}]", values, "numbers or words, no lists") from None
 
 
-def _known(key: object, found: Mapping) -> bool:
+def _known(key: object, combinations: Mapping) -> bool:
     try:
-        return key in found
+        return key in combinations
     except TypeError:  # a list within
         return False
 
@@ -129,77 +112,83 @@ def _named(settings: Mapping[str, list], key: tuple) -> str:
 
 def _combinations(sounds, settings: Mapping[str, list]) -> dict[tuple, np.ndarray]:
     """The waveform of each combination, the last setting running fastest."""
-    found = {}
+    combinations = {}
     for places in itertools.product(*(range(len(values)) for values in settings.values())):
         key = tuple(values[k] for values, k in zip(settings.values(), places, strict=True))
         x = sounds.get(key) if isinstance(sounds, Mapping) else sounds
         for (name, values), k in zip(settings.items(), () if isinstance(sounds, Mapping) else places, strict=False):
             x = x.to_numpy() if hasattr(x, "to_numpy") else x
-            several = (
+            is_list = (
                 len(x.shape) > 0 if hasattr(x, "shape") else isinstance(x, Sequence) and not isinstance(x, (str, bytes))
             )
-            size = len(x) if several else 0
+            size = len(x) if is_list else 0
             if size != len(values):
                 raise ParameterError("sounds", f"{size} along {name}", f"{len(values)}, one for each value")
             x = x[k]
         if x is None:
             raise ParameterError(f"sounds[{_named(settings, key)}]", None, "a waveform: each combination needs one")
-        found[key] = x
-    return found
+        combinations[key] = x
+    return combinations
 
 
-def _fitting(settings: dict[str, list], start: tuple, cards: dict[tuple, str], room: float) -> dict[str, list]:
-    """The values of each setting that there is room for."""
-    orders = [_far_apart(values, first) for values, first in zip(settings.values(), start, strict=True)]
-    while sum(len(cards[key]) for key in itertools.product(*orders)) > room and max(map(len, orders)) > 1:
-        max(orders, key=len).pop()
-    return {name: [v for v in settings[name] if v in order] for name, order in zip(settings, orders, strict=True)}
+class SettingsPage(Page):
+    """A page with sliders, made by :func:`sounds_by_setting`; display it, listen, move them.
 
+    Attributes
+    ----------
+    settings : dict of str to list
+        Where each slider can stop: the values that the page carries.
+    left_out : dict of str to list
+        Values that it does not carry.
+    start : tuple
+        The combination that plays at first, and without scripts.
+    gain_db : float
+        Applied to every sound.
+    rate : int
+        Hz, of all sounds.
+    cards : dict of tuple to str
+        HTML of each combination.
+    beside : list of str
+        HTML of the references.
+    """
 
-def _far_apart(values: list, first) -> list:
-    """All values, each next one farthest from those before in places along the slider."""
-    order, left = [values.index(first)], set(range(len(values))) - {values.index(first)}
-    while left:
-        order.append(max(sorted(left), key=lambda k: min(abs(k - other) for other in order)))
-        left.remove(order[-1])
-    return [values[k] for k in order]
+    _element, _styles = "wb-players wb-settings", ("players.css", "settings.css")
+    _scripts, _view = ("players.js", "exchange.js", "settings.js"), "turnSettings"
 
+    def __init__(self, sounds, rate, settings, reference, start, captions, **page):
+        super().__init__(**page)
+        heard = [(_named(settings, key), x) for key, x in sounds.items()] + list(reference.items())
+        heard = [(str(name), waveform(str(name), x, rate)[0]) for name, x in heard]
+        self.start, self.rate, self.gain_db = start, int(rate), shared_gain(x for _, x in heard)
+        pictures = mel_pictures([(cut(x, rate, seconds=self._seconds), rate) for _, x in heard], rate / 2)
+        cards = []
+        for (name, x), shown, key in itertools.zip_longest(heard, pictures, sounds):
+            kind, caption = "wb-choice" if key == start else "", str(captions.get(key, ""))
+            cards.append(card(name, caption, self._sound(name, x, rate), picture(name, shown), kind=kind))
+        self.cards, self.beside = dict(zip(sounds, cards, strict=False)), cards[len(sounds) :]
+        self._take(sum(map(len, self.beside)))
+        self.settings = self._stops(settings)
+        self.left_out = {
+            name: [value for value in values if value not in self.settings[name]] for name, values in settings.items()
+        }
 
-@dataclass(frozen=True, eq=False, repr=False)
-class SettingsPage:
-    """A page with sliders, made by :func:`sounds_by_setting`; display it, listen, move them."""
+    def _stops(self, settings: dict[str, list]) -> dict[str, list]:
+        """The values of each setting that there is room for."""
+        orders = [far_apart(values, first) for values, first in zip(settings.values(), self.start, strict=True)]
+        while sum(len(self.cards[key]) for key in itertools.product(*orders)) > self._room:
+            if max(map(len, orders)) == 1:
+                break
+            max(orders, key=len).pop()
+        return {name: [v for v in settings[name] if v in order] for name, order in zip(settings, orders, strict=True)}
 
-    title: str
-    """Plain text."""
-    settings: dict[str, list]
-    """Where each slider can stop: the values that the page carries."""
-    left_out: dict[str, list]
-    """Values that it does not carry."""
-    start: tuple
-    """The combination that plays at first, and without scripts."""
-    gain_db: float
-    """Applied to every sound."""
-    rate: int
-    """Hz, of all sounds."""
-    cards: dict[tuple, str]
-    """HTML of each combination."""
-    beside: list[str]
-    """HTML of the references."""
-
-    @property
-    def html(self) -> str:
-        """The page as HTML that needs neither kernel nor network, and is usable without scripts."""
-        script = static("one_sound.js", "players.js", "page.js", "interpretations.js", "settings.js")
+    def _body(self) -> str:
         dials = "".join(map(self._dial, self.settings, self.start))
         others = "".join(self.cards[key] for key in itertools.product(*self.settings.values()) if key != self.start)
         rest = f'<div class="wb-heading">The other settings</div><div class="wb-cards">{others}</div>' if others else ""
         return (
-            f'<div class="wb-players wb-settings" data-lm-suppress-shortcuts="true">'
-            f"<style>{static('players.css', 'settings.css')}</style>"
-            f'<div class="wb-title">{escape(self.title)}</div><div class="wb-dials" hidden>{dials}</div>'
+            f'<div class="wb-dials" hidden>{dials}</div>'
             f'<div class="wb-cards wb-heard">{self.cards[self.start]}{"".join(self.beside)}</div>'
-            f'<div class="wb-others">{rest}</div><div class="wb-note">{escape(self._note())}</div>'
-            f"<script>(() => {{\n{script}\nturnSettings(document.currentScript.parentElement);\n}})();</script></div>"
+            f'<div class="wb-others">{rest}</div>'
         )
 
     def _dial(self, name: str, first) -> str:
@@ -214,17 +203,9 @@ class SettingsPage:
         )
 
     def _note(self) -> str:
-        shown = f"Mel spectrograms, 0 to {self.rate / 2000:.4g} kHz, {RANGE_DB:.0f} dB below the loudest moment of all."
-        parts = [f"All sounds at one gain of {self.gain_db:+.1f} dB: levels can be compared.".replace("-", "−"), shown]
         left = [f"{name} = {', '.join(map(cell_text, values))}" for name, values in self.left_out.items() if values]
+        parts = [self._one_gain(), mel_note(self.rate / 2)]
         return " ".join(parts + ([f"Left out, for the page's size: {'; '.join(left)}."] if left else []))
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the page as a file of its own."""
-        return save_page(path, self.html, title=self.title)
-
-    def _repr_html_(self) -> str:
-        return self.html
 
     def __repr__(self) -> str:
         stops = " x ".join(f"{len(values)} {name}" for name, values in self.settings.items())

@@ -2,29 +2,27 @@
 
 The logit of a class is a sum, over the prototypes, of similarity times weight, plus a bias (Alonso-Jimenez et al.,
 arXiv 2402.09318), so the parts shown here are not an approximation: the most important ones, all others together and
-the bias add up to the logit. The page (``static/prototypes.js``) carries similarities and weights and computes the
+the bias add up to the logit. The page (``static/similarity.js``) carries similarities and weights and computes the
 parts for any clip and any class itself ("why not trumpet?"), without kernel and network.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import check_fields, checked, number, numbers, whole
 from ..core.errors import ParameterError
-from .inputs import items, texts
+from .inputs import instances, texts
 from .interpretation_figures import probabilities
-from .page import drawing, escape, pack, save_page
-from .players import RANGE_DB, mel_levels, mel_picture
+from .page import Page, escape
+from .pictures import mel_note, mel_pictures
 from .prototype_maps import numbered
-from .prototype_pages import PrototypeSounds, Shelf, check_prototypes
-from .sounds import Sound, check_length, cut, waveform
+from .prototype_pages import PrototypeSounds, check_prototypes
+from .sounds import Sound, cut, shared_gain, waveform
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,7 @@ def similarity_page(
     classes : sequence of str (C,)
         Names of the classes, in the order of the logits.
     weights : array (C, M)
-        Of the linear layer.
+        Weights of the linear layer.
     bias : array (C,)
     temperature : float
         Probabilities are the softmax of the logits over this.
@@ -103,37 +101,20 @@ def similarity_page(
     All sounds have one gain, that which brings the loudest of them to -1 dBFS (at most +20 dB).
     """
     prototypes, classes = check_prototypes(prototypes), texts("classes", classes)
-    clips = items("clips", clips, "a list of ExplainedClip")
-    if not clips:
-        raise ParameterError("clips", [], "at least one")
-    for k, one in enumerate(clips):
-        if not isinstance(one, ExplainedClip):
-            raise ParameterError(f"clips[{k}]", type(one).__name__, "an ExplainedClip")
-    if not classes:
-        raise ParameterError("classes", [], "at least one")
+    clips = instances("clips", clips, ExplainedClip)
+    for name, values in (("clips", clips), ("classes", classes)):
+        if not values:
+            raise ParameterError(name, [], "at least one")
     whole("most", most, least=1)
     whole("nearest", nearest, least=0)
     number("temperature", temperature, above=0)
-    number("megabytes", megabytes, least=0)
-    check_length("seconds", seconds)
     c, m = len(classes), len(prototypes)
     weights = _numbers("weights", weights, (c, m), f"(C, M) = ({c}, {m})")
     bias = _numbers("bias", bias, (c,), f"(C,) = ({c},)")
-    rows = [_numbers(f"clip {one.name!r}.similarities", one.similarities, (m,), f"(M,) = ({m},)") for one in clips]
-    return SimilarityPage(
-        clips,
-        prototypes,
-        classes,
-        np.stack(rows),
-        weights,
-        bias,
-        temperature=temperature,
-        most=min(most, m),
-        nearest=nearest,
-        title=title,
-        seconds=seconds,
-        megabytes=megabytes,
-    )
+    rows = [_numbers(f"clip {clip.name!r}.similarities", clip.similarities, (m,), f"(M,) = ({m},)") for clip in clips]
+    page = {"title": title, "seconds": seconds, "megabytes": megabytes}
+    linear = classes, np.stack(rows), weights, bias, temperature
+    return SimilarityPage(clips, prototypes, *linear, min(most, m), nearest, **page)
 
 
 def _numbers(name: str, values: ArrayLike, shape: tuple, expected: str) -> np.ndarray:
@@ -147,7 +128,7 @@ def _numbers(name: str, values: ArrayLike, shape: tuple, expected: str) -> np.nd
     return values
 
 
-class SimilarityPage:
+class SimilarityPage(Page):
     """A page of explained decisions, made by :func:`similarity_page`; display it, listen, ask for another class.
 
     Attributes
@@ -159,79 +140,54 @@ class SimilarityPage:
     title : str
     """
 
-    def __init__(
-        self,
-        clips: list[ExplainedClip],
-        prototypes: list[PrototypeSounds],
-        classes: list[str],
-        similarities: np.ndarray,
-        weights: np.ndarray,
-        bias: np.ndarray,
-        *,
-        temperature: float,
-        most: int,
-        nearest: int,
-        title: str,
-        seconds: float | None,
-        megabytes: float,
-    ):
-        self.title, self._clips, self._of, self._classes = title, clips, prototypes, classes
-        self._names = numbered([one.label for one in prototypes])
+    _element = "wb-players wb-similarity"
+    _styles = ("players.css", "bars.css", "prototypes.css", "similarity.css")
+    _scripts, _view = ("players.js", "elements.js", "similarity.js"), "SimilarityView"
+
+    def __init__(self, clips, prototypes, classes, similarities, weights, bias, temperature, most, nearest, **page):
+        super().__init__(**page)
+        self._clips, self._prototypes, self._classes = clips, prototypes, classes
+        self._names = numbered([prototype.label for prototype in prototypes])
         self._similarities, self._weights, self._bias, self._most = similarities, weights, bias, most
         self.logits = similarities @ weights.T + bias
         self.predicted = [classes[c] for c in self.logits.argmax(1)]
         self._chances = [probabilities(row / temperature, multilabel=False) for row in self.logits]
-        heard = [(one.name, one.x, one.rate) for one in clips]
-        heard += [(f"prototype {self._names[k]}", one.sounds[0], one.rate) for k, one in enumerate(prototypes)]
-        heard += [(clip.name, clip.x, clip.rate) for one in prototypes for clip in one.nearest[:nearest]]
-        self._top = min(rate for _, _, rate in heard) / 2
-        self._shelf = Shelf((waveform(*one)[0] for one in heard), seconds=seconds, megabytes=megabytes)
-        self.gain_db = self._shelf.gain_db
-        levels = [self._levels(x, rate) for _, x, rate in heard[: len(clips) + len(prototypes)]]
-        loudest = max(float(level.max()) for level in levels)
-        self._pictures = [mel_picture(level, loudest) for level in levels]
-        self._shelf.room -= sum(map(len, self._pictures))
-        self._sounds = [self._shelf.sound(one.name, one.x, one.rate) for one in clips]
-        order = self._order()
-        self._carried = self._fitting((k, self._names[k], prototypes[k].sounds[0], prototypes[k].rate) for k in order)
-        near = [(k, clip) for k in order for clip in prototypes[k].nearest[:nearest]]
-        found = self._fitting((clip.name, clip.name, clip.x, clip.rate) for _, clip in near)
+        made = [(f"prototype {name}", p.sounds[0], p.rate) for name, p in zip(self._names, prototypes, strict=True)]
+        seen = [(clip.name, clip.x, clip.rate) for clip in clips] + made
+        near = [(k, clip) for k in self._order() for clip in prototypes[k].nearest[:nearest]]
+        heard = [waveform(*sound) for sound in [*seen, *((clip.name, clip.x, clip.rate) for _, clip in near)]]
+        self.gain_db, self._top = shared_gain(x for x, _ in heard), min(rate for _, rate in heard) / 2
+        cuts = [(cut(x, rate, seconds=self._seconds), rate) for x, rate in heard[: len(seen)]]
+        self._pictures = mel_pictures(cuts, self._top)
+        self._sounds = [self._sound(*sound) for sound in seen[: len(clips)]]
+        self._take(sum(map(len, self._pictures)) + sum(sound.size for sound in self._sounds))
+        self._carried = self._carry((k, *made[k]) for k in self._order())
+        different = {}
+        for _, clip in near:
+            different.setdefault(clip.name, (clip.name, clip.name, clip.x, clip.rate))
+        near_sounds = self._carry(different.values())
         self._near = {}
         for k, clip in near:
-            self._near.setdefault(k, []).append((clip, found.get(clip.name)))
-        self._missing = len(prototypes) - len(self._carried), sum(clip.name not in found for _, clip in near)
-        self._packed, self.key = pack(self._data())
-
-    def _levels(self, x: np.ndarray, rate: int) -> np.ndarray:
-        return mel_levels(cut(x, rate, seconds=self._shelf.seconds), rate, self._top)
+            self._near.setdefault(k, []).append((clip, near_sounds.get(clip.name)))
+        self._missing = len(prototypes) - len(self._carried), sum(clip.name not in near_sounds for _, clip in near)
+        self._pack(self._data())
 
     def _order(self) -> list[int]:
         """Prototypes by what they add, or take, at most: first for the predicted classes, then for all."""
         parts = np.abs(self._weights[self.logits.argmax(1)] * self._similarities)
         return [int(k) for k in np.argsort(-parts.max(0), kind="stable")]
 
-    def _fitting(self, pieces) -> dict[object, Sound]:
-        """The sounds that there is room for, each once."""
-        found = {}
-        for key, name, x, rate in pieces:
-            if key not in found:
-                sound = self._shelf.sound(name, x, rate)
-                if self._shelf.room < 0:
-                    break
-                found[key] = sound
-        return found
-
     def _data(self) -> dict:
         n = len(self._clips)
         prototypes = []
-        for k in range(len(self._of)):
+        for k in range(len(self._prototypes)):
             near = [[clip.name, float(clip.distance), _heard(made)] for clip, made in self._near.get(k, [])]
             made = {"name": self._names[k], "near": near, "sound": _heard(self._carried.get(k))}
             prototypes.append(made | {"picture": self._pictures[n + k]})
         clips = [
-            {"name": one.name, "label": one.label, "picture": self._pictures[i], "sound": _heard(self._sounds[i])}
+            {"name": clip.name, "label": clip.label, "picture": self._pictures[i], "sound": _heard(self._sounds[i])}
             | {"similarities": self._similarities[i].tolist(), "chances": self._chances[i].tolist()}
-            for i, one in enumerate(self._clips)
+            for i, clip in enumerate(self._clips)
         ]
         data = {"title": self.title, "clips": clips, "prototypes": prototypes, "classes": self._classes}
         data |= {"weights": self._weights.tolist(), "bias": self._bias.tolist(), "most": self._most}
@@ -240,41 +196,30 @@ class SimilarityPage:
     def _note(self) -> str:
         parts = [
             "A prototype adds similarity times weight; shown ones, all others and the bias add up to the logit.",
-            f"All sounds at one gain of {self.gain_db:+.1f} dB: levels can be compared.".replace("-", "−"),
-            f"Mel spectrograms, 0 to {self._top / 1000:.4g} kHz, {RANGE_DB:.0f} dB below the loudest moment of all.",
+            self._one_gain(),
+            mel_note(self._top),
         ]
         if any(self._missing):
             prototypes, clips = self._missing
             parts.append(f"Without sound, for the page's size: {prototypes} prototypes, {clips} nearest clips.")
         return " ".join(parts)
 
-    @property
-    def html(self) -> str:
-        """The page as HTML that needs neither kernel nor network; where scripts are stripped, the first decision."""
-        files = {"styles": ("players.css", "prototypes.css"), "scripts": ("players.js", "prototypes.js")}
-        return drawing("wb-players wb-similarity", self._still(), self._packed, view="SimilarityView", **files)
-
     def _still(self) -> str:
         """The first clip in words, with its player."""
-        one, predicted = self._clips[0], int(self.logits[0].argmax())
+        predicted = int(self.logits[0].argmax())
         parts = self._weights[predicted] * self._similarities[0]
         best = [f"{self._names[k]} ({parts[k]:+.2f})" for k in np.argsort(-np.abs(parts))[: self._most]]
-        text = f"{one.name}: {self._classes[predicted]}, logit {self.logits[0, predicted]:.3f}. {', '.join(best)}."
+        name, logit = self._clips[0].name, self.logits[0, predicted]
+        text = f"{name}: {self._classes[predicted]}, logit {logit:.3f}. {', '.join(best)}."
         return (
-            f'<div class="wb-title">{escape(self.title)}</div><div class="wb-card"><div>{escape(text)}</div>'
-            f'<audio controls preload="metadata" src="{self._sounds[0].uri}"></audio></div>'
-            '<div class="wb-note">All clips and classes need scripts, which are loading or blocked here.</div>'
+            f'<div class="wb-still"><div class="wb-title">{escape(self.title)}</div><div class="wb-card">'
+            f'<div>{escape(text)}</div><audio controls preload="metadata" src="{self._sounds[0].uri}"></audio></div>'
+            '<div class="wb-note">All clips and classes need scripts, which are loading or blocked here.</div></div>'
         )
 
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the page as a file of its own."""
-        return save_page(path, self.html, title=self.title)
-
-    def _repr_html_(self) -> str:
-        return self.html
-
     def __repr__(self) -> str:
-        return f"SimilarityPage({len(self._clips)} clips, {len(self._of)} prototypes, {len(self._carried)} with sound)"
+        clips, prototypes = len(self._clips), len(self._prototypes)
+        return f"SimilarityPage({clips} clips, {prototypes} prototypes, {len(self._carried)} with sound)"
 
 
 def _heard(sound: Sound | None) -> list | None:

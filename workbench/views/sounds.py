@@ -18,10 +18,10 @@ MEDIA = {"mp3": "audio/mpeg", "ogg": "audio/ogg", "wav": "audio/wav", "flac": "a
 #: Highest level of the loudest peak after a shared gain: a compressed file may overshoot by a fraction of a dB.
 CEILING_DB = -1.0
 #: A shared gain never lifts by more: beyond that one hears the noise floor.
-MOST_GAIN_DB = 20.0
-FADE_SECONDS = 0.01
+_MOST_GAIN_DB = 20.0
+_FADE_SECONDS = 0.01
 #: Hz. Slower sounds would be brought to the least rate of a format at many times their size.
-LEAST_RATE = 100
+_LEAST_RATE = 100
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,19 @@ class Sound:
         return f"{length} · {self.rate / 1000:.6g} kHz{clipped}"
 
     @property
+    def base64(self) -> str:
+        """The file as base64."""
+        return base64.b64encode(self.data).decode("ascii")
+
+    @property
     def uri(self) -> str:
         """The file as a data URI."""
-        return f"data:{MEDIA[self.format]};base64,{base64.b64encode(self.data).decode('ascii')}"
+        return f"data:{MEDIA[self.format]};base64,{self.base64}"
+
+    @property
+    def size(self) -> float:
+        """Bytes that it takes in a page, with the markup around it."""
+        return len(self.data) * 4 / 3 + 700
 
 
 def duration(seconds: float) -> str:
@@ -62,6 +72,11 @@ def duration(seconds: float) -> str:
         whole = round(seconds)
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def amount(size: float) -> str:
+    """Bytes as "1.2 MB" or "340 kB"."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def waveform(name: str, x, rate, *, what: str = "a player") -> tuple[np.ndarray, int]:
@@ -90,8 +105,8 @@ def waveform(name: str, x, rate, *, what: str = "a player") -> tuple[np.ndarray,
     if bad:
         raise AudioError(name, f"{bad} of {x.size} samples are NaN or infinite")
     whole = isinstance(rate, numbers.Real) and not isinstance(rate, (bool, np.bool_)) and np.isfinite(rate)
-    if not whole or rate != int(rate) or rate < LEAST_RATE:
-        raise AudioError(name, f"rate {rate!r} is no whole number of Hz from {LEAST_RATE} on")
+    if not whole or rate != int(rate) or rate < _LEAST_RATE:
+        raise AudioError(name, f"rate {rate!r} is no whole number of Hz from {_LEAST_RATE} on")
     return x, int(rate)
 
 
@@ -106,15 +121,15 @@ def read(audio: Callable, i: int, name: str) -> tuple[np.ndarray, int]:
         ``audio`` gives something else than (x, rate).
     """
     try:
-        given = audio(i)
+        sound = audio(i)
     except WorkbenchError:
         raise
     except (OSError, EOFError, RuntimeError, ValueError) as error:  # what readers of files raise
         raise AudioError(name, f"{type(error).__name__}: {error}") from error
-    if not isinstance(given, (tuple, list)) or len(given) != 2:
-        shown = f"a function that gave {type(given).__name__} for {name}"
+    if not isinstance(sound, (tuple, list)) or len(sound) != 2:
+        shown = f"a function that gave {type(sound).__name__} for {name}"
         raise ParameterError("audio", shown, "a function of a position that gives (x, rate)")
-    return waveform(name, *given)
+    return waveform(name, *sound)
 
 
 def check_length(name: str, seconds: float | None) -> None:
@@ -128,7 +143,7 @@ def cut(x: np.ndarray, rate: int, *, seconds: float | None) -> np.ndarray:
     if seconds is None or len(x) <= (size := max(1, round(seconds * rate))):
         return x
     x = x[:size].copy()
-    fade = min(size, round(FADE_SECONDS * rate))
+    fade = min(size, round(_FADE_SECONDS * rate))
     x[size - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
     return x
 
@@ -161,4 +176,4 @@ def shared_gain(waveforms: Iterable[np.ndarray]) -> float:
     peak = max((float(np.abs(x).max(initial=0.0)) for x in waveforms), default=0.0)
     if peak == 0.0:
         return 0.0
-    return min(CEILING_DB - 20 * float(np.log10(peak)), MOST_GAIN_DB)
+    return min(CEILING_DB - 20 * float(np.log10(peak)), _MOST_GAIN_DB)

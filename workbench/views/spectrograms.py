@@ -7,11 +7,11 @@ import numpy as np
 from .. import audio as sound_io
 from ..core.checks import checked, number, numbers, whole
 from ..core.errors import ParameterError
-from .figures import entitle, new_figure, plain, short
+from .figures import dress, new_figure, plain, short
 from .sounds import waveform
 
 #: Level of nothing at all.
-FLOOR_DB = 10 * float(np.log10(sound_io.LOG_FLOOR))
+_FLOOR_DB = 10 * float(np.log10(sound_io.LOG_FLOOR))
 
 
 @checked
@@ -68,8 +68,8 @@ def spectrogram(
         raise ParameterError("ax", type(ax).__name__, "axes of matplotlib")
     decibels, hop, top = _decibels(x, rate, mel, n_mels, f_max)
     reference = float(decibels.max()) if reference_db is None else reference_db
-    silent = float(decibels.max()) <= FLOOR_DB + 1
-    reference = FLOOR_DB + range_db if silent else reference
+    silent = float(decibels.max()) <= _FLOOR_DB + 1
+    reference = _FLOOR_DB + range_db if silent else reference
     figure = new_figure(9.0, 3.2) if ax is None else ax.figure
     own = figure.add_subplot() if ax is None else ax
     extent = (0, len(x) / rate, 0, decibels.shape[0] - 1)
@@ -77,12 +77,11 @@ def spectrogram(
     options = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": -range_db, "vmax": 0}
     picture = own.imshow(shown[:, : len(x) // hop + 1], extent=extent, **options)
     _frequency_axis(own, mel, decibels.shape[0] - 1, top)
-    own.set_xlabel("time (s)")
     if title:
         plain(own.set_title(short(title, 60), loc="left", fontsize=10))
-    if ax is None:
-        label = "dB below the loudest" if reference_db is None else f"dB re {reference:.0f}"
-        figure.colorbar(picture, ax=own, label="dB (the sound is silent)" if silent else label)
+    label = "dB below the loudest" if reference_db is None else f"dB re {reference:.0f}"
+    label = "dB (the sound is silent)" if silent else label
+    dress(own, x="time (s)", picture=picture if ax is None else None, label=label)
     return figure
 
 
@@ -159,7 +158,5 @@ def dictionary_picture(components, rate: int, *, title: str | None = None):
     decibels = 20 * np.log10(np.maximum(level, 1e-3))
     shown = ax.imshow(decibels, aspect="auto", origin="lower", cmap="magma", vmin=-40, vmax=0, interpolation="nearest")
     _frequency_axis(ax, True, 160, rate / 2)
-    ax.set_xlabel("component")
-    figure.colorbar(shown, ax=ax, label="dB below its strongest bin")
-    entitle(figure, title)
+    dress(ax, x="component", title=title, picture=shown, label="dB below its strongest bin")
     return figure

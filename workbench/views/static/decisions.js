@@ -1,7 +1,6 @@
 // Knobs of a page of decisions. The head is linear: a turned knob puts what its level adds to each class (effects) in the
 // place of what the factor's block adds (parts), and the softmax of the sums gives the class probabilities.
-function turnKnobs(root) {
-  const numbers = JSON.parse(root.querySelector(".wb-numbers").textContent);
+function turnKnobs(root, numbers) {
   const percent = (p) => `${(100 * p).toFixed(1)} %`;
   const softmax = (logits) => {
     const top = Math.max(...logits), weights = logits.map((logit) => Math.exp(logit - top));

@@ -3,15 +3,7 @@
 
 const NO_CLIP = 4294967295, WAIT_SECONDS = 20, ROW = 27, MOST_LABELS = 24, BINS = 8, PAUSE_MS = 120;
 
-function button(className, text, hint, act) {
-  const node = make("button", className, text);
-  Object.assign(node, { type: "button", title: hint });
-  node.addEventListener("click", act);
-  return node;
-}
-function show(value) { return Number.isNaN(value) ? "–" : String(+value.toPrecision(3)); }
 function fixed(value) { return Number.isNaN(value) ? "–" : value.toFixed(2); }
-function signed(value) { return Number.isNaN(value) ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`; }
 function percent(share) { return Number.isNaN(share) ? "–" : `${share > 0 && share < 0.0995 ? +(100 * share).toPrecision(2) : Math.round(100 * share)} %`; }
 function clamp(value, low, high) { return Math.min(Math.max(value, low), high); }
 
@@ -33,8 +25,8 @@ class LatentPage {
       { key: "sound", head: "♪", hint: "its clips play on this page", value: (k) => +this.carried.has(this.numbers[k]), text: (k) => (this.carried.has(this.numbers[k]) ? "♪" : ""), down: true },
       { key: "latent", head: "latent", hint: "its number", value: (k) => this.numbers[k], text: (k) => String(this.numbers[k]) },
       { key: "density", head: "active in", hint: "share of the clips in which it is active", value: by("density"), text: (k) => percent(s.density[k]), bar: by("density"), down: true },
-      { key: "mean", head: "mean", hint: "mean activation over all clips", value: by("mean"), text: (k) => show(s.mean[k]), down: true },
-      { key: "max", head: "max", hint: "largest activation", value: by("max"), text: (k) => show(s.max[k]), down: true },
+      { key: "mean", head: "mean", hint: "mean activation over all clips", value: by("mean"), text: (k) => show(s.mean[k], 3), down: true },
+      { key: "max", head: "max", hint: "largest activation", value: by("max"), text: (k) => show(s.max[k], 3), down: true },
       { key: "best", head: "best label", hint: "the label that its activation tells best from all other clips", value: (k) => data.bests[k], text: (k) => data.bests[k] || "–" },
       { key: "auc", head: "AUC", hint: "area under the ROC curve for the best label; 0.5 is a coin", value: by("auc"), text: (k) => fixed(s.auc[k]), weak: (k) => !(s.auc[k] > s.auc_chance[k]), down: true },
       { key: "auc-chance", head: "chance", hint: "AUC that the best of all labels reaches when the clips are shuffled (luckiest of 20)", value: by("auc_chance"), text: (k) => fixed(s.auc_chance[k]), down: true },
@@ -44,7 +36,6 @@ class LatentPage {
     ].filter((f) => data.carried.length || f.key !== "sound");
     this.sorting = { key: "auc", down: true };
     this.build();
-    watchTheme(root, () => this.drawPlots());
     new ResizeObserver(() => { this.drawRows(); this.drawPlots(); }).observe(this.root);
     this.filter();
     this.open(data.first, { tell: false });
@@ -52,8 +43,6 @@ class LatentPage {
 
   build() {
     const { root, data } = this;
-    root.replaceChildren(...[...root.children].filter((node) => node.tagName === "STYLE"));
-    root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: letters go to the search, arrows to the table
     this.search = make("input", "wb-search");
     Object.assign(this.search, { type: "search", placeholder: "search: a label, a factor, #12" });
     this.search.setAttribute("aria-label", "search the latents by label, factor or #number");
@@ -71,7 +60,7 @@ class LatentPage {
     const names = make("div", "wb-row wb-names");
     names.setAttribute("role", "row");
     for (const field of this.fields) {
-      const sort = button("wb-sort", field.head, `${field.hint}: click to sort`, () => this.sortBy(field)), cell = make("div", `wb-c wb-c-${field.key}`, sort);
+      const sort = button(field.head, () => this.sortBy(field), `${field.hint}: click to sort`, "wb-sort"), cell = make("div", `wb-c wb-c-${field.key}`, sort);
       cell.setAttribute("role", "columnheader");
       names.append(cell);
       this.heads[field.key] = cell;
@@ -212,8 +201,7 @@ class LatentPage {
   }
 
   async ask(index) {
-    const { data } = await this.link.sound(index, WAIT_SECONDS);
-    return JSON.parse(new TextDecoder().decode(data));
+    return (await this.link.sound(index, WAIT_SECONDS)).parcel;
   }
   reason(error) {
     return this.link ? error.message : "the kernel that made this page has ended: run the cell again";
@@ -232,7 +220,7 @@ class LatentPage {
 
   drawLatent() {
     const { data, stats: s } = this, k = this.place.get(this.current), width = data.top + data.weaker.length + data.silent;
-    const back = button("wb-button", "‹ back", "the latent before", () => this.open(this.past.pop(), { back: true }));
+    const back = button("‹ back", () => this.open(this.past.pop(), { back: true }), "the latent before");
     back.hidden = !this.past.length;
     const strong = s.auc[k] > s.auc_chance[k], follows = Math.abs(s.correlation[k]) > s.correlation_chance[k];
     const verdict = [strong ? data.bests[k] : "", follows ? `${s.correlation[k] > 0 ? "rises" : "falls"} with ${data.factors[k]}` : ""].filter(Boolean);
@@ -276,7 +264,7 @@ class LatentPage {
       node.title = "the bar starts at 0; beyond the mark lies what shuffled clips do not reach";
       return node;
     };
-    const tiles = [tile("Active in", percent(s.density[k]), meter(0, s.density[k], -1), `${count(active)} of ${count(data.n)} clips`, `mean ${show(s.mean[k])}, largest ${show(s.max[k])}`)];
+    const tiles = [tile("Active in", percent(s.density[k]), meter(0, s.density[k], -1), `${count(active)} of ${count(data.n)} clips`, `mean ${show(s.mean[k], 3)}, largest ${show(s.max[k], 3)}`)];
     tiles[0].querySelector("b").remove();
     if (data.bests[k]) {
       tiles.push(tile(`Best label: ${data.bests[k]}`, `AUC ${fixed(s.auc[k])}`, meter(0, 2 * s.auc[k] - 1, 2 * s.auc_chance[k] - 1),
@@ -292,7 +280,7 @@ class LatentPage {
 
   fillCard(card) {
     const { data } = this, { clip, node } = card, parcel = data.clips[clip], curves = data.latents[this.current]?.curves;
-    const value = this.activation ? make("span", "wb-value", show(this.activation[clip])) : "";
+    const value = this.activation ? make("span", "wb-value", show(this.activation[clip], 3)) : "";
     const name = make("div", "wb-name", make("span", "", data.labels[clip] || data.ids[clip] || `clip ${clip}`), value);
     const detail = data.labels[clip] && data.ids[clip] ? [make("div", "wb-detail", data.ids[clip])] : [];
     if (detail.length) detail[0].title = data.ids[clip];
@@ -309,14 +297,13 @@ class LatentPage {
     // A card that is drawn again keeps its player, which may be sounding.
     card.audio ??= this.player(parcel);
     node.replaceChildren(name, ...detail, picture, card.audio, make("div", "wb-length", parcel.caption));
-    this.curveNote.textContent = curves ? `Line: activation over time; the full height is ${show(curves.largest)}, the largest of these clips.` : "";
+    this.curveNote.textContent = curves ? `Line: activation over time; the full height is ${show(curves.largest, 3)}, the largest of these clips.` : "";
   }
 
   player(parcel) {
-    const audio = make("audio"), url = URL.createObjectURL(new Blob([bytes(parcel.sound)], { type: this.data.media }));
+    const url = URL.createObjectURL(new Blob([bytes(parcel.sound)], { type: this.data.media }));
     this.urls.push(url);
-    Object.assign(audio, { controls: true, preload: "metadata", src: url });
-    return audio;
+    return player(url);
   }
 
   curve(times, values, seconds) {
@@ -342,7 +329,7 @@ class LatentPage {
       for (let j = k * per; j < (k + 1) * per; j++) {
         const other = relatives.latents[j], value = relatives.values[j];
         if (name === "together" && !value) continue;
-        const chip = button("wb-chip", "", `open latent ${this.numbers[other]}`, () => this.open(this.numbers[other]));
+        const chip = button("", () => this.open(this.numbers[other]), `open latent ${this.numbers[other]}`, "wb-chip");
         chip.append(make("strong", "", String(this.numbers[other])), make("span", "", text(value, other)), make("em", "", data.bests[other] || ""));
         chips.push(chip);
       }
@@ -411,7 +398,7 @@ class LatentPage {
     }
     if (rows.length > MOST_LABELS) box.append(make("div", "wb-small", `and ${rows.length - MOST_LABELS} more with lower means`));
     const max = this.stats.max[this.place.get(this.current)];
-    box.append(make("div", "wb-strip", make("span", ""), make("span", "wb-ends", make("span", "", "0"), make("span", "", "activation"), make("span", "", show(max))), make("span", "")));
+    box.append(make("div", "wb-strip", make("span", ""), make("span", "wb-ends", make("span", "", "0"), make("span", "", "activation"), make("span", "", show(max, 3))), make("span", "")));
     return box;
   }
 
@@ -442,7 +429,7 @@ class LatentPage {
     known.sort((a, b) => column.values[a] - column.values[b]);
     this.plots.push({ canvas, draw: (c, w, h) => this.drawScatter(c, w, h, column, known) });
     const missing = this.data.n - known.length;
-    return make("div", "", canvas, make("span", "wb-ends", make("span", "", show(column.min)), make("span", "", column.name + (missing ? `, ${count(missing)} clips without` : "")), make("span", "", show(column.max))));
+    return make("div", "", canvas, make("span", "wb-ends", make("span", "", show(column.min, 3)), make("span", "", column.name + (missing ? `, ${count(missing)} clips without` : "")), make("span", "", show(column.max, 3))));
   }
 
   drawScatter(c, w, h, column, known) {
@@ -471,6 +458,7 @@ class LatentPage {
     c.stroke();
   }
 
+  setTheme() { this.drawPlots(); }
   drawPlots() {
     const ratio = window.devicePixelRatio || 1;
     for (const { canvas, draw } of this.plots || []) {

@@ -1,10 +1,10 @@
 // A listening test: a name, then one screen after the other, then the answers as a file. Sounds are A, B, C; their ids say
-// nothing. While a kernel answers (listening_link.js) every screen is saved at once; else the browser keeps the answers.
+// nothing. While a kernel answers (link.js) every screen is saved at once; else the browser keeps the answers.
 
 const KERNEL_SECONDS = 15, HEARD_SECONDS = 0.25;
 
-// 32 bits of a text, as in listening.py: the page finds the same order as Python.
-function mixed(text) {
+// Hash of a text, 32 bits, as in listening.py: the page finds the same order as Python.
+function hash32(text) {
   let value = 2166136261;
   for (const byte of new TextEncoder().encode(text)) value = Math.imul(value ^ byte, 16777619);
   value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
@@ -15,25 +15,16 @@ function csvCell(value) {
   const text = String(value);
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
-function button(text, act) {
-  const node = make("button", "wb-button", text);
-  node.type = "button";
-  node.addEventListener("click", act);
-  return node;
-}
 
 class ListeningTest {
   constructor(root, data) {
     Object.assign(this, { root, data, link: null, listener: "", rows: [], unsaved: [], trouble: "", broken: new Set() });
     this.trials = new Map(data.trials.map((trial) => [trial.id, trial]));
-    root.replaceChildren(...[...root.children].filter((node) => node.tagName === "STYLE"));
-    root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: keys belong to the test
     this.screen = make("div", "wb-screen");
     this.status = make("div", "wb-note");
     this.status.setAttribute("role", "status");
     this.file = button("Download the answers (csv)", () => this.download());
     root.append(make("div", "wb-title", data.title), this.screen, make("div", "wb-foot", this.status, this.file));
-    watchTheme(root, () => {});
     this.welcome();
   }
 
@@ -67,7 +58,7 @@ class ListeningTest {
     ({ rows: this.rows, unsaved: this.unsaved } = this.remembered());
     if (this.link) {
       try {
-        const saved = await this.link.ask({ kind: "answers", listener }, KERNEL_SECONDS), known = new Set(saved.map((row) => row.stimulus));
+        const { rows: saved } = await this.link.ask({ kind: "answers", listener }, KERNEL_SECONDS), known = new Set(saved.map((row) => row.stimulus));
         this.unsaved = this.unsaved.filter((row) => !known.has(row.stimulus)); // given while no kernel answered
         this.rows = [...saved, ...this.unsaved];
         await this.send();
@@ -80,7 +71,7 @@ class ListeningTest {
 
   // Screens for this listener: trials and sounds in the order of the numbers that salt, name and id give.
   order() {
-    const { data, listener } = this, number = (who, id) => mixed(`${data.salt}|${who}|${id}`);
+    const { data, listener } = this, number = (who, id) => hash32(`${data.salt}|${who}|${id}`);
     const shuffled = (ids, who) => [...ids].sort((a, b) => number(who, a) - number(who, b) || (a < b ? -1 : 1));
     const ids = [...this.trials.keys()], sounds = new Map(ids.map((id) => [id, shuffled(this.trials.get(id).sounds.map((s) => s.id), listener)]));
     if (data.task === "rating") return shuffled(ids, listener).map((id) => ({ trial: id, sounds: sounds.get(id) }));
@@ -127,9 +118,7 @@ class ListeningTest {
   }
 
   player(name, sound, answer) {
-    const audio = make("audio"), card = make("div", "wb-card", make("div", "wb-name", name), audio, make("div", "wb-length", sound.caption));
-    Object.assign(audio, { controls: true, preload: "metadata", src: sound.uri });
-    audio.setAttribute("aria-label", name);
+    const audio = player(sound.uri, name), card = make("div", "wb-card", make("div", "wb-name", name), audio, make("div", "wb-length", sound.caption));
     if (answer) {
       // What was heard counts, not what was asked for: "play" comes before the sound, a seek without any.
       let asked = false;
@@ -264,9 +253,15 @@ class ListeningTest {
 
   // ---- the kernel
 
+  get noun() { return "test"; }
   connect(link) {
     this.link = link;
-    if (link) this.root.dataset.live = "true"; else delete this.root.dataset.live;
+    this.root.dataset.live = "true";
+    this.tell();
+  }
+  disconnect() {
+    this.link = null;
+    delete this.root.dataset.live;
     this.tell();
   }
 }

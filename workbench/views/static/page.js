@@ -1,22 +1,10 @@
-// What the views share: packed data, elements, numbers as text, the tone of the page around, and how a view meets its kernel.
-
-const MISSING_CODE = 65535;
+// How a page comes to life: its packed data, the tone of the page around, and how a view meets its kernel.
 
 function bytes(text) { return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)); }
 async function unpack(text) {
   const stream = new Blob([bytes(text)]).stream().pipeThrough(new DecompressionStream("gzip"));
   return JSON.parse(await new Response(stream).text());
 }
-function uint16(text) { return new Uint16Array(bytes(text).buffer); }
-function uint32(text) { return new Uint32Array(bytes(text).buffer); }
-function float32(text) { return new Float32Array(bytes(text).buffer); }
-function make(tag, className, ...content) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  node.append(...content); // strings become text, never markup: labels are other people's text
-  return node;
-}
-function count(n) { return n.toLocaleString("en"); }
 
 // Calls act(dark) now and whenever the page around root changes its tone.
 function watchTheme(root, act) {
@@ -41,13 +29,17 @@ function watchTheme(root, act) {
   look();
 }
 
-// Find the place, show the view, and tell the kernel's link (link.js), whichever of the two came first.
-function showView(script, View) {
+// Find the page's element and its data, bring both to life, and tell the kernel's link (link.js), whichever of the two
+// came first. A still picture gives its place to the view.
+function showPage(script, View) {
   const root = script.parentElement, maps = (window.workbenchMaps ??= { views: {}, links: {} });
-  unpack(root.querySelector(".wb-data").textContent).then((data) => {
+  const packed = root.querySelector(":scope > .wb-data");
+  (packed ? unpack(packed.textContent) : Promise.resolve({})).then((data) => {
+    if (root.querySelector(":scope > .wb-still")) root.replaceChildren(root.querySelector("style"));
     const view = new View(root, data), link = (maps.links[data.key] || []).at(-1);
     (maps.views[data.key] ??= []).push(view);
     root.wbView = view;
+    watchTheme(root, (dark) => view.setTheme?.(dark));
     if (link) view.connect(link);
   });
 }

@@ -3,7 +3,7 @@
 function turnSettings(root) {
   const sliders = [...root.querySelectorAll(".wb-dial input")], shown = root.querySelector(".wb-choice"), others = root.querySelector(".wb-others");
   const starts = sliders.map((slider) => +slider.dataset.start);
-  const audio = shown.querySelector("audio"), image = shown.querySelector("img"), words = [".wb-name span", ".wb-detail", ".wb-length"];
+  const audio = shown.querySelector("audio"), image = shown.querySelector("img"), words = [".wb-name", ".wb-detail", ".wb-length"];
   const at = (places) => places.reduce((index, place, k) => index * (+sliders[k].max + 1) + place, 0); // the last one runs fastest
   const read = (card) => ({
     sound: card.querySelector("audio").src, picture: card.querySelector("img").src, alt: card.querySelector("img").alt,
@@ -37,6 +37,5 @@ function turnSettings(root) {
     slider.addEventListener("input", show);
   });
   root.querySelector(".wb-dials").hidden = false;
-  watchTheme(root, () => {});
   show();
 }

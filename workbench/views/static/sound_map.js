@@ -6,9 +6,6 @@ const HELP = "Mouse: click to hear, drag to move, wheel to zoom (after a click o
   + "a class in the legend hides with a click and stands alone with a double click. Keys on the map: arrows go from point to point, "
   + "Enter plays, Esc stops and clears, + and - zoom, 0 shows all, m moves, l draws a lasso, b a box, Shift adds to the selection.";
 
-function show(value) {
-  return Number.isNaN(value) ? "–" : Number.isInteger(value) ? String(value) : String(+value.toPrecision(4));
-}
 // Points are drawn in an order that is random but always the same, so that no class hides the others.
 function shuffled(n) {
   const order = Uint32Array.from({ length: n }, (_, i) => i);
@@ -32,7 +29,6 @@ class SoundMap {
     this.columns = data.columns.map((c) => ({ ...c, codes: c.codes && uint16(c.codes), values: c.numbers ? float32(c.numbers) : c.values }));
     this.readColour();
     this.build();
-    watchTheme(root, (dark) => this.setTheme(dark));
     new ResizeObserver(() => this.resize()).observe(this.root);
     this.resize();
   }
@@ -87,25 +83,20 @@ class SoundMap {
 
   build() {
     const { root, data } = this;
-    root.replaceChildren(...[...root.children].filter((node) => node.tagName === "STYLE"));
-    root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab: "b" is a tool here, not "insert a cell"
     const head = make("div", "wb-head"), tools = make("div", "wb-tools");
     head.append(make("strong", "wb-title", data.title), tools);
     this.buttons = {};
-    const button = (key, text, hint, act) => {
-      const b = make("button", "wb-button", text);
-      Object.assign(b, { type: "button", title: hint });
-      b.addEventListener("click", act);
-      tools.append(b);
-      return (this.buttons[key] = b);
+    const tool = (key, text, hint, act) => {
+      tools.append(this.buttons[key] = button(text, act, hint));
+      return this.buttons[key];
     };
-    button("move", "Move", "drag to move (m)", () => this.setTool("move"));
-    button("lasso", "Lasso", "draw around points to select them (l); with Shift: add", () => this.setTool("lasso"));
-    button("box", "Box", "draw a box to select points (b); with Shift: add", () => this.setTool("box"));
-    button("in", "+", "closer (+)", () => this.panels.forEach((p) => p.zoom(1.5))).setAttribute("aria-label", "closer");
-    button("out", "−", "farther (-)", () => this.panels.forEach((p) => p.zoom(1 / 1.5))).setAttribute("aria-label", "farther");
-    button("home", "Fit", "show all (0)", () => this.panels.forEach((p) => { p.home(); p.draw(); }));
-    button("help", "?", "keys and mouse", () => { this.help = !this.help; this.describe(); }).setAttribute("aria-label", "help");
+    tool("move", "Move", "drag to move (m)", () => this.setTool("move"));
+    tool("lasso", "Lasso", "draw around points to select them (l); with Shift: add", () => this.setTool("lasso"));
+    tool("box", "Box", "draw a box to select points (b); with Shift: add", () => this.setTool("box"));
+    tool("in", "+", "closer (+)", () => this.panels.forEach((p) => p.zoom(1.5))).setAttribute("aria-label", "closer");
+    tool("out", "−", "farther (-)", () => this.panels.forEach((p) => p.zoom(1 / 1.5))).setAttribute("aria-label", "farther");
+    tool("home", "Fit", "show all (0)", () => this.panels.forEach((p) => { p.home(); p.draw(); }));
+    tool("help", "?", "keys and mouse", () => { this.help = !this.help; this.describe(); }).setAttribute("aria-label", "help");
     this.body = make("div", "wb-body");
     this.plots = make("div", "wb-plots");
     this.panels = data.panels.map((panel) => this.buildPanel(panel));
@@ -411,6 +402,7 @@ class SoundMap {
     this.describe();
   }
 
+  get noun() { return "map"; }
   connect(link) {
     this.link = link;
     this.state.ringed = new Set();

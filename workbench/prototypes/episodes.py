@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, number, numbers, whole
 from ..core.errors import ParameterError
-from .tracks import known
+from ..core.labels import known
 
 
 @checked

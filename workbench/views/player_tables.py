@@ -7,27 +7,19 @@ adds comfort: one sound at a time over the whole page, a play head, and seeking 
 
 from __future__ import annotations
 
-import base64
-import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from .. import audio as sound_io
 from ..core.checks import checked, choice, number, whole
 from ..core.errors import AudioError, ParameterError
-from .inputs import column, function, items, named_columns, table_of
-from .page import escape, save_page, static
+from .inputs import clip_name, column, generated, items, named_columns, source_of, table_of
+from .page import Page, escape
+from .pictures import mel_levels, mel_note, mel_picture
 from .points import positions
 from .sounds import CEILING_DB, Sound, check_length, compress, cut, read, shared_gain, waveform
-
-#: Decibels from the brightest colour of a small spectrogram to its darkest.
-RANGE_DB = 70.0
-_WIDTH, _BANDS = 256, 64
 
 
 @dataclass(frozen=True)
@@ -125,9 +117,8 @@ def players(
         if len(captions) not in (total, len(wanted)):
             raise ParameterError("captions", f"{len(captions)} captions", f"one for each of {total} clips")
         wanted = [(str(caption), *rest[1:]) for caption, rest in zip(captions, wanted, strict=False)]
-    cards = [_card(*one, seconds=seconds) for one in wanted]
-    made = getattr(clips, "generated", False) is True
-    return Players(cards, total=total, generated=made, title=title, gain=gain, spectrogram=spectrogram, format=format)
+    cards = [_card(*clip, seconds=seconds) for clip in wanted]
+    return Players(title, cards, total, gain=gain, generated=generated(clips), spectrogram=spectrogram, format=format)
 
 
 def _card(name: str, detail: str, x, rate, *, seconds: float | None) -> _Clip:
@@ -150,7 +141,7 @@ def _named(clips) -> list[tuple] | None:
 
 
 def _read(clips, table, rows: list[int], captions, columns, audio: Callable | None):
-    audio = function("audio", audio if audio is not None else getattr(clips, "audio", None))
+    audio = source_of(clips, audio)
     if audio is None:
         raise ParameterError("audio", None, "given where clips is a table: i -> (x, rate)")
     # Without labels ("" or none at all) the id stands first.
@@ -161,7 +152,7 @@ def _read(clips, table, rows: list[int], captions, columns, audio: Callable | No
         column(argument, name, table)
     for i in rows:
         row = table.iloc[i]
-        known = str(row["id"]) if "id" in table.columns else f"clip {i}"
+        known = clip_name(table, i)
         parts = [known] if "id" in table.columns and first != "id" else []
         parts += [f"{name} {cell_text(row[name])}" for name in columns]
         try:
@@ -173,59 +164,80 @@ def _read(clips, table, rows: list[int], captions, columns, audio: Callable | No
 
 
 def cell_text(value) -> str:
+    """A cell of a table as text; a dash where there is no value."""
     if value is None or str(value) in ("<NA>", "NaT", "") or value != value:  # <NA> has no truth value
         return "–"
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
-class Players:
-    """A table of players, made by :func:`players`; display it."""
+def card(
+    name, detail: str | None, sound: Sound, figure: str = "", *, kind: str = "", value: str = "", label=None, more=""
+) -> str:
+    """A sound with its picture, as a card of a table of players.
 
-    def __init__(self, cards: list[_Clip], *, total: int, generated: bool, title, gain, spectrogram: bool, format: str):
-        self.title, self.total = title, total
-        self._generated = generated
-        self._cards = cards
+    ``name`` and ``detail`` are its first two lines (None: no second), ``figure`` is HTML above the player, ``kind``
+    further CSS classes; ``value`` stands right of the name, ``more`` after the caption; ``label`` names the player for
+    a screen reader as the card's name does by default ("" for none).
+    """
+    title = f'<span>{escape(name)}</span><span class="wb-value">{value}</span>' if value else escape(name)
+    second = "" if detail is None else f'<div class="wb-detail">{escape(detail)}</div>'
+    label = name if label is None else label
+    label = f' aria-label="{escape(label)}"' if label else ""
+    return (
+        f'<div class="wb-card{kind and " "}{kind}"><div class="wb-name">{title}</div>{second}{figure}'
+        f'<audio controls preload="metadata"{label} src="{sound.uri}"></audio>'
+        f'<div class="wb-length">{escape(sound.caption)}{more}</div></div>'
+    )
+
+
+def picture(name: str, shown: str, veil: str = "") -> str:
+    """A spectrogram with its play head, darkened by a mask if there is one."""
+    over = f'<img class="wb-veil" alt="" src="{veil}">' if veil else ""
+    return f'<div class="wb-picture"><img alt="spectrogram: {escape(name)}" src="{shown}">{over}<i></i></div>'
+
+
+class Players(Page):
+    """A table of players, made by :func:`players`; display it.
+
+    Attributes
+    ----------
+    gains : list of float
+        dB applied to each clip.
+    sounds : list of Sound or None
+        None where the clip cannot be read.
+    """
+
+    def __init__(self, title, cards: list[_Clip], total: int, *, gain, generated: bool, spectrogram: bool, format: str):
+        super().__init__(title, format=format)
+        self.total, self._cards, self._gain, self._generated = total, cards, gain, generated
         heard = [card for card in cards if card.x is not None]
         each = [shared_gain([] if card.x is None else [card.x]) for card in cards] if gain == "each" else []
-        one = shared_gain(card.x for card in heard) if gain == "shared" else 0.0 if gain in ("none", "each") else gain
-        #: dB applied to each clip.
-        self.gains = each or [float(one)] * len(cards)
-        self._gain = gain
-        #: None where the clip cannot be read.
-        self.sounds: list[Sound | None] = [
-            None if card.x is None else compress(card.x, card.rate, total=card.total, gain_db=g, format=format)
-            for card, g in zip(cards, self.gains, strict=True)
+        same = shared_gain(card.x for card in heard) if gain == "shared" else 0.0 if gain in ("none", "each") else gain
+        self.gain_db = float(same)
+        self.gains = each or [self.gain_db] * len(cards)
+        self.sounds = [
+            None if card.x is None else compress(card.x, card.rate, total=card.total, gain_db=gain_db, format=format)
+            for card, gain_db in zip(cards, self.gains, strict=True)
         ]
-        self._rate = min((card.rate for card in heard), default=0)
-        self._pictures = _pictures(cards, self.gains, self._rate / 2) if spectrogram and heard else []
+        self._top = min((card.rate for card in heard), default=0) / 2
+        self._pictures = _pictures(cards, self.gains, self._top) if spectrogram and heard else []
 
-    @property
-    def html(self) -> str:
-        """The table as HTML that needs neither kernel nor network, and is usable without scripts."""
-        title = f'<div class="wb-title">{escape(self.title)}</div>' if self.title else ""
-        cards = "".join(self._card(k) for k in range(len(self._cards)))
-        script = static("one_sound.js", "players.js")
-        return (
-            f'<div class="wb-players"><style>{static("players.css")}</style>{title}<div class="wb-cards">{cards}</div>'
-            f'<div class="wb-note">{escape(self.caption)}</div><script>(() => {{\n{script}\n}})();</script></div>'
-        )
+    def _body(self) -> str:
+        return f'<div class="wb-cards">{"".join(map(self.card, range(len(self._cards))))}</div>'
 
-    def _card(self, k: int) -> str:
-        card, sound = self._cards[k], self.sounds[k]
-        detail = f'<div class="wb-detail">{escape(card.detail)}</div>' if card.detail else ""
+    def card(self, k: int) -> str:
+        """HTML of the k-th clip's card."""
+        clip, sound = self._cards[k], self.sounds[k]
         if sound is None:
-            name = f'<div class="wb-name">{escape(card.name)}</div>'
-            return f'<div class="wb-card">{name}{detail}<div class="wb-broken">{escape(card.reason)}</div></div>'
-        picture = ""
-        if self._pictures:
-            alt = escape(f"mel spectrogram of {card.name}")
-            picture = f'<div class="wb-picture"><img alt="{alt}" src="{self._pictures[k]}"><i></i></div>'
+            detail = f'<div class="wb-detail">{escape(clip.detail)}</div>' if clip.detail else ""
+            name = f'<div class="wb-name">{escape(clip.name)}</div>'
+            return f'<div class="wb-card">{name}{detail}<div class="wb-broken">{escape(clip.reason)}</div></div>'
+        shown = picture(clip.name, self._pictures[k]) if self._pictures else ""
         gain = f" · gain {self.gains[k]:+.1f} dB" if self._gain == "each" else ""
-        return (
-            f'<div class="wb-card"><div class="wb-name">{escape(card.name)}</div>{detail}{picture}'
-            f'<audio controls preload="metadata" src="{sound.uri}"></audio>'
-            f'<div class="wb-length">{escape(sound.caption)}{gain}</div></div>'
-        )
+        return card(clip.name, clip.detail or None, sound, shown, label="", more=gain)
+
+    def _note(self) -> str:
+        return self.caption
 
     @property
     def caption(self) -> str:
@@ -245,17 +257,9 @@ class Players:
         if broken := self.sounds.count(None):
             parts.append(f"{broken} could not be read.")
         if self._pictures:
-            top = self._rate / 2000
-            scale = "each clip's own peak" if self._gain == "each" else "the loudest moment of all"
-            parts.append(f"Mel spectrograms, 0 to {top:.4g} kHz, {RANGE_DB:.0f} dB below {scale}.")
+            peak = ("each clip's own peak",) if self._gain == "each" else ()
+            parts.append(mel_note(self._top, *peak))
         return " ".join(parts)
-
-    def save(self, path: str | os.PathLike) -> Path:
-        """Write the table as a page of its own."""
-        return save_page(path, self.html, title=self.title or "players")
-
-    def _repr_html_(self) -> str:
-        return self.html
 
     def __repr__(self) -> str:
         return f"Players({len(self._cards)} of {self.total} clips, gain {self._gain})"
@@ -263,31 +267,7 @@ class Players:
 
 def _pictures(cards: list[_Clip], gains: list[float], top: float) -> list[str]:
     # One top frequency and one reference level for all: the pictures compare like the sounds.
-    found = zip(cards, gains, strict=True)
-    decibels = [None if card.x is None else mel_levels(card.x, card.rate, top) + gain for card, gain in found]
-    loudest = max(float(d.max()) for d in decibels if d is not None)
-    return ["" if d is None else mel_picture(d, loudest) for d in decibels]
-
-
-def mel_levels(x: np.ndarray, rate: int, top: float) -> np.ndarray:
-    """Mel spectrogram (bands, frames) of x (samples,) up to ``top`` Hz, in dB, as fine as a player's picture."""
-    n_fft = max(64, 2 ** round(np.log2(0.05 * rate)))
-    hop = max(16, min(n_fft // 4, len(x) // _WIDTH))
-    padded = np.pad(x, (0, max(0, n_fft - len(x))))
-    log = sound_io.log_mel(padded, rate, n_fft=n_fft, hop=hop, n_mels=_BANDS, f_max=top).numpy()
-    return log[:, : -(-len(x) // hop) + 1] * (10 / np.log(10))
-
-
-def mel_picture(levels: np.ndarray, reference: float) -> str:
-    """Levels (bands, frames) as a data URL; ``reference`` is the brightest colour, all in dB."""
-    from matplotlib import colormaps
-    from PIL import Image
-
-    parts = np.array_split(levels, min(_WIDTH, levels.shape[1]), axis=1)
-    shown = np.stack([part.max(axis=1) for part in parts], axis=1)
-    silent = reference <= 10 * np.log10(sound_io.LOG_FLOOR) + 1
-    brightness = np.zeros_like(shown) if silent else np.clip(1 + (shown - reference) / RANGE_DB, 0, 1)
-    pixels = (colormaps["magma"](brightness[::-1])[..., :3] * 255).round().astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((_WIDTH, _BANDS)).save(buffer, format="webp", quality=75)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    pairs = zip(cards, gains, strict=True)
+    decibels = [None if card.x is None else mel_levels(card.x, card.rate, top) + gain for card, gain in pairs]
+    loudest = max(float(level.max()) for level in decibels if level is not None)
+    return ["" if level is None else mel_picture(level, loudest) for level in decibels]

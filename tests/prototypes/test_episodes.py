@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.prototypes.few_shot import few_shot
+from workbench.prototypes.episodes import few_shot
 
 Y = np.repeat(list("abcdef"), 20)
 

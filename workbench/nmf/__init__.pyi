@@ -1,0 +1,3 @@
+from .model import SparseNMF as SparseNMF
+from .solving import activations as activations
+from .solving import objective as objective
