@@ -61,6 +61,7 @@ def sounds() -> torch.Tensor:
 
 def prototype_calls() -> dict[str, Call]:
     from workbench import prototypes as p
+    from workbench.prototypes import apnet as rivals
     from workbench.prototypes import losses, networks, references, rival_losses, tracks
 
     split = SPLIT
@@ -83,7 +84,7 @@ def prototype_calls() -> dict[str, Call]:
     shape |= {"loss_weights": (1.0, 1.0, 1.0), "learning_rate": 1e-3, "own_class_start": True}
     apnet = p.fit_apnet(mels, Y, split, device="cpu", progress=False, **shape)
     small = {"steps": 2, "batch": 4, "check_every": 1}
-    mlp = p.fit_mlp(X, Y, split, device="cpu", progress=False, **small)
+    mlp = references.fit_mlp(X, Y, split, device="cpu", progress=False, **small)
     vectors = {"z": X, "y": Y, "split": split, "tracks": np.arange(N)}
     table = pd.DataFrame({"loss": ["a", "b"] * 4, "fold": np.arange(8) // 2, "seed": 0, "accuracy": RNG.random(8)})
     history = pd.DataFrame({"epoch": range(4), "valid_accuracy": [0.2, 0.5, 0.7, 0.7]})
@@ -149,7 +150,7 @@ def prototype_calls() -> dict[str, Call]:
             | {"real_labels": Y[1:], "directions": 3, "points": 5, "seed": 0},
         ),
         "fit_mlp": (
-            partial(p.fit_mlp, progress=False),
+            partial(references.fit_mlp, progress=False),
             vectors | small | {"config": "paper", "seed": 0, "device": "cpu", "checkpoint": None},
         ),
         "mlp.logits": (mlp.logits, {"z": X}),
@@ -165,7 +166,7 @@ def prototype_calls() -> dict[str, Call]:
             | {"device": "cpu", "checkpoint": None}
             | shape,
         ),
-        "APNetConfig": (p.APNetConfig, shape),
+        "APNetConfig": (rivals.APNetConfig, shape),
         "apnet.logits": (apnet.logits, {"x": mels}),
         "apnet.decode": (apnet.decode, {"x": mels, "seed": 0}),
         "apnet.predict": (apnet.predict, {"x": mels, "tracks": np.arange(N) // 2}),
@@ -223,7 +224,7 @@ def prototype_calls() -> dict[str, Call]:
         "fixed_classifier": {"term": "cross-entropy", "scale": 10.0, "seed": 0},
         "hyperspherical": {"seed": 0},
     }
-    assert set(options) == set(p.LOSSES) and rival_losses.RANGES
+    assert set(options) == set(losses.LOSSES) and rival_losses.RANGES
     calls |= {f"loss {name}": (made, {"name": name} | given) for name, given in options.items()}
     return {f"prototypes.{name}": call for name, call in calls.items()}
 

@@ -9,8 +9,8 @@ import torch
 from workbench import audio
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split
-from workbench.prototypes import APNet, APNetConfig, fit_apnet, log_mel_to_audio
-from workbench.prototypes.apnet import APNetwork, _objective
+from workbench.prototypes import APNet, fit_apnet, log_mel_to_audio
+from workbench.prototypes.apnet import APNetConfig, APNetwork, _objective
 
 T, F = 8, 12
 QUICK = {

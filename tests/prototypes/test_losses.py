@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from workbench.core.errors import ParameterError
-from workbench.prototypes import LOSSES, prototypes
-from workbench.prototypes.losses import make_loss
+from workbench.prototypes import prototypes
+from workbench.prototypes.losses import LOSSES, make_loss
 from workbench.prototypes.rival_losses import episode
 
 GOLDEN = json.loads((Path(__file__).parent / "losses.json").read_text())

@@ -9,8 +9,16 @@ import torch
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split
 from workbench.core.study import study
-from workbench.prototypes import MLP, MLPConfig, evaluate_references, fit_mlp
-from workbench.prototypes.references import _network, nearest_centroid, nearest_neighbours, untrained_prototypes
+from workbench.prototypes import evaluate_references
+from workbench.prototypes.references import (
+    MLP,
+    MLPConfig,
+    _network,
+    fit_mlp,
+    nearest_centroid,
+    nearest_neighbours,
+    untrained_prototypes,
+)
 
 Z = np.array([[0.0, 0], [0, 2], [10, 0], [10, 2], [10, 4]])
 Y = np.array(["a", "a", "b", "b", "b"])

@@ -15,7 +15,6 @@ from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.fitting import NothingLearntWarning
 from workbench.core.splits import Split
 from workbench.prototypes import (
-    LOSSES,
     ClassifierConfig,
     FactorPrototypes,
     Levels,
@@ -26,6 +25,7 @@ from workbench.prototypes import (
     fit_classifier,
     prototypes,
 )
+from workbench.prototypes.losses import LOSSES
 
 CLASSES, DIM, K, N = 4, 12, 8, 160
 Y = np.arange(N) % CLASSES

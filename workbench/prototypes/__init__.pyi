@@ -1,7 +1,6 @@
 from . import networks as networks
 from .adversarial import adversarial_example as adversarial_example
 from .apnet import APNet as APNet
-from .apnet import APNetConfig as APNetConfig
 from .apnet import fit_apnet as fit_apnet
 from .apnet import log_mel_to_audio as log_mel_to_audio
 from .episodes import few_shot as few_shot
@@ -14,14 +13,10 @@ from .learnt import ABLATIONS as ABLATIONS
 from .learnt import LearntConfig as LearntConfig
 from .learnt import LearntPrototypes as LearntPrototypes
 from .learnt import fit_prototypes as fit_prototypes
-from .losses import LOSSES as LOSSES
 from .networks import MLPProjector as MLPProjector
 from .networks import SmallConvNet as SmallConvNet
 from .networks import log_mels as log_mels
-from .references import MLP as MLP
-from .references import MLPConfig as MLPConfig
 from .references import evaluate_references as evaluate_references
-from .references import fit_mlp as fit_mlp
 from .sets import gram as gram
 from .sets import max_cosine as max_cosine
 from .sets import prototypes as prototypes

@@ -319,7 +319,7 @@ def fit_classifier(
         Makes the network that maps a batch to z (B, k), such as ``partial(MLPProjector, 256, 64)``. A module is copied
         and trained on from its weights, those that require gradients.
     loss : str or mapping
-        A name of :data:`LOSSES`, or {"name": ..., option: ...}.
+        A name of :data:`~.losses.LOSSES`, or {"name": ..., option: ...}.
     prototypes : array_like (C, k), optional
         What some losses pull to, start from or classify by; rows in the order of the sorted labels of the training
         clips. Their length sqrt(k) is a good start: the nearest prototype decides well only where the pull is strong
