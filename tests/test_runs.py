@@ -24,10 +24,10 @@ from workbench.core.errors import ParameterError, RunError, WorkbenchError
 from workbench.runs import compare, find_notebooks, read_notebook, record, run, settings, sweep, sweep_table, text_table
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
-from workbench.runs.export import formula_svg, to_html
+from workbench.runs.export import _formula_svg, to_html
 from workbench.runs.notebooks import notebooks_folder
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
-from workbench.runs.provenance import git_state, kernel_report, this_process, versions
+from workbench.runs.provenance import _kernel_report, git_state, this_process, versions
 from workbench.runs.recording import plain, read_results, write_text
 from workbench.runs.report import index_page, table_html
 from workbench.runs.running import check, is_finished
@@ -931,7 +931,7 @@ def test_the_page_stands_alone_and_prefers_the_twin_of_a_widget():
 
 
 def test_formulas_are_drawn_or_kept_as_source():
-    inline, display = formula_svg("x_i"), formula_svg("x_i", display=True)
+    inline, display = _formula_svg("x_i"), _formula_svg("x_i", display=True)
     height = [float(re.search(r"height:([\d.]+)em", svg)[1]) for svg in (inline, display)]
     assert 0.3 < height[0] < 1.2 < 2 * height[1]
     assert 'aria-label="x_i"' in inline and display.startswith("<div")
@@ -946,7 +946,7 @@ def test_formulas_are_drawn_or_kept_as_source():
 
 def test_provenance(tmp_path):
     assert versions()["python"].startswith("3.")
-    report = kernel_report()
+    report = _kernel_report()
     assert report["peak_memory_bytes"] > 20e6
     assert git_state(tmp_path) is None
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from workbench.attributes.loudness import integrated_loudness, k_weighting
+from workbench.attributes.loudness import _k_weighting, integrated_loudness
 from workbench.attributes.measuring import measure
-from workbench.attributes.speech import SPEECH, SPEECH_PAPER, speech, speech_paper, speech_pitch
+from workbench.attributes.speech import SPEECH, SPEECH_PAPER, _speech_pitch, speech, speech_paper
 from workbench.core.errors import ParameterError
 from workbench.datasets import load_dataset
 from workbench.datasets.generated import utterances
@@ -41,7 +41,7 @@ def true(recipes, name):
 
 
 def test_filters_are_those_of_the_standard():
-    np.testing.assert_allclose(k_weighting(48000), GOLDEN["k_weighting_48000"], rtol=1e-9)
+    np.testing.assert_allclose(_k_weighting(48000), GOLDEN["k_weighting_48000"], rtol=1e-9)
 
 
 def test_loudness_of_a_sine():
@@ -138,7 +138,7 @@ def test_too_short_for_the_paper(train):
 
 def test_noise_has_no_pitch():
     x = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
-    assert len(speech_pitch(x, RATE)[0]) == 0 and np.isnan(speech(x, RATE)["pitch_median"])
+    assert len(_speech_pitch(x, RATE)[0]) == 0 and np.isnan(speech(x, RATE)["pitch_median"])
 
 
 def test_factors_are_the_exact_ones(recipes, measured):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from workbench.attributes import loudness_track
-from workbench.attributes.formants import formant_tracks, predictor
-from workbench.attributes.loudness import a_weighting
+from workbench.attributes.formants import _predictor, formant_tracks
+from workbench.attributes.loudness import _a_weighting
 from workbench.attributes.voice import VOICE, voice
 from workbench.core.errors import ParameterError
 
@@ -21,7 +21,7 @@ def test_a_weighting_table():
     """IEC 61672-1, table 3 (rounded to 0.1 dB)."""
     nominal = {31.62: -39.4, 100: -19.1, 251.19: -8.6, 1000: 0.0, 1995.26: 1.2, 3981.07: 1.0, 7943.28: -1.1}
     for frequency, expected in nominal.items():
-        assert 20 * np.log10(a_weighting(frequency)) == pytest.approx(expected, abs=0.06)
+        assert 20 * np.log10(_a_weighting(frequency)) == pytest.approx(expected, abs=0.06)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -62,7 +62,7 @@ def test_linear_prediction_recovers_an_autoregressive_process():
 
     a = np.array([1, -1.2, 0.9, -0.3])
     x = lfilter([1], a, np.random.default_rng(0).standard_normal(40000))
-    np.testing.assert_allclose(predictor(x[None], 3)[0], a, atol=0.03)
+    np.testing.assert_allclose(_predictor(x[None], 3)[0], a, atol=0.03)
 
 
 @pytest.mark.parametrize("vowel", [(280, 2250, 2900), (750, 1250, 2500), (500, 1500, 2500)])

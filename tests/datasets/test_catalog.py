@@ -11,8 +11,8 @@ import soundfile
 
 from workbench.core.errors import DatasetError, ParameterError
 from workbench.datasets import describe_dataset, list_datasets, load_dataset
-from workbench.datasets.layouts import files_below
-from workbench.datasets.tables import midi_number
+from workbench.datasets.layouts import _files_below
+from workbench.datasets.tables import _midi_number
 
 RATE = 8000
 
@@ -608,19 +608,19 @@ def test_voices_are_generated():
     ("note", "number"), [("A4", 69), ("C4", 60), ("Cs3", 49), ("C#3", 49), ("Bb2", 46), ("C-1", 0)]
 )
 def test_midi_numbers(note, number):
-    assert midi_number(note) == number
+    assert _midi_number(note) == number
 
 
 def test_a_note_that_is_none(tmp_path):
     with pytest.raises(DatasetError, match="line 7: note 'H2' must be a letter A to G"):
-        midi_number("H2", "line 7")
+        _midi_number("H2", "line 7")
 
 
 def test_walking_skips_hidden_files_and_stays_shallow_when_told(tmp_path):
     _sounds(tmp_path, "a/b/c.wav", "a/d.wav", "e.wav", ".git/f.wav", "__MACOSX/g.wav", "a/._h.wav")
-    assert list(files_below(tmp_path)) == ["e.wav", "a/d.wav", "a/b/c.wav"]
-    assert list(files_below(tmp_path, depth=1)) == ["e.wav", "a/d.wav"]
-    assert list(files_below(tmp_path, [".flac"])) == []
+    assert list(_files_below(tmp_path)) == ["e.wav", "a/d.wav", "a/b/c.wav"]
+    assert list(_files_below(tmp_path, depth=1)) == ["e.wav", "a/d.wav"]
+    assert list(_files_below(tmp_path, [".flac"])) == []
 
 
 # --- real files ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from workbench.core.errors import AudioError, DatasetError, ParameterError
 from workbench.core.splits import Split
 from workbench.datasets import Clips, load_dataset
 from workbench.datasets.sounds import FileSounds
-from workbench.datasets.splits import check, choose, draw, each_fold, grouped_folds
+from workbench.datasets.splits import _draw, check, choose, each_fold, grouped_folds
 
 RATE = 8000
 
@@ -353,10 +353,10 @@ def test_small_classes_can_be_dealt():
 
 def test_draw_takes_the_groups_nearest_to_the_share():
     labels, groups = np.array(["a"] * 60), np.array([f"speaker{i % 6}" for i in range(60)])
-    assert draw(labels, groups, 0.2).sum() == 10
-    assert draw(labels, groups, 1 / 3).sum() == 20
+    assert _draw(labels, groups, 0.2).sum() == 10
+    assert _draw(labels, groups, 1 / 3).sum() == 20
     with pytest.raises(ParameterError, match="share=1.5 must be a finite number, above 0 and below 1"):
-        draw(labels, groups, 1.5)
+        _draw(labels, groups, 1.5)
 
 
 def test_split_prints_and_unpacks():
@@ -379,7 +379,7 @@ def test_a_hundred_thousand_clips_are_split_in_seconds():
     labels = np.array([f"w{i % 35}" for i in range(n)])
     groups = np.array([f"s{i // 40}" for i in range(n)])
     began = time.perf_counter()
-    mask = draw(labels, groups, 0.2)
+    mask = _draw(labels, groups, 0.2)
     assert time.perf_counter() - began < 10 and abs(mask.mean() - 0.2) < 0.01
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from workbench.core.errors import DatasetError
-from workbench.datasets.manifest import manifest_folder, manifests, read_manifest
+from workbench.datasets.manifest import _manifest_folder, manifests, read_manifest
 from workbench.datasets.schema import human_bytes
 
 GOOD = {
@@ -52,7 +52,7 @@ def _changed(place: str, value: object) -> dict:
 def test_all_shipped_manifests_are_valid_and_complete():
     assert set(manifests()) >= PAPERS_AND_STAND_INS
     assert all(manifest.name == name for name, manifest in manifests().items())
-    assert (manifest_folder() / "README.md").is_file()
+    assert (_manifest_folder() / "README.md").is_file()
 
 
 def test_shipped_facts():

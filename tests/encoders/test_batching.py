@@ -10,7 +10,7 @@ import torch
 
 from workbench.core.errors import AudioError, ParameterError
 from workbench.encoders import Encoder, Layer, batching, compute_dtype, extract, fingerprint, load_encoder
-from workbench.encoders.batching import plan
+from workbench.encoders.batching import _plan
 
 
 class Blocks(Encoder):
@@ -97,7 +97,7 @@ def test_chosen_layers_keep_the_encoders_order():
 
 def test_plan_equal_lengths_only():
     samples = [5, 7, 5, 5, 7]
-    batches = plan(samples, padding="equal", budget=12)
+    batches = _plan(samples, padding="equal", budget=12)
     assert all(len({samples[i] for i in batch}) == 1 for batch in batches)
     assert sorted(sum(batches, [])) == [0, 1, 2, 3, 4]
     assert max(len(batch) * samples[batch[0]] for batch in batches) <= 12
@@ -106,7 +106,7 @@ def test_plan_equal_lengths_only():
 def test_plan_masked_waste_and_budget():
     rng = np.random.default_rng(0)
     samples = rng.integers(300, 8000, 500).tolist()
-    batches = plan(samples, padding="masked", budget=48000)
+    batches = _plan(samples, padding="masked", budget=48000)
     assert sorted(sum(batches, [])) == list(range(500))
     for batch in batches:
         padded, true = len(batch) * max(samples[i] for i in batch), sum(samples[i] for i in batch)
@@ -116,9 +116,9 @@ def test_plan_masked_waste_and_budget():
 
 
 def test_plan_fixed_counts_windows_and_a_long_clip_is_alone():
-    assert [len(batch) for batch in plan([1] * 7, padding="fixed", budget=30, window=10)] == [3, 3, 1]
-    assert plan([100, 1], padding="masked", budget=10) == [[0], [1]]
-    assert plan([], padding="masked", budget=10) == []
+    assert [len(batch) for batch in _plan([1] * 7, padding="fixed", budget=30, window=10)] == [3, 3, 1]
+    assert _plan([100, 1], padding="masked", budget=10) == [[0], [1]]
+    assert _plan([], padding="masked", budget=10) == []
 
 
 def test_out_of_memory_halves_and_the_numbers_stay():

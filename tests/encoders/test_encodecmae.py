@@ -9,16 +9,16 @@ import torch
 import workbench.encoders.encodecmae as module
 from workbench.core.errors import AudioError, ParameterError, WeightsError
 from workbench.encoders import describe_encoder, extract, load_encoder
-from workbench.encoders.catalog import encodecmae_specs
+from workbench.encoders.catalog import _encodecmae_specs
 from workbench.encoders.encodecmae import (
     CONFIGS,
     MEL_WINDOW,
     EncodecMAE,
     EncodecMAEConfig,
     EncodecMAENet,
+    _own_entries,
     encodec_half,
     load_encodecmae,
-    own_entries,
     read_checkpoint,
 )
 from workbench.encoders.residual import sinusoidal
@@ -170,7 +170,7 @@ def test_the_published_layouts_fit_the_networks(name):
     with torch.device("meta"):
         net = EncodecMAENet(config)
     state = (second if config.mel else released)(shape_maker, config)
-    own = own_entries(state, config, path="model.pt", name=name)
+    own = _own_entries(state, config, path="model.pt", name=name)
     assert {key: value.shape for key, value in own.items()} == {k: v.shape for k, v in net.state_dict().items()}
 
 
@@ -312,7 +312,7 @@ def test_it_loads_by_name():
 
 
 def test_names_of_published_files_do_not_clash():
-    files = [spec.files[0] for spec in encodecmae_specs()]
+    files = [spec.files[0] for spec in _encodecmae_specs()]
     assert len(set(files)) == len(files) and all("/" in file for file in files)
     assert describe_encoder("encodecmae-mel-base").size is None
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError, WeightsError
-from workbench.encoders.residual import ResiDualStack, deinterleave, released_to_own, sinusoidal
+from workbench.encoders.residual import ResiDualStack, _deinterleave, released_to_own, sinusoidal
 
 
 def noise(*shape, seed=0, dtype=torch.float32):
@@ -105,12 +105,12 @@ def test_released_weights_give_what_the_interleaved_formulae_give(dim, heads):
 
 
 def test_deinterleave_takes_the_published_rows():
-    rows = deinterleave(torch.arange(768.0)[:, None], 12)[:, 0]
+    rows = _deinterleave(torch.arange(768.0)[:, None], 12)[:, 0]
     assert rows[:4].tolist() == [0, 12, 24, 36] and rows[64:67].tolist() == [1, 13, 25]
-    columns = deinterleave(torch.arange(768.0)[None], 12, columns=True)[0]
+    columns = _deinterleave(torch.arange(768.0)[None], 12, columns=True)[0]
     assert torch.equal(rows, columns)
     with pytest.raises(ParameterError, match=r"weight=\(10, 3\) must be a matrix whose channels 4 heads share evenly"):
-        deinterleave(torch.zeros(10, 3), 4)
+        _deinterleave(torch.zeros(10, 3), 4)
 
 
 def test_layers_that_do_not_share_a_block_are_another_model():
@@ -173,7 +173,7 @@ def test_wrong_shapes_are_named():
         lambda: ResiDualStack(8, 1, 2)(torch.zeros(1, 3, 8, dtype=torch.long)),
         lambda: ResiDualStack(8, 1, 2)(torch.zeros(1, 3, 8), torch.zeros(1, 3)),
         lambda: ResiDualStack(8, 1, 2).outputs(torch.zeros(1, 3, 8), depth=2),
-        lambda: deinterleave(torch.zeros(4), 2),
+        lambda: _deinterleave(torch.zeros(4), 2),
         lambda: released_to_own([], 2),
         lambda: released_to_own({"a": 1}, 2),
     ],

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from workbench.interpreters import Classifier
-from workbench.interpreters.gradients import path_integral, saliency, smooth_gradient
+from workbench.interpreters.gradients import _path_integral, saliency, smooth_gradient
 from workbench.interpreters.masking import as_mask
 
 
@@ -24,7 +24,7 @@ def test_other_classes_have_other_masks(classifier, clip, spectra, band_bins):
 
 @pytest.mark.parametrize("domain", ["log", "linear"])
 def test_integrated_gradients_are_complete(domain, classifier, clip, spectra):
-    relevance = path_integral(classifier, clip, 1, spectra=spectra, steps=64, domain=domain)
+    relevance = _path_integral(classifier, clip, 1, spectra=spectra, steps=64, domain=domain)
     scores = classifier.logits(np.stack([clip, 0 * clip]))[:, 1]
     assert float(relevance.sum()) == pytest.approx(scores[0] - scores[1], rel=2e-3)
 
@@ -39,7 +39,7 @@ def test_gradients_of_a_linear_classifier_in_closed_form(spectra):
 
     x = np.float32(np.random.default_rng(1).normal(size=4000))
     linear = Classifier(Linear(), rate=8000, classes=("a", "b"), device="cpu")
-    relevance = path_integral(linear, x, 0, spectra=spectra, steps=200, domain="linear")
+    relevance = _path_integral(linear, x, 0, spectra=spectra, steps=200, domain="linear")
     assert float(relevance.sum()) == pytest.approx(float(weight @ x), rel=1e-3)
     part = torch.zeros(129, 32)
     part[20, 7] = 1

@@ -11,7 +11,7 @@ import torch
 
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
-from workbench.interpreters.vibi import Vibi, VibiConfig, concrete, decision_loss, fit_vibi, information, most
+from workbench.interpreters.vibi import Vibi, VibiConfig, _decision_loss, _information, _most, concrete, fit_vibi
 
 QUICK = {"mels": 32, "height": 4, "width": 8, "cells": 4, "batch": 20, "learning_rate": 3e-3, "progress": False}
 
@@ -24,7 +24,7 @@ def trained(classifier, clips, spectra):
 def test_the_loss_of_the_approximator_reaches_the_explainer(classifier, clips, spectra):
     vibi = Vibi(classifier, spectra, clips.x.shape[1], VibiConfig(mels=32, height=4, width=8, cells=4))
     scores, _ = vibi.module.requires_grad_()(vibi.images(torch.from_numpy(clips.x[:6])), drawn=True)
-    decision_loss(torch.eye(3)[[0, 1, 2, 0, 1, 2]], scores, multilabel=False).backward()
+    _decision_loss(torch.eye(3)[[0, 1, 2, 0, 1, 2]], scores, multilabel=False).backward()
     assert all(p.grad.abs().sum() > 0 for name, p in vibi.module.explainer.named_parameters() if name != "out.bias")
 
 
@@ -39,14 +39,14 @@ def test_relaxed_draws():
 
 
 def test_information_in_closed_form():
-    assert float(information(torch.full((3, 8), 1 / 8).log())) == pytest.approx(0, abs=1e-6)
+    assert float(_information(torch.full((3, 8), 1 / 8).log())) == pytest.approx(0, abs=1e-6)
     p = torch.tensor([[0.5, 0.25, 0.25]])
     expected = sum(math.log((1 / 3) / value) / 3 for value in (0.5, 0.25, 0.25))
-    assert float(information(p.log())) == pytest.approx(expected, rel=1e-5)
+    assert float(_information(p.log())) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_likeliest_cells_are_kept():
-    assert most(torch.tensor([[0.1, 0.5, 0.4], [0.9, 0.0, 0.1]]), 2).tolist() == [[0, 1, 1], [1, 0, 1]]
+    assert _most(torch.tensor([[0.1, 0.5, 0.4], [0.9, 0.0, 0.1]]), 2).tolist() == [[0, 1, 1], [1, 0, 1]]
 
 
 def test_loss_falls_and_the_decision_is_imitated(trained, classifier, clips):
@@ -104,7 +104,7 @@ def test_beta_makes_the_explainer_unsure(classifier, clips, spectra):
 
 
 def test_several_labels_in_closed_form():
-    loss = decision_loss(torch.tensor([[3.0, -2.0]]), torch.tensor([[0.0, 0.0]]), multilabel=True)
+    loss = _decision_loss(torch.tensor([[3.0, -2.0]]), torch.tensor([[0.0, 0.0]]), multilabel=True)
     assert float(loss) == pytest.approx(1)  # one bit a label
 
 

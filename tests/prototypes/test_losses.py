@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from workbench.core.errors import ParameterError
 from workbench.prototypes import prototypes
 from workbench.prototypes.losses import LOSSES, make_loss
-from workbench.prototypes.rival_losses import episode
+from workbench.prototypes.rival_losses import _episode
 
 GOLDEN = json.loads((Path(__file__).parent / "losses.json").read_text())
 LOGITS, LABELS = torch.tensor(GOLDEN["logits"], dtype=torch.float32), torch.tensor(GOLDEN["labels"])
@@ -195,7 +195,7 @@ def test_supervised_contrastive_trains_its_probe_without_moving_the_embedding():
 def test_prototypical_episode():
     golden = GOLDEN["prototypical_network"]
     support, query = torch.tensor(golden["support"]).float(), torch.tensor([golden["query"]]).float()
-    logits = episode(support, torch.tensor(golden["support_labels"]), query, 3)
+    logits = _episode(support, torch.tensor(golden["support_labels"]), query, 3)
     assert logits[0, :2].tolist() == [-square for square in golden["squares"]] and logits[0, 2] == -math.inf
     assert logits.softmax(1)[0, 0].item() == pytest.approx(1 / (1 + math.exp(-16)))
 

@@ -139,20 +139,20 @@ def naive_velocity(state, x, sigma, z):
 def test_the_layout_has_479_entries_and_the_published_number_of_parameters():
     state = nested(backbone(shape_maker, 10, 768, 12, 32)) | trained(shape_maker, dim=768, latent=128, hidden=4096)
     assert len(state) == 479
-    own = published.own_entries(state)
+    own = published._own_entries(state)
     assert sum(value.numel() for value in own.values()) == 37_009_793
-    config = published.shape_of(own, 4.0)
+    config = published._shape_of(own, 4.0)
     assert config == SummaryConfig() and config.latent_frames == 300
     with torch.device("meta"):
         net = SummaryNet(config)
     assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in own.items()}
-    assert [published.shape_of(own, s).latent_frames for s in (1.0, 10.0)] == [75, 750]
+    assert [published._shape_of(own, s).latent_frames for s in (1.0, 10.0)] == [75, 750]
 
 
 def test_the_network_equals_the_description():
     state = trained(random_maker(0), dim=16, latent=6, hidden=20, denoiser=3)
-    own = published.own_entries(state)
-    config = published.shape_of(own, 0.2)
+    own = published._own_entries(state)
+    config = published._shape_of(own, 0.2)
     assert (config.summary_layers, config.denoiser_layers, config.hidden) == (2, 3, 20)
     net = SummaryNet(config)
     net.load_state_dict(own)

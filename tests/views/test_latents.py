@@ -15,8 +15,8 @@ import pytest
 
 from workbench.core.errors import AudioError, ParameterError
 from workbench.views.latents import latent_page
-from workbench.views.latents_data import NO_CLIP, _midranks, examples, latent_statistics, nearest, telling_order
-from workbench.views.page import static
+from workbench.views.latents_data import NO_CLIP, _midranks, _nearest, examples, latent_statistics, telling_order
+from workbench.views.page import _static
 
 COLUMNS = ["label", "f0"]
 
@@ -155,7 +155,7 @@ def test_missing_examples_have_no_clip():
 def test_nearest_equals_a_full_comparison():
     rows = np.random.default_rng(0).normal(size=(600, 7))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    places, values = nearest(rows, np.arange(600), most=5)
+    places, values = _nearest(rows, np.arange(600), most=5)
     cosine = rows @ rows.T - 2 * np.eye(600)
     np.testing.assert_array_equal(places, np.argsort(-cosine, axis=1)[:, :5])
     np.testing.assert_allclose(values, -np.sort(-cosine, axis=1)[:, :5], atol=1e-6)
@@ -310,8 +310,8 @@ def test_labels_never_reach_the_markup(z, table, label):
 
 
 def test_static_files_stay_in_their_element_and_fetch_nothing(z, table):
-    assert "</script" not in static("latents.js") and "<!--" not in static("latents.js")
-    assert "</style" not in static("latents.css")
+    assert "</script" not in _static("latents.js") and "<!--" not in _static("latents.js")
+    assert "</style" not in _static("latents.css")
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|//cdn|import\(|require\(", latent_page(z, table).html)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from workbench.core.errors import AudioError, ParameterError
 from workbench.views import sound_map
-from workbench.views.page import in_kernel, static
+from workbench.views.page import _in_kernel, _static
 
 
 def content(view) -> dict:
@@ -109,9 +109,9 @@ def test_labels_never_reach_the_markup(z, table, label):
 
 def test_static_files_stay_in_their_element():
     for name in ("one_sound.js", "scatter.js", "sound_map.js", "link.js", "players.js"):
-        assert "</script" not in static(name) and "<!--" not in static(name)
+        assert "</script" not in _static(name) and "<!--" not in _static(name)
     for name in ("sound_map.css", "players.css"):
-        assert "</style" not in static(name)
+        assert "</style" not in _static(name)
 
 
 def test_nothing_is_fetched_from_anywhere(z, table, tone):
@@ -176,7 +176,7 @@ def test_link_tells_any_failure(z, table):
 
 def test_no_kernel_no_link(z, table):
     view = sound_map(z, table)
-    assert not in_kernel()
+    assert not _in_kernel()
     assert set(view._repr_mimebundle_()) == {"text/html", "text/plain"} and view._link is None
     assert repr(view) == "SoundMap('40 clips, PCA': 40 points, 0 carry sound)"
 

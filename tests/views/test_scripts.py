@@ -15,7 +15,7 @@ import pytest
 
 import workbench.views
 from workbench.views.listening import ListeningTrial, _hash32, _stimulus_id, _trial_id, listening_test
-from workbench.views.page import Page, array, signed, static
+from workbench.views.page import Page, _static, array, signed
 
 FOLDER = Path(workbench.views.__file__).parent / "static"
 FILES = sorted(FOLDER.glob("*.js"))
@@ -32,7 +32,7 @@ def tool(name: str, how: str) -> str:
 def node(names: str, call: str, *arguments):
     """What a JavaScript function (of the arguments) gives, called beside these files of ``static/``."""
     given = json.dumps(arguments)
-    code = f"{static(*names.split())}\nconst given = JSON.parse({json.dumps(given)});\n"
+    code = f"{_static(*names.split())}\nconst given = JSON.parse({json.dumps(given)});\n"
     code += f"Promise.resolve(({call})(...given)).then((found) => console.log(JSON.stringify(found)));"
     command = [tool("node", "Node.js 20 or newer"), "-"]
     done = subprocess.run(command, input=code, capture_output=True, encoding="utf-8", timeout=60)
@@ -57,7 +57,7 @@ def test_syntax(path, tmp_path):
 
 def test_comments_and_indents_stay_out_of_pages_and_nothing_else():
     for path in FILES:
-        shipped, whole = static(path.name), path.read_text(encoding="utf-8")
+        shipped, whole = _static(path.name), path.read_text(encoding="utf-8")
         assert "// " not in shipped.replace("://", "") and "\n " not in shipped
         words = re.sub(r"(?m)(^|\s)// .*$", "", whole)
         assert shipped.split() == words.split()
@@ -70,7 +70,7 @@ def test_eslint(kind, tmp_path):
     eslint = tool("eslint", "npm install --global eslint@10")
     shutil.copy(Path(__file__).with_name("eslint.config.mjs"), tmp_path)
     start = f"\nshowPage(document.currentScript, {kind._view});" if kind._view else ""
-    (tmp_path / "page.js").write_text(static(*kind._script_files()) + start, encoding="utf-8")
+    (tmp_path / "page.js").write_text(_static(*kind._script_files()) + start, encoding="utf-8")
     done = subprocess.run([eslint, "page.js"], cwd=tmp_path, capture_output=True, text=True)
     assert not done.returncode, done.stdout + done.stderr
 

@@ -40,7 +40,7 @@ def formant_tracks(x: np.ndarray, rate: int, *, at: np.ndarray) -> tuple[np.ndar
     y = np.append(y[:1], y[1:] - np.exp(-2 * np.pi * EMPHASIS / RATE) * y[:-1])
     times, frames, _ = windows(y, RATE, hop=0.005, window=WINDOW)
     near = np.clip(np.rint((at - times[0]) / 0.005).astype(int), 0, len(times) - 1)
-    a = predictor(frames[near], ORDER)
+    a = _predictor(frames[near], ORDER)
     companion = np.zeros((len(a), ORDER, ORDER))
     companion[:, 0] = -a[:, 1:]
     companion[:, np.arange(1, ORDER), np.arange(ORDER - 1)] = 1.0
@@ -55,7 +55,7 @@ def formant_tracks(x: np.ndarray, rate: int, *, at: np.ndarray) -> tuple[np.ndar
     return np.where(there, frequency, np.nan), np.where(there, width, np.nan)
 
 
-def predictor(frames: np.ndarray, order: int) -> np.ndarray:
+def _predictor(frames: np.ndarray, order: int) -> np.ndarray:
     """Linear prediction of each frame: coefficients (T, order + 1) of the inverse filter, the first of them 1."""
     size = frames.shape[1]
     # a Gaussian's short sidelobes blur bandwidths less than a Hann window would

@@ -26,7 +26,7 @@ HIGH_PASS = (38.13547087602444, 0.5003270373238773)
 GATE_BLOCK, GATE_HOP, ABSOLUTE_GATE, RELATIVE_GATE, OFFSET = 0.4, 0.1, -70.0, -10.0, -0.691
 
 
-def a_weighting(frequency: np.ndarray) -> np.ndarray:
+def _a_weighting(frequency: np.ndarray) -> np.ndarray:
     """Gain of the A curve, a factor of amplitude, 1 at 1 kHz (IEC 61672-1:2013, Annex E)."""
     f = np.square(np.asarray(frequency, dtype=np.float64))
     poles = (f + 20.598997**2) * np.sqrt((f + 107.65265**2) * (f + 737.86223**2)) * (f + 12194.217**2)
@@ -69,7 +69,7 @@ def loudness_track(
     gain[0] = 1.0
     gain[-1] = 1.0 if n % 2 == 0 else 2.0
     if weighting == "A":
-        gain *= a_weighting(np.fft.rfftfreq(n, 1 / rate)) ** 2
+        gain *= _a_weighting(np.fft.rfftfreq(n, 1 / rate)) ** 2
     gain /= n * np.square(taper).sum()
     power = [
         (np.abs(fft.rfft(frames[i : i + BLOCK] * taper, n)) ** 2) @ gain.astype(np.float32)
@@ -78,7 +78,7 @@ def loudness_track(
     return times, decibels(np.concatenate(power))
 
 
-def k_weighting(rate: int) -> np.ndarray:
+def _k_weighting(rate: int) -> np.ndarray:
     """The two filters of ITU-R BS.1770-4 at any rate, second-order sections float64 (2, 6).
 
     At 48 kHz they are the standard's to ten digits. At other rates each is the bilinear transform of the same analogue
@@ -126,7 +126,7 @@ def integrated_loudness(x: np.ndarray, rate: int) -> float:
     whole("rate", rate, least=8000)
     heard = waveform(x, rate)
     x = np.asarray(x, dtype=np.float64) if getattr(x, "dtype", None) == np.float64 else heard.astype(np.float64)
-    energy = np.cumsum(np.append(0.0, np.square(sosfilt(k_weighting(rate), x))))
+    energy = np.cumsum(np.append(0.0, np.square(sosfilt(_k_weighting(rate), x))))
     size = min(round(GATE_BLOCK * rate), len(x))
     starts = np.rint(np.arange((len(x) - size) // (GATE_HOP * rate) + 1) * GATE_HOP * rate).astype(int)
     power = (energy[starts + size] - energy[starts]) / size

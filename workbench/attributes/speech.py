@@ -67,7 +67,7 @@ def speech(x: np.ndarray, rate: int) -> dict[str, float]:
 
     Notes
     -----
-    The spread is a plain standard deviation: what makes it robust is the track (:func:`speech_pitch`). Contours of
+    The spread is a plain standard deviation: what makes it robust is the track (:func:`_speech_pitch`). Contours of
     speech are far from Gaussian, so that their interquartile range over 1.349 differs from the standard deviation by
     tens of per cent even where the track is right.
 
@@ -77,7 +77,7 @@ def speech(x: np.ndarray, rate: int) -> dict[str, float]:
     a sonorant joins are often heard as one (half of all recorded "seven" and "zero"): the rate is rather too low.
     """
     x = audio.resample(waveform(x, rate), rate, RATE)
-    times, f0 = speech_pitch(x, RATE)
+    times, f0 = _speech_pitch(x, RATE)
     found = dict.fromkeys(SPEECH, np.nan)
     found["loudness"] = integrated_loudness(x, RATE)
     if len(times):
@@ -89,7 +89,7 @@ def speech(x: np.ndarray, rate: int) -> dict[str, float]:
 
 
 @checked
-def speech_pitch(x: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+def _speech_pitch(x: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Pitch of one speaker over time, in two passes.
 
     The first pass finds where the speaker speaks, the second seeks there alone (De Looze and Hirst, "Detecting changes

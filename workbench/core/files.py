@@ -60,7 +60,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    sync(path.parent)
+    _sync(path.parent)
 
 
 def write_whole(path: str | os.PathLike, data: bytes) -> None:
@@ -107,7 +107,7 @@ def sweep_away(folder: Path) -> None:
                 path.unlink()
 
 
-def sync(folder: Path) -> None:
+def _sync(folder: Path) -> None:
     """Make a rename in the folder survive a power cut (where the system can)."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -232,7 +232,7 @@ def train(
     module.eval()
     losses = [row[loss] if isinstance(loss, str) else loss(row) for row in rows]
     reason = unlearnt(losses, best and best["row"], of=f"{unit}s")
-    warn_unlearnt(name, reason, f"learning_rate={learning_rate:g}, {unit}s={epochs}")
+    _warn_unlearnt(name, reason, f"learning_rate={learning_rate:g}, {unit}s={epochs}")
     return pd.DataFrame(rows), len(rows) - 1 if best is None else best["row"]
 
 
@@ -263,7 +263,7 @@ def unlearnt(losses: Sequence[float], kept: int | None = None, *, of: str = "epo
     return None
 
 
-def warn_unlearnt(what: str, reason: str | None, settings: str = "") -> None:
+def _warn_unlearnt(what: str, reason: str | None, settings: str = "") -> None:
     """Say that nothing was learnt, if there is a reason; the default level is the caller of a decorated fit."""
     if reason is not None:
         shown = f" ({settings})" if settings else ""

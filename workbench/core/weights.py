@@ -62,7 +62,7 @@ def roots() -> list[Path]:
     return [Path(part).expanduser() for part in os.environ.get("WORKBENCH_WEIGHTS", "").split(os.pathsep) if part]
 
 
-def cache() -> Path:
+def _cache() -> Path:
     """Where fetched single files are kept: ``weights`` in the package's cache folder."""
     return cache_folder() / "weights"
 
@@ -99,7 +99,7 @@ def find(wanted: Wanted, *, given: str | os.PathLike | None = None, fetch: bool 
     for place in roots():
         if found := _inside(place, wanted):
             return found
-    if found := _inside(cache(), wanted) if wanted.is_file else _hub(wanted):
+    if found := _inside(_cache(), wanted) if wanted.is_file else _hub(wanted):
         return found
     if not fetch:
         raise WeightsError(_missing(wanted))
@@ -175,7 +175,7 @@ def _fetch_file(wanted: Wanted) -> Path:
 
     _announce(wanted)
     checksum = f"sha256:{wanted.sha256}" if wanted.sha256 else None
-    return Path(download(wanted.source, cache() / wanted.files[0], size=wanted.size, checksum=checksum))
+    return Path(download(wanted.source, _cache() / wanted.files[0], size=wanted.size, checksum=checksum))
 
 
 def _fetch_folder(wanted: Wanted) -> Path:

@@ -181,7 +181,7 @@ class Clips:
         """The tags of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
         if "tags" not in self.table or not (self.table["tags"] == self.table["label"]).all():
             return None
-        sets = [tag_set(label) for label in self.table["label"]]
+        sets = [_tag_set(label) for label in self.table["label"]]
         names = sorted(set().union(*sets))
         return pd.DataFrame([[name in tags for name in names] for tags in sets], columns=names)
 
@@ -522,14 +522,14 @@ class Clips:
     def _named(self) -> list[frozenset[str]]:
         """The classes that each clip names: its label, or the tags of it."""
         if self.tags is not None:
-            return [tag_set(label) for label in self.labels]
+            return [_tag_set(label) for label in self.labels]
         return [frozenset([label] if label else []) for label in self.labels]
 
     def _fold_numbers(self) -> np.ndarray:
         return self.table["fold"].fillna(-1).to_numpy(int)
 
 
-def tag_set(label: str) -> frozenset[str]:
+def _tag_set(label: str) -> frozenset[str]:
     """The tags of a label such as "bark+siren"; "none" and "" have none."""
     return frozenset(label.split("+")) - {"none", ""}
 

@@ -43,7 +43,7 @@ class Found:
 # --- walking ----------------------------------------------------------------------------------------------------
 
 
-def files_below(folder: Path, suffixes: Sequence[str] | None = None, depth: int | None = None) -> Iterator[str]:
+def _files_below(folder: Path, suffixes: Sequence[str] | None = None, depth: int | None = None) -> Iterator[str]:
     """Paths of files below a folder, relative, with /, in sorted order; hidden files, resource forks and __MACOSX not.
 
     Parameters
@@ -73,7 +73,7 @@ def _expression(pattern: str, anchored: bool) -> re.Pattern:
 def _matches(pattern: str, found: Found, suffixes: Sequence[str] | None) -> Iterator[tuple[str, re.Match]]:
     anchored = found.kind == "root"
     expression = _expression(pattern, anchored)
-    for path in files_below(found.folder, suffixes, depth=pattern.count("/") if anchored else None):
+    for path in _files_below(found.folder, suffixes, depth=pattern.count("/") if anchored else None):
         match = expression.fullmatch(path)
         if match:
             yield path, match
@@ -84,7 +84,7 @@ def locate(tail: str, found: Found) -> Path | None:
     direct = found.folder / tail
     if direct.is_file() or found.kind == "root":
         return direct if direct.is_file() else None
-    hits = [path for path in files_below(found.folder) if f"/{path}".endswith(f"/{tail}")]
+    hits = [path for path in _files_below(found.folder) if f"/{path}".endswith(f"/{tail}")]
     return found.folder / min(hits, key=lambda path: (path.count("/"), path)) if hits else None
 
 
@@ -168,7 +168,7 @@ def read_part(root: Path, part: str) -> pd.DataFrame:
 # --- the publisher's layout ----------------------------------------------------------------------------------------
 
 
-def read_csv(file: Path, header: int = 1) -> pd.DataFrame:
+def _read_csv(file: Path, header: int = 1) -> pd.DataFrame:
     """A csv or tsv as text, empty cells as "", index: the line in the file; several header lines joined by a dot."""
     if header == 1:
         return read_rows(file, "\t" if file.suffix == ".tsv" else ",")
@@ -218,7 +218,7 @@ def _read_local(manifest: Manifest, found: Found) -> pd.DataFrame:
 
 def _read_table(layout: Layout, found: Found) -> tuple[pd.DataFrame, Path, str]:
     file = locate(layout.csv, found)
-    table = read_csv(file, layout.header)
+    table = _read_csv(file, layout.header)
     wanted = {**layout.columns, **{f"_tag {tag}": column for tag, column in layout.tags.items()}}
     for name, column in wanted.items():
         if column not in table:
@@ -263,7 +263,7 @@ def _read_text(layout: Layout, found: Found) -> tuple[pd.DataFrame, Path, str]:
 def _look_up(tails: list[str], folder: Path, base: Path, source: str) -> list[str]:
     """Paths of sounds by the end of their path, "" where there is none; looks below `base` first, then `folder`."""
     by_name: dict[str, list[str]] = {}
-    for path in files_below(folder, SOUNDS):
+    for path in _files_below(folder, SOUNDS):
         by_name.setdefault(path.rsplit("/", 1)[-1], []).append(path)
     inside = "" if base == folder else base.relative_to(folder).as_posix() + "/"
     found = []

@@ -367,7 +367,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
     return manifest
 
 
-def manifest_folder() -> Path:
+def _manifest_folder() -> Path:
     """Where the manifests are: inside the installed package, else at the top of the repository."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "data_manifests", package.parent / "data_manifests"):
@@ -379,4 +379,4 @@ def manifest_folder() -> Path:
 @functools.cache
 def manifests() -> dict[str, Manifest]:
     """All manifests that come with the package, by name."""
-    return {path.stem: read_manifest(path) for path in sorted(manifest_folder().glob("*.yaml"))}
+    return {path.stem: read_manifest(path) for path in sorted(_manifest_folder().glob("*.yaml"))}

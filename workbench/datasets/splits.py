@@ -79,7 +79,7 @@ def _a_row_each(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.
 
 
 @checked
-def draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0) -> np.ndarray:
+def _draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0) -> np.ndarray:
     """Choose about `share` of the clips at random, whole groups only, classes in proportion.
 
     Parameters
@@ -154,7 +154,7 @@ def choose(
                 continue
             if isinstance(one, Real) and 0 < one < 1:
                 rows = np.flatnonzero(pool)
-                mask[rows] |= draw(labels[rows], groups[rows], one, seed=draw_seed)
+                mask[rows] |= _draw(labels[rows], groups[rows], one, seed=draw_seed)
             else:
                 mask |= _published(part, one, names, folds, name)
         return mask

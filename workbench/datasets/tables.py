@@ -45,7 +45,7 @@ def finish(
             raw[column] = raw[column].replace(values)
     for column, note in layout.midi.items():
         if note in raw:
-            raw[column] = [str(midi_number(name, line)) for name, line in zip(raw[note], raw["_line"], strict=True)]
+            raw[column] = [str(_midi_number(name, line)) for name, line in zip(raw[note], raw["_line"], strict=True)]
     for column, values in layout.keep.items():
         raw = raw[raw[column].isin(values)] if column in raw else raw
     for column, values in layout.drop.items():
@@ -130,7 +130,7 @@ def _folds(values: pd.Series, lines: pd.Series) -> list[int]:
     return folds
 
 
-def midi_number(note: str, line: object = "") -> int:
+def _midi_number(note: str, line: object = "") -> int:
     """MIDI number of a note name: A4 is 69, Cs3 and C#3 are 49, Bb2 is 46."""
     match = re.fullmatch(r"([A-G])([s#b]?)(-?\d+)", note.strip())
     if match is None:

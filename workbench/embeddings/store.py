@@ -151,7 +151,7 @@ class Group:
             self.folder.mkdir(parents=True, exist_ok=True)
             shard = shards.write(self.folder, frames, record)
         except OSError as error:
-            raise unwritable(self.folder, error) from error
+            raise _unwritable(self.folder, error) from error
         self._names.add(shard.path.name)
         self._take(shard)
 
@@ -173,7 +173,7 @@ class Group:
         except OSError as error:
             with contextlib.suppress(OSError):
                 probe.unlink()
-            raise unwritable(self.folder, error) from error
+            raise _unwritable(self.folder, error) from error
 
     def missing(self, content: str, layers: Sequence[str], *, among: int | None = None) -> tuple[str, ...]:
         """Those of the layers that no shard (of the first ``among``) holds for this content."""
@@ -393,7 +393,7 @@ def _name_of(record: dict) -> str:
         return ""
 
 
-def unwritable(folder: Path, error: OSError) -> StoreError:
+def _unwritable(folder: Path, error: OSError) -> StoreError:
     """The error for a store that cannot be written, with the ways out."""
     return StoreError(
         f"cannot write embeddings to {folder}: {error}. Name a folder with room that you may write to in the "

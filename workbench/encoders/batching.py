@@ -265,7 +265,7 @@ def compute_dtype(encoder: Encoder, dtype: str = "auto") -> str:
 
 
 @checked
-def plan(
+def _plan(
     samples: Sequence[int], *, padding: Literal["masked", "equal", "fixed"], budget: float, window: int = 0
 ) -> list[list[int]]:
     """Cut clips into batches, longest first.
@@ -435,7 +435,7 @@ def _side_by_side(workers: int) -> Iterator[Callable[..., Future]]:
 def _batches(clips: list[_Clip], padding: str, budget: float, window: int) -> list[list[_Clip]]:
     """Windows of long clips alone, then batches of the others."""
     whole = [clip for clip in clips if clip.part is None]
-    order = plan([clip.samples for clip in whole], padding=padding, budget=budget, window=window)
+    order = _plan([clip.samples for clip in whole], padding=padding, budget=budget, window=window)
     return [[clip] for clip in clips if clip.part is not None] + [[whole[i] for i in batch] for batch in order]
 
 

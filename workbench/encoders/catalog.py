@@ -117,7 +117,7 @@ _COMMON = {
 }
 
 
-def encodecmae_specs() -> list[EncoderSpec]:
+def _encodecmae_specs() -> list[EncoderSpec]:
     """What is known of each released EnCodecMAE."""
     rows = []
     for name, (file, size) in _FILES.items():
@@ -324,7 +324,7 @@ SPECS: dict[str, EncoderSpec] = {
             config=_whisper_config(768, 12, 12),
             **_WHISPER,
         ),
-        *encodecmae_specs(),
+        *_encodecmae_specs(),
     )
 }
 """The registry, by name."""

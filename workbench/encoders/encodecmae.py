@@ -260,7 +260,7 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, path: Path | str, nam
     module.load_state_dict({key: value.float() for key, value in state.items()})
 
 
-def own_entries(
+def _own_entries(
     state: Mapping[str, Tensor], config: EncodecMAEConfig, *, path: Path | str, name: str
 ) -> dict[str, Tensor]:
     """What :class:`EncodecMAENet` needs of a released state dict, as it names and orders it.
@@ -340,5 +340,5 @@ def load_encodecmae(
         torch.manual_seed(0 if random_weights is None else random_weights)
         net = EncodecMAENet(config)
     if weights is not None:
-        fit(net, own_entries(read_checkpoint(weights), config, path=weights, name=name), path=weights, name=name)
+        fit(net, _own_entries(read_checkpoint(weights), config, path=weights, name=name), path=weights, name=name)
     return EncodecMAE(net, name=name if random_weights is None else f"{name}-random{random_weights}", device=device)

@@ -233,7 +233,7 @@ class OtherFront:
     padding, window, frame_rate = "equal", None, 0.0
 
     def __init__(self, config, preprocess: dict, model: nn.Module):
-        self.extractor, kind = feature_extractor(preprocess)
+        self.extractor, kind = _feature_extractor(preprocess)
         self.rate = int(preprocess.get("sampling_rate") or self.extractor.sampling_rate)
         self.parts = (kind, json.dumps(preprocess, sort_keys=True, default=str))
         self.rates: list[float] = []
@@ -330,7 +330,7 @@ class OtherFront:
         return [(state.shape[2], rate) for state, rate in zip(states, self.rates, strict=True)]
 
 
-def feature_extractor(preprocess: dict):
+def _feature_extractor(preprocess: dict):
     """(the feature extractor of a preprocessor_config.json, its type)."""
     load("torchaudio.compliance.kaldi")
     import transformers

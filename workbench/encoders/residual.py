@@ -184,7 +184,7 @@ def _told(value: object) -> object:
     return tuple(value.shape) if value.is_floating_point() else f"{value.dtype} {tuple(value.shape)}"
 
 
-def deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tensor:
+def _deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tensor:
     """Put the channels of a head side by side: row h * d + j takes row j * heads + h of the released matrix.
 
     Parameters
@@ -203,7 +203,7 @@ def deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tensor
     if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise ParameterError("weight", _told(weight), "a matrix")
     if columns:
-        return deinterleave(weight.T, heads).T
+        return _deinterleave(weight.T, heads).T
     if weight.shape[0] % heads:
         raise ParameterError("weight", tuple(weight.shape), f"a matrix whose channels {heads} heads share evenly")
     return weight.unflatten(0, (-1, heads)).transpose(0, 1).flatten(0, 1)
@@ -249,7 +249,7 @@ def released_to_own(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor
             own[name] = value
         elif part == "att_layer":
             fits = value.ndim == 2 and value.shape[rest.startswith("wo.")] % heads == 0
-            ordered = deinterleave(value, heads, columns=rest.startswith("wo.")) if fits else value
+            ordered = _deinterleave(value, heads, columns=rest.startswith("wo.")) if fits else value
             own[f"layers.{layer}.attention.{rest}"] = ordered.contiguous()
         else:
             own[f"layers.{layer}.{part}.{rest}"] = value

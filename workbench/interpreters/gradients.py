@@ -115,17 +115,17 @@ def integrated_gradients(
     domain: str = "log",
     progress: bool = True,
 ) -> Tensor:
-    """:func:`path_integral` as a mask.
+    """:func:`_path_integral` as a mask.
 
     Calls: ``steps``, with their gradients. Parameters and errors as in :func:`saliency`, and ``steps``.
     """
     _scale(sign, quantile)
-    relevance = path_integral(classifier, x, index, spectra=spectra, steps=steps, domain=domain, progress=progress)
+    relevance = _path_integral(classifier, x, index, spectra=spectra, steps=steps, domain=domain, progress=progress)
     return as_mask(relevance, sign=sign, quantile=quantile)
 
 
 @checked
-def path_integral(
+def _path_integral(
     classifier: Classifier,
     x: ArrayLike | Tensor,
     index: int,

@@ -142,7 +142,7 @@ class Masked:
         from tqdm.auto import tqdm
 
         weight, total = torch.ones(count) if weight is None else weight, 0 * self.whole
-        parts = batches(count, self.classifier.batch)
+        parts = _batches(count, self.classifier.batch)
         for rows in tqdm(parts, disable=not progress, desc=self.classifier.name, leave=False):
             total += torch.einsum("b,bft->ft", weight[list(rows)], self.gradients(masks(rows)))
         return total / count
@@ -152,10 +152,10 @@ class Masked:
         """The classifier's scores (N, C) for the masks that are made of the rows of ``on`` (N, D)."""
         from tqdm.auto import tqdm
 
-        parts = batches(len(on), self.classifier.batch)
+        parts = _batches(len(on), self.classifier.batch)
         shown = tqdm(parts, disable=not progress, desc=self.classifier.name, leave=False)
         return np.concatenate([self.classifier.logits(self.heard(masks(on[list(rows)]))) for rows in shown])
 
 
-def batches(count: int, size: int) -> list[range]:
+def _batches(count: int, size: int) -> list[range]:
     return [range(at, min(at + size, count)) for at in range(0, count, size)]

@@ -125,7 +125,7 @@ class Bottleneck(nn.Module):
     def forward(self, image: Tensor, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
         """Cells are drawn, or the k likeliest."""
         log_p, count = self.explainer(image), self.config.cells
-        cells = concrete(log_p, count, self.config.temperature) if drawn else most(log_p, count)
+        cells = concrete(log_p, count, self.config.temperature) if drawn else _most(log_p, count)
         return self.approximator(image * self.spread(cells)), log_p
 
     def spread(self, cells: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class Vibi(Interpreter):
         if x.ndim != 1:
             raise ParameterError("x.shape", tuple(x.shape), "(samples,), one clip")
         log_p = self.module.explainer(self.images(self._clips(x[None])))
-        return self.module.spread(most(log_p, self.config.cells))[0][self.bands].cpu()
+        return self.module.spread(_most(log_p, self.config.cells))[0][self.bands].cpu()
 
     @property
     def bands(self) -> Tensor:
@@ -196,12 +196,12 @@ def concrete(log_p: Tensor, count: int, temperature: float) -> Tensor:
     return ((log_p - (-uniform.log()).log()) / temperature).softmax(-1).amax(0)
 
 
-def most(log_p: Tensor, count: int) -> Tensor:
+def _most(log_p: Tensor, count: int) -> Tensor:
     """1 at the ``count`` likeliest cells, 0 elsewhere, float32 (B, d)."""
     return torch.zeros_like(log_p).scatter_(1, log_p.topk(count, 1).indices, 1.0)
 
 
-def information(log_p: Tensor) -> Tensor:
+def _information(log_p: Tensor) -> Tensor:
     """KL(uniform || p), nats, mean over the batch (B, d): 0 where all cells are as likely."""
     return -(log_p.mean(1) + math.log(log_p.shape[1])).mean()
 
@@ -249,8 +249,8 @@ def fit_vibi(
             sums = np.zeros(2)
             for rows in batches(rng.permutation(split.train), config.batch):
                 scores, log_p = network(images[rows], drawn=True)
-                bits = decision_loss(logits[rows], scores, **options)
-                nats = config.cells * information(log_p)
+                bits = _decision_loss(logits[rows], scores, **options)
+                nats = config.cells * _information(log_p)
                 adam.zero_grad()
                 (bits + config.beta * nats).backward()
                 adam.step()
@@ -263,7 +263,7 @@ def fit_vibi(
         def validate() -> dict[str, float]:
             scores = torch.cat([averaged(part)[0] for part in images[split.valid].split(config.batch)])
             heard = logits[split.valid]
-            same, bits = agreement(heard, scores, **options), decision_loss(heard, scores, **options)
+            same, bits = agreement(heard, scores, **options), _decision_loss(heard, scores, **options)
             return {"fidelity": float(same.mean()), "valid_bits": float(bits)}
 
         def identity() -> str:
@@ -291,7 +291,7 @@ def fit_vibi(
     return fitted
 
 
-def decision_loss(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
+def _decision_loss(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
     """Cross-entropy, bits, of the classifier's decision, its largest score or each label above probability 1/2."""
     if multilabel:
         return F.binary_cross_entropy_with_logits(scores, (logits > 0).float()) / math.log(2)

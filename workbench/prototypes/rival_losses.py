@@ -212,7 +212,7 @@ class PrototypicalNetwork(CrossEntropy):
         support = (one_hot.cumsum(0) * one_hot).sum(1) % 2 == 1
         if support.all():
             return 0 * z.sum()
-        return F.cross_entropy(episode(z[support], y[support], z[~support], self.classes), y[~support])
+        return F.cross_entropy(_episode(z[support], y[support], z[~support], self.classes), y[~support])
 
 
 class ArcFace(CrossEntropy):
@@ -286,7 +286,7 @@ class RunningMeans(nn.Module):
         self.seen = self.seen | (number > 0)
 
 
-def episode(support: Tensor, support_y: Tensor, query: Tensor, classes: int) -> Tensor:
+def _episode(support: Tensor, support_y: Tensor, query: Tensor, classes: int) -> Tensor:
     """Logits -||query - c_j||^2 (Q, C), c_j the mean of class j's support; -inf where a class has none."""
     one_hot = F.one_hot(support_y, classes).to(support)
     number = one_hot.sum(0)

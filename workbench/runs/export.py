@@ -89,7 +89,7 @@ def without_widgets(node):
     return node
 
 
-def formula_svg(tex: str, *, display: bool = False, number: str = "") -> str:
+def _formula_svg(tex: str, *, display: bool = False, number: str = "") -> str:
     """A TeX formula as inline SVG, drawn by matplotlib's mathtext, sized in ``em`` and set on the text's base line.
 
     Parameters
@@ -178,7 +178,7 @@ class _Renderer(IPythonRenderer):
     def _formula(self, tex: str, *, display: bool) -> str:
         tex, number = _without_tag(tex)
         try:
-            return formula_svg(tex, display=display, number=number)
+            return _formula_svg(tex, display=display, number=number)
         except (ValueError, KeyError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1:]
             warn(f"formula kept as its TeX source: {tex.strip()} ({' '.join(reason)})")

@@ -120,7 +120,7 @@ def run(
     prepare(kernel)
     notebooks = find_notebooks(names)
     values = [check(notebook, parameters, scale=scale, seed=seed, text=text) for notebook in notebooks]
-    folder = new_folder(out)
+    folder = _new_folder(out)
     finished: list[RunResult] = []
     for number, (notebook, given) in enumerate(zip(notebooks, values, strict=True)):
         _write_index(folder, finished, len(notebooks))
@@ -194,7 +194,7 @@ def check_mapping(parameters: object) -> None:
         raise ParameterError("parameters", parameters, "a mapping of names to values")
 
 
-def new_folder(out: str | os.PathLike | None) -> Path:
+def _new_folder(out: str | os.PathLike | None) -> Path:
     """Make the folder of a run: the one given (new or empty), or ``runs/<date and time>``.
 
     Raises

@@ -82,7 +82,7 @@ def chunk_rows(arrays: Mapping[str, object], copies: int = 1) -> int:
     return max(1, CHUNK // (4 * copies * sum(array.shape[1] for array in arrays.values())))
 
 
-def gather(array: object, rows: np.ndarray, name: str) -> np.ndarray:
+def _gather(array: object, rows: np.ndarray, name: str) -> np.ndarray:
     """Rows of one layer, float32 (n, D); read in ascending order, returned in the order asked for.
 
     Raises
@@ -103,9 +103,9 @@ def gather(array: object, rows: np.ndarray, name: str) -> np.ndarray:
 
 
 def chunks(array: object, rows: np.ndarray, name: str, size: int) -> Iterator[np.ndarray]:
-    """:func:`gather` by ``size`` rows at a time."""
+    """:func:`_gather` by ``size`` rows at a time."""
     for at in range(0, len(rows), size):
-        yield gather(array, rows[at : at + size], name)
+        yield _gather(array, rows[at : at + size], name)
 
 
 def sample(rows: np.ndarray, most: int | None = None) -> np.ndarray:
@@ -140,5 +140,5 @@ def tensors(arrays: Mapping[str, object], rows: list[tuple[str, np.ndarray]], de
     # memory of torch's own: where an array begins decides how products round, and a resumed run has to round alike
     x = torch.empty(len(rows), len(rows[0][1]), arrays[rows[0][0]].shape[1])
     for place, (name, at) in zip(x.numpy(), rows, strict=True):
-        place[:] = gather(arrays[name], at, name)
+        place[:] = _gather(arrays[name], at, name)
     return x.to(device)

@@ -72,7 +72,7 @@ class Stack:
         self.scale = torch.from_numpy(np.asarray(scale, dtype=np.float32)).to(device)
         self.steps = self.seen = 0
         members = len(self.ks)
-        drawn = {seed: initial_weights(config, seed) for seed in sorted(set(seeds))}
+        drawn = {seed: _initial_weights(config, seed) for seed in sorted(set(seeds))}
         state = {name: torch.stack([drawn[seed][name] for seed in seeds]) for name in drawn[seeds[0]]}
         state["bias"] = torch.zeros(members, config.dim)
         if config.pre_bias:
@@ -172,7 +172,7 @@ class Stack:
             torch.set_num_threads(threads)  # the workers' setting is also what threads started later would get
 
 
-def initial_weights(config: SAEConfig, seed: int) -> dict[str, Tensor]:
+def _initial_weights(config: SAEConfig, seed: int) -> dict[str, Tensor]:
     """Encoder, encoder_bias and decoder before training; ``tied_init=False`` draws what ``torch.nn.Linear(D, latents)``
     and then ``torch.nn.Linear(latents, D, bias=False)`` would after ``torch.manual_seed(seed)``."""
     generator = torch.Generator().manual_seed(seed)

@@ -447,7 +447,7 @@ NAMES = {
 """Entries outside the stacks and what :class:`SummaryNet` calls them."""
 
 
-def own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Entries of a released checkpoint, without those of EnCodecMAE, as :class:`SummaryNet` names and orders them."""
     own: dict[str, Tensor] = {}
     stacks: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in STACKS}
@@ -466,8 +466,8 @@ def own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return own
 
 
-def shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
-    """The configuration that entries of :func:`own_entries` tell, for a window of ``seconds``.
+def _shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
+    """The configuration that entries of :func:`_own_entries` tell, for a window of ``seconds``.
 
     Raises
     ------
@@ -554,8 +554,8 @@ def load_published(
         code = "torch.save(torch.load(path, weights_only=False)['state_dict'], new_path)"
         raise WeightsError(f"{error}. {advice}{code}") from error
     try:
-        own = own_entries(state)
-        net = SummaryNet(shape_of(own, seconds))
+        own = _own_entries(state)
+        net = SummaryNet(_shape_of(own, seconds))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     encodecmae.fit(net, own, path=path, name=name)

@@ -287,7 +287,7 @@ def examples(z: np.ndarray, latents: Sequence[int], *, top: int, seed: int) -> n
     return positions
 
 
-def nearest(rows: np.ndarray, latents: Sequence[int], *, most: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(rows: np.ndarray, latents: Sequence[int], *, most: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """The other latents whose rows have the largest inner product: (latents, most) positions in ``latents``, values."""
     rows = np.asarray(rows, dtype=np.float32)[np.asarray(latents)]
     most = min(most, len(rows) - 1)
@@ -329,11 +329,11 @@ def checked_latents(latents: Sequence[int], statistics) -> list[int]:
 def relatives(z: np.ndarray, alive: np.ndarray, decoder: np.ndarray | None) -> dict[str, dict[str, str]]:
     """Packed for the page: alive latents most often active in the same clips, and those with similar directions."""
     counts = (z > 0).sum(axis=0)
-    places, cosines = nearest(((z > 0) / np.sqrt(np.maximum(counts, 1))).T, alive)
+    places, cosines = _nearest(((z > 0) / np.sqrt(np.maximum(counts, 1))).T, alive)
     shared = np.round(cosines * np.sqrt(counts[alive][:, None] * counts[alive][places]))
     packed = {"together": {"latents": array(places, "<u4"), "values": array(shared, "<u4")}}
     if decoder is not None:
-        places, cosines = nearest(decoder, alive)
+        places, cosines = _nearest(decoder, alive)
         packed["decoder"] = {"latents": array(places, "<u4"), "values": array(cosines, "<f4")}
     return packed
 

@@ -121,8 +121,8 @@ class Page:
         data = f'<script type="text/plain" class="wb-data">{self._packed}</script>' if self._packed else ""
         start = f"\nshowPage(document.currentScript, {self._view});" if self._view else ""
         return (
-            f'<div class="{self._element}" data-lm-suppress-shortcuts="true"><style>{static(*self._styles)}</style>'
-            f"{self._still()}{data}<script>(() => {{\n{static(*self._script_files())}{start}\n}})();</script></div>"
+            f'<div class="{self._element}" data-lm-suppress-shortcuts="true"><style>{_static(*self._styles)}</style>'
+            f"{self._still()}{data}<script>(() => {{\n{_static(*self._script_files())}{start}\n}})();</script></div>"
         )
 
     @classmethod
@@ -196,7 +196,7 @@ class Page:
         return self.html
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        if in_kernel():
+        if _in_kernel():
             self.connect()
         return {"text/html": self.html, "text/plain": repr(self)}
 
@@ -227,7 +227,7 @@ class Page:
             self._link.selected = positions
 
 
-def in_kernel() -> bool:
+def _in_kernel() -> bool:
     """True inside a Jupyter kernel (also a headless one), False in a script or a plain IPython shell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
@@ -240,7 +240,7 @@ def _link_class():
     import traitlets
 
     class PageLink(anywidget.AnyWidget):
-        _esm = static("link.js")
+        _esm = _static("link.js")
         key = traitlets.Unicode().tag(sync=True)
         selected = traitlets.List(traitlets.Int()).tag(sync=True)
 
@@ -254,7 +254,7 @@ def check_file(name: str, path: Path) -> None:
 
 
 @functools.cache
-def static(*names: str) -> str:
+def _static(*names: str) -> str:
     """The code of files in ``static/``, one after the other, without indents and comments.
 
     It stands inside ``<script>`` and ``<style>``, so none of the files may contain ``</script`` or ``</style``. No text

@@ -12,7 +12,7 @@ import torch
 from workbench.core.errors import DatasetError, ParameterError
 from workbench.encoders.efficientat import load_efficientat
 from workbench.encoders.mini import training as mini_training
-from workbench.encoders.mini.evaluation import probe, read_table
+from workbench.encoders.mini.evaluation import _probe, read_table
 from workbench.encoders.mini.sounds import generate
 
 FACTORS = {
@@ -91,5 +91,5 @@ def test_the_probe_reads_a_linear_code_and_not_noise():
     y, groups = np.arange(400) % 4, np.arange(400) // 4 % 10
     test = groups >= 8
     code = np.eye(4)[y] + 0.2 * rng.normal(size=(400, 4))
-    assert probe(code, y, groups, test) > 95
-    assert probe(rng.normal(size=(400, 4)), y, groups, test) < 45
+    assert _probe(code, y, groups, test) > 95
+    assert _probe(rng.normal(size=(400, 4)), y, groups, test) < 45

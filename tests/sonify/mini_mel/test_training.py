@@ -99,18 +99,18 @@ def test_training_lowers_the_loss_far_below_that_of_knowing_nothing(monkeypatch)
     windows = {"frames": codes.expand(-1, 10, -1).half(), "latents": patterns.expand(-1, 125, -1).half()}
     monkeypatch.setattr(training, "BATCH", 16)
     options = {"seed": 0, "steps": 60, "every": 5, "device": "cpu"}
-    history, _ = training.fit(windows, TINY, **options)
+    history, _ = training._fit(windows, TINY, **options)
     assert history["loss"].iloc[-1] < 0.7  # 1 is what a guess of zero costs
 
 
 def test_correlation_is_pearsons_row_by_row():
     a = np.random.default_rng(0).normal(size=(3, 4, 5))
-    assert evaluation.correlation(a, 3 * a + 1) == pytest.approx(1)
-    assert evaluation.correlation(a, -a) == pytest.approx(-1)
-    assert evaluation.correlation(a[:1], np.ones_like(a[:1])) == 0
+    assert evaluation._correlation(a, 3 * a + 1) == pytest.approx(1)
+    assert evaluation._correlation(a, -a) == pytest.approx(-1)
+    assert evaluation._correlation(a[:1], np.ones_like(a[:1])) == 0
     b = a[::-1]
     rows = [np.corrcoef(x.ravel(), y.ravel())[0, 1] for x, y in zip(a, b, strict=True)]
-    assert evaluation.correlation(a, b) == pytest.approx(np.mean(rows))
+    assert evaluation._correlation(a, b) == pytest.approx(np.mean(rows))
 
 
 def test_the_table_of_the_model_card(root):

@@ -128,7 +128,7 @@ def log_mel_statistics(waveforms: list[np.ndarray]) -> dict[str, np.ndarray]:
     return {"mean+std": np.stack(rows)}
 
 
-def probe(z: np.ndarray, y: np.ndarray, groups: np.ndarray, test: np.ndarray) -> float:
+def _probe(z: np.ndarray, y: np.ndarray, groups: np.ndarray, test: np.ndarray) -> float:
     """Accuracy (%) on ``test`` of a logistic regression whose penalty grouped validation chose on the rest.
 
     Parameters
@@ -191,7 +191,7 @@ def evaluate(
                 files = tqdm(rows["file"], desc=f"{task} at {rate} Hz", leave=False)
                 waveforms = {rate: [load(Path(root) / file, rate=rate)[0] for file in files]}
             for layer, z in vectors(waveforms[rate]).items():
-                scores.setdefault((name, layer), {})[task] = probe(z, y, groups, test)
+                scores.setdefault((name, layer), {})[task] = _probe(z, y, groups, test)
     frame = pd.DataFrame(scores.values(), index=pd.MultiIndex.from_tuples(scores, names=["system", "layer"]))
     frame["average"] = frame.mean(axis=1)
     return frame

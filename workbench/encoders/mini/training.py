@@ -59,7 +59,7 @@ class Heads(nn.Module):
         self.register_buffer("teacher_scale", torch.ones(teacher_dim))
 
 
-def teach(teacher: EfficientAT, x: Tensor) -> Tensor:
+def _teach(teacher: EfficientAT, x: Tensor) -> Tensor:
     """The teacher's last frames for 32 kHz waveforms of one length: (B, T at 3.125 Hz, 384)."""
     lengths = torch.full((len(x),), x.shape[1])
     with torch.inference_mode():
@@ -67,7 +67,7 @@ def teach(teacher: EfficientAT, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def cepstra(net: MiniNet, x: Tensor, counts: Tensor) -> Tensor:
+def _cepstra(net: MiniNet, x: Tensor, counts: Tensor) -> Tensor:
     """Return cepstra at 25 Hz, with one frame of context on both sides, clip mean removed, (B, T, 3 * 14)."""
     mel = F.avg_pool1d(net.log_mel(x).transpose(1, 2), 4, 4, padding=2).transpose(1, 2)
     mel = mel[:, : x.shape[1] // HOP // 4 + 1]
@@ -80,12 +80,12 @@ def cepstra(net: MiniNet, x: Tensor, counts: Tensor) -> Tensor:
     return torch.cat((y, around[:, :-2], around[:, 2:]), 2)
 
 
-def nearest(frames: Tensor, centres: Tensor) -> Tensor:
+def _nearest(frames: Tensor, centres: Tensor) -> Tensor:
     """Position of the nearest centre of every frame."""
     return (frames @ centres.T - centres.square().sum(1) / 2).argmax(-1)
 
 
-def fit_stem(net: MiniNet, frames: Tensor, seed: int) -> None:
+def _fit_stem(net: MiniNet, frames: Tensor, seed: int) -> None:
     """Set the fixed projection: principal axes, their spread evened out by half, then turned at random.
 
     The turn keeps a later standardisation of single dimensions from blowing up the faintest axes.
@@ -102,7 +102,7 @@ def fit_stem(net: MiniNet, frames: Tensor, seed: int) -> None:
 
 
 @torch.no_grad()
-def prepare(net: MiniNet, heads: Heads, teacher: EfficientAT, corpus: Corpus, seed: int) -> None:
+def _prepare(net: MiniNet, heads: Heads, teacher: EfficientAT, corpus: Corpus, seed: int) -> None:
     """The stem's projection, cluster centres, the teacher's mean and scale, from distorted training sounds."""
     from sklearn.cluster import MiniBatchKMeans
 
@@ -114,9 +114,9 @@ def prepare(net: MiniNet, heads: Heads, teacher: EfficientAT, corpus: Corpus, se
         y, counts = net.modulations(student, lengths // 2)
         inside = frame_mask(counts, y.shape[1])
         frames.append(y[inside])
-        cepstral.append(cepstra(net, student, counts)[inside])
-        taught.append(teach(teacher, x[:16]).mean(1))
-    fit_stem(net, torch.cat(frames), seed)
+        cepstral.append(_cepstra(net, student, counts)[inside])
+        taught.append(_teach(teacher, x[:16]).mean(1))
+    _fit_stem(net, torch.cat(frames), seed)
     stem = (torch.cat(frames) - net.centre) @ net.projection
     for y, centres in ((stem, heads.spectral_centres), (torch.cat(cepstral), heads.cepstral_centres)):
         fitted = MiniBatchKMeans(CLUSTERS, n_init=1, batch_size=4096, random_state=seed).fit(y.numpy())
@@ -125,7 +125,7 @@ def prepare(net: MiniNet, heads: Heads, teacher: EfficientAT, corpus: Corpus, se
     heads.teacher_scale.copy_(torch.cat(taught).std(0) + 0.05)
 
 
-def draw_mask(rng: np.random.Generator, rows: int, counts: Tensor, frames: int) -> Tensor:
+def _draw_mask(rng: np.random.Generator, rows: int, counts: Tensor, frames: int) -> Tensor:
     """Spans of masked frames over the second half of the rows (the first half is left whole), (B, T)."""
     starts = rng.uniform(size=(rows, frames)) < MASKED / SPAN * 1.3
     starts[: rows // 2] = False
@@ -135,12 +135,12 @@ def draw_mask(rng: np.random.Generator, rows: int, counts: Tensor, frames: int) 
     return torch.from_numpy(masked) & frame_mask(counts, frames)
 
 
-def losses(net: MiniNet, heads: Heads, x: Tensor, lengths: Tensor, taught: Tensor, masked_rng) -> dict[str, Tensor]:
+def _losses(net: MiniNet, heads: Heads, x: Tensor, lengths: Tensor, taught: Tensor, masked_rng) -> dict[str, Tensor]:
     """The losses of one batch: whole views, then masked ones; ``taught`` are the teacher's frames of the whole."""
     student = halve(x)
     with torch.no_grad():  # the stem is fixed
         stem, counts = net.stem(student, lengths // 2)
-    masked = draw_mask(masked_rng, len(x), counts, stem.shape[1])
+    masked = _draw_mask(masked_rng, len(x), counts, stem.shape[1])
     with torch.autocast("cpu", torch.bfloat16):
         layers = net.encode(torch.where(masked[..., None], heads.mask.to(stem.dtype), stem), counts)
     inside = frame_mask(counts, stem.shape[1])[..., None]
@@ -159,9 +159,9 @@ def losses(net: MiniNet, heads: Heads, x: Tensor, lengths: Tensor, taught: Tenso
     similar, same = a @ b.T / 0.1, torch.arange(len(a))
     found["contrast"] = (F.cross_entropy(similar, same) + F.cross_entropy(similar.T, same)) / 2
     predicted = heads.predict_norm(layers[PREDICTED_AT].float()[masked])
-    targets = cepstra(net, student, counts)[masked]
-    found["cepstral"] = F.cross_entropy(heads.cepstral(predicted), nearest(targets, heads.cepstral_centres))
-    found["spectral"] = F.cross_entropy(heads.spectral(predicted), nearest(stem[masked], heads.spectral_centres))
+    targets = _cepstra(net, student, counts)[masked]
+    found["cepstral"] = F.cross_entropy(heads.cepstral(predicted), _nearest(targets, heads.cepstral_centres))
+    found["spectral"] = F.cross_entropy(heads.spectral(predicted), _nearest(stem[masked], heads.spectral_centres))
     return found
 
 
@@ -248,14 +248,14 @@ def train_mini(
         both = nn.ModuleList([net, heads])
         corpus = Corpus.read(root, read_table(root))
         if not checkpoint.is_file():
-            prepare(net, heads, teacher, corpus, seed)
+            _prepare(net, heads, teacher, corpus, seed)
         adam = optimizer(both, (0.9, 0.98), WEIGHT_DECAY)
 
         def advance(step: int) -> dict[str, float]:
             rng = np.random.default_rng((seed, 2, step))
             kind = "short" if step % 2 else "long"
             x, lengths = draw_batch(corpus, rng, kind, BATCH[kind])
-            terms = losses(net, heads, x, lengths, teach(teacher, x[: BATCH[kind]]), rng)
+            terms = _losses(net, heads, x, lengths, _teach(teacher, x[: BATCH[kind]]), rng)
             loss = sum(LOSS_WEIGHTS[name] * value for name, value in terms.items())
             step_once(adam, both, loss, learning_rate(step + 1, steps))
             return {name: float(value.detach()) for name, value in {"loss": loss, **terms}.items()}

@@ -27,7 +27,7 @@ PENALTY = 0.01
 Judge = Callable[[np.ndarray], np.ndarray]
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Mean over rows of Pearson's r between the flattened rows of ``a`` and ``b`` (N, ...); constant rows count 0."""
     a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (a, b))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
@@ -35,7 +35,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(((a * b).sum(1) / np.where(norm > 0, norm, 1.0)).mean())
 
 
-def judges(rate: int, path: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def _judges(rate: int, path: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Features by name, each from waveforms (N, samples) at ``rate`` to (N, D)."""
     found = {"log-mel statistics": lambda x: mini_evaluation.log_mel_statistics(list(x))["mean+std"]}
     if path is not None:
@@ -47,7 +47,7 @@ def judges(rate: int, path: Path | None) -> dict[str, Callable[[np.ndarray], np.
     return found
 
 
-def fit_judge(features: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray) -> Judge:
+def _fit_judge(features: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray) -> Judge:
     """A judge: waveforms to labels, fitted on real ones."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -91,19 +91,19 @@ def evaluate(
     rate = autoencoder.codec.rate
     x = np.stack([fit(load(Path(root) / f, rate=rate)[0], rate, seconds=autoencoder.seconds) for f in rows["file"]])
     y, test = rows["label"].to_numpy(), rows["held_out"].to_numpy()
-    fitted = {name: fit_judge(features, x[~test], y[~test]) for name, features in judges(rate, judge).items()}
+    fitted = {name: _fit_judge(features, x[~test], y[~test]) for name, features in _judges(rate, judge).items()}
     mean = sum(autoencoder.codec.encode(part).sum(0) for part in torch.from_numpy(x[~test]).split(64)) / (~test).sum()
     chosen = np.random.default_rng(seed).permutation(np.flatnonzero(test))[:clips]
     x, y = x[chosen], y[chosen]
     latents = autoencoder.codec.encode(torch.from_numpy(x))
     z = autoencoder.embed(x, rate)
     table = {
-        "mean of the training notes": {"correlation": correlation(latents.numpy(), mean.expand_as(latents).numpy())}
+        "mean of the training notes": {"correlation": _correlation(latents.numpy(), mean.expand_as(latents).numpy())}
     }
 
     def add(name: str, sound: np.ndarray) -> None:
         again = autoencoder.codec.encode(torch.from_numpy(sound))
-        row = {"correlation": correlation(latents.numpy(), again.numpy())}
+        row = {"correlation": _correlation(latents.numpy(), again.numpy())}
         table[name] = row | {judge: float((rule(sound) == y).mean()) for judge, rule in fitted.items()}
 
     add("another held-out clip", np.roll(x, 1, 0))

@@ -43,7 +43,7 @@ UNCONDITIONAL = 0.1
 AVERAGED = 0.999
 
 
-def velocity_loss(net: SummaryNet, frames: Tensor, latents: Tensor, rng: np.random.Generator) -> Tensor:
+def _velocity_loss(net: SummaryNet, frames: Tensor, latents: Tensor, rng: np.random.Generator) -> Tensor:
     """Mean squared error of v for one batch: frames (B, T, D), latents (B, T', D'), on the network's device.
 
     The sigmas of a batch are spread evenly over [0, 1]: each is uniform, their mean loss varies less.
@@ -62,7 +62,7 @@ def velocity_loss(net: SummaryNet, frames: Tensor, latents: Tensor, rng: np.rand
     return (guess - v).square().mean()
 
 
-def prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tensor]:
+def _prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tensor]:
     """The encoded windows of a seed: read from ``path`` when it is there, else drawn, encoded and written to it."""
     from safetensors.torch import load_file
 
@@ -108,15 +108,15 @@ def train_mini_mel(
     whole("steps", steps, least=1)
     whole("every", every, least=1)
     encoder, codec = load_mini(), MelCodec()
-    windows = prepare(root, encoder, codec, seed, out.with_name(out.name + ".windows"))
-    history, mean = fit(windows, CONFIG, seed=seed, steps=steps, every=every, device=device, checkpoint=out)
+    windows = _prepare(root, encoder, codec, seed, out.with_name(out.name + ".windows"))
+    history, mean = _fit(windows, CONFIG, seed=seed, steps=steps, every=every, device=device, checkpoint=out)
     note = {"command": command, "steps": str(steps), "seconds": f"{history['seconds'].sum():.0f}"}
     autoencoder = SummaryAutoencoder(mean, encoder, codec, layer=LAYER, seconds=SECONDS, name="mini-mel")
     save_autoencoder(autoencoder, out, note=note)
     return history
 
 
-def fit(
+def _fit(
     windows: dict[str, Tensor],
     config: SummaryConfig,
     *,
@@ -136,7 +136,7 @@ def fit(
             rng = np.random.default_rng((seed, 2, step))
             chosen = torch.from_numpy(rng.integers(len(windows["frames"]), size=BATCH))
             frames, latents = (windows[name][chosen].to(device).float() for name in ("frames", "latents"))
-            loss = velocity_loss(net, frames, latents, rng)
+            loss = _velocity_loss(net, frames, latents, rng)
             mini_training.step_once(
                 adam, net, loss, mini_training.learning_rate(step + 1, steps, highest=LEARNING_RATE, warm_up=WARM_UP)
             )
