@@ -160,6 +160,9 @@ def test_studies_that_cannot_be(options, message):
 
 def test_what_cannot_be_hashed_is_named():
     things = iter([1])
-    with pytest.raises(ParameterError, match="for runs to be resumed"):
+    with pytest.raises(
+        ParameterError,
+        match=r"task: things=<list_iter.*> must be something of which can",
+    ):
         study(lambda *_: {"a": next(things)}, [{}], resume="unused", progress=False)
     assert not os.path.exists("unused")

@@ -423,6 +423,9 @@ def test_generated_clips_with_the_built_in_encoder():
     assert np.array_equal(first.stack(), second.stack())
     other = embed(load_dataset("voices", size=5, seed=1), encoder, **QUIET)
     assert other.computed == 5
+    wide = embed(clips, encoder, pooling="mean+std", **QUIET)
+    assert first.fingerprint == second.fingerprint
+    assert len({first.fingerprint, other.fingerprint, wide.fingerprint}) == 3
 
 
 def test_files_that_cannot_be_read_are_named_or_skipped(tmp_path):

@@ -50,7 +50,7 @@ class Kept:
         self.folder = cache_folder() / "trained" if resume is True else Path(resume) if resume else None
         if self.folder is None:
             return
-        self.name, self.shared = name, plain("shared", shared)
+        self.name, self.shared = name, [(key, plain(key, value)) for key, value in shared.items()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a null byte
@@ -118,7 +118,7 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
     """
     if value is None or isinstance(value, (str, bytes, bool, int, float, complex)):
         return value
-    if isinstance(value, (np.generic, torch.dtype, torch.device, slice, range)) or value is Ellipsis:
+    if isinstance(value, (np.generic, np.dtype, torch.dtype, torch.device, slice, range)) or value is Ellipsis:
         return str(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -126,9 +126,14 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
         return value.__name__
     if id(value) in seen:
         return "itself"
-    inside = functools.partial(_inside, name, seen=(*seen, id(value)))
+    within = (*seen, id(value))
+
+    def inside(part: object, label: str = "") -> object:
+        return plain(f"{name}{label}", part, within)
+
     if isinstance(value, Mapping):
-        return sorted(((repr(inside(key)), inside(each)) for key, each in value.items()), key=lambda pair: pair[0])
+        pairs = ((repr(inside(key)), inside(each, f"[{key!r}]")) for key, each in value.items())
+        return sorted(pairs, key=lambda pair: pair[0])
     if isinstance(value, (set, frozenset)):
         return sorted(repr(inside(each)) for each in value)
     if isinstance(value, nn.Module):
@@ -140,7 +145,7 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
     if hasattr(value, "columns") and hasattr(value, "to_dict"):
         return [(str(column), inside(value[column].to_numpy())) for column in value.columns]
     if isinstance(value, (list, tuple)):
-        return [inside(each) for each in value]
+        return [inside(each, f"[{i}]") for i, each in enumerate(value)]
     if hasattr(value, "__array__"):
         array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
         if array.dtype.kind in "biuf":
@@ -150,15 +155,12 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
     if isinstance(mark := getattr(value, "fingerprint", None), str):
         return kind, mark
     if hasattr(value, "__dict__"):
-        return kind, inside(vars(value))
-    raise ParameterError(name, value, "of plain types, arrays, modules or functions for runs to be resumed")
+        return kind, [(key, inside(each, f".{key}")) for key, each in sorted(vars(value).items())]
+    expected = "something of which can be told whether it changed, for runs to be resumed; resume=False goes on without"
+    raise ParameterError(name, value, expected)
 
 
-def _inside(name: str, value: object, *, seen: tuple[int, ...]) -> object:
-    return plain(name, value, seen)
-
-
-def _function(function: Any, inside: Callable[[object], object]) -> object:
+def _function(function: Any, inside: Callable[..., object]) -> object:
     """What a function will do: its code, its defaults, and the variables that it takes from outside."""
     function = inspect.unwrap(function)
     code, title = getattr(function, "__code__", None), f"{function.__module__}.{function.__qualname__}"
@@ -166,9 +168,10 @@ def _function(function: Any, inside: Callable[[object], object]) -> object:
         return title
     names, everything = _names(code), function.__globals__
     outside = {name: everything[name] for name in sorted(names) if name in everything}
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    rest = (cells, getattr(function, "__self__", None), function.__defaults__, function.__kwdefaults__)
-    return title, _code(code), inside(outside), [inside(each) for each in rest]
+    cells = zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True)
+    taken = [(name, inside(value, f": {name}")) for name, value in [*outside.items(), *cells]]
+    rest = (getattr(function, "__self__", None), function.__defaults__, function.__kwdefaults__)
+    return title, _code(code), taken, [inside(each, ": a default") for each in rest]
 
 
 def _names(code: CodeType) -> set[str]:

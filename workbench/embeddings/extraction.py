@@ -20,6 +20,7 @@ import torch
 
 from .. import audio
 from ..core.errors import AudioError, ParameterError, StoreError
+from ..core.fingerprints import fingerprint
 from ..core.warn import warn
 from ..encoders import Encoder, batching, compute_dtype
 from .claims import Claims
@@ -363,7 +364,9 @@ class Extraction:
         addresses = {layer: self.group.addresses(contents, layer) for layer in self.policy.layers}
         if any((found < 0).any() for found in addresses.values()):
             raise StoreError(f"shards were removed from {self.group.folder} while they were in use; run again")
+        policy = (self.policy.pooling, self.policy.seconds, self.policy.dtype, tuple(self.policy.layers))
         return Embeddings(
+            fingerprint=fingerprint(self.encoder.fingerprint, compute_dtype(self.encoder), *policy, contents),
             layers=tuple(self.policy.layers),
             ids=self.ids[valid],
             valid=valid,

@@ -22,6 +22,8 @@ class Embeddings:
 
     Attributes
     ----------
+    fingerprint : str
+        Hash of the sounds, the encoder, and how its frames were made vectors: equal ones hold equal numbers.
     layers : tuple of str
         Layers held, input side first.
     ids : ndarray of str (N,)
@@ -46,6 +48,7 @@ class Embeddings:
     def __init__(
         self,
         *,
+        fingerprint: str,
         layers: tuple[str, ...],
         ids: np.ndarray,
         valid: np.ndarray,
@@ -60,6 +63,7 @@ class Embeddings:
         shards: list[Frames],
         addresses: dict[str, np.ndarray],
     ):
+        self.fingerprint = fingerprint
         self.layers, self.ids, self.valid, self.skipped = layers, ids, valid, skipped
         self.pooling, self.dtype, self.encoder, self.clips = pooling, dtype, encoder, clips
         self.hits, self.computed, self.seconds = hits, computed, seconds
