@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workbench import audio
-from workbench.core.fitting import NothingLearntWarning, _warn_unlearnt
+from workbench.core.fitting import NothingLearntWarning
 from workbench.core.warn import warn
 
 FAR_TOO_LOUD = (np.full(1000, 8.0, np.float32), 8000)
@@ -24,7 +24,6 @@ def line() -> int:
         lambda: warn("here"),
         lambda: audio.load(FAR_TOO_LOUD),
         lambda: audio.load(FAR_TOO_LOUD, rate=4000, mono="keep"),
-        lambda: _warn_unlearnt("fit", "its loss never fell"),
     ],
 )
 def test_the_line_is_that_of_the_caller(call):

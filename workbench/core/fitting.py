@@ -231,18 +231,13 @@ def train(
         module.load_state_dict(best["weights"])
     module.eval()
     losses = [row[loss] if isinstance(loss, str) else loss(row) for row in rows]
-    reason = unlearnt(losses, best and best["row"], of=f"{unit}s")
-    _warn_unlearnt(name, reason, f"learning_rate={learning_rate:g}, {unit}s={epochs}")
+    if reason := _unlearnt(losses, best and best["row"], of=f"{unit}s"):
+        settings = f"learning_rate={learning_rate:g}, {unit}s={epochs}"
+        warn(f"{name} learnt nothing more: {reason} ({settings})", NothingLearntWarning)
     return pd.DataFrame(rows), len(rows) - 1 if best is None else best["row"]
 
 
-def check_loss(loss: float, learning_rate: float, where: str) -> None:
-    """Raise a ParameterError if a loss is NaN or infinite; ``where`` is "epoch 3"."""
-    if not math.isfinite(loss):
-        raise ParameterError("learning_rate", learning_rate, f"lower: the loss is {loss} in {where}")
-
-
-def unlearnt(losses: Sequence[float], kept: int | None = None, *, of: str = "epochs") -> str | None:
+def _unlearnt(losses: Sequence[float], kept: int | None = None, *, of: str = "epochs") -> str | None:
     """Why a training learnt nothing after its first epoch, as the end of a sentence, or None.
 
     Parameters
@@ -261,13 +256,6 @@ def unlearnt(losses: Sequence[float], kept: int | None = None, *, of: str = "epo
     if losses[0] - min(losses[1:]) <= FALLEN * abs(losses[0]):
         return f"its loss never fell below the {losses[0]:.3g} of the first of {len(losses)} {of}"
     return None
-
-
-def _warn_unlearnt(what: str, reason: str | None, settings: str = "") -> None:
-    """Say that nothing was learnt, if there is a reason; the default level is the caller of a decorated fit."""
-    if reason is not None:
-        shown = f" ({settings})" if settings else ""
-        warn(f"{what} learnt nothing more: {reason}{shown}", NothingLearntWarning)
 
 
 def write_fitted(

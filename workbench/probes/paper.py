@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from ..core.fitting import threads
 
 EPOCHS = 120
 """Passes over the training clips."""
@@ -16,16 +17,6 @@ RATE = 1e-3
 """Adam's learning rate, constant."""
 SINGLE_THREAD = 4e6
 """Multiplications in one step of the stack below which one CPU thread does it."""
-
-
-@contextlib.contextmanager
-def _threads(number: int):
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def train(
@@ -87,7 +78,7 @@ def train(
     # Steps of microseconds: threads that wait for each other cost more than they save, and beside any other busy
     # process a hundred times more.
     tiny = members * BATCH * dim * classes < SINGLE_THREAD
-    with torch.no_grad(), _threads(1 if tiny else torch.get_num_threads()):
+    with torch.no_grad(), threads(1 if tiny else torch.get_num_threads()):
         first = _loss(x_valid, target_valid, weight, bias)
         for _ in range(EPOCHS):
             order = torch.stack([torch.randperm(n, generator=g) for g in generators]).to(x.device)
