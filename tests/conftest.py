@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # files are run side by side: a thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which xdist ignores, and tests of interrupts send
 _cache = tempfile.TemporaryDirectory(prefix="workbench-tests-")
 os.environ["WORKBENCH_CACHE"] = _cache.name
 
