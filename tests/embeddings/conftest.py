@@ -100,5 +100,5 @@ def make_encoder():
 @pytest.fixture
 def short_chunks(monkeypatch):
     """Ten seconds of sound a chunk, every chunk a shard."""
-    monkeypatch.setattr(extraction.batching, "BATCH_SECONDS", {"cpu": 2.5})
+    monkeypatch.setattr(extraction, "BATCH_SECONDS", {"cpu": 2.5})
     monkeypatch.setattr(extraction, "SHARD_SECONDS", 0.0)

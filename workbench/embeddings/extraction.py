@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..datasets import Clips
 
 #: Seconds of sound that are encoded and stored as one where frames are kept (13 layers of 768: 400 MB).
+BATCH_SECONDS = batching.BATCH_SECONDS
 FRAMES_CHUNK_SECONDS = 192.0
 #: A shard is written when so much is waiting, or when so long has passed since the last one.
 SHARD_BYTES = 64 * 2**20
@@ -145,7 +146,7 @@ class Extraction:
         """Decode, and put together what lacks the same layers; a clip that turns out to be there counts as done."""
         filling: dict[tuple[str, ...], _Chunk] = {}
         seen: set[str] = set()
-        batch = batching.BATCH_SECONDS.get(self.encoder.device.type, batching.BATCH_SECONDS["cpu"])
+        batch = BATCH_SECONDS.get(self.encoder.device.type, BATCH_SECONDS["cpu"])
         # one window of stream(), in which it sorts by length
         longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else batching.WINDOW_SECONDS
         full = min(4 * batch, longest) * self.encoder.rate
