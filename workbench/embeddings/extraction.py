@@ -32,8 +32,9 @@ from .store import Group
 if TYPE_CHECKING:
     from ..datasets import Clips
 
-#: Seconds of sound that are encoded and stored as one where frames are kept (13 layers of 768: 400 MB).
+#: Padded seconds of a batch, by device.
 BATCH_SECONDS = batching.BATCH_SECONDS
+#: Seconds of sound that are encoded and stored as one where frames are kept (13 layers of 768: 400 MB).
 FRAMES_CHUNK_SECONDS = 192.0
 #: A shard is written when so much is waiting, or when so long has passed since the last one.
 SHARD_BYTES = 64 * 2**20
