@@ -2,6 +2,7 @@ from .classifiers import Classifier as Classifier
 from .classifiers import convolutional as convolutional
 from .classifiers import efficientat as efficientat
 from .classifiers import fit_vgg as fit_vgg
+from .classifiers import kumar_vgg as kumar_vgg
 from .flint import Flint as Flint
 from .flint import FlintConfig as FlintConfig
 from .flint import fit_flint as fit_flint
