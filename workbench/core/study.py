@@ -8,6 +8,7 @@ import queue
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from .checks import checked
@@ -57,7 +58,7 @@ def study(
     resume : bool or path
         Keep every finished run in a folder (True: ``trained`` in the user's cache folder), in a small file named by a
         hash of the setting, the rows of the split, the seed, and the task: its code and everything that it takes from
-        outside. Runs that are there are read. Devices and versions of other packages do not count.
+        outside. Runs that are there are read. The version of this package counts, those of others do not.
     client : object with ``submit(function, *arguments)``, optional
         Where the runs are computed, such as a ``concurrent.futures.ProcessPoolExecutor`` or a dask client; the table is
         the same. Without one they run here, one after the other.
@@ -104,7 +105,7 @@ def study(
         _Run(shown, setting, fold, split, seed)
         for (shown, setting), (fold, split), seed in itertools.product(_settings(grid), folds, seeds)
     ]
-    kept = Kept(resume, f"study {VERSION}", {"task": task})
+    kept = Kept(resume, f"study {VERSION}, audio-workbench {version('audio-workbench')}", {"task": task})
     for run in runs:
         rows = None if run.split is None else list(run.split)
         run.path = kept.path(setting=run.setting, split=rows, seed=run.seed)
