@@ -8,7 +8,7 @@ import queue
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from .checks import checked
@@ -105,7 +105,7 @@ def study(
         _Run(shown, setting, fold, split, seed)
         for (shown, setting), (fold, split), seed in itertools.product(_settings(grid), folds, seeds)
     ]
-    kept = Kept(resume, f"study {VERSION}, audio-workbench {version('audio-workbench')}", {"task": task})
+    kept = Kept(resume, f"study {VERSION}, workbench {_release()}", {"task": task})
     for run in runs:
         rows = None if run.split is None else list(run.split)
         run.path = kept.path(setting=run.setting, split=rows, seed=run.seed)
@@ -152,6 +152,13 @@ class _Run:
         rest = {name: self.outcome[name] for name in ("seconds", "error") if name in self.outcome}
         for row in self.outcome["rows"]:
             yield {**known, **rest, **row} if "seconds" in row else {**known, **row, **rest}
+
+
+def _release() -> str:
+    try:
+        return version("audio-workbench")
+    except PackageNotFoundError:  # used from its folder, not installed
+        return ""
 
 
 def _listed(name: str, values: object) -> list:
