@@ -13,6 +13,7 @@ import re
 import warnings
 from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -342,7 +343,6 @@ def sae_calls() -> dict[str, Call]:
         "keep": "best",
         "device": "cpu",
         "checkpoint": None,
-        "progress": False,
         "activation": "batchtopk",
         "prefixes": (4,),
         "auxk": 0.1,
@@ -362,8 +362,11 @@ def sae_calls() -> dict[str, Call]:
         "sae.load": (SparseAutoencoder.load, {"folder": "/nowhere/at/all"}),
         "sae.load_saelens": (load_saelens, {"folder": "/nowhere/at/all"}),
         "sae.save_saelens": (save_saelens, {"sae": sae, "folder": None}),
-        "sae.fit_saes": (fit_saes, settings | {"epochs": 1}),
-        "sae.fit_saes steps": (fit_saes, settings | {"steps": 2, "ks": None, "sparsities": [0.5, 0.75]}),
+        "sae.fit_saes": (partial(fit_saes, progress=False), settings | {"epochs": 1}),
+        "sae.fit_saes steps": (
+            partial(fit_saes, progress=False),
+            settings | {"steps": 2, "ks": None, "sparsities": [0.5, 0.75]},
+        ),
         "sae.sweep.sae": (sweep.sae, {"layer": "a", "sparsity": 0.75, "k": 2, "seed": 0}),
         "sae.sweep.encode": (sweep.encode, {"x": X}),
         "sae.principal_components": (controls.principal_components, rows),

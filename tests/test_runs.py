@@ -27,7 +27,7 @@ from workbench.runs import recording as recording_module
 from workbench.runs.export import _formula_svg, to_html
 from workbench.runs.notebooks import notebooks_folder
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
-from workbench.runs.provenance import _kernel_report, git_state, this_process, versions
+from workbench.runs.provenance import git_state, kernel_report, this_process, versions
 from workbench.runs.recording import plain, read_results, write_text
 from workbench.runs.report import index_page, table_html
 from workbench.runs.running import check, is_finished
@@ -946,7 +946,7 @@ def test_formulas_are_drawn_or_kept_as_source():
 
 def test_provenance(tmp_path):
     assert versions()["python"].startswith("3.")
-    report = _kernel_report()
+    report = kernel_report()
     assert report["peak_memory_bytes"] > 20e6
     assert git_state(tmp_path) is None
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)

@@ -114,6 +114,8 @@ def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     from sklearn.metrics import recall_score
 
     true, predicted, _ = validate(true, predicted)
+    _, numbered = np.unique(np.concatenate([true, predicted]), return_inverse=True)  # scikit-learn takes no 0.5
+    true, predicted = np.split(numbered, 2)
     return float(recall_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
 
 

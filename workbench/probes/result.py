@@ -147,8 +147,9 @@ class Probes:
         """
         from sklearn.metrics import confusion_matrix
 
-        options = {"labels": self.classes, "normalize": "true" if normalise else None}
-        tables = [confusion_matrix(self.true, row, **options) for row in self.predictions[self.position(layer)]]
+        true, rows = (np.searchsorted(self.classes, y) for y in (self.true, self.predictions[self.position(layer)]))
+        options = {"labels": np.arange(len(self.classes)), "normalize": "true" if normalise else None}
+        tables = [confusion_matrix(true, row, **options) for row in rows]
         return tables[0] if len(tables) == 1 else np.mean(tables, axis=0)
 
     @checked

@@ -41,7 +41,7 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def _last_loading_problem() -> str | None:
+def last_loading_problem() -> str | None:
     """:func:`workbench.core.dependencies.explain` of the error that a notebook's kernel showed last."""
     return explain(getattr(sys, "last_value", None))
 
@@ -91,7 +91,7 @@ def machine() -> dict[str, object]:
     return {"system": f"{platform.system()} {platform.release()}", "machine": platform.machine(), "cpus": cores}
 
 
-def _kernel_report() -> dict[str, object]:
+def kernel_report() -> dict[str, object]:
     """What only the notebook's own process knows, asked of it after its last cell.
 
     Returns
