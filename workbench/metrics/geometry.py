@@ -243,12 +243,12 @@ def weighted_kappa(true: ArrayLike, predicted: ArrayLike) -> float:
 
 @checked
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation of two rows of numbers (N,), ties sharing their mean rank; NaN if one is flat."""
-    from scipy.stats import rankdata
+    """Spearman's rank correlation of two rows of numbers (N,), by scipy's ``spearmanr``; NaN if one is flat."""
+    from scipy.stats import spearmanr
 
     a, b = _pair("a", a, "b", b)
-    ranks = np.stack([rankdata(a), rankdata(b)])
-    return float(np.corrcoef(ranks)[0, 1]) if np.ptp(ranks, axis=1).all() else float("nan")
+    flat = min(len(np.unique(a)), len(np.unique(b))) < 2
+    return float("nan") if flat else float(spearmanr(a, b).statistic)
 
 
 @checked
