@@ -49,7 +49,7 @@ def data_root(tmp_path_factory):
 def test_paper_scale_runs_once_the_data_are_there(tmp_path, monkeypatch, data_root, dataset):
     monkeypatch.setenv("WORKBENCH_DATA", str(data_root))
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
-    parameters = {"dataset": dataset, "classifier": "vgg", "epochs": 1, "explained_clips": 2, "draws": 5}
+    parameters = {"dataset": dataset, "classifier": "vgg", "epochs": 1, "explained_clips": 4, "draws": 5}
     parameters |= {"components": 8, "folds": 2}
     (result,) = run("listen_to_interpret", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
