@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.core.errors import ParameterError
 from workbench.core.fitting import NothingLearntWarning
@@ -76,6 +77,23 @@ def test_finished_runs_are_read_and_what_the_task_depends_on_is_noticed(tmp_path
     study(partial(mean), {"factor": [1]}, **options)
     study(task_on(X), {"a": [1]}, **options | {"splits": SPLITS[::-1]})  # the same rows under other numbers
     assert count() == 12
+
+
+def test_code_of_a_class_of_ones_own_counts(tmp_path):
+    def task_of(net):
+        return lambda setting, split, seed: {"value": float(net(torch.ones(1)))}
+
+    def twice(self, x):
+        return 2 * x
+
+    def thrice(self, x):
+        return 3 * x
+
+    for count, forward in ((1, twice), (1, twice), (2, thrice)):
+        net = type("Net", (torch.nn.Module,), {"forward": forward, "__module__": __name__})()
+        table = study(task_of(net), {}, resume=tmp_path, progress=False)
+        assert len(list(tmp_path.iterdir())) == count
+    assert table["value"].tolist() == [3.0]
 
 
 def test_what_is_kept_is_the_same_in_another_process(tmp_path):

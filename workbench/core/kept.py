@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import inspect
 import json
 import os
+import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,16 +67,12 @@ class Kept:
 
 
 def read(path: Path | None, names: Sequence[str] = ()) -> dict[str, object] | None:
-    """A result with these names; None where there is none, or, with a warning, where its file is damaged.
-
-    A file without a checksum is one of an earlier version, which wrote blanks behind its commas and colons.
-    """
+    """A result with these names; None where there is none, or, with a warning, where its file is damaged."""
     if path is None:
         return None
     try:
-        text = path.read_text()
-        found = json.loads(text)
-        if text != json.dumps(found) + "\n" and found.pop("checksum") != _checksum(found):
+        found = json.loads(path.read_text())
+        if found.pop("checksum") != _checksum(found):
             raise ValueError("its checksum is another")
         return {name: found[name] for name in names or found}
     except FileNotFoundError:
@@ -118,7 +116,12 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
     """
     if value is None or isinstance(value, (str, bytes, bool, int, float, complex)):
         return value
-    if isinstance(value, (np.generic, np.dtype, torch.dtype, torch.device, slice, range)) or value is Ellipsis:
+    if (
+        isinstance(
+            value, (np.generic, datetime.date, datetime.timedelta, np.dtype, torch.dtype, torch.device, slice, range)
+        )
+        or value is Ellipsis
+    ):
         return str(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -137,10 +140,12 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
     if isinstance(value, (set, frozenset)):
         return sorted(repr(inside(each)) for each in value)
     if isinstance(value, nn.Module):
-        return repr(value), fingerprint(weights=value.state_dict())
+        return inside(type(value)), repr(value), fingerprint(weights=value.state_dict())
     if isinstance(value, functools.partial):
         return "partial", inside(value.func), inside(value.args), inside(value.keywords)
-    if inspect.isroutine(value) or isinstance(value, type) or hasattr(value, "__wrapped__"):
+    if isinstance(value, type):
+        return _class(value, inside)
+    if inspect.isroutine(value) or hasattr(value, "__wrapped__"):
         return _function(value, inside)
     if hasattr(value, "columns") and hasattr(value, "to_dict"):
         return [(str(column), inside(value[column].to_numpy())) for column in value.columns]
@@ -151,13 +156,25 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
         if array.dtype.kind in "biuf":
             return fingerprint(weights={"": torch.from_numpy(np.ascontiguousarray(array))})
         return [inside(each) for each in array.tolist()]
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    kind = inside(type(value))
     if isinstance(mark := getattr(value, "fingerprint", None), str):
         return kind, mark
     if hasattr(value, "__dict__"):
         return kind, [(key, inside(each, f".{key}")) for key, each in sorted(vars(value).items())]
     expected = "something of which can be told whether it changed, for runs to be resumed; resume=False goes on without"
     raise ParameterError(name, value, expected)
+
+
+def _class(kind: type, inside: Callable[..., object]) -> object:
+    """What a class is: its name, and where it is the user's own also its bases and all that it defines."""
+    title, module = f"{kind.__module__}.{kind.__qualname__}", sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if kind.__module__ != "__main__" and (file is None or file.startswith(_INSTALLED)):
+        return title
+    skipped = ("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__static_attributes__")
+    own = [(name, part) for name, part in sorted(vars(kind).items()) if name not in (*skipped, "__firstlineno__")]
+    parts = [(name, getattr(part, "__func__", None) or getattr(part, "fget", None) or part) for name, part in own]
+    return title, inside(kind.__bases__), [(name, inside(part, f".{name}")) for name, part in parts]
 
 
 def _function(function: Any, inside: Callable[..., object]) -> object:

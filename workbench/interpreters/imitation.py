@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -32,7 +33,7 @@ BATCH = 32
 KEPT_BYTES = 6e9
 
 
-class Interpreter:
+class Interpreter(ABC):
     """A network that imitates a frozen classifier, on the classifier's device; the base of those that are trained.
 
     Attributes
@@ -125,9 +126,9 @@ class Interpreter:
             raise ParameterError("x.shape", tuple(x.shape), expected)
         return x
 
+    @abstractmethod
     def _scores(self, x: Tensor) -> Tensor:
         """The scores (B, C) of one batch of clips."""
-        raise NotImplementedError
 
 
 def prepared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -77,7 +78,7 @@ def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None
     return TrackDecisions(names, sums / np.bincount(member)[:, None], np.asarray(labels))
 
 
-class TrackClassifier:
+class TrackClassifier(ABC):
     """What trained classifiers of segments share: logits become decisions of tracks, and all of it a folder.
 
     A subclass is a dataclass whose fields are config, labels and network, and others that JSON can hold.
@@ -86,9 +87,9 @@ class TrackClassifier:
     CONFIG: ClassVar[type[Config]]
 
     @classmethod
+    @abstractmethod
     def _built(cls, config: Config, classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
         """The network before it has these tensors."""
-        raise NotImplementedError
 
     def predict(self, x: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
         """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
