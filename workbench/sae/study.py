@@ -95,13 +95,13 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
 
 
 @checked
-def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.ndarray):
+def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, test: np.ndarray):
     """One row a code: what it loses and what a probe reads from it.
 
     Parameters
     ----------
     x : ndarray (N, D)
-    found : mapping of name to Code
+    codes : mapping of name to Code
     probes : Probes
         Fitted on the codes' ``features`` under the same names.
     test : ndarray of int
@@ -114,13 +114,13 @@ def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.nda
     """
     import pandas as pd
 
-    if not isinstance(found, Mapping) or not found or not all(isinstance(code, Code) for code in found.values()):
-        raise ParameterError("found", type(found).__name__, "a mapping of name to Code, at least one")
+    if not isinstance(codes, Mapping) or not codes or not all(isinstance(code, Code) for code in codes.values()):
+        raise ParameterError("codes", type(codes).__name__, "a mapping of name to Code, at least one")
     if not isinstance(probes, Probes):
         raise ParameterError("probes", type(probes).__name__, "probes, as fit_probes gives them")
     x, rows = numbers("x", x, ndim=2), []
     test = positions(test, "test", len(x))
-    for name, code in found.items():
+    for name, code in codes.items():
         if code.x_hat.shape != x.shape:
             raise ParameterError("x.shape", x.shape, f"{code.x_hat.shape}, as that of code {name!r}")
         i = probes.position(name)

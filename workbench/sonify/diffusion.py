@@ -43,11 +43,11 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     -------
     x, v : Tensor, like ``x0``
     """
-    for name, given in (("x0", x0), ("noise", noise), ("sigma", sigma)):
-        _check_tensor(name, given)
+    for name, tensor in (("x0", x0), ("noise", noise), ("sigma", sigma)):
+        _check_tensor(name, tensor)
     if x0.shape != noise.shape or sigma.shape != x0.shape[:1]:
-        found = {"x0": tuple(x0.shape), "noise": tuple(noise.shape), "sigma": tuple(sigma.shape)}
-        raise ParameterError("shapes", found, "(B, ...), the same, and (B,)")
+        shapes = {"x0": tuple(x0.shape), "noise": tuple(noise.shape), "sigma": tuple(sigma.shape)}
+        raise ParameterError("shapes", shapes, "(B, ...), the same, and (B,)")
     if not ((sigma >= 0) & (sigma <= 1)).all():
         raise ParameterError("sigma", f"{float(sigma.min()):g} to {float(sigma.max()):g}", "within 0 to 1")
     alpha, beta = (side.view(-1, *[1] * (x0.ndim - 1)) for side in angles(sigma))
@@ -57,9 +57,9 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
 def draw_noise(seeds: Sequence[int], shape: Sequence[int], *, device: str | torch.device = "cpu") -> Tensor:
     """Standard normal noise (B, *shape), float32: row i depends on ``seeds[i]`` alone, and on no device."""
     none = isinstance(seeds, (list, tuple)) and not seeds
-    given = [] if none else several("seeds", seeds, lambda name, one: seed(one, name))
+    seeds = [] if none else several("seeds", seeds, lambda name, value: seed(value, name))
     shape = several("shape", shape, partial(whole, least=1))
-    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(one)) for one in given]
+    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(value)) for value in seeds]
     return torch.stack(rows).to(device) if rows else torch.zeros(0, *shape, device=device)
 
 
@@ -101,8 +101,8 @@ def sample(
     check_sampling(steps, guidance)
     if not callable(velocity):
         raise ParameterError("velocity", velocity, "a function (x, sigma, z) that gives v")
-    for name, given in (("noise", noise), ("z", z)):
-        _check_tensor(name, given)
+    for name, tensor in (("noise", noise), ("z", z)):
+        _check_tensor(name, tensor)
     if len(z) != len(noise):
         raise ParameterError("z", tuple(z.shape), f"{len(noise)} rows, one for each of noise")
     x = noise
@@ -117,10 +117,10 @@ def sample(
     return x
 
 
-def _check_tensor(name: str, given: object) -> None:
-    if not isinstance(given, Tensor) or not given.ndim or not given.is_floating_point():
-        raise ParameterError(name, type(given).__name__, "a tensor of floats, a row a sound")
-    if not given.isfinite().all():
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor) or not value.ndim or not value.is_floating_point():
+        raise ParameterError(name, type(value).__name__, "a tensor of floats, a row a sound")
+    if not value.isfinite().all():
         raise ParameterError(name, "nan or inf", "finite")
 
 
