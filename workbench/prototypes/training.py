@@ -515,8 +515,8 @@ def _made(network: object) -> nn.Module:
         return copy.deepcopy(network)
     net = network() if callable(network) else None
     if not isinstance(net, nn.Module):
-        found = network if net is None else type(net).__name__
-        raise ParameterError("network", found, "a torch module, or a callable that makes one")
+        actual = network if net is None else type(net).__name__
+        raise ParameterError("network", actual, "a torch module, or a callable that makes one")
     return net
 
 
