@@ -95,9 +95,9 @@ def slime(
 ) -> Tensor:
     """SLIME: the rectangles with the largest positive weights in a linear surrogate of the classifier.
 
-    Rectangles are on or off (silenced) at random; the surrogate (:func:`surrogate`) is fitted to the probability of the
-    class. The defaults are the reference's ten segments in time, of which three are kept; its authors take up to 70,000
-    samples for weights that no longer depend on the draw.
+    Rectangles are on or off (silenced) at random; the surrogate, a weighted ridge regression, is fitted to the
+    probability of the class. The defaults are the reference's ten segments in time, of which three are kept; its
+    authors take up to 70,000 samples for weights that no longer depend on the draw.
 
     Calls: ``samples``. Parameters and errors as in :func:`occlusion`, and:
 
@@ -170,7 +170,7 @@ def lime_components(
 
 
 @checked
-def surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: float = 1.0) -> np.ndarray:
+def _surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: float = 1.0) -> np.ndarray:
     """Weights (D,) of a linear model of outputs by what is on, near "all on": LIME's weighted ridge regression.
 
     A sample counts sqrt(exp(-d^2 / width^2)), where d is the cosine distance of what is on from all on, 1 where nothing
@@ -205,7 +205,7 @@ def _weights(clip: Masked, masks: Callable, units: int, *, samples: int, seed: i
     on = np.random.default_rng(seed).random((samples, units)) < 0.5
     on[0] = True
     chances = clip.classifier.probabilities(clip.scores(masks, on, progress))
-    return surrogate(on, chances[:, clip.index])
+    return _surrogate(on, chances[:, clip.index])
 
 
 def largest(weights: np.ndarray, count: int) -> np.ndarray:

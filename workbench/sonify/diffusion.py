@@ -108,7 +108,7 @@ def sample(
     x = noise
     grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
     for now, later in zip(grid[:-1], grid[1:], strict=True):
-        v = guided(velocity, x, now, z, guidance)
+        v = _guided(velocity, x, now, z, guidance)
         alpha, beta = math.cos(now * math.pi / 2), math.sin(now * math.pi / 2)
         x0, eps = alpha * x - beta * v, beta * x + alpha * v
         x = math.cos(later * math.pi / 2) * x0 + math.sin(later * math.pi / 2) * eps
@@ -124,7 +124,7 @@ def _check_tensor(name: str, value: object) -> None:
         raise ParameterError(name, "nan or inf", "finite")
 
 
-def guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: float) -> Tensor:
+def _guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: float) -> Tensor:
     """v at one sigma with guidance: both versions in one call of the network."""
     at = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
     if guidance == 0:
