@@ -10,7 +10,7 @@ from torch import nn
 from workbench.core.errors import ParameterError
 from workbench.interpreters import Classifier, Spectra
 from workbench.interpreters.masking import masked_logits, rectangles
-from workbench.interpreters.masks import CONTROLS, MASKS, _surrogate, largest, occlusion, saliency, slime
+from workbench.interpreters.masks import CONTROLS, MASKS, _largest, _surrogate, occlusion, saliency, slime
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +84,8 @@ def test_surrogate_recovers_a_linear_model():
     rng, weights = np.random.default_rng(0), np.array([3.0, 0, -1, 0.5])
     on = rng.random((4000, 4)) < 0.5
     np.testing.assert_allclose(_surrogate(on, on @ weights + 2, alpha=1e-9), weights, atol=1e-9)
-    assert largest(weights, 3).tolist() == [0, 3] and largest(weights, 1).tolist() == [0]
-    assert not len(largest(-np.ones(3), 3))
+    assert _largest(weights, 3).tolist() == [0, 3] and _largest(weights, 1).tolist() == [0]
+    assert not len(_largest(-np.ones(3), 3))
 
 
 class Counting(nn.Module):

@@ -118,7 +118,7 @@ def slime(
         return torch.from_numpy(rows[:, cells]).float()
 
     weights = _weights(clip, masks, bands * times, samples=samples, seed=seed, progress=progress)
-    return torch.from_numpy(np.isin(cells, largest(weights, kept))).float()
+    return torch.from_numpy(np.isin(cells, _largest(weights, kept))).float()
 
 
 @checked
@@ -166,7 +166,7 @@ def lime_components(
         return torch.stack([component_mask(w, h, np.flatnonzero(row)) for row in rows])
 
     weights = _weights(clip, masks, w.shape[1], samples=samples, seed=seed, progress=progress)
-    return component_mask(w, h, largest(weights, kept)).cpu()
+    return component_mask(w, h, _largest(weights, kept)).cpu()
 
 
 @checked
@@ -208,7 +208,7 @@ def _weights(clip: Masked, masks: Callable, units: int, *, samples: int, seed: i
     return _surrogate(on, chances[:, clip.index])
 
 
-def largest(weights: np.ndarray, count: int) -> np.ndarray:
+def _largest(weights: np.ndarray, count: int) -> np.ndarray:
     """Positions of the largest positive weights, the largest first, at most ``count``; none of rounding errors."""
     order = np.argsort(-weights, kind="stable")[:count]
     return order[weights[order] > ROUNDING]

@@ -24,7 +24,7 @@ from ..core.errors import ParameterError
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def angles(sigma: Tensor) -> tuple[Tensor, Tensor]:
+def _angles(sigma: Tensor) -> tuple[Tensor, Tensor]:
     """alpha = cos(pi sigma / 2) and beta = sin(pi sigma / 2), in the dtype of ``sigma``."""
     return torch.cos(sigma * (math.pi / 2)), torch.sin(sigma * (math.pi / 2))
 
@@ -50,7 +50,7 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         raise ParameterError("shapes", shapes, "(B, ...), the same, and (B,)")
     if not ((sigma >= 0) & (sigma <= 1)).all():
         raise ParameterError("sigma", f"{float(sigma.min()):g} to {float(sigma.max()):g}", "within 0 to 1")
-    alpha, beta = (side.view(-1, *[1] * (x0.ndim - 1)) for side in angles(sigma))
+    alpha, beta = (side.view(-1, *[1] * (x0.ndim - 1)) for side in _angles(sigma))
     return alpha * x0 + beta * noise, alpha * noise - beta * x0
 
 
