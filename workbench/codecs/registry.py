@@ -202,7 +202,7 @@ def load_codec(
 
 def _find(wanted: Wanted, weights: str | Path | None, fetch: bool) -> Path:
     try:
-        return find(wanted, given=weights, fetch=fetch)
+        return find(wanted, weights=weights, fetch=fetch)
     except WeightsError as error:
         files = [other.files[0] for other in SPECS[wanted.name].wanted]
         needed = f" {wanted.name} needs {', '.join(files)}, in one folder." if len(files) > 1 else ""
