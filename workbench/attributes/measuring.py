@@ -144,33 +144,32 @@ def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
 
 def _rates(clips: Clips) -> list[int]:
     """Each clip's own rate, Hz; of a file that cannot be read that of one beside it, so that reading it fails."""
-    found: list[int | None] = []
+    rates: list[int | None] = []
     for i in range(len(clips)):
         source = clips.source(i)
         if isinstance(source, Path):
             try:
-                found.append(decoding.rate_of(source, source))
+                rates.append(decoding.rate_of(source, source))
             except AudioError:
-                found.append(found[-1] if found else None)
+                rates.append(rates[-1] if rates else None)
         else:  # arrays and generated sounds have one rate
-            found.append((found[-1] if found else None) or clips.audio(i)[1])
-    first = next((rate for rate in found if rate), 16000)
-    return [rate or first for rate in found]
+            rates.append((rates[-1] if rates else None) or clips.audio(i)[1])
+    first = next((rate for rate in rates if rate), 16000)
+    return [rate or first for rate in rates]
 
 
 def _measured(clips: Clips, set: str, meter: Meter, options: dict) -> Attributes:
-    found = embed(clips, meter, **options)
-    both = found.layer(0).astype(np.float64)
-    values, defined = np.split(both, 2, axis=1)
+    embeddings = embed(clips, meter, **options)
+    values, defined = np.split(embeddings.layer(0).astype(np.float64), 2, axis=1)
     return Attributes(
         set=set,
         names=meter.names,
         values=np.where(defined > 0, values, np.nan),
         families=meter.families,
         meanings=meter.meanings,
-        ids=found.ids,
-        valid=found.valid,
-        skipped=found.skipped,
+        ids=embeddings.ids,
+        valid=embeddings.valid,
+        skipped=embeddings.skipped,
     )
 
 
