@@ -338,8 +338,8 @@ def _piano(f0, effort, made, place):
     decay = 7.0 * math.sqrt(110.0 / f0) / (1.0 + 0.08 * k + f * f / 9.0e6)
     # Two strings a little apart: they beat, and one of them, which loses less to the bridge, rings on.
     apart = 1.0 + 0.0003 + 0.0005 * made.traits[3]
-    both = np.concatenate([f, f * apart]), np.concatenate([amplitude, 0.35 * amplitude])
-    return *both, np.concatenate([0.35 * decay, decay])
+    strings = np.concatenate([f, f * apart]), np.concatenate([amplitude, 0.35 * amplitude])
+    return *strings, np.concatenate([0.35 * decay, decay])
 
 
 #: Partials of a bell against its prime: hum, prime, tierce, quint, nominal, and six above.
