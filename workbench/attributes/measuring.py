@@ -158,7 +158,7 @@ def _rates(clips: Clips) -> list[int]:
     return [rate or first for rate in rates]
 
 
-def _measured(clips: Clips, set: str, meter: Meter, options: dict) -> Attributes:
+def _measured(clips: Clips, set: str, meter: _Meter, options: dict) -> Attributes:
     embeddings = embed(clips, meter, **options)
     values, defined = np.split(embeddings.layer(0).astype(np.float64), 2, axis=1)
     return Attributes(
@@ -173,7 +173,7 @@ def _measured(clips: Clips, set: str, meter: Meter, options: dict) -> Attributes
     )
 
 
-class Meter(Encoder):
+class _Meter(Encoder):
     """A function from waveform to attributes, as an encoder of one layer with one frame a clip.
 
     A frame holds the values, 0 where undefined, and then for each whether it is defined: frames must be finite.
@@ -221,7 +221,7 @@ class Meter(Encoder):
         return [(frame, torch.ones_like(lengths)) for _ in layers]
 
 
-def _own_meter(name: str) -> Meter:
+def _own_meter(name: str) -> _Meter:
     if name == "voice":
         table, function, version = VOICE, voice, (CODE_VERSION,)
     elif name == "speech":
@@ -229,7 +229,7 @@ def _own_meter(name: str) -> Meter:
     else:
         installed = metadata.version("torchaudio").partition("+")[0]
         table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, installed)
-    return Meter(
+    return _Meter(
         name,
         RATE,
         lambda x: list(function(x, RATE).values()),
@@ -240,9 +240,9 @@ def _own_meter(name: str) -> Meter:
     )
 
 
-def _egemaps_meter(rate: int) -> Meter:
+def _egemaps_meter(rate: int) -> _Meter:
     smile = egemaps.Egemaps(rate)
-    return Meter(
+    return _Meter(
         "egemaps",
         rate,
         smile,
