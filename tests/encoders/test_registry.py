@@ -102,7 +102,7 @@ def test_missing_weights_say_all(name, parts, monkeypatch, tmp_path):
 def test_option_clashes():
     for options, message in (
         ({"name_or_path": "mini", "weights": "x", "random_weights": 1}, "weights='x' must be None when random_weights"),
-        ({"name_or_path": "mini", "variant": "paper"}, "variant='paper' must be None for encoder mini"),
+        ({"name_or_path": "mini", "config": "paper"}, "config='paper' must be 'default' for encoder mini"),
         ({"name_or_path": "logmel", "random_weights": 1}, "logmel, which has none"),
         ({"name_or_path": "mini", "dtype": "int8"}, "dtype='int8'"),
     ):
@@ -294,9 +294,9 @@ def test_a_fetch_of_clap_takes_its_tokenizer_along(monkeypatch, config, words):
         ({"random_weights": True}, "random_weights=True must be"),
         ({"random_weights": 2**40}, "random_weights=1099511627776 must be"),
         ({"weights": 5}, "weights=5 must be"),
-        ({"variant": "papr"}, "variant='papr' must be"),
-        ({"variant": "cut"}, "variant='cut' must be None for encoder mini"),
-        ({"variant": 3}, "variant=3 must be"),
+        ({"config": "papr"}, "config='papr' must be"),
+        ({"config": "cut"}, "config='cut' must be 'default' for encoder mini"),
+        ({"config": 3}, "config=3 must be"),
         ({"fetch": "yes"}, "fetch='yes' must be"),
         ({"dtype": "double"}, "dtype='double' must be"),
         ({"dtype": None}, "dtype=None must be"),

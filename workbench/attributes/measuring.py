@@ -51,7 +51,8 @@ FACTOR_FAMILIES = {
 def measure(
     clips: Clips,
     *,
-    set: Literal["auto", "egemaps", "voice", "speech", "speech_paper", "factors"] = "auto",
+    set: Literal["auto", "egemaps", "voice", "speech", "factors"] = "auto",
+    config: Literal["default", "paper"] = "default",
     seconds: float | None = None,
     rate: int | None = None,
     cache: bool | str | os.PathLike = True,
@@ -63,16 +64,18 @@ def measure(
     Parameters
     ----------
     clips : Clips
-    set : {"auto", "egemaps", "voice", "speech", "speech_paper", "factors"}
+    set : {"auto", "egemaps", "voice", "speech", "factors"}
         "egemaps": 88 functionals by openSMILE, for research only (:mod:`workbench.attributes.egemaps`).
         "voice": this package's own (:mod:`workbench.attributes.voice`).
         "speech": median (Hz) and spread (semitones) of the pitch of the voiced frames, loudness (LKFS) and syllables a
-        second (:mod:`workbench.attributes.speech`). "speech_paper": the first three as the first author of arXiv
-        2406.16145 measures them, spread in Hz, with the faults that :func:`~workbench.attributes.speech.speech_paper`
-        lists; a clip that is left out there is undefined here.
+        second (:mod:`workbench.attributes.speech`).
         "factors": the columns of the clips' table that are known properties, exact in generated sets; numbers as they
         are, each value of a category as a column of 0 and 1 named "factor=value".
         "auto": "egemaps" where opensmile is installed, else "voice"; the result says which.
+    config : {"default", "paper"}
+        "paper", for "speech" alone: its first three as the first author of arXiv 2406.16145 measures them, spread in
+        Hz, with the faults that :func:`~workbench.attributes.speech.speech_paper` lists; a clip that is left out there
+        is undefined here.
     seconds : float, optional
         Measure the first ``seconds`` of each clip, zero-padded on the right, which is what an encoder hears that was
         given the same ``seconds``; the silence counts. Default whole clips. Factors are of whole clips always.
@@ -94,8 +97,8 @@ def measure(
     Raises
     ------
     ParameterError
-        An unknown set, opensmile is asked for and not installed, the clips have no factors, or ``rate`` is given for
-        another set than "egemaps".
+        An unknown set, opensmile is asked for and not installed, the clips have no factors, ``rate`` is given for
+        another set than "egemaps", or ``config`` for another than "speech".
     AudioError
         A clip cannot be read and ``on_error`` is "raise"; the message names it.
     StoreError
@@ -107,12 +110,15 @@ def measure(
         set = "egemaps" if egemaps.installed() else "voice"
     if rate is not None and set != "egemaps":
         raise ParameterError("rate", rate, f"None for the set {set!r}")
+    if config != "default" and set != "speech":
+        raise ParameterError("config", config, f"'default' for the set {set!r}")
     if set == "factors":
         return _factors(clips)
     options = {"seconds": seconds, "store": cache, "progress": progress, "on_error": on_error}
     if set == "egemaps":
         return _egemaps(clips, None if rate is None else whole("rate", rate, least=1000), options)
-    return _measured(clips, set, _own_meter(set), options)
+    name = set if config == "default" else f"{set}, {config}"
+    return _measured(clips, name, _own_meter(name), options)
 
 
 def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
@@ -222,6 +228,7 @@ class _Meter(Encoder):
 
 
 def _own_meter(name: str) -> _Meter:
+    """The meter of one of this package's own sets."""
     if name == "voice":
         table, function, version = VOICE, voice, (CODE_VERSION,)
     elif name == "speech":

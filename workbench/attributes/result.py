@@ -18,7 +18,7 @@ class Attributes:
     """Measured properties of clips: a row a clip, a column an attribute."""
 
     set: str
-    """"egemaps", "voice", "speech", "speech_paper" or "factors": what was measured, also where "auto" was asked for."""
+    """"egemaps", "voice", "speech", "speech, paper" or "factors": what was measured, not "auto"."""
     names: tuple[str, ...]
     """The A columns."""
     values: np.ndarray

@@ -1,4 +1,4 @@
-"""The sets "speech" and "speech_paper": the few factors of speech that a prototype is made to hold.
+"""The set "speech", in two ways: the few factors of speech that a prototype is made to hold.
 
 Median and spread of pitch, and loudness, are what Almudevar et al. (arXiv 2406.16145) lay down in part of an embedding.
 :func:`speech` is the way to measure them here: pitch of the voiced frames alone, sought in two passes, and speaking
@@ -42,7 +42,7 @@ SPEECH: dict[str, tuple[str, str]] = {
     "loudness": ("loudness", "integrated loudness after ITU-R BS.1770-4, LKFS"),
     "rate": ("rhythm", "syllable nuclei a second, from the first sounding frame to the last"),
 }
-#: The set "speech_paper".
+#: The set "speech" with ``config="paper"``.
 SPEECH_PAPER: dict[str, tuple[str, str]] = {
     "pitch_median": ("pitch", "median over all frames detected at 275 Hz or below, Hz"),
     "pitch_spread": ("pitch", "standard deviation over all frames detected at 275 Hz or below, Hz"),
