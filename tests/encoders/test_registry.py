@@ -121,8 +121,8 @@ def test_files_are_found_in_roots(tmp_path, monkeypatch, place):
     path.write_bytes(b"x")
     monkeypatch.setenv("WORKBENCH_WEIGHTS", os.pathsep.join([str(tmp_path / "first"), str(tmp_path / "second")]))
     assert find(FILE) == path
-    assert find(FILE, given=path) == path
-    assert find(FILE, given=tmp_path / "second") == path
+    assert find(FILE, weights=path) == path
+    assert find(FILE, weights=tmp_path / "second") == path
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_folders_are_found_in_roots(tmp_path, monkeypatch, place):
         find(FOLDER)
     (folder / "config.json").write_text("{}")
     assert find(FOLDER) == folder
-    assert find(FOLDER, given=folder) == folder
+    assert find(FOLDER, weights=folder) == folder
     other = Wanted("x", "owner/other")
     with pytest.raises(WeightsError):  # a root that is itself some model is not any model
         monkeypatch.setenv("WORKBENCH_WEIGHTS", str(folder))
@@ -154,9 +154,9 @@ def test_folders_are_found_in_roots(tmp_path, monkeypatch, place):
 
 def test_given_place_without_weights_is_an_error(tmp_path):
     with pytest.raises(WeightsError, match="for encoder m: expected m.pt there"):
-        find(FILE, given=tmp_path / "nowhere.pt")
+        find(FILE, weights=tmp_path / "nowhere.pt")
     with pytest.raises(WeightsError, match="expected a folder with config.json"):
-        find(FOLDER, given=tmp_path)
+        find(FOLDER, weights=tmp_path)
 
 
 def test_fetch_goes_through_download_and_is_found_again(monkeypatch, capsys):

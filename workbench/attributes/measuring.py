@@ -150,37 +150,36 @@ def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
 
 def _rates(clips: Clips) -> list[int]:
     """Each clip's own rate, Hz; of a file that cannot be read that of one beside it, so that reading it fails."""
-    found: list[int | None] = []
+    rates: list[int | None] = []
     for i in range(len(clips)):
         source = clips.source(i)
         if isinstance(source, Path):
             try:
-                found.append(decoding.rate_of(source, source))
+                rates.append(decoding.rate_of(source, source))
             except AudioError:
-                found.append(found[-1] if found else None)
+                rates.append(rates[-1] if rates else None)
         else:  # arrays and generated sounds have one rate
-            found.append((found[-1] if found else None) or clips.audio(i)[1])
-    first = next((rate for rate in found if rate), 16000)
-    return [rate or first for rate in found]
+            rates.append((rates[-1] if rates else None) or clips.audio(i)[1])
+    first = next((rate for rate in rates if rate), 16000)
+    return [rate or first for rate in rates]
 
 
-def _measured(clips: Clips, set: str, meter: Meter, options: dict) -> Attributes:
-    found = embed(clips, meter, **options)
-    both = found.layer(0).astype(np.float64)
-    values, defined = np.split(both, 2, axis=1)
+def _measured(clips: Clips, set: str, meter: _Meter, options: dict) -> Attributes:
+    embeddings = embed(clips, meter, **options)
+    values, defined = np.split(embeddings.layer(0).astype(np.float64), 2, axis=1)
     return Attributes(
         set=set,
         names=meter.names,
         values=np.where(defined > 0, values, np.nan),
         families=meter.families,
         meanings=meter.meanings,
-        ids=found.ids,
-        valid=found.valid,
-        skipped=found.skipped,
+        ids=embeddings.ids,
+        valid=embeddings.valid,
+        skipped=embeddings.skipped,
     )
 
 
-class Meter(Encoder):
+class _Meter(Encoder):
     """A function from waveform to attributes, as an encoder of one layer with one frame a clip.
 
     A frame holds the values, 0 where undefined, and then for each whether it is defined: frames must be finite.
@@ -228,7 +227,7 @@ class Meter(Encoder):
         return [(frame, torch.ones_like(lengths)) for _ in layers]
 
 
-def _own_meter(name: str) -> Meter:
+def _own_meter(name: str) -> _Meter:
     """The meter of one of this package's own sets."""
     if name == "voice":
         table, function, version = VOICE, voice, (CODE_VERSION,)
@@ -237,7 +236,7 @@ def _own_meter(name: str) -> Meter:
     else:
         installed = metadata.version("torchaudio").partition("+")[0]
         table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, installed)
-    return Meter(
+    return _Meter(
         name,
         RATE,
         lambda x: list(function(x, RATE).values()),
@@ -248,9 +247,9 @@ def _own_meter(name: str) -> Meter:
     )
 
 
-def _egemaps_meter(rate: int) -> Meter:
+def _egemaps_meter(rate: int) -> _Meter:
     smile = egemaps.Egemaps(rate)
-    return Meter(
+    return _Meter(
         "egemaps",
         rate,
         smile,

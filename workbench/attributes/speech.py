@@ -78,14 +78,14 @@ def speech(x: np.ndarray, rate: int) -> dict[str, float]:
     """
     x = audio.resample(waveform(x, rate), rate, RATE)
     times, f0 = _speech_pitch(x, RATE)
-    found = dict.fromkeys(SPEECH, np.nan)
-    found["loudness"] = integrated_loudness(x, RATE)
+    factors = dict.fromkeys(SPEECH, np.nan)
+    factors["loudness"] = integrated_loudness(x, RATE)
     if len(times):
         pitch = semitones(f0[np.isfinite(f0)])
-        found["pitch_median"] = float(np.median(f0[np.isfinite(f0)]))
-        found["pitch_spread"] = float(pitch.std())
-        found["rate"] = _rate(x, times, f0)
-    return found
+        factors["pitch_median"] = float(np.median(f0[np.isfinite(f0)]))
+        factors["pitch_spread"] = float(pitch.std())
+        factors["rate"] = _rate(x, times, f0)
+    return factors
 
 
 @checked
@@ -204,7 +204,7 @@ def speech_paper(x: np.ndarray, rate: int) -> dict[str, float]:
         pitch = pitch[pitch <= PAPER_PITCH[1]]
         if len(pitch) < 2:
             return dropped
-        found = dict(zip(SPEECH_PAPER, (pitch.median(), pitch.std(), functional.loudness(y, RATE)), strict=True))
-    found = {name: float(value) for name, value in found.items()}
-    inside = PAPER_PITCH[0] <= found["pitch_median"] and PAPER_LOUDNESS[0] <= found["loudness"] <= PAPER_LOUDNESS[1]
-    return found if inside else dropped
+        factors = dict(zip(SPEECH_PAPER, (pitch.median(), pitch.std(), functional.loudness(y, RATE)), strict=True))
+    factors = {name: float(value) for name, value in factors.items()}
+    inside = PAPER_PITCH[0] <= factors["pitch_median"] and PAPER_LOUDNESS[0] <= factors["loudness"] <= PAPER_LOUDNESS[1]
+    return factors if inside else dropped

@@ -314,11 +314,11 @@ def read_fitted(folder: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor]
     folder = Path(folder)
     try:
         record = json.loads((folder / "fitted.json").read_text())
-        found = record["kind"], record["version"]
+        written_kind, version = record["kind"], record["version"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"{folder}: holds no {kind} of this package ({error})") from error
-    if found != (kind, VERSION):
-        raise WeightsError(f"{folder}: holds {found[0]} of version {found[1]}, not {kind} of version {VERSION}")
+    if (written_kind, version) != (kind, VERSION):
+        raise WeightsError(f"{folder}: holds {written_kind} of version {version}, not {kind} of version {VERSION}")
     tensors, weights = {}, record.pop("weights", "")
     if weights is not None:
         weights = Path(str(weights)).name

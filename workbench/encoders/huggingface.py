@@ -168,8 +168,8 @@ class ClapEncoder(HuggingFaceEncoder):
             if (count := inputs["input_ids"].shape[1]) > most:
                 raise ParameterError("texts", f"{text[:40]}... ({count} tokens)", f"texts of at most {most} tokens")
             with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-                found = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-            rows.append(found.text_embeds[0].float().cpu().numpy())
+                output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            rows.append(output.text_embeds[0].float().cpu().numpy())
         return np.stack(rows)
 
 
@@ -188,8 +188,8 @@ def _words(folder: Path, settings, seed: int | None, device: torch.device) -> tu
             f"{folder / 'tokenizer.json'}: no such file (nor vocab.json and merges.txt); texts need it: put the files "
             f"{', '.join(TOKENIZER_FILES)} of the model's page there, as far as it has them"
         )
-    found = Tower(ClapTextModelWithProjection, settings.text_config)
-    model = _load(found, folder, None)[0] if seed is None else _random(found, seed)
+    text_tower = Tower(ClapTextModelWithProjection, settings.text_config)
+    model = _load(text_tower, folder, None)[0] if seed is None else _random(text_tower, seed)
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -243,13 +243,13 @@ def load_huggingface(
     preprocess = _preprocess(folder) if preprocess is None else preprocess
     settings = _settings(architecture, config)
     kind = settings.model_type
-    found = Tower(_whole(settings), settings) if kind in OF_ONE_PART else tower(settings)
+    audio = Tower(_whole(settings), settings) if kind in OF_ONE_PART else tower(settings)
     if random_weights is None:
-        model, left_out = _load(found, Path(folder), config)
+        model, left_out = _load(audio, Path(folder), config)
     else:
-        model, left_out = _random(found, random_weights), []
-    model = found.kept(model)
-    front_of = FRONTS.get(found.settings.model_type) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
+        model, left_out = _random(audio, random_weights), []
+    model = audio.kept(model)
+    front_of = FRONTS.get(audio.settings.model_type) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
     if config == "cut":
         model, front_of = CutWhisper(model), CutWhisperFront
     # torch on WavLM's float bias beside a boolean mask; the result is right
@@ -257,7 +257,7 @@ def load_huggingface(
     model.eval()
     with _quiet():
         try:
-            front = front_of(found.settings, preprocess, model)
+            front = front_of(audio.settings, preprocess, model)
             layers = tuple(Layer(str(i), dim, rate) for i, (dim, rate) in enumerate(front.layers(model)))
         except WorkbenchError:
             raise
@@ -289,36 +289,36 @@ def _transformers() -> str:
 def _json(folder: Path | str | None, file: str) -> dict:
     path = Path(folder) / file
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(
             f"{path}: no such file; a model folder holds config.json, preprocessor_config.json and the weights"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not valid json ({reason(error)})") from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path}: expected settings by name ({{...}}), found {type(found).__name__}")
-    return found
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{path}: expected settings by name ({{...}}), found {type(settings).__name__}")
+    return settings
 
 
 def _preprocess(folder: Path | str | None) -> dict:
     """Settings of the feature extractor; newer folders keep them inside processor_config.json."""
     file, within = Path(folder) / "preprocessor_config.json", Path(folder) / "processor_config.json"
-    found = None
+    options = None
     if not file.exists() and within.exists():
         parts = _json(folder, within.name)
-        found = parts.get("feature_extractor") or parts.get("audio_processor")
+        options = parts.get("feature_extractor") or parts.get("audio_processor")
         file = within
-    if found is None:
-        found = _json(folder, "preprocessor_config.json")
-    if not isinstance(found, dict):
-        raise WeightsError(f"{file}: expected the feature extractor's settings by name, found {type(found).__name__}")
-    if "sampling_rate" not in found and found.get("feature_extractor_type") not in RATE_WITHIN:
+    if options is None:
+        options = _json(folder, "preprocessor_config.json")
+    if not isinstance(options, dict):
+        raise WeightsError(f"{file}: expected the feature extractor's settings by name, found {type(options).__name__}")
+    if "sampling_rate" not in options and options.get("feature_extractor_type") not in RATE_WITHIN:
         raise WeightsError(f"{file}: has no sampling_rate")
-    rate = found.get("sampling_rate", 16000)
+    rate = options.get("sampling_rate", 16000)
     if isinstance(rate, bool) or not isinstance(rate, int) or not 1000 <= rate <= 1_000_000:
         raise WeightsError(f"{file}: sampling_rate is {rate!r}, expected Hz as a whole number from 1000 to 1000000")
-    return found
+    return options
 
 
 def _settings(architecture: dict, config: str):
@@ -371,25 +371,25 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _random(found: Tower, seed: int) -> nn.Module:
+def _random(tower: Tower, seed: int) -> nn.Module:
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return found.network(found.settings)
+        return tower.network(tower.settings)
 
 
-def _load(found: Tower, folder: Path, config: str) -> tuple[nn.Module, list[str]]:
+def _load(tower: Tower, folder: Path, config: str) -> tuple[nn.Module, list[str]]:
     """The network with a folder's weights, and the checkpoint entries that are no part of it; else an error."""
-    network = found.network
+    network = tower.network
     with _quiet():
         with torch.device("meta"):
-            bare = network(found.settings)
+            bare = network(tower.settings)
         try:
             entries = _entries(folder)
             prefix = _prefix(entries, set(bare.state_dict()))
             inside = {key[len(prefix) :]: key for key in entries if key.startswith(prefix)}
             model, info = network.from_pretrained(
                 None,
-                config=found.settings,
+                config=tower.settings,
                 state_dict={key: entries[whole]() for key, whole in inside.items()},
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that all of them are listed below

@@ -119,7 +119,7 @@ def _load_own(spec: EncoderSpec, device, weights, random_weights, fetch) -> Enco
     else:
         from .efficientat import load_efficientat as load
 
-    path = None if random_weights is not None else find(spec.wanted, given=weights, fetch=fetch)
+    path = None if random_weights is not None else find(spec.wanted, weights=weights, fetch=fetch)
     return load(spec.name, weights=path, device=device, random_weights=random_weights)
 
 
@@ -130,7 +130,7 @@ def _load_hub(spec: EncoderSpec, device, weights, random_weights, config, fetch)
     if random_weights is not None:
         rest |= {"architecture": spec.config, "preprocess": spec.preprocess}
         return load_huggingface(spec.name, folder=None, random_weights=random_weights, **rest)
-    return load_huggingface(spec.name, folder=find(spec.wanted, given=weights, fetch=fetch), **rest)
+    return load_huggingface(spec.name, folder=find(spec.wanted, weights=weights, fetch=fetch), **rest)
 
 
 def _load_other(name_or_path, device, weights, random_weights, config, fetch) -> Encoder:
@@ -147,7 +147,7 @@ def _load_other(name_or_path, device, weights, random_weights, config, fetch) ->
                 "name_or_path", name, f"a model folder, a hub id (owner/model) or a name {known_names(name)}"
             )
         source, _, revision = name.partition("@")
-        folder = find(Wanted(name, source, revision or None), given=weights, fetch=fetch)
+        folder = find(Wanted(name, source, revision or None), weights=weights, fetch=fetch)
     elif weights is not None:
         raise ParameterError("weights", weights, f"None when a folder is loaded ({folder} holds its own)")
     rest = {"device": device, "config": config, "random_weights": random_weights}
