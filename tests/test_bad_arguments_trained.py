@@ -215,7 +215,7 @@ def prototype_calls() -> dict[str, Call]:
         "learnt_prototype": {"norm": 2.0, "weight": 1.0},
         "mean_prototype": {"momentum": 0.5},
         "center": {"weight": 0.1, "alpha": 0.5},
-        "orthogonal_projection": {"variant": "signed", "gamma": 0.5, "weight": 1.0},
+        "orthogonal_projection": {"config": "signed", "gamma": 0.5, "weight": 1.0},
         "angular_distance": {"weight": 1.0},
         "supervised_contrastive": {"temperature": 0.1, "seed": 0},
         "prototypical_network": {"momentum": 0.5},

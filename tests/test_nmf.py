@@ -308,7 +308,11 @@ def test_folders_that_hold_no_model_are_refused(tmp_path):
         SparseNMF.load(tmp_path)
     record = nmf(2, iterations=2).fit(FRAMES).save(tmp_path) / "fitted.json"
     text = record.read_text()
-    for wrong, message in ((text, "no usable"), (text[:50], "holds no"), ("[]", "holds no")):
+    for wrong, message in (
+        (text, "no SparseNMF that this package can read"),
+        (text[:50], "holds no"),
+        ("[]", "holds no"),
+    ):
         record.write_text(wrong.replace('"auto"', '"als"'))
         with pytest.raises(WeightsError, match=message):
             SparseNMF.load(tmp_path)

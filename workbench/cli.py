@@ -259,7 +259,7 @@ def embed(
     mono: Mono = "mean",
     device: Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="File or folder with the encoder's weights.")] = None,
-    variant: Annotated[str | None, typer.Option(help="How it is loaded: cut (Whisper) or paper (WavLM).")] = None,
+    config: Annotated[str, typer.Option(help="How it is loaded: default, cut (Whisper) or paper (WavLM).")] = "default",
     fetch: Annotated[bool, typer.Option("--fetch", help="Download missing weights.")] = False,
     on_error: Annotated[str, typer.Option(help="What an unreadable clip does: raise or skip.")] = "raise",
 ) -> None:
@@ -272,7 +272,7 @@ def embed(
     from .encoders import load_encoder
 
     clips = load_dataset(dataset, root=root, label=label, size=size, seed=seed, **_reading(missing, mono))
-    model = load_encoder(encoder, device=device, weights=weights, variant=variant, fetch=fetch)
+    model = load_encoder(encoder, device=device, weights=weights, config=config, fetch=fetch)
     typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")
     warnings.filterwarnings("ignore", message=".*cannot be read or encoded and are left out")  # they are listed below
     embeddings = run_encoder(

@@ -136,20 +136,23 @@ def test_damaged_file_is_named(tmp_path):
     assert "good" in clips.table["id"][found.valid[0]]
 
 
-@pytest.mark.parametrize(("name", "columns"), [("speech", SPEECH), ("speech_paper", SPEECH_PAPER)])
-def test_sets_of_speech(monkeypatch, name, columns):
+@pytest.mark.parametrize(("config", "columns"), [("default", SPEECH), ("paper", SPEECH_PAPER)])
+def test_the_set_speech(monkeypatch, config, columns):
     """Columns, families, units and undefined values of the sets; a second call computes nothing."""
     t = np.arange(RATE) / RATE
     sounds = [0.1 * sum(np.sin(2 * np.pi * 150 * n * t) / n for n in range(1, 12)), np.zeros(RATE), np.zeros(40)]
     clips = Clips.from_arrays([x.astype(np.float32) for x in sounds], RATE)
-    first = measure(clips, set=name, progress=False)
-    assert first.set == name and first.names == tuple(columns)
+    first = measure(clips, set="speech", config=config, progress=False)
+    assert first.set == ("speech" if config == "default" else "speech, paper")
+    assert first.names == tuple(columns)
     assert first.families["pitch_spread"] == "pitch" and first.families["loudness"] == "loudness"
-    assert ("semitones" if name == "speech" else "Hz") in first.meanings["pitch_spread"]
+    assert ("semitones" if config == "default" else "Hz") in first.meanings["pitch_spread"]
     assert np.isfinite(first.values[0]).all() and np.isnan(first.values[1:]).all()
     assert first.values[0, 0] == pytest.approx(150, abs=3)
-    monkeypatch.setattr(measuring, name, lambda *_: pytest.fail("computed again"))
-    np.testing.assert_array_equal(measure(clips, set=name, progress=False).values, first.values)
+    function = "speech" if config == "default" else "speech_paper"
+    monkeypatch.setattr(measuring, function, lambda *_: pytest.fail("computed again"))
+    again = measure(clips, set="speech", config=config, progress=False)
+    np.testing.assert_array_equal(again.values, first.values)
 
 
 def test_factors():
@@ -177,9 +180,11 @@ def test_factors_of_voices_are_those_of_the_table(voices):
 
 
 def test_wrong_arguments_are_named():
-    expected = "'auto' or 'egemaps' or 'voice' or 'speech' or 'speech_paper' or 'factors'"
+    expected = "'auto' or 'egemaps' or 'voice' or 'speech' or 'factors'"
     with pytest.raises(ParameterError, match=f"set='gemaps' must be {expected}"):
         measure(noises(1), set="gemaps")
+    with pytest.raises(ParameterError, match="config='paper' must be 'default' for the set 'voice'"):
+        measure(noises(1), set="voice", config="paper")
     with pytest.raises(ParameterError, match="set='factors' must be 'voice' or 'egemaps': arrays has no known factors"):
         measure(noises(1), set="factors")
 

@@ -368,8 +368,8 @@ def test_whisper_cut_to_the_clip(tmp_path):
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     model, extractor = saved(tmp_path, "whisper")
-    cut, whole = load_encoder(tmp_path, device="cpu", variant="cut"), load_encoder(tmp_path, device="cpu")
-    assert cut.fingerprint != whole.fingerprint and cut.describe()["variant"] == "cut"
+    cut, whole = load_encoder(tmp_path, device="cpu", config="cut"), load_encoder(tmp_path, device="cpu")
+    assert cut.fingerprint != whole.fingerprint and cut.describe()["config"] == "cut"
     assert (cut.padding, cut.frame_rate, len(cut.layers)) == ("equal", 50.0, 3)
     x = [*clips(), np.tile(clips()[1], 2), np.tile(clips()[1], 3)]  # the last two fill and exceed the 2 s
     with pytest.warns(UserWarning, match=r"1 of 9 clips are longer than the 2 s .* hears: 1\.0 s behind"):
@@ -391,10 +391,10 @@ def test_whisper_cut_to_the_clip(tmp_path):
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
-def test_minutes_of_sound_in_the_cut_variant_are_the_window_and_a_warning(tmp_path, monkeypatch):
+def test_minutes_of_sound_in_the_cut_config_are_the_window_and_a_warning(tmp_path, monkeypatch):
     """No windows of five minutes, of which each would be cut in turn."""
     saved(tmp_path, "whisper")
-    cut = load_encoder(tmp_path, device="cpu", variant="cut")
+    cut = load_encoder(tmp_path, device="cpu", config="cut")
     monkeypatch.setattr("workbench.encoders.batching.LONGEST_SECONDS", 4.0)
     x = np.tile(clips()[1], 9)
     with pytest.warns(UserWarning, match=r"1 of 1 clips are longer than the 2 s .* hears: 7\.0 s behind"):
@@ -584,7 +584,7 @@ def test_pickles_are_not_run(tmp_path):
     assert not witness.exists()
 
 
-def test_wavlm_paper_variant_is_wav2vec2_with_its_weights(tmp_path):
+def test_wavlm_paper_config_is_wav2vec2_with_its_weights(tmp_path):
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
     model, extractor = saved(tmp_path, "wavlm")
@@ -593,7 +593,7 @@ def test_wavlm_paper_variant_is_wav2vec2_with_its_weights(tmp_path):
             layer.attention.gru_rel_pos_linear.weight.normal_()
         model.encoder.layers[0].attention.rel_attn_embed.weight.normal_()
     model.save_pretrained(tmp_path)
-    paper, right = load_encoder(tmp_path, device="cpu", variant="paper"), load_encoder(tmp_path, device="cpu")
+    paper, right = load_encoder(tmp_path, device="cpu", config="paper"), load_encoder(tmp_path, device="cpu")
     assert paper.fingerprint != right.fingerprint
     assert {key.split("attention.")[1] for key in paper.describe()["left_out"]} == {
         "gru_rel_pos_const",
@@ -614,10 +614,10 @@ def test_wavlm_paper_variant_is_wav2vec2_with_its_weights(tmp_path):
     assert np.abs(a[0] - b[0]).max() < 1e-6 < 1e-3 < np.abs(a[-1] - b[-1]).max()
 
 
-def test_paper_variant_is_for_wavlm(tmp_path):
+def test_paper_config_is_for_wavlm(tmp_path):
     saved(tmp_path, "hubert")
-    with pytest.raises(ParameterError, match="variant='paper' must be None for a hubert model"):
-        load_encoder(tmp_path, device="cpu", variant="paper")
+    with pytest.raises(ParameterError, match="config='paper' must be 'default' for a hubert model"):
+        load_encoder(tmp_path, device="cpu", config="paper")
 
 
 def test_eval_mode_even_after_train(tmp_path):

@@ -102,7 +102,7 @@ def test_missing_weights_say_all(name, parts, monkeypatch, tmp_path):
 def test_option_clashes():
     for options, message in (
         ({"name_or_path": "mini", "weights": "x", "random_weights": 1}, "weights='x' must be None when random_weights"),
-        ({"name_or_path": "mini", "variant": "paper"}, "variant='paper' must be None for encoder mini"),
+        ({"name_or_path": "mini", "config": "paper"}, "config='paper' must be 'default' for encoder mini"),
         ({"name_or_path": "logmel", "random_weights": 1}, "logmel, which has none"),
         ({"name_or_path": "mini", "dtype": "int8"}, "dtype='int8'"),
     ):
@@ -121,8 +121,8 @@ def test_files_are_found_in_roots(tmp_path, monkeypatch, place):
     path.write_bytes(b"x")
     monkeypatch.setenv("WORKBENCH_WEIGHTS", os.pathsep.join([str(tmp_path / "first"), str(tmp_path / "second")]))
     assert find(FILE) == path
-    assert find(FILE, given=path) == path
-    assert find(FILE, given=tmp_path / "second") == path
+    assert find(FILE, weights=path) == path
+    assert find(FILE, weights=tmp_path / "second") == path
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_folders_are_found_in_roots(tmp_path, monkeypatch, place):
         find(FOLDER)
     (folder / "config.json").write_text("{}")
     assert find(FOLDER) == folder
-    assert find(FOLDER, given=folder) == folder
+    assert find(FOLDER, weights=folder) == folder
     other = Wanted("x", "owner/other")
     with pytest.raises(WeightsError):  # a root that is itself some model is not any model
         monkeypatch.setenv("WORKBENCH_WEIGHTS", str(folder))
@@ -154,9 +154,9 @@ def test_folders_are_found_in_roots(tmp_path, monkeypatch, place):
 
 def test_given_place_without_weights_is_an_error(tmp_path):
     with pytest.raises(WeightsError, match="for encoder m: expected m.pt there"):
-        find(FILE, given=tmp_path / "nowhere.pt")
+        find(FILE, weights=tmp_path / "nowhere.pt")
     with pytest.raises(WeightsError, match="expected a folder with config.json"):
-        find(FOLDER, given=tmp_path)
+        find(FOLDER, weights=tmp_path)
 
 
 def test_fetch_goes_through_download_and_is_found_again(monkeypatch, capsys):
@@ -294,9 +294,9 @@ def test_a_fetch_of_clap_takes_its_tokenizer_along(monkeypatch, config, words):
         ({"random_weights": True}, "random_weights=True must be"),
         ({"random_weights": 2**40}, "random_weights=1099511627776 must be"),
         ({"weights": 5}, "weights=5 must be"),
-        ({"variant": "papr"}, "variant='papr' must be"),
-        ({"variant": "cut"}, "variant='cut' must be None for encoder mini"),
-        ({"variant": 3}, "variant=3 must be"),
+        ({"config": "papr"}, "config='papr' must be"),
+        ({"config": "cut"}, "config='cut' must be 'default' for encoder mini"),
+        ({"config": 3}, "config=3 must be"),
         ({"fetch": "yes"}, "fetch='yes' must be"),
         ({"dtype": "double"}, "dtype='double' must be"),
         ({"dtype": None}, "dtype=None must be"),

@@ -8,7 +8,7 @@ import torch
 
 from workbench.core.splits import Split
 from workbench.encoders import load_encoder
-from workbench.interpreters import convolutional, efficientat, fit_vgg
+from workbench.interpreters import Classifier, convolutional, efficientat, fit_vgg
 from workbench.prototypes import SmallConvNet, fit_classifier, log_mels
 
 SPLIT = Split(np.arange(6), np.arange(6, 8), np.arange(8, 10))
@@ -28,13 +28,15 @@ def test_a_small_net_hears_waveforms_as_it_saw_log_mels():
     assert [shape[0] for shape in made.shapes(16000)] == [32, 64, 64]
 
 
-def test_the_vgg_trained_here_keeps_its_weights():
+def test_the_vgg_trained_here_keeps_its_weights(tmp_path):
     x = torch.from_numpy(noise(72000))
     made = fit_vgg(x, Y, SPLIT, epochs=1, batch=6, device="cpu", progress=False)
     assert made.classes == ("0", "1") and made.shapes(72000)[0][:2] == (128, 16)
     first, again = made.logits(x), made.logits(x)
     assert np.array_equal(first, again) and np.std(first) > 0
     assert float(made.module.last[1].running_mean.abs().sum()) > 0, "batch norm's statistics came along"
+    loaded = Classifier.load(made.save(tmp_path), "vgg", device="cpu")
+    assert loaded.fingerprint == made.fingerprint and loaded.history.equals(made.history)
     other = fit_vgg(x, Y, SPLIT, epochs=1, batch=6, device="cpu", progress=False, seed=1)
     assert not np.allclose(other.logits(x), first)
 

@@ -1,16 +1,18 @@
 """Multi-label classifiers, and interpreters compared on folds."""
 
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from workbench.core.errors import ParameterError
+from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split
 from workbench.core.study import study
 from workbench.encoders import load_encoder
-from workbench.interpreters import evaluate_interpreter, fit_l2i, fit_tagger
+from workbench.interpreters import L2I, Classifier, evaluate_interpreter, fit_l2i, fit_tagger
 from workbench.interpreters.spectra import Spectra
 from workbench.metrics.fidelity import average_precision
 
@@ -67,15 +69,37 @@ def test_a_training_that_was_stopped_goes_on(data, tmp_path):
     assert went_on.history.equals(straight.history) and went_on.fingerprint == straight.fingerprint
 
 
-def test_the_papers_network_is_tapped_where_the_paper_does(data):
+def test_a_tagger_and_its_interpreter_come_back_from_their_folders(data, tagger, tmp_path):
+    loaded = Classifier.load(tagger.save(tmp_path / "tagger"), "conv", device="cpu")
+    assert loaded.fingerprint == tagger.fingerprint and loaded.history.equals(tagger.history)
+    np.testing.assert_array_equal(loaded.logits(data[0][:3]), tagger.logits(data[0][:3]))
+    options = {"epochs": 1, "progress": False}
+    dictionary = np.random.default_rng(0).uniform(size=(257, 4))
+    few = Split(np.arange(12), np.arange(12, 16))
+    l2i = fit_l2i(tagger, dictionary, data[0][:16], few, spectra=Spectra(rate=RATE, n_fft=512, hop=256), **options)
+    again = L2I.load(l2i.save(tmp_path / "l2i"), loaded)
+    np.testing.assert_array_equal(again.scores(data[0][:3]), l2i.scores(data[0][:3]))
+    with pytest.raises(WeightsError, match="weights do not fit its settings: .* missing"):
+        Classifier.load(tmp_path / "tagger", "vgg")
+    with pytest.raises(WeightsError, match="built otherwise than this one"):
+        Classifier.load(tmp_path / "tagger", nn.Sequential(OrderedDict(tagger.module.named_children())))
+    with pytest.raises(ParameterError, match="network='resnet' must be 'conv', 'vgg' or an EfficientAT encoder"):
+        Classifier.load(tmp_path / "tagger", "resnet")
+    with pytest.raises(WeightsError, match="holds L2I"):
+        Classifier.load(tmp_path / "l2i", "conv")
+
+
+def test_the_papers_network_is_tapped_where_the_paper_does(data, tmp_path):
     x = torch.nn.functional.interpolate(data[0][:12, None], size=132300)[:, 0]
     few = Split(np.arange(8), np.arange(8, 12))
     options = {"network": "vgg", "epochs": 1, "batch": 8, "device": "cpu", "progress": False}
     found = fit_tagger(x, data[1][:12], few, classes=NAMES, **options)
     assert found.rate == 44100 and [shape[0] for shape in found.shapes(132300)] == [128, 256, 512]
+    loaded = Classifier.load(found.save(tmp_path), "vgg", device="cpu")
+    assert loaded.fingerprint == found.fingerprint
 
 
-def test_a_head_on_a_frozen_tagger(data):
+def test_a_head_on_a_frozen_tagger(data, tmp_path):
     encoder = load_encoder("mn04_as", device="cpu", random_weights=0)
     x = torch.nn.functional.interpolate(data[0][:24, None], size=32000)[:, 0]
     few = Split(np.arange(16), np.arange(16, 24))
@@ -84,6 +108,9 @@ def test_a_head_on_a_frozen_tagger(data):
     assert found.multilabel and found.rate == 32000 and found.logits(x[:2]).shape == (2, 3)
     assert len(found.shapes(32000)) == 3
     assert torch.equal(encoder.net.features[0][0].weight, before[1]), "the encoder itself is left alone"
+    loaded = Classifier.load(found.save(tmp_path), encoder, device="cpu")
+    np.testing.assert_array_equal(loaded.logits(x[:2]), found.logits(x[:2]))
+    assert torch.equal(encoder.net.features[0][0].weight, before[1]), "nor is it changed by what is loaded"
 
 
 def test_a_class_without_positives_is_named(data):

@@ -154,8 +154,8 @@ def test_center_loss_moves_its_centres_by_its_own_rule():
     "options, value",
     [
         ({}, PAIRS["paper"]),
-        ({"variant": "per-pair abs", "gamma": 2, "weight": 0.1}, PAIRS["per_pair_abs_gamma_2_weight_tenth"]),
-        ({"variant": "signed"}, PAIRS["signed"]),
+        ({"config": "per-pair abs", "gamma": 2, "weight": 0.1}, PAIRS["per_pair_abs_gamma_2_weight_tenth"]),
+        ({"config": "signed"}, PAIRS["signed"]),
     ],
 )
 def test_orthogonal_projection(options, value):
@@ -303,7 +303,7 @@ def test_making_a_loss_leaves_the_global_generator_alone(name):
         (lambda: make("hyperspherical", term="x"), r"term='x' must be left out: loss 'hyperspherical' has \['seed'\]"),
         (lambda: make("center", momentum=1), r"has \['alpha', 'classification', 'weight'\]"),
         (lambda: make("prototype", reduction="max"), "reduction='max' must be 'mean' or 'sum'"),
-        (lambda: make("orthogonal_projection", variant="mine"), "'paper', 'per-pair abs' or 'signed'"),
+        (lambda: make("orthogonal_projection", config="mine"), "'paper', 'per-pair abs' or 'signed'"),
         (
             lambda: make_loss("prototype", classes=4, dim=4, prototypes=M),
             r"prototypes.shape=\(3, 4\) must be .*\(4, 4\)",

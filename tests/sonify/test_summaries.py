@@ -7,7 +7,7 @@ from workbench.core.errors import AudioError, ParameterError
 from workbench.core.splits import Split
 from workbench.datasets import Clips, load_dataset
 from workbench.encoders import load_encoder
-from workbench.sonify import fit_judge, load_autoencoder, summarise
+from workbench.sonify import Judge, fit_judge, load_autoencoder, summarise
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_clip_that_cannot_be_summed_up_is_named(model):
         summarise(bad, model, progress=False)
 
 
-def test_a_judge_knows_notes_and_prototypes_of_mere_noise_not():
+def test_a_judge_knows_notes_and_prototypes_of_mere_noise_not(tmp_path):
     clips = load_dataset("notes", size=192)
     judge = fit_judge(clips, load_encoder("logmel"), clips.split(), progress=False)
     test = clips.split().test
@@ -82,3 +82,8 @@ def test_a_judge_knows_notes_and_prototypes_of_mere_noise_not():
     p = judge.probabilities(noise, 24000)
     assert p.shape == (12, 12) and np.allclose(p.sum(1), 1)
     assert judge.agreement(noise, 24000, judge.classes).mean() <= 0.2, "one class for all noises"
+    judge.save(tmp_path / "judge")
+    loaded = Judge.load(tmp_path / "judge", load_encoder("logmel"))
+    np.testing.assert_array_equal(loaded.probabilities(noise, 24000), p)
+    with pytest.raises(ParameterError, match="encoder='mini, .*' must be logmel, the one that .*judge was fitted on"):
+        Judge.load(tmp_path / "judge", load_encoder("mini"))

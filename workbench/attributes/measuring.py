@@ -51,7 +51,8 @@ FACTOR_FAMILIES = {
 def measure(
     clips: Clips,
     *,
-    set: Literal["auto", "egemaps", "voice", "speech", "speech_paper", "factors"] = "auto",
+    set: Literal["auto", "egemaps", "voice", "speech", "factors"] = "auto",
+    config: Literal["default", "paper"] = "default",
     seconds: float | None = None,
     rate: int | None = None,
     cache: bool | str | os.PathLike = True,
@@ -63,16 +64,18 @@ def measure(
     Parameters
     ----------
     clips : Clips
-    set : {"auto", "egemaps", "voice", "speech", "speech_paper", "factors"}
+    set : {"auto", "egemaps", "voice", "speech", "factors"}
         "egemaps": 88 functionals by openSMILE, for research only (:mod:`workbench.attributes.egemaps`).
         "voice": this package's own (:mod:`workbench.attributes.voice`).
         "speech": median (Hz) and spread (semitones) of the pitch of the voiced frames, loudness (LKFS) and syllables a
-        second (:mod:`workbench.attributes.speech`). "speech_paper": the first three as the first author of arXiv
-        2406.16145 measures them, spread in Hz, with the faults that :func:`~workbench.attributes.speech.speech_paper`
-        lists; a clip that is left out there is undefined here.
+        second (:mod:`workbench.attributes.speech`).
         "factors": the columns of the clips' table that are known properties, exact in generated sets; numbers as they
         are, each value of a category as a column of 0 and 1 named "factor=value".
         "auto": "egemaps" where opensmile is installed, else "voice"; the result says which.
+    config : {"default", "paper"}
+        "paper", for "speech" alone: its first three as the first author of arXiv 2406.16145 measures them, spread in
+        Hz, with the faults that :func:`~workbench.attributes.speech.speech_paper` lists; a clip that is left out there
+        is undefined here.
     seconds : float, optional
         Measure the first ``seconds`` of each clip, zero-padded on the right, which is what an encoder hears that was
         given the same ``seconds``; the silence counts. Default whole clips. Factors are of whole clips always.
@@ -94,8 +97,8 @@ def measure(
     Raises
     ------
     ParameterError
-        An unknown set, opensmile is asked for and not installed, the clips have no factors, or ``rate`` is given for
-        another set than "egemaps".
+        An unknown set, opensmile is asked for and not installed, the clips have no factors, ``rate`` is given for
+        another set than "egemaps", or ``config`` for another than "speech".
     AudioError
         A clip cannot be read and ``on_error`` is "raise"; the message names it.
     StoreError
@@ -107,12 +110,15 @@ def measure(
         set = "egemaps" if egemaps.installed() else "voice"
     if rate is not None and set != "egemaps":
         raise ParameterError("rate", rate, f"None for the set {set!r}")
+    if config != "default" and set != "speech":
+        raise ParameterError("config", config, f"'default' for the set {set!r}")
     if set == "factors":
         return _factors(clips)
     options = {"seconds": seconds, "store": cache, "progress": progress, "on_error": on_error}
     if set == "egemaps":
         return _egemaps(clips, None if rate is None else whole("rate", rate, least=1000), options)
-    return _measured(clips, set, _own_meter(set), options)
+    name = set if config == "default" else f"{set}, {config}"
+    return _measured(clips, name, _own_meter(name), options)
 
 
 def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
@@ -144,37 +150,36 @@ def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
 
 def _rates(clips: Clips) -> list[int]:
     """Each clip's own rate, Hz; of a file that cannot be read that of one beside it, so that reading it fails."""
-    found: list[int | None] = []
+    rates: list[int | None] = []
     for i in range(len(clips)):
         source = clips.source(i)
         if isinstance(source, Path):
             try:
-                found.append(decoding.rate_of(source, source))
+                rates.append(decoding.rate_of(source, source))
             except AudioError:
-                found.append(found[-1] if found else None)
+                rates.append(rates[-1] if rates else None)
         else:  # arrays and generated sounds have one rate
-            found.append((found[-1] if found else None) or clips.audio(i)[1])
-    first = next((rate for rate in found if rate), 16000)
-    return [rate or first for rate in found]
+            rates.append((rates[-1] if rates else None) or clips.audio(i)[1])
+    first = next((rate for rate in rates if rate), 16000)
+    return [rate or first for rate in rates]
 
 
-def _measured(clips: Clips, set: str, meter: Meter, options: dict) -> Attributes:
-    found = embed(clips, meter, **options)
-    both = found.layer(0).astype(np.float64)
-    values, defined = np.split(both, 2, axis=1)
+def _measured(clips: Clips, set: str, meter: _Meter, options: dict) -> Attributes:
+    embeddings = embed(clips, meter, **options)
+    values, defined = np.split(embeddings.layer(0).astype(np.float64), 2, axis=1)
     return Attributes(
         set=set,
         names=meter.names,
         values=np.where(defined > 0, values, np.nan),
         families=meter.families,
         meanings=meter.meanings,
-        ids=found.ids,
-        valid=found.valid,
-        skipped=found.skipped,
+        ids=embeddings.ids,
+        valid=embeddings.valid,
+        skipped=embeddings.skipped,
     )
 
 
-class Meter(Encoder):
+class _Meter(Encoder):
     """A function from waveform to attributes, as an encoder of one layer with one frame a clip.
 
     A frame holds the values, 0 where undefined, and then for each whether it is defined: frames must be finite.
@@ -222,7 +227,8 @@ class Meter(Encoder):
         return [(frame, torch.ones_like(lengths)) for _ in layers]
 
 
-def _own_meter(name: str) -> Meter:
+def _own_meter(name: str) -> _Meter:
+    """The meter of one of this package's own sets."""
     if name == "voice":
         table, function, version = VOICE, voice, (CODE_VERSION,)
     elif name == "speech":
@@ -230,7 +236,7 @@ def _own_meter(name: str) -> Meter:
     else:
         installed = metadata.version("torchaudio").partition("+")[0]
         table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, installed)
-    return Meter(
+    return _Meter(
         name,
         RATE,
         lambda x: list(function(x, RATE).values()),
@@ -241,9 +247,9 @@ def _own_meter(name: str) -> Meter:
     )
 
 
-def _egemaps_meter(rate: int) -> Meter:
+def _egemaps_meter(rate: int) -> _Meter:
     smile = egemaps.Egemaps(rate)
-    return Meter(
+    return _Meter(
         "egemaps",
         rate,
         smile,

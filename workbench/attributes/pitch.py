@@ -196,23 +196,23 @@ def cycles(x: np.ndarray, rate: int, times: np.ndarray, f0: np.ndarray) -> list[
     """
     x = waveform(x, rate, empty=True)
     x = x - x.mean(dtype=np.float64).astype(np.float32) if len(x) else x
-    found = []
+    by_stretch = []
     for run in stretches(np.isfinite(f0)):
         if run.stop - run.start < 2:
             continue
         t = np.arange(math.ceil(times[run.start] * rate), int(times[run.stop - 1] * rate))
         turns = np.cumsum(np.interp(t / rate, times[run], f0[run])) / rate
         if len(t) and turns[-1] >= 3:  # fewer cycles say nothing of their differences
-            found.append(_match(x, rate, t, turns))
-    return found
+            by_stretch.append(_match(x, rate, t, turns))
+    return by_stretch
 
 
-def perturbation(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+def perturbation(by_stretch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
     """Jitter and shimmer of the cycles that :func:`cycles` found.
 
     Parameters
     ----------
-    found : list of (periods, amplitudes)
+    by_stretch : list of (periods, amplitudes)
 
     Returns
     -------
@@ -230,7 +230,7 @@ def perturbation(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, flo
     and under half at 300 Hz.
     """
     steps, periods, levels = [], [], []
-    for length, amplitude in found:
+    for length, amplitude in by_stretch:
         before, after = length[:-1], length[1:]
         near = np.maximum(before, after) < PERIOD_FACTOR * np.minimum(before, after)
         steps.append(np.abs(after - before)[near])
@@ -264,8 +264,8 @@ def _match(x, rate, t, turns) -> tuple[np.ndarray, np.ndarray]:
         amplitudes.append(np.sqrt(np.square(pulses, where=inside, out=np.zeros_like(pulses)).sum(1)))
         following = place[i + 1 : i + 1 + BLOCK]
         n, step = len(following), (following - place[here][: len(following)])[:, None]
-        one = np.where(inside, pulses, 0.0)[:n]
-        lags.append(_lags(one, inside[:n], around[following], step, period[here][:n, None]))
+        pulse = np.where(inside, pulses, 0.0)[:n]
+        lags.append(_lags(pulse, inside[:n], around[following], step, period[here][:n, None]))
     return np.concatenate(lags) / rate, np.concatenate(amplitudes).astype(np.float64)
 
 
@@ -277,7 +277,7 @@ def _locked(x, turns) -> np.ndarray:
     return np.maximum.accumulate(turns + phase / (2 * np.pi)) + 1e-9 * np.arange(len(turns))
 
 
-def _lags(one, inside, following, step, period) -> np.ndarray:
+def _lags(pulse, inside, following, step, period) -> np.ndarray:
     """Samples (n,) by which each pulse must move to match the next one best; normalised cross-correlation."""
     from scipy import fft
 
@@ -289,7 +289,7 @@ def _lags(one, inside, following, step, period) -> np.ndarray:
         return fft.irfft(np.conj(fft.rfft(a.astype(np.float32), n)) * fft.rfft(b, n), n)[:, span]
 
     energy = correlate(inside, following**2)
-    match = correlate(one, following) / np.sqrt(np.maximum(energy, 1e-3 * energy.max(1, keepdims=True) + 1e-30))
+    match = correlate(pulse, following) / np.sqrt(np.maximum(energy, 1e-3 * energy.max(1, keepdims=True) + 1e-30))
     allowed = np.abs(span + step - period) <= 0.3 * period
     allowed[:, :8] = allowed[:, -8:] = False
     best = np.where(allowed, match, -np.inf).argmax(1)

@@ -18,7 +18,7 @@ class Attributes:
     """Measured properties of clips: a row a clip, a column an attribute."""
 
     set: str
-    """"egemaps", "voice", "speech", "speech_paper" or "factors": what was measured, also where "auto" was asked for."""
+    """"egemaps", "voice", "speech", "speech, paper" or "factors": what was measured, not "auto"."""
     names: tuple[str, ...]
     """The A columns."""
     values: np.ndarray
@@ -76,8 +76,8 @@ def attribute_entropy(values: np.ndarray, *, bins: int = 10) -> np.ndarray:
     values = numbers("values", values, ndim=(1, 2), finite=False, empty=True).astype(np.float64)
     whole("bins", bins, least=1, most=2**20)
     columns = values[:, None] if values.ndim == 1 else values
-    found = np.array([_entropy(column[np.isfinite(column)], bins) for column in columns.T])
-    return found[0] if values.ndim == 1 else found
+    entropies = np.array([_entropy(column[np.isfinite(column)], bins) for column in columns.T])
+    return entropies[0] if values.ndim == 1 else entropies
 
 
 def _entropy(values: np.ndarray, bins: int) -> float:

@@ -1,4 +1,4 @@
-"""The sets "speech" and "speech_paper": the few factors of speech that a prototype is made to hold.
+"""The set "speech", in two ways: the few factors of speech that a prototype is made to hold.
 
 Median and spread of pitch, and loudness, are what Almudevar et al. (arXiv 2406.16145) lay down in part of an embedding.
 :func:`speech` is the way to measure them here: pitch of the voiced frames alone, sought in two passes, and speaking
@@ -42,7 +42,7 @@ SPEECH: dict[str, tuple[str, str]] = {
     "loudness": ("loudness", "integrated loudness after ITU-R BS.1770-4, LKFS"),
     "rate": ("rhythm", "syllable nuclei a second, from the first sounding frame to the last"),
 }
-#: The set "speech_paper".
+#: The set "speech" with ``config="paper"``.
 SPEECH_PAPER: dict[str, tuple[str, str]] = {
     "pitch_median": ("pitch", "median over all frames detected at 275 Hz or below, Hz"),
     "pitch_spread": ("pitch", "standard deviation over all frames detected at 275 Hz or below, Hz"),
@@ -78,14 +78,14 @@ def speech(x: np.ndarray, rate: int) -> dict[str, float]:
     """
     x = audio.resample(waveform(x, rate), rate, RATE)
     times, f0 = _speech_pitch(x, RATE)
-    found = dict.fromkeys(SPEECH, np.nan)
-    found["loudness"] = integrated_loudness(x, RATE)
+    factors = dict.fromkeys(SPEECH, np.nan)
+    factors["loudness"] = integrated_loudness(x, RATE)
     if len(times):
         pitch = semitones(f0[np.isfinite(f0)])
-        found["pitch_median"] = float(np.median(f0[np.isfinite(f0)]))
-        found["pitch_spread"] = float(pitch.std())
-        found["rate"] = _rate(x, times, f0)
-    return found
+        factors["pitch_median"] = float(np.median(f0[np.isfinite(f0)]))
+        factors["pitch_spread"] = float(pitch.std())
+        factors["rate"] = _rate(x, times, f0)
+    return factors
 
 
 @checked
@@ -204,7 +204,7 @@ def speech_paper(x: np.ndarray, rate: int) -> dict[str, float]:
         pitch = pitch[pitch <= PAPER_PITCH[1]]
         if len(pitch) < 2:
             return dropped
-        found = dict(zip(SPEECH_PAPER, (pitch.median(), pitch.std(), functional.loudness(y, RATE)), strict=True))
-    found = {name: float(value) for name, value in found.items()}
-    inside = PAPER_PITCH[0] <= found["pitch_median"] and PAPER_LOUDNESS[0] <= found["loudness"] <= PAPER_LOUDNESS[1]
-    return found if inside else dropped
+        factors = dict(zip(SPEECH_PAPER, (pitch.median(), pitch.std(), functional.loudness(y, RATE)), strict=True))
+    factors = {name: float(value) for name, value in factors.items()}
+    inside = PAPER_PITCH[0] <= factors["pitch_median"] and PAPER_LOUDNESS[0] <= factors["loudness"] <= PAPER_LOUDNESS[1]
+    return factors if inside else dropped

@@ -104,9 +104,9 @@ def voice(x: np.ndarray, rate: int) -> dict[str, float]:
     x = audio.resample(waveform(x, rate), rate, RATE)
     times, f0, strength = pitch_track(x, RATE, hop=HOP)
     at, level = loudness_track(x, RATE, hop=HOP)
-    found = _pitch(f0) | _quality(x, times, f0, strength) | _formants(x, times, f0)
-    found |= _loudness(x, level) | _rhythm(f0, len(x) / RATE) | _spectrum(x, level)
-    return {name: float(found[name]) for name in VOICE}
+    attributes = _pitch(f0) | _quality(x, times, f0, strength) | _formants(x, times, f0)
+    attributes |= _loudness(x, level) | _rhythm(f0, len(x) / RATE) | _spectrum(x, level)
+    return {name: float(attributes[name]) for name in VOICE}
 
 
 def _pitch(f0: np.ndarray) -> dict[str, float]:
@@ -136,11 +136,11 @@ def _quality(x: np.ndarray, times: np.ndarray, f0: np.ndarray, strength: np.ndar
 
 def _formants(x: np.ndarray, times: np.ndarray, f0: np.ndarray) -> dict[str, float]:
     frequency, bandwidth = formant_tracks(x, RATE, at=times[np.isfinite(f0)])
-    found = {}
+    formants = {}
     for n in range(3):
-        found[f"f{n + 1}_frequency"] = _percentile(frequency[:, n], 50)
-        found[f"f{n + 1}_bandwidth"] = _percentile(bandwidth[:, n], 50)
-    return found
+        formants[f"f{n + 1}_frequency"] = _percentile(frequency[:, n], 50)
+        formants[f"f{n + 1}_bandwidth"] = _percentile(bandwidth[:, n], 50)
+    return formants
 
 
 def _loudness(x: np.ndarray, level: np.ndarray) -> dict[str, float]:
@@ -194,7 +194,7 @@ def _spectrum(x: np.ndarray, level: np.ndarray) -> dict[str, float]:
     together = np.diff(np.flatnonzero(sounding)) == 1
     flux = np.linalg.norm(np.diff(magnitude, axis=0), axis=1)[together]
     centroid = (power @ f) / (power.sum(1) + 1e-20)
-    found = {
+    attributes = {
         "alpha_ratio": _mean(decibels(power[:, high].sum(1)) - decibels(power[:, low].sum(1))),
         "hammarberg_index": _mean(decibels(power[:, below].max(1)) - decibels(power[:, above].max(1))),
         "slope_0_500": _mean(_tilt(power, f, 0, 500)),
@@ -206,8 +206,8 @@ def _spectrum(x: np.ndarray, level: np.ndarray) -> dict[str, float]:
     filters, basis = _cepstrum(len(taper))
     mfcc = np.log(power @ filters + audio.LOG_FLOOR) @ basis
     for n in range(4):
-        found |= {f"mfcc{n + 1}_mean": _mean(mfcc[:, n]), f"mfcc{n + 1}_std": _std(mfcc[:, n])}
-    return found
+        attributes |= {f"mfcc{n + 1}_mean": _mean(mfcc[:, n]), f"mfcc{n + 1}_std": _std(mfcc[:, n])}
+    return attributes
 
 
 @lru_cache(maxsize=1)

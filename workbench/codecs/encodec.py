@@ -132,8 +132,8 @@ def _settings(folder: Path | str | None):
         raise ParameterError("model_type", config.get("model_type"), f"'encodec' in {path}")
     settings = EncodecConfig.from_dict(config)
     if settings.audio_channels != 1 or settings.normalize:
-        found = f"{settings.audio_channels} channel(s), normalize={settings.normalize}"
-        raise ParameterError("folder", str(folder), f"a mono EnCodec that keeps the level (24 kHz, say), not {found}")
+        layout = f"{settings.audio_channels} channel(s), normalize={settings.normalize}"
+        raise ParameterError("folder", str(folder), f"a mono EnCodec that keeps the level (24 kHz, say), not {layout}")
     return settings
 
 

@@ -136,7 +136,7 @@ def _checked(name: str, path: Path | str | None) -> bytes:
     if path is None or not Path(path).is_file():
         raise WeightsError(f"{path or name}: no such file; lyra needs {', '.join(SHA256)}")
     content = Path(path).read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[name]:
-        raise WeightsError(f"{path}: not the published graph of lyra (sha256 {found}, expected {SHA256[name]})")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SHA256[name]:
+        raise WeightsError(f"{path}: not the published graph of lyra (sha256 {digest}, expected {SHA256[name]})")
     return content

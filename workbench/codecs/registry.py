@@ -24,7 +24,7 @@ LYRA_SOURCE = "https://github.com/google/lyra/raw/9cc2231473202761b91e1159d6b8d4
 
 
 @dataclass(frozen=True)
-class CodecSpec:
+class _CodecSpec:
     """What is known of a codec before it is loaded."""
 
     name: str
@@ -61,10 +61,10 @@ class CodecSpec:
 
 
 _UNDECLARED = "unknown: its model card declares none"
-SPECS: dict[str, CodecSpec] = {
+SPECS: dict[str, _CodecSpec] = {
     spec.name: spec
     for spec in (
-        CodecSpec(
+        _CodecSpec(
             "mel",
             "log-mel frames and phase recovery, built in",
             rate=16000,
@@ -73,7 +73,7 @@ SPECS: dict[str, CodecSpec] = {
             licence="MIT",
             citation="Perraudin, Balazs, Sondergaard: A fast Griffin-Lim algorithm. WASPAA 2013",
         ),
-        CodecSpec(
+        _CodecSpec(
             "encodec",
             "EnCodec 24 kHz, continuous latents before quantisation",
             rate=24000,
@@ -93,7 +93,7 @@ SPECS: dict[str, CodecSpec] = {
                 ),
             ),
         ),
-        CodecSpec(
+        _CodecSpec(
             "lyra",
             "Lyra v2 (SoundStream), streaming; needs the package ai-edge-litert",
             rate=16000,
@@ -202,7 +202,7 @@ def load_codec(
 
 def _find(wanted: Wanted, weights: str | Path | None, fetch: bool) -> Path:
     try:
-        return find(wanted, given=weights, fetch=fetch)
+        return find(wanted, weights=weights, fetch=fetch)
     except WeightsError as error:
         files = [other.files[0] for other in SPECS[wanted.name].wanted]
         needed = f" {wanted.name} needs {', '.join(files)}, in one folder." if len(files) > 1 else ""

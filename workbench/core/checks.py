@@ -104,9 +104,9 @@ def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
     ParameterError
         It is not; the message lists them.
     """
-    options, given = [_plain(option) for option in options], _plain(value)
+    options, plain = [_plain(option) for option in options], _plain(value)
     for option in options:
-        if type(given) is type(option) and given == option:
+        if type(plain) is type(option) and plain == option:
             return option
     listed = [repr(option) for option in options]
     raise ParameterError(name, value, " or ".join([", ".join(listed[:-1])] * (len(listed) > 1) + listed[-1:]))
@@ -118,7 +118,7 @@ def close_match(value: object, options: Any) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def several(name: str, value: object, one: Callable[[str, object], Any]) -> list:
+def several(name: str, value: object, check: Callable[[str, object], Any]) -> list:
     """Each item of a list through a check: ``several("ks", ks, whole)``.
 
     Raises
@@ -129,7 +129,7 @@ def several(name: str, value: object, one: Callable[[str, object], Any]) -> list
     value = value.tolist() if hasattr(value, "detach") else value  # the items of a tensor are tensors
     if not _is_list(value):
         raise ParameterError(name, value, "a list")
-    items = [one(f"{name}[{i}]", item) for i, item in enumerate(value)]
+    items = [check(f"{name}[{i}]", item) for i, item in enumerate(value)]
     if not items:
         raise ParameterError(name, value, "a list of at least one")
     return items
@@ -189,7 +189,7 @@ def _array(value: Any) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype == object and hasattr(value, "dtypes"):
         columns = np.ravel(np.array(value.dtypes, dtype=object))
-        if all(one.kind in "fiub" for one in columns):
+        if all(dtype.kind in "fiub" for dtype in columns):
             return value.to_numpy(dtype=np.float64, na_value=np.nan)
     return array
 
@@ -256,28 +256,28 @@ def check_fields(config: Any) -> None:
 @functools.cache
 def _parse(annotation: str) -> tuple[tuple[str, str], ...] | None:
     """(kind, inner) of each alternative of a union; None where one of them is not understood."""
-    found = []
+    alternatives = []
     for part in _split(annotation, "|"):
         if re.fullmatch(r"(np\.)?ndarray|Tensor|torch\.Tensor|ArrayLike", part):
-            found.append(("array", ""))
+            alternatives.append(("array", ""))
         elif part in ("int", "float", "bool", "str", "None"):
-            found.append((part, ""))
+            alternatives.append((part, ""))
         elif part in ("Path", "os.PathLike", "PathLike", "pathlib.Path"):
-            found.append(("path", ""))
+            alternatives.append(("path", ""))
         elif part in _INSTANCES:
-            found.append(("instance", part))
+            alternatives.append(("instance", part))
         elif (match := re.fullmatch(r"(\w+)\[(.*)\]", part)) and match[1] == "Literal":
-            found.append(("literal", match[2]))
+            alternatives.append(("literal", match[2]))
         elif match and match[1] in _SEQUENCES:
             inner = _split(match[2], ",")
             if match[1] == "tuple" and inner[1:] != ["..."]:
                 return None
             if _parse(inner[0]) is None:
                 return None
-            found.append(("several", inner[0]))
+            alternatives.append(("several", inner[0]))
         else:
             return None
-    return tuple(found)
+    return tuple(alternatives)
 
 
 def _split(text: str, mark: str) -> list[str]:
@@ -341,7 +341,7 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
         return False
     if not isinstance(value, (Sequence, np.ndarray)):  # an iterator would be used up
         return True
-    return all(any(_admits(*one, item, infinite) for one in _parse(inner)) for item in value)
+    return all(any(_admits(*alternative, item, infinite) for alternative in _parse(inner)) for item in value)
 
 
 def _plain(value: object) -> object:
@@ -361,7 +361,7 @@ def _words(kind: str, inner: str, infinite: bool) -> str:
     if kind == "instance":
         return _INSTANCES[inner]
     if kind == "several":
-        return "a list, each item " + " or ".join(_words(*one, infinite) for one in _parse(inner))
+        return "a list, each item " + " or ".join(_words(*alternative, infinite) for alternative in _parse(inner))
     return {
         "int": "a whole number",
         "float": "a number" if infinite else "a finite number",

@@ -101,13 +101,13 @@ def _decoder(source, name: object, offset: float, duration: float | None) -> Ite
     """A decoder of the file: an open one if there is, kept open if more pieces are to be expected."""
     key = None
     if not hasattr(source, "read") and (offset or duration is not None):
-        found = os.stat(source)
+        status = os.stat(source)
         # the process, because a fork shares the place in an open file with its parent
-        key = (os.getpid(), os.path.abspath(source), found.st_size, found.st_mtime_ns, found.st_ino)
+        key = (os.getpid(), os.path.abspath(source), status.st_size, status.st_mtime_ns, status.st_ino)
     with _lock:
-        same = [one for one in _idle if one.key == key]
-        before = [one for one in same if one.at <= offset * one.rate]
-        decoder = max(before, key=lambda one: one.at) if before else same[0] if same else None
+        same = [idle for idle in _idle if idle.key == key]
+        before = [idle for idle in same if idle.at <= offset * idle.rate]
+        decoder = max(before, key=lambda idle: idle.at) if before else same[0] if same else None
         if decoder:
             _idle.remove(decoder)
     decoder = decoder or _Decoder(source, name, key)
@@ -121,8 +121,8 @@ def _decoder(source, name: object, offset: float, duration: float | None) -> Ite
         with _lock:
             _idle.append(decoder)
             surplus = [_idle.pop(0) for _ in range(len(_idle) - OPEN)]
-    for one in surplus:
-        one.close()
+    for decoder in surplus:
+        decoder.close()
 
 
 @functools.cache

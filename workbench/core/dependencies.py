@@ -60,9 +60,9 @@ def load(module: str) -> types.ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:  # a library may raise anything while it loads
-        found = _without_compiled_part(module, error) if module.startswith("torchaudio") else None
-        if found is not None:
-            return found
+        loaded = _without_compiled_part(module, error) if module.startswith("torchaudio") else None
+        if loaded is not None:
+            return loaded
         line = explain(error)
         if line is None:
             raise
@@ -108,7 +108,7 @@ def _is_ours(library: str) -> bool:
         wanted = metadata.requires("audio-workbench") or []
     except metadata.PackageNotFoundError:  # a bare checkout
         wanted = []
-    names = {re.split(r"[^\w.-]", one)[0].lower() for one in wanted}
+    names = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in wanted}
     return library in PAIRS or library in EXTRAS or DISTRIBUTIONS.get(library, library).lower() in names
 
 
@@ -117,8 +117,8 @@ def _line(library: str, error: BaseException) -> str:
     reason = reason if len(reason) <= 200 else reason[:197] + "..."
     name = DISTRIBUTIONS.get(library, library)
     beside = [name, *PAIRS.get(library, ())]
-    beside += [one for one in ("torch", "numpy") if one not in beside and re.search(rf"\b{one}\b", reason.lower())]
-    here = ", ".join(f"{one} {_version(one)}" for one in beside)
+    beside += [peer for peer in ("torch", "numpy") if peer not in beside and re.search(rf"\b{peer}\b", reason.lower())]
+    here = ", ".join(f"{package} {_version(package)}" for package in beside)
     if library in EXTRAS:
         cure = f'pip install "audio-workbench[{EXTRAS[library]}]"'
     else:
@@ -142,7 +142,7 @@ def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | 
     stand_in.fail_if_no_align = lambda function: function
     sys.modules[name] = stand_in
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
     except Exception:  # another reason than the compiled part: the first error is the one to tell
         sys.modules.pop(name, None)
         return None
@@ -151,4 +151,4 @@ def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | 
         f"torchaudio {_version('torchaudio')} was built for another torch than torch {_version('torch')} ({reason}): "
         "it is used without its compiled part, which gives the same numbers; only loudness by torchaudio is slower",
     )
-    return found
+    return loaded

@@ -30,16 +30,16 @@ def chosen_device(device: str | torch.device, *, float64: bool = False) -> torch
     if auto := str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        found = torch.device(device)
+        chosen = torch.device(device)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ParameterError("device", device, expected) from error
-    if found.type not in ("cpu", "cuda", "mps"):
+    if chosen.type not in ("cpu", "cuda", "mps"):
         raise ParameterError("device", str(device), expected)
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[found.type]
-    if (found.index or 0) >= there:
-        raise ParameterError("device", str(device), f"one that is there: torch sees {there} {found.type} device(s)")
-    if float64 and found.type == "mps":
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
+    if (chosen.index or 0) >= there:
+        raise ParameterError("device", str(device), f"one that is there: torch sees {there} {chosen.type} device(s)")
+    if float64 and chosen.type == "mps":
         if not auto:
             warn("device='mps' has no numbers of 64 bits, which this needs: done on the CPU")
         return torch.device("cpu")
-    return found
+    return chosen

@@ -35,7 +35,7 @@ def human_bytes(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-class ResumingDownloader:
+class _ResumingDownloader:
     """A downloader for pooch that keeps what it has in a .part file and asks the server for the rest only.
 
     Parameters
@@ -175,7 +175,7 @@ def download(
         raise DatasetError(f"{path.parent}: cannot be made: {error.strerror}") from None
     part = path.with_name(path.name + ".part")
     known = size is not None or checksum is not None
-    downloader = ResumingDownloader(part, size=size, resume=known, progress=progress)
+    downloader = _ResumingDownloader(part, size=size, resume=known, progress=progress)
     if path.exists() and checksum is None and size is not None and path.stat().st_size != size:
         path.unlink()
     logger = pooch.get_logger()

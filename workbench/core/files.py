@@ -25,9 +25,9 @@ ABANDONED = 3600.0
 
 def cache_folder() -> Path:
     """The environment variable ``WORKBENCH_CACHE``, else the user's cache folder of this system."""
-    given = os.environ.get("WORKBENCH_CACHE")
-    if given:
-        return Path(given).expanduser()
+    folder = os.environ.get("WORKBENCH_CACHE")
+    if folder:
+        return Path(folder).expanduser()
     import pooch
 
     return Path(pooch.os_cache("workbench"))

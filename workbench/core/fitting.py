@@ -7,6 +7,7 @@ run away, history, progress, checkpoints), :func:`write_fitted` and :func:`read_
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import json
 import math
@@ -284,11 +285,13 @@ def write_fitted(
         The folder cannot be written to; what was there before is still there.
     """
     folder = Path(folder)
-    weights = f"weights-{fingerprint(weights=dict(tensors))}.safetensors"
+    weights = f"weights-{fingerprint(weights=dict(tensors))}.safetensors" if tensors else None
     record = {"kind": kind, "version": VERSION, "weights": weights, **record}
     text = json.dumps(record, default=_plain, indent=1)
     try:
-        write_tensors(folder / weights, tensors)
+        folder.mkdir(parents=True, exist_ok=True)
+        if weights is not None:
+            write_tensors(folder / weights, tensors)
         write_whole(folder / "fitted.json", text.encode())  # from now on the folder is the new object
         for old in folder.glob("weights-*.safetensors"):
             if old.name != weights:
@@ -311,18 +314,35 @@ def read_fitted(folder: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor]
     folder = Path(folder)
     try:
         record = json.loads((folder / "fitted.json").read_text())
-        found = record["kind"], record["version"]
+        written_kind, version = record["kind"], record["version"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise WeightsError(f"{folder}: holds no {kind} of this package ({error})") from error
-    if found != (kind, VERSION):
-        raise WeightsError(f"{folder}: holds {found[0]} of version {found[1]}, not {kind} of version {VERSION}")
-    weights = Path(str(record.pop("weights", ""))).name
-    tensors, _ = read_record(folder / weights)
-    if weights != f"weights-{fingerprint(weights=tensors)}.safetensors":
-        raise WeightsError(f"{folder / weights}: damaged: its tensors are not those that were written")
+    if (written_kind, version) != (kind, VERSION):
+        raise WeightsError(f"{folder}: holds {written_kind} of version {version}, not {kind} of version {VERSION}")
+    tensors, weights = {}, record.pop("weights", "")
+    if weights is not None:
+        weights = Path(str(weights)).name
+        tensors, _ = read_record(folder / weights)
+        if weights != f"weights-{fingerprint(weights=tensors)}.safetensors":
+            raise WeightsError(f"{folder / weights}: damaged: its tensors are not those that were written")
     if "history" in record:
         record["history"] = pd.DataFrame(record["history"])
     return tensors, record
+
+
+@contextlib.contextmanager
+def reading(folder: object, what: str) -> Iterator[None]:
+    """Make what goes wrong while a record of :func:`read_fitted` is used a word about the folder that it came from.
+
+    Raises
+    ------
+    WeightsError
+        In place of any KeyError, TypeError, ValueError or IndexError within the block.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise WeightsError(f"{folder}: holds no {what} that this package can read ({error!r})") from error
 
 
 def _plain(value: Any) -> Any:
@@ -357,6 +377,23 @@ def restored(path: object, record: Mapping[str, Any], key: str, kind: type[Setti
         return kind(**fields)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its {key} is not usable ({error})") from error
+
+
+def new_module(network: object) -> nn.Module:
+    """Return a copy of a torch module, or what a callable makes.
+
+    Raises
+    ------
+    ParameterError
+        Neither, or a callable that makes something else.
+    """
+    if isinstance(network, nn.Module):
+        return copy.deepcopy(network)
+    module = network() if callable(network) else network
+    if not isinstance(module, nn.Module):
+        name = module if module is network else type(module).__name__
+        raise ParameterError("network", name, "a torch module, or a callable that makes one")
+    return module
 
 
 def load_weights(path: object, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

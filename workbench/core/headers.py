@@ -64,9 +64,9 @@ def prepare(source, name: object) -> tuple[list, int, bool]:
             return parts, 0, True
         if head[:3] == b"ID3" or _MPEG.match(head) or str(name).lower().endswith(".mp3"):
             with _bytes(source, file) as data:
-                found = _mp3(data, name)
+                counted, stream, drop = _mp3(data, name)
             file.seek(0)
-            return ([source], 0, found) if isinstance(found, bool) else ([io.BytesIO(found[0])], found[1], True)
+            return [source if stream is None else io.BytesIO(stream)], drop, counted
         file.seek(0)
         return [source], 0, True
 
@@ -271,11 +271,11 @@ def _frame_size(second: int, third: int) -> int:
 _SIZES = {(second, third): _frame_size(second, third) for second in range(224, 256) for third in range(256)}
 
 
-def _mp3(data, name: object) -> bool | tuple[bytes, int]:
-    """Whether libsndfile will know how many frames a layer III stream has, or else a stream and what to drop of it."""
+def _mp3(data, name: object) -> tuple[bool, bytes | None, int]:
+    """Whether the frames of a layer III stream will be counted right; a stream to read instead; what to drop of it."""
     runs, kinds, count = _mp3_frames(data)
     if not count:
-        return False
+        return False, None, 0
     first = runs[0][0]
     side = first + 4 + _side(data, first)
     if data[side : side + 4] in (b"Xing", b"Info") and data[side + 7] & 1:
@@ -283,7 +283,7 @@ def _mp3(data, name: object) -> bool | tuple[bytes, int]:
         bytes_stated = struct.unpack(">I", data[side + 12 : side + 16])[0] if flags & 2 else 0
         held = sum(stop - start for start, stop in runs)
         if stated == count - 1:
-            return True
+            return True, None, 0
         if stated > count - 1 and not 0 < bytes_stated <= held:
             raise AudioError(name, f"is cut short: {count - 1} of {stated} frames are there")
         stream = bytearray(b"".join(data[start:stop] for start, stop in runs))
@@ -291,10 +291,10 @@ def _mp3(data, name: object) -> bool | tuple[bytes, int]:
         stream[place + 8 : place + 12] = struct.pack(">I", count - 1)
         if flags & 2:
             stream[place + 12 : place + 16] = struct.pack(">I", len(stream))
-        return bytes(stream), 0
+        return True, bytes(stream), 0
     silent = data[first + 36 : first + 40] == b"VBRI"
     if len(kinds) == 1 and not silent:
-        return False
+        return False, None, 0
     # A Xing frame that says how many follow; libmpg123 then takes 529 frames from the beginning of the sound, for which
     # an empty frame is put before it.
     header = bytes((0xFF, data[first + 1] | 1, 0x90 | data[first + 2] & 0x0C, data[first + 3]))
@@ -303,7 +303,7 @@ def _mp3(data, name: object) -> bool | tuple[bytes, int]:
     stream = b"".join(data[start:stop] for start, stop in runs)
     if silent:
         stream = stream[_SIZES[data[first + 1], data[first + 2]] :]
-    return xing.ljust(size, b"\0") + header.ljust(size, b"\0") + stream, samples - 529
+    return True, xing.ljust(size, b"\0") + header.ljust(size, b"\0") + stream, samples - 529
 
 
 def _side(data, first: int) -> int:

@@ -71,10 +71,10 @@ def read(path: Path | None, names: Sequence[str] = ()) -> dict[str, object] | No
     if path is None:
         return None
     try:
-        found = json.loads(path.read_text())
-        if found.pop("checksum") != _checksum(found):
+        row = json.loads(path.read_text())
+        if row.pop("checksum") != _checksum(row):
             raise ValueError("its checksum is another")
-        return {name: found[name] for name in names or found}
+        return {name: row[name] for name in names or row}
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -82,11 +82,11 @@ def read_checkpoint(path: str | os.PathLike, identity: str) -> dict[str, Any]:
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["identity"]
+        stored_identity = state["identity"]
     except Exception as error:  # a damaged zip or pickle raises nearly anything
         reason = (str(error).splitlines() or [""])[0]
         expected = f"a checkpoint of this training, or a file that is not there ({type(error).__name__}: {reason})"
         raise ParameterError("checkpoint", str(path), expected) from error
-    if found != identity:
+    if stored_identity != identity:
         raise ParameterError("checkpoint", str(path), "of the same data, config and seed, or a file that is not there")
     return state

@@ -67,13 +67,13 @@ def _cache() -> Path:
     return cache_folder() / "weights"
 
 
-def find(wanted: Wanted, *, given: str | os.PathLike | None = None, fetch: bool = False) -> Path:
+def find(wanted: Wanted, *, weights: str | os.PathLike | None = None, fetch: bool = False) -> Path:
     """The file or model folder that is wanted.
 
     Parameters
     ----------
     wanted : Wanted
-    given : path, optional
+    weights : path, optional
         The file or folder itself, or a folder that holds it; looked at alone.
     fetch : bool
         Download it where it is not found; size and licence are printed first.
@@ -88,19 +88,18 @@ def find(wanted: Wanted, *, given: str | os.PathLike | None = None, fetch: bool 
     WeightsError
         Not there (what it is, how big, which licence, both ways to get it) or not downloadable.
     """
-    if given is not None:
-        path = Path(given).expanduser()
+    if weights is not None:
+        path = Path(weights).expanduser()
         right = path.is_file() if wanted.is_file else (path / CONFIG).is_file()
-        found = path if right else _inside(path, wanted)
-        if found:
-            return found
+        if path := path if right else _inside(path, wanted):
+            return path
         needed = wanted.files[0] if wanted.is_file else f"a folder with {CONFIG} and weights"
-        raise WeightsError(f"weights={str(given)!r} for {wanted.kind} {wanted.name}: expected {needed} there")
+        raise WeightsError(f"weights={str(weights)!r} for {wanted.kind} {wanted.name}: expected {needed} there")
     for place in roots():
-        if found := _inside(place, wanted):
-            return found
-    if found := _inside(_cache(), wanted) if wanted.is_file else _hub(wanted):
-        return found
+        if path := _inside(place, wanted):
+            return path
+    if path := _inside(_cache(), wanted) if wanted.is_file else _hub(wanted):
+        return path
     if not fetch:
         raise WeightsError(_missing(wanted))
     return _fetch_file(wanted) if wanted.is_file else _fetch_folder(wanted)
@@ -110,8 +109,8 @@ def _inside(root: Path, wanted: Wanted) -> Path | None:
     """The file, or the model's folder by hub id, short id, name or hub cache, up to two folders deep in a root."""
     if wanted.is_file:
         file = wanted.files[0]
-        found = (path for pattern in (file, f"*/{file}", f"*/*/{file}") for path in sorted(root.glob(pattern)))
-        return next((path for path in found if path.is_file()), None)
+        candidates = (path for pattern in (file, f"*/{file}", f"*/*/{file}") for path in sorted(root.glob(pattern)))
+        return next((path for path in candidates if path.is_file()), None)
     owner, _, short = wanted.source.rpartition("/")
     snapshot = Path(f"models--{owner}--{short}", "snapshots", wanted.revision or "main")
     names = dict.fromkeys(str(name) for name in (wanted.source, short, wanted.name, snapshot))
@@ -183,16 +182,16 @@ def _fetch_folder(wanted: Wanted) -> Path:
         if not wanted.files:
             wanted = _listed(wanted)
         _announce(wanted)
-        found = _hub(wanted, local=False)
+        folder = _hub(wanted, local=False)
     except Exception as error:  # the hub's client raises a dozen kinds; the reader needs one message
         reason = (str(error).splitlines() or [""])[0]
         raise WeightsError(
             f"fetching {wanted.address} failed ({type(error).__name__}: {reason});"
             f" without a network, download it elsewhere and set WORKBENCH_WEIGHTS to the folder it lies in"
         ) from error
-    if found is None:
+    if folder is None:
         raise WeightsError(f"{wanted.address} holds no {CONFIG} with weights")
-    return found
+    return folder
 
 
 def _listed(wanted: Wanted) -> Wanted:

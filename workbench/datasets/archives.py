@@ -71,8 +71,8 @@ def unpack(archive: str | os.PathLike, into: str | os.PathLike, *, limit: int | 
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        found = _write_all(archive, staging, limit)
-        for path, _, _ in found:
+        files = _write_all(archive, staging, limit)
+        for path, _, _ in files:
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / path, target)
@@ -84,7 +84,7 @@ def unpack(archive: str | os.PathLike, into: str | os.PathLike, *, limit: int | 
         raise DatasetError(f"{archive}: cannot be unpacked into {into}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return found
+    return files
 
 
 def _say(error: Exception) -> str:
@@ -101,7 +101,7 @@ def _write_all(archive: Path, staging: Path, limit: int) -> list[Unpacked]:
     is_zip = head.startswith(b"PK")
     if is_zip and not zipfile.is_zipfile(archive):
         raise EOFError("its table of contents, which stands at the end of a zip, is not there")
-    total, found, there = 0, [], set()
+    total, files, there = 0, [], set()
     for name, size, stream in _zip_members(archive) if is_zip else _tar_members(archive, packed or open, limit):
         if name in there:
             raise DatasetError(f"{archive}: member {name!r} is there twice; refused")
@@ -114,8 +114,8 @@ def _write_all(archive: Path, staging: Path, limit: int) -> list[Unpacked]:
             )
         target = staging / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        found.append((name, *_copy(stream, target, size, archive, name)))
-    return found
+        files.append((name, *_copy(stream, target, size, archive, name)))
+    return files
 
 
 def _copy(stream: BinaryIO, target: Path, size: int, archive: Path, name: str) -> tuple[int, int]:

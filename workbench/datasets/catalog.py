@@ -19,7 +19,7 @@ from ..core.warn import warn
 from .clips import Clips
 from .contents import printable, why_no_file
 from .folders import Own, read_folder
-from .layouts import CARRIED, Found, find, read, read_part, root_parts
+from .layouts import CARRIED, Place, find, read, read_part, root_parts
 from .manifest import manifests, read_manifest
 from .own_tables import read_table
 from .schema import Manifest
@@ -63,14 +63,14 @@ def data_roots(root: Roots = None) -> list[Path]:
     DatasetError
         A root that was given is not a folder.
     """
-    given = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else root
-    if not isinstance(given, (list, tuple)) or not all(isinstance(one, (str, os.PathLike)) for one in given):
+    folders = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else root
+    if not isinstance(folders, (list, tuple)) or not all(isinstance(folder, (str, os.PathLike)) for folder in folders):
         raise ParameterError("root", root, "a folder or a list of folders")
-    for one in given:
-        if not Path(one).expanduser().is_dir():
-            raise DatasetError(f"root={str(one)!r} must be a folder with datasets in it; there is no such folder")
+    for folder in folders:
+        if not Path(folder).expanduser().is_dir():
+            raise DatasetError(f"root={str(folder)!r} must be a folder with datasets in it; there is no such folder")
     named = [part for part in os.environ.get("WORKBENCH_DATA", "").split(os.pathsep) if part]
-    return [Path(one).expanduser() for one in [*given, *named]] + [cache_folder() / "data"]
+    return [Path(folder).expanduser() for folder in [*folders, *named]] + [cache_folder() / "data"]
 
 
 @checked
@@ -183,16 +183,16 @@ def _generate(name: str, size: int | None, seed: int, options: dict[str, Any]) -
 
 
 def _published(manifest: Manifest, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
-    found = find(manifest, roots)
-    if found is None:
+    place = find(manifest, roots)
+    if place is None:
         raise DatasetError(how_to_get(manifest, roots))
-    raw = read(manifest, found)
-    table, factors = finish(manifest, raw, found, split=options.get("split", "default"), group=options.get("group"))
+    raw = read(manifest, place)
+    table, factors = finish(manifest, raw, place, split=options.get("split", "default"), group=options.get("group"))
     if not len(table):
-        raise DatasetError(f"{found.folder}: none of the {len(raw)} rows found is one of {manifest.name}'s clips")
+        raise DatasetError(f"{place.folder}: none of the {len(raw)} rows found is one of {manifest.name}'s clips")
     about = {"title": manifest.title, "licence": manifest.licence, "citation": manifest.citation}
-    where = f"{manifest.name} in {found.folder}"
-    table, dropped = _without_missing(table, where, options.get("missing"), manifest, found.kind != "part")
+    where = f"{manifest.name} in {place.folder}"
+    table, dropped = _without_missing(table, where, options.get("missing"), manifest, place.kind != "part")
     return Clips(
         table, FileSounds(options.get("mono", "mean")), name=manifest.name, factors=factors, dropped=dropped, **about
     )
@@ -330,8 +330,8 @@ def list_datasets(*, root: Roots = None) -> pd.DataFrame:
     rows = []
     for name in sorted([*GENERATED, *manifests()]):
         about = describe_dataset(name)
-        place: Found | None = None if name in GENERATED else find(about, roots)
-        found = "built in" if name in GENERATED else "" if place is None else str(place.folder)
-        rows.append((name, about.title, about.licence, about.access, about.clips, about.size, found))
+        place: Place | None = None if name in GENERATED else find(about, roots)
+        folder = "built in" if name in GENERATED else "" if place is None else str(place.folder)
+        rows.append((name, about.title, about.licence, about.access, about.clips, about.size, folder))
     table = pd.DataFrame(rows, columns=["name", "title", "licence", "access", "clips", "size", "found"])
     return table.astype({"clips": "Int64"})

@@ -188,10 +188,10 @@ class Clips:
     def summary(self) -> pd.DataFrame:
         """Clips, groups and (where known) seconds of each class; index: label."""
         by_label = self.table.assign(group=self.table["group"].replace("", pd.NA)).groupby("label")
-        found = pd.DataFrame({"clips": by_label.size(), "groups": by_label["group"].nunique()})
+        counts = pd.DataFrame({"clips": by_label.size(), "groups": by_label["group"].nunique()})
         if "seconds" in self.table:
-            found["seconds"] = by_label["seconds"].sum().round(1)
-        return found
+            counts["seconds"] = by_label["seconds"].sum().round(1)
+        return counts
 
     # --- sound --------------------------------------------------------------------------------------------------
 
@@ -255,8 +255,8 @@ class Clips:
             with tempfile.TemporaryFile() as file:  # the mapping keeps it alive
                 x = np.memmap(file, np.float32, "w+", shape=shape)
         for i in tqdm(range(len(self)), desc=f"{self.name} at {rate} Hz", disable=not progress, leave=False):
-            one = audio.fit(self.audio(i, rate=rate)[0], rate, seconds=seconds)
-            x[i] = one / (np.abs(one).max() or 1.0)
+            waveform = audio.fit(self.audio(i, rate=rate)[0], rate, seconds=seconds)
+            x[i] = waveform / (np.abs(waveform).max() or 1.0)
         return x
 
     @checked
@@ -282,22 +282,22 @@ class Clips:
         """
         from tqdm.auto import tqdm
 
-        digest, found, unread = hashlib.sha256(), [], []
+        digest, identities, unread = hashlib.sha256(), [], []
         rows = zip(*(self.table[c].tolist() for c in ("id", "label", "group")), strict=True)
         bar = tqdm(rows, f"{self.name}: reading files", len(self), leave=False, delay=1, disable=self.generated)
         for i, key in enumerate(bar):
             try:
-                found.append(self.sounds.identity(self._row(i)))
+                identities.append(self.sounds.identity(self._row(i)))
             except AudioError as error:
-                found.append("unreadable")
+                identities.append("unreadable")
                 unread.append(str(error))
-            digest.update("\x1f".join((*key, found[-1])).encode() + b"\x1e")
+            digest.update("\x1f".join((*key, identities[-1])).encode() + b"\x1e")
         contents().save()
         if unread:
             warn(
                 f"{self.name}: {len(unread)} of {len(self)} sounds cannot be read: {unread[0]}",
             )
-        self._tell_twins(found)
+        self._tell_twins(identities)
         return digest.hexdigest()[:16]
 
     def _tell_twins(self, keys: list[str]) -> None:
@@ -506,15 +506,15 @@ class Clips:
         if self._alike is None:
             return
         for split in splits:
-            for one, other in (("train", "test"), ("train", "valid"), ("valid", "test")):
-                rows, others = getattr(split, one), getattr(split, other)
+            for side, other in (("train", "test"), ("train", "valid"), ("valid", "test")):
+                rows, others = getattr(split, side), getattr(split, other)
                 shared = others[np.isin(self._alike[others], self._alike[rows])]
                 if len(shared):
                     key = self._alike[shared[0]]
                     twin = next(i for i in rows if self._alike[i] == key)
                     ids = self.table["id"]
                     warn(
-                        f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {one} too, under "
+                        f"{self.name}: the split leaks: {len(shared)} sounds of {other} are in {side} too, under "
                         f"another name (such as {ids[shared[0]]} = {ids[twin]}); remove one or give both one group",
                     )
                     return
@@ -578,8 +578,8 @@ def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:
         raise DatasetError(f"{name}: no clips")
     table = table.reset_index(drop=True)
     for column in ("id", "label", "split", "group"):
-        given = table[column] if column in table else pd.Series("", table.index)
-        table[column] = given.astype(object).where(given.notna(), "").astype(str)
+        series = table[column] if column in table else pd.Series("", table.index)
+        table[column] = series.astype(object).where(series.notna(), "").astype(str)
     fold = table["fold"] if "fold" in table else [pd.NA] * len(table)
     try:
         table["fold"] = pd.array(fold, dtype="Int64")

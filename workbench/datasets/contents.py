@@ -58,8 +58,8 @@ def quick_look(path: str) -> str:
     AudioError
         There is no such file.
     """
-    found = _stat(path)
-    return f"{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}"
+    status = _stat(path)
+    return f"{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
 
 
 def _stat(path: str) -> os.stat_result:

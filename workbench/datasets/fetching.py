@@ -17,7 +17,7 @@ from ..core.errors import DatasetError, ParameterError
 from ..core.files import cache_folder, write_whole
 from .archives import CHUNK, unpack
 from .catalog import Roots, data_roots, describe_dataset, how_to_get
-from .layouts import Found, find, locate, read, read_part, root_parts
+from .layouts import Place, find, locate, read, read_part, root_parts
 from .manifest import manifests
 from .schema import Manifest, RemoteFile
 from .tables import finish
@@ -101,12 +101,12 @@ def _fetch_one(file: RemoteFile, folder: Path, progress: bool) -> list[tuple[str
     into = folder / file.to if file.to else folder
     path = download(file.url, into / file.filename, size=file.bytes, checksum=file.checksum, progress=progress)
     if file.unpack is None:
-        found = [(file.filename, path.stat().st_size, _crc(path))]
+        files = [(file.filename, path.stat().st_size, _crc(path))]
     else:
-        found = unpack(path, into)
+        files = unpack(path, into)
         path.unlink()
     prefix = f"{file.to}/" if file.to else ""
-    return [(prefix + name, size, crc) for name, size, crc in found]
+    return [(prefix + name, size, crc) for name, size, crc in files]
 
 
 def _crc(path: Path) -> int:
@@ -173,21 +173,21 @@ def verify(name: str, *, root: Roots = None, deep: bool = True) -> pd.DataFrame:
         The dataset is not on this machine (says how to get it).
     """
     roots = data_roots(root)
-    manifest, found = manifests().get(name), None
+    manifest = manifests().get(name)
     if manifest is None:
-        place = next((root for root in roots if name in root_parts(root)), None)
-        if place is None:
+        data_root = next((root for root in roots if name in root_parts(root)), None)
+        if data_root is None:
             describe_dataset(name)
             raise DatasetError(f"{name}: is generated when it is loaded; there are no files to verify")
-        problems = _verify_part(place, name, deep)
+        problems = _verify_part(data_root, name, deep)
     else:
-        found = find(manifest, roots)
-        if found is None:
+        place = find(manifest, roots)
+        if place is None:
             raise DatasetError(how_to_get(manifest, roots))
-        problems = _verify_part(found.folder, manifest.local.part, deep) if found.kind == "part" else []
-        if found.kind != "part":
-            problems += _verify_journal(found.folder, deep) + _verify_checks(manifest, found)
-        problems += _verify_table(manifest, found)
+        problems = _verify_part(place.folder, manifest.local.part, deep) if place.kind == "part" else []
+        if place.kind != "part":
+            problems += _verify_journal(place.folder, deep) + _verify_checks(manifest, place)
+        problems += _verify_table(manifest, place)
     return pd.DataFrame(problems, columns=["file", "problem", "expected", "found"])
 
 
@@ -219,12 +219,12 @@ def _verify_journal(folder: Path, deep: bool) -> list[tuple]:
     return problems
 
 
-def _verify_checks(manifest: Manifest, found: Found) -> list[tuple]:
+def _verify_checks(manifest: Manifest, place: Place) -> list[tuple]:
     import pooch
 
     problems = []
     for name, checksum in manifest.checks.items():
-        file = locate(name, found)
+        file = locate(name, place)
         algorithm, _, expected = checksum.partition(":")
         if file is None:
             problems.append((name, "missing", checksum, "nothing"))
@@ -233,14 +233,14 @@ def _verify_checks(manifest: Manifest, found: Found) -> list[tuple]:
     return problems
 
 
-def _verify_table(manifest: Manifest, found: Found) -> list[tuple]:
-    table, _ = finish(manifest, read(manifest, found), found, split="none")
+def _verify_table(manifest: Manifest, place: Place) -> list[tuple]:
+    table, _ = finish(manifest, read(manifest, place), place, split="none")
     absent = table[table["path"] == ""]
     problems = [
         (tail, "missing", f"named in line {line}", "nothing")
         for tail, line in zip(absent["_tail"], absent["_line"], strict=True)
     ]
-    expected = manifest.local.clips if found.kind == "part" else manifest.clips
+    expected = manifest.local.clips if place.kind == "part" else manifest.clips
     if expected is not None and len(table) != expected:
-        problems.append((str(found.folder), "clip count", str(expected), str(len(table))))
+        problems.append((str(place.folder), "clip count", str(expected), str(len(table))))
     return problems

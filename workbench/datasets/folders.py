@@ -81,8 +81,8 @@ class _Survey:
 
     def _walk(self, inside: str, chain: tuple[str, ...]) -> None:
         try:
-            with os.scandir(os.path.join(self.top, inside)) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(os.path.join(self.top, inside)) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
             if not inside:
                 raise DatasetError(f"{printable(self.top)}: cannot be read: {error.strerror}") from None
@@ -131,16 +131,16 @@ class _Survey:
                 return
             self.guessed.append(path)
         try:
-            found = entry.stat()
+            status = entry.stat()
         except OSError as error:
             broken = entry.is_symlink()
             return self._note("broken links" if broken else f"files that cannot be read ({error.strerror})", path)
         if not entry.is_file():
             return self._note("pipes, sockets or devices", path)
-        if found.st_size == 0:
+        if status.st_size == 0:
             return self._note("empty files (0 bytes)", path)
         self.sounds.append(path)
-        first = self.seen.setdefault((found.st_dev, found.st_ino), path) if found.st_ino else path
+        first = self.seen.setdefault((status.st_dev, status.st_ino), path) if status.st_ino else path
         if first != path:
             self.twice.append((first, path))
 
@@ -184,24 +184,24 @@ def read_folder(folder: Path, missing: str | None = None) -> Own:
         raise DatasetError(
             f"{where} is a data root of several sets ({', '.join(parts)}): load one by name, with root={where!r}"
         )
-    found = _Survey(folder)
-    if found.bad and missing == "raise":
-        reasons = "; ".join(_counted(reason, paths) for reason, paths in found.bad.items())
+    survey = _Survey(folder)
+    if survey.bad and missing == "raise":
+        reasons = "; ".join(_counted(reason, paths) for reason, paths in survey.bad.items())
         raise DatasetError(f'{where}: {reasons}; missing="skip" (--missing skip) leaves them out')
-    left_out = _unread(found)
-    if not found.sounds:
-        reasons = [*left_out, *(_counted(reason, paths) for reason, paths in found.bad.items())]
+    left_out = _unread(survey)
+    if not survey.sounds:
+        reasons = [*left_out, *(_counted(reason, paths) for reason, paths in survey.bad.items())]
         also = f" ({'; '.join(reasons)})" if reasons else ""
         raise DatasetError(f"{where}: no sounds in it; looked for {', '.join(SOUNDS)}, in sub-folders too{also}")
-    rows, notes, beside = _sorted_out([path.split("/") for path in found.sounds], where)
+    rows, notes, beside = _sorted_out([path.split("/") for path in survey.sounds], where)
     own = Own(_table(folder, rows), notes=[*left_out])
-    own.dropped |= {f"sounds in {suffix} files": n for suffix, n in _suffixes(found.unread).items()}
-    own.dropped |= {reason: len(paths) for reason, paths in found.bad.items()}
+    own.dropped |= {f"sounds in {suffix} files": n for suffix, n in _suffixes(survey.unread).items()}
+    own.dropped |= {reason: len(paths) for reason, paths in survey.bad.items()}
     if beside:
         own.dropped["sounds outside the split folders"] = beside
     if missing != "skip":
-        own.notes += [_counted(reason, paths) + " are left out" for reason, paths in found.bad.items()]
-    own.notes += notes + _remarks(found, own.table)
+        own.notes += [_counted(reason, paths) + " are left out" for reason, paths in survey.bad.items()]
+    own.notes += notes + _remarks(survey, own.table)
     return own
 
 
@@ -342,43 +342,43 @@ def _suffixes(paths: Sequence[str]) -> Counter[str]:
     return Counter(os.path.splitext(path)[1].lower() for path in sorted(paths))
 
 
-def _unread(found: _Survey) -> list[str]:
-    if not found.unread:
+def _unread(survey: _Survey) -> list[str]:
+    if not survey.unread:
         return []
-    places = Counter(os.path.dirname(path) or "the folder itself" for path in found.unread)
-    inside = {os.path.dirname(path) for path in found.sounds}
+    places = Counter(os.path.dirname(path) or "the folder itself" for path in survey.unread)
+    inside = {os.path.dirname(path) for path in survey.sounds}
     alone = {place for place in places if not any(f"{other}/".startswith(f"{place}/") for other in inside)}
     listed = [
         f"{count} in {printable(place)}" + (" (which has no other sound)" if place in alone else "")
         for place, count in places.items()
     ]
-    suffixes = _suffixes(found.unread)
+    suffixes = _suffixes(survey.unread)
     more = f" and {len(listed) - 8} more folders" if len(listed) > 8 else ""
     first = next(iter(suffixes))
     cure = f"ffmpeg -i NAME{first} NAME.wav" if first not in (".raw", ".pcm", ".vox") else "a wav file with a header"
     return [
-        f"{len(found.unread)} sounds are left out, as {', '.join(suffixes)} cannot be read: {', '.join(listed[:8])}"
+        f"{len(survey.unread)} sounds are left out, as {', '.join(suffixes)} cannot be read: {', '.join(listed[:8])}"
         f"{more}; convert them ({cure})"
     ]
 
 
-def _remarks(found: _Survey, table: pd.DataFrame) -> list[str]:
+def _remarks(survey: _Survey, table: pd.DataFrame) -> list[str]:
     notes = []
-    if found.hidden:
-        notes.append(_counted("hidden sounds", found.hidden) + " are left out")
-    if found.guessed:
-        notes.append(_counted("files are taken as sounds by what they begin with", found.guessed))
-    if found.twice:
-        shown = ", ".join(f"{printable(a)} and {printable(b)}" for a, b in found.twice[:3])
-        more = " ..." if found.twice[3:] else ""
-        notes.append(f"{len(found.twice)} files are there twice, by a link: {shown}{more}")
-    full = {os.path.dirname(path) for path in (*found.sounds, *found.unread)}
+    if survey.hidden:
+        notes.append(_counted("hidden sounds", survey.hidden) + " are left out")
+    if survey.guessed:
+        notes.append(_counted("files are taken as sounds by what they begin with", survey.guessed))
+    if survey.twice:
+        shown = ", ".join(f"{printable(a)} and {printable(b)}" for a, b in survey.twice[:3])
+        more = " ..." if survey.twice[3:] else ""
+        notes.append(f"{len(survey.twice)} files are there twice, by a link: {shown}{more}")
+    full = {os.path.dirname(path) for path in (*survey.sounds, *survey.unread)}
     depth = 1 if table["split"].any() or "fold" in table else 0  # where the labels are
-    labels = [path for path in found.folders if path.count("/") == depth]
+    labels = [path for path in survey.folders if path.count("/") == depth]
     empty = [path for path in labels if not any(f"{place}/".startswith(f"{path}/") for place in full)]
     if empty and table["label"].any():
         notes.append(_counted("sub-folders without a sound", empty))
-    if found.tables and (not table["label"].any() or any("metadata" in name for name in found.tables)):
-        names = ", ".join(printable(name) for name in found.tables[:3])
+    if survey.tables and (not table["label"].any() or any("metadata" in name for name in survey.tables)):
+        names = ", ".join(printable(name) for name in survey.tables[:3])
         notes.append(f"{names} is not read; load a csv by its own path to use what it says")
     return notes

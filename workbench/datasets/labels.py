@@ -29,10 +29,10 @@ def merged(what: str, words: Iterable[str]) -> list[str]:
     forms: dict[str, set[str]] = {}
     for word in set(words):
         forms.setdefault(tidy(word), set()).add(word)
-    several = [sorted(found) for _, found in sorted(forms.items()) if len(found) > 1]
+    several = [sorted(spellings) for _, spellings in sorted(forms.items()) if len(spellings) > 1]
     if not several:
         return []
-    shown = ", ".join(" and ".join(map(ascii, found)) for found in several[:5])
+    shown = ", ".join(" and ".join(map(ascii, spellings)) for spellings in several[:5])
     return [f"{what} that differ in blanks or Unicode form only are taken as one: {shown}"]
 
 
@@ -42,10 +42,10 @@ def look_alike(what: str, words: Iterable[str]) -> list[str]:
     for word in set(words) - {""}:
         is_number = re.fullmatch(r"[+-]?\d{1,15}(\.\d*)?", word)
         forms.setdefault(float(word) if is_number else word.casefold(), set()).add(word)
-    several = sorted(sorted(found) for found in forms.values() if len(found) > 1)
+    several = sorted(sorted(spellings) for spellings in forms.values() if len(spellings) > 1)
     if not several:
         return []
-    shown = ", ".join(" and ".join(map(repr, found)) for found in several[:5])
+    shown = ", ".join(" and ".join(map(repr, spellings)) for spellings in several[:5])
     return [f"{what} that may be meant to be one are kept apart: {shown}"]
 
 

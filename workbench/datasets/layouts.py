@@ -31,7 +31,7 @@ CARRIED = ("seconds", "licence", "attribution", "sha256")
 
 
 @dataclass(frozen=True)
-class Found:
+class Place:
     """Where a dataset lies."""
 
     folder: Path
@@ -70,25 +70,25 @@ def _expression(pattern: str, anchored: bool) -> re.Pattern:
     return re.compile(f"(?P<_tail>{pattern})" if anchored else f"(?:.*/)?(?P<_tail>{pattern})")
 
 
-def _matches(pattern: str, found: Found, suffixes: Sequence[str] | None) -> Iterator[tuple[str, re.Match]]:
-    anchored = found.kind == "root"
+def _matches(pattern: str, place: Place, suffixes: Sequence[str] | None) -> Iterator[tuple[str, re.Match]]:
+    anchored = place.kind == "root"
     expression = _expression(pattern, anchored)
-    for path in _files_below(found.folder, suffixes, depth=pattern.count("/") if anchored else None):
+    for path in _files_below(place.folder, suffixes, depth=pattern.count("/") if anchored else None):
         match = expression.fullmatch(path)
         if match:
             yield path, match
 
 
-def locate(tail: str, found: Found) -> Path | None:
+def locate(tail: str, place: Place) -> Path | None:
     """The file of a set whose path ends with `tail`: the shallowest, or None."""
-    direct = found.folder / tail
-    if direct.is_file() or found.kind == "root":
+    direct = place.folder / tail
+    if direct.is_file() or place.kind == "root":
         return direct if direct.is_file() else None
-    hits = [path for path in _files_below(found.folder) if f"/{path}".endswith(f"/{tail}")]
-    return found.folder / min(hits, key=lambda path: (path.count("/"), path)) if hits else None
+    hits = [path for path in _files_below(place.folder) if f"/{path}".endswith(f"/{tail}")]
+    return place.folder / min(hits, key=lambda path: (path.count("/"), path)) if hits else None
 
 
-def find(manifest: Manifest, roots: Sequence[Path]) -> Found | None:
+def find(manifest: Manifest, roots: Sequence[Path]) -> Place | None:
     """The first place among the data roots where a dataset's files are.
 
     In each root, in this order: a part of its manifest.csv, a folder with the dataset's name or one of the layout's
@@ -98,22 +98,22 @@ def find(manifest: Manifest, roots: Sequence[Path]) -> Found | None:
     for root in roots:
         parts = root_parts(root)
         if manifest.local is not None and manifest.local.part in parts:
-            return Found(root, "part")
+            return Place(root, "part")
         if manifest.layout is None:
             continue
-        candidates = [Found(root / name, "folder") for name in (manifest.name, *manifest.layout.folders)]
-        candidates += [] if parts else [Found(root, "root")]
-        for found in candidates:
-            if found.folder.is_dir() and _has_files(manifest.layout, found):
-                return found
+        candidates = [Place(root / name, "folder") for name in (manifest.name, *manifest.layout.folders)]
+        candidates += [] if parts else [Place(root, "root")]
+        for place in candidates:
+            if place.folder.is_dir() and _has_files(manifest.layout, place):
+                return place
     return None
 
 
-def _has_files(layout: Layout, found: Found) -> bool:
+def _has_files(layout: Layout, place: Place) -> bool:
     if layout.csv:
-        return locate(layout.csv, found) is not None
+        return locate(layout.csv, place) is not None
     pattern, suffixes = (layout.paths, SOUNDS) if layout.paths else (layout.text, None)
-    return next(_matches(pattern, found, suffixes), None) is not None
+    return next(_matches(pattern, place, suffixes), None) is not None
 
 
 # --- a data root with its own manifest.csv ------------------------------------------------------------------------
@@ -183,20 +183,20 @@ def _read_csv(file: Path, header: int = 1) -> pd.DataFrame:
     return table
 
 
-def read(manifest: Manifest, found: Found) -> pd.DataFrame:
+def read(manifest: Manifest, place: Place) -> pd.DataFrame:
     """Text columns of a dataset's rows, as published."""
-    if found.kind == "part":
-        return _read_local(manifest, found)
+    if place.kind == "part":
+        return _read_local(manifest, place)
     layout = manifest.layout
     if layout.paths:
         rows = [
-            {**_groups(match), "_path": os.path.join(found.folder, path), "_line": path}
-            for path, match in _matches(layout.paths, found, SOUNDS)
+            {**_groups(match), "_path": os.path.join(place.folder, path), "_line": path}
+            for path, match in _matches(layout.paths, place, SOUNDS)
         ]
         return pd.DataFrame(rows)
-    raw, base, source = _read_text(layout, found) if layout.text else _read_table(layout, found)
+    raw, base, source = _read_text(layout, place) if layout.text else _read_table(layout, place)
     raw["_tail"] = [layout.audio.format(**row) for row in raw[placeholders(layout.audio)].to_dict("records")]
-    raw["_path"] = _look_up(list(raw["_tail"]), found.folder, base, source)
+    raw["_path"] = _look_up(list(raw["_tail"]), place.folder, base, source)
     return raw
 
 
@@ -204,20 +204,20 @@ def _groups(match: re.Match) -> dict[str, str]:
     return {name: text or "" for name, text in match.groupdict().items()}
 
 
-def _read_local(manifest: Manifest, found: Found) -> pd.DataFrame:
-    raw = read_part(found.folder, manifest.local.part)
+def _read_local(manifest: Manifest, place: Place) -> pd.DataFrame:
+    raw = read_part(place.folder, manifest.local.part)
     for ours, theirs in manifest.local.columns.items():
         if theirs not in raw:
             raise DatasetError(
-                f"{found.folder / 'manifest.csv'}: part {manifest.local.part!r} has no column or factor {theirs!r}, "
+                f"{place.folder / 'manifest.csv'}: part {manifest.local.part!r} has no column or factor {theirs!r}, "
                 f"which the manifest of {manifest.name!r} reads as {ours!r}{close_match(theirs, raw.columns)}"
             )
         raw[ours] = raw[theirs]
     return raw
 
 
-def _read_table(layout: Layout, found: Found) -> tuple[pd.DataFrame, Path, str]:
-    file = locate(layout.csv, found)
+def _read_table(layout: Layout, place: Place) -> tuple[pd.DataFrame, Path, str]:
+    file = locate(layout.csv, place)
     table = _read_csv(file, layout.header)
     wanted = {**layout.columns, **{f"_tag {tag}": column for tag, column in layout.tags.items()}}
     for name, column in wanted.items():
@@ -251,13 +251,13 @@ def _one_row_per_clip(raw: pd.DataFrame, layout: Layout) -> pd.DataFrame:
     return merged
 
 
-def _read_text(layout: Layout, found: Found) -> tuple[pd.DataFrame, Path, str]:
+def _read_text(layout: Layout, place: Place) -> tuple[pd.DataFrame, Path, str]:
     expression = re.compile(layout.rows, re.MULTILINE)
     rows = []
-    for path, match in _matches(layout.text, found, None):
-        text = (found.folder / path).read_text(encoding="utf-8", errors="replace")
+    for path, match in _matches(layout.text, place, None):
+        text = (place.folder / path).read_text(encoding="utf-8", errors="replace")
         rows += [{**_groups(match), **_groups(row), "_line": path} for row in expression.finditer(text)]
-    return pd.DataFrame(rows, columns=[*layout.gives, "_line"]), found.folder, str(found.folder)
+    return pd.DataFrame(rows, columns=[*layout.gives, "_line"]), place.folder, str(place.folder)
 
 
 def _look_up(tails: list[str], folder: Path, base: Path, source: str) -> list[str]:
@@ -266,11 +266,11 @@ def _look_up(tails: list[str], folder: Path, base: Path, source: str) -> list[st
     for path in _files_below(folder, SOUNDS):
         by_name.setdefault(path.rsplit("/", 1)[-1], []).append(path)
     inside = "" if base == folder else base.relative_to(folder).as_posix() + "/"
-    found = []
+    paths = []
     for tail in tails:
         hits = [path for path in by_name.get(tail.rsplit("/", 1)[-1], []) if f"/{path}".endswith(f"/{tail}")]
         hits = [path for path in hits if path == inside + tail] or hits
         if len(hits) > 1:
             raise DatasetError(f"{source}: {tail!r} could be any of {', '.join(hits[:5])} in {folder}; keep one copy")
-        found.append(os.path.join(folder, hits[0]) if hits else "")
-    return found
+        paths.append(os.path.join(folder, hits[0]) if hits else "")
+    return paths

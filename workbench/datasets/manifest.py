@@ -139,16 +139,16 @@ def _mapping(of: Callable[[object], Any]) -> Callable[[object], dict[str, Any]]:
     def check(value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _Wrong("a mapping (name: value)")
-        found = {}
+        mapping = {}
         for key, item in value.items():
             if isinstance(key, bool) or not isinstance(key, (str, int)):
                 raise _Wrong("a mapping whose names are texts (in quotes where YAML reads another thing)", key)
             try:
-                found[str(key)] = of(item)
+                mapping[str(key)] = of(item)
             except _Wrong as wrong:
                 shown = item if wrong.value is MISSING else wrong.value
                 raise _Wrong(wrong.expected, shown, f".{key}{wrong.where}") from None
-        return found
+        return mapping
 
     return check
 
@@ -161,13 +161,13 @@ def _listed(cls: type) -> Callable[[object], tuple]:
     def check(value: object) -> tuple:
         if not isinstance(value, list):
             raise _Wrong("a list")
-        found = []
+        items = []
         for position, item in enumerate(value):
             try:
-                found.append(_build(cls, item))
+                items.append(_build(cls, item))
             except _Wrong as wrong:
                 raise _Wrong(wrong.expected, wrong.value, f"[{position}]{wrong.where}") from None
-        return tuple(found)
+        return tuple(items)
 
     return check
 
@@ -211,18 +211,18 @@ def _build(cls: type, raw: object) -> Any:
             raise _Wrong(
                 f"removed: the fields here are {', '.join(known)}{close_match(key, known)}", raw[key], f".{key}"
             )
-    found = {}
+    values = {}
     for name, spec in known.items():
         if name not in raw:
             if spec.default is MISSING and spec.default_factory is MISSING:
                 raise _Wrong("given: it has no default", None, f".{name}")
             continue
         try:
-            found[name] = KINDS[spec.metadata["kind"]](raw[name])
+            values[name] = KINDS[spec.metadata["kind"]](raw[name])
         except _Wrong as wrong:
             shown = raw[name] if wrong.value is MISSING else wrong.value
             raise _Wrong(wrong.expected, shown, f".{name}{wrong.where}") from None
-    return cls(**found)
+    return cls(**values)
 
 
 # --- rules that hold between fields -----------------------------------------------------------------------------

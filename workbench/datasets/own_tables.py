@@ -213,10 +213,10 @@ def _splits(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
 
 def _folds(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
     words = _named(text)
-    found = pd.Series([fold_number(word) for word in words], text.index, dtype="Int64")
-    _refuse(where, found.isna() & (words != ""), "fold", text, "a number of up to nine digits, or end in one")
+    folds = pd.Series([fold_number(word) for word in words], text.index, dtype="Int64")
+    _refuse(where, folds.isna() & (words != ""), "fold", text, "a number of up to nine digits, or end in one")
     _some_missing(words, notes, "fold", "they are in no fold")
-    return found
+    return folds
 
 
 _COLUMNS = {"group": _groups, "split": _splits, "fold": _folds}
@@ -255,10 +255,10 @@ def _guess(text: pd.Series, comma: bool) -> pd.Series:
     return numbers.astype(float).reindex(text.index)
 
 
-def _ids(where: str, given: pd.Series | None, names: Sequence[str], table: pd.DataFrame) -> list[str]:
-    if given is not None:
-        ids = given.str.strip()
-        _refuse(where, _missing(ids), "id", given, "a name")
+def _ids(where: str, column: pd.Series | None, names: Sequence[str], table: pd.DataFrame) -> list[str]:
+    if column is not None:
+        ids = column.str.strip()
+        _refuse(where, _missing(ids), "id", column, "a name")
         twice = ids.duplicated(keep=False)
         if twice.any():
             shown = "; ".join(f"line {line}: {text}" for line, text in ids[twice].iloc[:6].items())
@@ -322,18 +322,18 @@ def _another_way(base: str, text: str) -> tuple[str, str]:
 
 def _moved(base: str, lost: list[tuple[int, str]]) -> dict[int, tuple[str, int]]:
     """Absolute paths of another machine that end like files below the csv's folder: row -> (path, parts left off)."""
-    found: dict[int, tuple[str, int]] = {}
+    moved: dict[int, tuple[str, int]] = {}
     vain = 0
     for i, name in lost:
         if not re.match(r"/|[A-Za-z]:/", name) or vain > 20:
             continue
         parts = name.split("/")
-        known = dict.fromkeys(count for _, count in found.values())
+        known = dict.fromkeys(count for _, count in moved.values())
         for count in (*known, *range(1, len(parts))):
             path = os.path.join(base, *parts[count:]) if count < len(parts) else ""
             if path and os.path.isfile(path):
-                found[i] = path, count
+                moved[i] = path, count
                 break
         else:
-            vain += not found
-    return found
+            vain += not moved
+    return moved

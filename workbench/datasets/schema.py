@@ -87,10 +87,10 @@ class Layout:
     @property
     def gives(self) -> tuple[str, ...]:
         """Names of the columns that reading this layout gives."""
-        found = [*self.columns, *self.midi, *self.tags, *(["tags"] if self.tags else [])]
+        names = [*self.columns, *self.midi, *self.tags, *(["tags"] if self.tags else [])]
         for pattern in (self.paths, self.text, self.rows):
-            found += re.compile(pattern).groupindex
-        return tuple(dict.fromkeys(found))
+            names += re.compile(pattern).groupindex
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def choose(
     """
     if test is None:
         test = "test" if "test" in names else int(folds.max()) if (folds >= 0).any() else SHARE
-    by_name = any(str(one) in names for one in _several(test))
+    by_name = any(str(choice) in names for choice in _several(test))
     if not by_name:
         pool = np.ones(len(names), bool)
     elif "train" in names:
@@ -149,14 +149,14 @@ def choose(
 
     def side(part: str, asked: Side, draw_seed: int) -> np.ndarray:
         mask = np.zeros(len(names), bool)
-        for one in _several(asked):
-            if part == "valid" and isinstance(one, Real) and one == 0:
+        for choice in _several(asked):
+            if part == "valid" and isinstance(choice, Real) and choice == 0:
                 continue
-            if isinstance(one, Real) and 0 < one < 1:
+            if isinstance(choice, Real) and 0 < choice < 1:
                 rows = np.flatnonzero(pool)
-                mask[rows] |= _draw(labels[rows], groups[rows], one, seed=draw_seed)
+                mask[rows] |= _draw(labels[rows], groups[rows], choice, seed=draw_seed)
             else:
-                mask |= _published(part, one, names, folds, name)
+                mask |= _published(part, choice, names, folds, name)
         return mask
 
     in_test = side("test", test, seed)
@@ -231,12 +231,12 @@ def check(
     for part in ("train", "test"):
         if not len(getattr(split, part)):
             raise DatasetError(f"{name}: the split leaves no clips for {part}")
-    for one, other in (("train", "test"), ("train", "valid"), ("valid", "test")):
-        shared = sorted(set(groups[getattr(split, one)]) & set(groups[getattr(split, other)]))
+    for side, other in (("train", "test"), ("train", "valid"), ("valid", "test")):
+        shared = sorted(set(groups[getattr(split, side)]) & set(groups[getattr(split, other)]))
         if shared:
             more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
             raise DatasetError(
-                f"{name}: the split leaks: {len(shared)} of its groups ({by}) are in both {one} and {other}: "
+                f"{name}: the split leaks: {len(shared)} of its groups ({by}) are in both {side} and {other}: "
                 f"{', '.join(shared[:5])}{more}; split by another column, or leave the split to the dataset"
             )
     tested, trained = (frozenset().union(*(classes[i] for i in rows)) for rows in (split.test, split.train))

@@ -11,20 +11,20 @@ import pandas as pd
 from ..core.checks import close_match
 from ..core.errors import DatasetError, ParameterError
 from .labels import fold_number
-from .layouts import CARRIED, Found, locate
+from .layouts import CARRIED, Place, locate
 from .schema import TYPES, Manifest, SplitRule, placeholders
 
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 def finish(
-    manifest: Manifest, raw: pd.DataFrame, found: Found, *, split: str = "default", group: str | None = None
+    manifest: Manifest, raw: pd.DataFrame, place: Place, *, split: str = "default", group: str | None = None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Text columns to the table of a dataset.
 
     Parameters
     ----------
-    manifest, raw, found
+    manifest, raw, place
         From :func:`find` and :func:`read`.
     split : str
         Which of the manifest's split rules; "none" for no split.
@@ -52,8 +52,8 @@ def finish(
         raw = raw[~raw[column].isin(values)] if column in raw else raw
     raw = raw.reset_index(drop=True)
     if manifest.label not in raw:
-        raise DatasetError(f"{found.folder}: {manifest.name!r} has no column {manifest.label!r} there for its labels")
-    rule = _rule(manifest, split, raw, found)
+        raise DatasetError(f"{place.folder}: {manifest.name!r} has no column {manifest.label!r} there for its labels")
+    rule = _rule(manifest, split, raw, place)
     columns = manifest.group if group is None else ((group,) if group else ())
     if rule is not None and rule.group is not None and group is None:
         columns = rule.group
@@ -61,7 +61,7 @@ def finish(
         if column not in raw:
             raise ParameterError("group", column, f"a column of {manifest.name}: {', '.join(_visible(raw))}")
     table = pd.DataFrame({"id": _ids(manifest, raw), "label": raw[manifest.label]})
-    table["split"] = "" if rule is None else _assign(rule, raw, found, manifest)
+    table["split"] = "" if rule is None else _assign(rule, raw, place, manifest)
     table["fold"] = _folds(raw[manifest.fold], raw["_line"]) if manifest.fold in raw else pd.array([pd.NA] * len(raw))
     table["fold"] = table["fold"].astype("Int64")
     table["group"] = functools.reduce(lambda a, b: a + "-" + b, (raw[column] for column in columns)) if columns else ""
@@ -86,7 +86,7 @@ def _ids(manifest: Manifest, raw: pd.DataFrame) -> list[str]:
     return [tail.rsplit(".", 1)[0] for tail in raw["_tail"]]
 
 
-def _rule(manifest: Manifest, split: str, raw: pd.DataFrame, found: Found) -> SplitRule | None:
+def _rule(manifest: Manifest, split: str, raw: pd.DataFrame, place: Place) -> SplitRule | None:
     """The rule asked for; None for no split, or where the default cannot be applied to a part of a data root."""
     if split == "none" or (split == "default" and "default" not in manifest.splits):
         return None
@@ -96,24 +96,24 @@ def _rule(manifest: Manifest, split: str, raw: pd.DataFrame, found: Found) -> Sp
             "split", split, f"one of {', '.join(known)} for {manifest.name}{close_match(split, known)}"
         )
     rule = manifest.splits[split]
-    present = rule.column in raw if rule.column else found.kind != "part"
+    present = rule.column in raw if rule.column else place.kind != "part"
     if present:
         return rule
     if split != "default":
-        raise DatasetError(f"{found.folder}: what the split {split!r} of {manifest.name} needs is not there")
+        raise DatasetError(f"{place.folder}: what the split {split!r} of {manifest.name} needs is not there")
     return None
 
 
-def _assign(rule: SplitRule, raw: pd.DataFrame, found: Found, manifest: Manifest) -> list[str]:
+def _assign(rule: SplitRule, raw: pd.DataFrame, place: Place, manifest: Manifest) -> list[str]:
     part_of: dict[str, str] = {}
     for part in ("train", "valid", "test"):
         if rule.column:
             part_of.update(dict.fromkeys(getattr(rule, part), part))
         elif part in rule.lists:
-            file = locate(rule.lists[part], found)
+            file = locate(rule.lists[part], place)
             if file is None:
                 raise DatasetError(
-                    f"{found.folder}: no {rule.lists[part]}, which names the {part} clips of {manifest.name}"
+                    f"{place.folder}: no {rule.lists[part]}, which names the {part} clips of {manifest.name}"
                 )
             lines = file.read_text(encoding="utf-8").split("\n")
             part_of.update(dict.fromkeys((line.strip() for line in lines if line.strip()), part))

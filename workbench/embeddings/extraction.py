@@ -364,7 +364,7 @@ class Extraction:
         valid = np.array([i for i in range(len(self.clips)) if i not in self.skipped], np.int64)
         contents = [self.contents[i] for i in valid]
         addresses = {layer: self.group.addresses(contents, layer) for layer in self.policy.layers}
-        if any((found < 0).any() for found in addresses.values()):
+        if any((rows < 0).any() for rows in addresses.values()):
             raise StoreError(f"shards were removed from {self.group.folder} while they were in use; run again")
         policy = (self.policy.pooling, self.policy.seconds, self.policy.dtype, tuple(self.policy.layers))
         return Embeddings(
@@ -411,12 +411,12 @@ def _state(source: Path, now: float) -> tuple[str, bool]:
     look like one: at most .1 s, and up to two seconds where it shows whole seconds only.
     """
     try:
-        found = os.stat(source)
+        status = os.stat(source)
     except OSError:
         return "", False
-    tick = 0.1 if found.st_ctime_ns % 10**9 else 2.0
-    state = f"{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}"
-    return state, now - max(found.st_mtime, found.st_ctime) > tick
+    tick = 0.1 if status.st_ctime_ns % 10**9 else 2.0
+    state = f"{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}|{status.st_ino}"
+    return state, now - max(status.st_mtime, status.st_ctime) > tick
 
 
 def _count_nan(stored: np.ndarray) -> int:
@@ -426,13 +426,13 @@ def _count_nan(stored: np.ndarray) -> int:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
+    versions = {"python": sys.version.split()[0]}
     for package in ("audio-workbench", "torch", "numpy", "soxr", "soundfile", "transformers"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _peak_memory(device: torch.device) -> int | None:

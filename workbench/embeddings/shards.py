@@ -191,10 +191,10 @@ class Shard(Frames):
             The shard was removed.
         """
         try:
-            found = os.stat(self.path)
+            status = os.stat(self.path)
         except OSError as error:
             raise StoreError(f"cannot read {self.path}: {error}; embed() again computes what was lost") from error
-        state = (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        state = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if state != self._state:
             self._sound, self._state = {}, state
         sound = self._sound.get(name)
@@ -204,7 +204,7 @@ class Shard(Frames):
             return
         todo = np.unique(rows[~sound[rows]])
         bad = self._bad(name, todo)
-        if time.time() - max(found.st_mtime, found.st_ctime) > UNSETTLED:
+        if time.time() - max(status.st_mtime, status.st_ctime) > UNSETTLED:
             sound[todo] = True
             sound[bad] = False
         if len(bad):

@@ -112,9 +112,9 @@ class Group:
         while again:  # another shard may hold a sound copy of what is dropped
             again = False
             for layer in layers:
-                found = np.unique(self.addresses(contents, layer))
-                for number in np.unique(found[found >= 0] >> SHIFT).tolist():
-                    rows = found[found >> SHIFT == number] & (2**SHIFT - 1)
+                addresses = np.unique(self.addresses(contents, layer))
+                for number in np.unique(addresses[addresses >= 0] >> SHIFT).tolist():
+                    rows = addresses[addresses >> SHIFT == number] & (2**SHIFT - 1)
                     try:
                         self.shards[number].check(layer, rows)
                     except StoreError as error:
@@ -183,13 +183,13 @@ class Group:
 
     def addresses(self, contents: Sequence[str], layer: str) -> np.ndarray:
         """Where each content's row of a layer is: int64 (N,), -1 where it is nowhere."""
-        found = np.full(len(contents), -1, np.int64)
+        addresses = np.full(len(contents), -1, np.int64)
         for names, rows in self._index.items():
             if layer in names:
                 here = np.fromiter((rows.get(content, -1) for content in contents), np.int64, len(contents))
                 # of rows in several shards the oldest, as in one index
-                found = np.where((found < 0) | ((here >= 0) & (here < found)), here, found)
-        return found
+                addresses = np.where((addresses < 0) | ((here >= 0) & (here < addresses)), here, addresses)
+        return addresses
 
     def touch(self) -> None:
         """Note that the group was used just now (its folder's time), where it may be noted."""
@@ -260,8 +260,8 @@ class Store:
 
     def leftovers(self) -> list[Path]:
         """Temporary files of writers that were killed."""
-        found = [path for depth in ("*", "*/*") for path in self.folder.glob(depth + TEMPORARY)]
-        return sorted(path for path in found if abandoned(path))
+        paths = (path for depth in ("*", "*/*") for path in self.folder.glob(depth + TEMPORARY))
+        return sorted(filter(abandoned, paths))
 
     def info(self) -> pd.DataFrame:
         """What the store holds: one row an encoder, pooling, segment policy, dtype and layer.
@@ -429,8 +429,8 @@ def _identity(shard: Shard) -> set[str]:
 
 
 def _damage(group: Group) -> list[tuple[Path, str]]:
-    found = [(shard.path, shard.problem()) for shard in group.shards]
-    return [*group.damaged.items(), *((path, problem) for path, problem in found if problem)]
+    problems = ((shard.path, shard.problem()) for shard in group.shards)
+    return [*group.damaged.items(), *((path, problem) for path, problem in problems if problem)]
 
 
 def _size(path: Path) -> int:

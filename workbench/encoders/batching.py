@@ -154,12 +154,12 @@ def extract(
     options |= {"on_error": on_error, "loaders": loaders, "progress": progress, "left_out": left_out}
     results = stream(encoder, waveforms, layers=layers, **options)
 
-    def told() -> Iterator[tuple[int, list[np.ndarray]]]:
+    def with_warning() -> Iterator[tuple[int, list[np.ndarray]]]:
         yield from results
         if left_out:
             warn(unheard(encoder, left_out, len(waveforms)))
 
-    return told()
+    return with_warning()
 
 
 def stream(
@@ -387,15 +387,15 @@ class _Parts:
 
 def _merged(parts: list[list], layer: int, pooling: str | None) -> np.ndarray:
     """One layer of a whole clip from its windows; lets go of theirs."""
-    found = [part[layer] for part in parts]
+    windows = [part[layer] for part in parts]
     for part in parts:
         part[layer] = None
     if pooling is None:
-        return np.concatenate(found)
-    found = [one for one in found if one[0]]
-    if not found:
+        return np.concatenate(windows)
+    windows = [window for window in windows if window[0]]
+    if not windows:
         return np.zeros(0, np.float32)
-    weights, means, squares = (np.array(column, np.float64) for column in zip(*found, strict=True))
+    weights, means, squares = (np.array(column, np.float64) for column in zip(*windows, strict=True))
     share = (weights / weights.sum())[:, None]
     mean = (share * means).sum(0)
     if pooling == "mean":
@@ -597,7 +597,7 @@ def _encode(job: _Job, batch: list[_Clip]) -> list[list]:
     with torch.inference_mode():
         if batch[0].part is not None:  # a window, alone
             layers = [encoder.layers[position] for position in job.layers]
-            return [[_window(job, batch[0], *given, layer) for given, layer in zip(outputs, layers, strict=True)]]
+            return [[_window(job, batch[0], *pair, layer) for pair, layer in zip(outputs, layers, strict=True)]]
         by_layer = [_pool(frames, counts.to(frames.device), job.pooling) for frames, counts in outputs]
     return [list(arrays) for arrays in zip(*by_layer, strict=True)]
 
@@ -637,8 +637,8 @@ def _check_outputs(encoder: Encoder, outputs: object, layers: Sequence[int], row
         return ParameterError("encoder", encoder.name, f"one whose forward gives {expected}")
 
     if not isinstance(outputs, (list, tuple)) or len(outputs) != len(layers):
-        found = f"{len(outputs)}" if isinstance(outputs, (list, tuple)) else type(outputs).__name__
-        raise wrong(f"a list of (frames, lengths), one for each of the {len(layers)} layers asked for, not {found}")
+        shown = f"{len(outputs)}" if isinstance(outputs, (list, tuple)) else type(outputs).__name__
+        raise wrong(f"a list of (frames, lengths), one for each of the {len(layers)} layers asked for, not {shown}")
     for position, pair in zip(layers, outputs, strict=True):
         name, dim = encoder.layers[position].name, encoder.layers[position].dim
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
@@ -662,8 +662,8 @@ def _window(job: _Job, clip: _Clip, frames: Tensor, counts: Tensor, layer: Layer
         expected = clip.samples / rate * layer.frame_rate
         if abs(count - expected) > max(4, 0.01 * expected):
             declared = f"one whose layer {layer.name} gives the {layer.frame_rate:g} frames a second that it declares"
-            found = f"{clip.samples / rate:.1f} s gave {count}, so that a long clip cannot be put together from windows"
-            raise ParameterError("encoder", job.encoder.name, f"{declared}: {found}")
+            cause = f"{clip.samples / rate:.1f} s gave {count}, so that a long clip cannot be put together from windows"
+            raise ParameterError("encoder", job.encoder.name, f"{declared}: {cause}")
         first, behind = (round(n / rate * layer.frame_rate) for n in (part.before, part.before + part.kept))
         kept = slice(first, count if part.number == part.count - 1 else behind)
         weight = max(min(kept.stop, count) - first, 0)

@@ -23,7 +23,7 @@ MASKED = "zero-padding changes nothing: masked, and norms over time count true f
 EQUAL = "zero-padding would change the numbers: only clips of equal length share a batch"
 FIXED_AST = "every clip is cut or zero-padded to 10.24 s; all 1214 tokens count, those over padding too"
 FIXED_WHISPER = (
-    "every clip is cut or zero-padded to 30 s; frames behind its end are dropped. variant='cut' computes the clip's "
+    "every clip is cut or zero-padded to 30 s; frames behind its end are dropped. config='cut' computes the clip's "
     "own positions only: many times faster for short clips, other numbers"
 )
 
@@ -209,7 +209,7 @@ SPECS: dict[str, EncoderSpec] = {
         _hub(
             "whisper-tiny.en",
             "Whisper tiny.en, encoder only: the smallest real model of speech here, and a good first one; "
-            "variant='cut' for clips much shorter than 30 s",
+            "config='cut' for clips much shorter than 30 s",
             "openai/whisper-tiny.en",
             "87c7102498dcde7456f24cfd30239ca606ed9063",
             "model.safetensors",
@@ -259,7 +259,7 @@ SPECS: dict[str, EncoderSpec] = {
         ),
         _hub(
             "wavlm-base-plus",
-            "WavLM base+, 94,000 h of English speech; variant='paper' loads it as arXiv 2509.24793 does",
+            "WavLM base+, 94,000 h of English speech; config='paper' loads it as arXiv 2509.24793 does",
             "microsoft/wavlm-base-plus",
             "4c66d4806a428f2e922ccfa1a962776e232d487b",
             "pytorch_model.bin",

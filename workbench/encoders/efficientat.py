@@ -212,14 +212,14 @@ class EfficientAT(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """See :meth:`Encoder.forward`; raises ParameterError when the lengths differ."""
-        found = []
+        outputs = []
         y = self._mel(x, lengths)
         for i in range(max(layers) + 1):
             y = self.net.features[i](y)
             if i in layers:
                 frames = y.mean(2).transpose(1, 2)
-                found.append((frames, torch.full_like(lengths, frames.shape[1])))
-        return found
+                outputs.append((frames, torch.full_like(lengths, frames.shape[1])))
+        return outputs
 
     def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Scores of the 527 AudioSet classes before the sigmoid.

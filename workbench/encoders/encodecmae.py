@@ -104,7 +104,7 @@ def encodec_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-class LatentFront(nn.Module):
+class _LatentFront(nn.Module):
     """EnCodec's encoder: (B, samples) of one length to (B, ceil(samples / 320), 128), before quantisation."""
 
     hop, minimum = HOP, HOP
@@ -117,7 +117,7 @@ class LatentFront(nn.Module):
         return self.encoder(x[:, None]).transpose(1, 2)
 
 
-class MelFront(nn.Module):
+class _MelFront(nn.Module):
     """Kaldi's log-mel bands, normalised: (B, samples) of one length to (B, 1 + (samples - 637) // 318, 256)."""
 
     hop, minimum = MEL_HOP, MEL_WINDOW
@@ -138,18 +138,18 @@ class EncodecMAENet(nn.Module):
     def __init__(self, config: EncodecMAEConfig):
         super().__init__()
         self.config = config
-        self.front = MelFront() if config.mel else LatentFront()
+        self.front = _MelFront() if config.mel else _LatentFront()
         self.projector = nn.Linear(BANDS if config.mel else LATENT, config.dim)
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.visible = ResiDualStack(config.dim, config.layers, config.heads)
 
     def features(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, samples) to the front end's frames (B, T, 128 or 256), 0 behind a clip's last, and their number (B,)."""
-        found: dict[int, Tensor] = {}
+        by_row: dict[int, Tensor] = {}
         for n in lengths.unique().tolist():  # a clip's frames depend on where it ends
             rows = (lengths == n).nonzero()[:, 0]
-            found |= zip(rows.tolist(), self.front(x[rows, :n]), strict=True)
-        clips = [found[row] for row in range(len(x))]
+            by_row |= zip(rows.tolist(), self.front(x[rows, :n]), strict=True)
+        clips = [by_row[row] for row in range(len(x))]
         counts = torch.tensor([len(clip) for clip in clips], device=lengths.device)
         return nn.utils.rnn.pad_sequence(clips, batch_first=True), counts
 
@@ -218,8 +218,8 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "no such file"
-        raise WeightsError(f"{path}: {found}; it should be a file with a checkpoint")
+        problem = "is a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: {problem}; it should be a file with a checkpoint")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch raises a dozen kinds; the reader needs one message
@@ -254,9 +254,9 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, path: Path | str, nam
         "of another shape": shapes,
     }
     listed = {what: "; ".join(keys[:3]) + " ..." * (len(keys) > 3) for what, keys in problems.items()}
-    found = [f"{len(keys)} {what}: {listed[what]}" for what, keys in problems.items() if keys]
-    if found:
-        raise WeightsError(f"{path} does not fit {name}: " + ". ".join(found))
+    differences = [f"{len(keys)} {what}: {listed[what]}" for what, keys in problems.items() if keys]
+    if differences:
+        raise WeightsError(f"{path} does not fit {name}: " + ". ".join(differences))
     module.load_state_dict({key: value.float() for key, value in state.items()})
 
 

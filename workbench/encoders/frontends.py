@@ -28,7 +28,7 @@ def mask(lengths: Tensor, total: int) -> Tensor:
     return torch.arange(total, device=lengths.device) < lengths[:, None]
 
 
-class MaskedGroupNorm(nn.Module):
+class _MaskedGroupNorm(nn.Module):
     """Group norm with one group a channel over the true frames only.
 
     ``frames`` is set before a pass, (B,), or None where all frames are true; each thread has its own.
@@ -78,7 +78,7 @@ class WaveformFront:
         self.norm = None
         if config.feat_extract_norm == "group":
             first = model.feature_extractor.conv_layers[0]
-            self.norm = first.layer_norm = MaskedGroupNorm(first.layer_norm)
+            self.norm = first.layer_norm = _MaskedGroupNorm(first.layer_norm)
         if getattr(config, "conv_pos_batch_norm", False):
             self.padding = "equal"  # the batch norm moves the zeros that the position convolution should see
         self.parts = (self.rate, self.normalize)
@@ -152,12 +152,12 @@ class WhisperFront:
         self.masked = "input_features_mask" in inspect.signature(model.forward).parameters
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        found = self.extractor(
+        features = self.extractor(
             _rows(x, lengths), sampling_rate=self.rate, return_attention_mask=self.masked, return_tensors="pt"
         )
-        inputs = {"input_features": found["input_features"].to(x.device)}
+        inputs = {"input_features": features["input_features"].to(x.device)}
         if self.masked:  # encoders that do not attend to what lies behind the clip
-            inputs["input_features_mask"] = found["attention_mask"].to(x.device)
+            inputs["input_features_mask"] = features["attention_mask"].to(x.device)
         return inputs
 
     def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
@@ -186,8 +186,8 @@ class CutWhisperFront(WhisperFront):
         # silence as far as a frame of the clip can see into it, so that these are the frames of the 30 s
         whole = count * hop + self.extractor.n_fft
         rows = list(F.pad(x, (0, whole - x.shape[1])).cpu().numpy())
-        found = self.extractor(rows, sampling_rate=self.rate, padding="longest", return_tensors="pt")
-        return {"input_features": found["input_features"][:, :, :count].to(x.device)}
+        features = self.extractor(rows, sampling_rate=self.rate, padding="longest", return_tensors="pt")
+        return {"input_features": features["input_features"][:, :, :count].to(x.device)}
 
     def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
         return torch.full_like(lengths, total)
@@ -212,10 +212,10 @@ class ClapFront:
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         rows = [row[: self.samples] for row in _rows(x, lengths)]
-        found = self.extractor(rows, sampling_rate=self.rate, return_tensors="pt")
+        features = self.extractor(rows, sampling_rate=self.rate, return_tensors="pt")
         # with fusion the extractor calls a clip of every batch longer, by chance; none is
         longer = torch.zeros(len(rows), 1, dtype=torch.bool, device=x.device)
-        return {"input_features": found["input_features"].to(x.device), "is_longer": longer}
+        return {"input_features": features["input_features"].to(x.device), "is_longer": longer}
 
     def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
         return torch.full_like(lengths, total)
@@ -278,16 +278,16 @@ class OtherFront:
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         rows = _rows(x, lengths)
-        found = self.extractor(rows, **self.options)
-        mask = next((found[key] for key in ("input_features_mask", "attention_mask") if key in found), None)
+        features = self.extractor(rows, **self.options)
+        mask = next((features[key] for key in ("input_features_mask", "attention_mask") if key in features), None)
         inputs = {}
         for place, (name, needed) in enumerate(self.takes.items()):
-            if place == 0 and name not in found:
-                inputs[name] = next(found[key] for key in ("input_features", "input_values") if key in found)
+            if place == 0 and name not in features:
+                inputs[name] = next(features[key] for key in ("input_features", "input_values") if key in features)
             elif name == "audio_mel_mask" and mask is not None:  # true where there is padding
                 inputs[name] = ~mask.bool()
-            elif name in found:
-                inputs[name] = found[name]
+            elif name in features:
+                inputs[name] = features[name]
             elif needed and name.endswith("mask") and mask is not None:
                 inputs[name] = mask
         return {key: torch.as_tensor(value).to(x.device) for key, value in inputs.items()}
@@ -336,10 +336,10 @@ def _feature_extractor(preprocess: dict):
     import transformers
 
     kind = preprocess.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
-    found = getattr(transformers, kind, None) if isinstance(kind, str) else None
-    if found is None or not hasattr(found, "from_dict"):
+    extractor_class = getattr(transformers, kind, None) if isinstance(kind, str) else None
+    if extractor_class is None or not hasattr(extractor_class, "from_dict"):
         raise ParameterError("feature_extractor_type", kind, "a feature extractor that transformers has")
-    return found.from_dict(preprocess), kind
+    return extractor_class.from_dict(preprocess), kind
 
 
 def _rows(x: Tensor, lengths: Tensor) -> list:

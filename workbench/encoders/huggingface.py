@@ -26,10 +26,10 @@ and its own count of true frames. Of a whole model (Whisper, a language model wi
 checkpoint with its heads) only the audio encoder is built and read; what stands beside it in the checkpoint is listed
 by ``describe()["left_out"]``. An encoder's own weight that is missing or of another shape is an error.
 
-``variant="paper"`` puts WavLM weights into the wav2vec2 network, as the code of arXiv 2509.24793 does: the gated
+``config="paper"`` puts WavLM weights into the wav2vec2 network, as the code of arXiv 2509.24793 does: the gated
 relative position bias (``gru_rel_pos_const``, ``gru_rel_pos_linear``, ``rel_attn_embed``) is left out.
 
-``variant="cut"`` runs Whisper on the positions of the clip alone: features, position embeddings and attention end where
+``config="cut"`` runs Whisper on the positions of the clip alone: features, position embeddings and attention end where
 the clip ends, instead of running over 30 s of mostly silence. The numbers are others, because the network was trained
 with the silence, and the more so the shorter a clip is. Measured with whisper-tiny.en, clip means of the cut context
 against those of 30 s, layer 0 to 4: over ten utterances of LibriSpeech (7.2 s on average) the cosine is 1.000, 1.000,
@@ -102,7 +102,7 @@ class HuggingFaceEncoder(Encoder):
     layers : tuple of Layer
     device : torch.device
     record : dict
-        What :meth:`describe` adds: model class, variant, revision, weights left out ...
+        What :meth:`describe` adds: model class, config, revision, weights left out ...
     parts : tuple
         What the fingerprint hashes besides the weights.
     """
@@ -126,7 +126,7 @@ class HuggingFaceEncoder(Encoder):
         return [(states[i], self.front.frames(lengths, states[i].shape[1], i)) for i in layers]
 
     def describe(self) -> dict[str, object]:
-        """See :meth:`Encoder.describe`; adds the model class, variant, revision and what was left out."""
+        """See :meth:`Encoder.describe`; adds the model class, config, revision and what was left out."""
         return {**super().describe(), **self.record}
 
 
@@ -168,8 +168,8 @@ class ClapEncoder(HuggingFaceEncoder):
             if (count := inputs["input_ids"].shape[1]) > most:
                 raise ParameterError("texts", f"{text[:40]}... ({count} tokens)", f"texts of at most {most} tokens")
             with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-                found = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
-            rows.append(found.text_embeds[0].float().cpu().numpy())
+                output = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            rows.append(output.text_embeds[0].float().cpu().numpy())
         return np.stack(rows)
 
 
@@ -188,8 +188,8 @@ def _words(folder: Path, settings, seed: int | None, device: torch.device) -> tu
             f"{folder / 'tokenizer.json'}: no such file (nor vocab.json and merges.txt); texts need it: put the files "
             f"{', '.join(TOKENIZER_FILES)} of the model's page there, as far as it has them"
         )
-    found = Tower(ClapTextModelWithProjection, settings.text_config)
-    model = _load(found, folder, None)[0] if seed is None else _random(found, seed)
+    text_tower = Tower(ClapTextModelWithProjection, settings.text_config)
+    model = _load(text_tower, folder, None)[0] if seed is None else _random(text_tower, seed)
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -203,9 +203,9 @@ def load_huggingface(
     *,
     folder: Path | str | None,
     device: str | torch.device = "cpu",
-    variant: str | None = None,
+    config: str = "default",
     random_weights: int | None = None,
-    config: dict | None = None,
+    architecture: dict | None = None,
     preprocess: dict | None = None,
     revision: str | None = None,
 ) -> HuggingFaceEncoder:
@@ -217,14 +217,14 @@ def load_huggingface(
         What the encoder calls itself.
     folder : path or None
         Holds config.json, preprocessor_config.json and, unless ``random_weights``, the weights. None only with
-        ``random_weights``, ``config`` and ``preprocess``.
+        ``random_weights``, ``architecture`` and ``preprocess``.
     device : str or torch.device
-    variant : {None, "paper", "cut"}
+    config : {"default", "paper", "cut"}
         "paper": WavLM weights in the wav2vec2 network; "cut": Whisper on the clip's own positions (see the module).
     random_weights : int, optional
         Seed: the network of the configuration as it is before training, as a control.
-    config, preprocess : dict, optional
-        In place of the folder's two json files.
+    architecture, preprocess : dict, optional
+        In place of the folder's config.json and preprocessor_config.json.
     revision : str, optional
         Recorded where the folder is the hub cache's for that commit.
 
@@ -237,27 +237,27 @@ def load_huggingface(
     WeightsError
         A file is missing or damaged, or the checkpoint's entries are not those of the network (all listed).
     ParameterError
-        Model type, MERT option or variant that is not supported.
+        Model type, MERT option or config that is not supported.
     """
-    config = _json(folder, "config.json") if config is None else config
+    architecture = _json(folder, "config.json") if architecture is None else architecture
     preprocess = _preprocess(folder) if preprocess is None else preprocess
-    settings = _settings(config, variant)
+    settings = _settings(architecture, config)
     kind = settings.model_type
-    found = Tower(_whole(settings), settings) if kind in OF_ONE_PART else tower(settings)
+    audio = Tower(_whole(settings), settings) if kind in OF_ONE_PART else tower(settings)
     if random_weights is None:
-        model, left_out = _load(found, Path(folder), variant)
+        model, left_out = _load(audio, Path(folder), config)
     else:
-        model, left_out = _random(found, random_weights), []
-    model = found.kept(model)
-    front_of = FRONTS.get(found.settings.model_type) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
-    if variant == "cut":
+        model, left_out = _random(audio, random_weights), []
+    model = audio.kept(model)
+    front_of = FRONTS.get(audio.settings.model_type) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
+    if config == "cut":
         model, front_of = CutWhisper(model), CutWhisperFront
     # torch on WavLM's float bias beside a boolean mask; the result is right
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     model.eval()
     with _quiet():
         try:
-            front = front_of(found.settings, preprocess, model)
+            front = front_of(audio.settings, preprocess, model)
             layers = tuple(Layer(str(i), dim, rate) for i, (dim, rate) in enumerate(front.layers(model)))
         except WorkbenchError:
             raise
@@ -268,7 +268,7 @@ def load_huggingface(
             ) from error
     noise = {key: value for key, value in settings.to_dict().items() if key not in NOT_IN_FINGERPRINT and key[0] != "_"}
     parts = (type(model).__name__, _transformers(), front.parts, json.dumps(noise, sort_keys=True, default=str))
-    record = {"model": type(model).__name__, "transformers": _transformers(), "variant": variant}
+    record = {"model": type(model).__name__, "transformers": _transformers(), "config": config}
     record |= {"revision": revision if folder and Path(folder).name == revision else None}
     record |= {"random_weights": random_weights, "left_out": sorted(left_out)}
     name = name if random_weights is None else f"{name}-random{random_weights}"
@@ -289,58 +289,62 @@ def _transformers() -> str:
 def _json(folder: Path | str | None, file: str) -> dict:
     path = Path(folder) / file
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(
             f"{path}: no such file; a model folder holds config.json, preprocessor_config.json and the weights"
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not valid json ({reason(error)})") from error
-    if not isinstance(found, dict):
-        raise WeightsError(f"{path}: expected settings by name ({{...}}), found {type(found).__name__}")
-    return found
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{path}: expected settings by name ({{...}}), found {type(settings).__name__}")
+    return settings
 
 
 def _preprocess(folder: Path | str | None) -> dict:
     """Settings of the feature extractor; newer folders keep them inside processor_config.json."""
     file, within = Path(folder) / "preprocessor_config.json", Path(folder) / "processor_config.json"
-    found = None
+    options = None
     if not file.exists() and within.exists():
         parts = _json(folder, within.name)
-        found = parts.get("feature_extractor") or parts.get("audio_processor")
+        options = parts.get("feature_extractor") or parts.get("audio_processor")
         file = within
-    if found is None:
-        found = _json(folder, "preprocessor_config.json")
-    if not isinstance(found, dict):
-        raise WeightsError(f"{file}: expected the feature extractor's settings by name, found {type(found).__name__}")
-    if "sampling_rate" not in found and found.get("feature_extractor_type") not in RATE_WITHIN:
+    if options is None:
+        options = _json(folder, "preprocessor_config.json")
+    if not isinstance(options, dict):
+        raise WeightsError(f"{file}: expected the feature extractor's settings by name, found {type(options).__name__}")
+    if "sampling_rate" not in options and options.get("feature_extractor_type") not in RATE_WITHIN:
         raise WeightsError(f"{file}: has no sampling_rate")
-    rate = found.get("sampling_rate", 16000)
+    rate = options.get("sampling_rate", 16000)
     if isinstance(rate, bool) or not isinstance(rate, int) or not 1000 <= rate <= 1_000_000:
         raise WeightsError(f"{file}: sampling_rate is {rate!r}, expected Hz as a whole number from 1000 to 1000000")
-    return found
+    return options
 
 
-def _settings(config: dict, variant: str | None):
+def _settings(architecture: dict, config: str):
     """The transformers configuration object for a config.json, without any remote code."""
     from transformers import CONFIG_MAPPING
 
-    kind = config.get("model_type")
-    if variant is not None and kind != {"paper": "wavlm", "cut": "whisper"}.get(variant):
-        raise ParameterError("variant", variant, f"None for a {kind} model ('paper' is for wavlm, 'cut' for whisper)")
+    kind = architecture.get("model_type")
+    if config != "default" and kind != {"paper": "wavlm", "cut": "whisper"}.get(config):
+        raise ParameterError(
+            "config", config, f"'default' for a {kind} model ('paper' is for wavlm, 'cut' for whisper)"
+        )
     if kind == "mert_model":
         for option in ("feature_extractor_cqt", "deepnorm"):
-            if config.get(option):
-                raise ParameterError(option, config[option], "false: only MERT models that are HuBERT networks load")
+            if architecture.get(option):
+                raise ParameterError(
+                    option, architecture[option], "false: only MERT models that are HuBERT networks load"
+                )
         kind = "hubert"
-    elif variant == "paper":
+    elif config == "paper":
         kind = "wav2vec2"
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         close = difflib.get_close_matches(str(kind), CONFIG_MAPPING.keys(), n=1)
         guess = f" (did you mean {close[0]!r}?)" if close else ""
         raise ParameterError("model_type", kind, f"a type that transformers itself knows{guess}; {REMOTE}")
     try:
-        return CONFIG_MAPPING[kind].from_dict({**config, "model_type": kind})
+        return CONFIG_MAPPING[kind].from_dict({**architecture, "model_type": kind})
     except Exception as error:  # each configuration has checks of its own
         raise WeightsError(f"config.json is not that of a {kind} model ({reason(error)})") from error
 
@@ -367,25 +371,25 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _random(found: Tower, seed: int) -> nn.Module:
+def _random(tower: Tower, seed: int) -> nn.Module:
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return found.network(found.settings)
+        return tower.network(tower.settings)
 
 
-def _load(found: Tower, folder: Path, variant: str | None) -> tuple[nn.Module, list[str]]:
+def _load(tower: Tower, folder: Path, config: str) -> tuple[nn.Module, list[str]]:
     """The network with a folder's weights, and the checkpoint entries that are no part of it; else an error."""
-    network = found.network
+    network = tower.network
     with _quiet():
         with torch.device("meta"):
-            bare = network(found.settings)
+            bare = network(tower.settings)
         try:
             entries = _entries(folder)
             prefix = _prefix(entries, set(bare.state_dict()))
             inside = {key[len(prefix) :]: key for key in entries if key.startswith(prefix)}
             model, info = network.from_pretrained(
                 None,
-                config=found.settings,
+                config=tower.settings,
                 state_dict={key: entries[whole]() for key, whole in inside.items()},
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that all of them are listed below
@@ -397,7 +401,7 @@ def _load(found: Tower, folder: Path, variant: str | None) -> tuple[nn.Module, l
     parts = {key.split(".")[0] for key in bare.state_dict()}
     surplus = set(info["unexpected_keys"])
     heads = {key for key in surplus if key.split(".")[0] not in parts or key.endswith("masked_spec_embed")}
-    if variant == "paper":
+    if config == "paper":
         heads |= {key for key in surplus if POSITION_BIAS.match(key)}
     left_out = set(entries) - set(inside.values()) | {inside.get(key, key) for key in heads}
     problems = {

@@ -24,7 +24,7 @@ def load_encoder(
     device: str | torch.device = "auto",
     weights: str | Path | None = None,
     random_weights: int | None = None,
-    variant: Literal["paper", "cut"] | None = None,
+    config: Literal["default", "paper", "cut"] = "default",
     fetch: bool = False,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
 ) -> Encoder:
@@ -42,7 +42,7 @@ def load_encoder(
         ``WORKBENCH_WEIGHTS`` and in the download caches.
     random_weights : int, optional
         Seed: the same network before training, as a control. For registry names nothing needs to be on disk.
-    variant : {None, "paper", "cut"}
+    config : {"default", "paper", "cut"}
         "paper" for WavLM: its weights in the wav2vec2 network, as the code of arXiv 2509.24793 loads them.
         "cut" for Whisper: positions of the clip's own length only, instead of 30 s for every clip. On one-second words
         its clip vectors differ from those of 30 s (see :mod:`.huggingface` for how much); it is part of the
@@ -60,7 +60,7 @@ def load_encoder(
     Raises
     ------
     ParameterError
-        Unknown name, device, variant or precision; options that exclude each other.
+        Unknown name, device, config or precision; options that exclude each other.
     WeightsError
         Weights missing (what, how big, which licence, how to get them), damaged, or not fitting the network.
 
@@ -88,12 +88,12 @@ def load_encoder(
             ) from error
     place = chosen_device(device)
     spec = SPECS.get(str(name_or_path))
-    if variant is not None and spec is not None and spec.family != "huggingface":
-        raise ParameterError("variant", variant, f"None for encoder {name_or_path}")
+    if config != "default" and spec is not None and spec.family != "huggingface":
+        raise ParameterError("config", config, f"'default' for encoder {name_or_path}")
     if spec is None:
-        encoder = _load_other(name_or_path, place, weights, random_weights, variant, fetch)
+        encoder = _load_other(name_or_path, place, weights, random_weights, config, fetch)
     elif spec.family == "huggingface":
-        encoder = _load_hub(spec, place, weights, random_weights, variant, fetch)
+        encoder = _load_hub(spec, place, weights, random_weights, config, fetch)
     else:
         encoder = _load_own(spec, place, weights, random_weights, fetch)
     encoder.reentrant = True  # no family keeps anything of one batch for the next
@@ -119,21 +119,21 @@ def _load_own(spec: EncoderSpec, device, weights, random_weights, fetch) -> Enco
     else:
         from .efficientat import load_efficientat as load
 
-    path = None if random_weights is not None else find(spec.wanted, given=weights, fetch=fetch)
+    path = None if random_weights is not None else find(spec.wanted, weights=weights, fetch=fetch)
     return load(spec.name, weights=path, device=device, random_weights=random_weights)
 
 
-def _load_hub(spec: EncoderSpec, device, weights, random_weights, variant, fetch) -> Encoder:
+def _load_hub(spec: EncoderSpec, device, weights, random_weights, config, fetch) -> Encoder:
     from .huggingface import load_huggingface
 
-    rest = {"device": device, "variant": variant, "revision": spec.revision}
+    rest = {"device": device, "config": config, "revision": spec.revision}
     if random_weights is not None:
-        rest |= {"config": spec.config, "preprocess": spec.preprocess}
+        rest |= {"architecture": spec.config, "preprocess": spec.preprocess}
         return load_huggingface(spec.name, folder=None, random_weights=random_weights, **rest)
-    return load_huggingface(spec.name, folder=find(spec.wanted, given=weights, fetch=fetch), **rest)
+    return load_huggingface(spec.name, folder=find(spec.wanted, weights=weights, fetch=fetch), **rest)
 
 
-def _load_other(name_or_path, device, weights, random_weights, variant, fetch) -> Encoder:
+def _load_other(name_or_path, device, weights, random_weights, config, fetch) -> Encoder:
     """A folder, or a hub id that the registry does not have."""
     from .huggingface import load_huggingface
 
@@ -147,8 +147,8 @@ def _load_other(name_or_path, device, weights, random_weights, variant, fetch) -
                 "name_or_path", name, f"a model folder, a hub id (owner/model) or a name {known_names(name)}"
             )
         source, _, revision = name.partition("@")
-        folder = find(Wanted(name, source, revision or None), given=weights, fetch=fetch)
+        folder = find(Wanted(name, source, revision or None), weights=weights, fetch=fetch)
     elif weights is not None:
         raise ParameterError("weights", weights, f"None when a folder is loaded ({folder} holds its own)")
-    rest = {"device": device, "variant": variant, "random_weights": random_weights}
+    rest = {"device": device, "config": config, "random_weights": random_weights}
     return load_huggingface(name, folder=folder, revision=revision or None, **rest)

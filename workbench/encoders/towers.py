@@ -62,8 +62,8 @@ def tower(settings) -> Tower:
             "load the encoder or codec that it was built on instead, by its own name"
         )
     except Exception as error:  # a configuration that does not go together fails in any way
-        found = reason(error) if whole else "it has no bare model; load the encoder that it was built on instead"
-        expected = f"a type whose model transformers can build from config.json ({found})"
+        cause = reason(error) if whole else "it has no bare model; load the encoder that it was built on instead"
+        expected = f"a type whose model transformers can build from config.json ({cause})"
     for name, part in () if model is None else model.named_modules():
         if name.rpartition(".")[2] in PARTS and isinstance(part, transformers.PreTrainedModel) and _hears(part):
             within = part.config.model_type != kind and type(part.config) in transformers.MODEL_MAPPING
@@ -87,15 +87,15 @@ def _hears(module: nn.Module) -> bool:
 
 def frames(output) -> list[Tensor]:
     """Layers of a model's output, each (B, T, D): the hidden states, else the last one or a codec's latents."""
-    found = list(getattr(output, "hidden_states", None) or ())
+    states = list(getattr(output, "hidden_states", None) or ())
     if getattr(output, "latents", None) is not None:
-        found.append(output.latents.transpose(1, 2))
-    if not found and getattr(output, "last_hidden_state", None) is not None:
-        found = [output.last_hidden_state]
+        states.append(output.latents.transpose(1, 2))
+    if not states and getattr(output, "last_hidden_state", None) is not None:
+        states = [output.last_hidden_state]
     if getattr(output, "audio_embeds", None) is not None:  # CLAP: one vector a clip, in the space of the texts
-        found.append(output.audio_embeds[:, None])
+        states.append(output.audio_embeds[:, None])
     # (B, D, frequency, time) of a hierarchical image transformer: tokens, row by row
-    return [state.flatten(2).transpose(1, 2) if state.ndim == 4 else state for state in found]
+    return [state.flatten(2).transpose(1, 2) if state.ndim == 4 else state for state in states]
 
 
 class CodecFrames(nn.Module):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -20,9 +21,11 @@ from ..core.checks import checked, choice, numbers, several, whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
-from ..core.fitting import load_weights
+from ..core.fitting import load_weights, new_module, read_fitted, reading, seeded, write_fitted
 from ..core.labels import known
 from ..core.splits import Split, fitting
+from ..encoders import Encoder
+from ..prototypes import SmallConvNet, fit_classifier, networks
 from .spectra import Spectra
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 LEAST_VGG = 512 * 127
 #: Orders of the axes of a tapped map: batch, channels, frequency, time.
 AXES = ("bcft", "bctf", "btc")
+_KEPT = ("rate", "classes", "taps", "axes", "multilabel", "batch", "name")
+#: Bands, and Hz, of the small net that :func:`network_of` makes.
+MELS, RATE = 64, 16000
 
 
 class Classifier:
@@ -172,6 +178,54 @@ class Classifier:
         same |= {"multilabel": self.multilabel, "batch": self.batch, "device": str(self.device)}
         return Classifier(other, name=f"{self.name}, random weights", **same)
 
+    @checked
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write the weights and all that is known of them to a folder, and return it."""
+        record = {name: getattr(self, name) for name in _KEPT} | {"fingerprint": self.fingerprint}
+        record |= {"sizes": getattr(self.module, "sizes", {})}
+        record |= {} if self.history is None else {"history": self.history}
+        return write_fitted(folder, "Classifier", self.module.state_dict(), record)
+
+    @classmethod
+    @checked
+    def load(
+        cls,
+        folder: str | os.PathLike,
+        network: str | Encoder | nn.Module | Callable[[], nn.Module],
+        *,
+        device: str | torch.device = "auto",
+    ) -> Self:
+        """Return what :meth:`save` wrote.
+
+        Parameters
+        ----------
+        folder : path
+        network : str, Encoder, nn.Module or callable
+            What :func:`~workbench.interpreters.fit_tagger` was given; "vgg" for :func:`fit_vgg`; of any other a module
+            that is built as the saved one was, or a callable that makes one. Its weights come from the folder.
+        device : str
+
+        Raises
+        ------
+        WeightsError
+            The folder is missing or damaged, holds something else, or was written with another network.
+        """
+        tensors, record = read_fitted(folder, "Classifier")
+        with reading(folder, "classifier"):
+            options, sizes = {name: record[name] for name in _KEPT}, dict(record["sizes"])
+        with seeded(0, torch.device("cpu")):
+            if isinstance(network, str | Encoder):
+                module, _ = network_of(network, len(options["classes"]), **sizes)
+            else:
+                module = new_module(network)
+        load_weights(folder, module, tensors)
+        with reading(folder, "classifier"):
+            loaded = cls(module, device=device, **options)
+        if loaded.fingerprint != record.get("fingerprint"):
+            raise WeightsError(f"{folder}: was written with a network that is built otherwise than this one")
+        loaded.history = record.get("history")
+        return loaded
+
     @contextmanager
     def _listening(self, outputs: dict[str, Tensor]) -> Iterator[None]:
         modules = dict(self.module.named_modules())
@@ -253,8 +307,8 @@ class LogMels(nn.Module):
         super().__init__()
         self.n_fft, self.hop, self.floor = n_fft, hop, floor
         self.register_buffer("filters", audio.mel_filters(rate, n_fft=n_fft, n_mels=mels).T.contiguous())
-        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float32))
-        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
+        for name, values in (("shift", shift), ("scale", scale)):
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32).expand(mels, 1).clone())
 
     def forward(self, x: Tensor) -> Tensor:
         power = audio.spectrogram(x, n_fft=self.n_fft, hop=self.hop)
@@ -300,6 +354,7 @@ class KumarVGG(nn.Module):
         whole("hidden", hidden, least=1)
         if not 0 <= dropout < 1:
             raise ParameterError("dropout", dropout, "from 0 to below 1")
+        self.sizes = {"hidden": hidden, "dropout": dropout}
         self.front_end = KumarMels()
         widths = [(1, 16, 16), (16, 32, 32), (32, 64, 64), (64, 128, 128), (128, 256, 256), (256, 512)]
         self.stages = nn.ModuleList(
@@ -378,6 +433,31 @@ class VGGBody(nn.Module):
         return self.head(self.last(y))
 
 
+def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropout: float = 0.15) -> tuple:
+    """Return an untrained module from waveforms to scores, and what a :class:`Classifier` must know of it.
+
+    Parameters
+    ----------
+    network : {"conv", "vgg"} or EfficientAT
+    classes : int
+    hidden, dropout : int, float
+        Those of :class:`KumarVGG`; the defaults are for SONYC-UST.
+    """
+    if network == "conv":
+        front = LogMels(RATE, n_fft=networks.N_FFT, hop=networks.HOP, mels=MELS, floor=networks.FLOOR)
+        module = Stacked(front, SmallConvNet(MELS, 64), nn.Linear(64, classes))
+        return module, {"rate": RATE, "taps": [f"network.blocks.{i}" for i in (5, 8, 11)], "name": "small net"}
+    if network == "vgg":
+        module = KumarVGG(classes, hidden=hidden, dropout=dropout)
+        return module, {"rate": 44100, "taps": KumarVGG.TAPS, "axes": "bctf", "name": "VGG"}
+    if not hasattr(getattr(network, "net", None), "features"):
+        raise ParameterError("network", network, "'conv', 'vgg' or an EfficientAT encoder")
+    width = network.layers[-1].dim
+    module = Stacked(Features(network), nn.BatchNorm1d(width), nn.Linear(width, classes))
+    taps = [f"front_end.features.{i}" for i in (6, 12, 15)]
+    return module, {"rate": network.rate, "taps": taps, "name": network.name}
+
+
 @checked
 def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int = 256, **options) -> Classifier:
     """Train the paper's VGG from random weights on waveforms at 44.1 kHz (its own starts from AudioSet weights).
@@ -400,8 +480,6 @@ def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int
     Classifier
         It has the history of its training.
     """
-    from ..prototypes import fit_classifier
-
     x, front_end = real("x", x), KumarMels()
     if x.ndim != 2 or not x.numel() or not x.isfinite().all():
         raise ParameterError("x.shape", tuple(x.shape), "(N, samples), finite, with at least one clip")
@@ -447,8 +525,6 @@ def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
     **options
         Options of :class:`Classifier`.
     """
-    from ..prototypes import SmallConvNet, networks
-
     whole("rate", rate, least=1)
     if not isinstance(getattr(trained, "network", None), SmallConvNet):
         raise ParameterError("trained", type(trained).__name__, "what fit_classifier made of a SmallConvNet")

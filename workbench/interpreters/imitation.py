@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.checks import checked
-from ..core.errors import ParameterError, WeightsError
+from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
-from ..core.fitting import Config, load_weights, read_fitted, restored, train, write_fitted
+from ..core.fitting import Config, load_weights, read_fitted, reading, restored, train, write_fitted
 from ..core.splits import Split, fitting
 from ..core.warn import warn
 from .classifiers import Classifier, spectra_for
@@ -104,10 +104,8 @@ class Interpreter(ABC):
             raise ParameterError("classifier", f"{classifier.name}, {classifier.fingerprint}", expected)
         config = restored(folder, record, "config", cls.CONFIG, what=cls.__name__)
         spectra = restored(folder, record, "spectra", Spectra, what=cls.__name__)
-        try:
+        with reading(folder, cls.__name__):
             loaded = cls._built(classifier, spectra, config, **record["sizes"])
-        except (LookupError, TypeError, ValueError) as error:
-            raise WeightsError(f"{folder}: its sizes are not usable ({error})") from error
         load_weights(folder, loaded.module, tensors)
         loaded.history = record.get("history")
         return loaded

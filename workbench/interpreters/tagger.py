@@ -23,11 +23,8 @@ from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..encoders import Encoder
 from ..metrics.fidelity import average_precision
-from ..prototypes import SmallConvNet, networks
-from .classifiers import LEAST_VGG, Classifier, Features, KumarVGG, LogMels, Stacked, VGGBody, real
+from .classifiers import LEAST_VGG, Classifier, KumarVGG, LogMels, VGGBody, network_of, real
 from .imitation import BATCH, batches
-
-MELS, RATE = 64, 16000
 
 
 @dataclass(frozen=True)
@@ -116,10 +113,12 @@ def fit_tagger(
         few = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
         warn(f"{len(absent)} of {len(classes)} classes have no positive in valid ({few}): the epoch is chosen without")
     with seeded(seed, chosen_device(device)):
-        front, body, head, options = _parts(network, len(classes))
+        module, options = network_of(network, len(classes))
+        front, vgg = module.front_end, isinstance(module, KumarVGG)
+        body, head = (VGGBody(module), module.out) if vgg else (module.network, module.head)
         if isinstance(body, nn.BatchNorm1d) and math.ceil(len(rows) / config.batch) > len(rows) // 2:
             raise ParameterError("batch", config.batch, "so large that no step has one clip alone")
-        tagger = Classifier(Stacked(front, body, head), classes=classes, multilabel=True, device=device, **options)
+        tagger = Classifier(module, classes=classes, multilabel=True, device=device, **options)
         place, inputs = tagger.device, _inputs(front, body, x, rows, tagger.device)
         trained = nn.ModuleList([body, head]).requires_grad_()
         adam, rng = torch.optim.Adam(trained.parameters(), lr=config.learning_rate), np.random.default_rng(seed)
@@ -161,24 +160,6 @@ def fit_tagger(
         )
     trained.requires_grad_(False)
     return tagger
-
-
-def _parts(network: str | Encoder, classes: int) -> tuple[nn.Module, nn.Module, nn.Linear, dict[str, object]]:
-    """What is fixed, what is trained, the head, and what a Classifier must know."""
-    if network == "conv":
-        front = LogMels(RATE, n_fft=networks.N_FFT, hop=networks.HOP, mels=MELS, floor=networks.FLOOR)
-        taps = [f"network.blocks.{i}" for i in (5, 8, 11)]
-        return front, SmallConvNet(MELS, 64), nn.Linear(64, classes), {"rate": RATE, "taps": taps, "name": "small net"}
-    if network == "vgg":
-        vgg = KumarVGG(classes, hidden=512, dropout=0.15)
-        taps = [f"network.{tap}" for tap in KumarVGG.TAPS]
-        return vgg.front_end, VGGBody(vgg), vgg.out, {"rate": 44100, "taps": taps, "axes": "bctf", "name": "VGG"}
-    if not hasattr(getattr(network, "net", None), "features"):
-        raise ParameterError("network", network, "'conv', 'vgg' or an EfficientAT encoder")
-    front, width = Features(network), network.layers[-1].dim
-    taps = [f"front_end.features.{i}" for i in (6, 12, 15)]
-    options = {"rate": network.rate, "taps": taps, "name": network.name}
-    return front, nn.BatchNorm1d(width), nn.Linear(width, classes), options
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from torch import Tensor
 from ..core.checks import checked, choice, number, numbers, whole
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
-from ..core.errors import ParameterError, WeightsError
-from ..core.fitting import read_fitted, write_fitted
+from ..core.errors import ParameterError
+from ..core.fitting import read_fitted, reading, write_fitted
 from ..core.warn import warn
 from .frames import BETAS, DTYPES, Frames, check_values, tensor
 from .solving import activations as solved
@@ -199,12 +199,10 @@ class SparseNMF:
             A folder that holds something else, or is damaged.
         """
         tensors, record = read_fitted(folder, "SparseNMF")
-        try:
+        with reading(folder, "SparseNMF"):
             nmf = cls(**record["parameters"])
             nmf._check()
             nmf.components_, nmf.history_ = tensors["components"].numpy(), np.array(record["objective"])
-        except (LookupError, TypeError, ValueError) as error:
-            raise WeightsError(f"{folder}: holds no usable SparseNMF ({error})") from error
         return nmf
 
     def _learnt(self) -> np.ndarray:

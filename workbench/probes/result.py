@@ -11,8 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, whole
-from ..core.errors import ParameterError, WeightsError
-from ..core.fitting import read_fitted, write_fitted
+from ..core.errors import ParameterError
+from ..core.fitting import read_fitted, reading, write_fitted
 from ..metrics import classification
 
 if TYPE_CHECKING:
@@ -291,7 +291,7 @@ class Probes:
         """
         tensors, record = read_fitted(folder, "Probes")
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        try:
+        with reading(folder, "probes"):
             weights = tuple(arrays.pop(f"weights.{i}") for i in range(len(record["names"])))
             texts = {name: np.array(record.pop(name)) for name in ("classes", "true", "predictions") if name in record}
             groups = record.pop("groups", None)
@@ -300,5 +300,3 @@ class Probes:
             for name in ("kind", "version"):
                 plain.pop(name)
             return cls(**{**arrays, **texts, **plain, "weights": weights})
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"{folder}: no probes of this package ({error!r})") from error

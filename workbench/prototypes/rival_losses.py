@@ -110,7 +110,7 @@ class Center(CrossEntropy):
 class OrthogonalProjection(CrossEntropy):
     """Cross-entropy + weight * ((1 - s) + gamma * d) over the pairs of a batch (Ranasinghe et al. 2021, eqs. 3 to 6).
 
-    s is the mean cosine of pairs of one class. d is, by ``variant``: "paper" the absolute mean cosine of pairs of two
+    s is the mean cosine of pairs of one class. d is, by ``config``: "paper" the absolute mean cosine of pairs of two
     classes; "per-pair abs" the mean of their absolute cosines, which the authors' code for CIFAR and the code of
     Almudévar et al. (gamma 2, weight 0.1) compute; "signed" their mean.
     """
@@ -121,20 +121,20 @@ class OrthogonalProjection(CrossEntropy):
         dim: int,
         prototypes=None,
         *,
-        variant: str = "paper",
+        config: str = "paper",
         gamma: float = 0.5,
         weight: float = 1.0,
         **options,
     ):
         super().__init__(classes, dim, **options)
-        self.variant = choice("variant", variant, ("paper", "per-pair abs", "signed"))
+        self.config = choice("config", config, ("paper", "per-pair abs", "signed"))
         self.gamma, self.weight = ranged(gamma=gamma, weight=weight)
 
     def forward(self, z: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         cosines, same, other = _pairs(z, self.soft(y))
         s = _weighted_mean(cosines, same)
-        d = _weighted_mean(cosines.abs() if self.variant == "per-pair abs" else cosines, other)
-        d = d.abs() if self.variant == "paper" else d
+        d = _weighted_mean(cosines.abs() if self.config == "per-pair abs" else cosines, other)
+        d = d.abs() if self.config == "paper" else d
         return self.classify(logits, y) + self.weight * ((1 - s) + self.gamma * d)
 
 

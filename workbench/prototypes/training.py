@@ -6,7 +6,6 @@ The network maps inputs to embeddings z (N, k), a linear head with bias maps z t
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
@@ -29,6 +28,7 @@ from ..core.fitting import (
     RATES,
     Config,
     load_weights,
+    new_module,
     read_fitted,
     restored,
     seeded,
@@ -263,7 +263,7 @@ class TrainedClassifier:
         tensors, record = read_fitted(folder, "TrainedClassifier")
         config = restored(folder, record, "config", ClassifierConfig, what="classifier")
         with seeded(0, torch.device("cpu")):
-            net = _made(network)
+            net = new_module(network)
         if record["network"] != _mark(net):
             raise WeightsError(
                 f"{folder}: was trained with a network that is built otherwise than {type(net).__name__}"
@@ -372,7 +372,7 @@ def fit_classifier(
     labels, own = torch.from_numpy(y).to(place), torch.from_numpy(split.train).to(place)
     targets = _targets(factors, levels, split.train, len(x))
     with seeded(seed, place):
-        net = _made(network).to(place)
+        net = new_module(network).to(place)
         dim = _dimension(net, x)
         head = nn.Linear(dim, len(classes)).to(place)
         objective = _loss(loss, len(classes), dim, prototypes, factors, config, seed).to(place)
@@ -508,16 +508,6 @@ def _loss(loss, classes: int, dim: int, prototypes, factors, config: ClassifierC
     if type(made) is Prototype and prototypes is None and factors is None:
         raise ParameterError("prototypes", None, "given (C, k), or factors and levels, for loss 'prototype'")
     return made
-
-
-def _made(network: object) -> nn.Module:
-    if isinstance(network, nn.Module):
-        return copy.deepcopy(network)
-    net = network() if callable(network) else None
-    if not isinstance(net, nn.Module):
-        actual = network if net is None else type(net).__name__
-        raise ParameterError("network", actual, "a torch module, or a callable that makes one")
-    return net
 
 
 def _inputs(inputs: ArrayLike) -> np.ndarray:

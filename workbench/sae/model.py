@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.checks import checked, numbers, whole
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
-from ..core.fitting import Config, read_fitted, restored, settle, write_fitted
+from ..core.fitting import Config, read_fitted, reading, restored, settle, write_fitted
 
 #: Rows encoded at once.
 ROWS = 4096
@@ -242,7 +242,5 @@ class SparseAutoencoder:
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or not tensor.isfinite().all():
                 raise WeightsError(f"{folder}: {name} holds values that are not finite numbers ({tensor.dtype})")
-        try:
+        with reading(folder, "sparse autoencoder"):
             return cls(config, **{name: tensor.float() for name, tensor in tensors.items()})
-        except (TypeError, ValueError) as error:
-            raise WeightsError(f"{folder}: not a sparse autoencoder of this package ({error})") from error

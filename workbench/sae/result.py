@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.checks import checked, number
-from ..core.errors import ParameterError, WeightsError
-from ..core.fitting import read_fitted, write_fitted
+from ..core.errors import ParameterError
+from ..core.fitting import read_fitted, reading, write_fitted
 from .model import SAEConfig, SparseAutoencoder, k_of
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class SAESweep:
         import pandas as pd
 
         tensors, record = read_fitted(folder, "SAESweep")
-        try:
+        with reading(folder, "sweep"):
             configs = [SAEConfig(**fields) for fields in record["configs"]]
             weights = [{} for _ in configs]
             for name, tensor in tensors.items():
@@ -108,5 +108,3 @@ class SAESweep:
                 weights[int(i)][own] = tensor
             saes = [SparseAutoencoder(config, **own) for config, own in zip(configs, weights, strict=True)]
             return cls(pd.DataFrame(record["table"]), record["history"], tuple(saes))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise WeightsError(f"{folder}: no sweep of this package ({error!r})") from error

@@ -543,7 +543,7 @@ def load_published(
     if path is None or not path.is_file():
         licence = "MIT, as its model card says"
         wanted = Wanted(name, f"{SOURCE}/{file}", None, (file,), SIZE, sha256, licence, "autoencoder")
-        path = find(wanted, given=weights, fetch=fetch)
+        path = find(wanted, weights=weights, fetch=fetch)
     codec = codec or load_codec("encodec", device=device, fetch=fetch)
     if (codec.rate, codec.hop) != (24000, 320):
         raise ParameterError("codec", codec.name, "EnCodec at 24 kHz, whose latents these weights generate")

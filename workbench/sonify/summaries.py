@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
+from ..core.fitting import read_fitted, write_fitted
 from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..core.warn import warn
@@ -220,6 +223,30 @@ class Judge:
         """Whether each sound is assigned to its label, bool (N,)."""
         said = self.classes[self.probabilities(waveforms, rate).argmax(1)]
         return said == known(labels, len(said), "labels")
+
+    @checked
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write everything but the encoder to a folder, and return it."""
+        self.probes.save(Path(folder) / "probes")
+        return write_fitted(folder, "Judge", {}, {"name": self.name, "encoder": self.encoder.fingerprint})
+
+    @classmethod
+    @checked
+    def load(cls, folder: str | os.PathLike, encoder: Encoder) -> Judge:
+        """Return what :meth:`save` wrote.
+
+        Raises
+        ------
+        WeightsError
+            A folder that holds something else, or is damaged.
+        ParameterError
+            Another encoder than the one it was fitted on, as told by its fingerprint.
+        """
+        _, record = read_fitted(folder, "Judge")
+        if record.get("encoder") != encoder.fingerprint:
+            expected = f"{record.get('name')}, the one that {folder} was fitted on"
+            raise ParameterError("encoder", f"{encoder.name}, {encoder.fingerprint}", expected)
+        return cls(encoder.name, Probes.load(Path(folder) / "probes"), encoder)
 
 
 @checked

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError, WeightsError
-from workbench.encoders.mini.network import WEIGHTS, Mini, MiniConfig, MiniNet, Ripples, load_mini, save_mini
+from workbench.encoders.mini.network import WEIGHTS, Mini, MiniConfig, MiniNet, _Ripples, load_mini, save_mini
 
 ALL = range(7)
 
@@ -107,7 +107,7 @@ def test_log_mel_is_0_for_silence_and_1_a_4_nepers(mini):
 
 def test_ripples_answer_their_own_direction_and_rate():
     """A rising 10 Hz, .06 cycles a band ripple excites its pair most, and the falling one hardly."""
-    bank = Ripples()
+    bank = _Ripples()
     time, band = torch.arange(200)[:, None] / 100, torch.arange(80)[None]
     ripple = torch.cos(2 * math.pi * (10 * time + 0.06 * band))[None]
     response = bank(ripple)[0].view(50, 25, 20)[10:40, 1:, 5:15].mean((0, 2))

@@ -6,7 +6,7 @@ the formants of a double reed, brass that grows brighter with level, the breath 
 partials of bells and bars. The numbers are a sound designer's, not measured on recordings.
 
 Sustained instruments are sums of harmonics (`SUSTAINED`), struck and plucked ones sums of decaying modes (`STRUCK`).
-A `Specimen` is one violin in one room: tuning, body, noise and recording are its own, and no recipe can change them.
+A specimen is one violin in one room: tuning, body, noise and recording are its own, and no recipe can change them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def articulations(instrument: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Specimen:
+class _Specimen:
     """One instrument, its player's habits and the room it stands in.
 
     Attributes
@@ -128,7 +128,7 @@ _BODIES = {
 }
 
 
-def specimen(instrument: str, number: int) -> Specimen:
+def specimen(instrument: str, number: int) -> _Specimen:
     """The specimen with this number (1 to 8); always the same."""
     seed = (4211, INSTRUMENTS.index(instrument), number)
     rng = Draws(seed)
@@ -141,7 +141,7 @@ def specimen(instrument: str, number: int) -> Specimen:
     for octave in range(5):
         centre = 250.0 * float(exp2(octave + rng.between(-0.5, 0.5)))
         body.append((centre, centre * rng.between(0.08, 0.2), rng.between(-5.0, 5.0)))
-    return Specimen(
+    return _Specimen(
         tuning=round(rng.between(-8.0, 8.0), 2),
         shelf=rng.between(-4.0, 4.0),
         body=np.array(body),
@@ -338,8 +338,8 @@ def _piano(f0, effort, made, place):
     decay = 7.0 * math.sqrt(110.0 / f0) / (1.0 + 0.08 * k + f * f / 9.0e6)
     # Two strings a little apart: they beat, and one of them, which loses less to the bridge, rings on.
     apart = 1.0 + 0.0003 + 0.0005 * made.traits[3]
-    both = np.concatenate([f, f * apart]), np.concatenate([amplitude, 0.35 * amplitude])
-    return *both, np.concatenate([0.35 * decay, decay])
+    strings = np.concatenate([f, f * apart]), np.concatenate([amplitude, 0.35 * amplitude])
+    return *strings, np.concatenate([0.35 * decay, decay])
 
 
 #: Partials of a bell against its prime: hum, prime, tierce, quint, nominal, and six above.

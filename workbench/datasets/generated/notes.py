@@ -216,8 +216,8 @@ def _specimen_order(seed: int, instrument: int, block: int) -> list[int]:
     rng = Draws((seed, 1100 + instrument, block))
     pools = {"x": TEST_SPECIMENS, "v": VALID_SPECIMENS}
     pools["t"] = tuple(n for n in range(1, SPECIMENS + 1) if n not in TEST_SPECIMENS + VALID_SPECIMENS)
-    mixed = {kind: iter([pool[i] for i in rng.permutation(len(pool))]) for kind, pool in pools.items()}
-    return [next(mixed[kind]) for kind in "txtvttxt"]
+    shuffled = {kind: iter([pool[i] for i in rng.permutation(len(pool))]) for kind, pool in pools.items()}
+    return [next(shuffled[kind]) for kind in "txtvttxt"]
 
 
 def _draw(instrument, which, dynamic, articulation, rng) -> tuple[NoteRecipe, int]:

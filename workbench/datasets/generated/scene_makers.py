@@ -75,7 +75,7 @@ RATES = {
 
 
 @dataclass(frozen=True)
-class Maker:
+class _Maker:
     """What one site's sound of one class is like.
 
     Attributes
@@ -92,7 +92,7 @@ class Maker:
 
 
 @cache
-def maker(label: str, site: str) -> Maker:
+def maker(label: str, site: str) -> _Maker:
     """The maker of a class at a site, the same for all seeds of the sets."""
     number, place = CLASSES.index(label), SITES.index(site)
     rng = Draws((731, number))
@@ -102,7 +102,7 @@ def maker(label: str, site: str) -> Maker:
     low, high = PITCHES[EVENTS[label][0]]
     octaves = round(math.log2(high / low), 6)  # rounded: the system's logarithm may differ in its last bit
     slow, fast = RATES[label]
-    return Maker(
+    return _Maker(
         pitch=round(low * float(exp2(octaves * pitch)), 3),
         rate=round(slow + (fast - slow) * rate, 4),
         colour=tuple(round(own.random(), 4) for _ in range(8)),

@@ -217,7 +217,7 @@ def scene(
     ParameterError
         No events, or a value that cannot be rendered.
     """
-    if not isinstance(events, Sequence) or not events or not all(isinstance(one, SceneEvent) for one in events):
+    if not isinstance(events, Sequence) or not events or not all(isinstance(event, SceneEvent) for event in events):
         raise ParameterError("events", events, "a list of one or more SceneEvent")
     events = tuple(events)
     level = round(max(event.level for event in events) - snr, 6)

@@ -69,14 +69,14 @@ def parse(content: str) -> list[tuple[int, int, int]]:
     ParameterError
         If a syllable is not one of the nine consonants followed by one of the five vowels.
     """
-    found = []
+    syllables = []
     for syllable in content.split():
         consonant, vowel = syllable[:-1], syllable[-1]
         if consonant not in CONSONANTS or vowel not in VOWELS:
             expected = f"syllables of one of {', '.join(CONSONANTS)} and one of {', '.join(VOWELS)}"
             raise ParameterError("content", syllable, expected)
-        found.append((*CONSONANTS[consonant], VOWELS.index(vowel)))
-    return found
+        syllables.append((*CONSONANTS[consonant], VOWELS.index(vowel)))
+    return syllables
 
 
 def duration(recipe) -> float:

@@ -38,7 +38,7 @@ HILLENBRAND = {
 
 
 @dataclass(frozen=True)
-class Singer:
+class _Singer:
     """One invented singer.
 
     Attributes
@@ -96,7 +96,7 @@ _ROWS = (
     ("male10", "male", "tenor", 50, 69, 1.02, 0.8, -0.5, 0.5, 5.9, 85.0, 0.003, 0.03),
     ("male11", "male", "bass", 41, 62, 0.96, 0.1, 0.5, -0.5, 5.2, 45.0, 0.004, 0.04),
 )
-SINGERS = {row[0]: Singer(*row) for row in _ROWS}
+SINGERS = {row[0]: _Singer(*row) for row in _ROWS}
 
 # Share of the singer's formant that a technique leaves.
 _RING = {"belt": 0.8, "straight": 0.7, "vibrato": 1.0, "trill": 0.9, "trillo": 0.7, "breathy": 0.2}

@@ -290,8 +290,8 @@ def singer_order(seed: int, technique: int, block: int) -> list[str]:
     rng = Draws((seed, 100 + technique, block))
     pools = {"x": TEST_SINGERS, "v": VALID_SINGERS}
     pools["t"] = tuple(name for name in SINGERS if name not in TEST_SINGERS + VALID_SINGERS)
-    mixed = {kind: iter([pool[i] for i in rng.permutation(len(pool))]) for kind, pool in pools.items()}
-    return [next(mixed[kind]) for kind in "txtvtxttvxtttxtvtxtt"]
+    shuffled = {kind: iter([pool[i] for i in rng.permutation(len(pool))]) for kind, pool in pools.items()}
+    return [next(shuffled[kind]) for kind in "txtvtxttvxtttxtvtxtt"]
 
 
 def _draw(technique, vowel, singer, context, key) -> tuple[VoiceRecipe, float]:

@@ -82,7 +82,7 @@ class LogMel(nn.Module):
         return ((power.transpose(1, 2) @ self.banks + FLOOR).log() - math.log(FLOOR)) / 4.0
 
 
-class Ripples(nn.Module):
+class _Ripples(nn.Module):
     """Magnitudes of spectro-temporal modulations around every fourth log-mel frame, in every fourth band.
 
     One average and 24 quadrature pairs of Hann-windowed ripples, 17 frames (170 ms) by 13 bands: 0, 5, 10, 20 Hz
@@ -156,8 +156,8 @@ class MiniNet(nn.Module):
         super().__init__()
         self.config = config
         self.log_mel = LogMel(config.n_mels)
-        self.ripples = Ripples()
-        size = Ripples.size(config.n_mels)
+        self.ripples = _Ripples()
+        size = _Ripples.size(config.n_mels)
         # fitted once on training sounds, then fixed: see training.prepare
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("projection", torch.randn(size, config.dim) / size**0.5)
@@ -261,8 +261,8 @@ def _read(path: Path) -> MiniNet:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "no such file"
-        raise WeightsError(f"{path}: {found}; it should be a file with the weights of mini (safetensors)")
+        problem = "is a folder" if path.is_dir() else "no such file"
+        raise WeightsError(f"{path}: {problem}; it should be a file with the weights of mini (safetensors)")
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}

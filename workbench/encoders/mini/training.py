@@ -152,17 +152,17 @@ def _losses(net: MiniNet, heads: Heads, x: Tensor, lengths: Tensor, taught: Tens
         return (y - heads.teacher_mean) / heads.teacher_scale
 
     last, whole = layers[-1].float(), len(taught)
-    found = {"pooled": F.smooth_l1_loss(heads.pooled(pool(last)[:whole]), standard(taught.mean(1)))}
+    losses = {"pooled": F.smooth_l1_loss(heads.pooled(pool(last)[:whole]), standard(taught.mean(1)))}
     slow = F.adaptive_avg_pool1d((last * inside)[:whole].transpose(1, 2), taught.shape[1]).transpose(1, 2)
-    found["frames"] = F.smooth_l1_loss(heads.frames(slow), standard(taught))
+    losses["frames"] = F.smooth_l1_loss(heads.frames(slow), standard(taught))
     a, b = F.normalize(heads.contrast(pool(layers[CONTRASTED_AT])), dim=1).chunk(2)
     similar, same = a @ b.T / 0.1, torch.arange(len(a))
-    found["contrast"] = (F.cross_entropy(similar, same) + F.cross_entropy(similar.T, same)) / 2
+    losses["contrast"] = (F.cross_entropy(similar, same) + F.cross_entropy(similar.T, same)) / 2
     predicted = heads.predict_norm(layers[PREDICTED_AT].float()[masked])
     targets = _cepstra(net, student, counts)[masked]
-    found["cepstral"] = F.cross_entropy(heads.cepstral(predicted), _nearest(targets, heads.cepstral_centres))
-    found["spectral"] = F.cross_entropy(heads.spectral(predicted), _nearest(stem[masked], heads.spectral_centres))
-    return found
+    losses["cepstral"] = F.cross_entropy(heads.cepstral(predicted), _nearest(targets, heads.cepstral_centres))
+    losses["spectral"] = F.cross_entropy(heads.spectral(predicted), _nearest(stem[masked], heads.spectral_centres))
+    return losses
 
 
 LOSS_WEIGHTS = {"pooled": 4.0, "frames": 2.0, "contrast": 0.5, "cepstral": 0.25, "spectral": 0.25}
@@ -245,11 +245,11 @@ def train_mini(
     with seeded(seed, torch.device("cpu")):
         net = MiniNet(MiniConfig())
         heads = Heads(net.config.dim, teacher.dim)
-        both = nn.ModuleList([net, heads])
+        module = nn.ModuleList([net, heads])
         corpus = Corpus.read(root, read_table(root))
         if not checkpoint.is_file():
             _prepare(net, heads, teacher, corpus, seed)
-        adam = optimizer(both, (0.9, 0.98), WEIGHT_DECAY)
+        adam = optimizer(module, (0.9, 0.98), WEIGHT_DECAY)
 
         def advance(step: int) -> dict[str, float]:
             rng = np.random.default_rng((seed, 2, step))
@@ -257,11 +257,11 @@ def train_mini(
             x, lengths = draw_batch(corpus, rng, kind, BATCH[kind])
             terms = _losses(net, heads, x, lengths, _teach(teacher, x[: BATCH[kind]]), rng)
             loss = sum(LOSS_WEIGHTS[name] * value for name, value in terms.items())
-            step_once(adam, both, loss, learning_rate(step + 1, steps))
+            step_once(adam, module, loss, learning_rate(step + 1, steps))
             return {name: float(value.detach()) for name, value in {"loss": loss, **terms}.items()}
 
         rounds, count = in_rounds(advance, steps, every)
-        fixed = {"module": both, "optimizer": adam, "learning_rate": LEARNING_RATE, "name": "mini", "unit": "round"}
+        fixed = {"module": module, "optimizer": adam, "learning_rate": LEARNING_RATE, "name": "mini", "unit": "round"}
         identity = f"mini, seed {seed}, {steps} steps, {every} a round"
         history, _ = train(rounds, count, checkpoint=checkpoint, identity=lambda: identity, **fixed)
     note = {"command": command, "steps": str(steps), "seconds": f"{history['seconds'].sum():.0f}"}
