@@ -191,12 +191,12 @@ def attribute_table(
     v = np.where(np.isfinite(v), v, np.nanmean(np.where(np.isfinite(v), v, np.nan)[fitted], axis=0))
     same = {"names": names, "constant": "nan"}
     if protocol == "paper":
-        found, options = lasso_importance(z[test], v[test], config="paper", **same), PAPER
+        importance, options = lasso_importance(z[test], v[test], config="paper", **same), PAPER
     else:
-        found = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, test)], groups=groups, **same)
+        importance = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, test)], groups=groups, **same)
         options = {"base": "alive", "zero": "skip"}
-    columns = {"r2": found.informativeness, "completeness": completeness(found.R, **options).each}
-    return pd.DataFrame(columns | {"codes": effective_codes(found.R)}, index=names)
+    columns = {"r2": importance.informativeness, "completeness": completeness(importance.R, **options).each}
+    return pd.DataFrame(columns | {"codes": effective_codes(importance.R)}, index=names)
 
 
 @checked
@@ -236,12 +236,12 @@ def attribute_study(
     parts = []
     for protocol in protocols:
         for (kind, sparsity), z in codes.items():
-            one = attribute_table(
+            table = attribute_table(
                 z, attributes.values[:, defined], names=names, split=split, groups=groups, protocol=protocol
             )
-            one.insert(0, "family", [attributes.families[name] for name in names])
+            table.insert(0, "family", [attributes.families[name] for name in names])
             parts.append(
-                one.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, protocol=protocol)
+                table.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, protocol=protocol)
             )
     first = ["kind", "sparsity", "protocol"]
     return pd.concat(parts, ignore_index=True)[[*first, "attribute", "family", "r2", "completeness", "codes"]]
