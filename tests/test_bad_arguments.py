@@ -389,7 +389,7 @@ def sae_calls() -> dict[str, Call]:
         ),
         "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "test": SPLIT.test}),
         "sae.attribute_table": (
-            study.attribute_table,
+            study._attribute_table,
             {
                 "z": z,
                 "v": X[:, :2].tolist(),

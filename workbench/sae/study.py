@@ -138,7 +138,7 @@ PENALTIES = (0.2, 0.1, 0.05, 0.018)
 
 
 @checked
-def attribute_table(
+def _attribute_table(
     z: np.ndarray,
     v: np.ndarray,
     *,
@@ -147,35 +147,7 @@ def attribute_table(
     groups: np.ndarray | None = None,
     protocol: str = "held out",
 ):
-    """What a code says of each attribute, and how many of its numbers that takes.
-
-    Parameters
-    ----------
-    z : ndarray (N, d)
-        Codes.
-    v : ndarray (N, A)
-        Attributes; NaN where one is not defined (of a pitch: nothing is voiced) takes the mean of the others.
-    names : list of str (A,)
-    split : Split
-    groups : ndarray (N,), optional
-        What must not leak.
-    protocol : {"paper", "held out"}
-        "paper": that of Mariotte et al. (2025): lasso with penalty .1 on the test clips, R^2 on the same clips,
-        completeness to the base of all codes, and 1 for an attribute that got no weight at all.
-        "held out": the penalty chosen within the clips that are not test, R^2 on the test clips, completeness to the
-        base of the codes that are used at all, nothing for an attribute without weights.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index: attribute. ``r2``; ``completeness`` in [0, 1]; ``codes``, the effective number of codes exp(H), which
-        unlike completeness does not depend on how many codes there are.
-
-    Raises
-    ------
-    ParameterError
-        An unknown protocol, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
-    """
+    """One code by one protocol: for each attribute of ``v`` (N, A) what :func:`attribute_study` says of it."""
     import pandas as pd
 
     choice("protocol", protocol, PROTOCOLS)
@@ -208,21 +180,33 @@ def attribute_study(
     groups: np.ndarray | None = None,
     protocols: Sequence[str] = PROTOCOLS,
 ):
-    """:func:`attribute_table` of several codes by several protocols, as one tidy table.
+    """What codes say of each attribute and how many of their numbers that takes, by protocols, as one tidy table.
 
     Parameters
     ----------
     codes : mapping of (kind, sparsity) to ndarray (N, d)
     attributes : Attributes
-        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out.
-    split, groups
-        As in :func:`attribute_table`.
-    protocols : tuple of str
+        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out; elsewhere a clip
+        without a value (of a pitch: nothing is voiced) takes the mean of the others.
+    split : Split
+    groups : ndarray (N,), optional
+        What must not leak.
+    protocols : sequence of {"paper", "held out"}
+        "paper": that of Mariotte et al. (2025): lasso with penalty .1 on the test clips, R^2 on the same clips,
+        completeness to the base of all codes, and 1 for an attribute that got no weight at all.
+        "held out": the penalty chosen within the clips that are not test, R^2 on the test clips, completeness to the
+        base of the codes that are used at all, nothing for an attribute without weights.
 
     Returns
     -------
     pandas.DataFrame
-        kind, sparsity, protocol, attribute, family, r2, completeness, codes.
+        kind, sparsity, protocol, attribute, family, ``r2``; ``completeness`` in [0, 1]; ``codes``, the effective number
+        of codes exp(H), which unlike completeness does not depend on how many codes there are.
+
+    Raises
+    ------
+    ParameterError
+        An unknown protocol, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
     """
     import pandas as pd
 
@@ -236,7 +220,7 @@ def attribute_study(
     parts = []
     for protocol in protocols:
         for (kind, sparsity), z in codes.items():
-            table = attribute_table(
+            table = _attribute_table(
                 z, attributes.values[:, defined], names=names, split=split, groups=groups, protocol=protocol
             )
             table.insert(0, "family", [attributes.families[name] for name in names])
