@@ -327,8 +327,8 @@ def sae_calls() -> dict[str, Call]:
     probes = fit_probes({"a": X}, Y, SPLIT, penalties=[1.0])
     rows = {"x": X, "k": 2, "train": SPLIT.train}
     z = sae.encode(X)
-    found = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT.train)}
-    scored = fit_probes({name: code.features for name, code in found.items()}, Y, SPLIT, penalties=[1.0])
+    codes = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT.train)}
+    scored = fit_probes({name: code.features for name, code in codes.items()}, Y, SPLIT, penalties=[1.0])
     attributes = SimpleNamespace(values=X[:, :2], names=["f", "g"], families={"f": "m", "g": "n"})
     table = pd.DataFrame({"kind": ["s"] * 3, "sparsity": 0.5, "protocol": "paper", "r2": [0.1, 0.3, 0.2]})
     settings = {
@@ -387,9 +387,9 @@ def sae_calls() -> dict[str, Call]:
             lambda **given: list(study.codes(**given)),
             {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT.train},
         ),
-        "sae.code_table": (study.code_table, {"x": X, "found": found, "probes": scored, "test": SPLIT.test}),
+        "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "test": SPLIT.test}),
         "sae.attribute_table": (
-            study.attribute_table,
+            study._attribute_table,
             {
                 "z": z,
                 "v": X[:, :2].tolist(),

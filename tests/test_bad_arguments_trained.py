@@ -84,7 +84,7 @@ def prototype_calls() -> dict[str, Call]:
     shape |= {"loss_weights": (1.0, 1.0, 1.0), "learning_rate": 1e-3, "own_class_start": True}
     apnet = p.fit_apnet(mels, Y, split, device="cpu", progress=False, **shape)
     small = {"steps": 2, "batch": 4, "check_every": 1}
-    mlp = references.fit_mlp(X, Y, split, device="cpu", progress=False, **small)
+    mlp = references._fit_mlp(X, Y, split, device="cpu", progress=False, **small)
     vectors = {"z": X, "y": Y, "split": split, "tracks": np.arange(N)}
     table = pd.DataFrame({"loss": ["a", "b"] * 4, "fold": np.arange(8) // 2, "seed": 0, "accuracy": RNG.random(8)})
     history = pd.DataFrame({"epoch": range(4), "valid_accuracy": [0.2, 0.5, 0.7, 0.7]})
@@ -150,14 +150,14 @@ def prototype_calls() -> dict[str, Call]:
             | {"real_labels": Y[1:], "directions": 3, "points": 5, "seed": 0},
         ),
         "fit_mlp": (
-            partial(references.fit_mlp, progress=False),
+            partial(references._fit_mlp, progress=False),
             vectors | small | {"config": "paper", "seed": 0, "device": "cpu", "checkpoint": None},
         ),
         "mlp.logits": (mlp.logits, {"z": X}),
-        "nearest_centroid": (references.nearest_centroid, {"z": X, "y": Y, "test": X}),
-        "nearest_neighbours": (references.nearest_neighbours, {"z": X, "y": Y, "test": X, "neighbours": 2}),
+        "nearest_centroid": (references._nearest_centroid, {"z": X, "y": Y, "test": X}),
+        "nearest_neighbours": (references._nearest_neighbours, {"z": X, "y": Y, "test": X, "neighbours": 2}),
         "untrained_prototypes": (
-            references.untrained_prototypes,
+            references._untrained_prototypes,
             {"z": X, "y": Y, "test": X, "per_class": 1, "start": "medoids", "seed": 0},
         ),
         "fit_apnet": (
@@ -322,7 +322,7 @@ def interpreter_calls() -> dict[str, Call]:
             | {"dictionary": w, "activations": explained[0].activations, "samples": 5, "kept": 2, "progress": False},
         ),
         "surrogate": (
-            masks.surrogate,
+            masks._surrogate,
             {"on": RNG.random((8, 3)) < 0.5, "outputs": X[:8, 0], "width": 0.2, "alpha": 1.0},
         ),
         "ones": (partial(masks.ones, spectra=spectra), one),

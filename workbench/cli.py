@@ -169,8 +169,8 @@ def data_info(
 
 def _reading(missing: str | None, mono: str) -> dict[str, object]:
     """Options of load_dataset that were given: a generated set takes none of them."""
-    given = {} if missing is None else {"missing": missing}
-    return given if mono == "mean" else {**given, "mono": int(mono) if mono.isdecimal() else mono}
+    options = {} if missing is None else {"missing": missing}
+    return options if mono == "mean" else {**options, "mono": int(mono) if mono.isdecimal() else mono}
 
 
 @data.command("fetch")
@@ -275,7 +275,7 @@ def embed(
     model = load_encoder(encoder, device=device, weights=weights, config=config, fetch=fetch)
     typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")
     warnings.filterwarnings("ignore", message=".*cannot be read or encoded and are left out")  # they are listed below
-    found = run_encoder(
+    embeddings = run_encoder(
         clips,
         model,
         layers=layers if layers == "all" else layers.split(","),
@@ -284,10 +284,10 @@ def embed(
         seconds=seconds,
         on_error=on_error,
     )
-    typer.echo(f"{found!r}")
-    for name, reason in found.skipped.items():
+    typer.echo(f"{embeddings!r}")
+    for name, reason in embeddings.skipped.items():
         typer.secho(f"skipped {name}: {reason}", fg=typer.colors.YELLOW, err=True)
-    if not len(found):
+    if not len(embeddings):
         raise typer.Exit(1)
 
 
@@ -361,8 +361,8 @@ def run(
             rows = [[f"  {p.name}", repr(p.default), p.type_name, p.help] for p in notebook.parameters.values()]
             typer.echo(runs.text_table(["  parameter", "default", "type", ""], rows) + "\n")
         return
-    given = _pairs(parameter)
-    results = runs.run(names or None, parameters=given, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
+    changes = _pairs(parameter)
+    results = runs.run(names or None, parameters=changes, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
     typer.echo(results[0].folder.parent / "index.html")
     if any(result.status != "ok" for result in results):
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ import torch
 
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
-from workbench.interpreters.flint import Attributes, Decoder, Flint, FlintConfig, conciseness, fit_flint
+from workbench.interpreters.flint import Attributes, Decoder, Flint, FlintConfig, _conciseness, fit_flint
 from workbench.interpreters.imitation import agreement
 
 PAPER = [(128, 16, 53), (256, 8, 26), (512, 4, 13)]
@@ -41,10 +41,10 @@ def test_shapes_and_sizes_of_the_audio_networks():
 
 def test_conciseness_in_closed_form():
     one_each = 100 * torch.eye(4)  # each clip one attribute, the batch all of them: least possible
-    assert float(conciseness(one_each)) == pytest.approx(-math.log(4), abs=1e-4)
-    assert float(conciseness(torch.ones(3, 4))) == pytest.approx(0, abs=1e-6)
+    assert float(_conciseness(one_each)) == pytest.approx(-math.log(4), abs=1e-4)
+    assert float(_conciseness(torch.ones(3, 4))) == pytest.approx(0, abs=1e-6)
     same = 100 * torch.eye(4)[[0, 0, 0]]  # concise, not diverse
-    assert float(conciseness(same)) == pytest.approx(0, abs=1e-4)
+    assert float(_conciseness(same)) == pytest.approx(0, abs=1e-4)
 
 
 def test_loss_falls_and_the_decision_is_imitated(trained, classifier, clips):

@@ -10,7 +10,7 @@ from torch import nn
 from workbench.core.errors import ParameterError
 from workbench.interpreters import Classifier, Spectra
 from workbench.interpreters.masking import masked_logits, rectangles
-from workbench.interpreters.masks import CONTROLS, MASKS, largest, occlusion, saliency, slime, surrogate
+from workbench.interpreters.masks import CONTROLS, MASKS, _largest, _surrogate, occlusion, saliency, slime
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +77,15 @@ def test_surrogate_is_the_weighted_ridge_of_scikit_learn():
     distance = pairwise_distances(on.astype(float), on[:1].astype(float), metric="cosine")[:, 0]
     assert distance[1] == 1
     oracle = Ridge(alpha=1.0).fit(on, y, sample_weight=np.sqrt(np.exp(-(distance**2) / 0.25**2)))
-    np.testing.assert_allclose(surrogate(on, y), oracle.coef_, atol=1e-10)
+    np.testing.assert_allclose(_surrogate(on, y), oracle.coef_, atol=1e-10)
 
 
 def test_surrogate_recovers_a_linear_model():
     rng, weights = np.random.default_rng(0), np.array([3.0, 0, -1, 0.5])
     on = rng.random((4000, 4)) < 0.5
-    np.testing.assert_allclose(surrogate(on, on @ weights + 2, alpha=1e-9), weights, atol=1e-9)
-    assert largest(weights, 3).tolist() == [0, 3] and largest(weights, 1).tolist() == [0]
-    assert not len(largest(-np.ones(3), 3))
+    np.testing.assert_allclose(_surrogate(on, on @ weights + 2, alpha=1e-9), weights, atol=1e-9)
+    assert _largest(weights, 3).tolist() == [0, 3] and _largest(weights, 1).tolist() == [0]
+    assert not len(_largest(-np.ones(3), 3))
 
 
 class Counting(nn.Module):

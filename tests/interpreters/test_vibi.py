@@ -11,7 +11,7 @@ import torch
 
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
-from workbench.interpreters.vibi import Vibi, VibiConfig, _decision_loss, _information, _most, concrete, fit_vibi
+from workbench.interpreters.vibi import Vibi, VibiConfig, _concrete, _decision_loss, _information, _most, fit_vibi
 
 QUICK = {"mels": 32, "height": 4, "width": 8, "cells": 4, "batch": 20, "learning_rate": 3e-3, "progress": False}
 
@@ -32,8 +32,8 @@ def test_relaxed_draws():
     log_p = torch.tensor([[0.7, 0.2, 0.1, 1e-6]]).log()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        cold = concrete(log_p.repeat(4000, 1), 1, 1e-3)
-        two = concrete(log_p.repeat(200, 1), 2, 0.5)
+        cold = _concrete(log_p.repeat(4000, 1), 1, 1e-3)
+        two = _concrete(log_p.repeat(200, 1), 2, 0.5)
     np.testing.assert_allclose(cold.mean(0), [0.7, 0.2, 0.1, 0], atol=0.03)  # nearly one-hot, as likely as p says
     assert two.min() >= 0 and two.max() <= 1 and (two.sum(1) >= 1 - 1e-5).all() and (two.sum(1) <= 2).all()
 

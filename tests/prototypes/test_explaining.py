@@ -7,7 +7,7 @@ import pytest
 
 from workbench.core.errors import ParameterError
 from workbench.prototypes import FactorPrototypes, Levels, explain
-from workbench.prototypes.explaining import shapley
+from workbench.prototypes.explaining import _shapley
 
 NAMES = ("pitch", "loudness", "rate")
 RNG = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def test_shapley_of_probabilities_sum_to_the_change_from_the_background():
 
 
 def test_shapley_of_a_product_is_shared_evenly():
-    values = shapley(
+    values = _shapley(
         lambda z: z[:, :1] * z[:, 1:2], np.array([[2.0, 3.0, 7.0]]), np.zeros(3), [slice(i, i + 1) for i in range(3)]
     )
     assert values[0, 0].tolist() == pytest.approx([3, 3, 0])

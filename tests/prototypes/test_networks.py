@@ -30,7 +30,7 @@ def tiny_ast(frames: int = 58):
     config = {"model_type": "audio-spectrogram-transformer", "hidden_size": 16, "num_hidden_layers": 1}
     config |= {"num_attention_heads": 2, "intermediate_size": 16, "max_length": frames, "num_mel_bins": 32}
     preprocess = {"sampling_rate": RATE, "num_mel_bins": 32, "max_length": frames}
-    return load_huggingface("tiny", folder=None, random_weights=0, config=config, preprocess=preprocess).model
+    return load_huggingface("tiny", folder=None, random_weights=0, architecture=config, preprocess=preprocess).model
 
 
 def split(n: int) -> Split:

@@ -13,11 +13,11 @@ from workbench.prototypes import evaluate_references
 from workbench.prototypes.references import (
     MLP,
     MLPConfig,
+    _fit_mlp,
+    _nearest_centroid,
+    _nearest_neighbours,
     _network,
-    fit_mlp,
-    nearest_centroid,
-    nearest_neighbours,
-    untrained_prototypes,
+    _untrained_prototypes,
 )
 
 Z = np.array([[0.0, 0], [0, 2], [10, 0], [10, 2], [10, 4]])
@@ -30,21 +30,21 @@ def test_parameters_of_the_paper(dim, classes, size):
 
 
 def test_nearest_centroid():
-    assert nearest_centroid(Z, Y, [[0, 1], [10, 1]]).tolist() == [[0, -101], [-100, -1]]
+    assert _nearest_centroid(Z, Y, [[0, 1], [10, 1]]).tolist() == [[0, -101], [-100, -1]]
 
 
 def test_nearest_neighbours():
-    assert nearest_neighbours(Z, Y, [[0, 1]], neighbours=3).round(3).tolist() == [[0.667, 0.333]]
+    assert _nearest_neighbours(Z, Y, [[0, 1]], neighbours=3).round(3).tolist() == [[0.667, 0.333]]
     with pytest.raises(ParameterError, match="neighbours=6 must be from 1 to 5"):
-        nearest_neighbours(Z, Y, Z, neighbours=6)
+        _nearest_neighbours(Z, Y, Z, neighbours=6)
 
 
 def test_untrained_prototypes_decide_by_the_nearest_centroid_of_a_class():
-    logits = untrained_prototypes(Z, Y, [[0, 0], [10, 4]], per_class=2)
+    logits = _untrained_prototypes(Z, Y, [[0, 0], [10, 4]], per_class=2)
     assert logits[0].round(4).tolist() == [0, -100 if logits[0, 1] > -101 else -101]
     assert logits.argmax(1).tolist() == [0, 1]
     with pytest.raises(ParameterError, match="per_class=3 must be at most 2: class a has 2 segments"):
-        untrained_prototypes(Z, Y, Z, per_class=3)
+        _untrained_prototypes(Z, Y, Z, per_class=3)
 
 
 RNG = np.random.default_rng(0)
@@ -56,7 +56,7 @@ OPTIONS = {"steps": 600, "device": "cpu", "progress": False}
 
 @pytest.fixture(scope="module")
 def model() -> MLP:
-    return fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS)
+    return _fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS)
 
 
 def test_the_mlp_learns_what_no_line_separates_and_keeps_its_best_step(model):
@@ -64,7 +64,7 @@ def test_the_mlp_learns_what_no_line_separates_and_keeps_its_best_step(model):
     assert model.predict(CROSSED[500:], tracks).score(SIGNS[500:], tracks)["accuracy"] > 0.9
     assert model.evaluate(CROSSED, SIGNS, SPLIT)["accuracy"] > 0.9
     assert model.step == model.history.loc[model.history["valid_loss"].idxmin(), "step"]
-    assert np.array_equal(fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS).logits(CROSSED), model.logits(CROSSED))
+    assert np.array_equal(_fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS).logits(CROSSED), model.logits(CROSSED))
     with torch.no_grad():
         np.testing.assert_allclose(model.network(torch.from_numpy(CROSSED)).numpy(), model.logits(CROSSED))
 
@@ -75,8 +75,8 @@ def test_a_stopped_training_goes_on_with_the_same_result(tmp_path, model):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS | {"progress": stopping}, checkpoint=tmp_path / "state")
-    resumed = fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS, checkpoint=tmp_path / "state")
+        _fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS | {"progress": stopping}, checkpoint=tmp_path / "state")
+    resumed = _fit_mlp(CROSSED, SIGNS, SPLIT, **OPTIONS, checkpoint=tmp_path / "state")
     assert np.array_equal(resumed.logits(CROSSED), model.logits(CROSSED)) and resumed.history.equals(model.history)
 
 
@@ -109,6 +109,6 @@ def test_references_on_the_same_splits():
 def test_bad_input_is_named():
     y = np.where(np.arange(600) == 450, 2, SIGNS)
     with pytest.raises(ParameterError, match=r"y of split.valid=\[2\] must be classes that are in train too"):
-        fit_mlp(CROSSED, y, SPLIT, **OPTIONS)
+        _fit_mlp(CROSSED, y, SPLIT, **OPTIONS)
     with pytest.raises(ParameterError, match=r"test.shape=\(1, 3\) must be \(N, 2\), as z"):
-        nearest_centroid(Z, Y, [[1, 2, 3]])
+        _nearest_centroid(Z, Y, [[1, 2, 3]])

@@ -9,7 +9,7 @@ from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
 from workbench.probes import fit_probes
 from workbench.sae import fit_saes
-from workbench.sae.study import attribute_study, attribute_table, best_attributes, code_table, codes
+from workbench.sae.study import _attribute_table, attribute_study, best_attributes, code_table, codes
 
 SPLIT = Split(train=np.arange(120), valid=np.arange(120, 160), test=np.arange(160, 240))
 
@@ -49,19 +49,19 @@ def test_held_out_noise_is_not_explained_and_in_sample_noise_is(planted):
     rng = np.random.default_rng(1)
     wide = np.column_stack([x, rng.standard_normal((240, 300))])  # more codes than clips
     options = {"names": ["a", "b", "c", "noise"], "split": SPLIT}
-    paper = attribute_table(wide, v, protocol="paper", **options)
-    honest = attribute_table(wide, v, protocol="held out", **options)
+    paper = _attribute_table(wide, v, protocol="paper", **options)
+    honest = _attribute_table(wide, v, protocol="held out", **options)
     assert paper.loc["noise", "r2"] > 0.5, "the paper's protocol explains noise"
     assert honest.loc["noise", "r2"] < 0.05
     assert (honest.loc[["a", "b", "c"], "r2"] > 0.6).all()
     with pytest.raises(ParameterError, match="protocol='best'"):
-        attribute_table(wide, v, protocol="best", **options)
+        _attribute_table(wide, v, protocol="best", **options)
     two = Split(SPLIT.train, test=SPLIT.test)  # without a validation part
-    same = [attribute_table(x, v, protocol="paper", **options | {"split": split}) for split in (SPLIT, two)]
+    same = [_attribute_table(x, v, protocol="paper", **options | {"split": split}) for split in (SPLIT, two)]
     assert same[0].equals(same[1])
-    assert attribute_table(x, v, **options | {"split": two}).shape == honest.shape
+    assert _attribute_table(x, v, **options | {"split": two}).shape == honest.shape
     with pytest.raises(ParameterError, match="split.test=.* must be at least one clip"):
-        attribute_table(x, v, **options | {"split": Split(SPLIT.train, SPLIT.valid)})
+        _attribute_table(x, v, **options | {"split": Split(SPLIT.train, SPLIT.valid)})
 
 
 def test_sources_as_codes_are_complete_and_rotated_ones_are_not(planted):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError
-from workbench.sonify.diffusion import angles, diffuse, draw_noise, sample
+from workbench.sonify.diffusion import _angles, diffuse, draw_noise, sample
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -18,7 +18,7 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_data_and_noise_come_back_from_x_and_v():
     x0, noise, sigma = normal(64, 5, 3), normal(64, 5, 3, seed=1), torch.linspace(0, 1, 64, dtype=torch.float64)
     x, v = diffuse(x0, noise, sigma)
-    alpha, beta = (side[:, None, None] for side in angles(sigma))
+    alpha, beta = (side[:, None, None] for side in _angles(sigma))
     assert float((alpha * x - beta * v - x0).abs().max()) < 1e-12
     assert float((beta * x + alpha * v - noise).abs().max()) < 1e-12
     assert float((alpha**2 + beta**2 - 1).abs().max()) < 1e-12
@@ -35,7 +35,7 @@ def test_the_sampler_finds_the_data_when_it_is_told_the_true_v(steps):
     x0 = normal(4, 6, 3)
 
     def oracle(x, sigma, z):
-        alpha, beta = (side[:, None, None] for side in angles(sigma))
+        alpha, beta = (side[:, None, None] for side in _angles(sigma))
         return (alpha * x - x0) / beta  # alpha eps - beta x0 with eps = (x - alpha x0) / beta
 
     found = sample(oracle, normal(4, 6, 3, seed=1), torch.zeros(4, 2), steps=steps, guidance=0.0)
@@ -44,7 +44,7 @@ def test_the_sampler_finds_the_data_when_it_is_told_the_true_v(steps):
 
 def gaussian(x, sigma, z):
     """The exact v of one-dimensional data N(2, .5^2)."""
-    alpha, beta = (side[:, None] for side in angles(sigma))
+    alpha, beta = (side[:, None] for side in _angles(sigma))
     variance = alpha**2 * 0.25 + beta**2
     eps, x0 = beta * (x - 2 * alpha) / variance, 2 + 0.25 * alpha * (x - 2 * alpha) / variance
     return alpha * eps - beta * x0

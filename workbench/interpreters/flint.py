@@ -154,7 +154,7 @@ class Flint(Interpreter):
         scores = self.head(attributes)
         fidelity = fidelity_loss(logits, scores, multilabel=self.classifier.multilabel)
         error = (self.decoder(attributes) - target).square().mean()
-        return [fidelity, error, attributes.mean(), conciseness(attributes)], scores
+        return [fidelity, error, attributes.mean(), _conciseness(attributes)], scores
 
     def weights(self, epoch: int) -> list[float]:
         """Weights of the terms in an epoch: some join later."""
@@ -168,7 +168,7 @@ class Flint(Interpreter):
         return self.head(self.psi(self.classifier.tapped(x)[1]))
 
 
-def conciseness(attributes: Tensor) -> Tensor:
+def _conciseness(attributes: Tensor) -> Tensor:
     """Mean entropy of softmax over the attributes (B, J) of a clip, less that of softmax over their mean.
 
     Softmax does not know scale: all attributes 0 have the largest entropy.

@@ -173,7 +173,7 @@ def imitate(
     ``falls`` must fall for anything to have been learnt. The seed draws the order of clips.
     """
     classifier, config, name = interpreter.classifier, interpreter.config, type(interpreter).__name__
-    seen, module = Seen(classifier, interpreter.spectra, x), interpreter.module.requires_grad_()
+    seen, module = _Seen(classifier, interpreter.spectra, x), interpreter.module.requires_grad_()
     adam, rng = torch.optim.Adam(module.parameters(), lr=config.learning_rate), np.random.default_rng(seed)
 
     def epoch(i: int) -> dict[str, float]:
@@ -232,7 +232,7 @@ def agreement(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
     return (scores.argmax(1) == logits.argmax(1)).float()
 
 
-class Seen:
+class _Seen:
     """What training needs of clips by row: the classifier's scores and maps, and the log magnitudes.
 
     The classifier is frozen, so all is computed once and kept in half precision, as long as it fits.

@@ -95,9 +95,9 @@ def slime(
 ) -> Tensor:
     """SLIME: the rectangles with the largest positive weights in a linear surrogate of the classifier.
 
-    Rectangles are on or off (silenced) at random; the surrogate (:func:`surrogate`) is fitted to the probability of the
-    class. The defaults are the reference's ten segments in time, of which three are kept; its authors take up to 70,000
-    samples for weights that no longer depend on the draw.
+    Rectangles are on or off (silenced) at random; the surrogate, a weighted ridge regression, is fitted to the
+    probability of the class. The defaults are the reference's ten segments in time, of which three are kept; its
+    authors take up to 70,000 samples for weights that no longer depend on the draw.
 
     Calls: ``samples``. Parameters and errors as in :func:`occlusion`, and:
 
@@ -118,7 +118,7 @@ def slime(
         return torch.from_numpy(rows[:, cells]).float()
 
     weights = _weights(clip, masks, bands * times, samples=samples, seed=seed, progress=progress)
-    return torch.from_numpy(np.isin(cells, largest(weights, kept))).float()
+    return torch.from_numpy(np.isin(cells, _largest(weights, kept))).float()
 
 
 @checked
@@ -166,11 +166,11 @@ def lime_components(
         return torch.stack([component_mask(w, h, np.flatnonzero(row)) for row in rows])
 
     weights = _weights(clip, masks, w.shape[1], samples=samples, seed=seed, progress=progress)
-    return component_mask(w, h, largest(weights, kept)).cpu()
+    return component_mask(w, h, _largest(weights, kept)).cpu()
 
 
 @checked
-def surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: float = 1.0) -> np.ndarray:
+def _surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: float = 1.0) -> np.ndarray:
     """Weights (D,) of a linear model of outputs by what is on, near "all on": LIME's weighted ridge regression.
 
     A sample counts sqrt(exp(-d^2 / width^2)), where d is the cosine distance of what is on from all on, 1 where nothing
@@ -205,10 +205,10 @@ def _weights(clip: Masked, masks: Callable, units: int, *, samples: int, seed: i
     on = np.random.default_rng(seed).random((samples, units)) < 0.5
     on[0] = True
     chances = clip.classifier.probabilities(clip.scores(masks, on, progress))
-    return surrogate(on, chances[:, clip.index])
+    return _surrogate(on, chances[:, clip.index])
 
 
-def largest(weights: np.ndarray, count: int) -> np.ndarray:
+def _largest(weights: np.ndarray, count: int) -> np.ndarray:
     """Positions of the largest positive weights, the largest first, at most ``count``; none of rounding errors."""
     order = np.argsort(-weights, kind="stable")[:count]
     return order[weights[order] > ROUNDING]

@@ -55,10 +55,10 @@ class Psi(nn.Module):
                 whole(f"shapes[{i}]", size, least=1)
         self.shapes, self.frames = [tuple(map(int, shape)) for shape in shapes], frames
         self.time = self.shapes[-1][2]
-        if not like_the_paper(self.shapes):
+        if not _like_the_paper(self.shapes):
             # the trunk ends with 16 times as many steps: no more than half as many as there are frames
             self.time = min(self.time, -(-frames // 32))
-        if like_the_paper(self.shapes):
+        if _like_the_paper(self.shapes):
             made = zip((_Shallow, _Middle, _Deep), self.shapes, strict=True)
             branches = [kind(channels) for kind, (channels, _, _) in made]
             joined = sum(branch.channels for branch in branches)
@@ -84,7 +84,7 @@ class Psi(nn.Module):
         return self.out(self.smooth(y).relu()).relu()
 
 
-def like_the_paper(shapes: Sequence[tuple[int, int, int]]) -> bool:
+def _like_the_paper(shapes: Sequence[tuple[int, int, int]]) -> bool:
     """Whether these are maps of three neighbouring stages, each half as long and half as high as the one before."""
     if len(shapes) != 3 or [f for _, f, _ in shapes] != [4 * ROWS, 2 * ROWS, ROWS]:
         return False

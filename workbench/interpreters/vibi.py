@@ -125,7 +125,7 @@ class Bottleneck(nn.Module):
     def forward(self, image: Tensor, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
         """Cells are drawn, or the k likeliest."""
         log_p, count = self.explainer(image), self.config.cells
-        cells = concrete(log_p, count, self.config.temperature) if drawn else _most(log_p, count)
+        cells = _concrete(log_p, count, self.config.temperature) if drawn else _most(log_p, count)
         return self.approximator(image * self.spread(cells)), log_p
 
     def spread(self, cells: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class Vibi(Interpreter):
         return self.module(self.images(x))[0]
 
 
-def concrete(log_p: Tensor, count: int, temperature: float) -> Tensor:
+def _concrete(log_p: Tensor, count: int, temperature: float) -> Tensor:
     """Largest of ``count`` relaxed one-hot draws for each cell, (B, d) in (0, 1); differentiable in log p (B, d).
 
     softmax((log p + g) / temperature) with Gumbel noise g, of torch's global generator.

@@ -32,6 +32,17 @@ References
 .. [3] Eastwood, Williams: A framework for the quantitative evaluation of disentangled representations. ICLR 2018.
 .. [4] Petsiuk, Das, Saenko: RISE: randomized input sampling for explanation of black-box models. BMVC 2018.
 .. [5] Vinh, Epps, Bailey: Information theoretic measures for clusterings comparison. JMLR 11 (2010) 2837-2854.
+
+Examples
+--------
+>>> import numpy as np
+>>> from workbench.metrics import blocks
+>>> levels = {"pitch": np.repeat([0, 1], 50), "loudness": np.tile([0, 1], 50)}
+>>> blocks.block_information(levels, levels).sufficiency().overall  # each block reads its own factor
+1.0
+>>> swapped = {"pitch": levels["loudness"], "loudness": levels["loudness"]}  # no block reads pitch
+>>> blocks.block_information(swapped, levels).sufficiency(corrected=False).each.tolist()
+[0.0, 1.0]
 """
 
 from __future__ import annotations
@@ -143,13 +154,13 @@ def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, Arra
     Examples
     --------
     >>> pitch, loudness = np.repeat([0, 1], 50), np.tile([0, 1], 50)
-    >>> found = block_information({"z1": pitch, "z2": loudness}, {"pitch": pitch, "loudness": loudness})
-    >>> found.mig().overall, round(found.minimality().overall, 12)
+    >>> information = block_information({"z1": pitch, "z2": loudness}, {"pitch": pitch, "loudness": loudness})
+    >>> information.mig().overall, round(information.minimality().overall, 12)
     (1.0, 1.0)
     """
-    for name, given in (("codes", codes), ("factors", factors)):
-        if not isinstance(given, Mapping) or not given:
-            raise ParameterError(name, given, "a mapping of name to levels, at least one")
+    for name, mapping in (("codes", codes), ("factors", factors)):
+        if not isinstance(mapping, Mapping) or not mapping:
+            raise ParameterError(name, mapping, "a mapping of name to levels, at least one")
     count = len(numbers("factors", next(iter(factors.values())), ndim=1, empty=True))
     v = [_numbered(f"factors[{name!r}]", column, ((count,),)) for name, column in factors.items()]
     for name, column in zip(factors, v, strict=True):
@@ -161,10 +172,10 @@ def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, Arra
     columns = [[code if code.ndim == 1 else code[:, j] for code in z] for j in range(len(v))]
     levels = max(2, max(int(code.max()) for code in z) + 1)  # bins enough to keep all apart
     information = [
-        mutual_information(np.stack(given, axis=1), factor, discrete=True, bins=levels)[:, 0]
-        for given, factor in zip(columns, v, strict=True)
+        mutual_information(np.stack(z_j, axis=1), factor, discrete=True, bins=levels)[:, 0]
+        for z_j, factor in zip(columns, v, strict=True)
     ]
-    expected = [[_expected(code, factor) for code in given] for given, factor in zip(columns, v, strict=True)]
+    expected = [[_expected(code, factor) for code in z_j] for z_j, factor in zip(columns, v, strict=True)]
     own = [entropy(code) if code.ndim == 1 else float("nan") for code in z]
     known = [entropy(factor) for factor in v]
     tables = (np.array(information).T, np.array(expected).T, np.array(own), np.array(known))
@@ -241,10 +252,10 @@ def read_linearly(
     dealer = GroupKFold(min(folds, len(np.unique(groups))), shuffle=True, random_state=seed)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
     for fold, (train, _) in enumerate(dealer.split(block, groups=groups)):
-        one = np.flatnonzero(np.ptp(levels[train], axis=0) == 0)
-        if len(one):
+        constant = np.flatnonzero(np.ptp(levels[train], axis=0) == 0)
+        if len(constant):
             raise ParameterError(
-                f"levels[:, {one[0]}]", f"one level in the training part of fold {fold}", "two or more"
+                f"levels[:, {constant[0]}]", f"one level in the training part of fold {fold}", "two or more"
             )
     read = [cross_val_predict(model, block, column, groups=groups, cv=dealer) for column in levels.T]
     return np.stack(read, axis=1).astype(np.int64)

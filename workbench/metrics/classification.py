@@ -27,6 +27,15 @@ References
 .. [3] Davison, Hinkley: Bootstrap Methods and their Application, section 3.8. Cambridge University Press, 1997.
 .. [4] McNemar: Note on the sampling error of the difference between correlated proportions or percentages.
    Psychometrika 12, 1947; the exact binomial form.
+
+Examples
+--------
+>>> from workbench.metrics import classification
+>>> true, always = ["dog"] * 8 + ["cat"] * 2, ["dog"] * 10
+>>> classification.accuracy(true, true), classification.accuracy(true, always)
+(1.0, 0.8)
+>>> classification.balanced_accuracy(true, always), classification.chance(true), classification.majority(true, true)
+(0.5, 0.5, 0.8)
 """
 
 from __future__ import annotations

@@ -43,6 +43,16 @@ References
 .. [5] Locatello et al.: Challenging common assumptions in the unsupervised learning of disentangled representations.
    ICML 2019; its library disentanglement_lib fixed the choices (20 bins, weighted completeness, 0 without importance).
 .. [6] Mariotte et al.: Sparse autoencoders make audio foundation models more explainable. arXiv 2509.24793.
+
+Examples
+--------
+>>> import numpy as np
+>>> from workbench.metrics import disentanglement
+>>> apart, alike = np.eye(4), np.ones((4, 4))  # a code for each factor; every code for every factor
+>>> disentanglement.completeness(apart).overall, disentanglement.completeness(alike).overall
+(1.0, 0.0)
+>>> disentanglement.effective_codes(apart).round(6).tolist(), disentanglement.effective_codes(alike).round(6).tolist()
+([1.0, 1.0, 1.0, 1.0], [4.0, 4.0, 4.0, 4.0])
 """
 
 from __future__ import annotations

@@ -23,6 +23,16 @@ References
 ----------
 .. [1] Parekh, Parekh, Mozharovskyi, d'Alché-Buc, Richard: Listen to interpret: post-hoc interpretability for audio
    networks with NMF. NeurIPS 2022, arXiv 2202.11479.
+
+Examples
+--------
+>>> import numpy as np
+>>> from workbench.metrics import fidelity
+>>> model, undecided = np.eye(4), np.full((4, 4), 0.5)  # four clips, each of its own class
+>>> fidelity.top_k_fidelity(model, model).overall, fidelity.top_k_fidelity(model, undecided).overall
+(1.0, 0.25)
+>>> fidelity.auprc(model, model).macro, fidelity.average_precision(model, undecided).macro
+(1.0, 0.25)
 """
 
 from __future__ import annotations
@@ -336,8 +346,8 @@ def evaluate(
     """
     scores = {}
     for k in several("ks", ks, whole):
-        found = fidelity_interval(model, interpreter, groups, k=k, level=level, seed=seed)
-        scores |= dict(zip((f"top_{k}", f"top_{k}_low", f"top_{k}_high"), found, strict=True))
+        interval = fidelity_interval(model, interpreter, groups, k=k, level=level, seed=seed)
+        scores |= dict(zip((f"top_{k}", f"top_{k}_low", f"top_{k}_high"), interval, strict=True))
     model = outputs("model", model)
     commonest = np.bincount(model.argmax(1)).max() / len(model)
     return scores | {"chance": 1 / model.shape[1], "majority": float(commonest)}
@@ -364,14 +374,14 @@ def evaluate_multilabel(
     grid, steps = auprc(positives, scores), average_precision(positives, scores)
     constant = auprc(positives, np.full(np.shape(scores), 0.5))
     intervals = auprc_interval(positives, scores, groups, level=level, seed=seed)
-    found = {}
+    metrics = {}
     for name in ("macro", "micro"):
         low, high = intervals[name]
-        found |= {f"{name}_auprc": getattr(grid, name), f"{name}_auprc_low": low, f"{name}_auprc_high": high}
-        found |= {f"{name}_constant_auprc": getattr(constant, name)}
-        found |= {f"{name}_average_precision": getattr(steps, name)}
+        metrics |= {f"{name}_auprc": getattr(grid, name), f"{name}_auprc_low": low, f"{name}_auprc_high": high}
+        metrics |= {f"{name}_constant_auprc": getattr(constant, name)}
+        metrics |= {f"{name}_average_precision": getattr(steps, name)}
     share = float(np.asarray(positives, dtype=bool).mean())
-    return found | {"max_f1": max_f1(positives, scores), "positives": share, "skipped": float(len(grid.skipped))}
+    return metrics | {"max_f1": max_f1(positives, scores), "positives": share, "skipped": float(len(grid.skipped))}
 
 
 def _same_shape(name: str, values: np.ndarray, other: str, like: np.ndarray) -> None:
@@ -402,8 +412,8 @@ def _area(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:
     total = np.asarray(total)[..., None]
     precision = (tp + 1e-9) / (tp + fp + 1e-9)
     recall = np.divide(tp, total, out=np.full(tp.shape, np.nan), where=total > 0)
-    one, zero = np.ones(tp.shape[:-1] + (1,)), np.zeros(tp.shape[:-1] + (1,))
-    return np.trapezoid(np.concatenate([one, precision, zero], -1), np.concatenate([zero, recall, one], -1), axis=-1)
+    ends = [(0, 0)] * (tp.ndim - 1) + [(1, 1)]
+    return np.trapezoid(np.pad(precision, ends, constant_values=(1, 0)), np.pad(recall, ends, constant_values=(0, 1)))
 
 
 def _f1(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -15,6 +15,15 @@ References
 .. [2] Mariotte et al.: Sparse autoencoders make audio foundation models more explainable. arXiv 2509.24793.
 .. [3] Locatello et al.: Challenging common assumptions in the unsupervised learning of disentangled representations.
    ICML 2019, and its library disentanglement_lib.
+
+Examples
+--------
+>>> import numpy as np
+>>> from workbench.metrics import importance
+>>> z, noise = np.split(np.random.default_rng(0).normal(size=(300, 4)), [3], axis=1)
+>>> fit = importance.lasso_importance(z, np.hstack([z[:, :1], noise]))  # the first code, and what no code tells
+>>> fit.R.round(1).tolist(), abs(fit.informativeness.round(1)).tolist()
+([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]], [1.0, 0.0])
 """
 
 from __future__ import annotations
@@ -98,10 +107,10 @@ def unit(a: np.ndarray) -> np.ndarray:
 
 def kinds(discrete: bool | ArrayLike, factors: int) -> np.ndarray:
     """One bool a factor."""
-    given = numbers("discrete", discrete, empty=True)
-    if given.dtype != bool or given.shape not in ((), (factors,)):
+    flags = numbers("discrete", discrete, empty=True)
+    if flags.dtype != bool or flags.shape not in ((), (factors,)):
         raise ParameterError("discrete", discrete, f"True, False, or one of these for each of {factors} factors")
-    return np.broadcast_to(given, factors)
+    return np.broadcast_to(flags, factors)
 
 
 def entropy(numbers: np.ndarray) -> float:

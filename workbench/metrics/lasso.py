@@ -20,6 +20,14 @@ Where the minimum is not unique
 Codes that are equal on the given rows up to sign (in sparse codes: all those active on one clip only, once they are
 standardised) may share a weight in any way without a change of the objective. Here the first of them takes it all.
 Coordinate descent that cycles through all columns may divide it otherwise, so compare objectives, not coefficients.
+
+Examples
+--------
+>>> import numpy as np
+>>> from workbench.metrics import lasso
+>>> z = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])  # orthogonal: weights shrink by the penalty
+>>> lasso.lasso(z, z @ [0.8, 0.2], [0.1, 0.5]).coefficients[..., 0].round(6).tolist()
+[[0.7, 0.1], [0.3, 0.0]]
 """
 
 from __future__ import annotations
@@ -288,7 +296,7 @@ def _solve_one(
     part = z[working].T  # Fortran order, as coordinate descent wants it
     gram, product = part.T @ part, part.T @ v
     with config_context(skip_parameter_validation=True):  # else a third of the time
-        found = lasso_path(
+        coefficients = lasso_path(
             part,
             v,
             alphas=[alpha],
@@ -300,7 +308,7 @@ def _solve_one(
             check_input=False,
         )[1][:, 0]
     result = np.zeros_like(weights)
-    result[working] = _finish(gram, product, len(v) * alpha, found)
+    result[working] = _finish(gram, product, len(v) * alpha, coefficients)
     return result
 
 

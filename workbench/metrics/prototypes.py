@@ -18,6 +18,17 @@ References
 ----------
 .. [1] Zinemanas, Rocamora, Miron, Font, Serra: An interpretable deep learning model for automatic sound classification.
    Electronics 10(7), 850, 2021; the threshold is that of the published code.
+
+Examples
+--------
+>>> from workbench.metrics import prototypes
+>>> points, classes = [[0.0, 0.0], [0.0, 2.0], [9.0, 0.0], [9.0, 2.0]], ["dog", "dog", "cat", "cat"]
+>>> prototypes.diversity(points, classes)  # two of a class are 2 apart
+2.0
+>>> prototypes.purity(classes, classes, prototypes.nearest(points, points))  # each lies on a vector of its class
+1.0
+>>> prototypes.purity(classes, classes, [0, 1, 2, 0]), prototypes.collapsed([0, 1, 2, 0])  # the last lies at a dog
+(0.75, 1)
 """
 
 from __future__ import annotations
@@ -130,12 +141,12 @@ def evaluate(prototypes: ArrayLike, classes: ArrayLike, z: ArrayLike, y: ArrayLi
     z, y = _rows("z", z), labels("y", y)
     if z.shape[1] != prototypes.shape[1] or y.shape != (len(z),):
         raise ParameterError("z.shape", z.shape, f"({len(y)}, {prototypes.shape[1]}), a row a label")
-    found = nearest(prototypes, z)
+    rows = nearest(prototypes, z)
     return {
         "diversity": diversity(prototypes, classes),
-        "collapsed": collapsed(found),
+        "collapsed": collapsed(rows),
         "near_duplicates": int(near_duplicates(prototypes, classes).sum()),
-        "purity": purity(classes, y, found),
+        "purity": purity(classes, y, rows),
     }
 
 

@@ -23,6 +23,17 @@ Metrics
 References
 ----------
 .. [1] Le Roux, Wisdom, Erdogan, Hershey: SDR - half-baked or well done? ICASSP 2019, arXiv 1811.02508 (eqs. 2-5).
+
+Examples
+--------
+>>> import numpy as np
+>>> from workbench.metrics import separation
+>>> tone, hum = np.sin(2 * np.pi * np.outer([440, 50], np.arange(8000) / 8000))
+>>> estimate = tone + 0.1 * hum  # a hundredth of the hum's energy is left
+>>> separation.si_sdr(tone, estimate).round(6).item(), separation.sdr(tone, 0 * tone).item()  # silence: 0 dB
+(20.0, 0.0)
+>>> separation.improvement(tone, estimate, tone + hum).round(6).item()
+20.0
 """
 
 from __future__ import annotations
@@ -56,10 +67,10 @@ def validate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike | Non
     ParameterError
         No samples, NaN or infinite ones, shapes that differ.
     """
-    given = {"reference": reference, "estimate": estimate}
+    waveforms = {"reference": reference, "estimate": estimate}
     if mixture is not None:
-        given["mixture"] = mixture
-    arrays = {name: _waveform(name, x) for name, x in given.items()}
+        waveforms["mixture"] = mixture
+    arrays = {name: _waveform(name, x) for name, x in waveforms.items()}
     for name, x in arrays.items():
         if x.shape != arrays["reference"].shape:
             raise ParameterError(f"{name}.shape", x.shape, f"that of reference, {arrays['reference'].shape}")
@@ -109,11 +120,11 @@ def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     """
     reference, estimate = validate(reference, estimate)
     energy = np.square(reference).sum(-1)
-    found = energy > 0
-    scale = np.divide((reference * estimate).sum(-1), energy, out=np.zeros_like(energy), where=found)
+    audible = energy > 0
+    scale = np.divide((reference * estimate).sum(-1), energy, out=np.zeros_like(energy), where=audible)
     target = scale[..., None] * reference
     ratio = np.where(scale == 0, -np.inf, _decibel(target, target - estimate))
-    return np.where(found, ratio, np.nan)
+    return np.where(audible, ratio, np.nan)
 
 
 @checked

@@ -22,6 +22,15 @@ References
 ----------
 .. [1] Gao, Dupre la Tour, Tillman, Goh, Troll, Radford, Sutskever, Leike, Wu: Scaling and evaluating sparse
    autoencoders. ICLR 2025, arXiv 2406.04093 (normalised MSE).
+
+Examples
+--------
+>>> from workbench.metrics import sparse_coding
+>>> x, mean, z = [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]], [[3.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+>>> sparse_coding.fvu(x, x), sparse_coding.fvu(x, mean)  # perfect, and no better than the mean
+(0.0, 1.0)
+>>> sparse_coding.l0(z), sparse_coding.dead_fraction(z) == 1 / 3  # one latent a row; the third never
+(1.0, True)
 """
 
 from __future__ import annotations
@@ -79,7 +88,7 @@ class Scores:
     @checked
     def __init__(self, *, mean: ArrayLike | None = None):
         self.rows = 0
-        self._given = None if mean is None else numbers("mean", mean, ndim=1).astype(np.float64)
+        self._reference = None if mean is None else numbers("mean", mean, ndim=1).astype(np.float64)
         self._varies = False  # whether any row differs from the mean: rounding alone would leave some spread
         self._error = self._spread = self._cosine = 0.0
         self._first: np.ndarray | None = None
@@ -100,9 +109,9 @@ class Scores:
         self._active = active if self._active is None else self._active + active
 
     def _add_vectors(self, x: np.ndarray, x_hat: np.ndarray) -> None:
-        known = self._given if self._given is not None else self._mean
+        known = self._reference if self._reference is not None else self._mean
         if known is not None and known.shape != x.shape[1:]:
-            if self._given is not None:
+            if self._reference is not None:
                 raise ParameterError("mean.shape", known.shape, f"{x.shape[1:]}, the dimensions of x")
             raise ParameterError("x.shape", x.shape, f"({len(x)}, {len(known)}), dimensions as before")
         self._error += float(np.square(x - x_hat).sum())
@@ -112,9 +121,9 @@ class Scores:
         )
         before, self.rows = self.rows, self.rows + len(x)
         self._first = x[0] if self._first is None else self._first
-        self._varies = self._varies or bool((x != (self._first if self._given is None else self._given)).any())
-        if self._given is not None:
-            self._spread += float(np.square(x - self._given).sum())
+        self._varies = self._varies or bool((x != (self._first if self._reference is None else self._reference)).any())
+        if self._reference is not None:
+            self._spread += float(np.square(x - self._reference).sum())
             return
         mean = x.mean(0)
         self._spread += float(np.square(x - mean).sum())
@@ -141,7 +150,7 @@ class Scores:
         return result | {"l0": float(self.density.sum()), "dead": float(np.mean(self._active == 0))}
 
     def _vector_result(self) -> dict[str, float]:
-        dimensions = len(self._mean if self._given is None else self._given)
+        dimensions = len(self._mean if self._reference is None else self._reference)
         return {
             "mse": self._error / (self.rows * dimensions),
             "fvu": self._error / self._spread if self._spread > 0 and self._varies else float("nan"),

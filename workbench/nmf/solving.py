@@ -46,9 +46,9 @@ def objective(
     """
     choice("beta", beta, BETAS)
     number("sparsity", sparsity, least=0)
-    given = {"frames": frames, "activations": activations, "components": components}
-    x, h, w = (tensor(name, value, torch.device("cpu"), torch.float64) for name, value in given.items())
-    for name, value in zip(given, (x, h, w), strict=True):
+    arrays = {"frames": frames, "activations": activations, "components": components}
+    x, h, w = (tensor(name, value, torch.device("cpu"), torch.float64) for name, value in arrays.items())
+    for name, value in zip(arrays, (x, h, w), strict=True):
         if value.ndim != 2 or not value.numel():
             raise ParameterError(f"{name}.shape", tuple(value.shape), "two-dimensional, not empty")
         check_values(name, value)
@@ -121,7 +121,7 @@ def activations(
     if (w.sum(1) == 0).any():
         raise ParameterError("components", f"0 in row {int((w.sum(1) == 0).nonzero()[0])}", "above 0 somewhere a row")
     rows = frames.reshape(math.prod(shape[:-1]), shape[-1])
-    found, residual = np.empty((len(rows), len(w)), dtype), np.empty(len(rows))
+    activations, residual = np.empty((len(rows), len(w)), dtype), np.empty(len(rows))
     largest = max((float(tensor("frames", x, place, kind).amax()) for x in _tiles(rows)), default=0.0)
     # both counted in powers of two, where they are far from 1: activations then are in units of their ratio
     unit, w_unit = unit_of(largest, kind), unit_of(float(w.max()), kind, "components")
@@ -136,10 +136,10 @@ def activations(
                 h, left = _exact(x, w, sparsity)
             else:
                 h, left = _iterated(x, w, sparsity, BETAS[beta], iterations, tolerance)
-            found[part], residual[part] = (h * (unit / w_unit)).cpu().numpy(), left.cpu().numpy()
-    if not np.isfinite(found).all():
+            activations[part], residual[part] = (h * (unit / w_unit)).cpu().numpy(), left.cpu().numpy()
+    if not np.isfinite(activations).all():
         raise ParameterError("frames", f"values up to {largest:.1e} for components of {w_unit:.1e}", "of similar size")
-    return found.reshape(*shape[:-1], len(w)), residual.reshape(shape[:-1])
+    return activations.reshape(*shape[:-1], len(w)), residual.reshape(shape[:-1])
 
 
 def _tiles(rows: np.ndarray | Tensor) -> Iterator[np.ndarray | Tensor]:

@@ -317,10 +317,10 @@ def _deal(target: np.ndarray, members: np.ndarray, folds: int, seed: int) -> np.
     counts = np.zeros((member.max() + 1, target.max() + 1))
     np.add.at(counts, (member, target), 1)
     scale = 1 / np.maximum(counts.sum(0), 1)  # a clip of a rare class weighs more
-    load, given = np.zeros((folds, counts.shape[1])), np.empty(len(counts), dtype=np.int64)
+    load, fold = np.zeros((folds, counts.shape[1])), np.empty(len(counts), dtype=np.int64)
     for group in np.random.default_rng(seed).permutation(len(counts)):
         # smallest growth of the sum of squared loads; on a tie the emptiest fold
         growth = (load * (counts[group] * scale)).sum(1)
-        given[group] = np.lexsort((load.sum(1), growth))[0]
-        load[given[group]] += counts[group] * scale
-    return given[member]
+        fold[group] = np.lexsort((load.sum(1), growth))[0]
+        load[fold[group]] += counts[group] * scale
+    return fold[member]

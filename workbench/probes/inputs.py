@@ -38,9 +38,9 @@ def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray
         raise ParameterError("layers", [], "at least one layer")
     arrays = {}
     for name, array in named.items():
-        given = numbers(f"layers[{name!r}]", _plain(array), finite=False, empty=True)
+        values = numbers(f"layers[{name!r}]", _plain(array), finite=False, empty=True)
         with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
-            array = np.asarray(given, dtype=np.float32)
+            array = np.asarray(values, dtype=np.float32)
         if array.ndim != 2 or len(array) != count or not array.shape[1]:
             raise ParameterError(f"layers[{name!r}].shape", array.shape, f"({count}, D): one row a label in y")
         bad = used[~np.isfinite(array[used]).all(1)]
@@ -50,9 +50,9 @@ def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray
                 f"layers[{name!r}][{bad[0]}]", value, f"finite; clips {bad[:5].tolist()} ({len(bad)} in all)"
             )
         largest = float(np.abs(array[used]).max())
-        if largest < SMALLEST and np.any(given[used]):
+        if largest < SMALLEST and np.any(values[used]):
             expected = f"values up to at least {SMALLEST:.0e} (or 0), for single precision: rescale them"
-            raise ParameterError(f"layers[{name!r}]", f"values up to {np.abs(given[used]).max():.1e}", expected)
+            raise ParameterError(f"layers[{name!r}]", f"values up to {np.abs(values[used]).max():.1e}", expected)
         arrays[name] = array
     return arrays
 

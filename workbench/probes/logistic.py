@@ -267,8 +267,8 @@ def _minimise(stack: _Stack, tolerance: float) -> tuple[Tensor, Tensor]:
     for dtype, rounds in ROUNDS.items():
         for steps in rounds:
             at = (groups[:, None], columns)
-            found, norm = _descend(stack.take(groups, columns, dtype), weights[at].to(dtype), steps, tolerance)
-            weights[at], norms[at] = found.double(), norm.double()
+            updated, norm = _descend(stack.take(groups, columns, dtype), weights[at].to(dtype), steps, tolerance)
+            weights[at], norms[at] = updated.double(), norm.double()
             busy = norm > tolerance
             groups, columns = groups[busy.any(1)], columns[busy.any(0)]
             if not len(groups):

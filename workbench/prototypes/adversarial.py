@@ -122,10 +122,10 @@ def _flip(model: LearntPrototypes, start: np.ndarray, end: np.ndarray, column: i
         return model.logits(start + shares[:, None] * (end - start)).argmax(1) == column
 
     grid = np.linspace(0, 1, points + 1)
-    found = decided(grid)
-    if not found.any():
+    flips = decided(grid)
+    if not flips.any():
         return float("inf")
-    high = grid[found.argmax()]
+    high = grid[flips.argmax()]
     low = high - 1 / points
     for _ in range(10):
         middle = (low + high) / 2

@@ -270,9 +270,9 @@ class APNet(TrackClassifier):
             which the network decides no prototype to be), the ``epoch`` kept and ``seconds`` of the training. A task
             of :func:`workbench.study` returns this.
         """
-        found = {"per_class": self.config.per_class} | self._score(_spectrograms(x, self.config), y, split, tracks)
-        found["without_prototype"] = len(self.labels) - len(np.unique(self.classes))
-        return found | {"epoch": self.epoch, "seconds": self.seconds}
+        scores = {"per_class": self.config.per_class} | self._score(_spectrograms(x, self.config), y, split, tracks)
+        scores["without_prototype"] = len(self.labels) - len(np.unique(self.classes))
+        return scores | {"epoch": self.epoch, "seconds": self.seconds}
 
     @classmethod
     def _built(cls, config, classes, tensors):

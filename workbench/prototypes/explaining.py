@@ -125,7 +125,7 @@ class Explanation:
         return _softmax(z @ self.weight.T + self.bias)
 
     def shapley(self, background: ArrayLike | None = None, *, of: str = "logit") -> np.ndarray:
-        """Shapley value of each block for each class, float64 (N, C, m + 1): see :func:`shapley`.
+        """Exact Shapley value of each block for each class (Shapley 1953), float64 (N, C, m + 1).
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class Explanation:
             logits = z @ self.weight.T + self.bias
             return logits if of == "logit" else _softmax(logits)
 
-        return shapley(score, self.z, background, list(self.factors.blocks.values()))
+        return _shapley(score, self.z, background, list(self.factors.blocks.values()))
 
 
 @checked
@@ -182,7 +182,7 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
     return Explanation(**arrays, factors=factors)
 
 
-def shapley(
+def _shapley(
     score: Callable[[np.ndarray], np.ndarray], z: np.ndarray, background: np.ndarray, blocks: list[slice]
 ) -> np.ndarray:
     """Exact Shapley values of blocks of dimensions (Shapley 1953), by all 2^B subsets.

@@ -140,7 +140,7 @@ def extractor(
         raise ParameterError("clips", "no clips", "at least one")
     _fits(encoder, train, weights, fetch, random_weights)
     source = {"weights": weights, "fetch": fetch, "random_weights": random_weights}
-    one = clips.take([0])
+    clip = clips.take([0])
     if train == "head":
         frozen = encoder if isinstance(encoder, Encoder) else load_encoder(encoder, device=device, **source)
         embeddings = embed(clips, frozen, layers=-1, seconds=seconds, progress=progress)
@@ -151,9 +151,9 @@ def extractor(
             compute, training = log_mels, {"config": "conv"}
             network = partial(SmallConvNet, 64, dim)
         else:
-            compute, made, training = _whole(one, encoder, seconds, **source)
+            compute, made, training = _whole(clip, encoder, seconds, **source)
             network = partial(copy.deepcopy, made)
-        dim = _dimension(network, compute(one, seconds=seconds, progress=False))
+        dim = _dimension(network, compute(clip, seconds=seconds, progress=False))
         inputs = compute(clips, seconds=seconds, progress=progress)
     name = encoder.name if isinstance(encoder, Encoder) else str(encoder)
     return Extractor(f"{name}, {train}", inputs, network, training, dim)
@@ -161,13 +161,13 @@ def extractor(
 
 def _fits(encoder, train: str, weights, fetch: bool, random_weights: int | None) -> None:
     """Refuse what does not go together."""
-    given = {"weights": weights, "fetch": fetch or None, "random_weights": random_weights}
-    loaded = [name for name, value in given.items() if value is not None]
+    options = {"weights": weights, "fetch": fetch or None, "random_weights": random_weights}
+    loaded = [name for name, value in options.items() if value is not None]
     if isinstance(encoder, Encoder):
         if train != "head":
             raise ParameterError("encoder", encoder.name, f"a name or a folder with train={train!r}")
         if loaded:
-            raise ParameterError(loaded[0], given[loaded[0]], "left out: the encoder is loaded already")
+            raise ParameterError(loaded[0], options[loaded[0]], "left out: the encoder is loaded already")
         return
     name = str(encoder)
     if name == "conv" and train != "scratch":
@@ -177,7 +177,7 @@ def _fits(encoder, train: str, weights, fetch: bool, random_weights: int | None)
             expected = "'conv' with train='scratch'; train='all' with random_weights=<seed> trains others untrained"
             raise ParameterError("encoder", name, expected)
         if loaded:
-            raise ParameterError(loaded[0], given[loaded[0]], "left out with train='scratch': nothing is loaded")
+            raise ParameterError(loaded[0], options[loaded[0]], "left out with train='scratch': nothing is loaded")
     if train == "head" and name in CHECKPOINTS:
         raise ParameterError("train", train, f"'all' for encoder {name!r}, which has no frozen form here")
     if train == "all" and name in SPECS and name != "ast" and SPECS[name].family != "efficientat":
@@ -186,7 +186,7 @@ def _fits(encoder, train: str, weights, fetch: bool, random_weights: int | None)
         raise ParameterError("encoder", name, expected)
 
 
-def _whole(one: Clips, encoder, seconds: float | None, **source) -> tuple[Callable, nn.Module, dict[str, object]]:
+def _whole(clip: Clips, encoder, seconds: float | None, **source) -> tuple[Callable, nn.Module, dict[str, object]]:
     """What computes the inputs of an encoder that is trained as a whole, its network, and the settings."""
     if str(encoder) in CHECKPOINTS:
         made, compute = _speechbrain(str(encoder), **source), waveforms
@@ -199,9 +199,9 @@ def _whole(one: Clips, encoder, seconds: float | None, **source) -> tuple[Callab
     else:
         whole = fine_tune_ast(encoder, **source)
         compute, config = partial(filterbanks, mels=whole.shape[0]), "paper"
-        frames = compute(one, seconds=seconds, progress=False).shape[2]
+        frames = compute(clip, seconds=seconds, progress=False).shape[2]
         made = ASTNetwork(whole.model, frames=frames)
-    short = waveforms(one, seconds=seconds, progress=False).shape[1] <= SHORT
+    short = waveforms(clip, seconds=seconds, progress=False).shape[1] <= SHORT
     return compute, made, {"config": f"{config}-ks2" if short else config}
 
 

@@ -76,8 +76,8 @@ class Levels:
         if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
             raise ParameterError("names", names, "different texts")
         values = _finite(values, names)
-        given = count if isinstance(count, Iterable) else [count] * len(names)
-        counts = several("count", given, lambda name, c: None if c is None else whole(name, c))
+        counts = count if isinstance(count, Iterable) else [count] * len(names)
+        counts = several("count", counts, lambda name, c: None if c is None else whole(name, c))
         if len(counts) != len(names):
             raise ParameterError("count", count, f"one number, or one for each of {list(names)}")
         choice("method", method, ("inclusive", "exclusive"))

@@ -296,10 +296,10 @@ class LearntPrototypes(TrackClassifier):
             of the training. A task of :func:`workbench.study` returns this.
         """
         z = vectors(z)
-        found = {"per_class": self.config.per_class} | self._score(z, y, split, tracks)
+        scores = {"per_class": self.config.per_class} | self._score(z, y, split, tracks)
         train = fitting(split, len(z)).train
-        found |= metrics.evaluate(self.prototypes(), self.labels[self.classes], z[train], known(y, rows=train)[train])
-        return found | {"step": self.step, "seconds": self.seconds}
+        scores |= metrics.evaluate(self.prototypes(), self.labels[self.classes], z[train], known(y, rows=train)[train])
+        return scores | {"step": self.step, "seconds": self.seconds}
 
     @classmethod
     def _built(cls, config, classes, tensors):
@@ -416,10 +416,10 @@ def _starts(x: np.ndarray, y: np.ndarray, labels: np.ndarray, config: LearntConf
         if different < k:
             expected = f"at most {different}: class {label} has {len(own)} segments, {different} of them different"
             raise ParameterError("per_class", k, expected)
-        found = KMeans(k, n_init="auto", random_state=seed).fit(own).cluster_centers_
+        points = KMeans(k, n_init="auto", random_state=seed).fit(own).cluster_centers_
         if config.start == "medoids":
-            found = own[((own[:, None] - found) ** 2).sum(2).argmin(0)]
-        centres.append(found)
+            points = own[((own[:, None] - points) ** 2).sum(2).argmin(0)]
+        centres.append(points)
     stacked = np.stack(centres).astype(np.float32)  # (C, K, D)
     if config.order == "paper_code":
         stacked = stacked.transpose(1, 0, 2)

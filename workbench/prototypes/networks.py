@@ -332,10 +332,10 @@ def log_mels(
         whole(name, value, least=1)
     filters = audio.mel_filters(rate, n_fft=N_FFT, n_mels=mels).T
 
-    def one(x: np.ndarray) -> Tensor:
+    def log_mel(x: np.ndarray) -> Tensor:
         return (filters @ audio.spectrogram(x, n_fft=N_FFT, hop=hop) + FLOOR).log()
 
-    return _each(clips, one, rate, seconds, progress, "log-mels")
+    return _each(clips, log_mel, rate, seconds, progress, "log-mels")
 
 
 @checked
@@ -353,7 +353,7 @@ def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None,
 
     whole("mels", mels, least=4)
 
-    def one(x: np.ndarray) -> Tensor:
+    def filterbank(x: np.ndarray) -> Tensor:
         return fbank(
             torch.from_numpy(x - x.mean())[None],
             htk_compat=True,
@@ -365,7 +365,7 @@ def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None,
             frame_shift=10,
         ).T
 
-    return _each(clips, one, 16000, seconds, progress, "filterbanks")
+    return _each(clips, filterbank, 16000, seconds, progress, "filterbanks")
 
 
 @checked
@@ -394,9 +394,9 @@ def waveforms(clips: object, *, rate: int = 16000, seconds: float | None = None,
 
 
 def _each(
-    clips: object, one: Callable[[np.ndarray], Tensor], rate: int, seconds: float | None, progress: bool, what: str
+    clips: object, compute: Callable[[np.ndarray], Tensor], rate: int, seconds: float | None, progress: bool, what: str
 ) -> np.ndarray:
-    """``one`` of each clip's waveform, clip by clip, so that never all waveforms are held."""
+    """``compute`` of each clip's waveform, clip by clip, so that never all waveforms are held."""
     from tqdm.auto import tqdm
 
     if isinstance(clips, (str, bytes, Mapping)) or not (hasattr(clips, "audio") or isinstance(clips, LISTS)):
@@ -405,7 +405,7 @@ def _each(
         raise ParameterError("clips", [], "at least one clip")
     if seconds is not None:
         number("seconds", seconds, above=0, most=86_400)  # a day: more is a mistake, and no memory holds it
-    found = None
+    inputs = None
     for i in tqdm(range(len(clips)), disable=not progress, desc=what, leave=False):
         if hasattr(clips, "audio"):
             x = clips.audio(i, rate=rate)[0]
@@ -414,13 +414,13 @@ def _each(
         else:
             x = numbers(f"clips[{i}]", clips[i], ndim=1).astype(np.float32)
         x = x if seconds is None else audio.fit(x, rate, seconds=seconds)
-        if found is None:
-            samples, found = len(x), _room((len(clips), *one(x).shape))
+        if inputs is None:
+            samples, inputs = len(x), _room((len(clips), *compute(x).shape))
         elif len(x) != samples:
             expected = f"given: clip 0 has {samples} samples at {rate} Hz and clip {i} has {len(x)}"
             raise ParameterError("seconds", None, expected)
-        found[i] = one(x).numpy()
-    return found
+        inputs[i] = compute(x).numpy()
+    return inputs
 
 
 def _room(shape: tuple[int, ...]) -> np.ndarray:

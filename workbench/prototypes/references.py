@@ -69,7 +69,7 @@ def _network(dim: int, classes: int, config: MLPConfig) -> nn.Sequential:
 
 @dataclass(frozen=True, eq=False)
 class MLP(TrackClassifier):
-    """A trained network on summary vectors; made by :func:`fit_mlp`."""
+    """A trained network on summary vectors; made by :func:`_fit_mlp`."""
 
     CONFIG: ClassVar = MLPConfig
 
@@ -100,7 +100,7 @@ class MLP(TrackClassifier):
 
 
 @checked
-def fit_mlp(
+def _fit_mlp(
     z: ArrayLike,
     y: ArrayLike,
     split: Split,
@@ -113,22 +113,14 @@ def fit_mlp(
     progress: Progress | bool | None = True,
     **fields: object,
 ) -> MLP:
-    """Train a network with one hidden layer on summary vectors.
+    """Train a network with one hidden layer on summary vectors; the split needs no test part.
 
     Parameters
     ----------
-    z, y : array_like (N, D), (N,)
-        Segments and their labels.
-    split : Split
-        Rows of train, and of valid, on which the step is chosen.
-    tracks : array_like (N,), optional
-        Track of each segment, which must not be in two parts.
+    z, y, split, tracks, seed, device
+        As in :func:`evaluate_references`.
     config : MLPConfig or str
         The settings, or the name of a preset.
-    seed : int
-        Draws weights and the order of segments.
-    device : str
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
     checkpoint : path, optional
         File to which the state is written after each validation; a training that finds it goes on from there.
     progress : bool or callable (done, total)
@@ -214,8 +206,12 @@ def evaluate_references(
 
     Parameters
     ----------
-    z, y, split, tracks
-        As in :func:`fit_mlp`; the split has a test part.
+    z, y : array_like (N, D), (N,)
+        Segments and their labels.
+    split : Split
+        Rows of train, of valid, on which the step of the MLP is chosen, and of test.
+    tracks : array_like (N,), optional
+        Track of each segment, which must not be in two parts.
     per_class : int
         Number of centroids of each class of the untrained prototypes.
     neighbours : int
@@ -224,8 +220,10 @@ def evaluate_references(
         Number of steps of the MLP.
     drawn_only : bool
         Leave out what the seed does not change, as with the second seed of a study.
-    seed, device
-        As in :func:`fit_mlp`.
+    seed : int
+        Draws the weights of the MLP, the order of segments and the centroids.
+    device : str
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Returns
     -------
@@ -238,30 +236,30 @@ def evaluate_references(
     y = known(y, len(z), rows=np.concatenate(list(split)))
     tracks = np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
     own = (z[train], y[train], z[test])
-    mlp = fit_mlp(z, y, split, tracks=tracks, steps=steps, seed=seed, device=device, progress=False)
+    mlp = _fit_mlp(z, y, split, tracks=tracks, steps=steps, seed=seed, device=device, progress=False)
     logits = {
         "MLP": mlp.logits(z[test]),
-        "untrained prototypes": untrained_prototypes(*own, per_class=per_class, seed=seed),
+        "untrained prototypes": _untrained_prototypes(*own, per_class=per_class, seed=seed),
     }
     if not drawn_only:
         probe = fit_probes({"z": z}, y, split, device=device)
         logits["linear probe"] = np.log(np.maximum(probe.probabilities[0, 0], 1e-30))
-        logits["nearest neighbours"] = nearest_neighbours(*own, neighbours=neighbours)
-        logits["nearest centroid"] = nearest_centroid(*own)
+        logits["nearest neighbours"] = _nearest_neighbours(*own, neighbours=neighbours)
+        logits["nearest centroid"] = _nearest_centroid(*own)
     scores = {
         name: decide(each, mlp.labels, tracks[test]).score(y[test], tracks[test]) for name, each in logits.items()
     }
     return [{"model": name, **score} for name, score in scores.items()]
 
 
-def nearest_centroid(z: ArrayLike, y: ArrayLike, test: ArrayLike) -> np.ndarray:
+def _nearest_centroid(z: ArrayLike, y: ArrayLike, test: ArrayLike) -> np.ndarray:
     """Minus the squared distance of each test vector to each class's mean, float64 (N_test, C), classes sorted."""
     z, labels, y, test = _pair(z, y, test)
     means = np.stack([z[y == c].mean(0) for c in range(len(labels))])
     return -_distances(test, means)
 
 
-def nearest_neighbours(z: ArrayLike, y: ArrayLike, test: ArrayLike, *, neighbours: int = 5) -> np.ndarray:
+def _nearest_neighbours(z: ArrayLike, y: ArrayLike, test: ArrayLike, *, neighbours: int = 5) -> np.ndarray:
     """Share of each class among the nearest training vectors of each test vector, float64 (N_test, C)."""
     z, labels, y, test = _pair(z, y, test)
     if whole("neighbours", neighbours) not in range(1, len(z) + 1):
@@ -271,7 +269,7 @@ def nearest_neighbours(z: ArrayLike, y: ArrayLike, test: ArrayLike, *, neighbour
 
 
 @checked
-def untrained_prototypes(
+def _untrained_prototypes(
     z: ArrayLike, y: ArrayLike, test: ArrayLike, *, per_class: int = 5, start: str = "k-means", seed: int = 0
 ) -> np.ndarray:
     """Minus the squared distance to each class's nearest centroid, float64 (N_test, C).

@@ -310,8 +310,8 @@ def _drawn(classes: int, dim: int, seed: int) -> Tensor:
 
 def ranged(**values: float) -> float | list[float]:
     """Options within :data:`RANGES`; one by itself, several as a list."""
-    found = [number(name, value, **RANGES[name]) for name, value in values.items()]
-    return found[0] if len(found) == 1 else found
+    options = [number(name, value, **RANGES[name]) for name, value in values.items()]
+    return options[0] if len(options) == 1 else options
 
 
 def _pairs(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -209,7 +209,7 @@ def evaluate_factors(
             "kappa": [weighted_kappa(level, read) for read, level in zip(levels_read, true, strict=True)],
             "rank_correlation": [rank_correlation(*pair) for pair in zip(positions, values[test].T, strict=True)],
         }
-        read = {"chance": 1 / count} | {what: float(np.mean(found)) for what, found in each.items()}
+        read = {"chance": 1 / count} | {what: float(np.mean(scores)) for what, scores in each.items()}
         read |= {f"{what} {name}": x for what, xs in each.items() for name, x in zip(cuts.names, xs, strict=True)}
     uar = balanced_accuracy(run.classes[run.y[test]], run.predictions[test])
     return {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds}

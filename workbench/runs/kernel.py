@@ -282,14 +282,14 @@ class _HereClient(PapermillNotebookClient):
         request = self.kc.execute("", silent=True, store_history=False, user_expressions=wanted)
         reply = self.wait_for_reply(request)
         answers = (reply or {}).get("content", {}).get("user_expressions", {})
-        found = {
+        values = {
             key: ast.literal_eval(answer["data"]["text/plain"])
             for key, answer in answers.items()
             if answer.get("status") == "ok"
         }
-        self.execution.report = found.get("report", {})
-        if found.get("loading"):
-            self.execution.failure["message"] = found["loading"]
+        self.execution.report = values.get("report", {})
+        if values.get("loading"):
+            self.execution.failure["message"] = values["loading"]
 
 
 class _HereEngine(Engine):

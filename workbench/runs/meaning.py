@@ -17,7 +17,7 @@ _OWN_NETWORKS = ("conv", "vgg")
 """Networks that notebooks train from nothing, where others take the name of an encoder."""
 
 
-def check_meaning(notebook: Notebook, values: Mapping[str, object], given: Iterable[str]) -> None:
+def check_meaning(notebook: Notebook, values: Mapping[str, object], changed: Iterable[str]) -> None:
     """Refuse values that no notebook can do anything with, before anything runs.
 
     Always checked are ``scale`` and ``seed``. ``device``, datasets and encoders are checked where a text is given for
@@ -34,7 +34,7 @@ def check_meaning(notebook: Notebook, values: Mapping[str, object], given: Itera
         raise ParameterError("scale", values["scale"], f"one of {', '.join(SCALES)}")
     if values["seed"] is not None:
         check_seed(values["seed"])
-    for name in given:
+    for name in changed:
         parameter, value = notebook.parameters[name], values[name]
         test = _TESTS.get(_noun(parameter))
         if test is None or value == parameter.default:

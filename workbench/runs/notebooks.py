@@ -138,16 +138,16 @@ def _tags(cell) -> list:
 
 
 def _headings(node) -> tuple[str, ...]:
-    current, found = "", []
+    current, headings = "", []
     for cell in node.cells:
         if cell.cell_type == "markdown":
             prose = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
             lines = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose, re.MULTILINE)
-            found.append(lines[0] if lines else current)
+            headings.append(lines[0] if lines else current)
             current = lines[-1] if lines else current
         else:
-            found.append(current)
-    return tuple(found)
+            headings.append(current)
+    return tuple(headings)
 
 
 def _source_hash(node, settings: str) -> str:

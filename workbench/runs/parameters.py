@@ -54,8 +54,8 @@ class Parameter:
     @property
     def least(self) -> int | None:
         """Smallest number that the comment allows; None when it says nothing of one."""
-        found = _LEAST.search(self.help)
-        return int(found[1]) if found else None
+        match = _LEAST.search(self.help)
+        return int(match[1]) if match else None
 
     def check(self, value: object, *, notebook: str) -> object:
         """Value in the parameter's type (an int becomes a float where a float is wanted, a tuple a list).
@@ -146,17 +146,17 @@ def read_parameters(source: str, *, notebook: str) -> dict[str, Parameter]:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else error
         raise RunError(f"notebook {notebook}: its parameters cell is not valid Python ({where})") from error
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for statement in tree.body:
         if isinstance(statement, ast.ImportFrom) and statement.module in ("typing", "__future__"):
             continue
         parameter = _read_assignment(statement, source, notebook)
-        found[parameter.name] = parameter
-    return found
+        parameters[parameter.name] = parameter
+    return parameters
 
 
 def check_parameters(
-    known: Mapping[str, Parameter], given: Mapping[str, object], *, notebook: str, text: bool = False
+    known: Mapping[str, Parameter], changes: Mapping[str, object], *, notebook: str, text: bool = False
 ) -> dict[str, object]:
     """Every parameter of a notebook with its value: the default, or the one given, checked.
 
@@ -164,7 +164,7 @@ def check_parameters(
     ----------
     known : mapping of str to Parameter
         As :func:`read_parameters` returns them.
-    given : mapping of str to object
+    changes : mapping of str to object
         What the caller wants changed.
     notebook : str
         Name used in messages.
@@ -178,7 +178,7 @@ def check_parameters(
     ParameterError
         For a value of another type.
     """
-    for name in given:
+    for name in changes:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=2)
             hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
@@ -186,7 +186,7 @@ def check_parameters(
                 f"notebook {notebook} has no parameter {name!r}{hint} (it has: {', '.join(known) or 'none at all'})"
             )
     values = {name: parameter.default for name, parameter in known.items()}
-    for name, value in given.items():
+    for name, value in changes.items():
         as_text = text and isinstance(value, str)
         method = known[name].parse if as_text else known[name].check
         values[name] = method(value, notebook=notebook)

@@ -32,13 +32,13 @@ def versions() -> dict[str, str | None]:
 
     A bare checkout, not installed, has the version "unknown".
     """
-    found: dict[str, str | None] = {"python": platform.python_version()}
+    installed: dict[str, str | None] = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "unknown" if package == "audio-workbench" else None
-    return found
+            installed[package] = "unknown" if package == "audio-workbench" else None
+    return installed
 
 
 def last_loading_problem() -> str | None:
@@ -60,9 +60,9 @@ def has_ended(process: Mapping[str, object]) -> bool:
     if process.get("host") != platform.node():
         return False
     try:
-        one = psutil.Process(process["pid"])
+        current = psutil.Process(process["pid"])
         # another process may have the number by now; clocks that are set may move a start by seconds
-        return one.status() == psutil.STATUS_ZOMBIE or abs(one.create_time() - process["began"]) > 60
+        return current.status() == psutil.STATUS_ZOMBIE or abs(current.create_time() - process["began"]) > 60
     except psutil.NoSuchProcess:
         return True
     except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):

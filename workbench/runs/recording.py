@@ -226,8 +226,8 @@ def _load(path: Path) -> dict:
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: not readable as results ({error})") from error
     if not isinstance(results, dict) or results.get("schema") != SCHEMA:
-        found = results.get("schema") if isinstance(results, dict) else type(results).__name__
-        raise RunError(f"{path}: schema {brief(repr(found))}, this version reads {SCHEMA}")
+        schema = results.get("schema") if isinstance(results, dict) else type(results).__name__
+        raise RunError(f"{path}: schema {brief(repr(schema))}, this version reads {SCHEMA}")
     for key in ("metrics", "context"):
         if not isinstance(results.get(key), dict):
             raise RunError(f"{path}: not whole, {key!r} must be a dict; run the notebook again")

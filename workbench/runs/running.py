@@ -122,10 +122,10 @@ def run(
     values = [check(notebook, parameters, scale=scale, seed=seed, text=text) for notebook in notebooks]
     folder = _new_folder(out)
     finished: list[RunResult] = []
-    for number, (notebook, given) in enumerate(zip(notebooks, values, strict=True)):
+    for number, (notebook, settings) in enumerate(zip(notebooks, values, strict=True)):
         _write_index(folder, finished, len(notebooks))
         try:
-            result = run_one(notebook, given, folder / notebook.name, kernel=kernel, progress=progress)
+            result = run_one(notebook, settings, folder / notebook.name, kernel=kernel, progress=progress)
         except RunError:
             here = folder / notebook.name
             if (here / "results.json").is_file():
@@ -171,18 +171,18 @@ def check(
 ) -> dict[str, object]:
     """All parameters of a notebook, checked; ``scale`` and ``seed`` join the others. Raises as :func:`run` does."""
     check_mapping(parameters)
-    given = dict(parameters or {})
+    changes = dict(parameters or {})
     for name, value in (("scale", scale), ("seed", seed)):
         if name not in notebook.parameters:
             raise RunError(
                 f"notebook {notebook.name}: its parameters cell must assign {name!r}, as every notebook does"
             )
-        if name in given and value not in (None, "smoke"):
+        if name in changes and value not in (None, "smoke"):
             raise ParameterError(name, value, f"left out: it is given a second time, as the parameter {name}")
-        if name not in given and value is not None:
-            given[name] = value
-    values = check_parameters(notebook.parameters, given, notebook=notebook.name, text=text)
-    check_meaning(notebook, values, given)
+        if name not in changes and value is not None:
+            changes[name] = value
+    values = check_parameters(notebook.parameters, changes, notebook=notebook.name, text=text)
+    check_meaning(notebook, values, changes)
     return values
 
 

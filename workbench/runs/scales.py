@@ -30,7 +30,7 @@ def _shown(value: object) -> str:
 
 
 @checked
-def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **given: object) -> Settings:
+def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **changes: object) -> Settings:
     """What a notebook does at a scale, with what its reader asked for in place of the scale's own.
 
     The file has a mapping a scale. ``of_dataset`` at its top lists what belongs to the scale's dataset alone, which is
@@ -44,7 +44,7 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **gi
         One that the file has: "smoke", "small" and "paper" in the project's own.
     dataset : str
         Replaces the scale's own, unless it is empty.
-    **given
+    **changes
         Settings of the file. Each replaces the scale's own unless it is empty ("", 0, an empty list or None); of a
         mapping, each item does.
 
@@ -74,30 +74,30 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **gi
     if dataset:
         plan |= {"dataset": dataset, **dict.fromkeys(of_dataset), **others.get(dataset, {})}
     known = {*of_dataset, *(key for each in scales.values() for key in each)}
-    for name in given:
+    for name in changes:
         if name not in known:
-            raise ParameterError(name, given[name], f"a setting of {path.stem}: it has {', '.join(sorted(known))}")
-    return Settings(_replaced(plan, given))
+            raise ParameterError(name, changes[name], f"a setting of {path.stem}: it has {', '.join(sorted(known))}")
+    return Settings(_replaced(plan, changes))
 
 
-def _replaced(own: Mapping, given: Mapping) -> dict:
-    """``own`` with what is not empty in ``given``, mappings item by item."""
-    found = dict(own)
-    for name, value in given.items():
+def _replaced(own: Mapping, changes: Mapping) -> dict:
+    """``own`` with what is not empty in ``changes``, mappings item by item."""
+    merged = dict(own)
+    for name, value in changes.items():
         if isinstance(value, Mapping):
-            found[name] = _replaced(found.get(name) or {}, value)
+            merged[name] = _replaced(merged.get(name) or {}, value)
         elif value is not None and value != "" and value != 0 and value != []:
-            found[name] = value
-    return found
+            merged[name] = value
+    return merged
 
 
 def _read(path: Path) -> tuple[dict[str, dict], list[str]]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        of_dataset = found.pop("of_dataset", [])
-        return {scale: dict(mapping) for scale, mapping in found.items()}, of_dataset
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        of_dataset = content.pop("of_dataset", [])
+        return {scale: dict(mapping) for scale, mapping in content.items()}, of_dataset
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}); it holds the notebook's settings") from error
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:

@@ -105,7 +105,7 @@ def sweep(
                 break
         _write_tables(folder, notebook, finished, list(choices), total=len(named))
     if finished[-1].status == "interrupted":
-        done = sum(one.status == "ok" for one in finished)
+        done = sum(result.status == "ok" for result in finished)
         raise KeyboardInterrupt(
             f"the sweep was stopped; {done} of {len(named)} combinations are finished and kept in {folder}, "
             "the same command goes on from there"
@@ -180,8 +180,8 @@ def sweep_table(
         else {key: value for key, value in result.metrics.items() if not isinstance(value, Mapping)}
         for result in results
     ]
-    for one in flat:
-        metrics |= {key: None for key, value in one.items() if not isinstance(value, list)}
+    for figures in flat:
+        metrics |= {key: None for key, value in figures.items() if not isinstance(value, list)}
     taken = {*varied, "status", "seconds"}
     columns = [*varied, "status", "seconds", *(f"{key} (recorded)" if key in taken else key for key in metrics)]
     rows = [
@@ -189,9 +189,9 @@ def sweep_table(
             *(result.results["parameters"][key] for key in varied),
             result.status,
             result.results["seconds"],
-            *(one.get(key) for key in metrics),
+            *(figures.get(key) for key in metrics),
         ]
-        for result, one in zip(results, flat, strict=True)
+        for result, figures in zip(results, flat, strict=True)
     ]
     return columns, rows
 
@@ -230,7 +230,7 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
     for kind, key in (("parameter", "parameters"), ("context", "context"), ("metric", "metrics")):
         flat = [flatten(results[key]) for _, results in named]
         for name in dict.fromkeys(itertools.chain(*flat)):
-            values = [one.get(name) for one in flat]
+            values = [entries.get(name) for entries in flat]
             if kind == "metric" or any(value != values[0] for value in values):
                 rows[kind, name] = values
     index = pd.MultiIndex.from_arrays([[kind for kind, _ in rows], [name for _, name in rows]], names=["kind", "name"])
@@ -268,10 +268,10 @@ def _choices(key: object, values: Iterable[object]) -> list[object]:
         raise ParameterError("grid", key, "a mapping whose keys are the names of parameters")
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise ParameterError(f"grid[{key!r}]", values, "a list of values")
-    found = list(values)
-    if not found:
-        raise ParameterError(f"grid[{key!r}]", found, "at least one value")
-    return found
+    choices = list(values)
+    if not choices:
+        raise ParameterError(f"grid[{key!r}]", choices, "at least one value")
+    return choices
 
 
 def _folder_name(values: Mapping[str, object], varied: Iterable[str]) -> str:

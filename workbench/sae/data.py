@@ -115,7 +115,7 @@ def sample(rows: np.ndarray, most: int | None = None) -> np.ndarray:
 
 def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tuple[np.ndarray, float, str]]:
     """Return, for each layer's sampled training rows, mean (D,), root mean variance a dimension, and a hash of them."""
-    found = {}
+    moments = {}
     for name, array in arrays.items():
         count, total, squares, digest = 0, 0.0, 0.0, hashlib.sha256(train.tobytes())
         origin = None
@@ -126,8 +126,8 @@ def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tup
             count, total, squares = count + len(part), total + moved.sum(0), squares + np.square(moved).sum(0)
         mean = total / count
         variance = float(np.mean(np.maximum(squares / count - mean**2, 0)))
-        found[name] = ((origin + mean).astype(np.float32), variance**0.5 or 1.0, digest.hexdigest()[:16])
-    return found
+        moments[name] = ((origin + mean).astype(np.float32), variance**0.5 or 1.0, digest.hexdigest()[:16])
+    return moments
 
 
 def order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -182,10 +182,10 @@ def ablations(
         rows.append(row | rest | {"latents": chosen.tolist()})
         others = tested.copy()
         others[:, chosen] = 0
-        found = [ask(_as_far((factor - 1) * (_some(others, top, rng) @ decoder), shift), c) for _ in range(draws)]
-        means = np.array([change.mean() for change, _ in found])
+        controls = [ask(_as_far((factor - 1) * (_some(others, top, rng) @ decoder), shift), c) for _ in range(draws)]
+        means = np.array([change.mean() for change, _ in controls])
         row = {"class": name, "kind": "random", "mean": means.mean(), **_middle(means)}
-        rows.append(row | pd.DataFrame([rest for _, rest in found]).mean().to_dict() | {"latents": []})
+        rows.append(row | pd.DataFrame([rest for _, rest in controls]).mean().to_dict() | {"latents": []})
     if not rows:
         raise ParameterError("classes", classes, "labels that occur in y, among both choose and test")
     return pd.DataFrame(rows).set_index(["class", "kind"])

@@ -134,8 +134,8 @@ class SparseAutoencoder:
         bias: Tensor,
         threshold: Tensor | None = None,
     ):
-        given = {"encoder": encoder, "encoder_bias": encoder_bias, "decoder": decoder, "bias": bias}
-        for name, tensor in (given | ({} if threshold is None else {"threshold": threshold})).items():
+        tensors = {"encoder": encoder, "encoder_bias": encoder_bias, "decoder": decoder, "bias": bias}
+        for name, tensor in (tensors | ({} if threshold is None else {"threshold": threshold})).items():
             if not isinstance(tensor, Tensor):
                 raise ParameterError(name, type(tensor).__name__, "a tensor")
         if not isinstance(config, SAEConfig):

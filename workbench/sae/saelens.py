@@ -132,11 +132,11 @@ def load_saelens(folder: str | Path) -> SparseAutoencoder:
     shape = tuple(weights["W_dec"].shape)
     if len(shape) != 2:
         refuse(f"W_dec has shape {shape}, expected (d_sae, d_in)")
-    given = tuple(config.get(name) or size for name, size in zip(("d_sae", "d_in"), shape, strict=True))
-    wanted = dict.fromkeys(used, given[:1]) | {"W_enc": given[::-1], "W_dec": given, "b_dec": given[1:]}
+    sizes = tuple(config.get(name) or size for name, size in zip(("d_sae", "d_in"), shape, strict=True))
+    wanted = dict.fromkeys(used, sizes[:1]) | {"W_enc": sizes[::-1], "W_dec": sizes, "b_dec": sizes[1:]}
     for name, tensor in sorted(weights.items()):
         if tuple(tensor.shape) != wanted[name]:
-            refuse(f"{name} has shape {tuple(tensor.shape)}, expected {wanted[name]} of d_sae, d_in = {given}")
+            refuse(f"{name} has shape {tuple(tensor.shape)}, expected {wanted[name]} of d_sae, d_in = {sizes}")
         if not tensor.is_floating_point() or not tensor.isfinite().all():
             refuse(f"{name} holds values that are not finite numbers ({tensor.dtype})")
     weights = {name: tensor.float() for name, tensor in weights.items()}
@@ -155,12 +155,12 @@ def load_saelens(folder: str | Path) -> SparseAutoencoder:
         decoder = decoder * config["finetuning_scaling_factor"][:, None]
     activation = "topk" if threshold is None else "batchtopk"
     fields = {"auxk": 0.0} | _own(config, refuse)
-    k = fields.get("k", given[0]) if k is None else k
+    k = fields.get("k", sizes[0]) if k is None else k
     for name, value in (("k", k), ("activation", activation)):
         if fields.get(name, value) != value:
             refuse(f"{name}={value!r} in cfg.json, but {fields[name]!r} in what this package wrote into its metadata")
     try:
-        form = SAEConfig(**fields | {"dim": given[1], "latents": given[0], "k": k, "activation": activation})
+        form = SAEConfig(**fields | {"dim": sizes[1], "latents": sizes[0], "k": k, "activation": activation})
     except (ParameterError, TypeError) as error:
         refuse(str(error))
     return SparseAutoencoder(

@@ -95,13 +95,13 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
 
 
 @checked
-def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.ndarray):
+def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, test: np.ndarray):
     """One row a code: what it loses and what a probe reads from it.
 
     Parameters
     ----------
     x : ndarray (N, D)
-    found : mapping of name to Code
+    codes : mapping of name to Code
     probes : Probes
         Fitted on the codes' ``features`` under the same names.
     test : ndarray of int
@@ -114,13 +114,13 @@ def code_table(x: np.ndarray, found: Mapping[str, Code], probes, *, test: np.nda
     """
     import pandas as pd
 
-    if not isinstance(found, Mapping) or not found or not all(isinstance(code, Code) for code in found.values()):
-        raise ParameterError("found", type(found).__name__, "a mapping of name to Code, at least one")
+    if not isinstance(codes, Mapping) or not codes or not all(isinstance(code, Code) for code in codes.values()):
+        raise ParameterError("codes", type(codes).__name__, "a mapping of name to Code, at least one")
     if not isinstance(probes, Probes):
         raise ParameterError("probes", type(probes).__name__, "probes, as fit_probes gives them")
     x, rows = numbers("x", x, ndim=2), []
     test = positions(test, "test", len(x))
-    for name, code in found.items():
+    for name, code in codes.items():
         if code.x_hat.shape != x.shape:
             raise ParameterError("x.shape", x.shape, f"{code.x_hat.shape}, as that of code {name!r}")
         i = probes.position(name)
@@ -138,7 +138,7 @@ PENALTIES = (0.2, 0.1, 0.05, 0.018)
 
 
 @checked
-def attribute_table(
+def _attribute_table(
     z: np.ndarray,
     v: np.ndarray,
     *,
@@ -147,35 +147,7 @@ def attribute_table(
     groups: np.ndarray | None = None,
     protocol: str = "held out",
 ):
-    """What a code says of each attribute, and how many of its numbers that takes.
-
-    Parameters
-    ----------
-    z : ndarray (N, d)
-        Codes.
-    v : ndarray (N, A)
-        Attributes; NaN where one is not defined (of a pitch: nothing is voiced) takes the mean of the others.
-    names : list of str (A,)
-    split : Split
-    groups : ndarray (N,), optional
-        What must not leak.
-    protocol : {"paper", "held out"}
-        "paper": that of Mariotte et al. (2025): lasso with penalty .1 on the test clips, R^2 on the same clips,
-        completeness to the base of all codes, and 1 for an attribute that got no weight at all.
-        "held out": the penalty chosen within the clips that are not test, R^2 on the test clips, completeness to the
-        base of the codes that are used at all, nothing for an attribute without weights.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index: attribute. ``r2``; ``completeness`` in [0, 1]; ``codes``, the effective number of codes exp(H), which
-        unlike completeness does not depend on how many codes there are.
-
-    Raises
-    ------
-    ParameterError
-        An unknown protocol, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
-    """
+    """One code by one protocol: for each attribute of ``v`` (N, A) what :func:`attribute_study` says of it."""
     import pandas as pd
 
     choice("protocol", protocol, PROTOCOLS)
@@ -191,12 +163,12 @@ def attribute_table(
     v = np.where(np.isfinite(v), v, np.nanmean(np.where(np.isfinite(v), v, np.nan)[fitted], axis=0))
     same = {"names": names, "constant": "nan"}
     if protocol == "paper":
-        found, options = lasso_importance(z[test], v[test], config="paper", **same), PAPER
+        importance, options = lasso_importance(z[test], v[test], config="paper", **same), PAPER
     else:
-        found = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, test)], groups=groups, **same)
+        importance = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, test)], groups=groups, **same)
         options = {"base": "alive", "zero": "skip"}
-    columns = {"r2": found.informativeness, "completeness": completeness(found.R, **options).each}
-    return pd.DataFrame(columns | {"codes": effective_codes(found.R)}, index=names)
+    columns = {"r2": importance.informativeness, "completeness": completeness(importance.R, **options).each}
+    return pd.DataFrame(columns | {"codes": effective_codes(importance.R)}, index=names)
 
 
 @checked
@@ -208,21 +180,33 @@ def attribute_study(
     groups: np.ndarray | None = None,
     protocols: Sequence[str] = PROTOCOLS,
 ):
-    """:func:`attribute_table` of several codes by several protocols, as one tidy table.
+    """What codes say of each attribute and how many of their numbers that takes, by protocols, as one tidy table.
 
     Parameters
     ----------
     codes : mapping of (kind, sparsity) to ndarray (N, d)
     attributes : Attributes
-        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out.
-    split, groups
-        As in :func:`attribute_table`.
-    protocols : tuple of str
+        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out; elsewhere a clip
+        without a value (of a pitch: nothing is voiced) takes the mean of the others.
+    split : Split
+    groups : ndarray (N,), optional
+        What must not leak.
+    protocols : sequence of {"paper", "held out"}
+        "paper": that of Mariotte et al. (2025): lasso with penalty .1 on the test clips, R^2 on the same clips,
+        completeness to the base of all codes, and 1 for an attribute that got no weight at all.
+        "held out": the penalty chosen within the clips that are not test, R^2 on the test clips, completeness to the
+        base of the codes that are used at all, nothing for an attribute without weights.
 
     Returns
     -------
     pandas.DataFrame
-        kind, sparsity, protocol, attribute, family, r2, completeness, codes.
+        kind, sparsity, protocol, attribute, family, ``r2``; ``completeness`` in [0, 1]; ``codes``, the effective number
+        of codes exp(H), which unlike completeness does not depend on how many codes there are.
+
+    Raises
+    ------
+    ParameterError
+        An unknown protocol, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
     """
     import pandas as pd
 
@@ -236,12 +220,12 @@ def attribute_study(
     parts = []
     for protocol in protocols:
         for (kind, sparsity), z in codes.items():
-            one = attribute_table(
+            table = _attribute_table(
                 z, attributes.values[:, defined], names=names, split=split, groups=groups, protocol=protocol
             )
-            one.insert(0, "family", [attributes.families[name] for name in names])
+            table.insert(0, "family", [attributes.families[name] for name in names])
             parts.append(
-                one.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, protocol=protocol)
+                table.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, protocol=protocol)
             )
     first = ["kind", "sparsity", "protocol"]
     return pd.concat(parts, ignore_index=True)[[*first, "attribute", "family", "r2", "completeness", "codes"]]

@@ -92,10 +92,10 @@ class SummaryAutoencoder:
         self.samples = round(seconds * codec.rate)
         if place.dim != config.dim:
             raise ParameterError("encoder", encoder.name, f"one with {config.dim}-d frames, not {place.dim}")
-        if (codec.dim, codec.frames(self.samples)) != (config.latent_dim, config.latent_frames):
-            found = f"not {codec.frames(self.samples)} of {codec.dim}"
+        frames = codec.frames(self.samples)
+        if (codec.dim, frames) != (config.latent_dim, config.latent_frames):
             wanted = f"one that gives {config.latent_frames} latent frames of {config.latent_dim} in {seconds:g} s"
-            raise ParameterError("codec", codec.name, f"{wanted}, {found}")
+            raise ParameterError("codec", codec.name, f"{wanted}, not {frames} of {codec.dim}")
         self.name, self.encoder, self.codec = name, encoder, codec
         self.layer, self.seconds, self.dim, self.device = place.name, seconds, config.dim, encoder.device
         self.net = net.eval().requires_grad_(False).to(self.device)
@@ -133,8 +133,8 @@ class SummaryAutoencoder:
             )
             raise ParameterError("source", source, expected)
         if not isinstance(frames, Tensor) or not isinstance(lengths, Tensor) or lengths.is_floating_point():
-            found = f"{type(frames).__name__} and {type(lengths).__name__}"
-            raise ParameterError("frames, lengths", found, "tensors, lengths of whole numbers")
+            types = f"{type(frames).__name__} and {type(lengths).__name__}"
+            raise ParameterError("frames, lengths", types, "tensors, lengths of whole numbers")
         if frames.ndim != 3 or 0 in frames.shape or frames.shape[2] != self.dim:
             raise ParameterError("frames", tuple(frames.shape), f"(B, T, {self.dim}) with B and T at least 1")
         if lengths.shape != frames.shape[:1] or not (lengths.min() >= 1 and lengths.max() <= frames.shape[1]):
@@ -246,18 +246,18 @@ class SummaryAutoencoder:
         if isinstance(seed, (str, bytes)) or np.ndim(seed) == 0:
             seeds = [checked_seed(seed)] * len(z)
         else:
-            seeds = several("seed", seed, lambda name, one: checked_seed(one, name))
+            seeds = several("seed", seed, lambda name, value: checked_seed(value, name))
         if len(seeds) != len(z):
             raise ParameterError("seed", f"{len(seeds)} seeds", f"one for all rows or one for each of {len(z)}")
         shape = (self.net.config.latent_frames, self.net.config.latent_dim)
-        found = []
+        latents = []
         with tqdm(total=len(z) * steps, desc=self.name, unit="step", disable=not progress, leave=False) as bar:
             for start in range(0, len(z), ROWS):
                 rows = z[start : start + ROWS]
                 noise = draw_noise(seeds[start : start + ROWS], shape, device=self.device)
                 on_step = partial(bar.update, len(rows))
-                found.append(sample(self.net, noise, rows, steps=steps, guidance=guidance, on_step=on_step))
-        return torch.cat(found)
+                latents.append(sample(self.net, noise, rows, steps=steps, guidance=guidance, on_step=on_step))
+        return torch.cat(latents)
 
     @checked
     def decode(

@@ -24,7 +24,7 @@ from ..core.errors import ParameterError
 Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def angles(sigma: Tensor) -> tuple[Tensor, Tensor]:
+def _angles(sigma: Tensor) -> tuple[Tensor, Tensor]:
     """alpha = cos(pi sigma / 2) and beta = sin(pi sigma / 2), in the dtype of ``sigma``."""
     return torch.cos(sigma * (math.pi / 2)), torch.sin(sigma * (math.pi / 2))
 
@@ -43,23 +43,23 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     -------
     x, v : Tensor, like ``x0``
     """
-    for name, given in (("x0", x0), ("noise", noise), ("sigma", sigma)):
-        _check_tensor(name, given)
+    for name, tensor in (("x0", x0), ("noise", noise), ("sigma", sigma)):
+        _check_tensor(name, tensor)
     if x0.shape != noise.shape or sigma.shape != x0.shape[:1]:
-        found = {"x0": tuple(x0.shape), "noise": tuple(noise.shape), "sigma": tuple(sigma.shape)}
-        raise ParameterError("shapes", found, "(B, ...), the same, and (B,)")
+        shapes = {"x0": tuple(x0.shape), "noise": tuple(noise.shape), "sigma": tuple(sigma.shape)}
+        raise ParameterError("shapes", shapes, "(B, ...), the same, and (B,)")
     if not ((sigma >= 0) & (sigma <= 1)).all():
         raise ParameterError("sigma", f"{float(sigma.min()):g} to {float(sigma.max()):g}", "within 0 to 1")
-    alpha, beta = (side.view(-1, *[1] * (x0.ndim - 1)) for side in angles(sigma))
+    alpha, beta = (side.view(-1, *[1] * (x0.ndim - 1)) for side in _angles(sigma))
     return alpha * x0 + beta * noise, alpha * noise - beta * x0
 
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int], *, device: str | torch.device = "cpu") -> Tensor:
     """Standard normal noise (B, *shape), float32: row i depends on ``seeds[i]`` alone, and on no device."""
     none = isinstance(seeds, (list, tuple)) and not seeds
-    given = [] if none else several("seeds", seeds, lambda name, one: seed(one, name))
+    seeds = [] if none else several("seeds", seeds, lambda name, value: seed(value, name))
     shape = several("shape", shape, partial(whole, least=1))
-    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(one)) for one in given]
+    rows = [torch.randn(*shape, generator=torch.Generator().manual_seed(value)) for value in seeds]
     return torch.stack(rows).to(device) if rows else torch.zeros(0, *shape, device=device)
 
 
@@ -101,14 +101,14 @@ def sample(
     check_sampling(steps, guidance)
     if not callable(velocity):
         raise ParameterError("velocity", velocity, "a function (x, sigma, z) that gives v")
-    for name, given in (("noise", noise), ("z", z)):
-        _check_tensor(name, given)
+    for name, tensor in (("noise", noise), ("z", z)):
+        _check_tensor(name, tensor)
     if len(z) != len(noise):
         raise ParameterError("z", tuple(z.shape), f"{len(noise)} rows, one for each of noise")
     x = noise
     grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64).tolist()
     for now, later in zip(grid[:-1], grid[1:], strict=True):
-        v = guided(velocity, x, now, z, guidance)
+        v = _guided(velocity, x, now, z, guidance)
         alpha, beta = math.cos(now * math.pi / 2), math.sin(now * math.pi / 2)
         x0, eps = alpha * x - beta * v, beta * x + alpha * v
         x = math.cos(later * math.pi / 2) * x0 + math.sin(later * math.pi / 2) * eps
@@ -117,14 +117,14 @@ def sample(
     return x
 
 
-def _check_tensor(name: str, given: object) -> None:
-    if not isinstance(given, Tensor) or not given.ndim or not given.is_floating_point():
-        raise ParameterError(name, type(given).__name__, "a tensor of floats, a row a sound")
-    if not given.isfinite().all():
+def _check_tensor(name: str, value: object) -> None:
+    if not isinstance(value, Tensor) or not value.ndim or not value.is_floating_point():
+        raise ParameterError(name, type(value).__name__, "a tensor of floats, a row a sound")
+    if not value.isfinite().all():
         raise ParameterError(name, "nan or inf", "finite")
 
 
-def guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: float) -> Tensor:
+def _guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: float) -> Tensor:
     """v at one sigma with guidance: both versions in one call of the network."""
     at = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
     if guidance == 0:

@@ -129,8 +129,8 @@ def summarise(
         raise ParameterError("clips", f"{clips.name}, which is empty", "at least one clip")
     key = fingerprint("summaries", _VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
     path = cache_folder() / "summaries" / f"{key}.npz"
-    if cache and (found := _read(path, len(clips), autoencoder.dim)) is not None:
-        return Summaries(*found, clips, autoencoder.seconds)
+    if cache and (kept := _read(path, len(clips), autoencoder.dim)) is not None:
+        return Summaries(*kept, clips, autoencoder.seconds)
     rate, z, rows, starts, pending, short = autoencoder.encoder.rate, [], [], [], [], []
 
     def encode() -> None:
@@ -160,10 +160,10 @@ def summarise(
         warn(f"{clips.name}: {len(short)} clips under {SHORTEST:g} s are left out: {few}")
     if not z:
         raise AudioError(clips.name, f"none of its {len(clips)} clips lasts {SHORTEST:g} s, which a summary needs")
-    found = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64)
+    arrays = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64)
     if cache:
-        _write(path, found)
-    return Summaries(*found, clips, autoencoder.seconds)
+        _write(path, arrays)
+    return Summaries(*arrays, clips, autoencoder.seconds)
 
 
 def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
@@ -183,10 +183,10 @@ def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
         return None
 
 
-def _write(path, found: tuple[np.ndarray, ...]) -> None:
+def _write(path, arrays: tuple[np.ndarray, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        np.savez(file, **dict(zip(("z", "rows", "starts"), found, strict=True)))
+        np.savez(file, **dict(zip(("z", "rows", "starts"), arrays, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +214,8 @@ class Judge:
 
         if isinstance(waveforms, (str, bytes, dict)) or not hasattr(waveforms, "__len__") or not len(waveforms):
             raise ParameterError("waveforms", type(waveforms).__name__, "a list of at least one waveform")
-        given = [numbers(f"waveforms[{i}]", x, ndim=1) for i, x in enumerate(waveforms)]
-        sounds = [x.astype(np.float32) / max(1.0, float(np.abs(x).max())) for x in given]
+        arrays = [numbers(f"waveforms[{i}]", x, ndim=1) for i, x in enumerate(waveforms)]
+        sounds = [x.astype(np.float32) / max(1.0, float(np.abs(x).max())) for x in arrays]
         z = embed(Clips.from_arrays(sounds, rate), self.encoder, layers=-1, progress=False).layer(0)
         return self.probes.predict_proba(0, z)
 

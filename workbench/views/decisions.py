@@ -169,8 +169,8 @@ class DecisionPage(Page):
         self._low, self._high = min(every), max(max(every), min(every) + 1e-9)
         self._pack(self._numbers())
 
-    def _body(self) -> str:
-        return "".join(map(self._card, range(len(self.rows))))
+    def _still(self) -> str:
+        return self._titled("".join(map(self._card, range(len(self.rows)))), self._note())
 
     def __repr__(self) -> str:
         return f"DecisionPage({len(self.rows)} of {len(self._explanation.z)} decisions)"

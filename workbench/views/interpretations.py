@@ -215,13 +215,13 @@ class InterpretationPage(Page):
             "span": high - low,
         }
 
-    def _body(self) -> str:
+    def _still(self) -> str:
         caption = f'<div class="wb-detail">{escape(self._caption)}</div>' if self._caption else ""
         classes, true = self._explained.classes, {*self._stems, *self._times}
         values = probabilities(self._explained.logits, multilabel=self._multilabel)
         said = chances(values, classes, list(classes).index(self._explained.name), true)
         why = f'<div class="wb-why">{self._threshold()}{said}</div>'
-        return f"{caption}{self._stage()}{why}{self._cards()}{self._truths()}"
+        return self._titled(f"{caption}{self._stage()}{why}{self._cards()}{self._truths()}", self._note())
 
     def _stage(self) -> str:
         first, shown, name = self._first, self._pictures.base, self._explained.name

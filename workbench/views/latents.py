@@ -216,8 +216,8 @@ class LatentPage(Page):
         parcels = {latent: activation_parcel(self._z[:, latent]) for latent in latents}
         if self._frames is not None:
             wanted = {latent: self.example_clips(latent) for latent in curves}
-            for latent, found in frame_curves(self._frames, wanted, self._z.shape[1], self._seconds).items():
-                parcels[latent]["curves"] = found
+            for latent, packed in frame_curves(self._frames, wanted, self._z.shape[1], self._seconds).items():
+                parcels[latent]["curves"] = packed
         return parcels
 
     def _data(self, columns: list[Coloured], decoder: np.ndarray | None, wanted: list[int], top: int) -> dict:

@@ -370,8 +370,8 @@ def frame_curves(frames, clips_of: Mapping[int, Sequence[int]], latents: int, se
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 raise ParameterError("frames", f"{type(pair).__name__} for clip {i}", "(times, activations) of a clip")
             times, values = _curve(i, *pair, wanted, latents, seconds)
-            for latent, one in zip(wanted, values.T, strict=True):
-                curves[latent][i] = (times, one)
+            for latent, activations in zip(wanted, values.T, strict=True):
+                curves[latent][i] = (times, activations)
     parcels = {}
     for latent, of in curves.items():
         largest = max((float(values.max(initial=0)) for _, values in of.values()), default=0.0)

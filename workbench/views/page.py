@@ -21,6 +21,7 @@ import json
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
 from importlib import resources
 from pathlib import Path
@@ -34,11 +35,11 @@ from ..core.files import write_whole
 from .sounds import Sound, check_length, compress, cut, duration, waveform
 
 
-class Page:
+class Page(ABC):
     """What one can look at and hear: it displays itself, plays without kernel and network, and can be saved.
 
-    A page class names its files and says what it shows: ``_body`` and ``_note``, or ``_still`` alone where a script
-    draws everything else. It may carry data for its script (``_pack``) and answer what the script asks the kernel
+    A page class names its files and says what it shows without scripts (``_still``; ``_titled`` puts a title above and
+    a note below). It may carry data for its script (``_pack``) and answer what the script asks the kernel
     (``_answer``).
 
     Parameters
@@ -130,18 +131,14 @@ class Page:
         """The files in ``static/`` whose code the page carries."""
         return ("one_sound.js", *(("page.js",) if cls._view else ()), *cls._scripts)
 
+    @abstractmethod
     def _still(self) -> str:
-        """HTML that can be read without scripts."""
+        """HTML that can be read without scripts; where a script draws the page, what stands there until it has."""
+
+    def _titled(self, body: str, note: str) -> str:
+        """HTML under the page's title, and under it the words of a note: gain, scales, what is left out."""
         title = f'<div class="wb-title">{escape(self.title)}</div>' if self.title else ""
-        return f'{title}{self._body()}<div class="wb-note">{escape(self._note())}</div>'
-
-    def _body(self) -> str:
-        """HTML between title and note."""
-        raise NotImplementedError
-
-    def _note(self) -> str:
-        """The words under the page: gain, scales, what is left out."""
-        raise NotImplementedError
+        return f'{title}{body}<div class="wb-note">{escape(note)}</div>'
 
     def _one_gain(self) -> str:
         return f"All sounds at one gain of {signed(self.gain_db, 1)} dB: levels can be compared."

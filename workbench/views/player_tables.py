@@ -222,8 +222,9 @@ class Players(Page):
         self._top = min((card.rate for card in heard), default=0) / 2
         self._pictures = _pictures(cards, self.gains, self._top) if spectrogram and heard else []
 
-    def _body(self) -> str:
-        return f'<div class="wb-cards">{"".join(map(self.card, range(len(self._cards))))}</div>'
+    def _still(self) -> str:
+        cards = "".join(map(self.card, range(len(self._cards))))
+        return self._titled(f'<div class="wb-cards">{cards}</div>', self.caption)
 
     def card(self, k: int) -> str:
         """HTML of the k-th clip's card."""
@@ -235,9 +236,6 @@ class Players(Page):
         shown = picture(clip.name, self._pictures[k]) if self._pictures else ""
         gain = f" · gain {self.gains[k]:+.1f} dB" if self._gain == "each" else ""
         return card(clip.name, clip.detail or None, sound, shown, label="", more=gain)
-
-    def _note(self) -> str:
-        return self.caption
 
     @property
     def caption(self) -> str:

@@ -227,14 +227,14 @@ class PrototypePage(Page):
             made = [self._made(k, seed) for k in range(len(self._prototypes))]
             yield seed, made, sum(map(self._size, made))
 
-    def _body(self) -> str:
+    def _still(self) -> str:
         buttons = "".join(
             f'<label><input type="radio" value="{k}"{" checked" * (k == 0)}>{escape(name)}</label>'
             for k, name in enumerate(self.seeds)
         )
         choice = f'<fieldset class="wb-seeds" hidden><legend>the decoder\'s noise</legend>{buttons}</fieldset>'
         above = self.map.html if self.map is not None else ""
-        return f"{above}{choice if len(self.seeds) > 1 else ''}{self._table()}"
+        return self._titled(f"{above}{choice if len(self.seeds) > 1 else ''}{self._table()}", self._note())
 
     def _table(self) -> str:
         rows: dict[str, list[int]] = {}

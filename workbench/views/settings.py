@@ -181,15 +181,13 @@ class SettingsPage(Page):
             max(orders, key=len).pop()
         return {name: [v for v in settings[name] if v in order] for name, order in zip(settings, orders, strict=True)}
 
-    def _body(self) -> str:
+    def _still(self) -> str:
         dials = "".join(map(self._dial, self.settings, self.start))
         others = "".join(self.cards[key] for key in itertools.product(*self.settings.values()) if key != self.start)
         rest = f'<div class="wb-heading">The other settings</div><div class="wb-cards">{others}</div>' if others else ""
-        return (
-            f'<div class="wb-dials" hidden>{dials}</div>'
-            f'<div class="wb-cards wb-heard">{self.cards[self.start]}{"".join(self.beside)}</div>'
-            f'<div class="wb-others">{rest}</div>'
-        )
+        heard = f'<div class="wb-cards wb-heard">{self.cards[self.start]}{"".join(self.beside)}</div>'
+        dials = f'<div class="wb-dials" hidden>{dials}</div>'
+        return self._titled(f'{dials}{heard}<div class="wb-others">{rest}</div>', self._note())
 
     def _dial(self, name: str, first) -> str:
         values = self.settings[name]

@@ -77,16 +77,14 @@ class Turnable(Page):
         figures = [json.loads(figure.to_json()) for figure in self.figures.values()]
         self._pack({"figures": figures, "plotly": get_plotlyjs()})
 
-    def _body(self) -> str:
+    def _still(self) -> str:
         scenes = []
         for name, points in self.sets.items():
             name, words = escape(name), escape(_described(points))
             scene = f'<div class="wb-scene" tabindex="0" role="img" aria-label="{name}: {words}"></div>'
             scenes.append(f"<figure>{scene}<figcaption><b>{name}</b>{words}</figcaption></figure>")
-        return f'<div class="wb-scenes">{"".join(scenes)}</div>'
-
-    def _note(self) -> str:
-        return "Drag to turn, or use the arrow keys; a double click turns back. The sphere has radius 1."
+        note = "Drag to turn, or use the arrow keys; a double click turns back. The sphere has radius 1."
+        return self._titled(f'<div class="wb-scenes">{"".join(scenes)}</div>', note)
 
     def __repr__(self) -> str:
         return f"Turnable({', '.join(f'{name} {points.shape}' for name, points in self.sets.items())})"

@@ -65,7 +65,7 @@ def test_windows_are_seeded_of_one_length_and_within_full_scale(root):
 
 
 def test_a_killed_run_goes_on_as_the_undisturbed_one(root, monkeypatch):
-    training.train_mini_mel(root, seed=1, steps=4, out=root / "whole.safetensors", every=1)
+    training._train_mini_mel(root, seed=1, steps=4, out=root / "whole.safetensors", every=1)
     schedule = training.mini_training.learning_rate
 
     def killed(step, steps, **options):
@@ -75,12 +75,12 @@ def test_a_killed_run_goes_on_as_the_undisturbed_one(root, monkeypatch):
 
     monkeypatch.setattr(training.mini_training, "learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
-        training.train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
+        training._train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
     assert torch.load(root / "broken.safetensors.checkpoint", weights_only=True)["history"][-1]["round"] == 1
     monkeypatch.setattr(training.mini_training, "learning_rate", schedule)
-    training.train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
+    training._train_mini_mel(root, seed=1, steps=4, out=root / "broken.safetensors", every=1)
     with pytest.raises(ParameterError, match="checkpoint=.* must be of the same data, config and seed"):
-        training.train_mini_mel(root, seed=2, steps=4, out=root / "broken.safetensors", every=1)
+        training._train_mini_mel(root, seed=2, steps=4, out=root / "broken.safetensors", every=1)
     kept = torch.load(root / "whole.safetensors.checkpoint", weights_only=True)
     assert any((kept["module"][key] != kept["mean"][key]).any() for key in kept["mean"])  # the mean lags behind
     for part in ("module", "mean"):
@@ -114,7 +114,7 @@ def test_correlation_is_pearsons_row_by_row():
 
 
 def test_the_table_of_the_model_card(root):
-    training.train_mini_mel(root, seed=0, steps=1, out=root / "out.safetensors")
+    training._train_mini_mel(root, seed=0, steps=1, out=root / "out.safetensors")
     table = evaluation.evaluate(root, load_autoencoder(root / "out.safetensors", device="cpu"), settings=((1, 0.0),))
     assert list(table.index) == [
         "mean of the training notes",

@@ -37,14 +37,14 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def _judges(rate: int, path: Path | None) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Features by name, each from waveforms (N, samples) at ``rate`` to (N, D)."""
-    found = {"log-mel statistics": lambda x: mini_evaluation.log_mel_statistics(list(x))["mean+std"]}
+    features = {"log-mel statistics": lambda x: mini_evaluation.log_mel_statistics(list(x))["mean+std"]}
     if path is not None:
         teacher = efficientat.load_efficientat("mn04_as", weights=path, device="cpu")
         last = teacher.layers[-1].name
-        found["mn04_as"] = lambda x: mini_evaluation.encoder_means(
+        features["mn04_as"] = lambda x: mini_evaluation.encoder_means(
             teacher, [resample(row, rate, teacher.rate) for row in x]
         )[last]
-    return found
+    return features
 
 
 def _fit_judge(features: Callable[[np.ndarray], np.ndarray], x: np.ndarray, y: np.ndarray) -> Judge:

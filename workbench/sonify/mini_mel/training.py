@@ -74,7 +74,7 @@ def _prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Ten
 
 
 @checked
-def train_mini_mel(
+def _train_mini_mel(
     root: Path, *, seed: int, steps: int, out: Path, device: str = "cpu", every: int = 200, command: str = ""
 ) -> pd.DataFrame:
     """Train and write the weights; goes on from ``out`` + ".checkpoint" when that is there.
@@ -183,7 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"--out {options.out.name}"
     )
     fixed = {"seed": options.seed, "steps": options.steps, "device": options.device}
-    train_mini_mel(options.data, out=options.out, command=command, **fixed)
+    _train_mini_mel(options.data, out=options.out, command=command, **fixed)
 
 
 if __name__ == "__main__":
