@@ -41,6 +41,11 @@ def shared_weights() -> Path:
     return _root("WORKBENCH_WEIGHTS", "weights")
 
 
+def pytest_collection_modifyitems(items):
+    """The notebooks first, which take longest: files that run side by side then end together."""
+    items.sort(key=lambda item: "notebooks" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     """No test reads or writes the user's cache."""
