@@ -5,8 +5,9 @@
 >>> encoder = wb.load_encoder("mini")
 >>> layers = wb.embed(clips, encoder)
 
-Every name below is imported at its first use, so that ``import workbench`` itself costs next to nothing; the rest of
-the package is in its modules (``workbench.audio``, ``workbench.metrics`` ...).
+Every name below is imported at its first use, so that ``import workbench`` itself costs next to nothing. Public is what
+a room's ``__init__.pyi`` lists (``workbench.sae``, ``workbench.interpreters`` ...), ``workbench.audio``, and the modules
+of ``workbench.metrics``; all else may change from one release to the next.
 """
 
 from __future__ import annotations
