@@ -6,8 +6,8 @@
 >>> layers = wb.embed(clips, encoder)
 
 Every name below is imported at its first use, so that ``import workbench`` itself costs next to nothing. Public is what
-a room's ``__init__.pyi`` lists (``workbench.sae``, ``workbench.interpreters`` ...), ``workbench.audio``, and the modules
-of ``workbench.metrics``; all else may change from one release to the next.
+the ``__init__.pyi`` of a room lists (``workbench.sae``, ``workbench.interpreters`` ...), ``workbench.audio`` and the
+modules of ``workbench.metrics``; all else may change from one release to the next.
 """
 
 from __future__ import annotations
