@@ -96,6 +96,20 @@ def _keeps(what: str) -> Callable:
     return decorate
 
 
+@contextlib.contextmanager
+def _client(cluster: str | None) -> Iterator[object]:
+    """The dask client that --cluster asks for, or None."""
+    if cluster is None:
+        yield None
+        return
+    from .core.cluster import connect
+
+    with connect(cluster) as client:
+        count = len(client.scheduler_info(n_workers=-1)["workers"])
+        typer.echo(f"{count} workers of {client.scheduler.address}; what they do: {client.dashboard_link}", err=True)
+        yield client
+
+
 def _group(text: str, **options) -> typer.Typer:
     return typer.Typer(
         help=text,
@@ -124,6 +138,13 @@ Parameters = Annotated[
 Scale = Annotated[str, typer.Option(help="smoke (seconds), small (minutes) or paper.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random; the notebook's own without it.")]
 Kernel = Annotated[str | None, typer.Option(help="An installed Jupyter kernel; this very Python without it.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WHERE",
+        help="Run on dask workers: local[:N] (N processes here), tcp://HOST:PORT, or module:function of one's own.",
+    ),
+]
 
 
 @app.callback()
@@ -262,6 +283,7 @@ def embed(
     config: Annotated[str, typer.Option(help="How it is loaded: default, cut (Whisper) or paper (WavLM).")] = "default",
     fetch: Annotated[bool, typer.Option("--fetch", help="Download missing weights.")] = False,
     on_error: Annotated[str, typer.Option(help="What an unreadable clip does: raise or skip.")] = "raise",
+    cluster: Cluster = None,
 ) -> None:
     """Run an encoder over a dataset, once.
 
@@ -275,15 +297,10 @@ def embed(
     model = load_encoder(encoder, device=device, weights=weights, config=config, fetch=fetch)
     typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")
     warnings.filterwarnings("ignore", message=".*cannot be read or encoded and are left out")  # they are listed below
-    embeddings = run_encoder(
-        clips,
-        model,
-        layers=layers if layers == "all" else layers.split(","),
-        pooling=None if pooling == "none" else pooling,
-        dtype=dtype,
-        seconds=seconds,
-        on_error=on_error,
-    )
+    options = {"dtype": dtype, "seconds": seconds, "on_error": on_error}
+    options |= {"layers": layers if layers == "all" else layers.split(",")}
+    with _client(cluster) as client:
+        embeddings = run_encoder(clips, model, pooling=None if pooling == "none" else pooling, client=client, **options)
     typer.echo(f"{embeddings!r}")
     for name, reason in embeddings.skipped.items():
         typer.secho(f"skipped {name}: {reason}", fg=typer.colors.YELLOW, err=True)
@@ -347,6 +364,7 @@ def run(
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="A new folder; runs/<date and time> without it.")] = None,
     kernel: Kernel = None,
+    cluster: Cluster = None,
     show: Annotated[bool, typer.Option("--list", help="List the notebooks and their parameters instead.")] = False,
 ) -> None:
     """Execute notebooks, write a report.
@@ -362,7 +380,9 @@ def run(
             typer.echo(runs.text_table(["  parameter", "default", "type", ""], rows) + "\n")
         return
     changes = _pairs(parameter)
-    results = runs.run(names or None, parameters=changes, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
+    options = {"parameters": changes, "scale": scale, "seed": seed, "out": out, "kernel": kernel, "text": True}
+    with _client(cluster) as client:
+        results = runs.run(names or None, client=client, **options)
     typer.echo(results[0].folder.parent / "index.html")
     if any(result.status != "ok" for result in results):
         raise typer.Exit(1)
@@ -378,6 +398,7 @@ def sweep(
     seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the sweep; runs/sweep-NAME without it.")] = None,
     kernel: Kernel = None,
+    cluster: Cluster = None,
 ) -> None:
     """Run one notebook over a grid of parameters.
 
@@ -390,7 +411,8 @@ def sweep(
     for key, values in grid.items():
         if "" in values and len(values) > 1:
             raise typer.BadParameter(f"{key}: nothing between commas ('' is an empty text)", param_hint="--parameter")
-    results = runs.sweep(name, grid, scale=scale, seed=seed, out=out, kernel=kernel, text=True)
+    with _client(cluster) as client:
+        results = runs.sweep(name, grid, scale=scale, seed=seed, out=out, kernel=kernel, client=client, text=True)
     typer.echo(runs.text_table(*runs.sweep_table(results, list(grid), inner=False)))
     typer.echo(f"every metric: {results[0].folder.parent / 'sweep.csv'}, {results[0].folder.parent / 'index.html'}")
     if any(result.status != "ok" for result in results):

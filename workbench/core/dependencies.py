@@ -30,7 +30,7 @@ PAIRS = {
     "soxr": ("numpy",),
     "speechbrain": ("torch", "torchaudio"),
 }
-EXTRAS = {"opensmile": "egemaps", "speechbrain": "speechbrain", "ai_edge_litert": "lyra"}
+EXTRAS = {"distributed": "cluster", "opensmile": "egemaps", "speechbrain": "speechbrain", "ai_edge_litert": "lyra"}
 #: Distributions that are not called as they are imported.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "PyYAML", "ai_edge_litert": "ai-edge-litert"}
 

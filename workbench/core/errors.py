@@ -64,5 +64,9 @@ class RunError(WorkbenchError):
     """A notebook run failed or was asked for with wrong parameters."""
 
 
+class ClusterError(WorkbenchError):
+    """A scheduler or its workers cannot be reached or cannot be used."""
+
+
 class DependencyError(WorkbenchError, ImportError):
     """A library is not installed or does not load; the message names it, its version and the cure."""

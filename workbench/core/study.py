@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import queue
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import cluster
 from .checks import checked
 from .checks import seed as checked_seed
-from .errors import ParameterError
+from .errors import ParameterError, StoreError
 from .fitting import NothingLearntWarning
 from .kept import Kept, read, write
 from .progress import Progress, reporter
@@ -59,9 +63,11 @@ def study(
         Keep every finished run in a folder (True: ``trained`` in the user's cache folder), in a small file named by a
         hash of the setting, the rows of the split, the seed, and the task: its code and everything that it takes from
         outside. Runs that are there are read. The version of this package counts, those of others do not.
-    client : object with ``submit(function, *arguments)``, optional
-        Where the runs are computed, such as a ``concurrent.futures.ProcessPoolExecutor`` or a dask client; the table is
-        the same. Without one they run here, one after the other.
+    client : distributed.Client, or object with ``submit(function, *arguments)``, optional
+        Where the runs are computed: the workers of a dask client (:mod:`workbench.core.cluster`), of which one that
+        dies costs no more than what it was at, or a ``concurrent.futures.ProcessPoolExecutor``. The table is the same.
+        Without one they run here, one after the other. With ``resume``, a run that two callers of one scheduler ask
+        for is computed once.
     progress : bool or callable (done, total)
 
     Returns
@@ -113,7 +119,8 @@ def study(
     report, waiting = reporter(progress, "runs"), [run for run in runs if run.outcome is None]
     report(len(runs) - len(waiting), len(runs))
     said: set[str] = set()
-    for done, (run, outcome) in enumerate(_outcomes(task, waiting, client), len(runs) - len(waiting) + 1):
+    outcomes = (_spread if cluster.is_dask(client) else _outcomes)(task, waiting, client)
+    for done, (run, outcome) in enumerate(outcomes, len(runs) - len(waiting) + 1):
         run.outcome = outcome
         for text in outcome.pop("said"):
             if text not in said:
@@ -212,6 +219,36 @@ def _value(name: str, value: object) -> object:
     if value is not None and not isinstance(value, (str, bool, int, float)):
         raise ParameterError(f"the task's {name!r}", type(value).__name__, "a number, text, bool or None")
     return value
+
+
+def _spread(task: Task, runs: list[_Run], client: Any) -> Iterator[tuple[_Run, dict[str, Any]]]:
+    """Every run with what came of it on a dask client's workers, as soon as it is there."""
+    with cluster.parcels() as pack:
+        packed, of_job = pack(task), {}
+
+        def jobs() -> Iterator[cluster.Job]:
+            for run in runs:
+                key = uuid.uuid4().hex if run.path is None else run.path.stem
+                path = None if run.path is None else run.path.absolute()
+                of_job[key] = run
+                yield cluster.Job(str(run), key, _kept_attempt, (path, packed, run.setting, run.split, run.seed))
+
+        for job, outcome in cluster.spread(client, jobs()):
+            if isinstance(outcome, Exception):  # the worker, not the task
+                failed = {"failure": outcome, "error": f"{type(outcome).__name__}: {outcome}"}
+                outcome = {"rows": [{}], "seconds": 0.0, "unlearnt": False, "said": [], **failed}
+            yield of_job.pop(job.key), outcome
+
+
+def _kept_attempt(path: Path | None, task: Task, setting: Mapping, split: Split | None, seed: int) -> dict[str, Any]:
+    """Run once on a worker, unless somebody has meanwhile; what is finished is kept there and then."""
+    if (before := read(path, ("rows", "seconds", "unlearnt"))) is not None:
+        return {**before, "said": []}
+    outcome = _attempt(task, setting, split, seed)
+    if "failure" not in outcome:
+        with contextlib.suppress(StoreError):  # a worker without that folder: the caller keeps it
+            write(path, {name: value for name, value in outcome.items() if name != "said"})
+    return outcome
 
 
 def _outcomes(task: Task, runs: list[_Run], client: object | None) -> Iterator[tuple[_Run, dict[str, Any]]]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from ..core.checks import checked, number
+from ..core.cluster import is_dask
 from ..core.errors import ParameterError
 from ..encoders import Encoder, check_encoder, compute_dtype
 from .extraction import Extraction, Policy
@@ -41,6 +42,7 @@ def embed(
     seconds: float | None = None,
     store: Store | str | os.PathLike | bool | None = None,
     on_error: Literal["raise", "skip"] = "raise",
+    client: object | None = None,
     progress: bool = True,
 ) -> Embeddings:
     """Embeddings of clips at several layers, from the store where they are there, else computed and stored.
@@ -62,6 +64,9 @@ def embed(
     on_error : {"raise", "skip"}
         What a clip that cannot be read or encoded does: stop (after what was finished is stored), or be left out,
         with one warning and an entry in :attr:`Embeddings.skipped`.
+    client : distributed.Client, optional
+        A dask client whose workers compute what is missing (:mod:`workbench.core.cluster`), with equal results; the
+        store's folder must be one that they share.
     progress : bool
         Show a bar while something is computed.
 
@@ -93,6 +98,10 @@ def embed(
         number("seconds", seconds, above=0, most=MOST_SECONDS)
     if len(clips) == 0:
         raise ParameterError("clips", clips, "at least one clip")
+    if client is not None and not is_dask(client):
+        raise ParameterError("client", type(client).__name__, "a dask client (distributed.Client), or None")
+    if client is not None and store is False:
+        raise ParameterError("store", False, "a folder that the workers of client share")
     if store is False:
         group, memo = Group(None), Memo(None)
     else:
@@ -104,4 +113,8 @@ def embed(
         group = kept.group(encoder.fingerprint, compute=compute, pooling=pooling, seconds=seconds, dtype=dtype)
         memo = kept.memo()
     policy = Policy(chosen, pooling, dtype, seconds, on_error == "skip")
+    if client is not None:
+        from .spreading import Spread
+
+        return Spread(clips, encoder, policy, group, memo, progress, store=kept, client=client).run()
     return Extraction(clips, encoder, policy, group, memo, progress).run()

@@ -55,7 +55,7 @@ class Policy:
 
 
 @dataclass
-class _Chunk:
+class Chunk:
     """Clips that lack the same layers and are encoded together."""
 
     layers: tuple[str, ...]
@@ -64,11 +64,10 @@ class _Chunk:
     waveforms: list[np.ndarray] = field(default_factory=list)
     samples: int = 0
 
-    def add(self, clip: int, content: str, x: np.ndarray) -> None:
+    def add(self, clip: int, content: str, samples: int) -> None:
         self.clips.append(clip)
         self.contents.append(content)
-        self.waveforms.append(x)
-        self.samples += len(x)
+        self.samples += samples
 
     @property
     def work(self) -> str:
@@ -79,8 +78,17 @@ class _Chunk:
 class Extraction:
     """One call of :func:`embed`."""
 
-    def __init__(self, clips: Clips, encoder: Encoder, policy: Policy, group: Group, memo: Memo, progress: bool):
-        self.clips, self.encoder, self.policy = clips, encoder, policy
+    def __init__(
+        self,
+        clips: Clips,
+        encoder: Encoder,
+        policy: Policy,
+        group: Group,
+        memo: Memo,
+        progress: bool,
+        batch_seconds: float | None = None,
+    ):
+        self.clips, self.encoder, self.policy, self.batch_seconds = clips, encoder, policy, batch_seconds
         self.group, self.memo, self.progress = group, memo, progress
         self.ids = clips.table["id"].to_numpy(dtype=str)
         self.planned = len(group.shards)  # what is missing is decided by what was there at the beginning
@@ -143,14 +151,11 @@ class Extraction:
                     chunk.waveforms = [self._load(i)[1] for i in chunk.clips]
                     self._compute(chunk, bar)
 
-    def _chunks(self, todo: list[int], done: Callable[[int], object]) -> Iterator[_Chunk]:
+    def _chunks(self, todo: list[int], done: Callable[[int], object]) -> Iterator[Chunk]:
         """Decode, and put together what lacks the same layers; a clip that turns out to be there counts as done."""
-        filling: dict[tuple[str, ...], _Chunk] = {}
+        filling: dict[tuple[str, ...], Chunk] = {}
         seen: set[str] = set()
-        batch = BATCH_SECONDS.get(self.encoder.device.type, BATCH_SECONDS["cpu"])
-        # one window of stream(), in which it sorts by length
-        longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else batching.WINDOW_SECONDS
-        full = min(4 * batch, longest) * self.encoder.rate
+        full = self._full()
         with closing(_ahead(self._load, todo, full)) as loaded:
             for i, future in loaded:
                 try:
@@ -160,30 +165,36 @@ class Extraction:
                     done(1)
                     continue
                 self.memo.put(self.keys[i], content, len(x), keep=self.settled[i])
-                content = self.contents[i] = self._content(content, len(x))
-                self.samples[i] = len(x)
-                self.group.check({content: str(self.ids[i])}, self.policy.layers)
-                layers = self._lacks(content)
-                if not layers or content in seen:
+                self.contents[i], self.samples[i] = self._content(content, len(x)), len(x)
+                if (chunk := self._place(i, len(x), filling, seen)) is None:
                     done(1)
                     continue
-                seen.add(content)
                 self._prepare()
-                chunk = filling.setdefault(layers, _Chunk(layers))
-                chunk.add(i, content, x)
+                chunk.waveforms.append(x)
                 if chunk.samples >= full:
-                    yield filling.pop(layers)
+                    yield filling.pop(chunk.layers)
         yield from (filling[layers] for layers in sorted(filling))
 
+    def _full(self) -> float:
+        """Samples that make a chunk: one window of stream(), in which it sorts by length."""
+        batch = BATCH_SECONDS.get(self.encoder.device.type, BATCH_SECONDS["cpu"])
+        longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else batching.WINDOW_SECONDS
+        return min(4 * batch, longest) * self.encoder.rate
+
+    def _place(self, i: int, samples: int, filling: dict[tuple[str, ...], Chunk], seen: set[str]) -> Chunk | None:
+        """Add a clip whose content is known to the chunk of those that lack the same; None where it lacks nothing."""
+        content = self.contents[i]
+        self.group.check({content: str(self.ids[i])}, self.policy.layers)
+        layers = self._lacks(content)
+        if not layers or content in seen:
+            return None
+        seen.add(content)
+        chunk = filling.setdefault(layers, Chunk(layers))
+        chunk.add(i, content, samples)
+        return chunk
+
     def _load(self, i: int) -> tuple[str, np.ndarray]:
-        """Content hash and samples of a clip as the encoder will hear it."""
-        rate = self.encoder.rate
-        x = np.ascontiguousarray(self.clips.audio(i, rate=rate)[0], dtype=np.float32)
-        if self.policy.seconds is not None:
-            x = audio.fit(x, rate, seconds=self.policy.seconds)
-        digest = hashlib.sha256(f"{rate}|".encode())
-        digest.update(x.data)
-        return digest.hexdigest()[:32], x
+        return load_clip(self.clips, i, self.encoder.rate, self.policy.seconds)
 
     def _content(self, content: str | None, samples: int) -> str | None:
         """The content's name in the store: its own where a clip is encoded whole, another where in windows."""
@@ -219,7 +230,7 @@ class Extraction:
             self.group.check_writable()
             self.claims = Claims(self.group.folder)
 
-    def _done_elsewhere(self, chunk: _Chunk) -> bool:
+    def _done_elsewhere(self, chunk: Chunk) -> bool:
         """Wait until another process has stored the chunk, or has given it up (then it is ours)."""
         patience = time.monotonic() + PATIENCE
         while True:
@@ -231,13 +242,13 @@ class Extraction:
                 return False
             time.sleep(0.1)
 
-    def _absent(self, chunk: _Chunk) -> list[int]:
+    def _absent(self, chunk: Chunk) -> list[int]:
         """Positions in the chunk of what nobody has stored by now."""
         return [k for k, content in enumerate(chunk.contents) if self.group.missing(content, chunk.layers)]
 
     # ---- computing and storing ----
 
-    def _compute(self, chunk: _Chunk, bar) -> None:
+    def _compute(self, chunk: Chunk, bar) -> None:
         """Encode a whole chunk; keep what nobody has stored meanwhile."""
         self.group.refresh()
         fresh = set(self._absent(chunk))
@@ -261,6 +272,7 @@ class Extraction:
             chunk.waveforms,
             layers=chunk.layers,
             pooling=self.policy.pooling,
+            batch_seconds=self.batch_seconds,
             names=[self.ids[i] for i in chunk.clips],
             on_error=self._fail(chunk) if self.policy.skip else None,
             on_window=show,
@@ -286,7 +298,7 @@ class Extraction:
         if self.waiting_bytes >= SHARD_BYTES or time.monotonic() - self.written >= SHARD_SECONDS:
             self._flush()
 
-    def _fail(self, chunk: _Chunk) -> Callable[[int, AudioError], None]:
+    def _fail(self, chunk: Chunk) -> Callable[[int, AudioError], None]:
         def note(k: int, error: AudioError) -> None:
             self.failed[chunk.contents[k]] = error.reason
 
@@ -383,6 +395,16 @@ class Extraction:
             shards=self.group.shards,
             addresses=addresses,
         )
+
+
+def load_clip(clips: Clips, i: int, rate: int, seconds: float | None) -> tuple[str, np.ndarray]:
+    """Content hash and samples of a clip as an encoder of this rate will hear it."""
+    x = np.ascontiguousarray(clips.audio(i, rate=rate)[0], dtype=np.float32)
+    if seconds is not None:
+        x = audio.fit(x, rate, seconds=seconds)
+    digest = hashlib.sha256(f"{rate}|".encode())
+    digest.update(x.data)
+    return digest.hexdigest()[:32], x
 
 
 def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterator[tuple[int, Future]]:

@@ -7,7 +7,7 @@ To bring your own model, subclass :class:`Encoder`, fill in the attributes in ``
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -55,6 +55,8 @@ class Encoder(ABC):
     minimum : int
         Shortest waveform in samples that gives a frame; shorter clips are zero-padded to it on the right.
     device : torch.device
+    recipe : mapping or None
+        What :func:`~workbench.encoders.load_encoder` was given, but for the device; None where it was made otherwise.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Encoder(ABC):
     window: float | None = None
     minimum: int = 1
     device: torch.device = torch.device("cpu")
+    recipe: Mapping[str, object] | None = None
 
     @property
     def dim(self) -> int:

@@ -97,10 +97,24 @@ def load_encoder(
     else:
         encoder = _load_own(spec, place, weights, random_weights, fetch)
     encoder.reentrant = True  # no family keeps anything of one batch for the next
+    encoder.recipe = {
+        "name_or_path": _whole_path(name_or_path),
+        "weights": None if weights is None else str(Path(weights).expanduser().absolute()),
+        "random_weights": random_weights,
+        "config": config,
+        "dtype": dtype,
+    }
     encoder.compute = compute_dtype(encoder, dtype)
     if encoder.compute != "float32":
         encoder.fingerprint = fingerprint(encoder.fingerprint, encoder.compute, "float32 convolutions on the CPU")
     return encoder
+
+
+def _whole_path(name_or_path: str | Path) -> str:
+    """A folder from the root, where it is one that is there; else the name."""
+    folder = Path(name_or_path).expanduser()
+    named = str(name_or_path) in SPECS or not folder.is_dir()
+    return str(name_or_path) if named else str(folder.absolute())
 
 
 def _load_own(spec: EncoderSpec, device, weights, random_weights, fetch) -> Encoder:

@@ -73,6 +73,7 @@ def run(
     seed: int | None = None,
     out: str | os.PathLike | None = None,
     kernel: str | None = None,
+    client: object | None = None,
     text: bool = False,
     progress: bool | None = None,
 ) -> list[RunResult]:
@@ -95,6 +96,9 @@ def run(
         A new or empty folder; by default ``runs/<date and time>`` in the current directory.
     kernel : str, optional
         An installed Jupyter kernel; by default the interpreter this function runs in.
+    client : distributed.Client, optional
+        A dask client whose workers run the notebooks side by side (:mod:`workbench.core.cluster`), with equal results;
+        ``out`` must lie in a folder that they share.
     text : bool
         ``parameters`` holds text to be parsed, as from a command line.
     progress : bool, optional
@@ -122,6 +126,15 @@ def run(
     values = [check(notebook, parameters, scale=scale, seed=seed, text=text) for notebook in notebooks]
     folder = _new_folder(out)
     finished: list[RunResult] = []
+    if client is not None:
+        from .spreading import spread_runs
+
+        planned = [(notebook, given, folder / notebook.name) for notebook, given in zip(notebooks, values, strict=True)]
+        results: dict[int, RunResult] = {}
+        for place, result in spread_runs(client, planned, kernel=kernel, progress=progress):
+            results[place] = result
+            _write_index(folder, [results[i] for i in sorted(results)], len(notebooks))
+        return [results[i] for i in range(len(notebooks))]
     for number, (notebook, settings) in enumerate(zip(notebooks, values, strict=True)):
         _write_index(folder, finished, len(notebooks))
         try:
@@ -241,7 +254,7 @@ def run_one(
 
     _make_folder(folder, replace=replace)
     file, began = folder / "results.json", time.monotonic()
-    write_results(file, _first_results(notebook, parameters))
+    write_results(file, first_results(notebook, parameters))
     bar = sys.stderr.isatty() if progress is None else progress
     follower = Follower(
         folder.name, len(notebook.headings), folder / f"{notebook.name}.log", bar=bar, lines=progress is not False
@@ -292,7 +305,7 @@ def _make_folder(folder: Path, *, replace: bool) -> None:
         raise RunError(f"the folder {folder} cannot be written ({error.strerror or error})") from error
 
 
-def _first_results(notebook: Notebook, parameters: Mapping[str, object]) -> dict[str, object]:
+def first_results(notebook: Notebook, parameters: Mapping[str, object]) -> dict[str, object]:
     """``results.json`` as it stands while the notebook runs."""
     return {
         "schema": SCHEMA,

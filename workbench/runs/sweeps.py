@@ -20,7 +20,8 @@ from ..core.files import sweep_away
 from .notebooks import Notebook, find_notebooks
 from .recording import brief, plain, read_whole, write_text
 from .report import flatten, index_page, table_html
-from .running import RunResult, check, check_mapping, is_finished, prepare, run_one
+from .running import RunResult, check, check_mapping, prepare, run_one
+from .spreading import Planned, finished_before, remove_attempts, spread_runs
 
 if TYPE_CHECKING:
     import pandas
@@ -38,6 +39,7 @@ def sweep(
     seed: int | None = None,
     out: str | os.PathLike | None = None,
     kernel: str | None = None,
+    client: object | None = None,
     text: bool = False,
     progress: bool | None = None,
 ) -> list[RunResult]:
@@ -56,7 +58,7 @@ def sweep(
         Values of each parameter that varies; ``seed`` and ``scale`` may be among them.
     parameters : mapping of str to object, optional
         Parameters that stay the same.
-    scale, seed, kernel, text, progress
+    scale, seed, kernel, client, text, progress
         As for :func:`workbench.runs.run`.
     out : path, optional
         Folder of the sweep, ``runs/sweep-<name>`` by default; a rerun into the same folder goes on from there.
@@ -93,10 +95,13 @@ def sweep(
     named = {_folder_name(values, choices): values for values in values_of}
     folder = Path(out) if out is not None else Path("runs") / f"sweep-{notebook.name}"
     finished: list[RunResult] = []
-    with _claimed(folder, notebook):
+    with _claimed(folder, notebook, alone=client is None):
         _remove_leftovers(folder, named)
+        if client is not None:
+            planned = [(notebook, values, folder / place) for place, values in named.items()]
+            return _spread(client, planned, list(choices), kernel=kernel, progress=progress)
         for place, values in named.items():
-            result = _done_before(notebook, values, folder / place)
+            result = finished_before(notebook, values, folder / place)
             if result is None:
                 _write_tables(folder, notebook, finished, list(choices), total=len(named))
                 result = run_one(notebook, values, folder / place, kernel=kernel, progress=progress, replace=True)
@@ -113,9 +118,28 @@ def sweep(
     return finished
 
 
+def _spread(
+    client: object, planned: Sequence[Planned], varied: list[str], *, kernel: str | None, progress: bool | None
+) -> list[RunResult]:
+    """All combinations on a client's workers; those that are finished are read, whoever made them."""
+    notebook, _, first = planned[0]
+    results = {i: result for i, each in enumerate(planned) if (result := finished_before(*each)) is not None}
+    left = [i for i in range(len(planned)) if i not in results]
+
+    def tables() -> None:
+        now = [results[i] for i in sorted(results)]
+        _write_tables(first.parent, notebook, now, varied, total=len(planned))
+
+    tables()
+    for place, result in spread_runs(client, [planned[i] for i in left], kernel=kernel, progress=progress):
+        results[left[place]] = result
+        tables()
+    return [results[i] for i in range(len(planned))]
+
+
 @contextlib.contextmanager
-def _claimed(folder: Path, notebook: Notebook) -> Iterator[None]:
-    """The folder of a sweep, made where it is not there, with no other process at work in it."""
+def _claimed(folder: Path, notebook: Notebook, *, alone: bool = True) -> Iterator[None]:
+    """The folder of a sweep, made where it is not there; ``alone``: with no other process at work in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = any(folder.iterdir()) and not any((folder / name).exists() for name in (_LOCK, "sweep.csv"))
@@ -125,7 +149,7 @@ def _claimed(folder: Path, notebook: Notebook) -> Iterator[None]:
     if foreign:
         raise RunError(f"the folder {folder} holds files that are no sweep's; choose another")
     with lock:
-        if not _lock(lock):
+        if alone and not _lock(lock):
             raise RunError(
                 f"another process is at work on the sweep in {folder}; wait for it, or choose another folder"
             )
@@ -157,6 +181,7 @@ def _remove_leftovers(folder: Path, places: Iterable[str]) -> None:
     """Half-written files of a process that was killed."""
     for place in (folder, *(folder / name for name in places)):
         sweep_away(place)
+    remove_attempts(folder)
 
 
 @checked
@@ -280,18 +305,6 @@ def _folder_name(values: Mapping[str, object], varied: Iterable[str]) -> str:
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", readable).strip("-.")[:80]
     canonical = json.dumps(plain(values, "parameters"), sort_keys=True)
     return f"{readable}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
-
-
-def _done_before(notebook: Notebook, values: Mapping[str, object], place: Path) -> RunResult | None:
-    if not (place / "results.json").is_file():
-        return None
-    try:
-        results = read_whole(place)
-    except RunError:
-        return None  # of another version, or damaged: run it again
-    same = results["notebook"]["sha256"] == notebook.sha256 and results["parameters"] == plain(values, "parameters")
-    result = RunResult(notebook.name, place, results)
-    return result if same and is_finished(result) else None
 
 
 def _write_tables(folder: Path, notebook: Notebook, results: list[RunResult], varied: list[str], *, total: int) -> None:
