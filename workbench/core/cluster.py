@@ -9,6 +9,7 @@ done again, and nothing else; no lock on any file is needed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import importlib
@@ -150,7 +151,8 @@ def connect(cluster: str) -> Iterator[Client]:
 
 
 def _local(count: int):
-    """A cluster of processes on this machine: one thread each, and where there are GPUs one of them each."""
+    """A cluster of processes on this machine: one job each at a time, and where there are GPUs one of them each."""
+    import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
     gpus = _gpus()
@@ -162,7 +164,9 @@ def _local(count: int):
             options |= {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}}
         workers[i] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": {"port": 0, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR, name="workbench")
+    # dask's own would give every array of a hundred kilobytes back to the system at once, and it lets threads spin
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": {"OMP_WAIT_POLICY": "PASSIVE"}}):
+        return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR, name="workbench")
 
 
 def _gpus() -> list[str]:
@@ -411,6 +415,20 @@ def _environment() -> dict[str, str | None]:
     return whole | {name: os.environ.get(name) for name in THREADS}
 
 
+@functools.cache
+def _keep_memory() -> None:
+    """Let a worker keep the memory of arrays from one to the next, as other processes do.
+
+    dask has glibc give back whatever is free above 64 kB, with which arithmetic on arrays of a megabyte takes several
+    times as long, most of it in the system.
+    """
+    if sys.platform == "linux" and os.environ.get("MALLOC_TRIM_THRESHOLD_"):
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            allocator = ctypes.CDLL(None)
+            allocator.mallopt(-1, 2**27)  # M_TRIM_THRESHOLD
+            allocator.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
+
+
 def _perform(function: Callable, arguments: tuple, threads: int, environment: dict, folder: str) -> tuple:
     """On a worker: run a job; the worker's address, what the job returned or raised, and what it warned of."""
     from distributed import get_worker
@@ -419,6 +437,7 @@ def _perform(function: Callable, arguments: tuple, threads: int, environment: di
     for name, setting in environment.items():
         os.environ.pop(name, None) if setting is None else os.environ.update({name: setting})
     torch.set_num_threads(threads)
+    _keep_memory()
     with contextlib.suppress(OSError):  # a folder of another machine; paths that are given are whole ones
         os.chdir(folder)
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
