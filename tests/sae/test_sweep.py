@@ -89,6 +89,27 @@ def test_sweep_equals_each_of_its_single_sweeps():
         assert alone.table.fvu[0] == pytest.approx(row.fvu, rel=1e-3)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("layers", [1, 4])
+@pytest.mark.parametrize("config", ["default", "paper"])
+def test_a_sweep_on_several_devices_is_the_same(monkeypatch, tmp_path, layers, count, config):
+    x = {name: vectors(seed=i, dim=10 if i < 3 else 7) for i, name in enumerate("abcd"[:layers])}
+    options = {"ks": [2, 6, 9], "seeds": (0, 1), "config": config}
+    alone = small(x, **options)
+    monkeypatch.setattr(sweep, "all_devices", lambda device: [torch.device("cpu")] * count)
+    shared = small(x, **options, checkpoint=tmp_path / "state")
+    keys = ["layer", "sparsity", "k", "seed"]
+    assert shared.table[keys].equals(alone.table[keys]) and shared.history[[*keys, "step"]].equals(
+        alone.history[[*keys, "step"]]
+    )
+    for a, b in zip(weights(alone), weights(shared), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert same(small(x, **options, checkpoint=tmp_path / "state"), shared), "read back"
+    monkeypatch.undo()
+    with pytest.raises(ParameterError, match=f"devices was {count}, is 1"):
+        small(x, **options, checkpoint=tmp_path / "state")
+
+
 def test_default_sparsities_are_the_papers():
     result = small({"a": vectors()}, ks=None, latents=200, steps=1)
     assert result.table.k.tolist() == [50, 39, 30, 19, 10, 2]  # int((1 - .8) * 200) is 39: floating point

@@ -8,6 +8,20 @@ from .errors import ParameterError
 from .warn import warn
 
 
+def all_devices(device: str | torch.device) -> list[torch.device]:
+    """Every device that a caller's words allow: of "auto" and "cuda" all GPUs that this process sees; else one.
+
+    Raises
+    ------
+    ParameterError
+        As :func:`chosen_device`.
+    """
+    chosen = chosen_device(device)
+    if chosen.type != "cuda" or chosen.index is not None:
+        return [chosen]
+    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+
+
 def chosen_device(device: str | torch.device, *, float64: bool = False) -> torch.device:
     """The device that a caller asks for, or the best one there is.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, number, several, whole
 from ..core.checks import seed as check_seed
-from ..core.devices import chosen_device
+from ..core.devices import all_devices
 from ..core.errors import ParameterError, WeightsError
 from ..core.progress import Progress, reporter
 from ..core.saving import read_record, write_record
@@ -82,7 +83,8 @@ def fit_saes(
         steps apart), the last, or, as the paper's code does, those with the lowest error on the last, possibly short,
         batch of the validation rows.
     device : str
-        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
+        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1". "auto" and "cuda" share the autoencoders out to all
+        GPUs that this process sees (CUDA_VISIBLE_DEVICES).
     checkpoint : path, optional
         File to which the state is written every five minutes and at the end. The same call goes on from it, to the
         same numbers as if it had never stopped; a finished one is read back.
@@ -133,7 +135,7 @@ def fit_saes(
         batch=batch,
         rate=learning_rate,
         keep=keep,
-        device=chosen_device(device),
+        devices=all_devices(device),
         path=None if checkpoint is None else Path(checkpoint),
     )
     run.go(reporter(progress, "steps"))
@@ -179,7 +181,7 @@ class _Run:
     batch: int
     rate: float
     keep: str
-    device: torch.device
+    devices: list[torch.device]
     path: Path | None
 
     def __post_init__(self):
@@ -187,16 +189,25 @@ class _Run:
         self.step, self.history, self._order = 0, [], {}
         self.names: list[list[str]] = []  # of each stack's layers
         self.stacks: list[Stack] = []
+        self.places: list[torch.device] = []  # of each stack
         self.members: list[tuple[str, SAEConfig, int]] = []
         dims = {array.shape[1]: None for array in self.arrays.values()}
         for dim in dims:
-            self._add([name for name, array in self.arrays.items() if array.shape[1] == dim])
+            names = [name for name, array in self.arrays.items() if array.shape[1] == dim]
+            ks, count = range(len(self.configs[names[0]])), len(self.devices)
+            if len(names) >= count:  # a device has all of some layers, or where they are few some of all
+                shares = [(part.tolist(), ks) for part in np.array_split(names, count)]
+            else:
+                shares = [(names, part) for part in np.array_split(ks, count)]
+            for (some, kept), device in zip(shares, self.devices, strict=True):
+                if len(kept):
+                    self._add(some, kept, device)
 
-    def _add(self, names: list[str]) -> None:
+    def _add(self, names: list[str], ks: Sequence[int], device: torch.device) -> None:
         members = [
-            (i * len(self.seeds) + j, config, seed, name)
+            (i * len(self.seeds) + j, self.configs[name][at], seed, name)
             for i, name in enumerate(names)
-            for config in self.configs[name]
+            for at in ks
             for j, seed in enumerate(self.seeds)
         ]
         means, scales, _ = zip(*(self.statistics[name] for name in names for _ in self.seeds), strict=True)
@@ -208,13 +219,14 @@ class _Run:
             [which for which, _, _, _ in members],
             mean=np.stack(means),
             scale=np.array(scales if config.normalise_input else np.ones(len(scales)), dtype=np.float32),
-            device=self.device,
+            device=device,
         )
         if config.tied_init:
             rows = data.sample(self.train, min(CALIBRATED, data.chunk_rows(self.arrays, len(self.seeds))))
             wanted = [(name, rows) for name in names for _ in self.seeds]
-            stack.calibrate(data.tensors(self.arrays, wanted, self.device))
+            stack.calibrate(data.tensors(self.arrays, wanted, device))
         self.names.append(names)
+        self.places.append(device)
         self.stacks.append(stack)
         self.members += [(name, config, seed) for _, config, seed, name in members]
 
@@ -240,9 +252,18 @@ class _Run:
         stop = min(stop, at + max(1, room))
         rates = [self.rate_at(self.step + i) for i in range(stop - at)]
         rows = {seed: self.train[self.order(seed)[at * self.batch : stop * self.batch]] for seed in self.seeds}
-        for names, stack in zip(self.names, self.stacks, strict=True):
+
+        def train(names: list[str], stack: Stack, device: torch.device) -> None:
             wanted = [(name, rows[seed]) for name in names for seed in self.seeds]
-            stack.train(data.tensors(self.arrays, wanted, self.device), self.batch, rates)
+            stack.train(data.tensors(self.arrays, wanted, device), self.batch, rates)
+
+        work = list(zip(self.names, self.stacks, self.places, strict=True))
+        if len(self.devices) == 1:
+            for each in work:
+                train(*each)
+        else:  # a device waits for no other
+            with ThreadPoolExecutor(len(work)) as pool:
+                list(pool.map(lambda each: train(*each), work))
         self.step += len(rates)
         if self.step % self.period == 0 or self.step == self.steps:
             self.evaluate()
@@ -268,7 +289,7 @@ class _Run:
         if self.keep == "last batch":
             rows = rows[(len(rows) - 1) // self.batch * self.batch :]
         size, fvus = data.chunk_rows(self.arrays), []
-        for names, stack in zip(self.names, self.stacks, strict=True):
+        for names, stack, device in zip(self.names, self.stacks, self.places, strict=True):
             errors, spread = 0.0, np.zeros(len(names))
             for at in range(0, len(rows), size):
                 x = data.tensors(self.arrays, [(name, rows[at : at + size]) for name in names], torch.device("cpu"))
@@ -278,7 +299,7 @@ class _Run:
                 if not (part.isfinite() & (part > 0)).all():  # squares that single precision cannot hold
                     part = moved.double().square().sum((1, 2))
                 spread += part.numpy()
-                errors = errors + stack.errors(x.repeat_interleave(len(self.seeds), 0).to(self.device))
+                errors = errors + stack.errors(x.repeat_interleave(len(self.seeds), 0).to(device))
             if self.keep != "last" or self.step == self.steps:
                 stack.keep(errors if self.keep != "last" else torch.full_like(errors, -torch.inf))
             inputs = np.array(stack.inputs) // len(self.seeds)
@@ -332,6 +353,7 @@ class _Run:
             "batch": self.batch,
             "learning_rate": self.rate,
             "keep": self.keep,
+            "devices": len(self.devices),
         }
 
     def save(self) -> None:
@@ -365,11 +387,14 @@ class _Run:
         import pandas as pd
 
         saes = [stack.member(m) for stack in self.stacks for m in range(len(stack))]
+        looked = np.array(self.history)
+        order = self._canonical()  # whatever the devices
+        saes, members = [saes[i] for i in order], [self.members[i] for i in order]
+        looked = looked[:, [0, *(1 + i for i in order)]]
         keys = [
             {"layer": name, "sparsity": 1 - config.k / config.latents, "k": config.k, "seed": seed}
-            for name, config, seed in self.members
+            for name, config, seed in members
         ]
-        looked = np.array(self.history)
         fvu = np.where(np.isfinite(looked[:, 1:]), looked[:, 1:], np.inf)
         best = fvu.argmin(0) if self.keep != "last" else np.full(len(saes), len(looked) - 1)
         rows = []
@@ -379,14 +404,27 @@ class _Run:
             rows.append(key | scores | trained | {"kept": int(looked[at, 0])})
         history = [
             key | {"step": int(step), "fvu": fvu}
-            for step, *fvus in self.history
+            for step, *fvus in looked.tolist()
             for key, fvu in zip(keys, fvus, strict=True)
         ]
         return SAESweep(pd.DataFrame(rows), pd.DataFrame(history), tuple(saes))
 
+    def _canonical(self) -> list[int]:
+        """Positions of the members by dimensions, layer, sparsity and seed, each in the order in which it was given."""
+        dims = list(dict.fromkeys(array.shape[1] for array in self.arrays.values()))
+        names = list(self.arrays)
+
+        def place(i: int) -> tuple[int, ...]:
+            name, config, seed = self.members[i]
+            ks = [each.k for each in self.configs[name]]
+            return dims.index(config.dim), names.index(name), ks.index(config.k), self.seeds.index(seed)
+
+        return sorted(range(len(self.members)), key=place)
+
     def scores(self, name: str, sae: SparseAutoencoder, rows: np.ndarray) -> dict[str, float]:
-        scores, on_device = Scores(), sae.to(self.device)
+        scores, device = Scores(), self.devices[0]
+        on_device = sae.to(device)
         for x in data.chunks(self.arrays[name], rows, name, min(2048, data.chunk_rows(self.arrays))):
-            z = on_device.encode(torch.from_numpy(x).to(self.device))
+            z = on_device.encode(torch.from_numpy(x).to(device))
             scores.add(x, on_device.decode(z).cpu().numpy(), z.cpu().numpy())
         return scores.result()
