@@ -113,6 +113,8 @@ def test_a_study_is_the_same_table(client, tmp_path):
     options = {"splits": [split], "seeds": [0, 1], "progress": False}
     with pytest.warns(UserWarning, match="1 of 6 runs failed"):
         spread_out = study(task, {"a": [1, 2, 3]}, client=client, resume=tmp_path, **options)
+    twice = study(task, [{"a": 1}, {"a": 1}], client=client, resume=tmp_path / "twice", **options)
+    assert twice["value"].tolist() == [15, 16, 15, 16]
     with pytest.warns(UserWarning, match="1 of 6 runs failed"):
         here = study(task, {"a": [1, 2, 3]}, **options)
     assert spread_out.drop(columns="seconds").equals(here.drop(columns="seconds"))

@@ -279,7 +279,8 @@ def spread(client: Client, jobs: Iterable[Job], *, threads: int | None = None) -
             try:
                 future = done.get(timeout=5)
             except queue.Empty:
-                team.look()
+                with contextlib.suppress(OSError, TimeoutError):  # it went away; the futures will say so
+                    team.look()
                 continue
             if future not in flying:  # of a connection that was lost
                 continue
@@ -361,6 +362,8 @@ class _Team:
 
     def submit(self, function: Callable, *arguments: Any, key: str, avoid: frozenset[str]) -> Future:
         options: dict[str, Any] = {}
+        if self.client.status == "closed":
+            self.wait()
         if self.refused or avoid:
             options["workers"] = sorted(set(self.known) - self.refused - avoid)
         if any("GPU" in state.get("resources", {}) for state in self.known.values()):
@@ -378,7 +381,9 @@ class _Team:
         from distributed import Client
 
         deadline = time.monotonic() + PATIENCE
-        while self.client.status not in ("running",):
+        if self.client.status != "running":
+            warn(f"the scheduler at {self.address} went away; waiting for it")
+        while self.client.status != "running":
             if time.monotonic() > deadline:
                 raise ClusterError(f"the scheduler at {self.address} went away and did not come back")
             if self.client.status == "closed":

@@ -9,6 +9,7 @@ import queue
 import time
 import uuid
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -224,20 +225,20 @@ def _value(name: str, value: object) -> object:
 def _spread(task: Task, runs: list[_Run], client: Any) -> Iterator[tuple[_Run, dict[str, Any]]]:
     """Every run with what came of it on a dask client's workers, as soon as it is there."""
     with cluster.parcels() as pack:
-        packed, of_job = pack(task), {}
+        packed, of_key = pack(task), defaultdict(list)  # a setting may be there twice
 
         def jobs() -> Iterator[cluster.Job]:
             for run in runs:
                 key = uuid.uuid4().hex if run.path is None else run.path.stem
                 path = None if run.path is None else run.path.absolute()
-                of_job[key] = run
+                of_key[key].append(run)
                 yield cluster.Job(str(run), key, _kept_attempt, (path, packed, run.setting, run.split, run.seed))
 
         for job, outcome in cluster.spread(client, jobs()):
             if isinstance(outcome, Exception):  # the worker, not the task
                 failed = {"failure": outcome, "error": f"{type(outcome).__name__}: {outcome}"}
                 outcome = {"rows": [{}], "seconds": 0.0, "unlearnt": False, "said": [], **failed}
-            yield of_job.pop(job.key), outcome
+            yield of_key[job.key].pop(), outcome
 
 
 def _kept_attempt(path: Path | None, task: Task, setting: Mapping, split: Split | None, seed: int) -> dict[str, Any]:
