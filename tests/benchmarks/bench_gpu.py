@@ -9,7 +9,8 @@ slow to run whole is run in part and multiplied, and the row says which part. Th
 A limit is what the arithmetic or the memory alone would take on the same device: operations over the rate of a large
 product in the same precision, bytes over that of a large copy, both measured first. Where the number of steps hangs on
 the data (probes, NMF) the operations are those of the products that this package makes; everything else counts nothing.
-"launches" is how long as many of the smallest operations take as the work consists of, one after the other.
+"launches" is how long as many of the smallest operations take as the work consists of, one after the other; "waits" are
+numbers read and tensors copied between the device and the CPU, which let all that is under way end first.
 
 Without a GPU all sizes are those of a toy, so that the script is run now and then; the goals then mean nothing.
 Only torch, transformers, scikit-learn, scipy and pandas are needed. Nothing reads sound files: extraction begins with
@@ -158,11 +159,11 @@ def spoken(seconds: float) -> str:
 
 
 class Counts(TorchDispatchMode):
-    """Counts operations that launch something, and the floating-point operations of products by precision."""
+    """Counts operations that launch something, waits, and the floating-point operations of products by precision."""
 
     def __init__(self):
         super().__init__()
-        self.number, self.operations = 0, Counter()
+        self.number, self.waits, self.operations = 0, 0, Counter()
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -174,9 +175,11 @@ class Counts(TorchDispatchMode):
                 return result
         result = operation(*args, **kwargs)
         self.number += not getattr(operation, "is_view", False)
+        tensors = [part for part in (*args, result) if isinstance(part, torch.Tensor)]
+        moved = "copy" in str(operation) and len({part.device.type for part in tensors}) > 1
+        self.waits += moved or "local_scalar" in str(operation) or "nonzero" in str(operation)
         if formula is not None:
-            first = next(part for part in args if isinstance(part, torch.Tensor))
-            self.operations[str(first.dtype).removeprefix("torch.")] += formula(*args, **kwargs, out_val=result)
+            self.operations[str(tensors[0].dtype).removeprefix("torch.")] += formula(*args, **kwargs, out_val=result)
         return result
 
 
@@ -227,7 +230,7 @@ class Bench:
         return lambda: self.clock(work)
 
     def counted(self, work: Callable[[], object]) -> tuple[float, str, str]:
-        """Seconds that the products of some work take at their rates, what they are, and a note on launches."""
+        """Seconds that the products of some work take at their rates, what they are, and a note on waiting."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # on a CPU work would be given to other threads, where nothing is counted
         try:
@@ -237,7 +240,7 @@ class Bench:
             torch.set_num_threads(threads)
         seconds = sum(number / self.rates[name] for name, number in counts.operations.items())
         parts = [f"{short(number / 1e9)} G in {name}" for name, number in counts.operations.items() if number]
-        launches = f"{counts.number} operations, launches {spoken(counts.number * self.launch)}"
+        launches = f"launches {spoken(counts.number * self.launch)} ({counts.number:,}), {counts.waits:,} waits"
         return seconds, f"products: {' and '.join(parts)}", launches
 
 
@@ -342,7 +345,7 @@ def probes(bench: Bench, layers: int, seeds: int, clips: int, dim: int, classes:
     points = 100 * np.abs(fitted.validation_path[0, 0] - scores).max()
     note = f"{launches}; validation accuracies apart by at most {points:.1f} points"
     work = f"probes: {layers} layers x {seeds} seeds x {len(PENALTIES)} penalties, {len(split.train)} x {dim}"
-    rival = f"scikit-learn one by one (one layer and seed of {layers * seeds})"
+    rival = f"scikit-learn one by one, default tolerance (one layer and seed of {layers * seeds})"
     return [Line(work, rival, seconds["ours"], seconds["loop"], 50, limit, bound, note)]
 
 
@@ -501,10 +504,11 @@ def extraction(bench: Bench, architecture: dict | None, seconds: float, sampled:
             "alone": lambda alone=alone, part=part: part * bench.clock(alone),
         }
         spent = bench.turns(ways)
+        launches = bench.counted(partial(batched, clips))[-1]
         limit = operations / bench.rates[precision]
         bound = f"products: {short(operations / 1e9)} G in {precision}"
         work = f"extraction: {name}, {len(layers)} layers, {len(clips)} clips, {precision}"
-        real, none = [sound], "decoding left out"
+        real, none = [sound], f"decoding left out; {launches}"
         cast = "decoding counted in as 16 bit to numbers, eight loaders"
         for way, note in (("in memory", none), ("16 bit", cast)):
             title = f"{work}, {way}"
@@ -541,13 +545,14 @@ def sampling(bench: Bench, config: dict, prototypes: int, steps: int, sampled: i
     with torch.inference_mode(), Counts() as counts:
         sample(net, draw_noise([0], shape, device=bench.device), z[:1], steps=1)
     operations = sum(counts.operations.values()) * steps * prototypes
-    launches = spoken(counts.number * steps * math.ceil(prototypes / ROWS) * bench.launch)
+    number = counts.number * steps * math.ceil(prototypes / ROWS)
+    launches = f"launches {spoken(number * bench.launch)} ({number:,})"
     lines = []
     for precision, note in (("float32", "as generate does"), ("bfloat16", "autocast, which generate does not do")):
         work = f"sampling: {prototypes} prototypes, {steps} steps with guidance, {ROWS} rows at once, {precision}"
         limit, bound = operations / bench.rates[precision], f"products: {short(operations / 1e9)} G in {precision}"
         rival = f"one by one, float32 ({sampled} of {prototypes})"
-        note = f"{note}; launches {launches}"
+        note = f"{note}; {launches}"
         lines.append(Line(work, rival, seconds[precision], seconds["alone"], 20, limit, bound, note))
     return lines
 
