@@ -86,7 +86,7 @@ SIZES = {
         "probes": {"layers": 2, "seeds": 2, "clips": 300, "dim": 64, "classes": 4},
         "lasso": {"clips": 200, "codes": 256, "active": 32, "factors": 12, "sampled": 4},
         "nmf": {"frames": 1000, "components": 20, "iterations": 20},
-        "extraction": {"architecture": None, "seconds": 8, "sampled": 2},
+        "extraction": {"architecture": None, "seconds": 4, "sampled": 2},
         "sampling": {"config": {"latent_frames": 60, "hidden": 1024}, "prototypes": 4, "steps": 4, "sampled": 1},
         "product": 1024,
         "copy": 2**26,
@@ -563,7 +563,7 @@ WORK = {"sae": sae, "probes": probes, "lasso": lassos, "nmf": nmf, "extraction":
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seconds", type=float, default=300, help="for everything; a row takes one round at least")
+    parser.add_argument("--seconds", type=float, help="in all, 300 or 30; a row takes one round at least")
     parser.add_argument("--only", choices=WORK, action="append", metavar="ROW", help=f"of {', '.join(WORK)}")
     parser.add_argument("--size", choices=SIZES, help="full on a GPU, else toy")
     args = parser.parse_args()
@@ -571,6 +571,7 @@ def main() -> int:
     warnings.filterwarnings("ignore", module="sklearn")
     device = torch.device(args.device)
     chosen = args.size or ("full" if device.type == "cuda" else "toy")
+    limit = args.seconds if args.seconds is not None else 300 if chosen == "full" else 30
     bench = Bench(device, SIZES[chosen])
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     rates = ", ".join(f"{name} {short(rate / 1e12)}" for name, rate in bench.rates.items())
@@ -581,7 +582,7 @@ def main() -> int:
     rows = args.only or list(WORK)
     for done, row in enumerate(rows):
         start = time.perf_counter()
-        bench.seconds = max(0.0, begin + args.seconds - start) / (len(rows) - done)
+        bench.seconds = max(0.0, begin + limit - start) / (len(rows) - done)
         try:
             lines += map(str, WORK[row](bench, **SIZES[chosen][row]))
         except Exception as error:  # one row that fails must not cost the others their time on the machine
