@@ -152,6 +152,17 @@ def test_positions():
         sinusoidal(3, 7)
 
 
+def test_positions_of_inference_serve_training_and_nobody_changes_those_of_another():
+    with torch.inference_mode():
+        first = sinusoidal(31, 6)
+        expected = first.tolist()
+        first.zero_()
+    table, scale = sinusoidal(31, 6), torch.ones((), requires_grad=True)
+    assert table.tolist() == expected
+    (scale * table).sum().backward()
+    assert float(scale.grad) == pytest.approx(float(table.sum()), rel=1e-5)
+
+
 def test_wrong_shapes_are_named():
     net = stack()
     with pytest.raises(ParameterError, match=r"x=\(2, 24\) must be frames \(B, T, 24\)"):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,8 @@ from ..core.errors import ParameterError, WeightsError
 
 #: Largest size of anything here.
 MOST = 10**6
+#: Largest table of positions that is kept, in numbers (8 MB).
+_KEPT = 2**21
 RELEASED = re.compile(r"^encoder_layers\.(\d+)\.(att_layer|ff_layer|norm1|norm2)\.(.+)$")
 
 
@@ -54,9 +57,23 @@ def sinusoidal(frames: int, dim: int, *, device: str | torch.device = "cpu") -> 
     whole("frames", frames, least=0, most=MOST)
     if whole("dim", dim, least=2, most=MOST) % 2:
         raise ParameterError("dim", dim, "even")
+    if frames * dim > _KEPT:
+        return _positions(frames, dim).to(device)
+    place = torch.empty(0, device=device).device  # "cuda" is whichever GPU is the present one
+    return _kept_positions(frames, dim, place).clone()
+
+
+def _positions(frames: int, dim: int) -> Tensor:
     speed = 10000.0 ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angle = torch.arange(frames, dtype=torch.float64)[:, None] * speed
-    return torch.stack((angle.sin(), angle.cos()), 2).flatten(1).float().to(device)
+    return torch.stack((angle.sin(), angle.cos()), 2).flatten(1).float()
+
+
+@lru_cache(maxsize=8)
+def _kept_positions(frames: int, dim: int, device: torch.device) -> Tensor:
+    """The same on the device, kept: a sampler asks for them at every step, and a copy to a GPU waits for all before."""
+    with torch.inference_mode(False):  # what is kept from inference could not be used in training
+        return _positions(frames, dim).to(device)
 
 
 class _Attention(nn.Module):

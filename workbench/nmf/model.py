@@ -252,7 +252,8 @@ class SparseNMF:
         with tqdm(total=self.iterations, disable=not self.progress, desc="sparse NMF", leave=False) as bar:
             for _ in range(self.iterations):
                 costs.append(run.sweep())
-                bar.set_postfix_str(f"objective {float(costs[-1]):.6g}", refresh=False)
+                if self.progress:  # reading the number waits for a GPU
+                    bar.set_postfix_str(f"objective {float(costs[-1]):.6g}", refresh=False)
                 bar.update()
                 if self.tolerance and len(costs) > 1 and costs[-2] - costs[-1] < self.tolerance * costs[-2]:
                     break
