@@ -191,7 +191,7 @@ def arithmetic(job: float, took: dict[str, float], count: int, megabytes: float)
     print(f"  store      {shards:.0f} shards of 64 MB (seven layers of mini, pooled) in one folder")
     print(f"  caller     {megabytes * 1024:.1f} kB a clip: {table:.0f} GB of memory in one call")
     print(f"  first to break: {'the table of all clips, in the caller' if table > 100 else 'the scheduler'};", end=" ")
-    print(f"a call for each million clips needs {megabytes * 1e6 / 1024:.0f} GB")
+    print(f"a call for each million clips needs {megabytes * 1e6:.0f} MB")
 
 
 def main() -> None:
