@@ -21,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 import workbench
 from workbench.core.dependencies import explain
 from workbench.core.errors import ParameterError, RunError, WorkbenchError
+from workbench.core.files import temporary_beside
 from workbench.runs import compare, find_notebooks, read_notebook, record, run, settings, sweep, sweep_table, text_table
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
@@ -841,7 +842,7 @@ def test_a_sweep_killed_while_a_page_is_written_is_finished_by_the_next(here):
     assert read_results(place)["status"] == "interrupted" and not (place / "toy.html").exists()
     assert "0 of 1 combinations" in (here / "out" / "index.html").read_text()
     for folder in (here / "out", place):
-        (folder / f".sweep.csv.{32 * 'a'}.tmp").touch()
+        temporary_beside(folder / "sweep.csv").touch()
     (result,) = sweep(notebook, {"seed": [3]}, out="out", progress=False)
     assert result.status == "ok" and "</html>" in result.page.read_text()
     assert not list((here / "out").rglob("*.tmp"))

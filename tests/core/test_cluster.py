@@ -83,6 +83,14 @@ def test_out_of_memory_is_done_again_smaller(client):
     assert outcome == 4
 
 
+def test_a_job_that_kills_every_worker_is_given_up(client):
+    job = Job("deadly", "deadly", _die_always, (2,), smaller=lambda: Job("deadly", "deadly", _die_always, (1,)))
+    with pytest.warns(UserWarning, match="deadly is done again: on its worker, ClusterError: the workers .* killed"):
+        assert [outcome for _, outcome in spread(client, [job])] == [1]
+    ((_, outcome),) = spread(client, [Job("deadly", "deadly again", _die_always, (2,))])
+    assert isinstance(outcome, ClusterError) and "want of memory" in str(outcome)
+
+
 def test_a_worker_that_cannot_write_is_avoided(client, tmp_path):
     client.wait_for_workers(2, timeout=60)
     with pytest.warns(UserWarning, match="done again: on tcp://.*StoreError: .* disk is full"):
@@ -286,6 +294,12 @@ def _die_once(i, folder):
         (Path(folder) / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return i
+
+
+def _die_always(size):
+    if size > 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return size
 
 
 def _greedy(size):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.core.files import abandoned, cache_folder, replacing, sweep_away, write_whole
+from workbench.core.files import abandoned, cache_folder, replacing, sweep_away, temporary_beside, write_whole
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -42,14 +42,17 @@ def test_a_rename_that_fails_leaves_nothing(tmp_path):
 
 
 def test_what_dead_writers_left_is_swept_away(tmp_path):
-    dead = tmp_path / f".a.txt.{32 * '0'}.tmp"
+    dead, elsewhere = temporary_beside(tmp_path / "a.txt"), tmp_path / f".a.txt.{32 * '0'}.tmp"
     theirs = [tmp_path / name for name in ("thesis.tmp", ".thesis.tmp", f"{32 * '0'}.tmp", ".a.txt.0.tmp")]
-    for path in (dead, *theirs):
+    for path in (dead, elsewhere, *theirs):
         path.write_bytes(b"half")
     with replacing(tmp_path / "b.txt") as file:
         file.write(b"b")
         sweep_away(tmp_path)
         assert not dead.exists() and os.path.exists(file.name)
+    assert elsewhere.exists(), "another machine's, whose lock does not show here, may live for an hour"
+    os.utime(elsewhere, (0, 0))
+    sweep_away(tmp_path)
     assert set(tmp_path.iterdir()) == {tmp_path / "b.txt", *theirs}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import StoreError
+from workbench.core.files import temporary_beside
 from workbench.core.kept import Kept, read, write
 
 
@@ -23,6 +24,6 @@ def test_a_kept_result_with_a_flipped_digit_is_not_read(tmp_path):
         assert read(path) is None
     with pytest.raises(StoreError, match=f"cannot keep a result in {path}.*resume=False"):
         write(path, row)
-    (tmp_path / f".x.json.{32 * 'a'}.tmp").write_text("{")
+    temporary_beside(tmp_path / "x.json").write_text("{")
     Kept(tmp_path, "study 1", {})
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

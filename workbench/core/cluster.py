@@ -24,14 +24,13 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .checks import checked
-from .dependencies import load
+from .dependencies import load, release
 from .errors import ClusterError, ParameterError, StoreError
 from .files import cache_folder, write_whole
 from .warn import warn
@@ -184,15 +183,15 @@ def _own(cluster: str) -> object:
         raise ParameterError("cluster", cluster, expected)
     try:
         if module.endswith(".py"):
-            found = types.ModuleType(Path(module).stem)
-            exec(compile(Path(module).read_text(encoding="utf-8"), module, "exec"), found.__dict__)
+            loaded = types.ModuleType(Path(module).stem)
+            exec(compile(Path(module).read_text(encoding="utf-8"), module, "exec"), loaded.__dict__)
         else:
             sys.path.insert(0, os.getcwd())
             try:
-                found = importlib.import_module(module)
+                loaded = importlib.import_module(module)
             finally:
                 sys.path.pop(0)
-        function = getattr(found, name)
+        function = getattr(loaded, name)
     except (ImportError, OSError, AttributeError, SyntaxError) as error:
         raise ParameterError("cluster", cluster, f"{expected}: {error}") from error
     made = function()
@@ -206,20 +205,13 @@ def is_dask(client: object) -> bool:
     return any(kind.__module__.partition(".")[0] == "distributed" for kind in type(client).__mro__)
 
 
+@functools.cache  # what is on the disk later is not what this process runs
 def code_version() -> str:
     """Version of this package and a hash of its source, which a development copy changes under the same version."""
-    try:
-        release = metadata.version("audio-workbench")
-    except metadata.PackageNotFoundError:  # used from its folder, not installed
-        release = "of its folder"
-    return f"{release}, code {_hash_of_code()}"
-
-
-def _hash_of_code() -> str:
     digest, top = hashlib.sha256(), Path(__file__).parents[1]
     for path in sorted(top.rglob("*.py")):
         digest.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    return f"{release() or 'not installed'}, code {digest.hexdigest()[:12]}"
 
 
 #: Asked of every worker in words that need nothing of this package there: it may have another version of it, or none.
@@ -233,19 +225,18 @@ def ask():
 """
 
 
-def spread(client: Client, jobs: Iterable[Job], *, threads: int | None = None) -> Iterator[tuple[Job, Any]]:
+def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
     """Run jobs on a client's workers, and give each with what it returned, or the exception it raised, as it ends.
 
     No more jobs are handed out than the workers can soon begin, so that a million of them are no burden. A job whose
     worker died is done again by another, as dask sees to; one that ran out of memory is done again in its smaller form;
-    one that could not write is tried on other workers; when the scheduler goes away, it is waited for.
+    one that could not write is tried on other workers; when the scheduler goes away, it is waited for. A job computes
+    with as many threads as its caller has, with which its numbers are the same.
 
     Parameters
     ----------
     client : distributed.Client
     jobs : iterable of Job
-    threads : int, optional
-        Of torch in each job; by default as many as here, with which the numbers are the same as here.
 
     Raises
     ------
@@ -258,7 +249,7 @@ def spread(client: Client, jobs: Iterable[Job], *, threads: int | None = None) -
         Workers of another version, which get no job; jobs that were done again, and why.
     """
     team = _Team(client)
-    context = (threads or torch.get_num_threads(), _environment(), os.getcwd())
+    context = (torch.get_num_threads(), _environment(), os.getcwd())
     waiting, done = iter(jobs), queue.SimpleQueue()
     flying: dict[Future, tuple[Job, int, frozenset[str]]] = {}
 
@@ -292,7 +283,7 @@ def spread(client: Client, jobs: Iterable[Job], *, threads: int | None = None) -
             worker, outcome = _outcome(future)
             again = None
             if isinstance(outcome, Exception) and attempt < TRIES:
-                if _no_memory(outcome) and job.smaller is not None:
+                if _no_memory(worker, outcome) and job.smaller is not None:
                     again, avoid = replace(job.smaller(), key=job.key), avoid
                 elif isinstance(outcome, (StoreError, OSError)) and worker and team.others({*avoid, worker}):
                     again, avoid = job, avoid | {worker}
@@ -399,15 +390,17 @@ def _outcome(future: Future) -> tuple[str | None, Any]:
     try:
         worker, value, said = future.result()
     except Exception as error:
-        return None, error
+        if type(error).__name__ != "KilledWorker":
+            return None, error
+        return None, ClusterError("the workers that were at it were killed, most often for want of memory")
     for text in said:
         warn(text)
     return worker, value
 
 
-def _no_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, or that a worker was killed again and again, as systems do then."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or type(error).__name__ == "KilledWorker"
+def _no_memory(worker: str | None, error: Exception) -> bool:
+    """Whether memory ran out, or several workers were killed, as systems do then."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (worker is None and type(error) is ClusterError)
 
 
 def _environment() -> dict[str, str | None]:

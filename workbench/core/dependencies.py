@@ -35,6 +35,14 @@ EXTRAS = {"distributed": "cluster", "opensmile": "egemaps", "speechbrain": "spee
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "PyYAML", "ai_edge_litert": "ai-edge-litert"}
 
 
+def release() -> str:
+    """Version of this package; empty where it is used from its folder, not installed."""
+    try:
+        return metadata.version("audio-workbench")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def load(module: str) -> types.ModuleType:
     """Import a library, or a module of it, at its first use.
 

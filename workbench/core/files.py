@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import platform
 import re
 import time
 import uuid
@@ -18,9 +20,10 @@ except ImportError:  # Windows
 
 TEMPORARY = ".tmp"
 """How the names of files end that are being written."""
-_OURS = re.compile(rf"\..+\.[0-9a-f]{{32}}{re.escape(TEMPORARY)}", re.DOTALL)
+_OURS = re.compile(rf"\..+\.([0-9a-f]{{8}})[0-9a-f]{{24}}{re.escape(TEMPORARY)}", re.DOTALL)
+_HERE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 ABANDONED = 3600.0
-"""Seconds after which a temporary file belongs to no living writer, where files cannot be locked."""
+"""Seconds after which a temporary file belongs to no living writer, where a lock cannot tell."""
 
 
 def cache_folder() -> Path:
@@ -38,7 +41,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Write a file under a temporary name beside its own, then flush it to the disk and rename it.
 
     Whenever the process ends, the file under ``path`` is the old one or the whole new one. The temporary one is locked
-    while its writer lives, so that :func:`abandoned` can tell.
+    while its writer lives, and its name says on which machine, so that :func:`abandoned` can tell.
 
     Raises
     ------
@@ -46,7 +49,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         The file cannot be written; the temporary one is gone, as it is when the body raises anything.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name[:80]}.{uuid.uuid4().hex}{TEMPORARY}")
+    temporary = temporary_beside(path)
     try:
         with _locked(temporary) as file:
             yield file
@@ -61,6 +64,11 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name beside a file's own, under which this machine writes it."""
+    return path.with_name(f".{path.name[:80]}.{_HERE}{uuid.uuid4().hex[8:]}{TEMPORARY}")
 
 
 def write_whole(path: str | os.PathLike, data: bytes) -> None:
@@ -82,9 +90,15 @@ def _locked(path: Path) -> BinaryIO:
 
 
 def abandoned(path: Path) -> bool:
-    """Whether the writer of a temporary file is dead: nobody holds its lock; without locks, it is an hour old."""
+    """Whether the writer of a temporary file is dead: nobody holds its lock.
+
+    Where files cannot be locked, and of writers on other machines, whose locks a shared disk need not show, it is dead
+    when the file was not written to for an hour.
+    """
     try:
         old = time.time() - path.stat().st_mtime > ABANDONED
+        if (name := _OURS.fullmatch(path.name)) and name[1] != _HERE:
+            return old
         with open(path, "rb") as file:
             if fcntl is None:
                 return old

@@ -11,13 +11,13 @@ import uuid
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import cluster
 from .checks import checked
 from .checks import seed as checked_seed
+from .dependencies import release
 from .errors import ParameterError, StoreError
 from .fitting import NothingLearntWarning
 from .kept import Kept, read, write
@@ -112,7 +112,7 @@ def study(
         _Run(shown, setting, fold, split, seed)
         for (shown, setting), (fold, split), seed in itertools.product(_settings(grid), folds, seeds)
     ]
-    kept = Kept(resume, f"study {VERSION}, workbench {_release()}", {"task": task})
+    kept = Kept(resume, f"study {VERSION}, workbench {release()}", {"task": task})
     for run in runs:
         rows = None if run.split is None else list(run.split)
         run.path = kept.path(setting=run.setting, split=rows, seed=run.seed)
@@ -160,13 +160,6 @@ class _Run:
         rest = {name: self.outcome[name] for name in ("seconds", "error") if name in self.outcome}
         for row in self.outcome["rows"]:
             yield {**known, **rest, **row} if "seconds" in row else {**known, **row, **rest}
-
-
-def _release() -> str:
-    try:
-        return version("audio-workbench")
-    except PackageNotFoundError:  # used from its folder, not installed
-        return ""
 
 
 def _listed(name: str, values: object) -> list:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core import cluster
-from ..core.errors import AudioError, ParameterError, WeightsError
+from ..core.errors import AudioError, ClusterError, ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
 from ..encoders import Encoder, compute_dtype, load_encoder
 from .extraction import BATCH_SECONDS, Chunk, Extraction, Policy, load_clip
@@ -48,6 +48,8 @@ class Spread(Extraction):
             size = max(1, min(MOST_CHUNKS, len(chunks) // (4 * hands)))  # some jobs each, so that all end together
             jobs = (self._job(chunks[at : at + size], clips, encoder) for at in range(0, len(chunks), size))
             for job, outcome in cluster.spread(self.client, jobs):
+                if isinstance(outcome, ClusterError):
+                    raise ClusterError(f"{job.name}: {outcome}") from outcome
                 if isinstance(outcome, Exception):
                     raise outcome
                 computed, seconds, failed = outcome
