@@ -130,6 +130,8 @@ app.add_typer(encoders, name="encoders")
 app.add_typer(cache, name="cache")
 
 Root = Annotated[list[Path] | None, typer.Option(help="Folder with local data; looked at first. May be repeated.")]
+Group = Annotated[str | None, typer.Option(help='Column of what must not be on two sides of a split; "" for none.')]
+Fold = Annotated[str | None, typer.Option(help="Column of the folds.")]
 Missing = Annotated[str | None, typer.Option(help="What clips without file or label do: raise or skip.")]
 Mono = Annotated[str, typer.Option(help="mean of the channels, left, right, or a channel's number (0 the first).")]
 Parameters = Annotated[
@@ -168,6 +170,8 @@ def data_info(
     name: Annotated[str, typer.Argument(help="A name from the list, a folder of sounds, or a csv file.")],
     root: Root = None,
     label: Annotated[str | None, typer.Option(help="Column to use as label.")] = None,
+    group: Group = None,
+    fold: Fold = None,
     missing: Missing = None,
     mono: Mono = "mean",
 ) -> None:
@@ -178,7 +182,7 @@ def data_info(
     if name in known:
         typer.echo(f"{describe_dataset(name)}\n")
     try:
-        clips = load_dataset(name, root=root, label=label, **_reading(missing, mono))
+        clips = load_dataset(name, root=root, label=label, group=group, fold=fold, **_reading(missing, mono))
     except DatasetError as error:
         if name in known and not known[name]:  # not being here is news, not an error
             typer.echo(error)
@@ -293,6 +297,7 @@ def embed(
     from .embeddings import embed as run_encoder
     from .encoders import load_encoder
 
+    warnings.filterwarnings("ignore", message=".*no group is named")  # nothing is split here
     clips = load_dataset(dataset, root=root, label=label, size=size, seed=seed, **_reading(missing, mono))
     model = load_encoder(encoder, device=device, weights=weights, config=config, fetch=fetch)
     typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")

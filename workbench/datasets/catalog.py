@@ -20,6 +20,7 @@ from .clips import Clips
 from .contents import printable, why_no_file
 from .folders import Own, read_folder
 from .layouts import CARRIED, Place, find, read, read_part, root_parts
+from .leaks import unnamed_group
 from .manifest import manifests, read_manifest
 from .own_tables import read_table
 from .schema import Manifest
@@ -85,6 +86,8 @@ def load_dataset(
     *,
     root: Roots = None,
     label: str | None = None,
+    group: str | None = None,
+    fold: str | None = None,
     size: int | None = None,
     seed: int = 0,
     **options: Any,
@@ -101,12 +104,17 @@ def load_dataset(
         Data roots searched first; then those of the environment variable WORKBENCH_DATA, then the download cache.
     label : str, optional
         Another column as the label; clips where it is empty are left out and counted.
+    group : str, optional
+        Another column as the group (speaker, singer, source ...), of which none is ever on two sides of a split; "" for
+        none. Where nobody names one and a column looks like one, a warning asks.
+    fold : str, optional
+        Column whose values are the folds, in place of any published split.
     size : int, optional
         Generated sets: number of clips (1000 unless given). Others: this many clips at random, classes balanced.
     seed : int
         Of the generated set, or of the random choice.
     **options
-        Published sets: ``split`` (a rule of the manifest, or "none"), ``group`` (another group column, "" for none).
+        Published sets: ``split`` (a rule of the manifest, or "none").
         Sets in files: ``missing``, what clips do whose file is not there, and in a csv those without a label: "raise"
         (the default), or "skip": they are left out and counted in ``Clips.dropped``. In a folder, where nothing
         promises a file, broken links and empty files are left out and named in a warning unless ``missing="raise"``.
@@ -134,15 +142,17 @@ def load_dataset(
         raise ParameterError("name", key, "a dataset's name, a folder or a table")
     if size is not None:
         whole("size", size, least=1)
-    if label == "":
-        raise ParameterError("label", label, "the name of a column")
+    for option, column in (("label", label), ("fold", fold)):
+        if column == "":
+            raise ParameterError(option, column, "the name of a column")
     if key in GENERATED:
         clips = _generate(key, size, seed, options)
-        return clips if label is None else clips.with_label(label)
+        return _columns(clips, label, group, fold)
     own = Path(key).expanduser()
     if key in manifests() or own.suffix in (".yaml", ".yml"):
-        _allow(key, options, ("split", "group", *OPTIONS))
-        clips = _published(manifests().get(key) or read_manifest(own), data_roots(root), options)
+        _allow(key, options, ("split", *OPTIONS))
+        clips = _published(manifests().get(key) or read_manifest(own), data_roots(root), {**options, "group": group})
+        group = None
     elif own.is_dir():
         _allow(key, options, OPTIONS)
         clips = _own(own, read_folder(own, options.get("missing")), options)
@@ -153,8 +163,18 @@ def load_dataset(
     else:
         _allow(key, options, OPTIONS)
         clips = _part(key, data_roots(root), options)
-    clips = clips if label is None else clips.with_label(label)
+    clips = _columns(clips, label, group, fold)
     return clips if size is None else clips.balanced(size, seed=seed)
+
+
+def _columns(clips: Clips, label: str | None, group: str | None, fold: str | None) -> Clips:
+    """Clips with the columns that the caller names, and a question where a column looks like a group."""
+    clips = clips if label is None else clips.with_label(label)
+    if group is not None:
+        clips = clips.with_group(group)
+    elif question := unnamed_group(clips.table):
+        warn(f"{clips.name}: {question}")
+    return clips if fold is None else clips.with_fold(fold)
 
 
 def _allow(name: str, options: dict[str, Any], allowed: Sequence[str]) -> None:
@@ -164,9 +184,8 @@ def _allow(name: str, options: dict[str, Any], allowed: Sequence[str]) -> None:
             takes = f"takes the options {', '.join(allowed)}" if allowed else "is generated and takes no such option"
             raise ParameterError(option, options[option], f"left out: {name} {takes}{hint}")
     choice("missing", options.get("missing", "raise"), ("raise", "skip"))
-    for option in ("split", "group"):
-        if not isinstance(options.get(option, ""), str):
-            raise ParameterError(option, options[option], "text")
+    if not isinstance(options.get("split", ""), str):
+        raise ParameterError("split", options["split"], "text")
     channel(options.get("mono", "mean"))
 
 

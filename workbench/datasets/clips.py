@@ -8,6 +8,7 @@ import html
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -390,15 +391,45 @@ class Clips:
     @checked
     def with_label(self, column: str) -> Clips:
         """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`."""
+        words, named = self._words(column)
+        table = self.table[named].copy()
+        table["label"] = words[named]
+        lost = int((~named).sum())
+        return self._with(table, **({f"without {column}": lost} if lost else {}))
+
+    def with_group(self, column: str) -> Clips:
+        """The same clips with another column as the group, which is never on two sides of a split; "" for none."""
+        table = self.table.copy()
+        if column:
+            words, named = self._words(column)
+            table["group"] = words.where(named, "")
+        else:
+            table["group"] = ""
+        return self._with(table)
+
+    def with_fold(self, column: str) -> Clips:
+        """The same clips with the values of another column as folds, numbered in order; clips without are in none."""
+        values, table = self._column(column), self.table.copy()
+        words, named = self._words(column)
+        kinds = sorted(set(values[named]), key=lambda value: (not isinstance(value, Real), value))
+        if not 2 <= len(kinds) <= max(50, named.sum() / 2):
+            raise DatasetError(
+                f"{self.name}: column {column!r} has {len(kinds)} values; folds are two or more, and few"
+            )
+        whole_numbers = all(isinstance(kind, Real) and kind >= 0 and kind == int(kind) for kind in kinds)
+        numbers = {str(kind): int(kind) if whole_numbers else i for i, kind in enumerate(kinds, 1)}
+        table["fold"] = pd.array([numbers.get(str(value)) for value in values], "Int64")
+        table["split"] = ""
+        return self._with(table)
+
+    def _words(self, column: str) -> tuple[pd.Series, pd.Series]:
+        """A column as text, and whether a clip has a value there."""
         values = self._column(column)
         words = pd.Series([tidy(str(value)) for value in values.astype(object)], values.index, dtype=object)
         named = values.notna() & ~words.str.lower().isin(["", "nan", "<na>"])
         if not named.any():
             raise DatasetError(f"{self.name}: column {column!r} is empty")
-        table = self.table[named].copy()
-        table["label"] = words[named]
-        lost = int((~named).sum())
-        return self._with(table, **({f"without {column}": lost} if lost else {}))
+        return words, named
 
     def relabel(self, names: Mapping[str, str]) -> Clips:
         """The clips of these labels alone, under new names: labels given one name become one class.

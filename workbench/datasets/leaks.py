@@ -1,0 +1,61 @@
+"""What looks like a group and is not named as one: clips of one speaker, source or session on both sides of a split."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+
+import numpy as np
+import pandas as pd
+
+#: Words in a column's name that stand for what several clips share and a model may learn in place of the label.
+WORDS = """actor album artist author bird caller child composer couple device dialogue dialog donor ensemble
+    episode film house individual interview machine mic microphone movie participant patient performance
+    performer person piece player recording recordist reader room session show singer site song source speaker station
+    subject take talker track user utterance video""".split()
+
+
+def unnamed_group(table: pd.DataFrame) -> str:
+    """A question about a column, or a beginning of the files' names, that looks like a group; empty where none does.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A dataset's; where its column group is used already, nothing is asked.
+    """
+    if table["group"].astype(str).str.strip().ne("").any() or len(table) < 4:
+        return ""
+    labels = table["label"].astype(str).to_numpy()
+    for column in table.columns:
+        words = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", str(column)).lower())
+        if column not in ("id", "label", "path", "fold", "split", "group") and any(
+            word.removesuffix("s") in WORDS or word in WORDS for word in words
+        ):
+            values = table[column].dropna().astype(str)
+            if _is_shared(values.to_numpy(), labels[values.index.to_numpy()] if len(values) < len(labels) else labels):
+                return (
+                    f"the column {column!r} ({values.nunique()} values) looks like what clips of one {words[0]} share, "
+                    "and no group is named: they will be on both sides of a split, which can be worth more than all "
+                    f"that is to be measured. group={column!r} (--group {column}) keeps them apart, "
+                    'group="" (--group "") says that it is none'
+                )
+    if "path" in table and table["path"].astype(bool).all():
+        starts = np.array([re.split(r"[-_. ]", PurePath(str(path)).stem)[0].lower() for path in table["path"]])
+        stems = {PurePath(str(path)).stem for path in table["path"]}
+        if len(stems) == len(table) and _is_shared(starts, labels) and len(set(starts)) <= len(table) / 3:
+            few = ", ".join(sorted(set(starts))[:3])
+            return (
+                f"the names of files begin with one of {len(set(starts))} words ({few} ...), each of several labels, "
+                "and no group is named: if these are speakers, sources or takes, clips of one will be on both sides of "
+                "a split; a csv with a column of them, named by group= (--group), keeps them apart"
+            )
+    return ""
+
+
+def _is_shared(values: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether several values each stand with more than one clip, and are not the labels in other words."""
+    kinds, counts = np.unique(values, return_counts=True)
+    if not 2 <= len(kinds) < len(values) or np.median(counts) < 2:
+        return False
+    pairs = len({*zip(values.tolist(), labels.tolist(), strict=True)})
+    return pairs > len(kinds)  # else each value has one label: a finer name of it
