@@ -31,7 +31,8 @@ from workbench.runs.parameters import check_parameters, read_parameters, split_v
 from workbench.runs.provenance import git_state, kernel_report, this_process, versions
 from workbench.runs.recording import plain, read_results, write_text
 from workbench.runs.report import index_page, table_html
-from workbench.runs.running import check, is_finished
+from workbench.runs.running import check
+from workbench.runs.single import is_finished
 from workbench.runs.sweeps import _claimed
 
 PARAMETERS = """\

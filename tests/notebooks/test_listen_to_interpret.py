@@ -15,7 +15,7 @@ TAGS += ["5_alert-signal", "6_music", "7_human-voice", "8_dog"]
 
 @pytest.fixture(scope="module")
 def data_root(tmp_path_factory):
-    """ESC-50 of four classes in three folds, SONYC-UST of 32 clips."""
+    """ESC-50 of four classes in three folds, SONYC-UST of 32 clips, all of two seconds."""
     root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
 
     def sound(path, seconds, pitches):
@@ -29,7 +29,7 @@ def data_root(tmp_path_factory):
         fold, target = i // 4 % 3 + 1, i % 4
         name = f"{fold}-{1000 + i}-A-{target}.wav"
         lines.append(f"{name},{fold},{target},class{target},False,{1000 + i},A")
-        sound(root / "ESC-50-master" / "audio" / name, 5.0, [200 + 500 * target])
+        sound(root / "ESC-50-master" / "audio" / name, 2.0, [200 + 500 * target])
     (root / "ESC-50-master" / "meta").mkdir()
     (root / "ESC-50-master" / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
     names = [f"{tag}_presence" for tag in TAGS]
@@ -39,7 +39,7 @@ def data_root(tmp_path_factory):
         on[i % 8] = True
         part = ["train", "train", "validate", "test"][i // 8]
         lines.append(f"{part},{i % 5},{i:02d}.wav,0,2019,1,2,3,{','.join(map(str, on.astype(int)))}")
-        sound(root / "SONYC-UST" / "audio" / f"{i:02d}.wav", 10.0, 200 + 400 * np.flatnonzero(on))
+        sound(root / "SONYC-UST" / "audio" / f"{i:02d}.wav", 2.0, 200 + 400 * np.flatnonzero(on))
     (root / "SONYC-UST" / "annotations.csv").write_text("\n".join(lines) + "\n")
     return root
 

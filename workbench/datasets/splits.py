@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from numbers import Real
 
@@ -242,6 +243,9 @@ def check(
     tested, trained = (frozenset().union(*(classes[i] for i in rows)) for rows in (split.test, split.train))
     unseen = sorted(tested - trained)
     if unseen and len(unseen) == len(tested):
+        counts = Counter(name for each in classes for name in each)
+        if counts.most_common(1)[0][1] == 1:
+            raise DatasetError(f"{name}: each of {len(counts)} classes has one clip: none can be both learnt and tested")
         raise DatasetError(
             f"{name}: no class of test ({', '.join(unseen[:5])}) is in train: the label goes with the group ({by}); "
             "choose another label or another column to split by"

@@ -16,7 +16,7 @@ from ..core import cluster
 from ..core.errors import RunError
 from .notebooks import Notebook
 from .recording import NO_CELL, plain, read_results, read_whole, write_results
-from .running import RunResult, first_results, is_finished, run_one
+from .single import RunResult, first_results, is_finished, run_one
 
 _ATTEMPT = ".attempt-"
 """How the folder of a run that is not finished begins."""

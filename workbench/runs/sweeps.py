@@ -20,7 +20,8 @@ from ..core.files import sweep_away
 from .notebooks import Notebook, find_notebooks
 from .recording import brief, plain, read_whole, write_text
 from .report import flatten, index_page, table_html
-from .running import RunResult, check, check_mapping, prepare, run_one
+from .running import check, check_mapping, prepare
+from .single import RunResult, run_one
 from .spreading import Planned, finished_before, remove_attempts, spread_runs
 
 if TYPE_CHECKING:
