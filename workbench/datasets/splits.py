@@ -245,7 +245,7 @@ def check(
     if unseen and len(unseen) == len(tested):
         counts = Counter(name for each in classes for name in each)
         if counts.most_common(1)[0][1] == 1:
-            raise DatasetError(f"{name}: each of {len(counts)} classes has one clip: none can be both learnt and tested")
+            raise DatasetError(f"{name}: each of {len(counts)} classes has one clip; none can be learnt and tested")
         raise DatasetError(
             f"{name}: no class of test ({', '.join(unseen[:5])}) is in train: the label goes with the group ({by}); "
             "choose another label or another column to split by"
