@@ -453,8 +453,10 @@ def test_options_a_dataset_does_not_take_are_refused(tmp_path):
         load_dataset("gtzan", missing="ignore")
     with pytest.raises(ParameterError, match="name='' must be a dataset's name"):
         load_dataset("")
-    with pytest.raises(ParameterError, match="group='x' must be left out"):
-        load_dataset("voices", group="x")
+    with pytest.raises(ParameterError, match="split='x' must be left out: voices is generated"):
+        load_dataset("voices", split="x")
+    with pytest.raises(ParameterError, match="column='x' must be one of .*technique"):
+        load_dataset("voices", size=20, group="x")
 
 
 def test_list_and_describe(tmp_path):

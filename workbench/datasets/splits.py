@@ -52,6 +52,8 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
     whole("n", n, least=2)
     labels, groups = _a_row_each(labels, groups)
     count = len(np.unique(groups))
+    if count == 1 < n:
+        raise DatasetError(f"all {len(groups)} clips are in one group: no part of them can be set aside without a leak")
     if count < n:
         raise DatasetError(f"{count} groups cannot be dealt into {n} folds; every fold needs a group of its own")
     rows = np.zeros(len(labels))
