@@ -211,6 +211,11 @@ def test_evaluate_holds_every_metric_in_order():
 P = [[0.4, 0.6], [0.3, 0.7]]
 
 
+def test_one_group_has_no_interval():
+    drop = metrics.removal_drop(P, P[::-1], output="probabilities", groups=["a"] * len(P))
+    assert np.isfinite(drop.median) and np.isnan([drop.low, drop.high]).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -224,7 +229,6 @@ P = [[0.4, 0.6], [0.3, 0.7]]
             lambda: metrics.removal_drop(P, np.empty((0, 2, 2)), output="logits"),
             r"rest.shape=\(0, 2, 2\) must be at least",
         ),
-        (lambda: metrics.removal_drop(P, P, output="logits", groups=["a", "a"]), r"groups=\['a'\] must be at least"),
         (lambda: metrics.random_components([0, 1]), r"selected='int64 \(2,\)' must be booleans \(N, K\)"),
         (lambda: metrics.random_components([[0.5, 1]]), r"selected='float64 \(1, 2\)' must be booleans"),
         (lambda: metrics.random_components([[0, 1]], draws=0), "draws=0 must be a whole number, 1 or more"),

@@ -189,9 +189,12 @@ def median_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the median of ``values`` (N,); of (rows, N), of the mean of the rows' medians.
 
-    Options as in :func:`removal_drop`; all rows share their samples.
+    Options as in :func:`removal_drop`; all rows share their samples. NaN where all are of one group, which says nothing
+    of how groups differ.
     """
     values = outputs("values", np.atleast_2d(numbers("values", values, finite=False)))
+    if groups is not None and values.shape[1] == len(np.atleast_1d(groups)) and len(np.unique(groups)) == 1:
+        return float("nan"), float("nan")
     weights = bootstrap_weights(values.shape[1], groups, draws=draws, seed=seed)
     last = weights.sum(1, keepdims=True) - 1
     medians = np.zeros(draws)
