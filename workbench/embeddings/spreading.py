@@ -139,14 +139,14 @@ def _group(root: str, mark: str, compute: str, policy: tuple) -> Group:
 
 def _contents_of(clips: Clips, rows: list[int], rate: int, seconds: float | None) -> dict[int, tuple]:
     """On a worker: content, samples and what is wrong, for each row."""
-    found: dict[int, tuple] = {}
+    contents: dict[int, tuple] = {}
     for i in rows:
         try:
             content, x = load_clip(clips, i, rate, seconds)
-            found[i] = content, len(x), None
+            contents[i] = content, len(x), None
         except AudioError as error:
-            found[i] = None, 0, error
-    return found
+            contents[i] = None, 0, error
+    return contents
 
 
 def _encode(

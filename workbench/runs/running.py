@@ -81,7 +81,7 @@ def run(
     folder = _new_folder(out)
     finished: list[RunResult] = []
     if client is not None:
-        planned = [(notebook, given, folder / notebook.name) for notebook, given in zip(notebooks, values, strict=True)]
+        planned = [(notebook, own, folder / notebook.name) for notebook, own in zip(notebooks, values, strict=True)]
         results: dict[int, RunResult] = {}
         for place, result in spread_runs(client, planned, kernel=kernel, progress=progress):
             results[place] = result
