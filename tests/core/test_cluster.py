@@ -248,6 +248,17 @@ def test_a_worker_of_another_version_is_refused_by_name(outside, tmp_path):
         client.wait_for_workers(2, timeout=60)
         with pytest.warns(UserWarning, match="1 workers get no work, .* has workbench 0.0.1, code old"):
             assert outcomes(client, jobs_of(_square, 8)) == {f"job {i}": i * i for i in range(8)}
+        done, found = tmp_path / "done", {}
+        done.mkdir()
+        with pytest.warns(UserWarning, match="1 workers get no work"):
+            for job, outcome in spread(
+                client, [Job(f"job {i}", f"alone-{i}", _mark, (i, str(done))) for i in range(6)]
+            ):
+                found[job.name] = outcome
+                if len(found) == 1:  # the only one that may work dies; another comes later, under another address
+                    outside.end(outside.processes[-1])
+                    outside.worker()
+        assert found == {f"job {i}": i for i in range(6)}
 
 
 def _free_port():

@@ -252,11 +252,15 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
     context = (torch.get_num_threads(), _environment(), os.getcwd())
     waiting, done = iter(jobs), queue.SimpleQueue()
     flying: dict[Future, tuple[Job, int, frozenset[str]]] = {}
+    places: dict[Future, frozenset[str]] = {}  # of those that may run on some workers only
 
     def submit(job: Job, attempt: int = 0, avoid: frozenset[str] = frozenset()) -> None:
         key = job.key if not attempt else f"{job.key}-{attempt}-{uuid.uuid4().hex[:8]}"
-        future = team.submit(_perform, job.function, job.arguments, *context, key=key, avoid=avoid)
+        where = team.allowed(avoid)
+        future = team.submit(_perform, job.function, job.arguments, *context, key=key, workers=where)
         flying[future] = job, attempt, avoid
+        if where:
+            places[future] = where
         future.add_done_callback(done.put)
 
     try:
@@ -272,10 +276,16 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
             except queue.Empty:
                 with contextlib.suppress(OSError, TimeoutError):  # it went away; the futures will say so
                     team.look()
+                    for future in [each for each, where in places.items() if not where & set(team.known)]:
+                        job, attempt, avoid = flying.pop(future)  # its workers are gone; nobody else may do it
+                        del places[future]
+                        future.cancel()
+                        submit(job, attempt + 1, avoid)
                 continue
             if future not in flying:  # of a connection that was lost
                 continue
             job, attempt, avoid = flying.pop(future)
+            places.pop(future, None)
             if future.status in ("cancelled", "lost"):
                 team.wait()
                 submit(job, attempt, avoid)
@@ -306,7 +316,9 @@ class _Team:
     def __init__(self, client: Client):
         self.client, self.address = client, client.scheduler.address
         self.version, self.known, self.refused = code_version(), {}, set()
+        self.begun = False  # whether there was ever a worker that may work
         self.look()
+        self.begun = True
 
     def look(self) -> bool:
         """Ask workers that came lately for their version; whether there was a foreign one among them."""
@@ -317,15 +329,17 @@ class _Team:
         namespace: dict[str, Any] = {}
         exec(_ASK, namespace)  # so that pickle carries it by its code
         answers = self.client.run(namespace["ask"], workers=late, on_error="return")
+        answers = {address: answer for address, answer in answers.items() if isinstance(answer, str)}  # else it died
         foreign = {address: answer for address, answer in answers.items() if answer != self.version}
-        self.known |= {address: there[address] for address in late}
+        self.known |= {address: there[address] for address in answers}
         if not foreign:
             return False
         self.refused |= set(foreign)
         listed = "; ".join(f"{address} has workbench {answer}" for address, answer in sorted(foreign.items())[:5])
         text = f"{listed}{' ...' if len(foreign) > 5 else ''}; here it is {self.version}"
-        if not set(self.known) - self.refused:
+        if not set(self.known) - self.refused and not self.begun:
             raise ClusterError(f"no worker of {self.address} has this version of the package: {text}")
+        self.begun = True
         warn(f"{len(foreign)} workers get no work, as their version of the package is another: {text}")
         return True
 
@@ -351,12 +365,22 @@ class _Team:
         self.look()
         return bool(set(self.known) - self.refused - avoid)
 
-    def submit(self, function: Callable, *arguments: Any, key: str, avoid: frozenset[str]) -> Future:
-        options: dict[str, Any] = {}
+    def allowed(self, avoid: frozenset[str]) -> frozenset[str]:
+        """The workers that may do a job, empty where all may; waits for one where there is none."""
+        if not self.refused and not avoid:
+            return frozenset()
+        deadline = time.monotonic() + PATIENCE
+        while not (good := frozenset(self.known) - self.refused - avoid):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{self.address}: no worker that may do the work came in {PATIENCE:.0f} s")
+            time.sleep(0.5)
+            self.look()
+        return good
+
+    def submit(self, function: Callable, *arguments: Any, key: str, workers: frozenset[str]) -> Future:
+        options: dict[str, Any] = {"workers": sorted(workers)} if workers else {}
         if self.client.status == "closed":
             self.wait()
-        if self.refused or avoid:
-            options["workers"] = sorted(set(self.known) - self.refused - avoid)
         if any("GPU" in state.get("resources", {}) for state in self.known.values()):
             options["resources"] = {"GPU": 1}
         return self.client.submit(function, *arguments, key=f"workbench-{key}", **options)
