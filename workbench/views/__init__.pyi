@@ -20,6 +20,9 @@ from .prototype_maps import DataPoints as DataPoints
 from .prototype_pages import PrototypeSounds as PrototypeSounds
 from .prototype_pages import RealClip as RealClip
 from .prototype_pages import prototype_page as prototype_page
+from .readings import compared as compared
+from .readings import headed as headed
+from .readings import reading as reading
 from .settings import sounds_by_setting as sounds_by_setting
 from .similarity_pages import ExplainedClip as ExplainedClip
 from .similarity_pages import similarity_page as similarity_page
