@@ -16,8 +16,12 @@ def test_a_difference_that_excludes_zero_has_a_direction():
 
 @pytest.mark.parametrize("bounds", [(-0.01, 0.05), (0.0, 0.05), (-0.05, 0.0)])
 def test_an_interval_that_holds_zero_shows_nothing(bounds):
-    text = compared("a", "b", (0.02, *bounds), of="R²", factor=1, unit="", digits=2, above="no", below="no", level="Ask more.")
-    assert text.startswith("R²: between a and b no difference that these data can show (+0.02 [") and text.endswith("Ask more.")
+    text = compared(
+        "a", "b", (0.02, *bounds), of="R²", factor=1, unit="", digits=2, above="no", below="no", level="Ask more."
+    )
+    assert text.startswith("R²: between a and b no difference that these data can show (+0.02 [") and text.endswith(
+        "Ask more."
+    )
     assert "above" not in text and "below" not in text
 
 

@@ -18,8 +18,11 @@ Accuracy: between layer 4 and layer 0 no difference that these data can show (+1
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
@@ -30,7 +33,7 @@ from .page import escape
 def compared(
     a: str,
     b: str,
-    difference: Sequence[float],
+    difference: ArrayLike,
     *,
     of: str = "Accuracy",
     factor: float = 100.0,
@@ -77,16 +80,16 @@ def compared(
         raise ParameterError("difference", values.tolist(), "three numbers: the difference, its low and its high bound")
     mean, low, high = values
     unit = f" {unit}" if unit else ""
-    if not mean == mean:
+    if math.isnan(mean):
         return _sentence(f"{of}: {a} and {b} cannot be compared, {missing}", "")
-    if not (low == low and high == high):
+    if math.isnan(low) or math.isnan(high):
         text = f"{of}: {a} against {b} {mean:+.{digits}f}{unit}, but {missing}: nothing follows"
         return _sentence(text, "")
     if low > 0 or high < 0:
         place, then = ("above", above) if low > 0 else ("below", below)
         ends = sorted((abs(low), abs(high)))
-        text = f"{of}: {a} lies {place} {b}, by {abs(mean):.{digits}f}{unit} [{ends[0]:.{digits}f} to {ends[1]:.{digits}f}]"
-        return _sentence(text, then)
+        size, least, most = (f"{value:.{digits}f}" for value in (abs(mean), *ends))
+        return _sentence(f"{of}: {a} lies {place} {b}, by {size}{unit} [{least} to {most}]", then)
     span = f"{mean:+.{digits}f}{unit} [{low:+.{digits}f} to {high:+.{digits}f}]"
     return _sentence(f"{of}: between {a} and {b} no difference that these data can show ({span})", level)
 
