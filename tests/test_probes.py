@@ -14,10 +14,9 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from workbench.core.errors import ParameterError, WeightsError
-from workbench.core.splits import Split
+from workbench.core.splits import Split, deal
 from workbench.metrics.classification import group_interval, wilson_interval
 from workbench.probes import Probes, fit_probes, logistic, paper
-from workbench.probes.fit import _deal
 from workbench.probes.inputs import PENALTIES
 
 CPU = torch.device("cpu")
@@ -180,21 +179,6 @@ def test_the_final_probe_is_fitted_on_train_and_valid():
     )
 
 
-def test_dealt_folds_keep_groups_whole_and_classes_even():
-    rng = np.random.default_rng(5)
-    target, members = np.repeat([0, 1, 2], [100, 100, 20]), rng.integers(0, 30, 220)
-    fold = _deal(target, members, 5, 0)
-    assert all(len(set(fold[members == member])) == 1 for member in range(30))
-    assert np.bincount(fold).min() >= 30
-    each_its_own = _deal(target, np.arange(220), 5, 0)
-    assert np.array([np.bincount(each_its_own[target == c]) for c in range(3)]).tolist() == [
-        [20] * 5,
-        [20] * 5,
-        [4] * 5,
-    ]
-    assert not np.array_equal(each_its_own, _deal(target, np.arange(220), 5, 1))
-
-
 def test_shuffled_labels_give_chance():
     layers, y, split, _ = sounds(n=600, dims=(24, 24, 24))
     honest, control = fit_probes(layers, y, split), fit_probes(layers, y, split, shuffle_labels=1)
@@ -245,7 +229,7 @@ def test_a_seeded_default_fit_leaves_its_validation_groups_out():
     probes = fit_probes(layers, y, split, groups=group, seeds=(7,), penalties=[5.0])
     development = np.concatenate([split.train, split.valid])
     codes = np.unique(y, return_inverse=True)[1]
-    fold = _deal(codes[development], group[development], 3, 7)
+    fold = deal(codes[development], group[development], [1 / 3] * 3, seed=7)
     scaler, model = reference(layers["layer 0"], y, development[fold != 0], 5.0)
     expected = model.predict_proba(scaler.transform(layers["layer 0"][split.test]))
     np.testing.assert_allclose(probes.probabilities[0, 0], expected, atol=1e-3)

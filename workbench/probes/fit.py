@@ -15,7 +15,7 @@ from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.progress import Progress, reporter
-from ..core.splits import Split, fitting
+from ..core.splits import Split, deal, fitting
 from ..core.warn import warn
 from ..metrics import classification
 from . import inputs, logistic, paper
@@ -305,22 +305,7 @@ def _repeats(target: np.ndarray, parts: Split, members: np.ndarray, seeds: Seque
     folds = min(max(round(1 / share), 2), count)
     repeats: list[Repeat] = []
     for seed in [None] if seeds is None else seeds:
-        fold = _deal(target[development], members[development], folds, seed or 0)
+        fold = deal(target[development], members[development], [1 / folds] * folds, seed=seed or 0)
         cuts = [(development[fold != f], development[fold == f]) for f in range(folds)]
         repeats.append((cuts, development) if seed is None else (cuts[:1], None))
     return repeats
-
-
-def _deal(target: np.ndarray, members: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Fold (n,) of each row: whole groups, dealt in random order to the fold that most lacks their classes."""
-    _, member = np.unique(members, return_inverse=True)
-    counts = np.zeros((member.max() + 1, target.max() + 1))
-    np.add.at(counts, (member, target), 1)
-    scale = 1 / np.maximum(counts.sum(0), 1)  # a clip of a rare class weighs more
-    load, fold = np.zeros((folds, counts.shape[1])), np.empty(len(counts), dtype=np.int64)
-    for group in np.random.default_rng(seed).permutation(len(counts)):
-        # smallest growth of the sum of squared loads; on a tie the emptiest fold
-        growth = (load * (counts[group] * scale)).sum(1)
-        fold[group] = np.lexsort((load.sum(1), growth))[0]
-        load[fold[group]] += counts[group] * scale
-    return fold[member]
