@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split, deal
-from workbench.metrics.classification import group_interval, wilson_interval
+from workbench.metrics.classification import wilson_interval
+from workbench.metrics.intervals import group_interval
 from workbench.probes import Probes, fit_probes, logistic, paper
 from workbench.probes.inputs import PENALTIES
 
@@ -291,7 +292,7 @@ def test_accuracies_chance_majority_and_intervals_belong_to_the_predictions(fitt
     layers, y, split, group = sounds()
     right = fitted.predictions == y[split.test]
     np.testing.assert_allclose(fitted.accuracy, right.mean(-1))
-    np.testing.assert_array_equal(fitted.interval[:2], group_interval(right[:2, 0], group[split.test]))
+    np.testing.assert_array_equal(fitted.interval[:2], group_interval(right[:2, 0], group[split.test], limits=(0, 1)))
     assert fitted.interval_kind == "groups" and fitted.chance == 0.25
     labels, counts = np.unique(y[split.train], return_counts=True)
     assert fitted.majority == pytest.approx((y[split.test] == labels[counts.argmax()]).mean())
@@ -305,13 +306,15 @@ def test_an_interval_has_width_even_where_every_clip_is_right():
     layers, y, split, group = sounds()
     probes = fit_probes({"label": 50.0 * (y[:, None] == np.unique(y))}, y, split, groups=group)
     assert probes.accuracy[0, 0] == 1.0
-    assert probes.interval[0].tolist() == list(wilson_interval(3, 3))  # three test groups, all right
+    assert probes.interval[0] == pytest.approx([0.025 ** (1 / 3), 1.0])  # three test groups, all right
 
 
-def test_one_test_group_falls_to_wilson_and_says_so():
+def test_one_test_group_has_no_interval():
     layers, y, split, group = sounds()
     group = np.where(np.isin(np.arange(len(y)), split.test), 99, group)
-    assert fit_probes(layers, y, split, groups=group).interval_kind == "wilson"
+    probes = fit_probes(layers, y, split, groups=group)
+    assert probes.interval_kind == "groups" and np.isnan(probes.interval).all()
+    assert np.isnan(probes.compare(0, 1).low) and "nan" in repr(probes)
 
 
 def test_confused_clips_are_wrong_and_sorted_by_confidence(fitted):

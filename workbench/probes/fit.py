@@ -18,6 +18,7 @@ from ..core.progress import Progress, reporter
 from ..core.splits import Split, deal, fitting
 from ..core.warn import warn
 from ..metrics import classification
+from ..metrics.intervals import group_interval
 from . import inputs, logistic, paper
 from .result import Probes
 
@@ -142,9 +143,12 @@ def fit_probes(
     probabilities = torch.stack(logits).softmax(-1).float().cpu().numpy()
     true, predictions = classes[codes[test]], classes[probabilities.argmax(-1)]
     right = (predictions == true).mean(1)
-    grouped = groups is not None and len(np.unique(members[test])) > 1
+    grouped = groups is not None and len(np.unique(members[test])) < len(test)
     listed = inputs.listed(groups) if grouped else []
-    interval = _interval(right, members[test] if grouped else None, level)
+    if grouped:
+        interval = group_interval(right, members[test], limits=(0, 1), level=level)
+    else:
+        interval = np.array([classification.wilson_interval(r.sum(), len(test), level=level) for r in right])
     accuracy, loss = np.stack([scores for _, _, scores in fitted], axis=1)
     chosen = _best(accuracy, loss)
     return Probes(
@@ -265,18 +269,6 @@ def _fit_paper(
         text = "no epoch had a lower validation loss than the initial weights (or a loss that is a number)"
         warn(f"nothing was learnt by {len(idle)} probes ({idle[0]}): {text}")
     return [fitted[name] for name in arrays]
-
-
-def _interval(right: np.ndarray, groups: np.ndarray | None, level: float) -> np.ndarray:
-    """(L, 2) interval of each layer's mean of ``right`` (L, n)."""
-    if groups is None:
-        return np.array([classification.wilson_interval(hits, right.shape[1], level=level) for hits in right.sum(1)])
-    interval = classification.group_interval(right, groups, level=level)
-    # all right or all wrong: resampling shows no spread, although so few groups cannot exclude one
-    for i in np.flatnonzero((right == right[:, :1]).all(1) & np.isin(right[:, 0], (0, 1))):
-        count = len(np.unique(groups))
-        interval[i] = classification.wilson_interval(right[i, 0] * count, count, level=level)
-    return interval
 
 
 def _score(array: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:

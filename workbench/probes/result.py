@@ -30,7 +30,7 @@ class Difference:
     difference: float
     """Accuracy of a minus accuracy of b."""
     low: float
-    """Lower bound of the paired bootstrap interval, over test groups when there are any, else over clips."""
+    """Lower bound of the paired interval, for other test groups when there are any, else clips; NaN with one group."""
     high: float
     """Upper bound."""
     p_value: float
@@ -54,16 +54,16 @@ class Probes:
     true: np.ndarray
     """(n,) their labels."""
     groups: np.ndarray | None
-    """(n,) their groups; None when none were given or the test part has only one."""
+    """(n,) their groups; None when none were given, or every test clip is a group of its own."""
     accuracy: np.ndarray
     """(L, S) on test."""
     balanced_accuracy: np.ndarray
     """(L, S) mean recall over the test classes."""
     interval: np.ndarray
-    """(L, 2) of the mean accuracy over seeds, for other test clips; the spread over seeds is not in it."""
+    """(L, 2) of the mean accuracy over seeds, for other test groups; the spread over seeds is not in it."""
     interval_kind: str
-    """"wilson", or "groups": bootstrap of test groups, since clips of one singer are not independent (where all clips
-    are right or all wrong, which bootstraps to no width: Wilson's with the groups for clips)."""
+    """"wilson", or "groups": that of :func:`workbench.metrics.intervals.group_interval`, since clips of one group are
+    not independent; NaN where the test part has one group."""
     chance: float
     """1 / C."""
     majority: float
@@ -182,10 +182,10 @@ class Probes:
         return pd.DataFrame({name: values[wrong] for name, values in columns.items()})
 
     @checked
-    def compare(self, a: str | int, b: str | int, *, level: float = 0.95, seed: int = 0) -> Difference:
+    def compare(self, a: str | int, b: str | int, *, level: float = 0.95) -> Difference:
         """Paired comparison of two layers on the same test clips; what both get right or wrong cancels.
 
-        The interval is a bootstrap over test groups when there are any, else over clips; seeds are averaged first.
+        The interval is for other test groups when there are any, else for other clips; seeds are averaged first.
         Two layers picked by their test accuracies make it optimistic.
 
         Parameters
@@ -194,8 +194,6 @@ class Probes:
             Names or positions.
         level : float
             Confidence level.
-        seed : int
-            Of the bootstrap.
 
         Returns
         -------
@@ -203,7 +201,7 @@ class Probes:
         """
         i, j = self.position(a), self.position(b)
         right = (self.predictions == self.true).mean(1)
-        bounds = classification.paired_interval(right[i], right[j], self.groups, level=level, seed=seed)
+        bounds = classification.paired_interval(right[i], right[j], self.groups, level=level)
         independent = self.groups is None and self.predictions.shape[1] == 1
         p_value = classification.mcnemar(right[i], right[j]) if independent else float("nan")
         return Difference(self.names[i], self.names[j], *bounds, p_value)
