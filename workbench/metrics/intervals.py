@@ -42,7 +42,7 @@ Examples
 >>> from workbench.metrics import intervals
 >>> right, singer = np.array([1, 1, 1, 0, 1, 0, 1, 1, 0, 0, 1, 1]), np.repeat(["a", "b", "c", "d"], 3)
 >>> intervals.group_interval(right, singer, limits=(0, 1)).round(2)
-array([0.27, 0.91])
+array([0.25, 0.92])
 """
 
 from __future__ import annotations
@@ -89,8 +89,6 @@ def _bounds(
     """Bounds (..., 2) of figures (...) whose squared standard errors come from groups of these sizes (G,)."""
     from scipy.stats import t
 
-    if len(sizes) < 2:
-        return np.full((*np.shape(mean), 2), np.nan)
     count = sizes.sum() ** 2 / (sizes**2).sum()  # Kish's: groups of equal size that would weigh as evenly
     quantile = float(t.ppf(0.5 + level / 2, max(1.0, count - 1)))
     flat = variance <= 1e-18
@@ -210,6 +208,8 @@ def jackknife_interval(
     sizes = np.ones(len(without)) if sizes is None else numbers("sizes", sizes, ndim=1, empty=True)
     if len(sizes) != len(without) or (sizes <= 0).any():
         raise ParameterError("sizes", sizes.tolist()[:5], f"{len(without)} numbers above 0, one a group")
+    if len(without) < 2:
+        return float("nan"), float("nan")
     low, high = _bounds(np.float64(estimate), _jackknife(np.float64(estimate), without), sizes, limits, level)
     return float(low), float(high)
 
