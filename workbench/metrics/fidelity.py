@@ -245,9 +245,13 @@ def auprc_interval(
     """
     counts = _counts(positives, scores)
     member = members(groups, len(counts[0]))
-    rests = {group: [each[member != group].sum(0) for each in counts] for group in range(member.max() + 1)}
-    without = {group: _areas(*rest) for group, rest in rests.items() if rest[2].any()}
-    sizes, areas = np.bincount(member)[list(without)], _areas(*(each.sum(0) for each in counts))
+    total = [each.sum(0) for each in counts]
+    own = [np.zeros((member.max() + 1, *each.shape[1:]), each.dtype) for each in counts]
+    for sums, each in zip(own, counts, strict=True):
+        np.add.at(sums, member, each)
+    rests = [[part - sums[group] for part, sums in zip(total, own, strict=True)] for group in range(len(own[0]))]
+    without = {group: _areas(*rest) for group, rest in enumerate(rests) if rest[2].any()}
+    sizes, areas = np.bincount(member)[list(without)], _areas(*total)
     return {
         name: jackknife_interval(areas[k], [left[k] for left in without.values()], sizes, limits=(0, 1), level=level)
         for k, name in enumerate(("macro", "micro"))

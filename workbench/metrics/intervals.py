@@ -98,9 +98,8 @@ def _bounds(
     low, high = limits
     share = np.clip((mean - low) / (high - low), 0, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        worth = (
-            share * (1 - share) * (high - low) ** 2 / variance
-        )  # clips drawn independently that would spread as much
+        # so many clips drawn independently would spread as much
+        worth = share * (1 - share) * (high - low) ** 2 / variance
         pull = quantile**2 / worth
         centre, half = share + pull / 2, np.sqrt(share * (1 - share) * pull + pull**2 / 4)
         bounds = np.stack([(centre - half) / (1 + pull), (centre + half) / (1 + pull)], axis=-1)
