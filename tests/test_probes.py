@@ -17,7 +17,7 @@ from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split, deal
 from workbench.metrics.classification import wilson_interval
 from workbench.metrics.intervals import group_interval
-from workbench.probes import Probes, fit_probes, logistic, paper
+from workbench.probes import Probes, fit_probes, logistic, paper, pooled
 from workbench.probes.inputs import PENALTIES
 
 CPU = torch.device("cpu")
@@ -315,6 +315,43 @@ def test_one_test_group_has_no_interval():
     probes = fit_probes(layers, y, split, groups=group)
     assert probes.interval_kind == "groups" and np.isnan(probes.interval).all()
     assert np.isnan(probes.compare(0, 1).low) and "nan" in repr(probes)
+
+
+def test_pooled_probes_are_those_of_all_splits():
+    layers, y, _, group = sounds()
+    fold = deal(y, group, [0.25] * 4, seed=0)
+    splits = [Split(fold > 1, fold == 1, fold == 0), Split(fold < 2, fold == 2, fold == 3)]
+    each = [fit_probes(layers, y, split, groups=group) for split in splits]
+    both = pooled(each)
+    assert (
+        both.test.tolist() == [*splits[0].test, *splits[1].test] and both.groups.tolist() == group[both.test].tolist()
+    )
+    right = both.predictions[:, 0] == y[both.test]
+    np.testing.assert_allclose(both.accuracy[:, 0], right.mean(1))
+    np.testing.assert_array_equal(both.interval, group_interval(right, group[both.test], limits=(0, 1)))
+    assert (np.diff(both.interval) < np.diff(each[0].interval)).mean() >= 0.5  # twice as many groups
+    np.testing.assert_allclose(
+        both.validation_accuracy, (each[0].validation_accuracy + each[1].validation_accuracy) / 2
+    )
+    spread = np.std([p.accuracy[:, 0] for p in each], axis=0)
+    np.testing.assert_allclose(both.to_frame()["split_spread"], spread)
+    assert "of 2 splits" in repr(both) and "split_spread" not in each[0].to_frame()
+    assert both.compare(0, 1).difference == pytest.approx(right[0].mean() - right[1].mean())
+    assert pooled(each[:1]).interval.tolist() == each[0].interval.tolist()
+
+
+def test_probes_that_cannot_be_pooled():
+    layers, y, split, group = sounds(dims=(4,))
+    probes = fit_probes(layers, y, split, groups=group)
+    with pytest.raises(ParameterError, match="probes.test=.* must be tested once"):
+        pooled([probes, probes])
+    with pytest.raises(ParameterError, match="probes.names="):
+        pooled([probes, fit_probes({"other": layers["layer 0"]}, y, split, groups=group)])
+    with pytest.raises(ParameterError, match=r"probes.classes=\['d'\]|probes.classes="):
+        fewer = Split(split.train[y[split.train] != y[0]], (), split.test[y[split.test] != y[0]])
+        pooled([probes, fit_probes(layers, y, fewer, groups=group)])
+    with pytest.raises(ParameterError, match="probes="):
+        pooled([])
 
 
 def test_confused_clips_are_wrong_and_sorted_by_confidence(fitted):

@@ -159,6 +159,7 @@ def fit_probes(
         test=test,
         true=true,
         groups=np.array([listed[i] for i in test]) if grouped else None,
+        split=np.zeros(len(test), np.int64),
         accuracy=(predictions == true).mean(-1),
         balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
         interval=interval,
