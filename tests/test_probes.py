@@ -314,7 +314,7 @@ def test_one_test_group_has_no_interval():
     group = np.where(np.isin(np.arange(len(y)), split.test), 99, group)
     probes = fit_probes(layers, y, split, groups=group)
     assert probes.interval_kind == "groups" and np.isnan(probes.interval).all()
-    assert np.isnan(probes.compare(0, 1).low) and "nan" in repr(probes)
+    assert np.isnan(probes.compare(0, 1).low) and "no interval of one test group" in repr(probes)
 
 
 def test_pooled_probes_are_those_of_all_splits():

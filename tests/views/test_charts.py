@@ -29,7 +29,7 @@ def test_curves_draw_the_mean_over_repeats_and_their_range(sweep):
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [8.5, 10.9])
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (7.5, 11.9)
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["sae", "pca", "dense"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["sae", "pca", *levels]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0.75", "0.99"]
 
 

@@ -94,11 +94,12 @@ class Probes:
     def __repr__(self) -> str:
         best = self.position(self.best_layer)
         low, high = self.interval[best]
+        bounds = "(no interval of one test group)" if np.isnan(low) else f"[{low:.3f}, {high:.3f}]"
         splits = f" of {self.split.max() + 1} splits" if self.split.any() else ""
         return (
             f"Probes({len(self.names)} layers, {len(self.classes)} classes, {len(self.test)} test clips{splits}, "
             f"{self.config} config; best on validation: layer {self.best_layer}, test accuracy "
-            f"{self.accuracy[best].mean():.3f} [{low:.3f}, {high:.3f}]; chance {self.chance:.3f}, "
+            f"{self.accuracy[best].mean():.3f} {bounds}; chance {self.chance:.3f}, "
             f"majority {self.majority:.3f})"
         )
 
