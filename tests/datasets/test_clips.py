@@ -372,6 +372,21 @@ def test_another_seed_tests_other_groups_of_unequal_size():
             assert set(labels[~mask]) == {"a", "b", "c"}
 
 
+def test_two_groups_are_refused_by_name_and_three_make_folds():
+    sounds = [np.full(800, i / 100, np.float32) for i in range(24)]
+    for count in (1, 2, 3):
+        group = [f"g{i // 2 % count}" for i in range(24)]
+        clips = Clips.from_arrays(sounds, 16000, label=["a", "b"] * 12, group=group)
+        if count == 3:
+            assert len(clips.folds()) == 3 and len(clips.split().valid) == 8
+            continue
+        for call in (clips.folds, clips.split):
+            with pytest.raises(DatasetError, match="two groups are too few" if count == 2 else "are in one group"):
+                call()
+    with pytest.raises(DatasetError, match="one group is left to learn from"):
+        Clips.from_arrays(sounds, 16000, label=["a", "b"] * 12, group=[f"g{i // 8}" for i in range(24)]).split(test=0.7)
+
+
 def test_the_only_group_of_a_class_is_rather_not_tested():
     groups = np.repeat([f"g{i}" for i in range(6)], 10)
     labels = np.where(groups == "g5", "rare", np.tile(["a", "b"], 30))

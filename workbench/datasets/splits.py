@@ -17,6 +17,8 @@ from ..core.warn import warn
 
 #: Share of the clips drawn for a test or validation set where nobody says how many.
 SHARE = 0.2
+TOO_FEW = "two groups are too few: one is to be learnt from, one to choose settings on and one to be tested on"
+ONE_LEFT = "one group is left to learn from and to choose settings on; test fewer groups, or ask for valid=0"
 #: A side of a split: a published name, a fold, several of these, or a share to draw.
 Side = str | int | float | Sequence[str | int | float] | None
 
@@ -154,6 +156,8 @@ def choose(
                 continue
             if isinstance(choice, Real) and 0 < choice < 1:
                 rows = np.flatnonzero(pool)
+                if part == "valid" and len(set(groups[rows])) == 1 < len(set(groups)):
+                    raise DatasetError(f"{name}: {TOO_FEW if len(set(groups)) == 2 else ONE_LEFT}")
                 mask[rows] |= _draw(labels[rows], groups[rows], choice, seed=draw_seed)
             else:
                 mask |= _published(part, choice, names, folds, name)
