@@ -335,7 +335,8 @@ def sae_calls() -> dict[str, Call]:
     codes = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT.train)}
     scored = fit_probes({name: code.features for name, code in codes.items()}, Y, SPLIT, penalties=[1.0])
     attributes = SimpleNamespace(values=X[:, :2], names=["f", "g"], families={"f": "m", "g": "n"})
-    table = pd.DataFrame({"kind": ["s"] * 3, "sparsity": 0.5, "protocol": "paper", "r2": [0.1, 0.3, 0.2]})
+    table = pd.DataFrame({"kind": ["s"] * 3, "sparsity": 0.5, "protocol": "paper", "attribute": list("abc")})
+    table = table.assign(r2=[0.1, 0.3, 0.2], r2_valid=np.nan)
     settings = {
         "layers": {"a": X},
         "split": SPLIT,
@@ -383,16 +384,20 @@ def sae_calls() -> dict[str, Call]:
         ),
         "sae.ablations": (
             interventions.ablations,
-            {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "top": 2, "draws": 2}
-            | {"factor": 0.5, "seed": 0}
+            {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "groups": GROUPS, "top": 2}
+            | {"draws": 2, "factor": 0.5, "seed": 0}
             | probe,
+        ),
+        "sae.chosen_against_random": (
+            interventions.chosen_against_random,
+            {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "seed": 0} | probe,
         ),
         "sae.published": (published.table, {"quantity": "mse"}),
         "sae.codes": (
             lambda **given: list(study.codes(**given)),
             {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT.train},
         ),
-        "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "test": SPLIT.test}),
+        "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "split": SPLIT}),
         "sae.attribute_table": (
             study._attribute_table,
             {
@@ -410,6 +415,7 @@ def sae_calls() -> dict[str, Call]:
             | {"protocols": ("held out",)},
         ),
         "sae.best_attributes": (study.best_attributes, {"study": table, "n": 2}),
+        "sae.paired": (study.paired, {"a": probes, "layer_a": "a", "b": probes, "layer_b": ["a", 0], "seed": 0}),
         "sae.Scores": (sparse_coding.Scores, {"mean": X.mean(0)}),
         "sae.Scores.add": (lambda **given: sparse_coding.Scores().add(**given), {"x": X, "x_hat": X, "z": z}),
     }

@@ -1,6 +1,7 @@
 from . import published as published
 from .interventions import ablations as ablations
 from .interventions import attributions as attributions
+from .interventions import chosen_against_random as chosen_against_random
 from .interventions import intervene as intervene
 from .model import SAEConfig as SAEConfig
 from .model import SparseAutoencoder as SparseAutoencoder
@@ -11,4 +12,5 @@ from .study import attribute_study as attribute_study
 from .study import best_attributes as best_attributes
 from .study import code_table as code_table
 from .study import codes as codes
+from .study import paired as paired
 from .sweep import fit_saes as fit_saes
