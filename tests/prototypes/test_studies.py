@@ -16,8 +16,10 @@ from workbench.prototypes import (
     dynamics,
     evaluate_factors,
     fit_classifier,
+    grouped_difference,
     paired_differences,
     placebos,
+    setting_difference,
 )
 
 RNG = np.random.default_rng(0)
@@ -105,6 +107,38 @@ def test_paired_differences(by):
         paired_differences(table, "d", by=by)
     with pytest.raises(ParameterError, match="a run a fold and seed"):
         paired_differences(table.iloc[1:], "b", by=by)
+
+
+def test_what_the_seed_does_not_change_counts_for_every_seed():
+    rows = [("drawn", f, s, 0.5 + 0.1 * f + 0.01 * s) for f in range(4) for s in range(2)]
+    rows += [("fixed", f, 0, 0.3 + 0.1 * f) for f in range(4)]
+    table = pd.DataFrame(rows, columns=["model", "fold", "seed", "balanced_accuracy"])
+    difference, low, high = setting_difference(table, "drawn", "fixed")
+    assert difference == pytest.approx(0.205) and 0.199 < low <= 0.205 <= high < 0.211
+    assert setting_difference(table, "fixed", "drawn")[0] == pytest.approx(-0.205)
+    failed = pd.concat([table, table.assign(model="failed", balanced_accuracy=np.nan)])
+    assert np.isnan(setting_difference(failed, "drawn", "failed")).all(), "nothing to compare"
+    alone = setting_difference(table[(table["fold"] == 0) & (table["seed"] == 0)], "drawn", "fixed")
+    assert alone[0] == pytest.approx(0.2) and np.isnan(alone[1:]).all(), "one pair has no interval"
+    with pytest.raises(ParameterError, match="b='nobody' must be "):
+        setting_difference(table, "drawn", "nobody")
+
+
+def test_a_difference_of_the_same_things_resamples_their_groups():
+    rng, groups = np.random.default_rng(0), np.repeat(np.arange(20), 10)
+    b = rng.normal(size=200)
+    a = b + 0.5 + np.repeat(rng.normal(size=20), 10)  # a shift of each group
+    difference, low, high = grouped_difference(a, b, groups)
+    each = (a - b).reshape(20, 10).mean(1)
+    assert difference == pytest.approx(each.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * each.std() / np.sqrt(20), rel=0.15), "20 groups, not 200 things"
+    holes = np.where(np.arange(200) < 190, a, np.nan)
+    assert grouped_difference(holes, b, groups)[0] == pytest.approx(each[:19].mean())
+    one_group = grouped_difference(a, b, np.zeros(200))
+    assert one_group[0] == pytest.approx(each.mean()) and np.isnan(one_group[1:]).all()
+    assert np.isnan(grouped_difference([np.nan], [1.0], [0])).all()
+    with pytest.raises(ParameterError, match="len"):
+        grouped_difference([1, 2], [1], [0, 0])
 
 
 def test_dynamics_of_hand_made_histories():

@@ -7,6 +7,7 @@ seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +16,9 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import known
 from ..core.splits import Split, fitting
-from ..metrics.classification import balanced_accuracy
+from ..metrics.classification import balanced_accuracy, group_interval
 from ..metrics.geometry import rank_correlation, weighted_kappa
 from .explaining import explain
 from .factors import FactorPrototypes, Levels
@@ -100,6 +102,89 @@ def paired_differences(
         p = float(wilcoxon(pairs).pvalue) if np.any(pairs) else 1.0
         rows[name] = {"difference": pairs.mean(), "low": low, "high": high, "p_value": p, "pairs": len(pairs)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+
+
+@checked
+def setting_difference(
+    table: pd.DataFrame, a: str, b: str, *, metric: str = "balanced_accuracy", by: str = "model", seed: int = 0
+) -> tuple[float, float, float]:
+    """Difference of two settings of a study, on the same folds and seeds, for :func:`workbench.views.compared`.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of :func:`workbench.study`, perhaps of several of them, with columns ``by``, fold and seed. A setting that
+        was run with the first seed alone, as nothing in it is drawn, counts with that for every seed of the fold. Runs
+        that failed are left out.
+    a, b : str
+        Values of the column ``by``.
+    metric : str
+        The column that is compared.
+    by : str
+        The column that says which setting a run had.
+    seed : int
+        Draws the bootstrap of :func:`paired_differences`.
+
+    Returns
+    -------
+    difference, low, high : float
+        a minus b. The bounds are NaN where there are fewer than two pairs; all are where there is none.
+
+    Raises
+    ------
+    ParameterError
+        A setting or a metric that the table lacks.
+    """
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame) or not {by, "fold", "seed"} <= set(table.columns):
+        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
+    for name, value in (("a", a), ("b", b)):
+        choice(name, value, list(dict.fromkeys(table[by])))
+    choice("metric", metric, [column for column in table.columns if column not in (by, "fold", "seed")])
+    runs = table[table[by].isin([a, b])].pivot_table(index=["fold", "seed"], columns=by, values=metric)
+    runs = runs.reindex(columns=[a, b])
+    single = [name for name in (a, b) if (runs[name].groupby("fold").count() <= 1).all()]
+    runs[single] = runs[single].groupby("fold").transform("mean")
+    pairs = runs.dropna().stack().rename(metric).reset_index()
+    if len(runs.dropna()) < 2:
+        return float((runs[a] - runs[b]).mean()), math.nan, math.nan
+    row = paired_differences(pairs, b, metric=metric, by=by, seed=seed).loc[a]
+    return float(row["difference"]), float(row["low"]), float(row["high"])
+
+
+@checked
+def grouped_difference(a: ArrayLike, b: ArrayLike, groups: ArrayLike) -> tuple[float, float, float]:
+    """Mean difference of two measurements of the same things, for :func:`workbench.views.compared`.
+
+    Parameters
+    ----------
+    a, b : array_like (N,)
+        Any numbers; things for which one of them is NaN are left out.
+    groups : array_like (N,)
+        What is not independent of each other; whole groups are resampled.
+
+    Returns
+    -------
+    difference, low, high : float
+        a minus b, and the interval of :func:`workbench.metrics.classification.group_interval`. Its bounds are NaN where
+        all are of one group; all three are where nothing can be compared.
+
+    Raises
+    ------
+    ParameterError
+        Lengths that differ.
+    """
+    a, b = (numbers(name, x, ndim=1, finite=False).astype(float) for name, x in (("a", a), ("b", b)))
+    if len(a) != len(b):
+        raise ParameterError("len(b)", len(b), f"len(a)={len(a)}")
+    groups, apart = known(groups, len(a), "groups"), a - b
+    kept = ~np.isnan(apart)
+    if not kept.any():
+        return (math.nan,) * 3
+    mean, several_groups = float(apart[kept].mean()), len(np.unique(groups[kept])) > 1
+    low, high = group_interval(apart[kept], groups[kept]) if several_groups else (math.nan, math.nan)
+    return mean, float(low), float(high)
 
 
 @checked
