@@ -150,7 +150,7 @@ def setting_difference(
     if len(runs.dropna()) < 2:
         return float((runs[a] - runs[b]).mean()), math.nan, math.nan
     row = paired_differences(pairs, b, metric=metric, by=by, seed=seed).loc[a]
-    return float(row["difference"]), float(row["low"]), float(row["high"])
+    return _rounded(row["difference"], row["low"], row["high"])
 
 
 @checked
@@ -184,7 +184,12 @@ def grouped_difference(a: ArrayLike, b: ArrayLike, groups: ArrayLike) -> tuple[f
         return (math.nan,) * 3
     mean, several_groups = float(apart[kept].mean()), len(np.unique(groups[kept])) > 1
     low, high = group_interval(apart[kept], groups[kept]) if several_groups else (math.nan, math.nan)
-    return mean, float(low), float(high)
+    return _rounded(mean, low, high)
+
+
+def _rounded(*values: float) -> tuple[float, ...]:
+    """Without the last digits, in which what is 0 would have a sign."""
+    return tuple(round(float(value), 12) for value in values)
 
 
 @checked
