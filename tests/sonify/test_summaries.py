@@ -104,7 +104,7 @@ def test_a_judge_of_windows_is_judged_on_exactly_what_it_hears(model):
     heard = judge.agreement([told.window(i, 16000) for i in split.test], 16000, told.labels[split.test])
     np.testing.assert_array_equal(heard, judge.probes.predictions[0, 0] == judge.probes.true)
     assert judge.knows and judge.caution is None and f"{heard.mean():.1%}" in judge.accuracy
-    assert f"of {len(np.unique(told.groups[split.test]))} groups" in judge.accuracy
+    assert f", of {len(np.unique(told.groups[split.test]))} groups;" in judge.accuracy
     noise = Clips.from_arrays([0.1 * rng.standard_normal(8000) for _ in labels], rate, label=rng.permutation(labels))
     deaf = fit_judge(noise, encoder, parts, progress=False)
     assert not deaf.knows and "nothing follows" in deaf.caution and deaf.floor >= 0.5

@@ -128,7 +128,8 @@ def setting_difference(
     Returns
     -------
     difference, low, high : float
-        a minus b. The bounds are NaN where there are fewer than two pairs; all are where there is none.
+        a minus b. The bounds are NaN where all pairs share one fold, whose seeds say nothing of other test clips; all
+        are where there is no pair.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def setting_difference(
     single = [name for name in (a, b) if (runs[name].groupby("fold").count() <= 1).all()]
     runs[single] = runs[single].groupby("fold").transform("mean")
     pairs = runs.dropna().stack().rename(metric).reset_index()
-    if len(runs.dropna()) < 2:
+    if pairs["fold"].nunique() < 2:
         return float((runs[a] - runs[b]).mean()), math.nan, math.nan
     row = paired_differences(pairs, b, metric=metric, by=by, seed=seed).loc[a]
     return _rounded(row["difference"], row["low"], row["high"])

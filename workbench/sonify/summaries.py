@@ -285,12 +285,11 @@ class Judge:
         """One sentence on what it gets right of the real sounds that it was not fitted on."""
         right, (low, high) = self.probes.accuracy[0].mean(), self.probes.interval[0]
         count = 1 if self.probes.groups is None else len(np.unique(self.probes.groups))
-        over = (
-            f"[{low:.1%} to {high:.1%}], of {count} groups" if count > 1 else ", of one group, so without an interval"
-        )
+        span = f" [{low:.1%} to {high:.1%}]" if count > 1 else ""
+        over = f"{count} groups" if count > 1 else "one group, so that there is no interval"
         return (
-            f"The judge ({self.name}) is right on {right:.1%} {over} of its {len(self.probes.test)} real test sounds; "
-            f"without hearing, {self.floor:.1%} are named (chance {self.probes.chance:.1%}, "
+            f"The judge ({self.name}) is right on {right:.1%}{span} of its {len(self.probes.test)} real test sounds, "
+            f"of {over}; without hearing, {self.floor:.1%} are named (chance {self.probes.chance:.1%}, "
             f"the commonest class {self.probes.majority:.1%})."
         )
 
