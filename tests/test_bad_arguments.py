@@ -81,12 +81,19 @@ def metrics_calls() -> dict[str, Call]:
             intervals.group_interval,
             {"values": P[:, 0], "groups": GROUPS, "limits": (0, 1)} | level,
         ),
+        "intervals.difference_interval": (
+            intervals.difference_interval,
+            {"a": P[:, 0], "b": P[:, 1], "groups": GROUPS, "limits": (-1, 1)} | level,
+        ),
         "intervals.jackknife_interval": (
             intervals.jackknife_interval,
             {"estimate": 0.5, "without": P[:, 0], "sizes": np.arange(1, N + 1), "limits": (0, 1)} | level,
         ),
         "intervals.median_interval": (intervals.median_interval, {"values": P[:, 0], "groups": GROUPS} | level),
-        "intervals.fold_interval": (intervals.fold_interval, {"values": P[:, 0], "folds": GROUPS} | level),
+        "intervals.fold_interval": (
+            intervals.fold_interval,
+            {"values": P[:, 0], "folds": GROUPS, "limits": (0, 1)} | level,
+        ),
         "classification.mcnemar": (classification.mcnemar, right),
         "classification.paired_interval": (classification.paired_interval, right | {"groups": GROUPS} | level),
         "classification.evaluate": (
@@ -247,7 +254,7 @@ def metrics_calls() -> dict[str, Call]:
 
 
 def probe_calls() -> dict[str, Call]:
-    from workbench.probes import fit_probes
+    from workbench.probes import fit_probes, paired, pooled
 
     layers = {"a": X, "b": X[:, :3]}
     common = {"layers": layers, "y": Y, "split": SPLIT, "groups": GROUPS, "level": 0.9, "device": "cpu"}
@@ -261,6 +268,8 @@ def probe_calls() -> dict[str, Call]:
         "probes.position": (fitted.position, {"layer": "a"}),
         "probes.confusion": (fitted.confusion, {"layer": 0, "normalise": True}),
         "probes.confused": (fitted.confused, {"layer": "b", "n": 3}),
+        "probes.paired": (paired, {"a": fitted, "layer_a": "b", "b": fitted, "layer_b": [0, "b"], "level": 0.9}),
+        "probes.pooled": (pooled, {"probes": [fitted]}),
         "probes.compare": (fitted.compare, {"a": 0, "b": "b", "level": 0.9}),
         "probes.predict_proba": (fitted.predict_proba, {"layer": "a", "x": X}),
     }
@@ -415,7 +424,6 @@ def sae_calls() -> dict[str, Call]:
             | {"protocols": ("held out",)},
         ),
         "sae.best_attributes": (study.best_attributes, {"study": table, "n": 2}),
-        "sae.paired": (study.paired, {"a": probes, "layer_a": "a", "b": probes, "layer_b": ["a", 0], "seed": 0}),
         "sae.Scores": (sparse_coding.Scores, {"mean": X.mean(0)}),
         "sae.Scores.add": (lambda **given: sparse_coding.Scores().add(**given), {"x": X, "x_hat": X, "z": z}),
     }

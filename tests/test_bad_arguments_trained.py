@@ -401,7 +401,7 @@ def sonify_calls() -> dict[str, Call]:
         ),
         "fit_judge": (
             s.fit_judge,
-            {"clips": clips, "encoder": judge.encoder, "split": split, "seed": 0, "progress": False},
+            {"clips": clips, "encoder": judge.encoder, "split": split, "progress": False},
         ),
         "judge.agreement": (judge.agreement, {"waveforms": waves, "rate": rate, "labels": ["a", "b", "c"]}),
         "diffuse": (diffusion.diffuse, {"x0": noise, "noise": noise, "sigma": torch.tensor([0.1, 0.5])}),

@@ -85,6 +85,18 @@ def test_folds_share_their_training_clips_and_seeds_their_fold():
     low, high = intervals.fold_interval(values, folds)
     half = stats.t.ppf(0.975, 4) * means.std(ddof=1) * np.sqrt(1 / 5 + 1 / 4)
     assert (low, high) == pytest.approx((means.mean() - half, means.mean() + half))
+    assert intervals.fold_interval(values, folds, limits=(0, 0.9)) == (low, 0.9)
+
+
+def test_a_difference_is_paired():
+    rng = np.random.default_rng(6)
+    groups, shared = np.repeat(np.arange(10), 20), rng.normal(size=200) * 5
+    a, b = shared + 1 + rng.normal(size=200) / 10, shared + rng.normal(size=200) / 10
+    difference, low, high = intervals.difference_interval(a, b, groups)
+    assert difference == pytest.approx((a - b).mean()) and (low, high) == tuple(intervals.group_interval(a - b, groups))
+    assert high - low < 0.2 < np.diff(intervals.group_interval(a, groups))[0], "what both share cancels"
+    with pytest.raises(ParameterError, match=r"len\(b\)=1 must be len\(a\)=2"):
+        intervals.difference_interval([1, 2], [1])
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10, 30])

@@ -11,7 +11,14 @@ from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split
 from workbench.core.study import study
 from workbench.metrics.prototypes import wrong_starts
-from workbench.prototypes import ABLATIONS, LearntConfig, LearntPrototypes, fit_prototypes, paired_differences
+from workbench.prototypes import (
+    ABLATIONS,
+    LearntConfig,
+    LearntPrototypes,
+    fit_prototypes,
+    most_per_class,
+    paired_differences,
+)
 from workbench.prototypes.learnt import (
     Adaptor,
     PrototypeNetwork,
@@ -283,7 +290,7 @@ def test_each_ablation_changes_a_field_that_there_is():
     configs = [LearntConfig(**fields) for fields in ABLATIONS.values()]
     assert len(set(configs)) == len(configs)
     pairs = paired_differences(table, "default", metric="diversity", by="model")
-    assert pairs.loc["scale 1", "pairs"] == 1 and pairs.loc["scale 1", "difference"] != 0
+    assert pairs.loc["scale 1", "folds"] == 1 and pairs.loc["scale 1", "difference"] != 0
 
 
 def test_tracks_are_decided_as_one():
@@ -330,3 +337,15 @@ def test_bad_vectors_are_named(model):
         model.logits(np.ones((2, 5)))
     with pytest.raises(ParameterError, match=r"y of split.train=\['low'\] must be labels of at least two classes"):
         fit_prototypes(Z[:60], Y[:60], Split(np.arange(60)), keep="last", **QUICK)
+
+
+def test_the_largest_k_is_what_the_smallest_class_can_start():
+    z = np.arange(24, dtype=np.float32).reshape(12, 2)
+    z[2] = z[1]  # of class a, twice the same
+    y = np.array(list("aaaabbbbbbbb"))
+    whole, small = Split(np.arange(8), np.arange(8, 12)), Split([0, 1, 2, 5, 6, 7, 8], [9, 10])
+    assert most_per_class(z, y, [whole]) == 3 and most_per_class(z, y, [whole, small]) == 2
+    options = {"config": LearntConfig(steps=2, feed_forward=4), "seed": 0, "device": "cpu", "progress": False}
+    fit_prototypes(z, y, Split([0, 1, 2, 4, 5, 6, 7], [3, 10]), per_class=2, **options)
+    with pytest.raises(ParameterError, match="per_class=3 must be at most 2"):
+        fit_prototypes(z, y, Split([0, 1, 2, 4, 5, 6, 7], [3, 10]), per_class=3, **options)

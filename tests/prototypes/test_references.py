@@ -9,7 +9,7 @@ import torch
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split
 from workbench.core.study import study
-from workbench.prototypes import evaluate_references
+from workbench.prototypes import by_heart, evaluate_references
 from workbench.prototypes.references import (
     MLP,
     MLPConfig,
@@ -112,3 +112,15 @@ def test_bad_input_is_named():
         _fit_mlp(CROSSED, y, SPLIT, **OPTIONS)
     with pytest.raises(ParameterError, match=r"test.shape=\(1, 3\) must be \(N, 2\), as z"):
         _nearest_centroid(Z, Y, [[1, 2, 3]])
+
+
+def test_points_fewer_than_dimensions_can_be_known_by_heart():
+    from sklearn.linear_model import LogisticRegression
+
+    z = np.random.default_rng(0).normal(size=(80, 12)).astype(np.float32)
+    few, many = Split(np.arange(13), test=np.arange(70, 80)), Split(np.arange(70), test=np.arange(70, 80))
+    assert by_heart(z, [many]) is None and "only 13 segments to train on, of 12 numbers" in by_heart(z, [many, few])
+    drawn = np.random.default_rng(1).integers(0, 2, 80)
+    right = [LogisticRegression(C=1e6, max_iter=9999).fit(z[s.train], drawn[s.train]).score(z[s.train], drawn[s.train])
+             for s in (few, many)]  # fmt: skip
+    assert right[0] == 1 and right[1] < 0.9

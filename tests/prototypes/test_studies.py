@@ -20,6 +20,7 @@ from workbench.prototypes import (
     over_folds,
     paired_differences,
     placebos,
+    setting_difference,
 )
 
 RNG = np.random.default_rng(0)
@@ -113,6 +114,21 @@ def test_paired_differences(by):
         paired_differences(table, "d", by=by)
     with pytest.raises(ParameterError, match="a run a fold and seed"):
         paired_differences(table.iloc[1:], "b", by=by)
+
+
+def test_what_the_seed_does_not_change_counts_for_every_seed():
+    rows = [("drawn", f, s, 0.5 + 0.1 * f + 0.01 * s) for f in range(4) for s in range(2)]
+    rows += [("fixed", f, 0, 0.3 + 0.1 * f + 0.001 * (f % 2)) for f in range(4)]
+    table = pd.DataFrame(rows, columns=["model", "fold", "seed", "balanced_accuracy"])
+    difference, low, high = setting_difference(table, "drawn", "fixed")
+    assert difference == pytest.approx(0.2045) and 0.2 < low < 0.2045 < high < 0.209
+    assert setting_difference(table, "fixed", "drawn")[0] == pytest.approx(-0.2045)
+    failed = pd.concat([table, table.assign(model="failed", balanced_accuracy=np.nan)])
+    assert np.isnan(setting_difference(failed, "drawn", "failed")).all(), "nothing to compare"
+    alone = setting_difference(table[table["fold"] == 0], "drawn", "fixed")
+    assert alone[0] == pytest.approx(0.205) and np.isnan(alone[1:]).all(), "seeds of one fold are no interval"
+    with pytest.raises(ParameterError, match="b='nobody' must be "):
+        setting_difference(table, "drawn", "nobody")
 
 
 def test_dynamics_of_hand_made_histories():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from workbench import audio
 from workbench.core.errors import AudioError, ParameterError
 from workbench.core.splits import Split
 from workbench.datasets import Clips, load_dataset
@@ -69,6 +70,44 @@ def test_a_clip_that_cannot_be_summed_up_is_named(model):
     bad = Clips.from_arrays([np.full(16000, np.nan, np.float32)], 16000)
     with pytest.raises(AudioError, match="clip 0 of arrays"):
         summarise(bad, model, progress=False)
+
+
+def test_windows_are_a_dataset_of_what_the_autoencoder_is_given(model):
+    told = summarise(tones(1.0, 4.5, 2.05, rate=22050), model, progress=False)
+    windows = told.windows(16000)
+    assert len(windows) == 5 and windows.labels.tolist() == told.labels.tolist()
+    assert windows.groups().tolist() == told.groups.tolist(), "windows of a clip share its group"
+    for i in range(5):
+        x, rate = windows.audio(i)
+        assert rate == 16000 and x.shape == (32000,)
+        np.testing.assert_array_equal(x, told.window(i, 16000))
+    start = round(22050 * 2)
+    whole = tones(1.0, 4.5, 2.05, rate=22050).audio(1)[0]
+    np.testing.assert_allclose(windows.audio(2)[0], audio.resample(whole[start : start + 44100], 22050, 16000))
+    assert not windows.audio(0)[0][16000:].any(), "a clip of 1 s is padded with silence"
+    assert len(windows.audio(0, rate=8000)[0]) == 16000
+    assert windows.fingerprint != told.windows(8000).fingerprint, "another rate, other sounds"
+    assert len({windows.signature(i) for i in range(5)}) == 5
+
+
+def test_a_judge_of_windows_is_judged_on_exactly_what_it_hears(model):
+    """Clips of .5 or of 4 s: padding or cutting changes every one of them."""
+    rng, rate = np.random.default_rng(0), 24000
+    labels = np.array(["low", "high"] * 40)
+    seconds = np.where(np.arange(80) % 4 < 2, 0.5, 4.0)
+    sounds = [0.2 * np.sin(np.arange(round(s * rate)) * (0.05 if c == "low" else 0.06) * rng.uniform(0.95, 1.05))
+              for s, c in zip(seconds, labels, strict=True)]  # fmt: skip
+    clips = Clips.from_arrays(sounds, rate, label=labels.tolist())
+    told, parts = summarise(clips, model, progress=False), clips.split()
+    split, encoder = told.split(parts), load_encoder("logmel")
+    judge = fit_judge(told.windows(16000), encoder, split, progress=False)
+    heard = judge.agreement([told.window(i, 16000) for i in split.test], 16000, told.labels[split.test])
+    np.testing.assert_array_equal(heard, judge.probes.predictions[0, 0] == judge.probes.true)
+    assert judge.knows and judge.caution is None and f"{heard.mean():.1%}" in judge.accuracy
+    assert f", of {len(np.unique(told.groups[split.test]))} groups;" in judge.accuracy
+    noise = Clips.from_arrays([0.1 * rng.standard_normal(8000) for _ in labels], rate, label=rng.permutation(labels))
+    deaf = fit_judge(noise, encoder, parts, progress=False)
+    assert not deaf.knows and "nothing follows" in deaf.caution and deaf.floor >= 0.5
 
 
 def test_a_judge_knows_notes_and_prototypes_of_mere_noise_not(tmp_path):

@@ -48,4 +48,4 @@ def test_a_reading_shows_what_there_is_to_say():
 def test_cautions_stand_before_the_title():
     assert headed("T") == "T" and headed("T", None, "") == "T"
     lines = headed("T", "word " * 40).split("\n")
-    assert lines[0].startswith("Caution: word") and len(lines) == 3 and lines[-1] == "T"
+    assert lines[0].startswith("Caution: word") and len(lines) == 4 and lines[-1] == "T"

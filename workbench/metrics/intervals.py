@@ -10,6 +10,7 @@ nothing can be said (one group, or values without limits that are all the same) 
 Metrics
 -------
 * :func:`group_interval`: of a mean over clips.
+* :func:`difference_interval`: of the mean difference of two measurements of the same clips.
 * :func:`jackknife_interval`: of any figure, from what it is with each group left out.
 * :func:`median_interval`: of a median over clips.
 * :func:`fold_interval`: of a mean over folds and seeds.
@@ -166,6 +167,36 @@ def group_interval(
     return _bounds(mean, variance, sizes, limits, level).reshape(*values.shape[:-1], 2)
 
 
+@checked
+def difference_interval(
+    a: ArrayLike,
+    b: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    limits: tuple[float, float] | None = None,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Mean difference of two measurements of the same clips, with its interval; what both share cancels.
+
+    Parameters
+    ----------
+    a, b : array_like (N,)
+        Any numbers, in the same order.
+    groups, limits, level
+        As in :func:`group_interval`, of the difference.
+
+    Returns
+    -------
+    difference, low, high : float
+        a minus b.
+    """
+    a, b = (numbers(name, x, ndim=1).astype(np.float64) for name, x in (("a", a), ("b", b)))
+    if len(a) != len(b):
+        raise ParameterError("len(b)", len(b), f"len(a)={len(a)}")
+    low, high = group_interval(a - b, groups, limits=limits, level=level)
+    return float((a - b).mean()), float(low), float(high)
+
+
 def _jackknife(estimate: np.ndarray, without: np.ndarray) -> np.ndarray:
     """Squared standard error of figures (...) from what they are without each of G groups (..., G)."""
     count = without.shape[-1]
@@ -254,7 +285,13 @@ FEWEST_FOR_A_MEDIAN = 6
 
 
 @checked
-def fold_interval(values: ArrayLike, folds: ArrayLike, *, level: float = 0.95) -> tuple[float, float]:
+def fold_interval(
+    values: ArrayLike,
+    folds: ArrayLike,
+    *,
+    limits: tuple[float, float] | None = None,
+    level: float = 0.95,
+) -> tuple[float, float]:
     """Interval of the mean of a figure that was measured on folds, with one or several seeds each, after [4]_.
 
     Seeds of a fold share its clips and are averaged first. Folds share most of what they were trained on, which the
@@ -266,6 +303,8 @@ def fold_interval(values: ArrayLike, folds: ArrayLike, *, level: float = 0.95) -
         One a run: an accuracy, or a difference to another setting on the same fold and seed.
     folds : array_like (N,)
         The fold of each run.
+    limits : (low, high), optional
+        Between which the figure can lie; the interval is cut there.
     level : float
         Confidence level.
 
@@ -277,6 +316,7 @@ def fold_interval(values: ArrayLike, folds: ArrayLike, *, level: float = 0.95) -
     from scipy.stats import t
 
     check_level(level)
+    limits = _limits(limits)
     values = numbers("values", values, ndim=1).astype(np.float64)
     member = members(folds, len(values))
     means = np.bincount(member, weights=values) / np.bincount(member)
@@ -284,4 +324,5 @@ def fold_interval(values: ArrayLike, folds: ArrayLike, *, level: float = 0.95) -
     if count < 2 or np.ptp(means) < 1e-12:
         return float("nan"), float("nan")
     half = float(t.ppf(0.5 + level / 2, count - 1)) * means.std(ddof=1) * np.sqrt(1 / count + 1 / (count - 1))
-    return float(means.mean() - half), float(means.mean() + half)
+    low, high = limits or (-np.inf, np.inf)
+    return max(low, float(means.mean() - half)), min(high, float(means.mean() + half))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -336,7 +336,9 @@ def paired(
     ParameterError
         Other test clips or labels, or no such layer.
     """
-    for name, layers in (("a", layer_a), ("b", layer_b)):
+    for name, probes, layers in (("a", a, layer_a), ("b", b, layer_b)):
+        if not isinstance(probes, Probes):
+            raise ParameterError(name, type(probes).__name__, "probes, as fit_probes gives them")
         if isinstance(layers, (list, tuple)) and not layers:
             raise ParameterError(f"layer_{name}", layers, "at least one layer")
     if not (np.array_equal(a.test, b.test) and np.array_equal(a.true, b.true)):
@@ -371,7 +373,7 @@ def pooled(probes: Sequence[Probes]) -> Probes:
     ParameterError
         Probes that differ in more than their split, or a clip that two of them tested.
     """
-    probes = list(probes)
+    probes = list(probes) if isinstance(probes, Iterable) else [probes]
     if not probes or not all(isinstance(each, Probes) for each in probes):
         raise ParameterError("probes", [type(each).__name__ for each in probes], "at least one Probes")
     first = probes[0]

@@ -13,9 +13,11 @@ from .learnt import ABLATIONS as ABLATIONS
 from .learnt import LearntConfig as LearntConfig
 from .learnt import LearntPrototypes as LearntPrototypes
 from .learnt import fit_prototypes as fit_prototypes
+from .learnt import most_per_class as most_per_class
 from .networks import MLPProjector as MLPProjector
 from .networks import SmallConvNet as SmallConvNet
 from .networks import log_mels as log_mels
+from .references import by_heart as by_heart
 from .references import evaluate_references as evaluate_references
 from .sets import gram as gram
 from .sets import max_cosine as max_cosine
@@ -25,6 +27,7 @@ from .studies import evaluate_factors as evaluate_factors
 from .studies import over_folds as over_folds
 from .studies import paired_differences as paired_differences
 from .studies import placebos as placebos
+from .studies import setting_difference as setting_difference
 from .training import ClassifierConfig as ClassifierConfig
 from .training import TrainedClassifier as TrainedClassifier
 from .training import fit_classifier as fit_classifier

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -424,6 +425,29 @@ def _starts(x: np.ndarray, y: np.ndarray, labels: np.ndarray, config: LearntConf
     if config.order == "paper_code":
         stacked = stacked.transpose(1, 0, 2)
     return np.ascontiguousarray(stacked.reshape(-1, x.shape[1]))
+
+
+@checked
+def most_per_class(z: ArrayLike, y: ArrayLike, splits: Sequence[Split]) -> int:
+    """The largest K that :func:`fit_prototypes` can start: segments that the smallest class has in a training part.
+
+    Parameters
+    ----------
+    z, y : array_like (N, D), (N,)
+        Segments and their labels.
+    splits : sequence of Split
+        Of these N; the smallest of their training parts counts. Segments that are equal count as one.
+
+    Returns
+    -------
+    int
+    """
+    z, counts = vectors(z), []
+    for split in splits:
+        rows = fitting(split, len(z), needed=("train",)).train
+        labels = known(y, len(z), rows=rows)[rows]
+        counts += [len(np.unique(z[rows][labels == label], axis=0)) for label in np.unique(labels)]
+    return min(counts)
 
 
 def _prototype_loss(distances: Tensor, y: Tensor, owner: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -250,6 +251,32 @@ def evaluate_references(
         name: decide(each, mlp.labels, tracks[test]).score(y[test], tracks[test]) for name, each in logits.items()
     }
     return [{"model": name, **score} for name, score in scores.items()]
+
+
+@checked
+def by_heart(z: ArrayLike, splits: Sequence[Split]) -> str | None:
+    """A caution for :func:`workbench.views.headed` where a linear probe can tell any labels of its training segments.
+
+    Parameters
+    ----------
+    z : array_like (N, D)
+    splits : sequence of Split
+        Of the N segments.
+
+    Returns
+    -------
+    str or None
+        None where every training part has more than D + 1 segments: fewer points, in general position, are told apart
+        by a hyperplane however they are labelled.
+    """
+    z = vectors(z)
+    least = min(len(fitting(split, len(z), needed=("train",)).train) for split in splits)
+    if least > z.shape[1] + 1:
+        return None
+    return (
+        f"only {least} segments to train on, of {z.shape[1]:,} numbers each: a linear probe or an MLP can know them by "
+        "heart, whatever their labels."
+    )
 
 
 def _nearest_centroid(z: ArrayLike, y: ArrayLike, test: ArrayLike) -> np.ndarray:

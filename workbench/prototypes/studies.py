@@ -7,6 +7,7 @@ seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +35,7 @@ def paired_differences(
     *,
     metric: str = "accuracy",
     by: str = "loss",
+    limits: tuple[float, float] | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
     """Subtract the baseline from each setting of a study, on the same folds and seeds.
@@ -48,6 +50,8 @@ def paired_differences(
         The column that is compared.
     by : str
         The column that says which setting a run had.
+    limits : (low, high), optional
+        Between which the figure can lie, (-1, 1) for differences of rates; the interval is cut there.
     level : float
         Level of the interval.
 
@@ -83,14 +87,16 @@ def paired_differences(
     for name in names:
         if name != baseline:
             gain = wide[name] - wide[baseline]
-            low, high = fold_interval(gain, folds, level=level)
+            low, high = fold_interval(gain, folds, limits=limits, level=level)
             rows[name] = {"difference": gain.groupby(folds).mean().mean(), "low": low, "high": high}
     counts = {"folds": folds.nunique(), "seeds": wide.index.get_level_values("seed").nunique()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by).assign(**counts)
 
 
 @checked
-def over_folds(table: pd.DataFrame, metric: str, *, by: str, level: float = 0.95) -> pd.DataFrame:
+def over_folds(
+    table: pd.DataFrame, metric: str, *, by: str, limits: tuple[float, float] | None = None, level: float = 0.95
+) -> pd.DataFrame:
     """Mean of a study's figure over folds, a row a setting, with its interval and spreads.
 
     Parameters
@@ -101,6 +107,8 @@ def over_folds(table: pd.DataFrame, metric: str, *, by: str, level: float = 0.95
         The column that is averaged.
     by : str
         The column that says which setting a run had.
+    limits : (low, high), optional
+        Between which the figure can lie, (0, 1) for rates; the interval is cut there.
     level : float
         Level of the interval.
 
@@ -121,10 +129,63 @@ def over_folds(table: pd.DataFrame, metric: str, *, by: str, level: float = 0.95
     rows = {}
     for name, runs in table.groupby(by, sort=False):
         of_fold = runs.groupby("fold")[metric]
-        low, high = fold_interval(runs[metric], runs["fold"], level=level)
+        low, high = fold_interval(runs[metric], runs["fold"], limits=limits, level=level)
         spreads = {"fold_spread": of_fold.mean().std(), "seed_spread": float(np.sqrt(of_fold.var().mean()))}
         rows[name] = {"mean": of_fold.mean().mean(), "low": low, "high": high, **spreads, "runs": len(runs)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+
+
+@checked
+def setting_difference(
+    table: pd.DataFrame, a: str, b: str, *, metric: str = "balanced_accuracy", by: str = "model"
+) -> tuple[float, float, float]:
+    """Difference of two settings of a study, on the same folds and seeds, for :func:`workbench.views.compared`.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of :func:`workbench.study`, perhaps of several of them, with columns ``by``, fold and seed. A setting that
+        was run with the first seed alone, as nothing in it is drawn, counts with that for every seed of the fold. Runs
+        that failed are left out.
+    a, b : str
+        Values of the column ``by``.
+    metric : str
+        The column that is compared.
+    by : str
+        The column that says which setting a run had.
+
+    Returns
+    -------
+    difference, low, high : float
+        a minus b, as :func:`paired_differences` says. The bounds are NaN where all pairs share one fold, whose seeds
+        say nothing of other test clips; all are where there is no pair.
+
+    Raises
+    ------
+    ParameterError
+        A setting or a metric that the table lacks.
+    """
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame) or not {by, "fold", "seed"} <= set(table.columns):
+        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
+    for name, value in (("a", a), ("b", b)):
+        choice(name, value, list(dict.fromkeys(table[by])))
+    choice("metric", metric, [column for column in table.columns if column not in (by, "fold", "seed")])
+    runs = table[table[by].isin([a, b])].pivot_table(index=["fold", "seed"], columns=by, values=metric)
+    runs = runs.reindex(columns=[a, b])
+    single = [name for name in (a, b) if (runs[name].groupby("fold").count() <= 1).all()]
+    runs[single] = runs[single].groupby("fold").transform("mean")
+    pairs = runs.dropna().stack().rename(metric).reset_index()
+    if pairs["fold"].nunique() < 2:
+        return float((runs[a] - runs[b]).mean()), math.nan, math.nan
+    row = paired_differences(pairs, b, metric=metric, by=by).loc[a]
+    return _rounded(row["difference"], row["low"], row["high"])
+
+
+def _rounded(*values: float) -> tuple[float, ...]:
+    """Without the last digits, in which what is 0 would have a sign."""
+    return tuple(round(float(value), 12) for value in values)
 
 
 @checked

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from .. import audio
 from ..core.checks import checked, numbers, whole
-from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
@@ -70,14 +70,76 @@ class Summaries:
     def audio(self, i: int) -> tuple[np.ndarray, int]:
         """The sound of segment i and its rate."""
         whole("i", i, least=0, most=len(self.rows) - 1)
-        x, rate = self.clips.audio(int(self.rows[i]))
-        first = round(self.starts[i] * rate)
-        return x[first : first + round(self.seconds * rate)], rate
+        return _piece(self.clips, int(self.rows[i]), self.starts[i], self.seconds)
+
+    @checked
+    def window(self, i: int, rate: int) -> np.ndarray:
+        """Segment i at a rate (Hz) and at the length of the window, zero-padded: what the autoencoder is given."""
+        x, own = self.audio(i)
+        return audio.fit(audio.resample(x, own, rate), rate, seconds=self.seconds)
+
+    @checked
+    def windows(self, rate: int) -> Clips:
+        """All segments as :meth:`window` gives them, as a dataset of their own.
+
+        Parameters
+        ----------
+        rate : int
+            Hz; a codec's, to hear what its decoded sounds are to be heard beside.
+
+        Returns
+        -------
+        Clips
+            Row i is segment i, with its label, and its clip's group.
+        """
+        from ..datasets import Clips
+
+        columns = {"id": self.names, "label": self.labels, "group": self.groups}
+        table = pd.DataFrame(columns | {"clip": self.rows, "begins": self.starts})
+        sounds = _Windows(self.clips, self.seconds, whole("rate", rate, least=1))
+        return Clips(table, sounds, name=f"windows of {self.clips.name}")
 
     def split(self, split: Split) -> Split:
         """Turn a split of the clips into one of the segments."""
         parts = fitting(split, len(self.clips), needed=())
         return Split(*(np.flatnonzero(np.isin(self.rows, rows)) for rows in parts))
+
+
+def _piece(clips: Clips, i: int, start: float, seconds: float) -> tuple[np.ndarray, int]:
+    """At most so many seconds of a clip from a start (s), at its own rate."""
+    x, rate = clips.audio(i)
+    first = round(start * rate)
+    return x[first : first + round(seconds * rate)], rate
+
+
+class _Windows:
+    """Sounds of :meth:`Summaries.windows`: a row's clip, cut from where it begins, at one rate and length."""
+
+    columns = ("clip", "begins")
+
+    def __init__(self, clips: Clips, seconds: float, rate: int):
+        self.clips, self.seconds, self.rate, self.generated = clips, seconds, rate, clips.generated
+
+    def audio(self, row: dict, rate: int | None) -> tuple[np.ndarray, int]:
+        x, own = _piece(self.clips, row["clip"], row["begins"], self.seconds)
+        x = audio.fit(audio.resample(x, own, self.rate), self.rate, seconds=self.seconds)
+        return (x, self.rate) if rate is None else (audio.resample(x, self.rate, rate), rate)
+
+    def _of(self, row: dict, what: str) -> str:
+        return f"{what}|window|{row['begins']}|{self.seconds}|{self.rate}"
+
+    def source(self, row: dict) -> str:
+        return f"{self.clips.source(row['clip'])}, from {row['begins']:g} s"
+
+    def signature(self, row: dict) -> str:
+        return self._of(row, self.clips.signature(row["clip"]))
+
+    def identity(self, row: dict) -> str:
+        return self._of(row, self.clips.sounds.identity(self.clips._row(row["clip"])))
+
+    def alike(self, rows: list[dict]) -> list[str]:
+        keys = self.clips.sounds.alike([self.clips._row(row["clip"]) for row in rows])
+        return [self._of(row, key) for row, key in zip(rows, keys, strict=True)]
 
 
 @checked
@@ -196,7 +258,7 @@ class Judge:
     name: str
     """Name of its encoder."""
     probes: Probes = field(repr=False)
-    """Fitted on real clips; what it gets right of those held out is ``probes.accuracy``."""
+    """Fitted on real sounds; what it gets right of those held out is ``probes.accuracy``."""
     encoder: Encoder = field(repr=False)
     """The encoder, whose mean frames the probe takes."""
 
@@ -204,6 +266,40 @@ class Judge:
     def classes(self) -> np.ndarray:
         """Labels in the order of the probabilities, (C,)."""
         return self.probes.classes
+
+    @property
+    def floor(self) -> float:
+        """Share of its test sounds that are named without hearing: by chance, or by the commonest class if higher."""
+        return max(self.probes.chance, self.probes.majority)
+
+    @property
+    def knows(self) -> bool:
+        """Whether the interval of what it gets right of its test sounds lies above :attr:`floor`.
+
+        False where all test sounds are of one group, for nothing is known of others then.
+        """
+        return bool(self.probes.interval[0, 0] > self.floor)
+
+    @property
+    def accuracy(self) -> str:
+        """One sentence on what it gets right of the real sounds that it was not fitted on."""
+        right, (low, high) = self.probes.accuracy[0].mean(), self.probes.interval[0]
+        span, groups = f" [{low:.1%} to {high:.1%}]", self.probes.groups
+        over = "" if groups is None else f", of {len(np.unique(groups))} groups"
+        if np.isnan(low):
+            span, over = "", ", of one group, so that there is no interval"
+        return (
+            f"The judge ({self.name}) is right on {right:.1%}{span} of its {len(self.probes.test)} real test sounds"
+            f"{over}; without hearing, {self.floor:.1%} are named (chance {self.probes.chance:.1%}, "
+            f"the commonest class {self.probes.majority:.1%})."
+        )
+
+    @property
+    def caution(self) -> str | None:
+        """What must be known before anything that it says is read; None where it knows real sounds."""
+        if self.knows:
+            return None
+        return f"{self.accuracy} It cannot be told from one that hears nothing: nothing follows from what it says."
 
     def probabilities(self, waveforms: ArrayLike, rate: int) -> np.ndarray:
         """Probabilities of the classes, float64 (N, C), of sounds (samples,) at any rate.
@@ -250,9 +346,31 @@ class Judge:
 
 
 @checked
-def fit_judge(clips: Clips, encoder: Encoder, split: Split, *, seed: int = 0, progress: bool = True) -> Judge:
-    """Fit a linear probe on an encoder's mean frames of real clips, to ask of other sounds what they sound like."""
-    checked_seed(seed)
+def fit_judge(clips: Clips, encoder: Encoder, split: Split, *, progress: bool = True) -> Judge:
+    """Fit a linear probe on an encoder's mean frames of real sounds, to ask of other sounds what they sound like.
+
+    Fit it on sounds of the length, rate and padding of those that it is to hear: beside decoded windows, on
+    :meth:`Summaries.windows` at the codec's rate. A probe of whole clips is on foreign ground there.
+
+    Parameters
+    ----------
+    clips : Clips
+        Real sounds with labels, and groups that must not be in test and in another part.
+    encoder : Encoder
+        One that has nothing to do with the autoencoder.
+    split : Split
+        Rows of ``clips``; of windows, what :meth:`Summaries.split` gives.
+    progress : bool
+
+    Returns
+    -------
+    Judge
+        Fitted on train and valid together, with the penalty that valid chose (:func:`workbench.fit_probes`).
+
+    Raises
+    ------
+    ParameterError
+        What :func:`workbench.fit_probes` refuses.
+    """
     z = embed(clips, encoder, layers=-1, progress=progress).layer(0)
-    probes = fit_probes({"last": z}, clips.labels, split, groups=clips.groups(), seeds=[seed])
-    return Judge(encoder.name, probes, encoder)
+    return Judge(encoder.name, fit_probes({"last": z}, clips.labels, split, groups=clips.groups()), encoder)

@@ -162,5 +162,5 @@ def headed(title: str, *cautions: str | None) -> str:
     Caution: 1,024 latents were fitted to 341 vectors: they can learn them by heart.
     Codes
     """
-    lines = [line for text in cautions if text for line in textwrap.wrap(f"Caution: {text}", 110)]
+    lines = [line for text in cautions if text for line in textwrap.wrap(f"Caution: {text}", 80)]
     return "\n".join([*lines, title])
