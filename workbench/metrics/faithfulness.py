@@ -59,9 +59,8 @@ from numpy.typing import ArrayLike
 from ..core.checks import checked, choice, numbers
 from ..core.checks import whole as at_least  # here "whole" is the input that nothing was taken from
 from ..core.errors import ParameterError
-from ..core.labels import labels
 from .disentanglement import Score
-from .fidelity import bootstrap_weights, outputs, percentiles
+from .fidelity import bootstrap_weights, one_group, outputs, percentiles
 from .lasso import LARGEST
 
 
@@ -194,10 +193,8 @@ def median_interval(
     of how groups differ.
     """
     values = outputs("values", np.atleast_2d(numbers("values", values, finite=False)))
-    if groups is not None:
-        groups = labels("groups", groups)
-        if groups.shape == values.shape[1:] and len(set(groups.tolist())) == 1:
-            return float("nan"), float("nan")
+    if one_group(groups, values.shape[1]):
+        return float("nan"), float("nan")
     weights = bootstrap_weights(values.shape[1], groups, draws=draws, seed=seed)
     last = weights.sum(1, keepdims=True) - 1
     medians = np.zeros(draws)

@@ -166,10 +166,21 @@ def fidelity_interval(
     Returns
     -------
     fidelity, low, high : float in [0, 1]
+        Bounds of NaN where all clips are of one group, which says nothing of how groups differ.
     """
     fidelity, each = top_k_fidelity(model, interpreter, k=k)
+    if one_group(groups, len(each)):
+        return fidelity, float("nan"), float("nan")
     weights = bootstrap_weights(len(each), groups, draws=draws, seed=seed)
     return fidelity, *percentiles(weights @ each / weights.sum(1), level)
+
+
+def one_group(groups: ArrayLike | None, count: int) -> bool:
+    """Whether these are the groups of ``count`` clips and all the same: then there is nothing to resample."""
+    if groups is None:
+        return False
+    groups = named("groups", groups)
+    return groups.shape == (count,) and len(set(groups.tolist())) == 1
 
 
 @checked
@@ -279,9 +290,11 @@ def auprc_interval(
     """Percentile bootstrap intervals of :func:`auprc`, {"macro": (low, high), "micro": (low, high)}.
 
     Parameters as there and in :func:`fidelity_interval`. A class that is without positives in a sample is skipped in
-    that sample.
+    that sample. NaN where all clips are of one group.
     """
     counts = _counts(positives, scores)
+    if one_group(groups, len(counts[0])):
+        return dict.fromkeys(("macro", "micro"), (float("nan"), float("nan")))
     weights = bootstrap_weights(len(counts[0]), groups, draws=draws, seed=seed).astype(np.float64)
     tp, fp, total = (np.tensordot(weights, each, axes=1) for each in counts)
     kept = total.sum(1) > 0  # a sample of clips without any label has no area
