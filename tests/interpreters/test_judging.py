@@ -127,8 +127,10 @@ def test_above_guessing_sets_a_fidelity_beside_its_level():
     said = np.array([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0], [0, 0]], bool)
     assert above_guessing(fidelity.evaluate_multilabel(said, said.astype(float)))[1] > 0
     assert above_guessing(fidelity.evaluate_multilabel(said, np.full((6, 2), 0.5)))[0] == 0
-    one = fidelity.evaluate(model, model, ["g"] * 8, ks=[1])
-    assert above_guessing(one)[0] == 1 - 3 / 8 and np.isnan(above_guessing(one)[1:]).all()
+    alone = fidelity.evaluate(model, model, ["g"] * 8, ks=[1])
+    assert above_guessing(alone)[0] == 1 - 3 / 8 and np.isnan(above_guessing(alone)[1:]).all()
+    alone = fidelity.evaluate_multilabel(said, said.astype(float), ["g"] * 6)
+    assert above_guessing(alone)[0] > 0 and np.isnan(above_guessing(alone)[1:]).all()
     for bad in ({"top_1": 0.5}, None, 3):
         with pytest.raises(ParameterError, match="measured"):
             above_guessing(bad)
