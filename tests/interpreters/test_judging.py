@@ -121,7 +121,7 @@ def test_differences_are_paired_clip_by_clip_and_drawn_by_groups(classifier, sce
 def test_above_guessing_sets_a_fidelity_beside_its_level():
     model = np.eye(4)[[0, 0, 0, 1, 1, 2, 3, 3]]
     perfect = above_guessing(fidelity.evaluate(model, model, ks=[1]))
-    assert perfect == (1 - 3 / 8,) * 3
+    assert perfect[0] == perfect[2] == 1 - 3 / 8 and 0 < perfect[1] < perfect[0]
     always = above_guessing(fidelity.evaluate(model, np.tile([1.0, 0, 0, 0], (8, 1)), ks=[1]))
     assert always[0] == 0 and always[1] < 0 < always[2]
     said = np.array([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0], [0, 0]], bool)

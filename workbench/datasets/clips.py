@@ -23,7 +23,7 @@ from ..core.warn import warn
 from .contents import contents, printable
 from .labels import is_missing, tidy
 from .sounds import ArraySounds, Sounds
-from .splits import check, choose, each_fold, grouped_folds
+from .splits import TOO_FEW, check, choose, each_fold, grouped_folds
 
 #: Columns that say where a sound lies in a file; sounds in memory cannot have them.
 _TAKEN = ("path", "start", "stop")
@@ -509,7 +509,7 @@ class Clips:
         Parameters
         ----------
         n : int, optional
-            Make n random folds; by default the publisher's, or 5 where there are none.
+            Make n random folds; by default the publisher's, or 5 where there are none (of fewer groups as many).
         valid : bool
             Validate on the fold after the test fold; False leaves it in train.
         by, seed
@@ -517,7 +517,10 @@ class Clips:
         """
         groups, fold = self.groups(by), self._fold_numbers()
         if n is not None or not (fold >= 0).any():
-            fold = grouped_folds(self.labels, groups, 5 if n is None else n, seed=seed)
+            count = len(set(groups))
+            if valid and count == 2 and n is None:
+                raise DatasetError(f"{self.name}: {TOO_FEW}")
+            fold = grouped_folds(self.labels, groups, min(5, max(2, count)) if n is None else n, seed=seed)
         splits = each_fold(fold, valid=valid)
         for split, fold_number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
             check(split, groups, self._named(), name=f"{self.name}, fold {fold_number}", by=by or "group")

@@ -19,6 +19,7 @@ from ..core.errors import ParameterError
 from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import faithfulness, fidelity, separation
+from ..metrics.intervals import median_interval
 from .classifiers import Classifier, real, spectra_for
 from .imitation import Interpreter
 from .interpretation import Interpretation, component_mask
@@ -60,7 +61,7 @@ def evaluate_interpreter(
         True labels, which multilabel classifiers need: each class is decided by the threshold of largest F1 on the
         training clips.
     groups : array_like (N,), optional
-        What the bootstrap draws as a whole.
+        What must not leak, for the intervals.
     judged : int, optional
         Components are taken out of so many test clips; default: all.
     seed : int
@@ -189,7 +190,7 @@ def removal_study(
     output : {"logits", "probabilities"}
         What is compared.
     groups : array_like (N,), optional
-        What the bootstrap draws as a whole.
+        What must not leak, for the intervals.
     seed : int
     progress : bool
 
@@ -224,7 +225,7 @@ def removal_study(
     scores = np.stack([_without(each, classifier, removed[:, :, i]) for i, each in enumerate(bar)])
     scores = classifier.probabilities(scores) if output == "probabilities" else scores
     intact, rest = scores[:, 0], scores[:, 1:].reshape(len(scores), len(taus), 1 + draws, -1)
-    same = {"classes": [each.index for each in explained], "output": output, "groups": groups, "seed": seed}
+    same = {"classes": [each.index for each in explained], "output": output, "groups": groups}
     rows = []
     for k, tau in enumerate(taus):
         drop = faithfulness.removal_drop(intact, rest[:, k, 0], **same)
@@ -234,18 +235,15 @@ def removal_study(
         row |= {"drop": drop.median, "low": drop.low, "high": drop.high}
         row |= {"random": chance.median, "random_low": chance.low, "random_high": chance.high}
         pairs = drop.each - np.atleast_2d(chance.each).mean(0)
-        rows.append(row | _median("difference", pairs, groups, seed=seed) | {"short": random[tau].short.mean()})
+        rows.append(row | _median("difference", pairs, groups) | {"short": random[tau].short.mean()})
     return pd.DataFrame(rows).set_index("tau")
 
 
-def _median(
-    name: str, values: np.ndarray, groups: ArrayLike | None, *, draws: int = 2000, seed: int = 0
-) -> dict[str, float]:
-    """Columns of a table: the median over clips and its interval; NaN where there are fewer than two clips."""
-    low, high = float("nan"), float("nan")
-    if len(values) > 1:
-        low, high = faithfulness.median_interval(values, groups, draws=draws, seed=seed)
-    middle = float(np.median(values)) if len(values) else float("nan")
+def _median(name: str, values: np.ndarray, groups: ArrayLike | None) -> dict[str, float]:
+    """Columns of a table: the median over clips and its interval; NaN where there are no clips."""
+    middle, (low, high) = float("nan"), (float("nan"),) * 2
+    if len(values):
+        middle, (low, high) = float(np.median(values)), median_interval(values, groups)
     return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
@@ -277,7 +275,6 @@ def mask_study(
     classes: ArrayLike | None = None,
     against: str | None = None,
     groups: ArrayLike | None = None,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """What masks keep and what they leave, by all metrics of :mod:`workbench.metrics.faithfulness`.
 
@@ -293,9 +290,7 @@ def mask_study(
     against : str, optional
         The method that all are compared with.
     groups : array_like (N,), optional
-        What the bootstrap draws as a whole.
-    seed : int
-        Of the bootstrap.
+        What must not leak, for the intervals.
 
     Returns
     -------
@@ -322,21 +317,19 @@ def mask_study(
         row = faithfulness.evaluate(*scored, classes, masks=of_clips.numpy())
         followed = intact.argmax(1) if classes is None else classes
         drops[name] = np.take_along_axis(intact - rest, followed[:, None], axis=1)[:, 0]
-        rows[name] = row | _median("logit_drop", drops[name], groups, seed=seed)
-    _compare(rows, drops, against, groups, seed=seed)
+        rows[name] = row | _median("logit_drop", drops[name], groups)
+    _compare(rows, drops, against, groups)
     return pd.DataFrame(rows).T.rename_axis("method")
 
 
-def _compare(
-    rows: dict[str, dict], each: dict[str, np.ndarray], against: str | None, groups: ArrayLike | None, **options: int
-) -> None:
+def _compare(rows: dict[str, dict], each: dict[str, np.ndarray], against: str | None, groups: ArrayLike | None) -> None:
     """Add to each method's row how far the method ``against`` lies above it, clip by clip."""
     if against is None:
         return
     if against not in each:
         raise ParameterError("against", against, f"one of {', '.join(map(str, each))}")
     for name, values in each.items():
-        rows[name] |= _median("difference", each[against] - values, groups, **options)
+        rows[name] |= _median("difference", each[against] - values, groups)
 
 
 @checked
@@ -350,8 +343,6 @@ def truth_study(
     domain: str = "log",
     against: str | None = None,
     groups: ArrayLike | None = None,
-    draws: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Is what a mask plays the sound that it should be?
 
@@ -370,9 +361,7 @@ def truth_study(
     against : str, optional
         The method that all are compared with.
     groups : array_like (N,), optional
-        What the bootstrap draws as a whole.
-    draws, seed : int
-        They decide the bootstrap.
+        What must not leak, for the intervals.
 
     Returns
     -------
@@ -387,34 +376,32 @@ def truth_study(
     if not isinstance(spectra, Spectra):
         raise ParameterError("spectra", spectra, "Spectra")
     choice("domain", domain, DOMAINS)
-    whole("draws", draws, least=1)
     intervals = list(intervals) if isinstance(intervals, Iterator) else intervals
     x = numbers("x", x, ndim=2).astype(np.float32)
     stems = numbers("stems", stems, ndim=2).astype(np.float32)
     if x.shape != stems.shape:
         raise ParameterError("stems.shape", stems.shape, f"{x.shape}, a stem a mixture")
     masks = _each_a_mask(masks, len(x))
+    groups = np.arange(len(x)) if groups is None else known(groups, len(x), "groups")
     if intervals is not None and len(intervals) != len(x):
         raise ParameterError("intervals", f"{len(intervals)}", f"{len(x)}, onsets and offsets of each clip")
-    groups = None if groups is None else known(groups, len(x), "groups")
     before, rows, reached = separation.si_sdr(stems, x), {}, {}
     for name, of_clips in masks.items():
         pairs = zip(torch.from_numpy(x), of_clips, strict=True)
         heard = np.stack([spectra.masked(clip, mask, domain=domain).numpy() for clip, mask in pairs])
         after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence is minus infinity: no mean, no interval
         finite = np.isfinite(after) & np.isfinite(before)
-        reached[name], of_finite = after, None if groups is None else groups[finite]
-        options = {"draws": draws, "seed": seed}
-        values = _median("si_sdr", after[finite], of_finite, **options)
+        reached[name] = after
+        values = _median("si_sdr", after[finite], groups[finite])
         row = dict(zip(("si_sdr", "low", "high"), values.values(), strict=True))
-        row |= _median("improvement", (after - before)[finite], of_finite, **options)
+        row |= _median("improvement", (after - before)[finite], groups[finite])
         if intervals is not None:
             spans = zip(heard, intervals, strict=True)
             row["overlap"] = np.nanmedian([separation.onset_overlap(*span, spectra.rate) for span in spans])
         rows[name] = row | {"silent": float(np.mean(np.abs(heard).max(1) == 0))}
     finite = np.isfinite([before, *reached.values()]).all(0)
     reached = {name: values[finite] for name, values in reached.items()}
-    _compare(rows, reached, against, None if groups is None else groups[finite], draws=draws, seed=seed)
+    _compare(rows, reached, against, groups[finite])
     return pd.DataFrame(rows).T.rename_axis("method")
 
 
