@@ -124,12 +124,12 @@ def test_above_guessing_sets_a_fidelity_beside_its_level():
     assert perfect[0] == perfect[2] == 1 - 3 / 8 and 0 < perfect[1] < perfect[0]
     always = above_guessing(fidelity.evaluate(model, np.tile([1.0, 0, 0, 0], (8, 1)), ks=[1]))
     assert always[0] == 0 and always[1] < 0 < always[2]
-    said = np.array([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0], [0, 0]], bool)
+    said = np.array([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0], [0, 0]] * 5, bool)
     assert above_guessing(fidelity.evaluate_multilabel(said, said.astype(float)))[1] > 0
-    assert above_guessing(fidelity.evaluate_multilabel(said, np.full((6, 2), 0.5)))[0] == 0
+    assert above_guessing(fidelity.evaluate_multilabel(said, np.full((30, 2), 0.5)))[0] == 0
     alone = fidelity.evaluate(model, model, ["g"] * 8, ks=[1])
     assert above_guessing(alone)[0] == 1 - 3 / 8 and np.isnan(above_guessing(alone)[1:]).all()
-    alone = fidelity.evaluate_multilabel(said, said.astype(float), ["g"] * 6)
+    alone = fidelity.evaluate_multilabel(said, said.astype(float), ["g"] * 30)
     assert above_guessing(alone)[0] > 0 and np.isnan(above_guessing(alone)[1:]).all()
     for bad in ({"top_1": 0.5}, None, 3):
         with pytest.raises(ParameterError, match="measured"):
