@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split, deal
-from workbench.metrics.classification import wilson_interval
+from workbench.metrics.classification import paired_interval, wilson_interval
 from workbench.metrics.intervals import group_interval
-from workbench.probes import Probes, fit_probes, logistic, paper, pooled
+from workbench.probes import Probes, fit_probes, logistic, paired, paper, pooled
 from workbench.probes.inputs import PENALTIES
 
 CPU = torch.device("cpu")
@@ -315,6 +315,23 @@ def test_one_test_group_has_no_interval():
     probes = fit_probes(layers, y, split, groups=group)
     assert probes.interval_kind == "groups" and np.isnan(probes.interval).all()
     assert np.isnan(probes.compare(0, 1).low) and "no interval of one test group" in repr(probes)
+
+
+def test_paired_is_the_difference_of_accuracies_on_the_same_clips(fitted):
+    layers, y, split, group = sounds()
+    poor = fit_probes({"noise": np.random.default_rng(5).standard_normal((len(y), 3))}, y, split, groups=group)
+    difference, low, high = paired(fitted, "layer 2", poor, 0)
+    right = [(p.predictions[k, 0] == y[split.test]).astype(float) for p, k in ((fitted, 2), (poor, 0))]
+    assert (difference, low, high) == paired_interval(*right, group[split.test])
+    within = fitted.compare("layer 2", "layer 0")
+    assert paired(fitted, "layer 2", fitted, 0) == (within.difference, within.low, within.high)
+    several = paired(fitted, [0, 1, 2], poor, "noise")[0]
+    assert several == pytest.approx(fitted.accuracy.mean() - poor.accuracy.mean())
+    other = fit_probes(layers, y, Split(split.train, split.valid, split.test[::-1]), groups=group)
+    with pytest.raises(ParameterError, match=r"b.test='\d+ clips' must be the \d+ test clips of a"):
+        paired(fitted, 0, other, 0)
+    with pytest.raises(ParameterError, match="layer_b=\\[\\] must be at least one layer"):
+        paired(fitted, 0, poor, [])
 
 
 def test_pooled_probes_are_those_of_all_splits():

@@ -387,6 +387,23 @@ def test_two_groups_are_refused_by_name_and_three_make_folds():
         Clips.from_arrays(sounds, 16000, label=["a", "b"] * 12, group=[f"g{i // 8}" for i in range(24)]).split(test=0.7)
 
 
+def test_classes_of_too_few_groups_are_left_out_by_name():
+    sounds = [np.full(800, i / 100, np.float32) for i in range(24)]
+    label, group = ["a", "b"] * 10 + ["rare"] * 4, [f"g{i // 4}" for i in range(24)]
+    clips = Clips.from_arrays(sounds, 16000, label=label, group=group)
+    with pytest.warns(UserWarning, match=r"1 of 3 classes \(rare; 4 clips\) are left out: they have fewer than 3"):
+        assert list(clips.testable().classes) == ["a", "b"]
+    assert clips.testable(1) is clips
+    each = Clips.from_arrays(sounds, 16000, label=[str(i) for i in range(24)])
+    with pytest.raises(DatasetError, match="each of 24 classes has one clip"):
+        each.testable()
+    twelve = [f"g{i % 12}" for i in range(24)]  # six of each class
+    with pytest.raises(DatasetError, match="0 of 2 classes have clips of 7 groups"):
+        Clips.from_arrays(sounds, 16000, label=["a", "b"] * 12, group=twelve).testable(7)
+    tags = Clips.from_arrays(sounds, 16000, label=["a+b"] + ["a"] * 23, tags=["a+b"] + ["a"] * 23)
+    assert tags.testable() is tags
+
+
 def test_the_only_group_of_a_class_is_rather_not_tested():
     groups = np.repeat([f"g{i}" for i in range(6)], 10)
     labels = np.where(groups == "g5", "rare", np.tile(["a", "b"], 30))

@@ -1,6 +1,5 @@
 """Studies of codes: controls of equal size, and protocols that tell a good code from a leak."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,7 @@ from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
 from workbench.probes import fit_probes
 from workbench.sae import fit_saes
-from workbench.sae.study import _attribute_table, attribute_study, best_attributes, code_table, codes, paired
+from workbench.sae.study import _attribute_table, attribute_study, best_attributes, code_table, codes
 
 SPLIT = Split(train=np.arange(120), valid=np.arange(120, 160), test=np.arange(160, 240))
 
@@ -147,22 +146,3 @@ def test_what_does_not_vary_in_a_part_is_left_out(planted):
     measured.values = np.full((240, 4), 7.0)
     nothing = attribute_study({("x", 0.0): x}, measured, split=SPLIT)
     assert nothing.empty and best_attributes(nothing).empty
-
-
-def test_paired_is_the_difference_of_accuracies_on_the_same_clips(planted):
-    x, sources, _ = planted
-    y = np.where(sources[:, 0] > 0, "on", "off")
-    groups = np.arange(240) // 4
-    good = fit_probes({"x": x, "sources": sources}, y, SPLIT, groups=groups)
-    poor = fit_probes({"noise": np.random.default_rng(5).standard_normal((240, 3))}, y, SPLIT, groups=groups)
-    difference, low, high = paired(good, "sources", poor, 0)
-    assert difference == pytest.approx(good.accuracy[1].mean() - poor.accuracy[0].mean()) and 0 < low < high
-    within = good.compare("sources", "x")
-    assert paired(good, "sources", good, "x") == (within.difference, within.low, within.high)
-    several = paired(good, ["x", "sources"], poor, "noise")[0]
-    assert several == pytest.approx(good.accuracy.mean() - poor.accuracy[0].mean())
-    other = fit_probes({"x": x}, y, Split(SPLIT.train, SPLIT.valid, SPLIT.test[::-1]))
-    with pytest.raises(ParameterError, match=r"b.test='80 clips' must be the 80 test clips of a"):
-        paired(good, "x", other, "x")
-    alone = replace(poor, groups=np.array(["g"] * 80))
-    assert paired(alone, 0, poor, 0)[0] == 0 and np.isnan(paired(alone, 0, poor, 0)[1:]).all()

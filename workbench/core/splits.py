@@ -133,6 +133,6 @@ def deal(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], *, see
         cost = (amiss, round(stranded, 9), round(float((load**2 / wanted[:, None]).sum()), 9))
         if cost < least:
             kept, least = part, cost
-        if attempt + 1 >= enough and not least[0]:
+        if attempt + 1 >= enough and not least[0] and not least[1]:
             break
     return kept[member]

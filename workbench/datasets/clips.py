@@ -503,6 +503,34 @@ class Clips:
         return split
 
     @checked
+    def testable(self, least: int = 3) -> Clips:
+        """The clips of classes that can be learnt, chosen on and tested: those that at least so many groups have.
+
+        A class of fewer is named in a warning and left out. Where a clip may have several tags nothing is left out.
+
+        Raises
+        ------
+        DatasetError
+            No two classes would be left.
+        """
+        counts = pd.Series(self.groups()).groupby(self.labels).nunique()
+        kept = sorted(counts.index[counts >= least])
+        if self.tags is not None or len(kept) == len(counts) or len(set(self.groups())) < least:
+            return self
+        if len(kept) < 2:
+            total = f"{self.name}: each of {len(counts)} classes has one clip; none can be learnt and tested"
+            if self.table["label"].value_counts().max() > 1:
+                total = (
+                    f"{self.name}: {len(kept)} of {len(counts)} classes have clips of {least} groups or more, which "
+                )
+                total += "learning, choosing and testing take; another label or group may do"
+            raise DatasetError(total)
+        gone = self.labels[~np.isin(self.labels, kept)]
+        few = f"{', '.join(sorted(set(gone))[:5])}; {len(gone)} clips"
+        reason = f"fewer than {least} groups, and cannot be learnt, chosen on and tested"
+        warn(f"{self.name}: {len(set(gone))} of {len(counts)} classes ({few}) are left out: they have {reason}")
+        return self.where(label=kept)
+
     def folds(self, n: int | None = None, *, valid: bool = True, by: str | None = None, seed: int = 0) -> list[Split]:
         """One split a fold, each fold testing once: the publisher's folds, or grouped random ones.
 

@@ -206,10 +206,10 @@ class Probes:
         Difference
         """
         i, j = self.position(a), self.position(b)
-        right = (self.predictions == self.true).mean(1)
-        bounds = classification.paired_interval(right[i], right[j], self.groups, level=level)
-        independent = self.groups is None and self.predictions.shape[1] == 1
-        p_value = classification.mcnemar(right[i], right[j]) if independent else float("nan")
+        bounds = paired(self, i, self, j, level=level)
+        p_value = float("nan")
+        if self.groups is None and self.predictions.shape[1] == 1:
+            p_value = classification.mcnemar(*(self.predictions[[i, j], 0] == self.true))
         return Difference(self.names[i], self.names[j], *bounds, p_value)
 
     @checked
@@ -308,6 +308,44 @@ class Probes:
             for name in ("kind", "version"):
                 plain.pop(name)
             return cls(**{**arrays, **texts, **plain, "weights": weights})
+
+
+@checked
+def paired(
+    a: Probes, layer_a: str | int | list, b: Probes, layer_b: str | int | list, *, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference of accuracy of two results on the same test clips, what both find hard cancelled.
+
+    Parameters
+    ----------
+    a, b : Probes
+        Judged on the same test clips, in the same order.
+    layer_a, layer_b : str or int, or list of these
+        Names or positions; of a list, as of several codes, a clip's results are averaged first.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    difference, low, high : float in [-1, 1]
+        Accuracy of a minus that of b and its interval, for other test groups where there are some, else for other
+        clips; NaN where all test clips are of one group.
+
+    Raises
+    ------
+    ParameterError
+        Other test clips or labels, or no such layer.
+    """
+    for name, layers in (("a", layer_a), ("b", layer_b)):
+        if isinstance(layers, (list, tuple)) and not layers:
+            raise ParameterError(f"layer_{name}", layers, "at least one layer")
+    if not (np.array_equal(a.test, b.test) and np.array_equal(a.true, b.true)):
+        raise ParameterError("b.test", f"{len(b.test)} clips", f"the {len(a.test)} test clips of a, with their labels")
+    right = []
+    for probes, layers in ((a, layer_a), (b, layer_b)):
+        layers = layers if isinstance(layers, (list, tuple)) else [layers]
+        right.append((probes.predictions[[probes.position(layer) for layer in layers]] == probes.true).mean((0, 1)))
+    return classification.paired_interval(*right, a.groups, level=level)
 
 
 @checked

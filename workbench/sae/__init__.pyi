@@ -12,5 +12,4 @@ from .study import attribute_study as attribute_study
 from .study import best_attributes as best_attributes
 from .study import code_table as code_table
 from .study import codes as codes
-from .study import paired as paired
 from .sweep import fit_saes as fit_saes

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
 from ..core.labels import known, labels
-from ..metrics.classification import group_interval
+from ..metrics.intervals import group_interval
 from .data import positions
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def ablations(
     choose, test : ndarray of int
         Clips on which latents are chosen (by :func:`attributions`), and clips on which the probe is asked.
     groups : ndarray (N,), optional
-        What the bootstrap draws as a whole; default: every clip by itself.
+        What must not leak, for the intervals; default: every clip by itself.
     top : int
         Latents changed together.
     draws : int
@@ -136,8 +136,8 @@ def ablations(
     -------
     pandas.DataFrame
         Index: class, kind ("chosen" or "random"). Columns: ``mean``, change of the probability of the class on its
-        own test clips; ``low``, ``high``, its 95 % interval (chosen: bootstrap over groups, NaN where the class has
-        one alone; random: the middle 95 % of the draws); ``others``, the same change on the other classes' clips;
+        own test clips; ``low``, ``high``, its 95 % interval (chosen: for other groups, NaN where the class has one
+        alone; random: the middle 95 % of the draws); ``others``, the same change on the other classes' clips;
         ``flips``, share of the class's clips whose decision changes; ``moved``, length of the change over the spread of
         the embeddings; ``latents``.
 
@@ -152,7 +152,7 @@ def ablations(
     parts = {"choose": choose, "test": test, "groups": groups, "top": top, "draws": draws, "factor": factor}
     for each in _changes(x, y, sae, weights=weights, bias=bias, classes=classes, **parts, seed=seed):
         row = {"class": each.name, "kind": "chosen", "mean": each.change.mean()}
-        row |= dict(zip(("low", "high"), _bounds(each.change, each.groups, seed), strict=True))
+        row |= dict(zip(("low", "high"), _bounds(each.change, each.groups), strict=True))
         rows.append(row | each.rest | {"latents": each.latents})
         means = each.controls.mean(1)
         row = {"class": each.name, "kind": "random", "mean": means.mean(), **_middle(means)}
@@ -178,7 +178,7 @@ def chosen_against_random(
     difference, low, high : float in [-1, 1]
         Change of the probability of a test clip's class by the chosen latents minus that by the random ones (mean over
         the draws, which are those of :func:`ablations`), averaged over the test clips of all classes; its 95 %
-        bootstrap interval over groups, NaN where there is one group alone.
+        interval for other groups, NaN where there is one alone.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def chosen_against_random(
     """
     every = list(_changes(x, y, sae, seed=seed, **asked))
     difference = np.concatenate([each.change - each.controls.mean(0) for each in every])
-    return float(difference.mean()), *_bounds(difference, np.concatenate([each.groups for each in every]), seed)
+    return float(difference.mean()), *_bounds(difference, np.concatenate([each.groups for each in every]))
 
 
 class _Change(NamedTuple):
@@ -264,11 +264,9 @@ def _changes(
         )
 
 
-def _bounds(values: np.ndarray, groups: np.ndarray, seed: int) -> tuple[float, float]:
-    """95 % interval of a mean over clips, drawn by groups; NaN of one group, which says nothing of others."""
-    if len(set(groups.tolist())) < 2:
-        return float("nan"), float("nan")
-    low, high = group_interval(values, groups, seed=seed)
+def _bounds(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a mean of changes of a probability, for other groups."""
+    low, high = group_interval(values, groups, limits=(-1, 1))
     return float(low), float(high)
 
 

@@ -12,7 +12,6 @@ from ..core.errors import ParameterError
 from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import sparse_coding
-from ..metrics.classification import paired_interval
 from ..metrics.disentanglement import PAPER, completeness, effective_codes
 from ..metrics.importance import lasso_importance
 from ..probes import Probes
@@ -295,45 +294,3 @@ def best_attributes(study, *, n: int = 10):
         order = kept["attribute"].map(place)
         parts.append(kept.loc[order.sort_values(kind="stable").index])
     return pd.concat(parts) if parts else study
-
-
-@checked
-def paired(
-    a: Probes, layer_a: str | int | list, b: Probes, layer_b: str | int | list, *, seed: int = 0
-) -> tuple[float, float, float]:
-    """Difference of accuracy of two results on the same test clips, what both find hard cancelled.
-
-    Parameters
-    ----------
-    a, b : Probes
-        Judged on the same test clips, in the same order.
-    layer_a, layer_b : str or int, or list of these
-        Names or positions; of a list, as of several seeds, a clip's results are averaged first.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    difference, low, high : float in [-1, 1]
-        Accuracy of a minus that of b and its 95 % interval, a bootstrap over the groups of a, or over clips; NaN of
-        one group, or one clip, alone.
-
-    Raises
-    ------
-    ParameterError
-        Other test clips or labels, or no such layer.
-    """
-    for name, probes, layers in (("a", a, layer_a), ("b", b, layer_b)):
-        if isinstance(layers, (list, tuple)) and not layers:
-            raise ParameterError(f"layer_{name}", layers, "at least one layer")
-        if not isinstance(probes, Probes):
-            raise ParameterError(name, type(probes).__name__, "probes, as fit_probes gives them")
-    if not (np.array_equal(a.test, b.test) and np.array_equal(a.true, b.true)):
-        raise ParameterError("b.test", f"{len(b.test)} clips", f"the {len(a.test)} test clips of a, with their labels")
-    right = []
-    for probes, layers in ((a, layer_a), (b, layer_b)):
-        layers = layers if isinstance(layers, (list, tuple)) else [layers]
-        right.append((probes.predictions[[probes.position(layer) for layer in layers]] == probes.true).mean((0, 1)))
-    if len(a.test) < 2 or (a.groups is not None and len(set(a.groups.tolist())) < 2):
-        return float((right[0] - right[1]).mean()), float("nan"), float("nan")
-    return paired_interval(*right, a.groups, seed=seed)
