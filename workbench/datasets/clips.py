@@ -506,7 +506,7 @@ class Clips:
     def testable(self, least: int = 3) -> Clips:
         """The clips of classes that can be learnt, chosen on and tested: those that at least so many groups have.
 
-        A class of fewer is named in a warning and left out. Where a clip may have several tags nothing is left out.
+        A class of fewer is named in a warning and left out.
 
         Raises
         ------
@@ -515,7 +515,7 @@ class Clips:
         """
         counts = pd.Series(self.groups()).groupby(self.labels).nunique()
         kept = sorted(counts.index[counts >= least])
-        if self.tags is not None or len(kept) == len(counts) or len(set(self.groups())) < least:
+        if len(kept) == len(counts) or len(set(self.groups())) < least:
             return self
         if len(kept) < 2:
             total = f"{self.name}: each of {len(counts)} classes has one clip; none can be learnt and tested"
