@@ -19,7 +19,7 @@ from ..core.errors import ParameterError
 from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import faithfulness, fidelity, separation
-from ..metrics.intervals import median_interval
+from ..metrics.intervals import group_interval, median_interval
 from .classifiers import Classifier, real, spectra_for
 from .imitation import Interpreter
 from .interpretation import Interpretation, component_mask
@@ -235,7 +235,7 @@ def removal_study(
         row |= {"drop": drop.median, "low": drop.low, "high": drop.high}
         row |= {"random": chance.median, "random_low": chance.low, "random_high": chance.high}
         pairs = drop.each - np.atleast_2d(chance.each).mean(0)
-        rows.append(row | _median("difference", pairs, groups) | {"short": random[tau].short.mean()})
+        rows.append(row | _difference(pairs, groups) | {"short": random[tau].short.mean()})
     return pd.DataFrame(rows).set_index("tau")
 
 
@@ -297,7 +297,7 @@ def mask_study(
     pandas.DataFrame
         Index method; columns those of :func:`workbench.metrics.faithfulness.evaluate`, and logit_drop, the median fall
         of the logit without what the mask keeps, with logit_drop_low and logit_drop_high. With ``against``:
-        difference, the median over clips of the fall by that method minus the fall by this one, with difference_low and
+        difference, the mean over clips of the fall by that method minus the fall by this one, with difference_low and
         difference_high. The input itself goes through the same inversion as what is masked.
     """
     import pandas as pd
@@ -329,7 +329,15 @@ def _compare(rows: dict[str, dict], each: dict[str, np.ndarray], against: str | 
     if against not in each:
         raise ParameterError("against", against, f"one of {', '.join(map(str, each))}")
     for name, values in each.items():
-        rows[name] |= _median("difference", each[against] - values, groups)
+        rows[name] |= _difference(each[against] - values, groups)
+
+
+def _difference(values: np.ndarray, groups: ArrayLike | None) -> dict[str, float]:
+    """Columns of a table: a mean over clips, which unlike a median has an interval with few groups too."""
+    middle, (low, high) = float("nan"), (float("nan"),) * 2
+    if len(values):
+        middle, (low, high) = float(np.mean(values)), group_interval(values, groups)
+    return {"difference": middle, "difference_low": float(low), "difference_high": float(high)}
 
 
 @checked
@@ -366,10 +374,10 @@ def truth_study(
     Returns
     -------
     pandas.DataFrame
-        Index method; medians over clips: si_sdr (dB) with low and high, improvement over the mixture (dB) with
-        improvement_low and improvement_high, and with ``intervals`` overlap (intersection over union in time); silent
-        (share of masks that play nothing, which count as the worst). With ``against``: difference, the median over
-        clips of the SI-SDR of that method minus that of this one (dB), with difference_low and difference_high.
+        Index method; medians over clips: si_sdr (dB) with low and high, improvement over the mixture (dB), and with
+        ``intervals`` overlap (intersection over union in time); silent (share of masks that play nothing, which count
+        as the worst). With ``against``: difference, the mean over clips of the SI-SDR of that method minus that of this
+        one (dB), with difference_low and difference_high.
     """
     import pandas as pd
 
@@ -394,7 +402,7 @@ def truth_study(
         reached[name] = after
         values = _median("si_sdr", after[finite], groups[finite])
         row = dict(zip(("si_sdr", "low", "high"), values.values(), strict=True))
-        row |= _median("improvement", (after - before)[finite], groups[finite])
+        row["improvement"] = np.median((after - before)[finite]) if finite.any() else np.nan
         if intervals is not None:
             spans = zip(heard, intervals, strict=True)
             row["overlap"] = np.nanmedian([separation.onset_overlap(*span, spectra.rate) for span in spans])
