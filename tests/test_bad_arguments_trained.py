@@ -336,13 +336,15 @@ def interpreter_calls() -> dict[str, Call]:
         ),
         "mask_study": (
             partial(i.mask_study, spectra=spectra),
-            {"classifier": f, "x": x[:4], "masks": given, "classes": Y[:4]},
+            {"classifier": f, "x": x[:4], "masks": given, "classes": Y[:4], "groups": np.arange(4)}
+            | {"against": "half"},
         ),
         "truth_study": (
             i.truth_study,
-            {"x": x[:4], "stems": x[:4] * 0.5, "masks": given, "spectra": spectra, "domain": "log", "draws": 20}
-            | {"intervals": [[[0.0, 0.1]]] * 4, "seed": 0},
+            {"x": x[:4], "stems": x[:4] * 0.5, "masks": given, "spectra": spectra, "domain": "log"}
+            | {"intervals": [[[0.0, 0.1]]] * 4, "groups": np.arange(4), "against": "half"},
         ),
+        "agreement": (i.agreement, {"interpreter": trained, "x": x, "split": parts, "groups": np.arange(N)}),
         "evaluate_interpreter": (
             i.evaluate_interpreter,
             {"interpreter": trained, "x": x, "split": parts, "groups": np.arange(N), "judged": 2, "seed": 0},

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError
-from workbench.interpreters import Interpretation, mask_study, removal_study, truth_study
+from workbench.interpreters import Interpretation, above_guessing, mask_study, removal_study, truth_study
 from workbench.interpreters.masking import masked_logits
+from workbench.metrics import fidelity
 
 from .conftest import BANDS, RATE, SAMPLES, SPECTRA, burst
 
@@ -64,6 +65,7 @@ def test_the_relevant_component_carries_the_score_and_random_others_do_not(class
     table = removal_study(explained(classifier, scene), classifier, taus=(0.9, 0.5), draws=2, progress=False)
     assert table["components"].tolist() == [1, 1] and table["none"].tolist() == [0, 0]
     assert (table["drop"] > 5 * table["random"].abs()).all() and (table["low"] <= table["drop"]).all()
+    assert (table["difference_low"] > 0).all() and (table["difference"] > 0.7 * table["drop"]).all()
     chances = removal_study(
         explained(classifier, scene), classifier, taus=(0.9,), draws=2, output="probabilities", progress=False
     )
@@ -96,6 +98,46 @@ def test_the_true_band_is_nearer_to_the_stem_than_the_mixture(scene):
     assert table.loc["ones", "improvement"] == pytest.approx(0, abs=0.01)
     assert table.loc["own", "improvement"] > 10 and table.loc["own", "overlap"] > 0.8
     assert table.loc["zeros", "silent"] == 1 and table.loc["zeros", "si_sdr"] == -60
+
+
+def test_differences_are_paired_clip_by_clip_and_drawn_by_groups(classifier, scene):
+    own = torch.stack([band_mask(i % 3) for i in range(6)])
+    wrong = torch.stack([band_mask((i + 2) % 3) for i in range(6)])
+    masks, same = {"own": own, "again": own.clone(), "wrong": wrong}, {"spectra": SPECTRA, "against": "own"}
+    table = mask_study(classifier, scene[0], masks, **same)
+    columns = ["difference", "difference_low", "difference_high"]
+    assert table.loc["again", "difference"] == 0 and table.loc["again", columns[1:]].isna().all(), "nothing differs"
+    assert 0 < table.loc["wrong", "difference_low"] <= table.loc["wrong", "difference"]
+    assert table.loc["own", "logit_drop_low"] <= table.loc["own", "logit_drop"] <= table.loc["own", "logit_drop_high"]
+    true = truth_study(*scene, masks, **same, domain="linear")
+    assert true.loc["again", "difference"] == 0 and true.loc["wrong", "difference_low"] > 10
+    gained = true.loc["own", "si_sdr"] - true.loc["wrong", "si_sdr"]
+    assert true.loc["wrong", "difference"] == pytest.approx(gained, rel=0.3)
+    assert "difference" not in truth_study(*scene, masks, spectra=SPECTRA)
+    few = mask_study(classifier, scene[0], masks, **same, groups=[0, 0, 0, 1, 1, 1])
+    assert few.loc["wrong", "difference_low"] < table.loc["wrong", "difference_low"], "two groups tell less"
+    alone = mask_study(classifier, scene[0], masks, **same, groups=["g"] * 6)
+    assert np.isnan(alone.loc["wrong", "difference_low"]) and alone.loc["wrong", "difference"] > 0
+    with pytest.raises(ParameterError, match="against='none' must be one of own, again, wrong"):
+        mask_study(classifier, scene[0], masks, spectra=SPECTRA, against="none")
+
+
+def test_above_guessing_sets_a_fidelity_beside_its_level():
+    model = np.eye(4)[[0, 0, 0, 1, 1, 2, 3, 3]]
+    perfect = above_guessing(fidelity.evaluate(model, model, ks=[1]))
+    assert perfect[0] == perfect[2] == 1 - 3 / 8 and 0 < perfect[1] < perfect[0]
+    always = above_guessing(fidelity.evaluate(model, np.tile([1.0, 0, 0, 0], (8, 1)), ks=[1]))
+    assert always[0] == 0 and always[1] < 0 < always[2]
+    said = np.array([[1, 0], [0, 1], [1, 1], [0, 1], [1, 0], [0, 0]] * 5, bool)
+    assert above_guessing(fidelity.evaluate_multilabel(said, said.astype(float)))[1] > 0
+    assert above_guessing(fidelity.evaluate_multilabel(said, np.full((30, 2), 0.5)))[0] == 0
+    alone = fidelity.evaluate(model, model, ["g"] * 8, ks=[1])
+    assert above_guessing(alone)[0] == 1 - 3 / 8 and np.isnan(above_guessing(alone)[1:]).all()
+    alone = fidelity.evaluate_multilabel(said, said.astype(float), ["g"] * 30)
+    assert above_guessing(alone)[0] > 0 and np.isnan(above_guessing(alone)[1:]).all()
+    for bad in ({"top_1": 0.5}, None, 3):
+        with pytest.raises(ParameterError, match="measured"):
+            above_guessing(bad)
 
 
 def test_errors(classifier, scene):

@@ -9,6 +9,8 @@ from .flint import fit_flint as fit_flint
 from .interpretation import Interpretation as Interpretation
 from .interpretation import component_mask as component_mask
 from .interpretation import relevance as relevance
+from .judging import above_guessing as above_guessing
+from .judging import agreement as agreement
 from .judging import evaluate_interpreter as evaluate_interpreter
 from .judging import mask_study as mask_study
 from .judging import removal_study as removal_study

@@ -19,7 +19,7 @@ from ..core.errors import ParameterError
 from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import faithfulness, fidelity, separation
-from ..metrics.intervals import median_interval
+from ..metrics.intervals import group_interval, median_interval
 from .classifiers import Classifier, real, spectra_for
 from .imitation import Interpreter
 from .interpretation import Interpretation, component_mask
@@ -74,27 +74,80 @@ def evaluate_interpreter(
         ``evaluate_multilabel``). Then, of an :class:`~.l2i.L2I`, a row a tau with those of :func:`removal_study`, in
         logits, or of multilabel classifiers in probabilities. Only the latter have a ``tau``.
     """
+    measured = agreement(interpreter, x, split, tags=tags, groups=groups)
+    if judged is not None:
+        whole("judged", judged, least=1)
+    if not isinstance(interpreter, L2I):
+        return [measured]
+    classifier = interpreter.classifier
+    rows = fitting(split, len(x), needed=("test",)).test[:judged]
+    explained = interpreter.explain(classifier.waveforms(x)[rows])
+    groups = None if groups is None else known(groups, len(x), "groups")[rows]
+    output = "probabilities" if classifier.multilabel else "logits"
+    removal = removal_study(explained, classifier, output=output, groups=groups, seed=seed, progress=False)
+    return [measured, *removal.reset_index().to_dict("records")]
+
+
+@checked
+def agreement(
+    interpreter: Interpreter,
+    x: ArrayLike | Tensor,
+    split: Split,
+    *,
+    tags: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+) -> dict[str, float]:
+    """Fidelity: how well an interpreter imitates its classifier on the test part of a split.
+
+    Parameters
+    ----------
+    interpreter, x, split, tags, groups
+        As in :func:`evaluate_interpreter`.
+
+    Returns
+    -------
+    dict of str to float
+        That of :func:`workbench.metrics.fidelity.evaluate`, or of multilabel classifiers ``evaluate_multilabel``;
+        :func:`above_guessing` sets it beside an interpreter that always says the same.
+    """
     classifier = getattr(interpreter, "classifier", None)
     if not isinstance(classifier, Classifier) or not callable(getattr(interpreter, "scores", None)):
         raise ParameterError("interpreter", type(interpreter).__name__, "one with a classifier and scores(x)")
     x = classifier.waveforms(x)
     test = fitting(split, len(x), needed=("test",)).test
     groups = None if groups is None else known(groups, len(x), "groups")[test]
-    if judged is not None:
-        whole("judged", judged, least=1)
     scores = interpreter.scores(x[test])
     if classifier.multilabel:
         said = _decisions(classifier, x, tags, split)
-        measured = fidelity.evaluate_multilabel(said, classifier.probabilities(scores), groups)
-    else:
-        ks = [k for k in KS if k < len(classifier.classes)]
-        measured = fidelity.evaluate(classifier.logits(x[test]), scores, groups, ks=ks)
-    if not isinstance(interpreter, L2I):
-        return [measured]
-    explained, groups = interpreter.explain(x[test[:judged]]), None if groups is None else groups[:judged]
-    output = "probabilities" if classifier.multilabel else "logits"
-    removal = removal_study(explained, classifier, output=output, groups=groups, seed=seed, progress=False)
-    return [measured, *removal.reset_index().to_dict("records")]
+        return fidelity.evaluate_multilabel(said, classifier.probabilities(scores), groups)
+    ks = [k for k in KS if k < len(classifier.classes)]
+    return fidelity.evaluate(classifier.logits(x[test]), scores, groups, ks=ks)
+
+
+def above_guessing(measured: Mapping[str, float]) -> tuple[float, float, float]:
+    """How far a fidelity, or an accuracy measured like one, lies above what needs no listening.
+
+    Parameters
+    ----------
+    measured : mapping of str to float
+        Of :func:`agreement`, :func:`workbench.metrics.fidelity.evaluate` or ``evaluate_multilabel``; of some runs, the
+        means.
+
+    Returns
+    -------
+    difference, low, high : float
+        Top 1 minus always saying the commonest class, or with several labels macro AUPRC minus one score for every
+        clip, with the bounds of its own interval: what guessing gets on these clips is taken as it is.
+
+    Raises
+    ------
+    ParameterError
+        Neither is there.
+    """
+    for name, level in (("top_1", "majority"), ("macro_auprc", "macro_constant_auprc")):
+        if hasattr(measured, "keys") and {name, f"{name}_low", f"{name}_high", level} <= set(measured.keys()):
+            return tuple(float(measured[name + end] - measured[level]) for end in ("", "_low", "_high"))
+    raise ParameterError("measured", type(measured).__name__, "a fidelity with its interval, as agreement gives it")
 
 
 def _decisions(classifier: Classifier, x: Tensor, tags: ArrayLike | None, split: Split) -> np.ndarray:
@@ -181,8 +234,17 @@ def removal_study(
         row = {"tau": tau, "components": count.mean(), "none": (count == 0).mean()}
         row |= {"drop": drop.median, "low": drop.low, "high": drop.high}
         row |= {"random": chance.median, "random_low": chance.low, "random_high": chance.high}
-        rows.append(row | {"short": random[tau].short.mean()})
+        pairs = drop.each - np.atleast_2d(chance.each).mean(0)
+        rows.append(row | _difference(pairs, groups) | {"short": random[tau].short.mean()})
     return pd.DataFrame(rows).set_index("tau")
+
+
+def _median(name: str, values: np.ndarray, groups: ArrayLike | None) -> dict[str, float]:
+    """Columns of a table: the median over clips and its interval; NaN where there are no clips."""
+    middle, (low, high) = float("nan"), (float("nan"),) * 2
+    if len(values):
+        middle, (low, high) = float(np.median(values)), median_interval(values, groups)
+    return {name: middle, f"{name}_low": low, f"{name}_high": high}
 
 
 def _interpretation(name: str, value: object) -> Interpretation:
@@ -211,6 +273,8 @@ def mask_study(
     *,
     spectra: Spectra | None = None,
     classes: ArrayLike | None = None,
+    against: str | None = None,
+    groups: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """What masks keep and what they leave, by all metrics of :mod:`workbench.metrics.faithfulness`.
 
@@ -223,12 +287,18 @@ def mask_study(
     spectra : Spectra, optional
     classes : array_like of int (N,), optional
         Class followed; default: the classifier's decision.
+    against : str, optional
+        The method that all are compared with.
+    groups : array_like (N,), optional
+        What must not leak, for the intervals.
 
     Returns
     -------
     pandas.DataFrame
         Index method; columns those of :func:`workbench.metrics.faithfulness.evaluate`, and logit_drop, the median fall
-        of the logit without what the mask keeps. The input itself goes through the same inversion as what is masked.
+        of the logit without what the mask keeps, with logit_drop_low and logit_drop_high. With ``against``:
+        difference, the mean over clips of the fall by that method minus the fall by this one, with difference_low and
+        difference_high. The input itself goes through the same inversion as what is masked.
     """
     import pandas as pd
 
@@ -237,7 +307,7 @@ def mask_study(
     masks = _each_a_mask(masks, len(x))
     if classes is not None:
         classes = classifier.positions(classes, len(x))
-    rows = {}
+    groups, rows, drops = None if groups is None else known(groups, len(x), "groups"), {}, {}
     for name, of_clips in masks.items():
         versions = [torch.stack([torch.ones_like(mask), mask, 1 - mask]) for mask in of_clips]
         pairs = zip(x, versions, strict=True)
@@ -245,8 +315,29 @@ def mask_study(
         intact, kept, rest = np.stack(logits, axis=1)
         scored = [classifier.probabilities(part) for part in (intact, kept, rest)]
         row = faithfulness.evaluate(*scored, classes, masks=of_clips.numpy())
-        rows[name] = row | {"logit_drop": faithfulness.removal_drop(intact, rest, classes, output="logits").median}
+        followed = intact.argmax(1) if classes is None else classes
+        drops[name] = np.take_along_axis(intact - rest, followed[:, None], axis=1)[:, 0]
+        rows[name] = row | _median("logit_drop", drops[name], groups)
+    _compare(rows, drops, against, groups)
     return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def _compare(rows: dict[str, dict], each: dict[str, np.ndarray], against: str | None, groups: ArrayLike | None) -> None:
+    """Add to each method's row how far the method ``against`` lies above it, clip by clip."""
+    if against is None:
+        return
+    if against not in each:
+        raise ParameterError("against", against, f"one of {', '.join(map(str, each))}")
+    for name, values in each.items():
+        rows[name] |= _difference(each[against] - values, groups)
+
+
+def _difference(values: np.ndarray, groups: ArrayLike | None) -> dict[str, float]:
+    """Columns of a table: a mean over clips, which unlike a median has an interval with few groups too."""
+    middle, (low, high) = float("nan"), (float("nan"),) * 2
+    if len(values):
+        middle, (low, high) = float(np.mean(values)), group_interval(values, groups)
+    return {"difference": middle, "difference_low": float(low), "difference_high": float(high)}
 
 
 @checked
@@ -258,6 +349,7 @@ def truth_study(
     spectra: Spectra,
     intervals: Sequence[ArrayLike] | None = None,
     domain: str = "log",
+    against: str | None = None,
     groups: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Is what a mask plays the sound that it should be?
@@ -274,15 +366,18 @@ def truth_study(
         Onsets and offsets of that part, seconds.
     domain : {"log", "linear"}
         What the mask multiplies: see :meth:`~.spectra.Spectra.masked`.
+    against : str, optional
+        The method that all are compared with.
     groups : array_like (N,), optional
-        What must not leak, for the interval.
+        What must not leak, for the intervals.
 
     Returns
     -------
     pandas.DataFrame
         Index method; medians over clips: si_sdr (dB) with low and high, improvement over the mixture (dB), and with
         ``intervals`` overlap (intersection over union in time); silent (share of masks that play nothing, which count
-        as the worst).
+        as the worst). With ``against``: difference, the mean over clips of the SI-SDR of that method minus that of this
+        one (dB), with difference_low and difference_high.
     """
     import pandas as pd
 
@@ -298,19 +393,23 @@ def truth_study(
     groups = np.arange(len(x)) if groups is None else known(groups, len(x), "groups")
     if intervals is not None and len(intervals) != len(x):
         raise ParameterError("intervals", f"{len(intervals)}", f"{len(x)}, onsets and offsets of each clip")
-    before, rows = separation.si_sdr(stems, x), {}
+    before, rows, reached = separation.si_sdr(stems, x), {}, {}
     for name, of_clips in masks.items():
         pairs = zip(torch.from_numpy(x), of_clips, strict=True)
         heard = np.stack([spectra.masked(clip, mask, domain=domain).numpy() for clip, mask in pairs])
         after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence is minus infinity: no mean, no interval
-        finite = np.isfinite(after)
-        low, high = median_interval(after[finite], groups[finite])
-        row = {"si_sdr": np.median(after[finite]), "low": low, "high": high}
-        row["improvement"] = np.median((after - before)[finite])
+        finite = np.isfinite(after) & np.isfinite(before)
+        reached[name] = after
+        values = _median("si_sdr", after[finite], groups[finite])
+        row = dict(zip(("si_sdr", "low", "high"), values.values(), strict=True))
+        row["improvement"] = np.median((after - before)[finite]) if finite.any() else np.nan
         if intervals is not None:
             spans = zip(heard, intervals, strict=True)
             row["overlap"] = np.nanmedian([separation.onset_overlap(*span, spectra.rate) for span in spans])
         rows[name] = row | {"silent": float(np.mean(np.abs(heard).max(1) == 0))}
+    finite = np.isfinite([before, *reached.values()]).all(0)
+    reached = {name: values[finite] for name, values in reached.items()}
+    _compare(rows, reached, against, groups[finite])
     return pd.DataFrame(rows).T.rename_axis("method")
 
 

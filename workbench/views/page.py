@@ -137,7 +137,7 @@ class Page(ABC):
 
     def _titled(self, body: str, note: str) -> str:
         """HTML under the page's title, and under it the words of a note: gain, scales, what is left out."""
-        title = f'<div class="wb-title">{escape(self.title)}</div>' if self.title else ""
+        title = f'<div class="wb-title" style="white-space:pre-line">{escape(self.title)}</div>' if self.title else ""
         return f'{title}{body}<div class="wb-note">{escape(note)}</div>'
 
     def _one_gain(self) -> str:
