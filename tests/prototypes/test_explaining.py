@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.prototypes import FactorPrototypes, Levels, explain
+from workbench.prototypes import FactorPrototypes, Levels, block_moves, explain, moved_further
 from workbench.prototypes.explaining import _shapley
 
 NAMES = ("pitch", "loudness", "rate")
@@ -113,3 +114,27 @@ def test_shapley_of_a_product_is_shared_evenly():
 def test_errors(call, message):
     with pytest.raises(ParameterError, match=message):
         call(example()[0])
+
+
+def test_moves_are_distances_block_by_block():
+    explanation, _ = example()
+    after = explanation.z.copy()
+    after[:, explanation.factors.blocks["loudness"]] += [3.0, 0, 4.0]
+    after[:, -1] -= 2
+    moves = block_moves(explanation.z, after, explanation.factors)
+    assert list(moves) == [*NAMES, "rest"] and len(moves) == 60
+    assert moves.iloc[0].tolist() == pytest.approx([0, 5, 0, 2])
+    with pytest.raises(ParameterError, match=r"after\.shape"):
+        block_moves(explanation.z, after[:, :5], explanation.factors)
+
+
+def test_a_block_moves_further_than_the_other_factors():
+    rng = np.random.default_rng(6)
+    moves = pd.DataFrame(rng.random((40, 4)), columns=[*NAMES, "rest"]).assign(loudness=2.0, rest=50.0)
+    difference, low, high = moved_further(moves, "loudness", groups=np.arange(40) // 5)
+    assert difference == pytest.approx(2 - moves[["pitch", "rate"]].to_numpy().mean()) and 1 < low < difference < high
+    assert moved_further(moves, "rate")[2] < 0
+    assert np.isnan(moved_further(moves, "loudness", groups=np.zeros(40))[1:]).all()
+    assert moved_further(moves[["loudness", "rest"]], "loudness")[0] == -48
+    with pytest.raises(ParameterError, match="block"):
+        moved_further(moves, "colour")

@@ -12,13 +12,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from math import factorial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers
 from ..core.errors import ParameterError
+from ..core.labels import known
+from ..metrics.classification import group_interval
 from .factors import FactorPrototypes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -180,6 +186,73 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
         if array.shape != shapes[name]:
             raise ParameterError(f"{name}.shape", array.shape, f"{shapes[name]}, with k={factors.dim} of the factors")
     return Explanation(**arrays, factors=factors)
+
+
+@checked
+def block_moves(before: ArrayLike, after: ArrayLike, factors: FactorPrototypes) -> pd.DataFrame:
+    """How far each block moves when the sounds are changed.
+
+    Parameters
+    ----------
+    before, after : array_like (N, k)
+        Embeddings of the sounds as they were and changed.
+    factors : FactorPrototypes
+
+    Returns
+    -------
+    pandas.DataFrame
+        Row a clip, column a block (the factors, then "rest"): Euclidean distance.
+
+    Raises
+    ------
+    ParameterError
+        Shapes that do not fit, NaN or infinite values.
+    """
+    import pandas as pd
+
+    arrays = {"before": before, "after": after}
+    arrays = {name: numbers(name, z, ndim=2).astype(np.float64) for name, z in arrays.items()}
+    for name, z in arrays.items():
+        if z.shape != (len(arrays["before"]), factors.dim):
+            raise ParameterError(f"{name}.shape", z.shape, f"({len(arrays['before'])}, {factors.dim})")
+    way = arrays["after"] - arrays["before"]
+    return pd.DataFrame({name: np.linalg.norm(way[:, block], axis=1) for name, block in factors.blocks.items()})
+
+
+@checked
+def moved_further(
+    moves: pd.DataFrame, block: str, *, groups: ArrayLike | None = None, seed: int = 0
+) -> tuple[float, float, float]:
+    """How much further one factor's block moved than those of the other factors on average.
+
+    Parameters
+    ----------
+    moves : pandas.DataFrame
+        Of :func:`block_moves`. The rest, which is no factor, counts only where there is no other.
+    block : str
+        The block of what was changed.
+    groups : array_like (N,), optional
+        Group of each clip: the interval resamples whole groups; default: every clip its own.
+    seed : int
+        Of the interval.
+
+    Returns
+    -------
+    difference, low, high : float
+        Distance; the bounds are NaN where there is one group.
+
+    Raises
+    ------
+    ParameterError
+        No such block, lengths that differ.
+    """
+    choice("block", block, list(moves.columns))
+    others = [name for name in moves if name not in (block, "rest")] or [name for name in moves if name != block]
+    further = (moves[block] - moves[others].mean(axis=1)).to_numpy()
+    groups = np.arange(len(moves)) if groups is None else known(groups, len(moves), "groups")
+    several_groups = len(np.unique(groups)) > 1
+    low, high = group_interval(further, groups, seed=seed) if several_groups else (np.nan, np.nan)
+    return float(further.mean()), float(low), float(high)
 
 
 def _shapley(

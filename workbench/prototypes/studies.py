@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import known
 from ..core.splits import Split, fitting
-from ..metrics.classification import balanced_accuracy
+from ..metrics.classification import balanced_accuracy, paired_interval
 from ..metrics.geometry import rank_correlation, weighted_kappa
-from .explaining import explain
-from .factors import FactorPrototypes, Levels
+from .explaining import Explanation, explain
+from .factors import FactorPrototypes, Levels, best_input_column
 from .training import TrainedClassifier, fit_classifier
 
 if TYPE_CHECKING:
@@ -100,6 +101,53 @@ def paired_differences(
         p = float(wilcoxon(pairs).pvalue) if np.any(pairs) else 1.0
         rows[name] = {"difference": pairs.mean(), "low": low, "high": high, "p_value": p, "pairs": len(pairs)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+
+
+@checked
+def spread(
+    table: pd.DataFrame, columns: Sequence[str], *, by: str = "loss", over: str = "fold", digits: int = 3
+) -> pd.DataFrame:
+    """Mean of each setting of a study with its lowest and highest fold, to be shown.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A table of :func:`workbench.study`.
+    columns : sequence of str
+        What was measured.
+    by : str
+        The column that says which setting a run had.
+    over : str
+        The column whose values make the spread: runs that share one, such as the seeds of a fold, are averaged first.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``by``, in the order of the table; texts such as "0.853 (0.800 to 0.900)": mean of the folds, lowest and
+        highest of them. A mean alone where there is one fold, "" where nothing was measured.
+
+    Raises
+    ------
+    ParameterError
+        A column that the table does not have.
+    """
+    import pandas as pd
+
+    columns = several("columns", columns, lambda name, value: choice(name, value, list(table.columns)))
+    for name, value in (("by", by), ("over", over)):
+        choice(name, value, list(table.columns))
+    folds = table.groupby([by, over], sort=False)[columns].mean().groupby(level=by, sort=False)
+
+    def text(values: pd.Series) -> str:
+        values = values.dropna()
+        if values.empty:
+            return ""
+        mean, low, high = (f"{value:.{digits}f}" for value in (values.mean(), values.min(), values.max()))
+        return mean if len(values) == 1 else f"{mean} ({low} to {high})"
+
+    return pd.DataFrame({name: {key: text(rows[name]) for key, rows in folds} for name in columns}).rename_axis(by)
 
 
 @checked
@@ -213,6 +261,93 @@ def evaluate_factors(
         read |= {f"{what} {name}": x for what, xs in each.items() for name, x in zip(cuts.names, xs, strict=True)}
     uar = balanced_accuracy(run.classes[run.y[test]], run.predictions[test])
     return {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds}
+
+
+@checked
+def levels_read(
+    explanation: Explanation,
+    levels: ArrayLike,
+    values: ArrayLike,
+    inputs: ArrayLike,
+    split: Split,
+    *,
+    groups: ArrayLike | None = None,
+    columns: Sequence[str] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Are levels read from the blocks, and better than from one column of what the network was given?
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Of all N clips.
+    levels : array_like of int (N, m)
+        True levels.
+    values : array_like float (N, m)
+        Factors that the levels were cut from.
+    inputs : array_like float (N, D)
+        What the network was given.
+    split : Split
+        The rows of test are judged.
+    groups : array_like (N,), optional
+        Group of each clip, such as its speaker: the interval resamples whole groups; default: every clip its own.
+    columns : sequence of str (D,), optional
+        Names of the columns.
+    seed : int
+        Of the interval.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index factor, then "all" for the mean over factors. Columns:
+
+        - "read rightly": share of test clips whose block says their level;
+        - "chance": 1 / levels;
+        - "best constant": share of the commonest level among the test clips, which a block reaches that always says it;
+        - "one input column", "column": what :func:`~.factors.best_input_column` reads, and which column that is;
+        - "difference", "low", "high": read rightly minus one input column, with the interval of
+          :func:`workbench.metrics.classification.paired_interval`, NaN where the test clips are one group;
+        - "rank correlation": of the block's position and the factor, NaN where one of them is constant.
+
+    Raises
+    ------
+    ParameterError
+        Shapes that do not fit, and what :func:`~.factors.best_input_column` refuses.
+    """
+    import pandas as pd
+
+    if not isinstance(explanation, Explanation):
+        raise ParameterError("explanation", type(explanation).__name__, "an Explanation, as explain() makes it")
+    names, inputs = explanation.names[:-1], numbers("inputs", inputs, ndim=2)
+    levels, values = numbers("levels", levels, ndim=2), numbers("values", values, ndim=2)
+    for name, array in (("levels", levels), ("values", values)):
+        if array.shape != (len(explanation.z), len(names)):
+            raise ParameterError(f"{name}.shape", array.shape, f"({len(explanation.z)}, {len(names)})")
+    columns = several("columns", range(inputs.shape[1]) if columns is None else columns, lambda _, name: str(name))
+    if len(columns) != inputs.shape[1]:
+        raise ParameterError("columns", f"{len(columns)} names", f"{inputs.shape[1]}, one for each column of inputs")
+    test, best = fitting(split, len(levels), needed=("test",)).test, best_input_column(inputs, levels, split)
+    groups = np.arange(len(levels)) if groups is None else known(groups, len(levels), "groups")
+    several_groups = len(np.unique(groups[test])) > 1
+    by_block, by_column = (explanation.levels == levels)[test], (best.read == levels)[test]
+    rows = {}
+    for f, name in enumerate(names):
+        rows[name] = {
+            "chance": 1 / explanation.factors.levels.counts[f],
+            "best constant": np.bincount(levels[test, f]).max() / len(test),
+            "column": columns[best.columns[f]],
+            "rank correlation": rank_correlation(explanation.positions[test, f], values[test, f]),
+        }
+    rows["all"] = {key: np.mean([row[key] for row in rows.values()]) for key in ("chance", "best constant")}
+    pairs = [*zip(by_block.T, by_column.T, strict=True), (by_block.mean(1), by_column.mean(1))]
+    for row, pair in zip(rows.values(), pairs, strict=True):
+        row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
+        row["difference"] = row["read rightly"] - row["one input column"]
+        interval = paired_interval(*pair, groups[test], seed=seed)[1:] if several_groups else (np.nan, np.nan)
+        row |= dict(zip(("low", "high"), interval, strict=True))
+    order = ["read rightly", "chance", "best constant", "one input column", "column", "difference", "low", "high"]
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("factor")
+    return table[[*order, "rank correlation"]].fillna({"column": ""})
 
 
 @checked
