@@ -126,7 +126,7 @@ def spread(
     -------
     pandas.DataFrame
         Index ``by``, in the order of the table; texts such as "0.853 (0.800 to 0.900)": mean of the folds, lowest and
-        highest of them. A mean alone where there is one fold, "" where nothing was measured.
+        highest of them. A mean alone where the folds are alike to these decimals, "" where nothing was measured.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def spread(
         if values.empty:
             return ""
         mean, low, high = (f"{value:.{digits}f}" for value in (values.mean(), values.min(), values.max()))
-        return mean if len(values) == 1 else f"{mean} ({low} to {high})"
+        return mean if low == high else f"{mean} ({low} to {high})"
 
     return pd.DataFrame({name: {key: text(rows[name]) for key, rows in folds} for name in columns}).rename_axis(by)
 
@@ -338,7 +338,8 @@ def levels_read(
             "column": columns[best.columns[f]],
             "rank correlation": rank_correlation(explanation.positions[test, f], values[test, f]),
         }
-    rows["all"] = {key: np.mean([row[key] for row in rows.values()]) for key in ("chance", "best constant")}
+    means = ("chance", "best constant", "rank correlation")
+    rows["all"] = {key: np.mean([row[key] for row in rows.values()]) for key in means}
     pairs = [*zip(by_block.T, by_column.T, strict=True), (by_block.mean(1), by_column.mean(1))]
     for row, pair in zip(rows.values(), pairs, strict=True):
         row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
