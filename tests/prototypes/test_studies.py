@@ -101,6 +101,8 @@ def test_levels_are_judged_beside_one_input_column():
     assert table.loc["pitch", "read rightly"] == pytest.approx(50 / 70)
     assert table.loc["pitch", "difference"] == pytest.approx(-20 / 70) and table.loc["pitch", "high"] < 0.1
     assert table.loc["loudness", "read rightly"] == 1 and table.loc["loudness", "low"] > 0.2
+    assert table.loc["loudness", ["read low", "read high"]].tolist() == [1, 1]
+    assert table.loc["pitch", "read low"] < 50 / 70 < table.loc["pitch", "read high"] < 1.01
     assert table.loc["loudness", "rank correlation"] == pytest.approx(1)
     assert table.loc["all", "read rightly"] == pytest.approx((50 / 70 + 1) / 2) and table.loc["all", "column"] == ""
     assert (table["chance"] == 0.5).all() and table["best constant"].between(0.5, 0.7).all()
@@ -123,7 +125,7 @@ def test_spread_is_over_folds_whose_seeds_are_averaged_first():
 
 def test_one_group_of_test_clips_has_no_interval():
     table = told(VALUES, np.zeros(240, dtype=int))
-    assert table[["low", "high"]].isna().all(axis=None) and table["difference"].notna().all()
+    assert table[["low", "high", "read low", "read high"]].isna().all(axis=None) and table["difference"].notna().all()
     assert table.loc["loudness", "column"] == "1"
 
 

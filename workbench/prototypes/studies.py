@@ -301,12 +301,12 @@ def levels_read(
     pandas.DataFrame
         Index factor, then "all" for the mean over factors. Columns:
 
-        - "read rightly": share of test clips whose block says their level;
+        - "read rightly", "read low", "read high": share of test clips whose block says their level, with its interval;
         - "chance": 1 / levels;
         - "best constant": share of the commonest level among the test clips, which a block reaches that always says it;
         - "one input column", "column": what :func:`~.factors.best_input_column` reads, and which column that is;
-        - "difference", "low", "high": read rightly minus one input column, with the interval of
-          :func:`workbench.metrics.classification.paired_interval`, NaN where the test clips are one group;
+        - "difference", "low", "high": read rightly minus one input column, with its interval
+          (:func:`workbench.metrics.classification.paired_interval`; bounds are NaN where the test clips are one group);
         - "rank correlation": of the block's position and the factor, NaN where one of them is constant.
 
     Raises
@@ -344,11 +344,14 @@ def levels_read(
     for row, pair in zip(rows.values(), pairs, strict=True):
         row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
         row["difference"] = row["read rightly"] - row["one input column"]
-        interval = paired_interval(*pair, groups[test], seed=seed)[1:] if several_groups else (np.nan, np.nan)
-        row |= dict(zip(("low", "high"), interval, strict=True))
-    order = ["read rightly", "chance", "best constant", "one input column", "column", "difference", "low", "high"]
+        for ends, other in ((("read low", "read high"), np.zeros(len(test))), (("low", "high"), pair[1])):
+            bounds = (
+                paired_interval(pair[0], other, groups[test], seed=seed)[1:] if several_groups else (np.nan, np.nan)
+            )
+            row |= dict(zip(ends, bounds, strict=True))
+    order = ["read rightly", "read low", "read high", "chance", "best constant", "one input column", "column"]
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("factor")
-    return table[[*order, "rank correlation"]].fillna({"column": ""})
+    return table[[*order, "difference", "low", "high", "rank correlation"]].fillna({"column": ""})
 
 
 @checked
