@@ -26,6 +26,7 @@ from .sets import prototypes as prototypes
 from .studies import dynamics as dynamics
 from .studies import evaluate_factors as evaluate_factors
 from .studies import levels_read as levels_read
+from .studies import levels_sentences as levels_sentences
 from .studies import paired_differences as paired_differences
 from .studies import placebos as placebos
 from .studies import spread as spread
