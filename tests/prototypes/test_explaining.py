@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.prototypes import FactorPrototypes, Levels, block_moves, explain, moved_further
+from workbench.prototypes import FactorPrototypes, Levels, explain
 from workbench.prototypes.explaining import _shapley
 
 NAMES = ("pitch", "loudness", "rate")
@@ -121,20 +121,21 @@ def test_moves_are_distances_block_by_block():
     after = explanation.z.copy()
     after[:, explanation.factors.blocks["loudness"]] += [3.0, 0, 4.0]
     after[:, -1] -= 2
-    moves = block_moves(explanation.z, after, explanation.factors)
+    moves = explanation.factors.moves(explanation.z, after)
     assert list(moves) == [*NAMES, "rest"] and len(moves) == 60
     assert moves.iloc[0].tolist() == pytest.approx([0, 5, 0, 2])
     with pytest.raises(ParameterError, match=r"after\.shape"):
-        block_moves(explanation.z, after[:, :5], explanation.factors)
+        explanation.factors.moves(explanation.z, after[:, :5])
 
 
 def test_a_block_moves_further_than_the_other_factors():
-    rng = np.random.default_rng(6)
+    rng, moved_further = np.random.default_rng(6), example()[0].factors.moved_further
     moves = pd.DataFrame(rng.random((40, 4)), columns=[*NAMES, "rest"]).assign(loudness=2.0, rest=50.0)
     difference, low, high = moved_further(moves, "loudness", groups=np.arange(40) // 5)
     assert difference == pytest.approx(2 - moves[["pitch", "rate"]].to_numpy().mean()) and 1 < low < difference < high
     assert moved_further(moves, "rate")[2] < 0
     assert np.isnan(moved_further(moves, "loudness", groups=np.zeros(40))[1:]).all()
-    assert moved_further(moves[["loudness", "rest"]], "loudness")[0] == -48
+    alone = FactorPrototypes(Levels.fit(VALUES[:, :1], ["loudness"], count=3), 8, scale=1.0)
+    assert alone.moved_further(moves[["loudness", "rest"]], "loudness")[0] == -48
     with pytest.raises(ParameterError, match="block"):
         moved_further(moves, "colour")

@@ -10,7 +10,8 @@ import pytest
 
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
-from workbench.prototypes import FactorPrototypes, Levels, best_input_column
+from workbench.prototypes import FactorPrototypes, Levels
+from workbench.prototypes.factors import best_input_column
 
 NAMES = ("pitch_median", "pitch_std", "loudness")
 

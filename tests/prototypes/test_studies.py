@@ -19,8 +19,6 @@ from workbench.prototypes import (
     evaluate_factors,
     explain,
     fit_classifier,
-    levels_read,
-    levels_sentences,
     paired_differences,
     placebos,
     spread,
@@ -90,7 +88,7 @@ def told(inputs, groups=None, **options):
     z = np.hstack([VALUES - np.median(VALUES[SPLIT.train], axis=0), np.zeros((240, 2))])
     z[220:, 0] *= -1
     explanation = explain(z, np.zeros((2, 4)), np.zeros(2), points)
-    return levels_read(explanation, levels, VALUES, inputs, SPLIT, groups=groups, **options)
+    return explanation.judge(levels, VALUES, inputs, SPLIT, groups=groups, **options)
 
 
 def test_levels_are_judged_beside_one_input_column():
@@ -130,34 +128,11 @@ def test_one_group_of_test_clips_has_no_interval():
     assert table.loc["loudness", "column"] == "1"
 
 
-def sentences(groups=None, **changes):
-    row = {"read rightly": 0.7, "read low": 0.6, "read high": 0.8, "chance": 0.5, "best constant": 0.6}
-    row |= {"difference": 0.2, "low": 0.1, "high": 0.3} | changes
-    judged = pd.DataFrame([row, row], index=["pitch", "all"])
-    return levels_sentences(judged, np.arange(60) // 3 if groups is None else groups)
-
-
-def test_sentences_on_levels_say_what_the_numbers_allow():
-    over_chance, over_input = sentences()
-    assert "lies above chance, by 20.0 points [10.0 to 30.0]" in over_chance
-    assert "lies above the best single number" in over_input and "no single number says" in over_input
-    for changes in ({"low": -0.1}, {"difference": -0.2, "low": -0.3, "high": -0.1}, {"read low": 0.45}):
-        assert "not shown that this explanation has learnt anything" in sentences(**changes)[1]
-    alone = sentences(np.zeros(60), **dict.fromkeys(("low", "high", "read low", "read high"), np.nan))
-    assert all("nothing follows" in text for text in alone[:2]) and "Groups of test clips: 1." in alone[2]
-    assert sentences(**{"best constant": 0.9})[2].startswith("pitch: to say one level always would be right about 90%")
-    assert "No clips share a group" in sentences(np.arange(60))[2]
-    with pytest.raises(ParameterError, match="judged"):
-        levels_sentences(pd.DataFrame({"low": [1.0]}), np.arange(3))
-
-
-def test_levels_read_refuses_what_does_not_fit():
+def test_judging_levels_refuses_what_does_not_fit():
     with pytest.raises(ParameterError, match="columns"):
         told(VALUES, columns=["one"])
     with pytest.raises(ParameterError, match="inputs"):
         told(VALUES[:, 0])
-    with pytest.raises(ParameterError, match="Explanation"):
-        levels_read(None, VALUES, VALUES, VALUES, SPLIT)
 
 
 def test_some_factors_alone_may_be_told():

@@ -5,13 +5,10 @@ from .apnet import fit_apnet as fit_apnet
 from .apnet import log_mel_to_audio as log_mel_to_audio
 from .episodes import few_shot as few_shot
 from .explaining import Explanation as Explanation
-from .explaining import block_moves as block_moves
 from .explaining import explain as explain
-from .explaining import moved_further as moved_further
 from .extractors import extractor as extractor
 from .factors import FactorPrototypes as FactorPrototypes
 from .factors import Levels as Levels
-from .factors import best_input_column as best_input_column
 from .learnt import ABLATIONS as ABLATIONS
 from .learnt import LearntConfig as LearntConfig
 from .learnt import LearntPrototypes as LearntPrototypes
@@ -25,8 +22,6 @@ from .sets import max_cosine as max_cosine
 from .sets import prototypes as prototypes
 from .studies import dynamics as dynamics
 from .studies import evaluate_factors as evaluate_factors
-from .studies import levels_read as levels_read
-from .studies import levels_sentences as levels_sentences
 from .studies import paired_differences as paired_differences
 from .studies import placebos as placebos
 from .studies import spread as spread

@@ -7,7 +7,7 @@ nearest; what would be decided had it said otherwise follows by putting another 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.checks import checked, choice, numbers
+from ..core.checks import checked, choice, numbers, several
 from ..core.errors import ParameterError
 from ..core.labels import known
-from ..metrics.classification import group_interval
-from .factors import FactorPrototypes
+from ..core.splits import Split, fitting
+from ..metrics.classification import paired_interval
+from ..metrics.geometry import rank_correlation
+from .factors import FactorPrototypes, best_input_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,6 +100,94 @@ class Explanation:
     def decisions(self) -> np.ndarray:
         """Class of the largest logit, int64 (N,)."""
         return self.logits.argmax(1)
+
+    @checked
+    def judge(
+        self,
+        levels: ArrayLike,
+        values: ArrayLike,
+        inputs: ArrayLike,
+        split: Split,
+        *,
+        groups: ArrayLike | None = None,
+        columns: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Are levels read from the blocks, and better than from one column of what the network was given?
+
+        Parameters
+        ----------
+        levels : array_like of int (N, m)
+            True levels.
+        values : array_like float (N, m)
+            Factors that the levels were cut from.
+        inputs : array_like float (N, D)
+            What the network was given.
+        split : Split
+            The rows of test are judged.
+        groups : array_like (N,), optional
+            Group of each clip, such as its speaker: the interval resamples whole groups; default: every clip its own.
+        columns : sequence of str (D,), optional
+            Names of the columns.
+        seed : int
+            Of the interval.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index factor, then "all" for the mean over factors. Columns:
+
+            - "read rightly", "read low", "read high": test clips whose block says their level (share and interval);
+            - "chance": 1 / levels;
+            - "best constant": share of the test clips in their commonest level, which a block reaches that always says it;
+            - "one input column", "column": what :func:`~.factors.best_input_column` reads, and which column that is;
+            - "difference", "low", "high": read rightly minus one input column, and the interval of
+              :func:`workbench.metrics.classification.paired_interval` (NaN where the test clips are one group);
+            - "rank correlation": of the block's position and the factor, NaN where one of them is constant.
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit, and what :func:`~.factors.best_input_column` refuses.
+        """
+        import pandas as pd
+
+        names, inputs = self.names[:-1], numbers("inputs", inputs, ndim=2)
+        levels, values = numbers("levels", levels, ndim=2), numbers("values", values, ndim=2)
+        for name, array in (("levels", levels), ("values", values)):
+            if array.shape != (len(self.z), len(names)):
+                raise ParameterError(f"{name}.shape", array.shape, f"({len(self.z)}, {len(names)})")
+        columns = several("columns", range(inputs.shape[1]) if columns is None else columns, lambda _, name: str(name))
+        if len(columns) != inputs.shape[1]:
+            raise ParameterError(
+                "columns", f"{len(columns)} names", f"{inputs.shape[1]}, one for each column of inputs"
+            )
+        test, best = fitting(split, len(levels), needed=("test",)).test, best_input_column(inputs, levels, split)
+        groups = np.arange(len(levels)) if groups is None else known(groups, len(levels), "groups")
+        several_groups = len(np.unique(groups[test])) > 1
+        by_block, by_column = (self.levels == levels)[test], (best.read == levels)[test]
+        rows = {}
+        for f, name in enumerate(names):
+            rows[name] = {
+                "chance": 1 / self.factors.levels.counts[f],
+                "best constant": np.bincount(levels[test, f]).max() / len(test),
+                "column": columns[best.columns[f]],
+                "rank correlation": rank_correlation(self.positions[test, f], values[test, f]),
+            }
+        means = ("chance", "best constant", "rank correlation")
+        rows["all"] = {key: np.mean([row[key] for row in rows.values()]) for key in means}
+        pairs = [*zip(by_block.T, by_column.T, strict=True), (by_block.mean(1), by_column.mean(1))]
+        for row, pair in zip(rows.values(), pairs, strict=True):
+            row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
+            row["difference"] = row["read rightly"] - row["one input column"]
+            for ends, other in ((("read low", "read high"), np.zeros(len(test))), (("low", "high"), pair[1])):
+                bounds = (
+                    paired_interval(pair[0], other, groups[test], seed=seed)[1:] if several_groups else (np.nan, np.nan)
+                )
+                row |= dict(zip(ends, bounds, strict=True))
+        order = ["read rightly", "read low", "read high", "chance", "best constant", "one input column", "column"]
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("factor")
+        return table[[*order, "difference", "low", "high", "rank correlation"]].fillna({"column": ""})
 
     def effects(self, factor: str) -> np.ndarray:
         """What each level of a factor would add to each class's logit, were z on its prototype; float64 (C, L_f)."""
@@ -186,73 +276,6 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
         if array.shape != shapes[name]:
             raise ParameterError(f"{name}.shape", array.shape, f"{shapes[name]}, with k={factors.dim} of the factors")
     return Explanation(**arrays, factors=factors)
-
-
-@checked
-def block_moves(before: ArrayLike, after: ArrayLike, factors: FactorPrototypes) -> pd.DataFrame:
-    """How far each block moves when the sounds are changed.
-
-    Parameters
-    ----------
-    before, after : array_like (N, k)
-        Embeddings of the sounds as they were and changed.
-    factors : FactorPrototypes
-
-    Returns
-    -------
-    pandas.DataFrame
-        Row a clip, column a block (the factors, then "rest"): Euclidean distance.
-
-    Raises
-    ------
-    ParameterError
-        Shapes that do not fit, NaN or infinite values.
-    """
-    import pandas as pd
-
-    arrays = {"before": before, "after": after}
-    arrays = {name: numbers(name, z, ndim=2).astype(np.float64) for name, z in arrays.items()}
-    for name, z in arrays.items():
-        if z.shape != (len(arrays["before"]), factors.dim):
-            raise ParameterError(f"{name}.shape", z.shape, f"({len(arrays['before'])}, {factors.dim})")
-    way = arrays["after"] - arrays["before"]
-    return pd.DataFrame({name: np.linalg.norm(way[:, block], axis=1) for name, block in factors.blocks.items()})
-
-
-@checked
-def moved_further(
-    moves: pd.DataFrame, block: str, *, groups: ArrayLike | None = None, seed: int = 0
-) -> tuple[float, float, float]:
-    """How much further one factor's block moved than those of the other factors on average.
-
-    Parameters
-    ----------
-    moves : pandas.DataFrame
-        Of :func:`block_moves`. The rest, which is no factor, counts only where there is no other.
-    block : str
-        The block of what was changed.
-    groups : array_like (N,), optional
-        Group of each clip: the interval resamples whole groups; default: every clip its own.
-    seed : int
-        Of the interval.
-
-    Returns
-    -------
-    difference, low, high : float
-        Distance; the bounds are NaN where there is one group.
-
-    Raises
-    ------
-    ParameterError
-        No such block, lengths that differ.
-    """
-    choice("block", block, list(moves.columns))
-    others = [name for name in moves if name not in (block, "rest")] or [name for name in moves if name != block]
-    further = (moves[block] - moves[others].mean(axis=1)).to_numpy()
-    groups = np.arange(len(moves)) if groups is None else known(groups, len(moves), "groups")
-    several_groups = len(np.unique(groups)) > 1
-    low, high = group_interval(further, groups, seed=seed) if several_groups else (np.nan, np.nan)
-    return float(further.mean()), float(low), float(high)
 
 
 def _shapley(

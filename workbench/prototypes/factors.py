@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,10 @@ from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.labels import known
 from ..core.splits import Split, fitting
+from ..metrics.classification import group_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,70 @@ class FactorPrototypes:
             raise ParameterError("levels.shape", weights.shape, f"(N, {len(self.matrix)}) weights of levels")
         return weights.astype(np.float32) @ self.matrix
 
+    @checked
+    def moves(self, before: ArrayLike, after: ArrayLike) -> pd.DataFrame:
+        """How far each block moves when the sounds are changed.
+
+        Parameters
+        ----------
+        before, after : array_like (N, k)
+            Embeddings of the sounds as they were and changed.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Row a clip, column a block (the factors, then "rest"): Euclidean distance.
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit, NaN or infinite values.
+        """
+        import pandas as pd
+
+        arrays = {"before": before, "after": after}
+        arrays = {name: numbers(name, z, ndim=2).astype(np.float64) for name, z in arrays.items()}
+        for name, z in arrays.items():
+            if z.shape != (len(arrays["before"]), self.dim):
+                raise ParameterError(f"{name}.shape", z.shape, f"({len(arrays['before'])}, {self.dim})")
+        way = arrays["after"] - arrays["before"]
+        return pd.DataFrame({name: np.linalg.norm(way[:, block], axis=1) for name, block in self.blocks.items()})
+
+    @checked
+    def moved_further(
+        self, moves: pd.DataFrame, block: str, *, groups: ArrayLike | None = None, seed: int = 0
+    ) -> tuple[float, float, float]:
+        """How much further one factor's block moved than those of the other factors on average.
+
+        Parameters
+        ----------
+        moves : pandas.DataFrame
+            Of :meth:`moves`. The rest, which is no factor, counts only where there is no other.
+        block : str
+            The block of what was changed.
+        groups : array_like (N,), optional
+            Group of each clip: the interval resamples whole groups; default: every clip its own.
+        seed : int
+            Of the interval.
+
+        Returns
+        -------
+        difference, low, high : float
+            Distance; the bounds are NaN where there is one group.
+
+        Raises
+        ------
+        ParameterError
+            No such block, lengths that differ.
+        """
+        choice("block", block, self.levels.names)
+        others = [name for name in self.levels.names if name != block] or ["rest"]
+        further = (moves[block] - moves[others].mean(axis=1)).to_numpy()
+        groups = np.arange(len(moves)) if groups is None else known(groups, len(moves), "groups")
+        several_groups = len(np.unique(groups)) > 1
+        low, high = group_interval(further, groups, seed=seed) if several_groups else (np.nan, np.nan)
+        return float(further.mean()), float(low), float(high)
+
 
 class InputColumns(NamedTuple):
     """The single input column that tells most of each factor; made by :func:`best_input_column`."""
@@ -278,8 +346,8 @@ def best_input_column(inputs: ArrayLike, levels: ArrayLike, split: Split) -> Inp
 
     Examples
     --------
-    >>> x, level = np.column_stack([np.ones(9), -np.arange(9.0)]), np.arange(9)[:, None] // 3
-    >>> best = best_input_column(x, level, Split(np.arange(0, 9, 2), [], np.arange(1, 9, 2)))
+    >>> x, level = np.column_stack([np.ones(30), -np.arange(30.0)]), np.arange(30)[:, None] // 15
+    >>> best = best_input_column(x, level, Split(np.arange(0, 30, 2), [], np.arange(1, 30, 2)))
     >>> best.columns.tolist(), best.share.tolist()
     ([1], [1.0])
     """

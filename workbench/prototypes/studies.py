@@ -15,12 +15,11 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
-from ..core.labels import known
 from ..core.splits import Split, fitting
-from ..metrics.classification import balanced_accuracy, paired_interval
+from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
-from .explaining import Explanation, explain
-from .factors import FactorPrototypes, Levels, best_input_column
+from .explaining import explain
+from .factors import FactorPrototypes, Levels
 from .training import TrainedClassifier, fit_classifier
 
 if TYPE_CHECKING:
@@ -261,154 +260,6 @@ def evaluate_factors(
         read |= {f"{what} {name}": x for what, xs in each.items() for name, x in zip(cuts.names, xs, strict=True)}
     uar = balanced_accuracy(run.classes[run.y[test]], run.predictions[test])
     return {"accuracy": run.accuracy, "balanced_accuracy": uar} | read | {"seconds": run.seconds}
-
-
-@checked
-def levels_read(
-    explanation: Explanation,
-    levels: ArrayLike,
-    values: ArrayLike,
-    inputs: ArrayLike,
-    split: Split,
-    *,
-    groups: ArrayLike | None = None,
-    columns: Sequence[str] | None = None,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Are levels read from the blocks, and better than from one column of what the network was given?
-
-    Parameters
-    ----------
-    explanation : Explanation
-        Of all N clips.
-    levels : array_like of int (N, m)
-        True levels.
-    values : array_like float (N, m)
-        Factors that the levels were cut from.
-    inputs : array_like float (N, D)
-        What the network was given.
-    split : Split
-        The rows of test are judged.
-    groups : array_like (N,), optional
-        Group of each clip, such as its speaker: the interval resamples whole groups; default: every clip its own.
-    columns : sequence of str (D,), optional
-        Names of the columns.
-    seed : int
-        Of the interval.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index factor, then "all" for the mean over factors. Columns:
-
-        - "read rightly", "read low", "read high": share of test clips whose block says their level, with its interval;
-        - "chance": 1 / levels;
-        - "best constant": share of the commonest level among the test clips, which a block reaches that always says it;
-        - "one input column", "column": what :func:`~.factors.best_input_column` reads, and which column that is;
-        - "difference", "low", "high": read rightly minus one input column, with its interval
-          (:func:`workbench.metrics.classification.paired_interval`; bounds are NaN where the test clips are one group);
-        - "rank correlation": of the block's position and the factor, NaN where one of them is constant.
-
-    Raises
-    ------
-    ParameterError
-        Shapes that do not fit, and what :func:`~.factors.best_input_column` refuses.
-    """
-    import pandas as pd
-
-    if not isinstance(explanation, Explanation):
-        raise ParameterError("explanation", type(explanation).__name__, "an Explanation, as explain() makes it")
-    names, inputs = explanation.names[:-1], numbers("inputs", inputs, ndim=2)
-    levels, values = numbers("levels", levels, ndim=2), numbers("values", values, ndim=2)
-    for name, array in (("levels", levels), ("values", values)):
-        if array.shape != (len(explanation.z), len(names)):
-            raise ParameterError(f"{name}.shape", array.shape, f"({len(explanation.z)}, {len(names)})")
-    columns = several("columns", range(inputs.shape[1]) if columns is None else columns, lambda _, name: str(name))
-    if len(columns) != inputs.shape[1]:
-        raise ParameterError("columns", f"{len(columns)} names", f"{inputs.shape[1]}, one for each column of inputs")
-    test, best = fitting(split, len(levels), needed=("test",)).test, best_input_column(inputs, levels, split)
-    groups = np.arange(len(levels)) if groups is None else known(groups, len(levels), "groups")
-    several_groups = len(np.unique(groups[test])) > 1
-    by_block, by_column = (explanation.levels == levels)[test], (best.read == levels)[test]
-    rows = {}
-    for f, name in enumerate(names):
-        rows[name] = {
-            "chance": 1 / explanation.factors.levels.counts[f],
-            "best constant": np.bincount(levels[test, f]).max() / len(test),
-            "column": columns[best.columns[f]],
-            "rank correlation": rank_correlation(explanation.positions[test, f], values[test, f]),
-        }
-    means = ("chance", "best constant", "rank correlation")
-    rows["all"] = {key: np.mean([row[key] for row in rows.values()]) for key in means}
-    pairs = [*zip(by_block.T, by_column.T, strict=True), (by_block.mean(1), by_column.mean(1))]
-    for row, pair in zip(rows.values(), pairs, strict=True):
-        row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
-        row["difference"] = row["read rightly"] - row["one input column"]
-        for ends, other in ((("read low", "read high"), np.zeros(len(test))), (("low", "high"), pair[1])):
-            bounds = (
-                paired_interval(pair[0], other, groups[test], seed=seed)[1:] if several_groups else (np.nan, np.nan)
-            )
-            row |= dict(zip(ends, bounds, strict=True))
-    order = ["read rightly", "read low", "read high", "chance", "best constant", "one input column", "column"]
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("factor")
-    return table[[*order, "difference", "low", "high", "rank correlation"]].fillna({"column": ""})
-
-
-@checked
-def levels_sentences(judged: pd.DataFrame, groups: ArrayLike) -> list[str]:
-    """What follows from the levels that blocks say: against chance, a constant, and one number of the input.
-
-    Parameters
-    ----------
-    judged : pandas.DataFrame
-        Of :func:`levels_read`.
-    groups : array_like (n,)
-        Group of each test clip.
-
-    Returns
-    -------
-    list of str
-        For :func:`workbench.views.reading`.
-
-    Raises
-    ------
-    ParameterError
-        Another table.
-    """
-    from ..views.readings import compared
-
-    needed = {"read rightly", "read low", "read high", "chance", "best constant", "difference", "low", "high"}
-    if not needed <= set(judged.columns) or "all" not in judged.index:
-        raise ParameterError("judged", list(judged.columns), "a table of levels_read")
-    mean, groups = judged.loc["all"], known(groups, name="groups")
-    blocks, words = (
-        "what the blocks say",
-        {"of": "Levels read rightly", "missing": "one group of test clips has no interval"},
-    )
-    nothing = "So it is not shown that this explanation has learnt anything that was not handed to it."
-    learnt = (
-        "So the network has put together what no single number says." if mean["read low"] > mean["chance"] else nothing
-    )
-    over_chance = [mean[end] - mean["chance"] for end in ("read rightly", "read low", "read high")]
-    over_input = [mean[end] for end in ("difference", "low", "high")]
-    ends = {"above": learnt, "below": nothing, "level": nothing}
-    sentences = [
-        compared(blocks, "chance", over_chance, **words),
-        compared(blocks, "the best single number of the input", over_input, **words, **ends),
-    ]
-    for name, row in judged.drop(index="all").iterrows():
-        if row["best constant"] >= row["read rightly"]:
-            constant, block = (f"{row[share]:.0%}" for share in ("best constant", "read rightly"))
-            sentences.append(
-                f"{name}: to say one level always would be right about {constant}, the block is about {block}."
-            )
-    if (count := len(np.unique(groups))) == len(groups):
-        sentences.append(
-            "No clips share a group. If they share a speaker or a source, numbers are too high and intervals too short."
-        )
-    elif count < 10:
-        sentences.append(f"Groups of test clips: {count}. Intervals over so few are too short.")
-    return sentences
 
 
 @checked
