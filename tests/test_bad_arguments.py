@@ -48,6 +48,7 @@ def metrics_calls() -> dict[str, Call]:
         fidelity,
         geometry,
         importance,
+        intervals,
         lasso,
         prototypes,
         separation,
@@ -56,7 +57,7 @@ def metrics_calls() -> dict[str, Call]:
 
     pair = {"true": Y, "predicted": np.roll(Y, 1)}
     right = {"right_a": Y == 0, "right_b": Y == 1}
-    level = {"level": 0.9, "draws": 20, "seed": 1}
+    level = {"level": 0.9}
     R = np.abs(X[:K])
     codes = {"z": X, "v": np.stack([Y, Y % 2], 1), "discrete": True}
     folds = [(np.arange(16), np.arange(16, 24))]
@@ -76,12 +77,21 @@ def metrics_calls() -> dict[str, Call]:
         "classification.chance": (classification.chance, {"classes": Y}),
         "classification.majority": (classification.majority, {"train": Y, "true": Y}),
         "classification.wilson_interval": (classification.wilson_interval, {"successes": 3.0, "n": 7, "level": 0.9}),
-        "classification.group_interval": (classification.group_interval, {"values": P[:, 0], "groups": GROUPS} | level),
+        "intervals.group_interval": (
+            intervals.group_interval,
+            {"values": P[:, 0], "groups": GROUPS, "limits": (0, 1)} | level,
+        ),
+        "intervals.jackknife_interval": (
+            intervals.jackknife_interval,
+            {"estimate": 0.5, "without": P[:, 0], "sizes": np.arange(1, N + 1), "limits": (0, 1)} | level,
+        ),
+        "intervals.median_interval": (intervals.median_interval, {"values": P[:, 0], "groups": GROUPS} | level),
+        "intervals.fold_interval": (intervals.fold_interval, {"values": P[:, 0], "folds": GROUPS} | level),
         "classification.mcnemar": (classification.mcnemar, right),
         "classification.paired_interval": (classification.paired_interval, right | {"groups": GROUPS} | level),
         "classification.evaluate": (
             classification.evaluate,
-            pair | {"train": Y, "groups": GROUPS, "level": 0.9, "seed": 1},
+            pair | {"train": Y, "groups": GROUPS, "level": 0.9},
         ),
         "lasso.validate": (lasso.validate, {"z": X, "v": Y, "names": ["a"], "constant": "raise"}),
         "lasso.lasso": (
@@ -166,10 +176,6 @@ def metrics_calls() -> dict[str, Call]:
             fidelity.fidelity_interval,
             {"model": P, "interpreter": Q, "groups": GROUPS, "k": 2} | level,
         ),
-        "fidelity.bootstrap_weights": (
-            fidelity.bootstrap_weights,
-            {"count": N, "groups": GROUPS, "draws": 20, "seed": 0},
-        ),
         "fidelity.decisions": (fidelity.decisions, {"probabilities": P, "thresholds": 0.4}),
         "fidelity.best_thresholds": (fidelity.best_thresholds, {"labels": P > 0.3, "probabilities": Q}),
         "fidelity.auprc": (fidelity.auprc, labels | {"names": ["a", "b", "c"]}),
@@ -178,11 +184,11 @@ def metrics_calls() -> dict[str, Call]:
         "fidelity.max_f1": (fidelity.max_f1, labels),
         "fidelity.evaluate": (
             fidelity.evaluate,
-            {"model": P, "interpreter": Q, "groups": GROUPS, "ks": (1, 2), "level": 0.9, "seed": 0},
+            {"model": P, "interpreter": Q, "groups": GROUPS, "ks": (1, 2), "level": 0.9},
         ),
         "fidelity.evaluate_multilabel": (
             fidelity.evaluate_multilabel,
-            labels | {"groups": GROUPS, "level": 0.9, "seed": 0},
+            labels | {"groups": GROUPS, "level": 0.9},
         ),
         "faithfulness.validate": (
             faithfulness.validate,
@@ -192,7 +198,6 @@ def metrics_calls() -> dict[str, Call]:
             faithfulness.removal_drop,
             drops | {"output": "probabilities", "groups": GROUPS} | level,
         ),
-        "faithfulness.median_interval": (faithfulness.median_interval, {"values": P[:, 0], "groups": GROUPS} | level),
         "faithfulness.random_components": (
             faithfulness.random_components,
             {"selected": P > 0.3, "draws": 2, "seed": 0},
@@ -256,7 +261,7 @@ def probe_calls() -> dict[str, Call]:
         "probes.position": (fitted.position, {"layer": "a"}),
         "probes.confusion": (fitted.confusion, {"layer": 0, "normalise": True}),
         "probes.confused": (fitted.confused, {"layer": "b", "n": 3}),
-        "probes.compare": (fitted.compare, {"a": 0, "b": "b", "level": 0.9, "seed": 1}),
+        "probes.compare": (fitted.compare, {"a": 0, "b": "b", "level": 0.9}),
         "probes.predict_proba": (fitted.predict_proba, {"layer": "a", "x": X}),
     }
 
@@ -330,7 +335,8 @@ def sae_calls() -> dict[str, Call]:
     codes = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT.train)}
     scored = fit_probes({name: code.features for name, code in codes.items()}, Y, SPLIT, penalties=[1.0])
     attributes = SimpleNamespace(values=X[:, :2], names=["f", "g"], families={"f": "m", "g": "n"})
-    table = pd.DataFrame({"kind": ["s"] * 3, "sparsity": 0.5, "protocol": "paper", "r2": [0.1, 0.3, 0.2]})
+    table = pd.DataFrame({"kind": ["s"] * 3, "sparsity": 0.5, "protocol": "paper", "attribute": list("abc")})
+    table = table.assign(r2=[0.1, 0.3, 0.2], r2_valid=np.nan)
     settings = {
         "layers": {"a": X},
         "split": SPLIT,
@@ -378,16 +384,20 @@ def sae_calls() -> dict[str, Call]:
         ),
         "sae.ablations": (
             interventions.ablations,
-            {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "top": 2, "draws": 2}
-            | {"factor": 0.5, "seed": 0}
+            {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "groups": GROUPS, "top": 2}
+            | {"draws": 2, "factor": 0.5, "seed": 0}
             | probe,
+        ),
+        "sae.chosen_against_random": (
+            interventions.chosen_against_random,
+            {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "seed": 0} | probe,
         ),
         "sae.published": (published.table, {"quantity": "mse"}),
         "sae.codes": (
             lambda **given: list(study.codes(**given)),
             {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT.train},
         ),
-        "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "test": SPLIT.test}),
+        "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "split": SPLIT}),
         "sae.attribute_table": (
             study._attribute_table,
             {
@@ -405,6 +415,7 @@ def sae_calls() -> dict[str, Call]:
             | {"protocols": ("held out",)},
         ),
         "sae.best_attributes": (study.best_attributes, {"study": table, "n": 2}),
+        "sae.paired": (study.paired, {"a": probes, "layer_a": "a", "b": probes, "layer_b": ["a", 0], "seed": 0}),
         "sae.Scores": (sparse_coding.Scores, {"mean": X.mean(0)}),
         "sae.Scores.add": (lambda **given: sparse_coding.Scores().add(**given), {"x": X, "x_hat": X, "z": z}),
     }

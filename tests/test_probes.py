@@ -14,10 +14,10 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from workbench.core.errors import ParameterError, WeightsError
-from workbench.core.splits import Split
-from workbench.metrics.classification import group_interval, wilson_interval
-from workbench.probes import Probes, fit_probes, logistic, paper
-from workbench.probes.fit import _deal
+from workbench.core.splits import Split, deal
+from workbench.metrics.classification import paired_interval, wilson_interval
+from workbench.metrics.intervals import group_interval
+from workbench.probes import Probes, fit_probes, logistic, paired, paper, pooled
 from workbench.probes.inputs import PENALTIES
 
 CPU = torch.device("cpu")
@@ -180,21 +180,6 @@ def test_the_final_probe_is_fitted_on_train_and_valid():
     )
 
 
-def test_dealt_folds_keep_groups_whole_and_classes_even():
-    rng = np.random.default_rng(5)
-    target, members = np.repeat([0, 1, 2], [100, 100, 20]), rng.integers(0, 30, 220)
-    fold = _deal(target, members, 5, 0)
-    assert all(len(set(fold[members == member])) == 1 for member in range(30))
-    assert np.bincount(fold).min() >= 30
-    each_its_own = _deal(target, np.arange(220), 5, 0)
-    assert np.array([np.bincount(each_its_own[target == c]) for c in range(3)]).tolist() == [
-        [20] * 5,
-        [20] * 5,
-        [4] * 5,
-    ]
-    assert not np.array_equal(each_its_own, _deal(target, np.arange(220), 5, 1))
-
-
 def test_shuffled_labels_give_chance():
     layers, y, split, _ = sounds(n=600, dims=(24, 24, 24))
     honest, control = fit_probes(layers, y, split), fit_probes(layers, y, split, shuffle_labels=1)
@@ -245,7 +230,7 @@ def test_a_seeded_default_fit_leaves_its_validation_groups_out():
     probes = fit_probes(layers, y, split, groups=group, seeds=(7,), penalties=[5.0])
     development = np.concatenate([split.train, split.valid])
     codes = np.unique(y, return_inverse=True)[1]
-    fold = _deal(codes[development], group[development], 3, 7)
+    fold = deal(codes[development], group[development], [1 / 3] * 3, seed=7)
     scaler, model = reference(layers["layer 0"], y, development[fold != 0], 5.0)
     expected = model.predict_proba(scaler.transform(layers["layer 0"][split.test]))
     np.testing.assert_allclose(probes.probabilities[0, 0], expected, atol=1e-3)
@@ -307,7 +292,7 @@ def test_accuracies_chance_majority_and_intervals_belong_to_the_predictions(fitt
     layers, y, split, group = sounds()
     right = fitted.predictions == y[split.test]
     np.testing.assert_allclose(fitted.accuracy, right.mean(-1))
-    np.testing.assert_array_equal(fitted.interval[:2], group_interval(right[:2, 0], group[split.test]))
+    np.testing.assert_array_equal(fitted.interval[:2], group_interval(right[:2, 0], group[split.test], limits=(0, 1)))
     assert fitted.interval_kind == "groups" and fitted.chance == 0.25
     labels, counts = np.unique(y[split.train], return_counts=True)
     assert fitted.majority == pytest.approx((y[split.test] == labels[counts.argmax()]).mean())
@@ -321,13 +306,69 @@ def test_an_interval_has_width_even_where_every_clip_is_right():
     layers, y, split, group = sounds()
     probes = fit_probes({"label": 50.0 * (y[:, None] == np.unique(y))}, y, split, groups=group)
     assert probes.accuracy[0, 0] == 1.0
-    assert probes.interval[0].tolist() == list(wilson_interval(3, 3))  # three test groups, all right
+    assert probes.interval[0] == pytest.approx([0.025 ** (1 / 3), 1.0])  # three test groups, all right
 
 
-def test_one_test_group_falls_to_wilson_and_says_so():
+def test_one_test_group_has_no_interval():
     layers, y, split, group = sounds()
     group = np.where(np.isin(np.arange(len(y)), split.test), 99, group)
-    assert fit_probes(layers, y, split, groups=group).interval_kind == "wilson"
+    probes = fit_probes(layers, y, split, groups=group)
+    assert probes.interval_kind == "groups" and np.isnan(probes.interval).all()
+    assert np.isnan(probes.compare(0, 1).low) and "no interval of one test group" in repr(probes)
+
+
+def test_paired_is_the_difference_of_accuracies_on_the_same_clips(fitted):
+    layers, y, split, group = sounds()
+    poor = fit_probes({"noise": np.random.default_rng(5).standard_normal((len(y), 3))}, y, split, groups=group)
+    difference, low, high = paired(fitted, "layer 2", poor, 0)
+    right = [(p.predictions[k, 0] == y[split.test]).astype(float) for p, k in ((fitted, 2), (poor, 0))]
+    assert (difference, low, high) == paired_interval(*right, group[split.test])
+    within = fitted.compare("layer 2", "layer 0")
+    assert paired(fitted, "layer 2", fitted, 0) == (within.difference, within.low, within.high)
+    several = paired(fitted, [0, 1, 2], poor, "noise")[0]
+    assert several == pytest.approx(fitted.accuracy.mean() - poor.accuracy.mean())
+    other = fit_probes(layers, y, Split(split.train, split.valid, split.test[::-1]), groups=group)
+    with pytest.raises(ParameterError, match=r"b.test='\d+ clips' must be the \d+ test clips of a"):
+        paired(fitted, 0, other, 0)
+    with pytest.raises(ParameterError, match="layer_b=\\[\\] must be at least one layer"):
+        paired(fitted, 0, poor, [])
+
+
+def test_pooled_probes_are_those_of_all_splits():
+    layers, y, _, group = sounds()
+    fold = deal(y, group, [0.25] * 4, seed=0)
+    splits = [Split(fold > 1, fold == 1, fold == 0), Split(fold < 2, fold == 2, fold == 3)]
+    each = [fit_probes(layers, y, split, groups=group) for split in splits]
+    both = pooled(each)
+    assert (
+        both.test.tolist() == [*splits[0].test, *splits[1].test] and both.groups.tolist() == group[both.test].tolist()
+    )
+    right = both.predictions[:, 0] == y[both.test]
+    np.testing.assert_allclose(both.accuracy[:, 0], right.mean(1))
+    np.testing.assert_array_equal(both.interval, group_interval(right, group[both.test], limits=(0, 1)))
+    assert (np.diff(both.interval) < np.diff(each[0].interval)).mean() >= 0.5  # twice as many groups
+    np.testing.assert_allclose(
+        both.validation_accuracy, (each[0].validation_accuracy + each[1].validation_accuracy) / 2
+    )
+    spread = np.std([p.accuracy[:, 0] for p in each], axis=0)
+    np.testing.assert_allclose(both.to_frame()["split_spread"], spread)
+    assert "of 2 splits" in repr(both) and "split_spread" not in each[0].to_frame()
+    assert both.compare(0, 1).difference == pytest.approx(right[0].mean() - right[1].mean())
+    assert pooled(each[:1]).interval.tolist() == each[0].interval.tolist()
+
+
+def test_probes_that_cannot_be_pooled():
+    layers, y, split, group = sounds(dims=(4,))
+    probes = fit_probes(layers, y, split, groups=group)
+    with pytest.raises(ParameterError, match="probes.test=.* must be tested once"):
+        pooled([probes, probes])
+    with pytest.raises(ParameterError, match="probes.names="):
+        pooled([probes, fit_probes({"other": layers["layer 0"]}, y, split, groups=group)])
+    with pytest.raises(ParameterError, match=r"probes.classes=\['d'\]|probes.classes="):
+        fewer = Split(split.train[y[split.train] != y[0]], (), split.test[y[split.test] != y[0]])
+        pooled([probes, fit_probes(layers, y, fewer, groups=group)])
+    with pytest.raises(ParameterError, match="probes="):
+        pooled([])
 
 
 def test_confused_clips_are_wrong_and_sorted_by_confidence(fitted):

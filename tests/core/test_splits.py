@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.core.splits import Split, fitting
+from workbench.core.splits import Split, deal, fitting
 
 
 def test_a_split_is_kept_as_row_numbers_in_the_order_given():
@@ -38,3 +38,34 @@ def test_a_split_must_fit_what_it_splits():
         fitting(split, 5)
     with pytest.raises(ParameterError, match=r"split.valid=\[\] must be at least one clip"):
         fitting(split, 6, needed=("train", "valid"))
+
+
+def test_dealt_folds_keep_groups_whole_and_classes_even():
+    rng = np.random.default_rng(5)
+    labels, groups = np.repeat([0, 1, 2], [100, 100, 20]), rng.integers(0, 30, 220)
+    fold = deal(labels, groups, [0.2] * 5, seed=0)
+    assert all(len(set(fold[groups == group])) == 1 for group in range(30))
+    assert np.bincount(fold).min() >= 30
+    alone = deal(labels, np.arange(220), [0.2] * 5, seed=0)
+    assert [np.bincount(alone[labels == c]).tolist() for c in range(3)] == [[20] * 5, [20] * 5, [4] * 5]
+    assert not np.array_equal(alone, deal(labels, np.arange(220), [0.2] * 5, seed=1))
+
+
+def test_no_fold_is_empty_even_where_one_group_outweighs_all():
+    groups = np.repeat(["much", "a", "b", "c"], [1000, 1, 1, 1])
+    for seed in range(20):
+        assert sorted(set(deal(np.zeros(1003, int), groups, [0.25] * 4, seed=seed))) == [0, 1, 2, 3]
+
+
+def test_seeds_deal_unequal_groups_differently_and_evenly():
+    # groups of 2 to 60 clips in three classes of 60, 30 and 10 %: sorted by spread, as scikit-learn has them, all seeds
+    # give one partition
+    rng = np.random.default_rng(0)
+    sizes = np.linspace(2, 60, 14).astype(int)
+    groups, labels = np.repeat(np.arange(14), sizes), rng.choice(3, sizes.sum(), p=[0.6, 0.3, 0.1])
+    dealt = [deal(labels, groups, [0.2] * 5, seed=seed) for seed in range(10)]
+    partitions = {frozenset(frozenset(groups[fold == f].tolist()) for f in range(5)) for fold in dealt}
+    assert len(partitions) >= 8
+    for fold in dealt:
+        shares = [np.bincount(fold[labels == c], minlength=5) / (labels == c).sum() for c in range(3)]
+        assert np.ptp(shares[0]) < 0.2 and np.ptp(shares[1]) < 0.2 and np.ptp(shares[2]) < 0.3, shares

@@ -359,6 +359,57 @@ def test_draw_takes_the_groups_nearest_to_the_share():
         _draw(labels, groups, 1.5)
 
 
+def test_another_seed_tests_other_groups_of_unequal_size():
+    rng = np.random.default_rng(3)
+    for count, distinct in ((5, 3), (8, 4), (20, 9)):
+        sizes = np.maximum(2, rng.lognormal(2.5, 0.8, count)).astype(int)
+        groups = np.repeat([f"speaker {g}" for g in range(count)], sizes)
+        labels = np.array(["a", "b", "c"])[rng.integers(0, 3, len(groups))]
+        drawn = [_draw(labels, groups, 0.2, seed=seed) for seed in range(10)]
+        assert len({mask.tobytes() for mask in drawn}) >= distinct
+        for mask in drawn:
+            assert not set(groups[mask]) & set(groups[~mask]) and 0.08 < mask.mean() < 0.42
+            assert set(labels[~mask]) == {"a", "b", "c"}
+
+
+def test_two_groups_are_refused_by_name_and_three_make_folds():
+    sounds = [np.full(800, i / 100, np.float32) for i in range(24)]
+    for count in (1, 2, 3):
+        group = [f"g{i // 2 % count}" for i in range(24)]
+        clips = Clips.from_arrays(sounds, 16000, label=["a", "b"] * 12, group=group)
+        if count == 3:
+            assert len(clips.folds()) == 3 and len(clips.split().valid) == 8
+            continue
+        for call in (clips.folds, clips.split):
+            with pytest.raises(DatasetError, match="two groups are too few" if count == 2 else "are in one group"):
+                call()
+    with pytest.raises(DatasetError, match="one group is left to learn from"):
+        Clips.from_arrays(sounds, 16000, label=["a", "b"] * 12, group=[f"g{i // 8}" for i in range(24)]).split(test=0.7)
+
+
+def test_classes_of_too_few_groups_are_left_out_by_name():
+    sounds = [np.full(800, i / 100, np.float32) for i in range(24)]
+    label, group = ["a", "b"] * 10 + ["rare"] * 4, [f"g{i // 4}" for i in range(24)]
+    clips = Clips.from_arrays(sounds, 16000, label=label, group=group)
+    with pytest.warns(UserWarning, match=r"1 of 3 classes \(rare; 4 clips\) are left out: they have fewer than 3"):
+        assert list(clips.testable().classes) == ["a", "b"]
+    assert clips.testable(1) is clips
+    each = Clips.from_arrays(sounds, 16000, label=[str(i) for i in range(24)])
+    with pytest.raises(DatasetError, match="each of 24 classes has one clip"):
+        each.testable()
+    twelve = [f"g{i % 12}" for i in range(24)]  # six of each class
+    with pytest.raises(DatasetError, match="0 of 2 classes have clips of 7 groups"):
+        Clips.from_arrays(sounds, 16000, label=["a", "b"] * 12, group=twelve).testable(7)
+    tags = Clips.from_arrays(sounds, 16000, label=["a+b"] + ["a"] * 23, tags=["a+b"] + ["a"] * 23)
+    assert tags.testable() is tags
+
+
+def test_the_only_group_of_a_class_is_rather_not_tested():
+    groups = np.repeat([f"g{i}" for i in range(6)], 10)
+    labels = np.where(groups == "g5", "rare", np.tile(["a", "b"], 30))
+    assert all(not _draw(labels, groups, 0.2, seed=seed)[groups == "g5"].any() for seed in range(30))
+
+
 def test_split_prints_and_unpacks():
     train, valid, test = split = Split(np.arange(3), np.arange(0), np.array([4]))
     assert repr(split) == "Split(train=3, valid=0, test=1)" and (len(train), len(valid), len(test)) == (3, 0, 1)

@@ -47,29 +47,6 @@ def test_chance_and_majority():
     assert metrics.majority(["b", "a"], ["a", "a", "b"]) == pytest.approx(2 / 3)  # a tie: the first in sorted order
 
 
-def test_group_interval_of_singleton_groups_agrees_with_wilson():
-    right = np.arange(400) < 300
-    low, high = metrics.group_interval(right, np.arange(400))
-    assert (low, high) == pytest.approx(metrics.wilson_interval(300, 400), abs=0.006)
-
-
-def test_group_interval_is_wider_when_clips_of_a_group_agree():
-    groups = np.repeat(np.arange(20), 20)
-    right = groups < 14  # a group is all right or all wrong: 20 independent answers, not 400
-    grouped = metrics.group_interval(right, groups)
-    single = metrics.group_interval(right, np.arange(400))
-    assert np.diff(grouped) / np.diff(single) == pytest.approx(np.sqrt(20), rel=0.1)
-
-
-def test_group_interval_keeps_leading_axes_and_is_seeded():
-    rng = np.random.default_rng(0)
-    values, groups = rng.random((3, 2, 30)), rng.integers(0, 6, 30)
-    bounds = metrics.group_interval(values, groups, seed=4)
-    assert bounds.shape == (3, 2, 2)
-    np.testing.assert_allclose(bounds[1, 1], metrics.group_interval(values[1, 1], groups, seed=4), rtol=1e-12)
-    assert not np.array_equal(bounds, metrics.group_interval(values, groups, seed=5))
-
-
 def test_paired_interval_is_narrower_than_two_separate_ones():
     rng = np.random.default_rng(1)
     a = rng.random(300) < 0.7
@@ -90,7 +67,7 @@ def test_evaluate_holds_every_metric_in_order():
     assert list(scores) == ["accuracy", "low", "high", "chance", "majority"]
     assert scores["accuracy"] == 0.75 and scores["majority"] == 0.5 and scores["low"] < 0.75 < scores["high"]
     grouped = metrics.evaluate(["a", "a", "b", "b"], ["a", "a", "b", "a"], groups=[1, 1, 2, 2])
-    assert list(grouped) == list(scores)[:3] and grouped["low"] == 0.5 and grouped["high"] == 1.0
+    assert list(grouped) == list(scores)[:3] and grouped["low"] < scores["low"] and grouped["high"] > scores["high"]
 
 
 @pytest.mark.parametrize(
@@ -107,14 +84,11 @@ def test_evaluate_holds_every_metric_in_order():
         (lambda: metrics.accuracy(np.array([1, "a"], dtype=object), ["1", "a"]), "true='text and numbers'"),
         (lambda: metrics.mcnemar([0.5, 1], [1, 0]), "right_a, right_b.* must be True or False"),
         (lambda: metrics.paired_interval([2, 0], [1, 0]), r"right_a='0 to 2' must be within \[0, 1\]"),
-        (lambda: metrics.group_interval([1, 0], ["s", "t"], draws=0), "draws=0"),
         (lambda: metrics.accuracy([1, 2], [1]), r"len\(predicted\)=1 must be len\(true\)=2"),
         (lambda: metrics.accuracy(["a"], [1]), "predicted.dtype='int64' must be like true's"),
         (lambda: metrics.wilson_interval(3, 2), r"successes=3 must be in \[0, n=2\]"),
         (lambda: metrics.wilson_interval(0, 0), "n=0 must be a whole number, 1 or more"),
         (lambda: metrics.wilson_interval(1, 2, level=95), "level=95 must be between 0 and 1"),
-        (lambda: metrics.group_interval([1, 0], ["s", "s"]), r"groups=\['s'\] must be at least two different"),
-        (lambda: metrics.group_interval([1, 0], ["s"]), r"groups.shape=\(1,\) must be \(N,\) like"),
     ],
 )
 def test_errors_name_the_argument_its_value_and_what_was_expected(call, message):

@@ -112,25 +112,6 @@ def test_draws_of_a_baseline_each_have_their_median():
     assert (same.low, same.high) == pytest.approx((single[0].low, single[0].high))
 
 
-def test_median_interval_is_that_of_the_resampled_clips():
-    rng = np.random.default_rng(2)
-    values, groups = rng.standard_normal(12), rng.integers(0, 5, 12)
-    for given in (None, groups):
-        weights = metrics.bootstrap_weights(12, given, draws=60, seed=5)
-        medians = [np.median(np.repeat(values, w)) for w in weights]
-        expected = np.quantile(medians, [0.05, 0.95])
-        assert metrics.median_interval(values, given, level=0.9, draws=60, seed=5) == pytest.approx(expected)
-
-
-def test_median_interval_covers_the_median():
-    rng = np.random.default_rng(3)
-    inside = 0
-    for seed in range(200):
-        low, high = metrics.median_interval(rng.standard_normal(80), draws=200, seed=seed)
-        inside += low <= 0 <= high
-    assert 180 <= inside <= 198
-
-
 def test_random_components_are_as_many_and_others():
     rng = np.random.default_rng(4)
     selected = rng.random((50, 20)) < 0.3

@@ -11,6 +11,7 @@ import pytest
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
 from workbench.core.study import study
+from workbench.metrics.intervals import fold_interval
 from workbench.prototypes import (
     FactorPrototypes,
     Levels,
@@ -19,6 +20,7 @@ from workbench.prototypes import (
     evaluate_factors,
     explain,
     fit_classifier,
+    over_folds,
     paired_differences,
     placebos,
     spread,
@@ -152,13 +154,19 @@ def test_paired_differences(by):
     rows = [(name, f, s) for name in ("a", "b", "c") for f in range(5) for s in range(2)]
     table = pd.DataFrame(rows, columns=[by, "fold", "seed"])
     fold_effect = np.tile(np.repeat(np.arange(5), 2), 3) / 10
-    gain = np.array([0.01, 0.02] * 5)
+    gain = np.repeat([0.01, 0.02, 0.03, 0.02, 0.01], 2) + np.tile([-0.02, 0.02], 5)  # seeds of a fold are averaged
     table["accuracy"] = fold_effect + np.concatenate([np.zeros(10), gain, np.zeros(10)])
-    found = paired_differences(table, "a", by=by)
-    assert found.loc["b", "difference"] == pytest.approx(0.015)
-    assert 0.01 < found.loc["b", "low"] < 0.015 < found.loc["b", "high"] < 0.02
-    assert found.loc["b", "p_value"] == pytest.approx(2 / 2**10, abs=0.01) and found.loc["b", "pairs"] == 10
-    assert found.loc["c", ["difference", "p_value"]].tolist() == [0, 1]
+    differences = paired_differences(table, "a", by=by)
+    low, high = fold_interval(gain, np.repeat(np.arange(5), 2))
+    assert differences.loc["b"].tolist() == pytest.approx([0.018, low, high, 5, 2]) and 0 < low < 0.018 < high < 0.036
+    assert differences.loc["c", "difference"] == 0 and np.isnan(differences.loc["c", "low"])
+    means = over_folds(table, "accuracy", by=by)
+    assert means.loc["a", "mean"] == pytest.approx(0.2) and means.loc["a", "runs"] == 10
+    assert means.loc["a", "fold_spread"] == pytest.approx(np.std([0, 0.1, 0.2, 0.3, 0.4], ddof=1))
+    assert means.loc["b", "seed_spread"] == pytest.approx(np.std([-0.02, 0.02], ddof=1))
+    assert means.loc["a", "low"] < 0.2 < means.loc["a", "high"]
+    single = over_folds(table[(table["fold"] == 0) & (table["seed"] == 0)], "accuracy", by=by).loc["a"]
+    assert single[["low", "high", "fold_spread", "seed_spread"]].isna().all() and single["mean"] == 0
     with pytest.raises(ParameterError, match="baseline='d' must be "):
         paired_differences(table, "d", by=by)
     with pytest.raises(ParameterError, match="a run a fold and seed"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.sae.interventions import ablations, attributions, intervene
+from workbench.sae.interventions import ablations, attributions, chosen_against_random, intervene
 
 
 class Planted:
@@ -75,3 +75,22 @@ def test_amplifying_goes_the_other_way(planted):
     assert (up.xs("chosen", level="kind")["low"] > 0).all()
     with pytest.raises(ParameterError, match="top=0"):
         ablations(x, y, sae, **options, test=np.arange(150, 300), top=0)
+
+
+def test_chosen_against_random_is_paired_by_clips_and_drawn_by_groups(planted):
+    x, y, sae, weights, _ = planted
+    options = {"weights": weights, "bias": np.zeros(3), "classes": "abc", "choose": np.arange(150), "top": 1}
+    options |= {"test": np.arange(150, 300), "draws": 30}
+    difference, low, high = chosen_against_random(x, y, sae, **options)
+    table = ablations(x, y, sae, **options)["mean"].unstack()
+    share = [(y[150:] == name).mean() for name in table.index]
+    assert difference == pytest.approx(np.dot(share, table["chosen"] - table["random"]), abs=1e-9)
+    assert low < difference < high < -0.25
+    unread = options | {"weights": weights[::-1]}  # the probe reads directions that no latent writes: nothing changes
+    nothing, low, high = chosen_against_random(x, y, sae, **unread)
+    assert nothing == pytest.approx(0, abs=1e-9) and -0.03 < low < 0 < high < 0.03  # as far as 150 equal clips exclude
+    alone = np.array(["g"] * 300)
+    assert np.isnan(chosen_against_random(x, y, sae, **options, groups=alone)[1:]).all()
+    assert ablations(x, y, sae, **options, groups=alone).xs("chosen", level="kind")["low"].isna().all()
+    two = chosen_against_random(x, y, sae, **options, groups=np.arange(300) // 10)
+    assert two[0] == difference and two[2] < 0

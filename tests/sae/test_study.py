@@ -38,9 +38,13 @@ def test_every_code_has_its_controls_of_equal_size(planted, sweeps):
     assert all((code.z != 0).sum(1).max() <= code.k for code in found.values())
     y = np.where(planted[1][:, 0] > 0, "on", "off")
     probes = fit_probes({name: code.features for name, code in found.items()}, y, SPLIT)
-    table = code_table(planted[0], found, probes, test=SPLIT.test).set_index(["kind", "sparsity"])
+    table = code_table(planted[0], found, probes, split=SPLIT).set_index(["kind", "sparsity"])
     assert table.loc[("SAE", 0.75), "fvu"] < 0.5 * table.loc[("untrained", 0.75), "fvu"]
     assert table.loc[("principal components", 0.75), "fvu"] < table.loc[("random projection", 0.75), "fvu"]
+    code = next(code for code in found.values() if code.kind == "SAE" and code.k == 10)
+    lost = ((planted[0] - code.x_hat)[:120] ** 2).sum() / ((planted[0] - planted[0][:120].mean(0))[:120] ** 2).sum()
+    assert table.loc[("SAE", 0.75), "fvu_train"] == pytest.approx(lost, rel=1e-4)
+    assert table.loc[("SAE", 0.75), "fvu_train"] < table.loc[("SAE", 0.75), "fvu"]
     assert (table["low"] <= table["accuracy"]).all() and (table["accuracy"] <= table["high"]).all()
 
 
@@ -79,3 +83,66 @@ def test_sources_as_codes_are_complete_and_rotated_ones_are_not(planted):
     for protocol in ("paper", "held out"):
         assert mean.loc[("sources", protocol), "codes"] < 2 < 4 < mean.loc[("rotated", protocol), "codes"]
         assert mean.loc[("sources", protocol), "completeness"] > mean.loc[("rotated", protocol), "completeness"] + 0.3
+
+
+def test_attributes_are_chosen_on_validation_and_are_the_same_for_all_codes():
+    rng, names = np.random.default_rng(4), [f"noise {k}" for k in range(60)]
+    small = Split(np.arange(40), np.arange(40, 60), np.arange(60, 80))
+    measured = SimpleNamespace(names=names, values=rng.standard_normal((80, 60)), families=dict.fromkeys(names, "n"))
+    codes = {(kind, 0.5): rng.standard_normal((80, 8)) for kind in "ab"}
+    study = attribute_study(codes, measured, split=small, protocols=("held out",))
+    best_on_test = study.sort_values("r2").groupby("kind").tail(10)["r2"].mean()
+    top = best_attributes(study, n=10)
+    assert best_on_test > 0.03, "the best of sixty on test look good although all is noise"
+    assert top["r2"].mean() < 0 < top["r2_valid"].mean(), "chosen on validation they are worth nothing on test"
+    lists = top.groupby("kind")["attribute"].agg(list)
+    assert lists["a"] == lists["b"] and len(lists["a"]) == 10
+    expected = study.groupby("attribute")["r2_valid"].mean().nlargest(10)
+    assert set(lists["a"]) == set(expected.index)
+
+
+def test_validation_is_a_fit_on_train_alone(planted):
+    """R² on valid is that of a lasso on train: the test clips may hold anything."""
+    x, _, v = planted
+    options = {"names": ["a", "b", "c", "noise"], "split": SPLIT}
+    plain = _attribute_table(x, v, **options)
+    spoilt = v.copy()
+    spoilt[SPLIT.test] = np.random.default_rng(4).standard_normal((80, 4)) * 50
+    other = _attribute_table(x, spoilt, **options)
+    np.testing.assert_allclose(plain["r2_valid"], other["r2_valid"], atol=1e-6)
+    assert (plain["r2"] - other["r2"])[:3].min() > 0.5
+    assert (plain.loc[["a", "b", "c"], "r2_valid"] > 0.5).all() and plain.loc["noise", "r2_valid"] < 0.1
+
+
+def test_best_attributes_without_validation_or_with_gaps(planted):
+    x, _, v = planted
+    names = ("a", "b", "c", "noise")
+    measured = SimpleNamespace(names=names, values=v, families=dict.fromkeys(names, "family"))
+    two = Split(SPLIT.train, test=np.arange(160, 240))
+    study = attribute_study({("x", 0.0): x, ("y", 0.5): x[:, :4]}, measured, split=two)
+    assert study["r2_valid"].isna().all()
+    assert len(best_attributes(study[study["protocol"] == "held out"], n=2)) == 8, "nothing to choose on: all of them"
+    one_group = np.where(np.arange(240) < 120, "g", np.arange(240).astype(str))  # nothing to deal inner folds from
+    study = attribute_study({("x", 0.0): x}, measured, split=SPLIT, groups=one_group, protocols=("held out",))
+    assert study["r2_valid"].isna().all() and study["r2"].notna().all()
+    study = attribute_study({("x", 0.0): x, ("y", 0.5): x[:, :4]}, measured, split=SPLIT)
+    paper = best_attributes(study, n=1).query("protocol == 'paper'")
+    assert (
+        len(paper) == 2 and (paper["r2"] == study.query("protocol == 'paper'").groupby("kind")["r2"].max().values).all()
+    )
+    first = best_attributes(study, n=1).query("protocol == 'held out'")["attribute"].iloc[0]
+    study.loc[(study["attribute"] == first) & (study["kind"] == "y"), "r2"] = np.nan
+    left = best_attributes(study, n=10).query("protocol == 'held out'")
+    assert set(left["attribute"]) == set(names) - {first}, "what one code lacks is compared for none; fewer than n"
+
+
+def test_what_does_not_vary_in_a_part_is_left_out(planted):
+    x, _, v = planted
+    values = v.copy()
+    values[SPLIT.test, 1] = np.nan
+    values[SPLIT.valid, 2] = 7
+    measured = SimpleNamespace(names=list("abcd"), values=values, families=dict.fromkeys("abcd", "family"))
+    assert set(attribute_study({("x", 0.0): x}, measured, split=SPLIT)["attribute"]) == set("ad")
+    measured.values = np.full((240, 4), 7.0)
+    nothing = attribute_study({("x", 0.0): x}, measured, split=SPLIT)
+    assert nothing.empty and best_attributes(nothing).empty

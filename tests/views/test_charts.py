@@ -18,12 +18,13 @@ def sweep():
 
 
 def test_curves_draw_the_mean_over_repeats_and_their_range(sweep):
-    figure = charts.curves(sweep, x="sparsity", y="fvu", by="code", levels={"fvu": {"dense": (1.0, 0.5, 2.0)}})
+    levels = {"dense": (1.0, 0.5, 2.0), "one group": (0.7, np.nan, np.nan)}
+    figure = charts.curves(sweep, x="sparsity", y="fvu", by="code", levels={"fvu": levels})
     (ax,) = figure.axes
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [8.5, 10.9])
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (7.5, 11.9)
-    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["sae", "pca", "dense"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["sae", "pca", *levels]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0.75", "0.99"]
 
 

@@ -79,3 +79,60 @@ def fitting(split: object, count: int, *, needed: Sequence[str] = ("train", "tes
         if len(outside := rows[rows >= count]):
             raise ParameterError(f"split.{name}", outside[:5].tolist(), f"rows in [0, {count}), one a clip")
     return split
+
+
+DEALS = 8
+"""Random orders that :func:`deal` tries at most."""
+
+
+def deal(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], *, seed: int) -> np.ndarray:
+    """Deal clips into parts at random: groups stay whole, each part gets about its share of every class.
+
+    Groups come in random order, and each goes to the part that most lacks its classes. Of some such deals the most even
+    one is kept, so that parts differ from seed to seed also where groups differ in size. (scikit-learn's
+    StratifiedGroupKFold sorts groups by their spread over classes before it deals: on such data all seeds give it one
+    and the same split.)
+
+    Parameters
+    ----------
+    labels, groups : np.ndarray (N,)
+    shares : sequence of float
+        Of each part; they sum to 1. At most as many as there are groups.
+    seed : int
+
+    Returns
+    -------
+    np.ndarray, int64 (N,)
+        Part of each clip, as a position in ``shares``; none is empty.
+    """
+    (names, member), (classes, code) = (np.unique(values, return_inverse=True) for values in (groups, labels))
+    pairs, times = np.unique(member * len(classes) + code, return_counts=True)
+    owner, held = np.divmod(pairs, len(classes))
+    weight = times / np.bincount(code)[held]  # a clip of a rare class weighs more
+    ends = np.searchsorted(owner, np.arange(len(names) + 1))
+    wanted = np.asarray(shares, float)
+    # the best of many deals of a few groups would be the same for every seed; many groups even out by themselves
+    enough = max(1, min(DEALS, len(names) // 4, 2000 // len(names)))
+    rng, kept, least = np.random.default_rng(seed), None, (np.inf,)
+    for attempt in range(DEALS):
+        load, total, part = np.zeros((len(wanted), len(classes))), np.zeros(len(wanted)), np.empty(len(names), np.int64)
+        for place, group in enumerate(rng.permutation(len(names))):
+            mine = slice(ends[group], ends[group + 1])
+            # least growth of the squared loads over their shares; on a tie the emptiest; while groups run short, an
+            # empty part
+            growth = load[:, held[mine]] @ weight[mine] + (weight[mine] ** 2).sum() / 2
+            wanting = total > 0 if len(names) - place <= (total == 0).sum() else np.zeros(len(wanted), bool)
+            part[group] = to = np.lexsort((total / wanted, (growth / wanted).round(12), wanting))[0]
+            load[to, held[mine]] += weight[mine]
+            total[to] += weight[mine].sum()
+        size = total / total.sum() / wanted
+        amiss = int(((size < 0.5) | (size > 2)).sum())
+        stranded = (
+            (load > 1 - 1e-9).sum(1) * (1 - wanted)
+        ).sum()  # a class that is whole in a small part is not learnt
+        cost = (amiss, round(stranded, 9), round(float((load**2 / wanted[:, None]).sum()), 9))
+        if cost < least:
+            kept, least = part, cost
+        if attempt + 1 >= enough and not least[0] and not least[1]:
+            break
+    return kept[member]

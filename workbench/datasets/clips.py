@@ -23,7 +23,7 @@ from ..core.warn import warn
 from .contents import contents, printable
 from .labels import is_missing, tidy
 from .sounds import ArraySounds, Sounds
-from .splits import check, choose, each_fold, grouped_folds
+from .splits import TOO_FEW, check, choose, each_fold, grouped_folds
 
 #: Columns that say where a sound lies in a file; sounds in memory cannot have them.
 _TAKEN = ("path", "start", "stop")
@@ -503,13 +503,41 @@ class Clips:
         return split
 
     @checked
+    def testable(self, least: int = 3) -> Clips:
+        """The clips of classes that can be learnt, chosen on and tested: those that at least so many groups have.
+
+        A class of fewer is named in a warning and left out. Where a clip may have several tags nothing is left out.
+
+        Raises
+        ------
+        DatasetError
+            No two classes would be left.
+        """
+        counts = pd.Series(self.groups()).groupby(self.labels).nunique()
+        kept = sorted(counts.index[counts >= least])
+        if self.tags is not None or len(kept) == len(counts) or len(set(self.groups())) < least:
+            return self
+        if len(kept) < 2:
+            total = f"{self.name}: each of {len(counts)} classes has one clip; none can be learnt and tested"
+            if self.table["label"].value_counts().max() > 1:
+                total = (
+                    f"{self.name}: {len(kept)} of {len(counts)} classes have clips of {least} groups or more, which "
+                )
+                total += "learning, choosing and testing take; another label or group may do"
+            raise DatasetError(total)
+        gone = self.labels[~np.isin(self.labels, kept)]
+        few = f"{', '.join(sorted(set(gone))[:5])}; {len(gone)} clips"
+        reason = f"fewer than {least} groups, and cannot be learnt, chosen on and tested"
+        warn(f"{self.name}: {len(set(gone))} of {len(counts)} classes ({few}) are left out: they have {reason}")
+        return self.where(label=kept)
+
     def folds(self, n: int | None = None, *, valid: bool = True, by: str | None = None, seed: int = 0) -> list[Split]:
         """One split a fold, each fold testing once: the publisher's folds, or grouped random ones.
 
         Parameters
         ----------
         n : int, optional
-            Make n random folds; by default the publisher's, or 5 where there are none.
+            Make n random folds; by default the publisher's, or 5 where there are none (of fewer groups as many).
         valid : bool
             Validate on the fold after the test fold; False leaves it in train.
         by, seed
@@ -517,7 +545,10 @@ class Clips:
         """
         groups, fold = self.groups(by), self._fold_numbers()
         if n is not None or not (fold >= 0).any():
-            fold = grouped_folds(self.labels, groups, 5 if n is None else n, seed=seed)
+            count = len(set(groups))
+            if valid and count == 2 and n is None:
+                raise DatasetError(f"{self.name}: {TOO_FEW}")
+            fold = grouped_folds(self.labels, groups, min(5, max(2, count)) if n is None else n, seed=seed)
         splits = each_fold(fold, valid=valid)
         for split, fold_number in zip(splits, sorted(set(fold[fold >= 0])), strict=True):
             check(split, groups, self._named(), name=f"{self.name}, fold {fold_number}", by=by or "group")

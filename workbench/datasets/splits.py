@@ -12,11 +12,13 @@ import numpy as np
 from ..core.checks import checked, number, whole
 from ..core.checks import numbers as checked_numbers
 from ..core.errors import DatasetError, ParameterError
-from ..core.splits import Split
+from ..core.splits import Split, deal
 from ..core.warn import warn
 
 #: Share of the clips drawn for a test or validation set where nobody says how many.
 SHARE = 0.2
+TOO_FEW = "two groups are too few: one is to be learnt from, one to choose settings on and one to be tested on"
+ONE_LEFT = "one group is left to learn from and to choose settings on; test fewer groups, or ask for valid=0"
 #: A side of a split: a published name, a fold, several of these, or a share to draw.
 Side = str | int | float | Sequence[str | int | float] | None
 
@@ -45,9 +47,10 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
 
     Notes
     -----
-    scikit-learn's StratifiedGroupKFold (StratifiedKFold where every clip is a group of its own), shuffled.
+    By :func:`workbench.core.splits.deal`; where every clip is a group of its own, by scikit-learn's StratifiedKFold,
+    shuffled.
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold
 
     whole("n", n, least=2)
     labels, groups = _a_row_each(labels, groups)
@@ -56,18 +59,15 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
         raise DatasetError(f"all {len(groups)} clips are in one group: no part of them can be set aside without a leak")
     if count < n:
         raise DatasetError(f"{count} groups cannot be dealt into {n} folds; every fold needs a group of its own")
-    rows = np.zeros(len(labels))
+    if count < len(groups):
+        return deal(labels, groups, [1 / n] * n, seed=seed)
     if np.unique(labels, return_counts=True)[1].max() < n:
-        # the dealers refuse when every class is smaller than n; without classes they still keep groups whole
-        labels = np.zeros(len(labels), int)
+        labels = np.zeros(len(labels), int)  # scikit-learn refuses where every class is smaller than n
     folds = np.empty(len(labels), int)
     with warnings.catch_warnings():
         # small classes cannot be in every fold; that is said where it matters, when a split is made
         warnings.filterwarnings("ignore", message="The least populated class")
-        if count == len(groups):
-            dealt = StratifiedKFold(n, shuffle=True, random_state=seed).split(rows, labels)
-        else:
-            dealt = StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(rows, labels, groups)
+        dealt = StratifiedKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels)
         for fold, (_, members) in enumerate(dealt):
             folds[members] = fold
     return folds
@@ -103,12 +103,11 @@ def _draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0
     count = len(np.unique(groups))
     if count < 2:
         raise DatasetError(f"all {len(groups)} clips are in one group: no part of them can be set aside without a leak")
+    if count < len(groups):
+        return deal(labels, groups, [share, 1 - share], seed=seed) == 0
     options = [(m, n) for n in range(2, min(count, 20) + 1) for m in range(1, n)]
     m, n = min(options, key=lambda option: (round(abs(option[0] / option[1] - share), 9), option[1]))
-    folds = grouped_folds(labels, groups, n, seed=seed)
-    # with few groups folds differ in size: take those nearest to what is wanted
-    off = np.abs(np.bincount(folds, minlength=n) - share / m * len(folds))
-    return np.isin(folds, np.argsort(off, kind="stable")[:m])
+    return grouped_folds(labels, groups, n, seed=seed) < m
 
 
 @checked
@@ -157,6 +156,8 @@ def choose(
                 continue
             if isinstance(choice, Real) and 0 < choice < 1:
                 rows = np.flatnonzero(pool)
+                if part == "valid" and len(set(groups[rows])) == 1 < len(set(groups)):
+                    raise DatasetError(f"{name}: {TOO_FEW if len(set(groups)) == 2 else ONE_LEFT}")
                 mask[rows] |= _draw(labels[rows], groups[rows], choice, seed=draw_seed)
             else:
                 mask |= _published(part, choice, names, folds, name)

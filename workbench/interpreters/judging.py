@@ -19,6 +19,7 @@ from ..core.errors import ParameterError
 from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import faithfulness, fidelity, separation
+from ..metrics.intervals import median_interval
 from .classifiers import Classifier, real, spectra_for
 from .imitation import Interpreter
 from .interpretation import Interpretation, component_mask
@@ -60,7 +61,7 @@ def evaluate_interpreter(
         True labels, which multilabel classifiers need: each class is decided by the threshold of largest F1 on the
         training clips.
     groups : array_like (N,), optional
-        What the bootstrap draws as a whole.
+        What must not leak, for the intervals.
     judged : int, optional
         Components are taken out of so many test clips; default: all.
     seed : int
@@ -136,7 +137,7 @@ def removal_study(
     output : {"logits", "probabilities"}
         What is compared.
     groups : array_like (N,), optional
-        What the bootstrap draws as a whole.
+        What must not leak, for the intervals.
     seed : int
     progress : bool
 
@@ -171,7 +172,7 @@ def removal_study(
     scores = np.stack([_without(each, classifier, removed[:, :, i]) for i, each in enumerate(bar)])
     scores = classifier.probabilities(scores) if output == "probabilities" else scores
     intact, rest = scores[:, 0], scores[:, 1:].reshape(len(scores), len(taus), 1 + draws, -1)
-    same = {"classes": [each.index for each in explained], "output": output, "groups": groups, "seed": seed}
+    same = {"classes": [each.index for each in explained], "output": output, "groups": groups}
     rows = []
     for k, tau in enumerate(taus):
         drop = faithfulness.removal_drop(intact, rest[:, k, 0], **same)
@@ -257,8 +258,7 @@ def truth_study(
     spectra: Spectra,
     intervals: Sequence[ArrayLike] | None = None,
     domain: str = "log",
-    draws: int = 2000,
-    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Is what a mask plays the sound that it should be?
 
@@ -274,8 +274,8 @@ def truth_study(
         Onsets and offsets of that part, seconds.
     domain : {"log", "linear"}
         What the mask multiplies: see :meth:`~.spectra.Spectra.masked`.
-    draws, seed : int
-        They decide the bootstrap.
+    groups : array_like (N,), optional
+        What must not leak, for the interval.
 
     Returns
     -------
@@ -289,13 +289,13 @@ def truth_study(
     if not isinstance(spectra, Spectra):
         raise ParameterError("spectra", spectra, "Spectra")
     choice("domain", domain, DOMAINS)
-    whole("draws", draws, least=1)
     intervals = list(intervals) if isinstance(intervals, Iterator) else intervals
     x = numbers("x", x, ndim=2).astype(np.float32)
     stems = numbers("stems", stems, ndim=2).astype(np.float32)
     if x.shape != stems.shape:
         raise ParameterError("stems.shape", stems.shape, f"{x.shape}, a stem a mixture")
     masks = _each_a_mask(masks, len(x))
+    groups = np.arange(len(x)) if groups is None else known(groups, len(x), "groups")
     if intervals is not None and len(intervals) != len(x):
         raise ParameterError("intervals", f"{len(intervals)}", f"{len(x)}, onsets and offsets of each clip")
     before, rows = separation.si_sdr(stems, x), {}
@@ -304,7 +304,7 @@ def truth_study(
         heard = np.stack([spectra.masked(clip, mask, domain=domain).numpy() for clip, mask in pairs])
         after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence is minus infinity: no mean, no interval
         finite = np.isfinite(after)
-        low, high = faithfulness.median_interval(after[finite], draws=draws, seed=seed)
+        low, high = median_interval(after[finite], groups[finite])
         row = {"si_sdr": np.median(after[finite]), "low": low, "high": high}
         row["improvement"] = np.median((after - before)[finite])
         if intervals is not None:

@@ -5,6 +5,7 @@ from . import faithfulness as faithfulness
 from . import fidelity as fidelity
 from . import geometry as geometry
 from . import importance as importance
+from . import intervals as intervals
 from . import lasso as lasso
 from . import prototypes as prototypes
 from . import separation as separation

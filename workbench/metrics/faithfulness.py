@@ -59,9 +59,9 @@ from numpy.typing import ArrayLike
 from ..core.checks import checked, choice, numbers
 from ..core.checks import whole as at_least  # here "whole" is the input that nothing was taken from
 from ..core.errors import ParameterError
-from ..core.labels import labels
 from .disentanglement import Score
-from .fidelity import bootstrap_weights, outputs, percentiles
+from .fidelity import outputs
+from .intervals import median_interval
 from .lasso import LARGEST
 
 
@@ -147,8 +147,6 @@ def removal_drop(
     output: str,
     groups: ArrayLike | None = None,
     level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
 ) -> Drop:
     """Median over clips of p - q, what the model loses without the interpretation (Parekh et al. 2022).
 
@@ -164,9 +162,9 @@ def removal_drop(
     output : {"logits", "probabilities"}
         What the outputs are: drops in one are not comparable with drops in the other.
     groups : array_like (N,), optional
-        What the bootstrap draws as a whole; default: every clip by itself.
-    level, draws, seed
-        Of the interval.
+        What must not leak, such as sources; default: every clip by itself.
+    level : float
+        Of the interval (:func:`workbench.metrics.intervals.median_interval`).
 
     Examples
     --------
@@ -180,33 +178,8 @@ def removal_drop(
     selections = rest if rest.ndim == 3 else [rest]
     pairs = [_followed(whole, selection, classes, output=output, name="rest") for selection in selections]
     each = np.array([p - q for p, q in pairs])
-    low, high = median_interval(each, groups, level=level, draws=draws, seed=seed)
+    low, high = median_interval(each, groups, level=level)
     return Drop(float(np.median(each, axis=1).mean()), low, high, each if rest.ndim == 3 else each[0], output)
-
-
-@checked
-def median_interval(
-    values: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the median of ``values`` (N,); of (rows, N), of the mean of the rows' medians.
-
-    Options as in :func:`removal_drop`; all rows share their samples. NaN where all are of one group, which says nothing
-    of how groups differ.
-    """
-    values = outputs("values", np.atleast_2d(numbers("values", values, finite=False)))
-    if groups is not None:
-        groups = labels("groups", groups)
-        if groups.shape == values.shape[1:] and len(set(groups.tolist())) == 1:
-            return float("nan"), float("nan")
-    weights = bootstrap_weights(values.shape[1], groups, draws=draws, seed=seed)
-    last = weights.sum(1, keepdims=True) - 1
-    medians = np.zeros(draws)
-    for row in values:
-        order = np.argsort(row)
-        below = np.cumsum(weights[:, order], axis=1)  # clips of the sample up to this value
-        middle = [row[order][(below <= position).sum(1)] for position in (last // 2, (last + 1) // 2)]
-        medians += (middle[0] + middle[1]) / 2 / len(values)
-    return percentiles(medians, level)
 
 
 @checked

@@ -14,7 +14,7 @@ are ``scores`` (N, C) in [0, 1]. A class without positives has no recall: it is 
 Metrics
 -------
 * :func:`top_k_fidelity`: share of clips whose class is among the interpreter's k largest [1]_.
-* :func:`fidelity_interval`: the same with its bootstrap interval, over groups where there are any.
+* :func:`fidelity_interval`: the same with its interval, for other groups where there are any.
 * :func:`auprc`: area under precision against recall on the thresholds of :data:`GRID`, as published [1]_.
 * :func:`average_precision`: scikit-learn's form over all thresholds, a step function; the two are not comparable.
 * :func:`max_f1`: largest micro F1 on the same thresholds [1]_.
@@ -45,8 +45,8 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, several, whole
 from ..core.errors import ParameterError
-from ..core.labels import labels as named
 from .disentanglement import Score
+from .intervals import group_interval, jackknife_interval, members
 from .lasso import LARGEST
 
 GRID = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
@@ -149,56 +149,26 @@ def fidelity_interval(
     *,
     k: int = 1,
     level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
 ) -> tuple[float, float, float]:
-    """:func:`top_k_fidelity` and its percentile bootstrap interval.
+    """:func:`top_k_fidelity` and its interval (:func:`workbench.metrics.intervals.group_interval`).
 
     Parameters
     ----------
     model, interpreter, k
         As in :func:`top_k_fidelity`.
     groups : array_like (N,), optional
-        What is drawn as a whole, such as sources; default: every clip by itself.
-    level, draws, seed
+        What must not leak, such as sources; default: every clip by itself.
+    level : float
         Of the interval.
 
     Returns
     -------
     fidelity, low, high : float in [0, 1]
+        Bounds are NaN with one group.
     """
     fidelity, each = top_k_fidelity(model, interpreter, k=k)
-    weights = bootstrap_weights(len(each), groups, draws=draws, seed=seed)
-    return fidelity, *percentiles(weights @ each / weights.sum(1), level)
-
-
-@checked
-def bootstrap_weights(count: int, groups: ArrayLike | None = None, *, draws: int = 2000, seed: int = 0) -> np.ndarray:
-    """How often each clip is in each bootstrap sample, int64 (draws, count).
-
-    Every sample takes as many groups as there are, with replacement; without groups, clips.
-    """
-    groups = np.arange(whole("count", count, least=1)) if groups is None else named("groups", groups)
-    if groups.shape != (count,):
-        raise ParameterError("groups.shape", groups.shape, f"({count},), one a clip")
-    names, member = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        raise ParameterError("groups", names.tolist(), "at least two different ones (or clips), to resample them")
-    whole("draws", draws, least=1)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return drawn[:, member]
-
-
-@checked
-def percentiles(samples: np.ndarray, level: float) -> tuple[float, float]:
-    """Low and high bound of the central ``level`` of the samples that are numbers."""
-    if not 0 < level < 1:
-        raise ParameterError("level", level, "between 0 and 1, such as 0.95")
-    samples = numbers("samples", samples, finite=False)
-    if np.isnan(samples).all():
-        return float("nan"), float("nan")
-    low, high = np.nanquantile(samples, [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high)
+    low, high = group_interval(each, groups, limits=(0, 1), level=level)
+    return fidelity, float(low), float(high)
 
 
 @checked
@@ -260,34 +230,32 @@ def auprc(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | Non
     >>> [round(auprc([[1], [0]], [[a], [b]]).macro, 6) for a, b in ((0.97, 0.02), (0.5, 0.5))]
     [1.0, 0.75]
     """
-    tp, fp, total = (each.sum(0) for each in _counts(positives, scores))
-    each = _area(tp, fp, total)
-    micro = _area(tp.sum(0), fp.sum(0), total.sum())
-    return Area(float(np.nanmean(each)), float(micro), each, _names(names, total))
+    counts = [each.sum(0) for each in _counts(positives, scores)]
+    return Area(*_areas(*counts), _area(*counts), _names(names, counts[2]))
 
 
 @checked
 def auprc_interval(
-    positives: ArrayLike,
-    scores: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
+    positives: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of :func:`auprc`, {"macro": (low, high), "micro": (low, high)}.
+    """Intervals of :func:`auprc` for other groups, {"macro": (low, high), "micro": (low, high)}.
 
-    Parameters as there and in :func:`fidelity_interval`. A class that is without positives in a sample is skipped in
-    that sample.
+    Parameters as there and in :func:`fidelity_interval`; by :func:`workbench.metrics.intervals.jackknife_interval`. A
+    class that is without positives when a group is left out is skipped there, as is a group without which none has any.
     """
     counts = _counts(positives, scores)
-    weights = bootstrap_weights(len(counts[0]), groups, draws=draws, seed=seed).astype(np.float64)
-    tp, fp, total = (np.tensordot(weights, each, axes=1) for each in counts)
-    kept = total.sum(1) > 0  # a sample of clips without any label has no area
-    tp, fp, total = tp[kept], fp[kept], total[kept]
-    macro, micro = np.nanmean(_area(tp, fp, total), axis=1), _area(tp.sum(1), fp.sum(1), total.sum(1))
-    return {"macro": percentiles(macro, level), "micro": percentiles(micro, level)}
+    member = members(groups, len(counts[0]))
+    total = [each.sum(0) for each in counts]
+    own = [np.zeros((member.max() + 1, *each.shape[1:]), each.dtype) for each in counts]
+    for sums, each in zip(own, counts, strict=True):
+        np.add.at(sums, member, each)
+    rests = [[part - sums[group] for part, sums in zip(total, own, strict=True)] for group in range(len(own[0]))]
+    without = {group: _areas(*rest) for group, rest in enumerate(rests) if rest[2].any()}
+    sizes, areas = np.bincount(member)[list(without)], _areas(*total)
+    return {
+        name: jackknife_interval(areas[k], [left[k] for left in without.values()], sizes, limits=(0, 1), level=level)
+        for k, name in enumerate(("macro", "micro"))
+    }
 
 
 @checked
@@ -325,7 +293,6 @@ def evaluate(
     *,
     ks: Sequence[int] = (1, 3, 5),
     level: float = 0.95,
-    seed: int = 0,
 ) -> dict[str, float]:
     """Fidelity of an interpreter of a model that gives one label a clip.
 
@@ -335,7 +302,7 @@ def evaluate(
         As in :func:`fidelity_interval`.
     ks : sequence of int
         Numbers of classes the model's may be among.
-    level, seed
+    level : float
         Of the intervals.
 
     Returns
@@ -346,7 +313,7 @@ def evaluate(
     """
     scores = {}
     for k in several("ks", ks, whole):
-        interval = fidelity_interval(model, interpreter, groups, k=k, level=level, seed=seed)
+        interval = fidelity_interval(model, interpreter, groups, k=k, level=level)
         scores |= dict(zip((f"top_{k}", f"top_{k}_low", f"top_{k}_high"), interval, strict=True))
     model = outputs("model", model)
     commonest = np.bincount(model.argmax(1)).max() / len(model)
@@ -355,13 +322,13 @@ def evaluate(
 
 @checked
 def evaluate_multilabel(
-    positives: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95, seed: int = 0
+    positives: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
 ) -> dict[str, float]:
     """Fidelity of an interpreter of a model that gives several labels a clip.
 
     Parameters
     ----------
-    positives, scores, groups, level, seed
+    positives, scores, groups, level
         As in :func:`auprc_interval`.
 
     Returns
@@ -373,7 +340,7 @@ def evaluate_multilabel(
     """
     grid, steps = auprc(positives, scores), average_precision(positives, scores)
     constant = auprc(positives, np.full(np.shape(scores), 0.5))
-    intervals = auprc_interval(positives, scores, groups, level=level, seed=seed)
+    intervals = auprc_interval(positives, scores, groups, level=level)
     metrics = {}
     for name in ("macro", "micro"):
         low, high = intervals[name]
@@ -414,6 +381,11 @@ def _area(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:
     recall = np.divide(tp, total, out=np.full(tp.shape, np.nan), where=total > 0)
     ends = [(0, 0)] * (tp.ndim - 1) + [(1, 1)]
     return np.trapezoid(np.pad(precision, ends, constant_values=(1, 0)), np.pad(recall, ends, constant_values=(0, 1)))
+
+
+def _areas(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> tuple[float, float]:
+    """Macro and micro area of counts (C, thresholds) and positives (C,)."""
+    return float(np.nanmean(_area(tp, fp, total))), float(_area(tp.sum(0), fp.sum(0), total.sum()))
 
 
 def _f1(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:

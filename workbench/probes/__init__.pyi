@@ -1,3 +1,5 @@
 from .fit import fit_probes as fit_probes
 from .result import Difference as Difference
 from .result import Probes as Probes
+from .result import paired as paired
+from .result import pooled as pooled

@@ -15,9 +15,10 @@ from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.progress import Progress, reporter
-from ..core.splits import Split, fitting
+from ..core.splits import Split, deal, fitting
 from ..core.warn import warn
 from ..metrics import classification
+from ..metrics.intervals import group_interval
 from . import inputs, logistic, paper
 from .result import Probes
 
@@ -142,9 +143,12 @@ def fit_probes(
     probabilities = torch.stack(logits).softmax(-1).float().cpu().numpy()
     true, predictions = classes[codes[test]], classes[probabilities.argmax(-1)]
     right = (predictions == true).mean(1)
-    grouped = groups is not None and len(np.unique(members[test])) > 1
+    grouped = groups is not None and len(np.unique(members[test])) < len(test)
     listed = inputs.listed(groups) if grouped else []
-    interval = _interval(right, members[test] if grouped else None, level)
+    if grouped:
+        interval = group_interval(right, members[test], limits=(0, 1), level=level)
+    else:
+        interval = np.array([classification.wilson_interval(r.sum(), len(test), level=level) for r in right])
     accuracy, loss = np.stack([scores for _, _, scores in fitted], axis=1)
     chosen = _best(accuracy, loss)
     return Probes(
@@ -155,6 +159,7 @@ def fit_probes(
         test=test,
         true=true,
         groups=np.array([listed[i] for i in test]) if grouped else None,
+        split=np.zeros(len(test), np.int64),
         accuracy=(predictions == true).mean(-1),
         balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
         interval=interval,
@@ -267,18 +272,6 @@ def _fit_paper(
     return [fitted[name] for name in arrays]
 
 
-def _interval(right: np.ndarray, groups: np.ndarray | None, level: float) -> np.ndarray:
-    """(L, 2) interval of each layer's mean of ``right`` (L, n)."""
-    if groups is None:
-        return np.array([classification.wilson_interval(hits, right.shape[1], level=level) for hits in right.sum(1)])
-    interval = classification.group_interval(right, groups, level=level)
-    # all right or all wrong: resampling shows no spread, although so few groups cannot exclude one
-    for i in np.flatnonzero((right == right[:, :1]).all(1) & np.isin(right[:, 0], (0, 1))):
-        count = len(np.unique(groups))
-        interval[i] = classification.wilson_interval(right[i, 0] * count, count, level=level)
-    return interval
-
-
 def _score(array: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
     """(2, M, n): whether each of M probes is right on each of n rows, and its cross-entropy (nats) there."""
     x, y = (torch.from_numpy(values[rows]).to(weight.device) for values in (array, target))
@@ -305,22 +298,7 @@ def _repeats(target: np.ndarray, parts: Split, members: np.ndarray, seeds: Seque
     folds = min(max(round(1 / share), 2), count)
     repeats: list[Repeat] = []
     for seed in [None] if seeds is None else seeds:
-        fold = _deal(target[development], members[development], folds, seed or 0)
+        fold = deal(target[development], members[development], [1 / folds] * folds, seed=seed or 0)
         cuts = [(development[fold != f], development[fold == f]) for f in range(folds)]
         repeats.append((cuts, development) if seed is None else (cuts[:1], None))
     return repeats
-
-
-def _deal(target: np.ndarray, members: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Fold (n,) of each row: whole groups, dealt in random order to the fold that most lacks their classes."""
-    _, member = np.unique(members, return_inverse=True)
-    counts = np.zeros((member.max() + 1, target.max() + 1))
-    np.add.at(counts, (member, target), 1)
-    scale = 1 / np.maximum(counts.sum(0), 1)  # a clip of a rare class weighs more
-    load, fold = np.zeros((folds, counts.shape[1])), np.empty(len(counts), dtype=np.int64)
-    for group in np.random.default_rng(seed).permutation(len(counts)):
-        # smallest growth of the sum of squared loads; on a tie the emptiest fold
-        growth = (load * (counts[group] * scale)).sum(1)
-        fold[group] = np.lexsort((load.sum(1), growth))[0]
-        load[fold[group]] += counts[group] * scale
-    return fold[member]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
 from ..core.fitting import read_fitted, reading, write_fitted
 from ..metrics import classification
+from ..metrics.intervals import group_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +32,7 @@ class Difference:
     difference: float
     """Accuracy of a minus accuracy of b."""
     low: float
-    """Lower bound of the paired bootstrap interval, over test groups when there are any, else over clips."""
+    """Lower bound of the paired interval, for other test groups when there are any, else clips; NaN with one group."""
     high: float
     """Upper bound."""
     p_value: float
@@ -54,16 +56,18 @@ class Probes:
     true: np.ndarray
     """(n,) their labels."""
     groups: np.ndarray | None
-    """(n,) their groups; None when none were given or the test part has only one."""
+    """(n,) their groups; None when none were given, or every test clip is a group of its own."""
+    split: np.ndarray
+    """(n,) int64: the split that each clip was tested in; all 0 but where :func:`pooled` joined several."""
     accuracy: np.ndarray
     """(L, S) on test."""
     balanced_accuracy: np.ndarray
     """(L, S) mean recall over the test classes."""
     interval: np.ndarray
-    """(L, 2) of the mean accuracy over seeds, for other test clips; the spread over seeds is not in it."""
+    """(L, 2) of the mean accuracy over seeds, for other test groups; the spread over seeds is not in it."""
     interval_kind: str
-    """"wilson", or "groups": bootstrap of test groups, since clips of one singer are not independent (where all clips
-    are right or all wrong, which bootstraps to no width: Wilson's with the groups for clips)."""
+    """"wilson", or "groups": that of :func:`workbench.metrics.intervals.group_interval`, since clips of one group are
+    not independent; NaN where the test part has one group."""
     chance: float
     """1 / C."""
     majority: float
@@ -90,10 +94,12 @@ class Probes:
     def __repr__(self) -> str:
         best = self.position(self.best_layer)
         low, high = self.interval[best]
+        bounds = "(no interval of one test group)" if np.isnan(low) else f"[{low:.3f}, {high:.3f}]"
+        splits = f" of {self.split.max() + 1} splits" if self.split.any() else ""
         return (
-            f"Probes({len(self.names)} layers, {len(self.classes)} classes, {len(self.test)} test clips, "
+            f"Probes({len(self.names)} layers, {len(self.classes)} classes, {len(self.test)} test clips{splits}, "
             f"{self.config} config; best on validation: layer {self.best_layer}, test accuracy "
-            f"{self.accuracy[best].mean():.3f} [{low:.3f}, {high:.3f}]; chance {self.chance:.3f}, "
+            f"{self.accuracy[best].mean():.3f} {bounds}; chance {self.chance:.3f}, "
             f"majority {self.majority:.3f})"
         )
 
@@ -182,10 +188,10 @@ class Probes:
         return pd.DataFrame({name: values[wrong] for name, values in columns.items()})
 
     @checked
-    def compare(self, a: str | int, b: str | int, *, level: float = 0.95, seed: int = 0) -> Difference:
+    def compare(self, a: str | int, b: str | int, *, level: float = 0.95) -> Difference:
         """Paired comparison of two layers on the same test clips; what both get right or wrong cancels.
 
-        The interval is a bootstrap over test groups when there are any, else over clips; seeds are averaged first.
+        The interval is for other test groups when there are any, else for other clips; seeds are averaged first.
         Two layers picked by their test accuracies make it optimistic.
 
         Parameters
@@ -194,18 +200,16 @@ class Probes:
             Names or positions.
         level : float
             Confidence level.
-        seed : int
-            Of the bootstrap.
 
         Returns
         -------
         Difference
         """
         i, j = self.position(a), self.position(b)
-        right = (self.predictions == self.true).mean(1)
-        bounds = classification.paired_interval(right[i], right[j], self.groups, level=level, seed=seed)
-        independent = self.groups is None and self.predictions.shape[1] == 1
-        p_value = classification.mcnemar(right[i], right[j]) if independent else float("nan")
+        bounds = paired(self, i, self, j, level=level)
+        p_value = float("nan")
+        if self.groups is None and self.predictions.shape[1] == 1:
+            p_value = classification.mcnemar(*(self.predictions[[i, j], 0] == self.true))
         return Difference(self.names[i], self.names[j], *bounds, p_value)
 
     @checked
@@ -244,12 +248,16 @@ class Probes:
         -------
         DataFrame
             ``layer``, ``accuracy``, ``low``, ``high``, ``spread`` (standard deviation over seeds; 0 for one),
-            ``balanced_accuracy``, ``validation_accuracy``, ``penalty`` (median over seeds), ``chance``, ``majority``.
+            ``split_spread`` (the same over splits, of :func:`pooled` probes alone), ``balanced_accuracy``,
+            ``validation_accuracy``, ``penalty`` (median over seeds), ``chance``, ``majority``.
         """
         import pandas as pd
 
         columns = {"layer": self.names, "accuracy": self.accuracy.mean(1)}
         columns |= {"low": self.interval[:, 0], "high": self.interval[:, 1], "spread": self.accuracy.std(1)}
+        if self.split.any():
+            right = (self.predictions == self.true).mean(1)
+            columns["split_spread"] = np.stack([right[:, self.split == k].mean(1) for k in set(self.split)]).std(0)
         columns |= {"balanced_accuracy": self.balanced_accuracy.mean(1)}
         columns |= {"validation_accuracy": self.validation_accuracy.mean(1), "penalty": np.median(self.penalty, 1)}
         return pd.DataFrame(columns).assign(chance=self.chance, majority=self.majority)
@@ -300,3 +308,109 @@ class Probes:
             for name in ("kind", "version"):
                 plain.pop(name)
             return cls(**{**arrays, **texts, **plain, "weights": weights})
+
+
+@checked
+def paired(
+    a: Probes, layer_a: str | int | list, b: Probes, layer_b: str | int | list, *, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Difference of accuracy of two results on the same test clips, what both find hard cancelled.
+
+    Parameters
+    ----------
+    a, b : Probes
+        Judged on the same test clips, in the same order.
+    layer_a, layer_b : str or int, or list of these
+        Names or positions; of a list, as of several codes, a clip's results are averaged first.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    difference, low, high : float in [-1, 1]
+        Accuracy of a minus that of b and its interval, for other test groups where there are some, else for other
+        clips; NaN where all test clips are of one group.
+
+    Raises
+    ------
+    ParameterError
+        Other test clips or labels, or no such layer.
+    """
+    for name, layers in (("a", layer_a), ("b", layer_b)):
+        if isinstance(layers, (list, tuple)) and not layers:
+            raise ParameterError(f"layer_{name}", layers, "at least one layer")
+    if not (np.array_equal(a.test, b.test) and np.array_equal(a.true, b.true)):
+        raise ParameterError("b.test", f"{len(b.test)} clips", f"the {len(a.test)} test clips of a, with their labels")
+    right = []
+    for probes, layers in ((a, layer_a), (b, layer_b)):
+        layers = layers if isinstance(layers, (list, tuple)) else [layers]
+        right.append((probes.predictions[[probes.position(layer) for layer in layers]] == probes.true).mean((0, 1)))
+    return classification.paired_interval(*right, a.groups, level=level)
+
+
+@checked
+def pooled(probes: Sequence[Probes]) -> Probes:
+    """Join the same probes, fitted on several splits, into one result over all clips that were tested.
+
+    Over folds every group is tested once, so that intervals rest on all groups and not on the few of one test part.
+
+    Parameters
+    ----------
+    probes : sequence of Probes
+        Of the same layers, classes, config and seeds. No clip may have been tested twice.
+
+    Returns
+    -------
+    Probes
+        Accuracies and intervals are over all tested clips; ``split`` says where each was tested. Validation scores,
+        chance and majority are means over splits (majority weighed by test clips). ``weights``, ``bias``, ``penalty``,
+        and so :meth:`Probes.predict_proba`, are those of the first split.
+
+    Raises
+    ------
+    ParameterError
+        Probes that differ in more than their split, or a clip that two of them tested.
+    """
+    probes = list(probes)
+    if not probes or not all(isinstance(each, Probes) for each in probes):
+        raise ParameterError("probes", [type(each).__name__ for each in probes], "at least one Probes")
+    first = probes[0]
+    for each in probes[1:]:
+        for name in ("names", "config", "seeds"):
+            if getattr(each, name) != getattr(first, name):
+                raise ParameterError(f"probes.{name}", getattr(each, name), f"{getattr(first, name)}, as the first's")
+        if each.classes.tolist() != first.classes.tolist():
+            odd = sorted(set(map(str, each.classes)) ^ set(map(str, first.classes)))
+            raise ParameterError("probes.classes", odd, "in the training part of every split, or of none")
+    joined = {name: [getattr(each, name) for each in probes] for name in ("test", "true", "predictions")}
+    test, true, predictions = (np.concatenate(parts, axis=-1) for parts in joined.values())
+    if len(np.unique(test)) < len(test):
+        rows, times = np.unique(test, return_counts=True)
+        raise ParameterError("probes.test", rows[times > 1][:5].tolist(), "tested once, by one of the splits")
+    groups = None
+    if any(each.groups is not None for each in probes):
+        groups = np.concatenate([each.test.astype(str) if each.groups is None else each.groups for each in probes])
+    hits = predictions == true
+    validation = {
+        name: np.mean([getattr(each, name) for each in probes], axis=0)
+        for name in ("validation_path", "validation_accuracy", "validation_loss")
+    }
+    if groups is None:
+        rights = hits.mean(1).sum(1)
+        interval = np.array([classification.wilson_interval(right, len(test)) for right in rights])
+    else:
+        interval = group_interval(hits.mean(1), groups, limits=(0, 1))
+    return replace(
+        first,
+        test=test,
+        true=true,
+        groups=groups,
+        split=np.repeat(np.arange(len(probes)), [len(each.test) for each in probes]),
+        predictions=predictions,
+        probabilities=np.concatenate([each.probabilities for each in probes], axis=2),
+        accuracy=hits.mean(-1),
+        balanced_accuracy=np.array([[classification.balanced_accuracy(true, p) for p in row] for row in predictions]),
+        interval=interval,
+        majority=float(np.average([each.majority for each in probes], weights=[len(each.test) for each in probes])),
+        **validation,
+    )

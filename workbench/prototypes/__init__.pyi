@@ -22,6 +22,7 @@ from .sets import max_cosine as max_cosine
 from .sets import prototypes as prototypes
 from .studies import dynamics as dynamics
 from .studies import evaluate_factors as evaluate_factors
+from .studies import over_folds as over_folds
 from .studies import paired_differences as paired_differences
 from .studies import placebos as placebos
 from .studies import spread as spread

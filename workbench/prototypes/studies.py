@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.checks import checked, choice, number, numbers, several, whole
+from ..core.checks import checked, choice, number, numbers, several
 from ..core.errors import ParameterError
 from ..core.splits import Split, fitting
 from ..metrics.classification import balanced_accuracy
 from ..metrics.geometry import rank_correlation, weighted_kappa
+from ..metrics.intervals import fold_interval
 from .explaining import explain
 from .factors import FactorPrototypes, Levels
 from .training import TrainedClassifier, fit_classifier
@@ -34,8 +35,6 @@ def paired_differences(
     metric: str = "accuracy",
     by: str = "loss",
     level: float = 0.95,
-    samples: int = 10_000,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """Subtract the baseline from each setting of a study, on the same folds and seeds.
 
@@ -51,35 +50,24 @@ def paired_differences(
         The column that says which setting a run had.
     level : float
         Level of the interval.
-    samples : int
-        Bootstrap draws over the pairs.
-    seed : int
-        Draws them.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``by``; columns difference (mean), low, high (percentile bootstrap), p_value (Wilcoxon signed-rank,
-        two-sided; 1 when no pair differs) and pairs.
+        Index ``by``; columns difference (mean over folds), low, high
+        (:func:`workbench.metrics.intervals.fold_interval`; NaN with one fold), folds and seeds.
 
     Raises
     ------
     ParameterError
         An unknown baseline or metric, or a setting without a run on a fold and seed of the baseline.
-
-    Notes
-    -----
-    Seeds of a fold share its clips, so that pairs are not independent: read intervals as for these folds, and p-values
-    beside them.
     """
     import pandas as pd
-    from scipy.stats import wilcoxon
 
     keys = [by, "fold", "seed"]
     if not isinstance(table, pd.DataFrame) or not set(keys) <= set(table.columns):
         raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
     number("level", level, above=0, below=1)
-    whole("samples", samples, least=1)
     names = list(dict.fromkeys(table[by]))
     choice("baseline", baseline, names)
     choice("metric", metric, [column for column in table.columns if column not in keys])
@@ -90,15 +78,52 @@ def paired_differences(
     wide = table.pivot(index=keys[1:], columns=by, values=metric)
     if wide.isna().any(axis=None):
         raise ParameterError("table", str(wide.columns[wide.isna().any()].tolist()), "complete: a run a fold and seed")
-    draws = np.random.default_rng(seed).integers(0, len(wide), (samples, len(wide)))
+    folds = wide.index.get_level_values("fold")
     rows = {}
     for name in names:
-        if name == baseline:
-            continue
-        pairs = (wide[name] - wide[baseline]).to_numpy()
-        low, high = np.quantile(pairs[draws].mean(1), [(1 - level) / 2, (1 + level) / 2])
-        p = float(wilcoxon(pairs).pvalue) if np.any(pairs) else 1.0
-        rows[name] = {"difference": pairs.mean(), "low": low, "high": high, "p_value": p, "pairs": len(pairs)}
+        if name != baseline:
+            gain = wide[name] - wide[baseline]
+            low, high = fold_interval(gain, folds, level=level)
+            rows[name] = {"difference": gain.groupby(folds).mean().mean(), "low": low, "high": high}
+    counts = {"folds": folds.nunique(), "seeds": wide.index.get_level_values("seed").nunique()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by).assign(**counts)
+
+
+@checked
+def over_folds(table: pd.DataFrame, metric: str, *, by: str, level: float = 0.95) -> pd.DataFrame:
+    """Mean of a study's figure over folds, a row a setting, with its interval and spreads.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A table of :func:`workbench.study`, with columns fold and seed.
+    metric : str
+        The column that is averaged.
+    by : str
+        The column that says which setting a run had.
+    level : float
+        Level of the interval.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``by``; columns mean, low, high (:func:`workbench.metrics.intervals.fold_interval`; NaN with one fold),
+        fold_spread and seed_spread (standard deviations over folds of the means over seeds, and over seeds within a
+        fold; NaN of one), and runs.
+    """
+    import pandas as pd
+
+    keys = [by, "fold", "seed"]
+    if not isinstance(table, pd.DataFrame) or not set(keys) <= set(table.columns):
+        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
+    number("level", level, above=0, below=1)
+    choice("metric", metric, [column for column in table.columns if column not in keys])
+    rows = {}
+    for name, runs in table.groupby(by, sort=False):
+        of_fold = runs.groupby("fold")[metric]
+        low, high = fold_interval(runs[metric], runs["fold"], level=level)
+        spreads = {"fold_spread": of_fold.mean().std(), "seed_spread": float(np.sqrt(of_fold.var().mean()))}
+        rows[name] = {"mean": of_fold.mean().mean(), "low": low, "high": high, **spreads, "runs": len(runs)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
 
 

@@ -1,6 +1,7 @@
 from . import published as published
 from .interventions import ablations as ablations
 from .interventions import attributions as attributions
+from .interventions import chosen_against_random as chosen_against_random
 from .interventions import intervene as intervene
 from .model import SAEConfig as SAEConfig
 from .model import SparseAutoencoder as SparseAutoencoder

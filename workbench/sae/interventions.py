@@ -8,14 +8,15 @@ Mariotte et al. (2025) do not test it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
-from ..core.labels import labels
+from ..core.labels import known, labels
+from ..metrics.intervals import group_interval
 from .data import positions
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def ablations(
     classes: Iterable,
     choose: np.ndarray,
     test: np.ndarray,
+    groups: np.ndarray | None = None,
     top: int = 5,
     draws: int = 20,
     factor: float = 0.0,
@@ -119,6 +121,8 @@ def ablations(
         In the order of the probe's columns.
     choose, test : ndarray of int
         Clips on which latents are chosen (by :func:`attributions`), and clips on which the probe is asked.
+    groups : ndarray (N,), optional
+        What must not leak, for the intervals; default: every clip by itself.
     top : int
         Latents changed together.
     draws : int
@@ -132,9 +136,10 @@ def ablations(
     -------
     pandas.DataFrame
         Index: class, kind ("chosen" or "random"). Columns: ``mean``, change of the probability of the class on its
-        own test clips; ``low``, ``high``, its 95 % interval (chosen: bootstrap over clips; random: the middle 95 % of
-        the draws); ``others``, the same change on the other classes' clips; ``flips``, share of the class's clips
-        whose decision changes; ``moved``, length of the change over the spread of the embeddings; ``latents``.
+        own test clips; ``low``, ``high``, its 95 % interval (chosen: for other groups, NaN where the class has one
+        alone; random: the middle 95 % of the draws); ``others``, the same change on the other classes' clips;
+        ``flips``, share of the class's clips whose decision changes; ``moved``, length of the change over the spread of
+        the embeddings; ``latents``.
 
     Raises
     ------
@@ -143,6 +148,78 @@ def ablations(
     """
     import pandas as pd
 
+    rows = []
+    parts = {"choose": choose, "test": test, "groups": groups, "top": top, "draws": draws, "factor": factor}
+    for each in _changes(x, y, sae, weights=weights, bias=bias, classes=classes, **parts, seed=seed):
+        row = {"class": each.name, "kind": "chosen", "mean": each.change.mean()}
+        row |= dict(zip(("low", "high"), _bounds(each.change, each.groups), strict=True))
+        rows.append(row | each.rest | {"latents": each.latents})
+        means = each.controls.mean(1)
+        row = {"class": each.name, "kind": "random", "mean": means.mean(), **_middle(means)}
+        rows.append(row | pd.DataFrame(each.control_rests).mean().to_dict() | {"latents": []})
+    return pd.DataFrame(rows).set_index(["class", "kind"])
+
+
+@checked
+def chosen_against_random(
+    x: np.ndarray, y: np.ndarray, sae: SparseAutoencoder, *, seed: int = 0, **asked: object
+) -> tuple[float, float, float]:
+    """How much more the chosen latents of :func:`ablations` change than the random ones, paired clip by clip.
+
+    Parameters
+    ----------
+    x, y, sae, seed
+        As in :func:`ablations`.
+    **asked
+        Its other arguments.
+
+    Returns
+    -------
+    difference, low, high : float in [-1, 1]
+        Change of the probability of a test clip's class by the chosen latents minus that by the random ones (mean over
+        the draws, which are those of :func:`ablations`), averaged over the test clips of all classes; its 95 %
+        interval for other groups, NaN where there is one alone.
+
+    Raises
+    ------
+    ParameterError
+        As :func:`ablations`.
+    """
+    every = list(_changes(x, y, sae, seed=seed, **asked))
+    difference = np.concatenate([each.change - each.controls.mean(0) for each in every])
+    return float(difference.mean()), *_bounds(difference, np.concatenate([each.groups for each in every]))
+
+
+class _Change(NamedTuple):
+    """What happens to the probability of a class on its own n test clips."""
+
+    name: object
+    latents: list[int]
+    groups: np.ndarray  # (n,)
+    change: np.ndarray  # (n,), by the chosen latents
+    rest: dict[str, float]
+    controls: np.ndarray  # (draws, n), by random ones
+    control_rests: list[dict[str, float]]
+
+
+@checked
+def _changes(
+    x: np.ndarray,
+    y: np.ndarray,
+    sae: SparseAutoencoder,
+    *,
+    weights: np.ndarray,
+    bias: np.ndarray,
+    classes: Iterable,
+    choose: np.ndarray,
+    test: np.ndarray,
+    groups: np.ndarray | None = None,
+    top: int = 5,
+    draws: int = 20,
+    factor: float = 0.0,
+    seed: int = 0,
+) -> Iterator[_Change]:
+    """Class by class what :func:`ablations` tells; classes without clips to choose on or to ask about are left out."""
     whole("top", top, least=1)
     whole("draws", draws, least=1)
     decoder, x, y = _decoder(sae), numbers("x", x, ndim=2), labels("y", y)
@@ -154,7 +231,8 @@ def ablations(
         if array.shape != shape:
             raise ParameterError(f"{name}.shape", array.shape, f"{shape}, as x and classes say")
     choose, test = positions(choose, "choose", len(x)), positions(test, "test", len(x))
-    rng, rows = np.random.default_rng(seed), []
+    groups = np.arange(len(x)) if groups is None else known(groups, len(x), "groups")
+    rng = np.random.default_rng(seed)
     z = sae.encode(x)
     tested = z[test]
     spread, before = np.sqrt(x[test].var(0).sum()), _softmax(x[test] @ weights + bias)
@@ -164,31 +242,32 @@ def ablations(
         after, own = _softmax((x[test] + shift) @ weights + bias), y[test] == classes[c]
         change = after[:, c] - before[:, c]
         rest = {
-            "others": change[~own].mean(),
+            "others": change[~own].mean() if not own.all() else np.nan,
             "flips": (after.argmax(1) != before.argmax(1))[own].mean(),
             "moved": np.linalg.norm(shift[own], axis=1).mean() / spread,
         }
         return change[own], rest
 
-    for c, name in enumerate(classes):
-        own = choose[y[choose] == name]
-        if not len(own) or not (y[test] == name).any():
-            continue  # a class without clips here has nothing to be asked about
-        chosen = np.argsort(-attributions(z[own], decoder, weights)[:, c], kind="stable")[:top]
+    asked = [c for c, name in enumerate(classes) if (y[choose] == name).any() and (y[test] == name).any()]
+    if not asked:
+        raise ParameterError("classes", classes, "labels that occur in y, among both choose and test")
+    for c in asked:
+        name = classes[c]
+        chosen = np.argsort(-attributions(z[choose[y[choose] == name]], decoder, weights)[:, c], kind="stable")[:top]
         shift = (factor - 1) * (tested[:, chosen] @ decoder[chosen])
-        change, rest = ask(shift, c)
-        resampled = change[rng.integers(len(change), size=(1000, len(change)))].mean(1)
-        row = {"class": name, "kind": "chosen", "mean": change.mean(), **_middle(resampled)}
-        rows.append(row | rest | {"latents": chosen.tolist()})
         others = tested.copy()
         others[:, chosen] = 0
         controls = [ask(_as_far((factor - 1) * (_some(others, top, rng) @ decoder), shift), c) for _ in range(draws)]
-        means = np.array([change.mean() for change, _ in controls])
-        row = {"class": name, "kind": "random", "mean": means.mean(), **_middle(means)}
-        rows.append(row | pd.DataFrame([rest for _, rest in controls]).mean().to_dict() | {"latents": []})
-    if not rows:
-        raise ParameterError("classes", classes, "labels that occur in y, among both choose and test")
-    return pd.DataFrame(rows).set_index(["class", "kind"])
+        of_random, rests = zip(*controls, strict=True)
+        yield _Change(
+            name, chosen.tolist(), groups[test][y[test] == name], *ask(shift, c), np.stack(of_random), [*rests]
+        )
+
+
+def _bounds(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a mean of changes of a probability, for other groups."""
+    low, high = group_interval(values, groups, limits=(-1, 1))
+    return float(low), float(high)
 
 
 def _middle(values: np.ndarray) -> dict[str, float]:

@@ -9,13 +9,13 @@ import numpy as np
 
 from ..core.checks import checked, choice, numbers, several, whole
 from ..core.errors import ParameterError
+from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics import sparse_coding
 from ..metrics.disentanglement import PAPER, completeness, effective_codes
 from ..metrics.importance import lasso_importance
 from ..probes import Probes
 from .controls import principal_components, random_projection
-from .data import positions
 from .result import SAESweep
 
 
@@ -95,7 +95,7 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
 
 
 @checked
-def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, test: np.ndarray):
+def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, split: Split):
     """One row a code: what it loses and what a probe reads from it.
 
     Parameters
@@ -104,13 +104,14 @@ def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, test: np.nda
     codes : mapping of name to Code
     probes : Probes
         Fitted on the codes' ``features`` under the same names.
-    test : ndarray of int
-        Clips that FVU is taken on; it compares with the mean of these clips.
+    split : Split
 
     Returns
     -------
     pandas.DataFrame
-        kind, sparsity, k, seed, fvu, accuracy, low, high (of the accuracy, its 95 % interval).
+        kind, sparsity, k, seed, fvu_train and fvu (on the training and on the test clips, each against the mean of
+        these clips), accuracy, low, high (of the accuracy on test, its 95 % interval). An FVU that is far lower on the
+        training clips means that the code knows them by heart.
     """
     import pandas as pd
 
@@ -119,13 +120,14 @@ def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, test: np.nda
     if not isinstance(probes, Probes):
         raise ParameterError("probes", type(probes).__name__, "probes, as fit_probes gives them")
     x, rows = numbers("x", x, ndim=2), []
-    test = positions(test, "test", len(x))
+    split = fitting(split, len(x))
     for name, code in codes.items():
         if code.x_hat.shape != x.shape:
             raise ParameterError("x.shape", x.shape, f"{code.x_hat.shape}, as that of code {name!r}")
         i = probes.position(name)
-        fvu = sparse_coding.fvu(x[test], code.x_hat[test])
-        row = {"kind": code.kind, "sparsity": round(code.sparsity, 2), "k": code.k, "seed": code.seed, "fvu": fvu}
+        parts = {"fvu_train": split.train, "fvu": split.test}
+        lost = {part: sparse_coding.fvu(x[clips], code.x_hat[clips]) for part, clips in parts.items()}
+        row = {"kind": code.kind, "sparsity": round(code.sparsity, 2), "k": code.k, "seed": code.seed} | lost
         rows.append(
             row | {"accuracy": probes.accuracy[i].mean(), "low": probes.interval[i][0], "high": probes.interval[i][1]}
         )
@@ -164,10 +166,16 @@ def _attribute_table(
     same = {"names": names, "constant": "nan"}
     if protocol == "paper":
         importance, options = lasso_importance(z[test], v[test], config="paper", **same), PAPER
+        columns = {"r2": importance.informativeness, "r2_valid": np.nan}
     else:
-        importance = lasso_importance(z, v, alpha=PENALTIES, folds=[(development, test)], groups=groups, **same)
-        options = {"base": "alive", "zero": "skip"}
-    columns = {"r2": importance.informativeness, "completeness": completeness(importance.R, **options).each}
+        folds, options = [(development, test)], {"base": "alive", "zero": "skip"}
+        apart = np.arange(len(z)) if groups is None else known(groups, len(z), "groups")
+        first, second = (set(apart[rows].tolist()) for rows in (train, valid))
+        choosing = len(second) > 0 and len(first) > 1 and not first & second  # the inner folds need two groups
+        folds = [(train, valid), *folds] if choosing else folds
+        importance = lasso_importance(z, v, alpha=PENALTIES, folds=folds, groups=groups, **same)
+        columns = {"r2": importance.folds[-1], "r2_valid": importance.folds[0] if choosing else np.nan}
+    columns |= {"completeness": completeness(importance.R, **options).each}
     return pd.DataFrame(columns | {"codes": effective_codes(importance.R)}, index=names)
 
 
@@ -186,8 +194,9 @@ def attribute_study(
     ----------
     codes : mapping of (kind, sparsity) to ndarray (N, d)
     attributes : Attributes
-        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out; elsewhere a clip
-        without a value (of a pitch: nothing is voiced) takes the mean of the others.
+        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out, and those that
+        have one value in a part of the split, which nothing can be learnt from or asked about (a speaker who is on one
+        side alone). Elsewhere a clip without a value (of a pitch: nothing is voiced) takes the mean of the others.
     split : Split
     groups : ndarray (N,), optional
         What must not leak.
@@ -200,8 +209,11 @@ def attribute_study(
     Returns
     -------
     pandas.DataFrame
-        kind, sparsity, protocol, attribute, family, ``r2``; ``completeness`` in [0, 1]; ``codes``, the effective number
-        of codes exp(H), which unlike completeness does not depend on how many codes there are.
+        kind, sparsity, protocol, attribute, family, ``r2``; ``r2_valid``, of the protocol "held out" the R^2 on the
+        validation clips of a fit on the training clips, for choosing attributes by (NaN without validation clips, and
+        where the training clips are of one group); ``completeness`` in [0, 1]; ``codes``, the effective number of
+        codes exp(H), which unlike completeness does not depend on how many codes there are. No rows where no
+        attribute is left.
 
     Raises
     ------
@@ -215,25 +227,33 @@ def attribute_study(
     if not all(hasattr(attributes, name) for name in ("values", "names", "families")):
         raise ParameterError("attributes", type(attributes).__name__, "attributes, as measure gives them")
     protocols = several("protocols", protocols, lambda name, protocol: choice(name, protocol, PROTOCOLS))
-    defined = np.isfinite(attributes.values).mean(0) >= 0.5
+    values = np.asarray(attributes.values, float)
+    parts = [rows for rows in fitting(split, len(values)) if len(rows)]
+    defined = (np.isfinite(values).mean(0) >= 0.5) & np.all([_varies(values[rows]) for rows in parts], axis=0)
     names = [name for name, kept in zip(attributes.names, defined, strict=True) if kept]
-    parts = []
-    for protocol in protocols:
+    tables = []
+    for protocol in protocols if names else ():
         for (kind, sparsity), z in codes.items():
             table = _attribute_table(
                 z, attributes.values[:, defined], names=names, split=split, groups=groups, protocol=protocol
             )
             table.insert(0, "family", [attributes.families[name] for name in names])
-            parts.append(
-                table.rename_axis("attribute").reset_index().assign(kind=kind, sparsity=sparsity, protocol=protocol)
-            )
-    first = ["kind", "sparsity", "protocol"]
-    return pd.concat(parts, ignore_index=True)[[*first, "attribute", "family", "r2", "completeness", "codes"]]
+            table = table.rename_axis("attribute").reset_index()
+            tables.append(table.assign(kind=kind, sparsity=sparsity, protocol=protocol))
+    columns = ["kind", "sparsity", "protocol", "attribute", "family", "r2", "r2_valid", "completeness", "codes"]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _varies(values: np.ndarray) -> np.ndarray:
+    """Which columns have two different values at least; NaN is none."""
+    ends = ((np.min, np.inf), (np.max, -np.inf))
+    low, high = (extreme(np.where(np.isfinite(values), values, end), axis=0) for extreme, end in ends)
+    return low < high
 
 
 @checked
 def best_attributes(study, *, n: int = 10):
-    """The n attributes that each code and protocol explains best, those the paper averages over.
+    """The n attributes to average over: chosen without the test clips, or as the paper does.
 
     Parameters
     ----------
@@ -244,11 +264,33 @@ def best_attributes(study, *, n: int = 10):
     Returns
     -------
     pandas.DataFrame
-        n rows of each kind, sparsity and protocol, by falling R^2.
+        Rows of ``study``, protocol by protocol. "paper": of each code the n attributes of highest R^2, on the clips of
+        the fit, by falling R^2. "held out": the same attributes for every code, those of highest ``r2_valid`` averaged
+        over the codes, the highest first; an attribute that lacks a number for some code is not among them. Where
+        nothing was validated nothing can be chosen, and all attributes are there. The best on the test clips would look
+        good by luck alone, and one list a code would compare codes on different questions.
     """
-    columns = {"kind", "sparsity", "protocol", "r2"}
+    import pandas as pd
+
+    columns = {"kind", "sparsity", "protocol", "attribute", "r2", "r2_valid"}
     if not columns <= set(getattr(study, "columns", ())):
         raise ParameterError("study", type(study).__name__, f"a table with {', '.join(sorted(columns))}")
     whole("n", n, least=1)
-    ranked = study.dropna(subset=["r2"]).sort_values("r2", ascending=False, kind="stable")
-    return ranked.groupby(["kind", "sparsity", "protocol"], sort=False, dropna=False).head(n)
+    parts = []
+    for protocol, rows in study.groupby("protocol", sort=False):
+        if protocol == "paper":
+            ranked = rows.dropna(subset=["r2"]).sort_values("r2", ascending=False, kind="stable")
+            parts.append(ranked.groupby(["kind", "sparsity"], sort=False, dropna=False).head(n))
+            continue
+        by = rows.groupby("attribute", sort=False)
+        complete = by["r2"].agg(lambda values: values.notna().all())
+        score = by["r2_valid"].agg(lambda values: values.mean(skipna=False))
+        if score.notna().any():
+            chosen = score[complete].dropna().sort_values(ascending=False, kind="stable").index[:n]
+        else:
+            chosen = complete.index[complete]
+        place = dict(zip(chosen, range(len(chosen)), strict=True))
+        kept = rows[rows["attribute"].isin(place)]
+        order = kept["attribute"].map(place)
+        parts.append(kept.loc[order.sort_values(kind="stable").index])
+    return pd.concat(parts) if parts else study

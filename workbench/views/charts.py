@@ -39,7 +39,7 @@ def curves(
     by : str
         Column that names the lines, in the order of their first rows.
     levels : mapping of y -> mapping of name -> value, or (value, low, high)
-        Level lines to compare with: a reference, a control, chance.
+        Level lines to compare with: a reference, a control, chance. Without a band where it has no bounds (NaN).
     title : str, optional
     labels : mapping of column -> str, optional
         Axis labels in words.
@@ -123,9 +123,9 @@ def _level(name: str, level) -> list[float]:
         values = np.atleast_1d(np.asarray(level, dtype=float)).tolist()
     except (TypeError, ValueError):
         values = []
-    if len(values) not in (1, 3) or not np.isfinite(values).all():
+    if len(values) not in (1, 3) or not np.isfinite(values[0]) or np.isinf(values).any():
         raise ParameterError(f"levels[{name!r}]", level, "a finite number, or (value, low, high)")
-    return values
+    return values[: None if np.isfinite(values).all() else 1]
 
 
 def _scale(ax, values: np.ndarray, log: bool) -> None:

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.checks import check_fields, checked, choice, number, whole
+from ..core.checks import check_fields, checked, choice, number
 from ..core.errors import DatasetError, ParameterError
-from ..metrics.classification import group_interval, wilson_interval
+from ..metrics.intervals import group_interval
 from .inputs import instances, items, mapping, texts
 from .page import Page, check_file, escape
 from .sounds import cut, shared_gain, waveform
@@ -397,9 +397,7 @@ def _read(path: str | os.PathLike) -> pd.DataFrame:
 
 
 @checked
-def analyse_responses(
-    responses: pd.DataFrame, *, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def analyse_responses(responses: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     """Mean ratings, their differences, and how often the class was recognised, each with its interval.
 
     Parameters
@@ -408,8 +406,6 @@ def analyse_responses(
         A table that :func:`read_responses` gave.
     level : float
         Confidence level.
-    draws, seed : int
-        Resamples of the bootstrap, and the seed that draws them.
 
     Returns
     -------
@@ -432,18 +428,15 @@ def analyse_responses(
 
     Notes
     -----
-    Intervals of ratings are percentiles of a bootstrap over listeners, which speaks of other listeners and these
-    trials; where there is one listener, over trials: other trials and this listener. Where there is one of each,
-    there is no interval (NaN). Under ten listeners they are too narrow
-    (:func:`~workbench.metrics.classification.group_interval`). Intervals of identification are Wilson's, which take the
-    answers for independent; several answers of one listener are not quite.
+    Intervals are those of :func:`~workbench.metrics.intervals.group_interval` over listeners, which speak of other
+    listeners and these trials; where there is one listener, over trials: other trials and this listener. Where there is
+    one of each, there is no interval (NaN).
     """
     import pandas as pd
 
     if not isinstance(responses, pd.DataFrame):
         raise ParameterError("responses", type(responses).__name__, "a table, as read_responses gives it")
     number("level", level, above=0, below=1)
-    whole("draws", draws, least=1)
     if not len(responses):
         raise DatasetError("there are no responses to analyse")
     wanted = ["task", "method", "listener", "trial"]
@@ -462,29 +455,28 @@ def analyse_responses(
     rated = responses[responses["task"] == _RATING]
     for method, part in rated.groupby("method", sort=True):
         values = part["rating"].to_numpy(dtype=float)
-        add_row(_RATING, part, values, *_bootstrap(part, values, level, draws, seed), method=method)
+        add_row(_RATING, part, values, *_interval(part, values, (0, 100), level), method=method)
     wide = rated.pivot_table(index=["listener", "trial"], columns="method", values="rating", sort=True)
     for method, against in itertools.combinations(wide.columns, 2):
         pairs = wide[[method, against]].dropna().reset_index()
         if len(pairs):
             values = (pairs[method] - pairs[against]).to_numpy(dtype=float)
-            bounds = _bootstrap(pairs, values, level, draws, seed)
+            bounds = _interval(pairs, values, (-100, 100), level)
             add_row("rating difference", pairs, values, *bounds, method=method, against=against)
     identified = responses[responses["task"] == _IDENTIFICATION]
     first = identified[identified["hearing"] == 1]
     for measure, answers in ((_IDENTIFICATION, identified), (f"{_IDENTIFICATION}, first hearing", first)):
         for method, part in answers.groupby("method", sort=True):
-            right = part["correct"].to_numpy(dtype=bool)
-            bounds = wilson_interval(int(right.sum()), len(right), level=level)
+            right = part["correct"].to_numpy(dtype=float)
             chance = float((1 / part["choices"]).mean())
-            add_row(measure, part, right, bounds, "Wilson", method=method, chance=chance)
+            add_row(measure, part, right, *_interval(part, right, (0, 1), level), method=method, chance=chance)
     columns = ["measure", "method", "against", "mean", "low", "high", "chance"]
     return pd.DataFrame(rows, columns=[*columns, "answers", "listeners", "trials", "interval"])
 
 
-def _bootstrap(part: pd.DataFrame, values: np.ndarray, level: float, draws: int, seed: int) -> tuple[tuple, str]:
+def _interval(part: pd.DataFrame, values: np.ndarray, limits: tuple[float, float], level: float) -> tuple[tuple, str]:
     for over in ("listener", "trial"):
         if part[over].nunique() > 1:
-            bounds = group_interval(values, part[over].to_numpy(dtype=str), level=level, draws=draws, seed=seed)
-            return tuple(bounds), f"bootstrap over {over}s"
+            bounds = group_interval(values, part[over].to_numpy(dtype=str), limits=limits, level=level)
+            return tuple(bounds), f"over {over}s"
     return (np.nan, np.nan), "none: one listener, one trial"
