@@ -139,7 +139,7 @@ class Explanation:
 
             - "read rightly", "read low", "read high": test clips whose block says their level (share and interval);
             - "chance": 1 / levels;
-            - "best constant": share of the test clips in their commonest level, which a block reaches that always says it;
+            - "best constant": share of the commonest level on test, which a block that always says it reaches;
             - "one input column", "column": what :func:`~.factors.best_input_column` reads, and which column that is;
             - "difference", "low", "high": read rightly minus one input column, and the interval of
               :func:`workbench.metrics.classification.paired_interval` (NaN where the test clips are one group);
