@@ -16,7 +16,8 @@ def sentences(groups=None, **changes):
 
 
 def test_sentences_on_levels_say_what_the_numbers_allow():
-    over_chance, over_input = sentences()
+    over_chance, over_input, count = sentences()
+    assert count == "Groups of test clips: 20."
     assert "lies above chance, by 20.0 points [10.0 to 30.0]" in over_chance
     assert "lies above the best single number" in over_input and "no single number says" in over_input
     for changes in ({"low": -0.1}, {"difference": -0.2, "low": -0.3, "high": -0.1}, {"read low": 0.45}):

@@ -111,7 +111,6 @@ class Explanation:
         *,
         groups: ArrayLike | None = None,
         columns: Sequence[str] | None = None,
-        seed: int = 0,
     ) -> pd.DataFrame:
         """Are levels read from the blocks, and better than from one column of what the network was given?
 
@@ -126,11 +125,9 @@ class Explanation:
         split : Split
             The rows of test are judged.
         groups : array_like (N,), optional
-            Group of each clip, such as its speaker: the interval resamples whole groups; default: every clip its own.
+            Group of each clip, such as its speaker: the interval is for other groups; default: every clip its own.
         columns : sequence of str (D,), optional
             Names of the columns.
-        seed : int
-            Of the interval.
 
         Returns
         -------
@@ -164,7 +161,6 @@ class Explanation:
             )
         test, best = fitting(split, len(levels), needed=("test",)).test, best_input_column(inputs, levels, split)
         groups = np.arange(len(levels)) if groups is None else known(groups, len(levels), "groups")
-        several_groups = len(np.unique(groups[test])) > 1
         by_block, by_column = (self.levels == levels)[test], (best.read == levels)[test]
         rows = {}
         for f, name in enumerate(names):
@@ -181,10 +177,7 @@ class Explanation:
             row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
             row["difference"] = row["read rightly"] - row["one input column"]
             for ends, other in ((("read low", "read high"), np.zeros(len(test))), (("low", "high"), pair[1])):
-                bounds = (
-                    paired_interval(pair[0], other, groups[test], seed=seed)[1:] if several_groups else (np.nan, np.nan)
-                )
-                row |= dict(zip(ends, bounds, strict=True))
+                row |= dict(zip(ends, paired_interval(pair[0], other, groups[test])[1:], strict=True))
         order = ["read rightly", "read low", "read high", "chance", "best constant", "one input column", "column"]
         table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("factor")
         return table[[*order, "difference", "low", "high", "rank correlation"]].fillna({"column": ""})

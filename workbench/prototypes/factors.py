@@ -273,7 +273,7 @@ class FactorPrototypes:
 
     @checked
     def moved_further(
-        self, moves: pd.DataFrame, block: str, *, groups: ArrayLike | None = None, seed: int = 0
+        self, moves: pd.DataFrame, block: str, *, groups: ArrayLike | None = None
     ) -> tuple[float, float, float]:
         """How much further one factor's block moved than those of the other factors on average.
 
@@ -284,9 +284,7 @@ class FactorPrototypes:
         block : str
             The block of what was changed.
         groups : array_like (N,), optional
-            Group of each clip: the interval resamples whole groups; default: every clip its own.
-        seed : int
-            Of the interval.
+            Group of each clip: the interval is for other groups; default: every clip its own.
 
         Returns
         -------
@@ -301,9 +299,7 @@ class FactorPrototypes:
         choice("block", block, self.levels.names)
         others = [name for name in self.levels.names if name != block] or ["rest"]
         further = (moves[block] - moves[others].mean(axis=1)).to_numpy()
-        groups = np.arange(len(moves)) if groups is None else known(groups, len(moves), "groups")
-        several_groups = len(np.unique(groups)) > 1
-        low, high = group_interval(further, groups, seed=seed) if several_groups else (np.nan, np.nan)
+        low, high = group_interval(further, groups)
         return float(further.mean()), float(low), float(high)
 
 
