@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.core.errors import ParameterError
@@ -113,3 +114,28 @@ def test_shapley_of_a_product_is_shared_evenly():
 def test_errors(call, message):
     with pytest.raises(ParameterError, match=message):
         call(example()[0])
+
+
+def test_moves_are_distances_block_by_block():
+    explanation, _ = example()
+    after = explanation.z.copy()
+    after[:, explanation.factors.blocks["loudness"]] += [3.0, 0, 4.0]
+    after[:, -1] -= 2
+    moves = explanation.factors.moves(explanation.z, after)
+    assert list(moves) == [*NAMES, "rest"] and len(moves) == 60
+    assert moves.iloc[0].tolist() == pytest.approx([0, 5, 0, 2])
+    with pytest.raises(ParameterError, match=r"after\.shape"):
+        explanation.factors.moves(explanation.z, after[:, :5])
+
+
+def test_a_block_moves_further_than_the_other_factors():
+    rng, moved_further = np.random.default_rng(6), example()[0].factors.moved_further
+    moves = pd.DataFrame(rng.random((40, 4)), columns=[*NAMES, "rest"]).assign(loudness=2.0, rest=50.0)
+    difference, low, high = moved_further(moves, "loudness", groups=np.arange(40) // 5)
+    assert difference == pytest.approx(2 - moves[["pitch", "rate"]].to_numpy().mean()) and 1 < low < difference < high
+    assert moved_further(moves, "rate")[2] < 0
+    assert np.isnan(moved_further(moves, "loudness", groups=np.zeros(40))[1:]).all()
+    alone = FactorPrototypes(Levels.fit(VALUES[:, :1], ["loudness"], count=3), 8, scale=1.0)
+    assert alone.moved_further(moves[["loudness", "rest"]], "loudness")[0] == -48
+    with pytest.raises(ParameterError, match="block"):
+        moved_further(moves, "colour")

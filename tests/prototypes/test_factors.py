@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from workbench.core.errors import ParameterError
+from workbench.core.splits import Split
 from workbench.prototypes import FactorPrototypes, Levels
+from workbench.prototypes.factors import best_input_column
 
 NAMES = ("pitch_median", "pitch_std", "loudness")
 
@@ -134,3 +136,55 @@ def test_targets_of_mixed_levels_are_mixed_targets(code):
 def test_errors_of_factor_prototypes(call, message):
     with pytest.raises(ParameterError, match=message):
         call(FactorPrototypes(Levels.fit(values(), NAMES), 32, scale=1.0))
+
+
+def halves(n):
+    return Split(np.arange(0, n, 2), np.arange(1, n, 4), np.arange(3, n, 4))
+
+
+def test_the_factor_itself_among_the_inputs_reads_all_of_its_levels():
+    factor, split = values(300), halves(300)
+    cuts = Levels.fit(factor[split.train], NAMES, count=3)
+    levels = cuts.codes(factor)
+    noise = np.random.default_rng(1).normal(size=(300, 5))
+    inputs = np.hstack([noise, factor[:, :1], -2 * factor[:, 1:2], noise[:, :1], factor[:, 2:] + 1])
+    best = best_input_column(inputs, levels, split)
+    assert best.columns.tolist() == [5, 6, 8] and best.share[[0, 2]].tolist() == [1, 1]
+    assert best.share[1] > 0.98  # downwards a value on a cut goes to the other side
+    assert np.array_equal(best.read[:, 0], levels[:, 0]) and best.read.shape == (300, 3)
+
+
+def test_columns_of_noise_read_what_chance_says():
+    split = halves(3000)
+    levels = np.random.default_rng(2).integers(0, 3, (3000, 1))
+    best = best_input_column(np.random.default_rng(3).normal(size=(3000, 20)), levels, split)
+    assert abs(best.share[0] - 1 / 3) < 0.05
+
+
+def test_the_column_is_not_chosen_on_test_clips():
+    split, rng = halves(400), np.random.default_rng(4)
+    levels = rng.integers(0, 2, (400, 1))
+    good, knows_test = levels + 0.3 * rng.normal(size=(400, 1)), rng.normal(size=(400, 1))
+    knows_test[split.test] = levels[split.test]
+    best = best_input_column(np.hstack([knows_test, good]), levels, split)
+    assert best.columns.tolist() == [1]
+    moved = good.copy()
+    moved[split.test] += 100  # cuts are the training clips' own
+    assert best_input_column(moved, levels, split).share[0] == levels[split.test].mean()
+
+
+def test_unequal_levels_are_cut_where_the_training_clips_are():
+    level = np.repeat([0, 0, 0, 0, 0, 0, 0, 1, 2, 2], 40)[:, None]
+    best = best_input_column(np.arange(400.0)[:, None], level, halves(400))
+    assert best.share[0] > 0.95  # equal thirds would read half of them
+
+
+def test_best_input_column_refuses_what_does_not_fit():
+    x, level, split = np.zeros((40, 2)), np.zeros((40, 1), dtype=int), halves(40)
+    for bad in (level + 0.5, level[:20], level - 1, level[:, 0]):
+        with pytest.raises(ParameterError, match="levels"):
+            best_input_column(x, bad, split)
+    with pytest.raises(ParameterError, match="inputs"):
+        best_input_column(x * np.nan, level, split)
+    with pytest.raises(ParameterError, match="split"):
+        best_input_column(x, level, Split(np.arange(20), np.arange(20, 40), []))

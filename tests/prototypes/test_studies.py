@@ -13,14 +13,18 @@ from workbench.core.splits import Split
 from workbench.core.study import study
 from workbench.metrics.intervals import fold_interval
 from workbench.prototypes import (
+    FactorPrototypes,
+    Levels,
     MLPProjector,
     dynamics,
     evaluate_factors,
+    explain,
     fit_classifier,
     over_folds,
     paired_differences,
     placebos,
     setting_difference,
+    spread,
 )
 
 RNG = np.random.default_rng(0)
@@ -78,6 +82,60 @@ def test_nothing_told_is_cross_entropy_alone():
     found = factors({"told": "nothing"}, seed=4)
     assert found["accuracy"] == fit_classifier(X, Y, SPLIT, **options).accuracy
     assert list(found) == ["accuracy", "balanced_accuracy", "seconds"]
+
+
+def told(inputs, groups=None, **options):
+    """Blocks that hold the factors exactly, but for the last 20 clips, where the first is turned over."""
+    levels = Levels.fit(VALUES[SPLIT.train], NAMES, count=2).codes(VALUES)
+    points = FactorPrototypes(Levels.fit(VALUES[SPLIT.train], NAMES, count=2), 4, scale=1.0, code="thermometer")
+    z = np.hstack([VALUES - np.median(VALUES[SPLIT.train], axis=0), np.zeros((240, 2))])
+    z[220:, 0] *= -1
+    explanation = explain(z, np.zeros((2, 4)), np.zeros(2), points)
+    return explanation.judge(levels, VALUES, inputs, SPLIT, groups=groups, **options)
+
+
+def test_levels_are_judged_beside_one_input_column():
+    noise = np.random.default_rng(5).normal(size=(240, 3))
+    inputs, groups = np.hstack([noise, VALUES[:, :1]]), np.arange(240) // 10
+    table = told(inputs, groups, columns=["a", "b", "c", "pitch itself"])
+    assert list(table.index) == [*NAMES, "all"]
+    assert table.loc["pitch", "column"] == "pitch itself" and table.loc["pitch", "one input column"] == 1
+    assert table.loc["pitch", "read rightly"] == pytest.approx(50 / 70)
+    assert table.loc["pitch", "difference"] == pytest.approx(-20 / 70) and table.loc["pitch", "low"] < -0.5
+    assert table.loc["loudness", "read rightly"] == 1 and table.loc["loudness", "low"] > 0.2
+    assert table.loc["loudness", "read low"] < table.loc["loudness", "read high"] == 1
+    assert table.loc["pitch", "read low"] < 50 / 70 < table.loc["pitch", "read high"] < 1.01
+    assert table.loc["loudness", "rank correlation"] == pytest.approx(1)
+    assert table.loc["all", "read rightly"] == pytest.approx((50 / 70 + 1) / 2) and table.loc["all", "column"] == ""
+    assert (table["chance"] == 0.5).all() and table["best constant"].between(0.5, 0.7).all()
+    assert table.loc["all", "rank correlation"] == pytest.approx(table.loc[list(NAMES), "rank correlation"].mean())
+
+
+def test_spread_is_over_folds_whose_seeds_are_averaged_first():
+    runs = [("b", 0, 0, 0.2), ("b", 0, 1, 0.4), ("b", 1, 0, 0.9), ("a", 0, 0, 0.5), ("a", 0, 1, 0.7)]
+    table = pd.DataFrame(runs, columns=["loss", "fold", "seed", "accuracy"]).assign(nothing=np.nan)
+    shown = spread(table, ["accuracy", "nothing"], digits=2)
+    assert list(shown.index) == ["b", "a"]
+    assert shown["accuracy"].tolist() == ["0.60 (0.30 to 0.90)", "0.60"] and shown["nothing"].tolist() == ["", ""]
+    assert spread(table, ["accuracy"], over="seed", digits=1)["accuracy"].tolist() == [
+        "0.5 (0.4 to 0.6)",
+        "0.6 (0.5 to 0.7)",
+    ]
+    with pytest.raises(ParameterError, match="columns"):
+        spread(table, ["speed"])
+
+
+def test_one_group_of_test_clips_has_no_interval():
+    table = told(VALUES, np.zeros(240, dtype=int))
+    assert table[["low", "high", "read low", "read high"]].isna().all(axis=None) and table["difference"].notna().all()
+    assert table.loc["loudness", "column"] == "1"
+
+
+def test_judging_levels_refuses_what_does_not_fit():
+    with pytest.raises(ParameterError, match="columns"):
+        told(VALUES, columns=["one"])
+    with pytest.raises(ParameterError, match="inputs"):
+        told(VALUES[:, 0])
 
 
 def test_some_factors_alone_may_be_told():

@@ -28,6 +28,7 @@ from .studies import over_folds as over_folds
 from .studies import paired_differences as paired_differences
 from .studies import placebos as placebos
 from .studies import setting_difference as setting_difference
+from .studies import spread as spread
 from .training import ClassifierConfig as ClassifierConfig
 from .training import TrainedClassifier as TrainedClassifier
 from .training import fit_classifier as fit_classifier

@@ -7,18 +7,26 @@ nearest; what would be decided had it said otherwise follows by putting another 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from math import factorial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.checks import checked, choice, numbers
+from ..core.checks import checked, choice, numbers, several
 from ..core.errors import ParameterError
-from .factors import FactorPrototypes
+from ..core.labels import known
+from ..core.splits import Split, fitting
+from ..metrics.classification import paired_interval
+from ..metrics.geometry import rank_correlation
+from .factors import FactorPrototypes, best_input_column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,87 @@ class Explanation:
     def decisions(self) -> np.ndarray:
         """Class of the largest logit, int64 (N,)."""
         return self.logits.argmax(1)
+
+    @checked
+    def judge(
+        self,
+        levels: ArrayLike,
+        values: ArrayLike,
+        inputs: ArrayLike,
+        split: Split,
+        *,
+        groups: ArrayLike | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Are levels read from the blocks, and better than from one column of what the network was given?
+
+        Parameters
+        ----------
+        levels : array_like of int (N, m)
+            True levels.
+        values : array_like float (N, m)
+            Factors that the levels were cut from.
+        inputs : array_like float (N, D)
+            What the network was given.
+        split : Split
+            The rows of test are judged.
+        groups : array_like (N,), optional
+            Group of each clip, such as its speaker: the interval is for other groups; default: every clip its own.
+        columns : sequence of str (D,), optional
+            Names of the columns.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index factor, then "all" for the mean over factors. Columns:
+
+            - "read rightly", "read low", "read high": test clips whose block says their level (share and interval);
+            - "chance": 1 / levels;
+            - "best constant": share of the commonest level on test, which a block that always says it reaches;
+            - "one input column", "column": what :func:`~.factors.best_input_column` reads, and which column that is;
+            - "difference", "low", "high": read rightly minus one input column, and the interval of
+              :func:`workbench.metrics.classification.paired_interval` (NaN where the test clips are one group);
+            - "rank correlation": of the block's position and the factor, NaN where one of them is constant.
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit, and what :func:`~.factors.best_input_column` refuses.
+        """
+        import pandas as pd
+
+        names, inputs = self.names[:-1], numbers("inputs", inputs, ndim=2)
+        levels, values = numbers("levels", levels, ndim=2), numbers("values", values, ndim=2)
+        for name, array in (("levels", levels), ("values", values)):
+            if array.shape != (len(self.z), len(names)):
+                raise ParameterError(f"{name}.shape", array.shape, f"({len(self.z)}, {len(names)})")
+        columns = several("columns", range(inputs.shape[1]) if columns is None else columns, lambda _, name: str(name))
+        if len(columns) != inputs.shape[1]:
+            raise ParameterError(
+                "columns", f"{len(columns)} names", f"{inputs.shape[1]}, one for each column of inputs"
+            )
+        test, best = fitting(split, len(levels), needed=("test",)).test, best_input_column(inputs, levels, split)
+        groups = np.arange(len(levels)) if groups is None else known(groups, len(levels), "groups")
+        by_block, by_column = (self.levels == levels)[test], (best.read == levels)[test]
+        rows = {}
+        for f, name in enumerate(names):
+            rows[name] = {
+                "chance": 1 / self.factors.levels.counts[f],
+                "best constant": np.bincount(levels[test, f]).max() / len(test),
+                "column": columns[best.columns[f]],
+                "rank correlation": rank_correlation(self.positions[test, f], values[test, f]),
+            }
+        means = ("chance", "best constant", "rank correlation")
+        rows["all"] = {key: np.mean([row[key] for row in rows.values()]) for key in means}
+        pairs = [*zip(by_block.T, by_column.T, strict=True), (by_block.mean(1), by_column.mean(1))]
+        for row, pair in zip(rows.values(), pairs, strict=True):
+            row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
+            row["difference"] = row["read rightly"] - row["one input column"]
+            for ends, other in ((("read low", "read high"), np.zeros(len(test))), (("low", "high"), pair[1])):
+                row |= dict(zip(ends, paired_interval(pair[0], other, groups[test])[1:], strict=True))
+        order = ["read rightly", "read low", "read high", "chance", "best constant", "one input column", "column"]
+        table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("factor")
+        return table[[*order, "difference", "low", "high", "rank correlation"]].fillna({"column": ""})
 
     def effects(self, factor: str) -> np.ndarray:
         """What each level of a factor would add to each class's logit, were z on its prototype; float64 (C, L_f)."""

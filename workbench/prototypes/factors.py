@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,11 @@ from numpy.typing import ArrayLike
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.labels import known
+from ..core.splits import Split, fitting
+from ..metrics.intervals import group_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,128 @@ class FactorPrototypes:
         if weights.ndim != 2 or weights.shape[1] != len(self.matrix):
             raise ParameterError("levels.shape", weights.shape, f"(N, {len(self.matrix)}) weights of levels")
         return weights.astype(np.float32) @ self.matrix
+
+    @checked
+    def moves(self, before: ArrayLike, after: ArrayLike) -> pd.DataFrame:
+        """How far each block moves when the sounds are changed.
+
+        Parameters
+        ----------
+        before, after : array_like (N, k)
+            Embeddings of the sounds as they were and changed.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Row a clip, column a block (the factors, then "rest"): Euclidean distance.
+
+        Raises
+        ------
+        ParameterError
+            Shapes that do not fit, NaN or infinite values.
+        """
+        import pandas as pd
+
+        arrays = {"before": before, "after": after}
+        arrays = {name: numbers(name, z, ndim=2).astype(np.float64) for name, z in arrays.items()}
+        for name, z in arrays.items():
+            if z.shape != (len(arrays["before"]), self.dim):
+                raise ParameterError(f"{name}.shape", z.shape, f"({len(arrays['before'])}, {self.dim})")
+        way = arrays["after"] - arrays["before"]
+        return pd.DataFrame({name: np.linalg.norm(way[:, block], axis=1) for name, block in self.blocks.items()})
+
+    @checked
+    def moved_further(
+        self, moves: pd.DataFrame, block: str, *, groups: ArrayLike | None = None
+    ) -> tuple[float, float, float]:
+        """How much further one factor's block moved than those of the other factors on average.
+
+        Parameters
+        ----------
+        moves : pandas.DataFrame
+            Of :meth:`moves`. The rest, which is no factor, counts only where there is no other.
+        block : str
+            The block of what was changed.
+        groups : array_like (N,), optional
+            Group of each clip: the interval is for other groups; default: every clip its own.
+
+        Returns
+        -------
+        difference, low, high : float
+            Distance; the bounds are NaN where there is one group.
+
+        Raises
+        ------
+        ParameterError
+            No such block, lengths that differ.
+        """
+        choice("block", block, self.levels.names)
+        others = [name for name in self.levels.names if name != block] or ["rest"]
+        further = (moves[block] - moves[others].mean(axis=1)).to_numpy()
+        low, high = group_interval(further, groups)
+        return float(further.mean()), float(low), float(high)
+
+
+class InputColumns(NamedTuple):
+    """The single input column that tells most of each factor; made by :func:`best_input_column`."""
+
+    columns: np.ndarray
+    """Its position among the inputs, int64 (m,)."""
+    read: np.ndarray
+    """The level that its cuts give each clip, int64 (N, m)."""
+    share: np.ndarray
+    """Share of the test clips whose level that is, float64 (m,)."""
+
+
+@checked
+def best_input_column(inputs: ArrayLike, levels: ArrayLike, split: Split) -> InputColumns:
+    """Read each level from one column of the inputs: what a network must beat to have learnt anything.
+
+    A column is cut where it splits the training clips into parts as large as the factor's levels are there, which is at
+    its own terciles for terciles of a factor, upwards or downwards. The column and the direction that are right most
+    often on train and valid are taken; test clips are only read.
+
+    Parameters
+    ----------
+    inputs : array_like float (N, D)
+        What the network is given.
+    levels : array_like of int (N, m)
+        Levels of the factors, from 0.
+    split : Split
+        With a test part; valid may be empty.
+
+    Returns
+    -------
+    InputColumns
+
+    Raises
+    ------
+    ParameterError
+        Shapes that do not fit, NaN, levels that are no integers or below 0, no test part.
+
+    Examples
+    --------
+    >>> x, level = np.column_stack([np.ones(30), -np.arange(30.0)]), np.arange(30)[:, None] // 15
+    >>> best = best_input_column(x, level, Split(np.arange(0, 30, 2), [], np.arange(1, 30, 2)))
+    >>> best.columns.tolist(), best.share.tolist()
+    ([1], [1.0])
+    """
+    inputs, levels = numbers("inputs", inputs, ndim=2).astype(np.float64), numbers("levels", levels)
+    if levels.dtype.kind not in "iu" or levels.ndim != 2 or len(levels) != len(inputs) or levels.min() < 0:
+        raise ParameterError("levels", f"{levels.dtype} {levels.shape}", f"integers ({len(inputs)}, m), from 0")
+    train, valid, test = fitting(split, len(inputs), needed=("train", "test"))
+    chosen_on, ways = np.concatenate([train, valid]), np.hstack([inputs, -inputs])
+    columns, read = [], []
+    for level in levels.T:
+        below = np.cumsum(np.bincount(level[train], minlength=level.max() + 1))[:-1] / len(train)
+        each = np.zeros(ways.shape, dtype=np.int64)
+        for cut in np.quantile(ways[train], below, axis=0):
+            each += ways >= cut
+        best = int((each[chosen_on] == level[chosen_on, None]).mean(0).argmax())
+        columns.append(best % inputs.shape[1])
+        read.append(each[:, best])
+    read = np.stack(read, axis=1)
+    return InputColumns(np.array(columns), read, (read[test] == levels[test]).mean(0))
 
 
 def _code(size: int, code: str) -> np.ndarray:

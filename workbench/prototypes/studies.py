@@ -189,6 +189,53 @@ def _rounded(*values: float) -> tuple[float, ...]:
 
 
 @checked
+def spread(
+    table: pd.DataFrame, columns: Sequence[str], *, by: str = "loss", over: str = "fold", digits: int = 3
+) -> pd.DataFrame:
+    """Mean of each setting of a study with its lowest and highest fold, to be shown.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A table of :func:`workbench.study`.
+    columns : sequence of str
+        What was measured.
+    by : str
+        The column that says which setting a run had.
+    over : str
+        The column whose values make the spread: runs that share one, such as the seeds of a fold, are averaged first.
+    digits : int
+        Decimals.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``by``, in the order of the table; texts such as "0.853 (0.800 to 0.900)": mean of the folds, lowest and
+        highest of them. A mean alone where the folds are alike to these decimals, "" where nothing was measured.
+
+    Raises
+    ------
+    ParameterError
+        A column that the table does not have.
+    """
+    import pandas as pd
+
+    columns = several("columns", columns, lambda name, value: choice(name, value, list(table.columns)))
+    for name, value in (("by", by), ("over", over)):
+        choice(name, value, list(table.columns))
+    folds = table.groupby([by, over], sort=False)[columns].mean().groupby(level=by, sort=False)
+
+    def text(values: pd.Series) -> str:
+        values = values.dropna()
+        if values.empty:
+            return ""
+        mean, low, high = (f"{value:.{digits}f}" for value in (values.mean(), values.min(), values.max()))
+        return mean if low == high else f"{mean} ({low} to {high})"
+
+    return pd.DataFrame({name: {key: text(rows[name]) for key, rows in folds} for name in columns}).rename_axis(by)
+
+
+@checked
 def placebos(levels: ArrayLike, seed: int) -> dict[str, np.ndarray]:
     """Levels of the same shape that say nothing of their clips, to be trained like the true ones.
 

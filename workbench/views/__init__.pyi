@@ -5,6 +5,7 @@ from .charts import scatter as scatter
 from .decisions import decision_page as decision_page
 from .interpretations import interpretation_page as interpretation_page
 from .latents import latent_page as latent_page
+from .level_readings import levels_sentences as levels_sentences
 from .listening import ListeningTrial as ListeningTrial
 from .listening import analyse_responses as analyse_responses
 from .listening import listening_test as listening_test

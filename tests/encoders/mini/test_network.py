@@ -191,6 +191,33 @@ def test_generated_sounds_and_batches_are_seeded():
     assert float((halve(sine)[0, 200:-200] - sine[0, ::2][200:-200]).abs().max()) < 1e-3
 
 
+def test_digits_of_each_speaker_are_held_out_in_turn(tmp_path, monkeypatch):
+    """Three speakers of six clips whose digits a vector tells, but for one speaker, where it tells half of them."""
+    import pandas as pd
+
+    from workbench.encoders.mini import evaluation
+
+    rows = [(f"{s}{i}", "fsdd", s, i % 2) for s in ("c", "a", "b") for i in range(6)]
+    table = pd.DataFrame(rows, columns=["file", "part", "group", "digit"]).assign(held_out=False)
+    turns = evaluation.held_out_in_turn(table, "fsdd")
+    assert list(turns) == ["a", "b", "c"] and turns["c"].nonzero()[0].tolist() == list(range(6))
+    assert sum(turns.values()).tolist() == [1] * 18
+    assert list(evaluation.held_out_in_turn(table.assign(held_out=True), "esc10")) == ["held out"]
+    code = (table["digit"] * np.where(table["group"] == "c", -1, 1)).to_numpy()
+
+    def probe(z, y, groups, test):
+        assert len(set(groups[test])) == 1 and not set(groups[test]) & set(groups[~test])
+        return 100.0 * float((z[test, 0] == y[test]).mean())
+
+    monkeypatch.setattr(evaluation, "read_table", lambda _: table)
+    monkeypatch.setattr(evaluation, "load", lambda *_, **__: (np.zeros(4, np.float32), 16000))
+    monkeypatch.setattr(evaluation, "_probe", probe)
+    scores = evaluation.evaluate(tmp_path, {"x": (16000, lambda waveforms: {"0": code[:, None]})}, tasks=("fsdd",))
+    assert scores.loc[("x", "0")].to_dict() == pytest.approx(
+        {"fsdd": 250 / 3, "average": 250 / 3, "fsdd a": 100, "fsdd b": 100, "fsdd c": 50}
+    )
+
+
 @pytest.mark.slow
 def test_the_last_layer_beats_log_mel_statistics_on_held_out_speakers(mini, shared_audio):
     """The hardest of the three splits of the model card; the whole table is ``training --evaluate``."""
