@@ -22,7 +22,7 @@ from workbench import run
 SMALLEST = {
     "sae": {"latents": 64, "sparsities": [0.75, 0.9], "attributes": "voice", "folds": 2},
     "pecmae": {"prototypes": 1, "most_prototypes": 2, "train_steps": 40, "sampling_steps": 1, "seeds": 1, "folds": 1},
-    "predefined_prototypes": {"size": 60, "seeds": 1, "epochs": 2},
+    "predefined_prototypes": {"utterances": 60, "seeds": 1, "epochs": 2, "folds": 2},
     "listen_to_interpret": {"components": 8, "epochs": 1, "explained_clips": 4, "draws": 5, "folds": 1},
 }
 
