@@ -4,7 +4,7 @@ Each row simulates data whose truth is known, draws the interval and counts how 
 percentile bootstrap over groups. Group effects are those of a beta distribution around the rate (standard deviation
 given), sizes are 20 clips or log-normal (median 12, so that the largest of ten groups has some 60).
 
-    python tests/benchmarks/coverage.py [--repeats 2000] [--only rates]
+    python tests/benchmarks/bench_coverage.py [--repeats 2000] [--only rates]
 """
 
 from __future__ import annotations
