@@ -277,6 +277,8 @@ def embed(
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, as stored.")] = "float32",
     seconds: Annotated[float | None, typer.Option(help="First seconds of each clip; whole clips without it.")] = None,
     label: Annotated[str | None, typer.Option(help="Column to use as label.")] = None,
+    group: Group = None,
+    fold: Fold = None,
     size: Annotated[int | None, typer.Option(help="Number of clips.")] = None,
     seed: Annotated[int, typer.Option(help="Of a generated dataset, or of the choice that --size makes.")] = 0,
     root: Root = None,
@@ -298,7 +300,8 @@ def embed(
     from .encoders import load_encoder
 
     warnings.filterwarnings("ignore", message=".*no group is named")  # nothing is split here
-    clips = load_dataset(dataset, root=root, label=label, size=size, seed=seed, **_reading(missing, mono))
+    columns = {"label": label, "group": group, "fold": fold}
+    clips = load_dataset(dataset, root=root, **columns, size=size, seed=seed, **_reading(missing, mono))
     model = load_encoder(encoder, device=device, weights=weights, config=config, fetch=fetch)
     typer.echo(f"{clips!r}\n{model.name}: {len(model.layers)} layers, {model.rate} Hz, on {model.device}")
     warnings.filterwarnings("ignore", message=".*cannot be read or encoded and are left out")  # they are listed below
