@@ -114,10 +114,18 @@ def prototype_calls() -> dict[str, Call]:
             {"inputs": X},
         ),
         "TrainedClassifier.load": (p.TrainedClassifier.load, {"folder": NOWHERE, "network": network}),
+        "over_folds": (
+            p.over_folds,
+            {"table": table, "metric": "accuracy", "by": "loss", "limits": (0, 1), "level": 0.9},
+        ),
+        "setting_difference": (
+            p.setting_difference,
+            {"table": table, "a": "a", "b": "b", "metric": "accuracy", "by": "loss"},
+        ),
+        "spread": (p.spread, {"table": table, "columns": ["accuracy"], "by": "loss", "over": "fold", "digits": 2}),
         "paired_differences": (
             p.paired_differences,
-            {"table": table, "baseline": "a", "metric": "accuracy", "by": "loss", "level": 0.9}
-            | {"samples": 20, "seed": 0},
+            {"table": table, "baseline": "a", "metric": "accuracy", "by": "loss", "limits": (-1, 1), "level": 0.9},
         ),
         "evaluate_factors": (
             partial(p.evaluate_factors, network=network, epochs=1),

@@ -215,7 +215,7 @@ def views_calls() -> dict[str, Call]:
         "views.ListeningTest.answers": (test.answers, {"listener": "Ann"}),
         "views.ListeningTest.record": (test.record, {"rows": []}),
         "views.read_responses": (read_responses, {"source": "/nowhere/at/all.csv", "trials": trials, "seed": 1}),
-        "views.analyse_responses": (analyse_responses, {"responses": answers, "level": 0.9, "draws": 20, "seed": 1}),
+        "views.analyse_responses": (analyse_responses, {"responses": answers, "level": 0.9}),
         "views.turnable": (turnable, {"sets": {"a": Z[:3, :3]}, "names": ["a", "b", "c"], "title": "t"}),
         "views.layer_curve": (
             layer_curve,

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def _of_study(table: object, *columns: str) -> None:
+    """Refuse what is no table of a study with these columns."""
+    import pandas as pd
+
+    if not isinstance(table, pd.DataFrame) or not set(columns) <= set(table.columns):
+        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {', '.join(columns)}")
+
+
 @checked
 def paired_differences(
     table: pd.DataFrame,
@@ -69,8 +77,7 @@ def paired_differences(
     import pandas as pd
 
     keys = [by, "fold", "seed"]
-    if not isinstance(table, pd.DataFrame) or not set(keys) <= set(table.columns):
-        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
+    _of_study(table, *keys)
     number("level", level, above=0, below=1)
     names = list(dict.fromkeys(table[by]))
     choice("baseline", baseline, names)
@@ -122,8 +129,7 @@ def over_folds(
     import pandas as pd
 
     keys = [by, "fold", "seed"]
-    if not isinstance(table, pd.DataFrame) or not set(keys) <= set(table.columns):
-        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
+    _of_study(table, *keys)
     number("level", level, above=0, below=1)
     choice("metric", metric, [column for column in table.columns if column not in keys])
     rows = {}
@@ -165,10 +171,8 @@ def setting_difference(
     ParameterError
         A setting or a metric that the table lacks.
     """
-    import pandas as pd
 
-    if not isinstance(table, pd.DataFrame) or not {by, "fold", "seed"} <= set(table.columns):
-        raise ParameterError("table", type(table).__name__, f"a table of workbench.study, with {by}, fold and seed")
+    _of_study(table, by, "fold", "seed")
     for name, value in (("a", a), ("b", b)):
         choice(name, value, list(dict.fromkeys(table[by])))
     choice("metric", metric, [column for column in table.columns if column not in (by, "fold", "seed")])
@@ -220,9 +224,8 @@ def spread(
     """
     import pandas as pd
 
+    _of_study(table, by, over)
     columns = several("columns", columns, lambda name, value: choice(name, value, list(table.columns)))
-    for name, value in (("by", by), ("over", over)):
-        choice(name, value, list(table.columns))
     folds = table.groupby([by, over], sort=False)[columns].mean().groupby(level=by, sort=False)
 
     def text(values: pd.Series) -> str:
