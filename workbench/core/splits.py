@@ -110,6 +110,7 @@ def deal(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], *, see
     owner, held = np.divmod(pairs, len(classes))
     weight = times / np.bincount(code)[held]  # a clip of a rare class weighs more
     ends = np.searchsorted(owner, np.arange(len(names) + 1))
+    spread = np.bincount(held)  # groups that have a class
     wanted = np.asarray(shares, float)
     # the best of many deals of a few groups would be the same for every seed; many groups even out by themselves
     enough = max(1, min(DEALS, len(names) // 4, 2000 // len(names)))
@@ -127,12 +128,16 @@ def deal(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], *, see
             total[to] += weight[mine].sum()
         size = total / total.sum() / wanted
         amiss = int(((size < 0.5) | (size > 2)).sum())
-        stranded = (
-            (load > 1 - 1e-9).sum(1) * (1 - wanted)
-        ).sum()  # a class that is whole in a small part is not learnt
+        # a class that is whole in a small part is not learnt; nor, while another part is validated on, one in two parts
+        whole_in = load > 1 - 1e-9
+        stranded = (whole_in.sum(1) * (1 - wanted)).sum()
+        avoidable = (whole_in[wanted < wanted.max()].any(0) & (spread > 1)).any()
+        if len(wanted) > 2:
+            in_two = np.sort(load, axis=0)[-2:].sum(0) > 1 - 1e-9
+            stranded, avoidable = stranded + in_two.sum(), (in_two & (spread > 2)).any()
         cost = (amiss, round(stranded, 9), round(float((load**2 / wanted[:, None]).sum()), 9))
         if cost < least:
-            kept, least = part, cost
-        if attempt + 1 >= enough and not least[0] and not least[1]:
+            kept, least, avoidable_left = part, cost, avoidable
+        if attempt + 1 >= enough and not least[0] and not avoidable_left:
             break
     return kept[member]
