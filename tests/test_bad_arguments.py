@@ -51,10 +51,12 @@ def metrics_calls() -> dict[str, Call]:
         intervals,
         lasso,
         prototypes,
+        regression,
         separation,
         sparse_coding,
     )
 
+    quantities = {"true": X[:, 0], "predicted": X[:, :2].T}
     pair = {"true": Y, "predicted": np.roll(Y, 1)}
     right = {"right_a": Y == 0, "right_b": Y == 1}
     level = {"level": 0.9}
@@ -77,6 +79,15 @@ def metrics_calls() -> dict[str, Call]:
         "classification.chance": (classification.chance, {"classes": Y}),
         "classification.majority": (classification.majority, {"train": Y, "true": Y}),
         "classification.wilson_interval": (classification.wilson_interval, {"successes": 3.0, "n": 7, "level": 0.9}),
+        "regression.validate": (regression.validate, quantities),
+        "regression.r2": (regression.r2, quantities),
+        "regression.rank_correlation": (regression.rank_correlation, quantities),
+        "regression.r2_interval": (regression.r2_interval, quantities | {"groups": GROUPS} | level),
+        "regression.rank_interval": (regression.rank_interval, quantities | {"groups": GROUPS} | level),
+        "regression.r2_difference": (
+            regression.r2_difference,
+            {"true": X[:, 0], "a": X[:, 1], "b": X[:, 2], "groups": GROUPS} | level,
+        ),
         "intervals.group_interval": (
             intervals.group_interval,
             {"values": P[:, 0], "groups": GROUPS, "limits": (0, 1)} | level,
@@ -254,17 +265,25 @@ def metrics_calls() -> dict[str, Call]:
 
 
 def probe_calls() -> dict[str, Call]:
-    from workbench.probes import fit_probes, paired, pooled
+    from workbench.probes import fit_probes, fit_regression, paired, pooled
 
     layers = {"a": X, "b": X[:, :3]}
     common = {"layers": layers, "y": Y, "split": SPLIT, "groups": GROUPS, "level": 0.9, "device": "cpu"}
     fitted = fit_probes(layers, Y, SPLIT, penalties=[1.0, 10.0])
+    read = fit_regression(layers, X[:, 0], SPLIT, penalties=[1.0, 10.0])
     return {
         "probes.fit_probes": (
             fit_probes,
             common | {"config": "default", "penalties": [1.0, 10.0], "seeds": [0, 1], "shuffle_labels": 3},
         ),
         "probes.fit_probes paper": (fit_probes, common | {"config": "paper", "seeds": [0], "progress": print_nothing}),
+        "probes.fit_regression": (
+            fit_regression,
+            {"layers": layers, "y": Y, "split": SPLIT, "groups": GROUPS, "penalties": [1.0, 10.0]}
+            | {"shuffle_labels": 0, "level": 0.9, "device": "cpu"},
+        ),
+        "probes.regression peaks": (read.peaks, {"controls": None, "level": 0.9}),
+        "probes.regression predict": (read.predict, {"layer": "a", "x": X}),
         "probes.position": (fitted.position, {"layer": "a"}),
         "probes.confusion": (fitted.confusion, {"layer": 0, "normalise": True}),
         "probes.confused": (fitted.confused, {"layer": "b", "n": 3}),

@@ -565,7 +565,10 @@ def test_features_of_any_size_are_probed_alike(factor):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y": np.random.default_rng(0).random(240)}, "y='numbers such as .*' must be classes, not quantities"),
+        (
+            {"y": np.random.default_rng(0).random(240)},
+            "y='numbers such as .*' must be classes; quantities are read by fit_regression",
+        ),
         ({"y": ["a", np.nan] * 120}, "y='missing' must be a label for every clip"),
         ({"y": None}, "y=None must be an array"),
         ({"groups": [None, *range(239)]}, r"groups\[0\]=None must be a label; 1 of"),

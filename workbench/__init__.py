@@ -19,11 +19,9 @@ _EXPORTS = {
     "encoders": ("Encoder", "list_encoders", "load_encoder"),
     "embeddings": ("embed",),
     "attributes": ("measure",),
-    "probes": ("fit_probes",),
+    "probes": ("fit_probes", "fit_regression"),
     "sae": ("fit_saes",),
     "views": (
-        "confusion_matrix",
-        "latent_page",
         "layer_curve",
         "layer_heatmap",
         "players",

@@ -1,4 +1,4 @@
-"""How often does a 95 % interval hold the truth? Rates, differences, medians and folds, 2 to 50 groups.
+"""How often does a 95 % interval hold the truth? Rates, differences, medians, R2, ranks and folds, 2 to 50 groups.
 
 Each row simulates data whose truth is known, draws the interval and counts how often it holds the truth, beside the
 percentile bootstrap over groups. Group effects are those of a beta distribution around the rate (standard deviation
@@ -14,6 +14,7 @@ import argparse
 import numpy as np
 
 from workbench.metrics.intervals import fold_interval, group_interval, median_interval
+from workbench.metrics.regression import r2_difference, r2_interval, rank_interval
 
 COUNTS = (2, 3, 5, 8, 12, 20, 50)
 
@@ -64,7 +65,34 @@ def medians(skew, spread, count, unequal, rng):
     return values, groups, 1.0, median_interval(values, groups), np.median
 
 
+def numbers(share, groups, rng):
+    """Normal numbers, of whose variance 1 a share lies between groups."""
+    own = rng.normal(0, np.sqrt(share), groups.max() + 1)[groups]
+    return own + rng.normal(0, np.sqrt(1 - share), len(groups))
+
+
+def regression(kind, explained, share, count, unequal, rng):
+    """Predictions whose errors differ by group too (three tenths of their variance); a second one is better by .1."""
+    groups = np.repeat(np.arange(count), sizes_of(count, unequal, rng))
+    true = numbers(share, groups, rng)
+    if kind == "rank":
+        said = explained * true + np.sqrt(1 - explained**2) * numbers(share, groups, rng)
+        truth = 6 / np.pi * np.arcsin(explained / 2)
+        return np.stack([true, said]), groups, truth, rank_interval(true, said, groups), None
+    errors = numbers(0.3, groups, rng)
+    said = true + np.sqrt(1 - explained) * errors
+    if kind == "r2":
+        return np.stack([true, said]), groups, explained, r2_interval(true, said, groups), None
+    better = true + np.sqrt(0.9 - explained) * (0.8 * errors + 0.6 * numbers(0.3, groups, rng))
+    return np.stack([true, said]), groups, 0.1, r2_difference(true, better, said, groups)[1:], None
+
+
 KINDS = {
+    "regression": (
+        regression,
+        [(kind, *rest) for kind in ("r2", "difference", "rank") for rest in ((0.5, 0.0), (0.1, 0.5), (0.5, 0.8))]
+        + [("r2", 0.9, 0.3), ("rank", 0.9, 0.3)],
+    ),
     "rates": (rates, [(0.7, 0.1), (0.7, 0.2), (0.9, 0.1), (0.97, 0.03), (0.5, 0.0)]),
     "differences": (differences, [(0.0, 0.05), (0.0, 0.15), (0.1, 0.1), (0.02, 0.0)]),
     "medians": (medians, [(0.5, 0.0), (0.5, 0.3), (1.0, 1.0)]),
@@ -126,13 +154,14 @@ def main() -> None:
                         widths.append(high - low)
                         if np.isfinite(low):
                             held.append(low <= truth <= high)
-                        if k < 100:
+                        if k < 100 and statistic is not None:
                             old_low, old_high = bootstrap(values, groups, statistic, rng)
                             old.append(old_low <= truth <= old_high)
                     missing = np.isnan(widths).mean()
+                    beside = f" ({np.mean(old):.2f})" if old else ""
                     covered = f"{np.mean(held):.3f}/{np.nanmedian(widths):.2f}" if held else "  -  /  - "
                     least = min(least, np.mean(held) if len(held) > 100 else 1.0)
-                    cells.append(f"{count}: {covered}/{missing:.2f} ({np.mean(old):.2f})")
+                    cells.append(f"{count}: {covered}/{missing:.2f}{beside}")
                 print(f"  {setting} {'unequal' if unequal else 'equal  '}  " + "  ".join(cells), flush=True)
     if arguments.only in (None, "folds"):
         for folds in (2, 3, 5, 10):

@@ -131,3 +131,48 @@ def test_layers_without_a_value_are_said_not_chosen():
     assert len(ax.patches) == 1
     with pytest.raises(ParameterError, match="results without a number"):
         layer_heatmap({"x": perfect})
+
+
+def read(values, target="tempo", **more):
+    """Regression probes of one number, or of several (L, A)."""
+    r2 = np.array(values, float)
+    r2 = r2[:, None] if r2.ndim == 1 else r2
+    targets = (target,) if isinstance(target, str) else tuple(target)
+    names, interval = [f"{k}" for k in range(len(r2))], np.stack([r2 - 0.1, r2 + 0.1], -1)
+    fields = {"names": names, "targets": targets, "r2": r2, "interval": interval, "guess": np.full(len(targets), -0.02)}
+    return Numbers(**fields | more)
+
+
+class Numbers(SimpleNamespace):
+    def __getitem__(self, target):
+        return read(self.r2[:, self.targets.index(target)], target)
+
+
+def test_a_number_has_a_curve_of_r2():
+    figure = layer_curve({"net": read([-0.3, 0.8, 0.5])}, controls={"log-mel": read([0.45])})
+    ax = figure.axes[0]
+    lines = {line.get_label(): line for line in ax.lines}
+    np.testing.assert_allclose(lines["net\n  best 1, R² 0.80"].get_ydata(), [-0.3, 0.8, 0.5])
+    assert {"log-mel, R² 0.45", "always the training mean"} <= set(legend(figure))
+    assert ax.get_ylabel() == "R² of tempo" and ax.get_ylim()[0] < -0.3 and ax.get_ylim()[1] < 1.1
+    with pytest.raises(ParameterError, match="of one number"):
+        layer_curve(read([[0.1, 0.2], [0.3, 0.4]], ["a", "b"]))
+    with pytest.raises(ParameterError, match="controls"):
+        layer_curve(read([0.1, 0.2]), controls={"classes": result([0.3])})
+
+
+def test_heatmap_shows_numbers_beside_classes_and_controls_on_the_right():
+    numbers = read([[0.1, 0.9], [0.7, 0.2]], ["tempo", "pitch"])
+    probes = {"who": result([0.6, 0.2], names=["0", "1"]), "numbers": numbers}
+    controls = {
+        "untrained": {"who": result([0.2, 0.4]), "numbers": read([[0.05, 0.1], [0.0, 0.3]], ["tempo", "pitch"])}
+    }
+    ax = layer_heatmap(probes, controls=controls).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["who", "tempo", "pitch"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "1", "untrained"]
+    drawn = np.ma.filled(ax.images[0].get_array().astype(float), np.nan)
+    np.testing.assert_allclose(drawn[:, [0, 1, 3]], [[0.5, 0, 0.25], [0.1, 0.7, 0.05], [0.9, 0.2, 0.3]], atol=1e-12)
+    boxes = [(round(box.get_x() + 0.48), round(box.get_y() + 0.46)) for box in ax.patches]
+    assert boxes == [(0, 0), (1, 1), (0, 2)]
+    with pytest.raises(ParameterError, match="without who"):
+        layer_heatmap(probes, controls={"untrained": numbers})

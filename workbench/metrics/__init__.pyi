@@ -8,5 +8,6 @@ from . import importance as importance
 from . import intervals as intervals
 from . import lasso as lasso
 from . import prototypes as prototypes
+from . import regression as regression
 from . import separation as separation
 from . import sparse_coding as sparse_coding

@@ -11,6 +11,10 @@ Presets
     Mariotte et al. (arXiv 2509.24793): one ``torch.nn.Linear`` on the raw states, cross-entropy, Adam 1e-3, batches of
     32, 120 epochs, constant rate, weights of the epoch with the lowest validation loss. No standardisation, no penalty.
 
+Classes are read by :func:`fit_probes`; a column of numbers (tempo, pitch, a rating) by ridge regression,
+:func:`fit_regression`, under the same splits, groups and controls. :func:`pooled` joins splits and :func:`paired`
+compares, of either kind.
+
 Reading a probe: compare it with chance and majority, with other layers (:meth:`Probes.compare`) and with shuffled
 labels (``shuffle_labels``, in the spirit of the control tasks of Hewitt and Liang, EMNLP 2019). High accuracy alone
 says little.

@@ -15,20 +15,15 @@ from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.progress import Progress, reporter
-from ..core.splits import Split, deal, fitting
+from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..metrics import classification
 from ..metrics.intervals import group_interval
 from . import inputs, logistic, paper
 from .result import Probes
 
-INNER_FOLDS = 5
-"""Folds of train that stand in for a missing valid part."""
-
 Fitted = tuple[Tensor, Tensor, np.ndarray]
 """A layer's weights (S, D, C) and bias (S, C) in float64, and validation accuracy and cross-entropy (2, S, P)."""
-Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
-"""Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
 
 
 @checked
@@ -127,10 +122,10 @@ def fit_probes(
         target[development] = np.random.default_rng(shuffle_labels).permutation(target[development])
     place = chosen_device(device, float64=True)
     if config == "default":
-        repeats = _repeats(target, parts, members, seeds)
+        repeats = inputs.repeats(target, parts, members, seeds)
         fitted = _fit_default(arrays, target, repeats, path, len(classes), place, report)
     else:
-        fit, valid = _repeats(target, parts, members, None)[0][0][0]
+        fit, valid = inputs.repeats(target, parts, members, None)[0][0][0]
         drawn = (0,) if seeds is None else seeds
         fitted = _fit_paper(arrays, target, fit, valid, drawn, len(classes), place, report)
     _say_what_is_flat(arrays, parts.train)
@@ -188,7 +183,7 @@ def _say_what_is_flat(arrays: dict[str, np.ndarray], train: np.ndarray) -> None:
 def _fit_default(
     arrays: dict[str, np.ndarray],
     target: np.ndarray,
-    repeats: list[Repeat],
+    repeats: list[inputs.Repeat],
     path: np.ndarray,
     classes: int,
     device: torch.device,
@@ -284,21 +279,3 @@ def _best(accuracy: np.ndarray, loss: np.ndarray) -> np.ndarray:
     """Position of the highest accuracy along the last axis; among equals, of the lowest cross-entropy."""
     highest = np.isclose(accuracy, accuracy.max(-1, keepdims=True), rtol=0, atol=1e-12)
     return np.where(highest, loss, np.inf).argmin(-1)
-
-
-def _repeats(target: np.ndarray, parts: Split, members: np.ndarray, seeds: Sequence[int] | None) -> list[Repeat]:
-    """What each repeat fits and validates on, and on which rows it is fitted again."""
-    development = np.concatenate([parts.train, parts.valid])
-    if seeds is None and len(parts.valid):
-        return [([(parts.train, parts.valid)], development)]
-    count = len(np.unique(members[development]))
-    if count < 2:
-        raise ParameterError("groups", count, "at least 2 in train and valid together, to hold one out for validation")
-    share = len(parts.valid) / len(development) or 1 / INNER_FOLDS
-    folds = min(max(round(1 / share), 2), count)
-    repeats: list[Repeat] = []
-    for seed in [None] if seeds is None else seeds:
-        fold = deal(target[development], members[development], [1 / folds] * folds, seed=seed or 0)
-        cuts = [(development[fold != f], development[fold == f]) for f in range(folds)]
-        repeats.append((cuts, development) if seed is None else (cuts[:1], None))
-    return repeats

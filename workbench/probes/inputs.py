@@ -12,12 +12,17 @@ from ..core.checks import numbers
 from ..core.errors import ParameterError
 from ..core.labels import labels as named
 from ..core.labels import missing
-from ..core.splits import Split
+from ..core.splits import Split, deal
 
 SMALLEST = 1e-30
 """Least that the largest value of a layer may be: smaller ones lose their digits in single precision."""
 PENALTIES = tuple(np.geomspace(0.1, 10_000.0, 8).tolist())
 """Default L2 path, weak to strong; for standardised inputs and a loss summed over clips."""
+INNER_FOLDS = 5
+"""Folds of train that stand in for a missing valid part."""
+
+Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
+"""Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
 
 
 def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,7 +94,9 @@ def codes(labels: np.ndarray, parts: Split) -> tuple[np.ndarray, np.ndarray]:
     values = named("y", values.tolist())
     if values.dtype.kind == "f" and (values != np.round(values)).any():
         raise ParameterError(
-            "y", f"numbers such as {values[values != np.round(values)][0]:g}", "classes, not quantities"
+            "y",
+            f"numbers such as {values[values != np.round(values)][0]:g}",
+            "classes; quantities are read by fit_regression",
         )
     train = values[: len(parts.train)]
     classes = np.unique(train)
@@ -139,3 +146,45 @@ def path(penalties: Sequence[float] | None, config: str) -> np.ndarray:
     if path.ndim != 1 or not len(path) or not (np.isfinite(path) & (path > 0)).all():
         raise ParameterError("penalties", penalties, "positive and finite")
     return path
+
+
+def repeats(target: np.ndarray, parts: Split, members: np.ndarray, seeds: Sequence[int] | None) -> list[Repeat]:
+    """What each repeat fits and validates on, and on which rows it is fitted again."""
+    development = np.concatenate([parts.train, parts.valid])
+    if seeds is None and len(parts.valid):
+        return [([(parts.train, parts.valid)], development)]
+    count = len(np.unique(members[development]))
+    if count < 2:
+        raise ParameterError("groups", count, "at least 2 in train and valid together, to hold one out for validation")
+    share = len(parts.valid) / len(development) or 1 / INNER_FOLDS
+    folds = min(max(round(1 / share), 2), count)
+    made: list[Repeat] = []
+    for seed in [None] if seeds is None else seeds:
+        fold = deal(target[development], members[development], [1 / folds] * folds, seed=seed or 0)
+        cuts = [(development[fold != f], development[fold == f]) for f in range(folds)]
+        made.append((cuts, development) if seed is None else (cuts[:1], None))
+    return made
+
+
+def position(names: Sequence[str], layer: str | int) -> int:
+    """Position of a layer given by name or position; an error lists those there are."""
+    if isinstance(layer, str) and layer in names:
+        return names.index(layer)
+    whole = isinstance(layer, (int, np.integer)) and not isinstance(layer, bool)
+    if whole and -len(names) <= layer < len(names):
+        return int(layer) % len(names)
+    raise ParameterError("layer", layer, f"a position or one of {', '.join(names)}")
+
+
+def tested_once(test: np.ndarray) -> None:
+    """Refuse clips that two splits have tested."""
+    rows, times = np.unique(test, return_counts=True)
+    if (times > 1).any():
+        raise ParameterError("probes.test", rows[times > 1][:5].tolist(), "tested once, by one of the splits")
+
+
+def joined_groups(probes: Sequence) -> np.ndarray | None:
+    """Groups of the test clips of several splits; where one has none, each of its clips is a group."""
+    if all(each.groups is None for each in probes):
+        return None
+    return np.concatenate([each.test.astype(str) if each.groups is None else each.groups for each in probes])

@@ -16,6 +16,8 @@ from ..core.errors import ParameterError
 from ..core.fitting import read_fitted, reading, write_fitted
 from ..metrics import classification
 from ..metrics.intervals import group_interval
+from . import inputs
+from .regression import RegressionProbes, joined_regression, r2_paired
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,15 +113,7 @@ class Probes:
         ParameterError
             No such layer; the message lists those there are.
         """
-        if isinstance(layer, str) and layer in self.names:
-            return self.names.index(layer)
-        if (
-            isinstance(layer, (int, np.integer))
-            and not isinstance(layer, bool)
-            and -len(self.names) <= layer < len(self.names)
-        ):
-            return int(layer) % len(self.names)
-        raise ParameterError("layer", layer, f"a position or one of {', '.join(self.names)}")
+        return inputs.position(self.names, layer)
 
     def _ranked(self) -> np.ndarray:
         accuracy, loss = self.validation_accuracy.mean(1).round(12), self.validation_loss.mean(1)
@@ -312,23 +306,28 @@ class Probes:
 
 @checked
 def paired(
-    a: Probes, layer_a: str | int | list, b: Probes, layer_b: str | int | list, *, level: float = 0.95
+    a: Probes | RegressionProbes,
+    layer_a: str | int | list,
+    b: Probes | RegressionProbes,
+    layer_b: str | int | list,
+    *,
+    level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """Difference of accuracy of two results on the same test clips, what both find hard cancelled.
+    """Difference of two results on the same test clips, of accuracy or of R2, what both find hard cancelled.
 
     Parameters
     ----------
-    a, b : Probes
+    a, b : Probes, or RegressionProbes of one number
         Judged on the same test clips, in the same order.
     layer_a, layer_b : str or int, or list of these
-        Names or positions; of a list, as of several codes, a clip's results are averaged first.
+        Names or positions; of a list, as of several codes, a clip's results are averaged first (Probes alone).
     level : float
         Confidence level.
 
     Returns
     -------
-    difference, low, high : float in [-1, 1]
-        Accuracy of a minus that of b and its interval, for other test groups where there are some, else for other
+    difference, low, high : float
+        Accuracy or R2 of a minus that of b and its interval, for other test groups where there are some, else for other
         clips; NaN where all test clips are of one group.
 
     Raises
@@ -336,6 +335,8 @@ def paired(
     ParameterError
         Other test clips or labels, or no such layer.
     """
+    if isinstance(a, RegressionProbes) and isinstance(b, RegressionProbes):
+        return r2_paired(a, layer_a, b, layer_b, level=level)
     for name, probes, layers in (("a", a, layer_a), ("b", b, layer_b)):
         if not isinstance(probes, Probes):
             raise ParameterError(name, type(probes).__name__, "probes, as fit_probes gives them")
@@ -351,19 +352,20 @@ def paired(
 
 
 @checked
-def pooled(probes: Sequence[Probes]) -> Probes:
+def pooled(probes: Sequence[Probes | RegressionProbes]) -> Probes | RegressionProbes:
     """Join the same probes, fitted on several splits, into one result over all clips that were tested.
 
     Over folds every group is tested once, so that intervals rest on all groups and not on the few of one test part.
 
     Parameters
     ----------
-    probes : sequence of Probes
-        Of the same layers, classes, config and seeds. No clip may have been tested twice.
+    probes : sequence of Probes, or of RegressionProbes
+        Of the same layers, classes, config and seeds, or of the same layers and numbers. No clip may have been tested
+        twice.
 
     Returns
     -------
-    Probes
+    Probes or RegressionProbes
         Accuracies and intervals are over all tested clips; ``split`` says where each was tested. Validation scores,
         chance and majority are means over splits (majority weighed by test clips). ``weights``, ``bias``, ``penalty``,
         and so :meth:`Probes.predict_proba`, are those of the first split.
@@ -374,6 +376,8 @@ def pooled(probes: Sequence[Probes]) -> Probes:
         Probes that differ in more than their split, or a clip that two of them tested.
     """
     probes = list(probes) if isinstance(probes, Iterable) else [probes]
+    if probes and all(isinstance(each, RegressionProbes) for each in probes):
+        return joined_regression(probes)
     if not probes or not all(isinstance(each, Probes) for each in probes):
         raise ParameterError("probes", [type(each).__name__ for each in probes], "at least one Probes")
     first = probes[0]
@@ -386,12 +390,8 @@ def pooled(probes: Sequence[Probes]) -> Probes:
             raise ParameterError("probes.classes", odd, "in the training part of every split, or of none")
     joined = {name: [getattr(each, name) for each in probes] for name in ("test", "true", "predictions")}
     test, true, predictions = (np.concatenate(parts, axis=-1) for parts in joined.values())
-    if len(np.unique(test)) < len(test):
-        rows, times = np.unique(test, return_counts=True)
-        raise ParameterError("probes.test", rows[times > 1][:5].tolist(), "tested once, by one of the splits")
-    groups = None
-    if any(each.groups is not None for each in probes):
-        groups = np.concatenate([each.test.astype(str) if each.groups is None else each.groups for each in probes])
+    inputs.tested_once(test)
+    groups = inputs.joined_groups(probes)
     hits = predictions == true
     validation = {
         name: np.mean([getattr(each, name) for each in probes], axis=0)
