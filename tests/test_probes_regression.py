@@ -117,6 +117,7 @@ def test_a_number_that_does_not_vary_is_named_and_has_no_figure():
     with pytest.warns(UserWarning, match=r"1 of 2 numbers \(flat\) cannot be read"):
         probes = fit_regression(layers, {"flat": flat, "tempo": numbers["tempo"]}, split, groups=group)
     assert np.isnan(probes["flat"].r2).all() and np.isfinite(probes["tempo"].r2).all()
+    assert probes.peaks({"same": probes}).loc["flat"].isna()[["r2", "same: gain", "same: low"]].all()
     with pytest.raises(ParameterError, match="two different values"):
         fit_regression(layers, {"flat": flat}, split, groups=group)
 

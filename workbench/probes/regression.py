@@ -250,9 +250,9 @@ def r2_paired(
     if not (np.array_equal(a.test, b.test) and np.array_equal(a.true, b.true, equal_nan=True)):
         raise ParameterError("b.test", f"{len(b.test)} clips", f"the {len(a.test)} test clips of a, with their numbers")
     rows = np.isfinite(a.true[:, 0])
-    if not rows.any():
-        return (float("nan"),) * 3
     said = [probes.predictions[probes.position(at), 0, rows] for probes, at in ((a, layer_a), (b, layer_b))]
+    if not rows.any() or not np.isfinite(said).all():  # a number that could not be read
+        return (float("nan"),) * 3
     groups = None if a.groups is None else a.groups[rows]
     return regression.r2_difference(a.true[rows, 0], *said, groups, level=level)
 

@@ -9,6 +9,7 @@ numbers that are defined for the same clips, share one eigendecomposition.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -19,12 +20,15 @@ from ..core.checks import checked, number, numbers
 from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
+from ..core.fitting import threads
 from ..core.progress import Progress, reporter
 from ..core.splits import Split, fitting
 from ..core.warn import warn
 from . import inputs
 from .regression import RegressionProbes, judged, scores
 
+MANY = 1000
+"""Rows and columns from which an eigendecomposition gains by several threads; below, they wait for each other."""
 PENALTIES = tuple(np.geomspace(0.1, 1e7, 17).tolist())
 """Default path, weak to strong; for standardised inputs and squared errors summed over clips."""
 
@@ -112,9 +116,11 @@ def fit_regression(
         learnt[refit] = learnt[np.random.default_rng(shuffle_labels).permutation(refit)]
     place = chosen_device(device, float64=True)
     fitted = []
-    for done, array in enumerate(arrays.values(), 1):
-        fitted.append(_fit(torch.from_numpy(array).to(place), learnt, folds, refit, path))
-        report(done, len(arrays))
+    small = len(refit) < MANY or max(array.shape[1] for array in arrays.values()) < MANY
+    with threads(1) if small and place.type == "cpu" else nullcontext():
+        for done, array in enumerate(arrays.values(), 1):
+            fitted.append(_fit(torch.from_numpy(array).to(place), learnt, folds, refit, path))
+            report(done, len(arrays))
 
     test = parts.test
     predictions = np.stack(
