@@ -265,7 +265,7 @@ def metrics_calls() -> dict[str, Call]:
 
 
 def probe_calls() -> dict[str, Call]:
-    from workbench.probes import fit_probes, fit_regression, paired, pooled
+    from workbench.probes import fit_columns, fit_probes, fit_regression, paired, pooled
 
     layers = {"a": X, "b": X[:, :3]}
     common = {"layers": layers, "y": Y, "split": SPLIT, "groups": GROUPS, "level": 0.9, "device": "cpu"}
@@ -281,6 +281,10 @@ def probe_calls() -> dict[str, Call]:
             fit_regression,
             {"layers": layers, "y": Y, "split": SPLIT, "groups": GROUPS, "penalties": [1.0, 10.0]}
             | {"shuffle_labels": 0, "level": 0.9, "device": "cpu"},
+        ),
+        "probes.fit_columns": (
+            fit_columns,
+            {"layers": layers, "table": pd.DataFrame({"a": X[:, 0], "b": Y}), "splits": [SPLIT], "groups": GROUPS},
         ),
         "probes.regression peaks": (read.peaks, {"controls": None, "level": 0.9}),
         "probes.regression predict": (read.predict, {"layer": "a", "x": X}),

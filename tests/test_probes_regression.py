@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.core.splits import Split
 from workbench.metrics.regression import r2_difference, r2_interval, rank_correlation
-from workbench.probes import RegressionProbes, fit_probes, fit_regression, paired, pooled
+from workbench.probes import Probes, RegressionProbes, fit_columns, fit_probes, fit_regression, paired, pooled
 
 
 def sounds(n: int = 240, dims: tuple[int, ...] = (20, 20, 300), groups: int = 24, seed: int = 0):
@@ -204,3 +204,24 @@ def test_classification_sends_quantities_here():
     layers, numbers, split, _ = sounds()
     with pytest.raises(ParameterError, match="fit_regression"):
         fit_probes(layers, numbers["tempo"], split)
+
+
+def test_every_column_is_asked_in_its_own_way():
+    layers, numbers, split, group = sounds(dims=(20, 20))
+    fast = np.where(numbers["tempo"] > 120, "fast", "slow")
+    table = pd.DataFrame(
+        {"tempo": numbers["tempo"], "fast": fast, "take": np.arange(240) % 3, "id": list(map(str, range(240)))}
+    )
+    table["gaps"] = table["fast"].where(table.index > 3)
+    table["thin"] = table["tempo"].where(table.index > 30).astype("Float64")
+    with pytest.warns(UserWarning, match=r"id \(more than 20 categories\); gaps \(it has gaps\)"):
+        found = fit_columns(layers, table, splits(group), groups=group)
+    assert {name: type(probes) for name, probes in found.items()} == {
+        "tempo": RegressionProbes, "fast": Probes, "take": Probes, "thin": RegressionProbes
+    }  # fmt: skip
+    each = [fit_probes(layers, fast, part, groups=group) for part in splits(group)]
+    assert np.array_equal(found["fast"].accuracy, pooled(each).accuracy)
+    assert found["thin"].to_frame()["clips"].iloc[0] == 240 - 31
+    both = fit_regression(layers, numbers, split, groups=group)
+    assert both[["loudness", "tempo"]].targets == ("loudness", "tempo")
+    assert np.array_equal(both[["loudness", "tempo"]].r2, both.r2[:, ::-1])

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import ParameterError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: More different whole numbers than this are no classes, unless they are codes: 0, 1, 2 ... without a gap.
+MANY = 20
 
 
 def labels(name: str, values: ArrayLike) -> np.ndarray:
@@ -49,6 +57,24 @@ def missing(label: object) -> bool:
         return True
     except ValueError:  # an array, which is no label, but there
         return False
+
+
+def are_classes(values: pd.Series) -> bool:
+    """Whether a column names classes: it is no column of numbers, or its numbers are two, few and whole, or codes.
+
+    Parameters
+    ----------
+    values : Series
+        Without missing ones.
+    """
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        return True
+    kinds = np.unique(values.to_numpy(np.float64))
+    if not (kinds == np.round(kinds)).all():
+        return len(kinds) == 2
+    return len(kinds) <= MANY or bool(kinds[0] in (0, 1) and len(kinds) == kinds[-1] - kinds[0] + 1)
 
 
 def check_kinds(name: str, array: np.ndarray, other: str, like: np.ndarray) -> None:

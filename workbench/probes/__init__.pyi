@@ -1,3 +1,4 @@
+from .columns import fit_columns as fit_columns
 from .fit import fit_probes as fit_probes
 from .regression import RegressionProbes as RegressionProbes
 from .result import Difference as Difference

@@ -73,21 +73,23 @@ class RegressionProbes:
         layer, rank = self.best_layer, self.rank_correlation[best, 0]
         return f"{told}; best on validation: layer {layer}, R2 {self.r2[best, 0]:.3f} {bounds}, rank {rank:+.3f})"
 
-    def __getitem__(self, target: str) -> RegressionProbes:
-        """The probes of one number alone.
+    def __getitem__(self, target: str | list[str]) -> RegressionProbes:
+        """The probes of one number alone, or of several, in the order asked for.
 
         Raises
         ------
         ParameterError
             No such number; the message lists those there are.
         """
-        if target not in self.targets:
-            raise ParameterError("target", target, f"one of {', '.join(self.targets)}")
-        at = [self.targets.index(target)]
+        wanted = [target] if isinstance(target, str) or not isinstance(target, Sequence) else list(target)
+        for name in wanted:
+            if name not in self.targets:
+                raise ParameterError("target", name, f"one of {', '.join(self.targets)}")
+        at = [self.targets.index(name) for name in wanted]
         of_targets = ("r2", "interval", "rank_correlation", "penalty", "validation_path", "predictions", "bias")
         cut = {name: getattr(self, name)[:, at] for name in of_targets}
         weights = tuple(layer[at] for layer in self.weights)
-        return replace(self, targets=(target,), true=self.true[:, at], guess=self.guess[at], weights=weights, **cut)
+        return replace(self, targets=tuple(wanted), true=self.true[:, at], guess=self.guess[at], weights=weights, **cut)
 
     @property
     def validation_r2(self) -> np.ndarray:
