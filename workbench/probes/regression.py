@@ -272,7 +272,7 @@ def joined_regression(probes: Sequence[RegressionProbes]) -> RegressionProbes:
     same |= {"predictions": np.concatenate([each.predictions for each in probes], axis=2)}
     same |= {"split": np.repeat(np.arange(len(probes)), [len(each.test) for each in probes])}
     same |= {"groups": inputs.joined_groups(probes)}
-    paths = np.nanmean(np.stack([each.validation_path for each in probes]), axis=0)
+    paths = np.ma.masked_invalid([each.validation_path for each in probes]).mean(axis=0).filled(np.nan)
     guess = np.average([each.guess for each in probes], axis=0, weights=[len(each.test) for each in probes])
     return replace(first, **same, **judged(**same), validation_path=paths, guess=guess)
 
