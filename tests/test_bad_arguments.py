@@ -44,6 +44,7 @@ def metrics_calls() -> dict[str, Call]:
         blocks,
         classification,
         disentanglement,
+        equivariance,
         faithfulness,
         fidelity,
         geometry,
@@ -66,6 +67,7 @@ def metrics_calls() -> dict[str, Call]:
     labels = {"positives": P > 0.3, "scores": Q}
     sounds = {"reference": X, "estimate": X + 0.1}
     vectors = {"x": X, "x_hat": X + 0.1}
+    moved = {"z": X, "changed": X + 0.1}
     slices = [slice(0, 2), slice(2, D)]
     curves = faithfulness.Curves(np.linspace(0, 1, 3), X[:, :3], X[:, :3], X[:, :3])
     levels = {"pitch": Y, "loud": Y % 2}
@@ -236,6 +238,11 @@ def metrics_calls() -> dict[str, Call]:
             blocks.faithfulness,
             {"score": lambda z: z, "z": X, "blocks": slices, "contributions": X[:, :2], "background": X.mean(0)},
         ),
+        "equivariance.validate": (equivariance.validate, moved),
+        "equivariance.displacements": (equivariance.displacements, moved | {"groups": GROUPS}),
+        "equivariance.sensitivity": (equivariance.sensitivity, moved | {"groups": GROUPS}),
+        "equivariance.consistency": (equivariance.consistency, moved | {"groups": GROUPS}),
+        "equivariance.evaluate": (equivariance.evaluate, moved | {"groups": GROUPS} | level),
         "separation.validate": (separation.validate, sounds | {"mixture": X}),
         "separation.sdr": (separation.sdr, sounds),
         "separation.si_sdr": (separation.si_sdr, sounds),
