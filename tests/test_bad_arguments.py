@@ -440,7 +440,17 @@ def print_nothing(done: int, total: int) -> None:
     pass
 
 
-CALLS: dict[str, Call] = metrics_calls() | probe_calls() | nmf_calls() | sae_calls()
+def dataset_calls() -> dict[str, Call]:
+    from workbench.datasets import Clips
+
+    clips = Clips.from_arrays(list(X), 1000)
+    return {
+        "datasets.changed": (clips.changed, {"change": "gain", "amount": 3.0, "seed": 1}),
+        "datasets.changed each": (clips.changed, {"change": "gain", "amount": np.linspace(0, 30, N)}),
+    }
+
+
+CALLS: dict[str, Call] = dataset_calls() | metrics_calls() | probe_calls() | nmf_calls() | sae_calls()
 CASES = [(name, argument) for name, (_, given) in CALLS.items() for argument in given]
 
 
