@@ -44,6 +44,7 @@ def metrics_calls() -> dict[str, Call]:
         blocks,
         classification,
         disentanglement,
+        equivariance,
         faithfulness,
         fidelity,
         geometry,
@@ -68,6 +69,7 @@ def metrics_calls() -> dict[str, Call]:
     labels = {"positives": P > 0.3, "scores": Q}
     sounds = {"reference": X, "estimate": X + 0.1}
     vectors = {"x": X, "x_hat": X + 0.1}
+    moved = {"z": X, "changed": X + 0.1}
     slices = [slice(0, 2), slice(2, D)]
     curves = faithfulness.Curves(np.linspace(0, 1, 3), X[:, :3], X[:, :3], X[:, :3])
     levels = {"pitch": Y, "loud": Y % 2}
@@ -247,6 +249,11 @@ def metrics_calls() -> dict[str, Call]:
             blocks.faithfulness,
             {"score": lambda z: z, "z": X, "blocks": slices, "contributions": X[:, :2], "background": X.mean(0)},
         ),
+        "equivariance.validate": (equivariance.validate, moved),
+        "equivariance.displacements": (equivariance.displacements, moved | {"groups": GROUPS}),
+        "equivariance.sensitivity": (equivariance.sensitivity, moved | {"groups": GROUPS}),
+        "equivariance.consistency": (equivariance.consistency, moved | {"groups": GROUPS}),
+        "equivariance.evaluate": (equivariance.evaluate, moved | {"groups": GROUPS} | level),
         "separation.validate": (separation.validate, sounds | {"mixture": X}),
         "separation.sdr": (separation.sdr, sounds),
         "separation.si_sdr": (separation.si_sdr, sounds),
@@ -456,7 +463,17 @@ def print_nothing(done: int, total: int) -> None:
     pass
 
 
-CALLS: dict[str, Call] = metrics_calls() | probe_calls() | nmf_calls() | sae_calls()
+def dataset_calls() -> dict[str, Call]:
+    from workbench.datasets import Clips
+
+    clips = Clips.from_arrays(list(X), 1000)
+    return {
+        "datasets.changed": (clips.changed, {"change": "gain", "amount": 3.0, "seed": 1}),
+        "datasets.changed each": (clips.changed, {"change": "gain", "amount": np.linspace(0, 30, N)}),
+    }
+
+
+CALLS: dict[str, Call] = dataset_calls() | metrics_calls() | probe_calls() | nmf_calls() | sae_calls()
 CASES = [(name, argument) for name, (_, given) in CALLS.items() for argument in given]
 
 

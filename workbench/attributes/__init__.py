@@ -9,8 +9,8 @@
 'pitch'
 
 :func:`measure` gives a table with a row a clip; :func:`pitch_track` and :func:`loudness_track` give pitch and level
-over time, :func:`integrated_loudness` the loudness of a whole programme. :mod:`.voice` and :mod:`.speech` measure one
-waveform.
+over time, :func:`integrated_loudness` the loudness of a whole programme, :func:`agreement` how far two measurements of
+the same clips agree. :mod:`.voice`, :mod:`.speech`, :mod:`.music` and :mod:`.praat` measure one waveform.
 """
 
 import lazy_loader

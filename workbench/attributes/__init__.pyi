@@ -1,3 +1,4 @@
+from .agreeing import agreement as agreement
 from .loudness import integrated_loudness as integrated_loudness
 from .loudness import loudness_track as loudness_track
 from .measuring import measure as measure

@@ -27,6 +27,12 @@ from ..core.warn import warn
 from ..embeddings import embed
 from ..encoders import Encoder, Layer
 from . import egemaps
+from .music import CODE_VERSION as MUSIC_VERSION
+from .music import MUSIC, music
+from .music import RATE as MUSIC_RATE
+from .praat import CODE_VERSION as PRAAT_VERSION
+from .praat import PRAAT, praat
+from .praat import version as praat_version
 from .result import Attributes
 from .speech import CODE_VERSION as SPEECH_VERSION
 from .speech import SPEECH, SPEECH_PAPER, speech, speech_paper
@@ -51,7 +57,7 @@ FACTOR_FAMILIES = {
 def measure(
     clips: Clips,
     *,
-    set: Literal["auto", "egemaps", "voice", "speech", "factors"] = "auto",
+    set: Literal["auto", "egemaps", "voice", "speech", "music", "praat", "factors"] = "auto",
     config: Literal["default", "paper"] = "default",
     seconds: float | None = None,
     rate: int | None = None,
@@ -64,11 +70,15 @@ def measure(
     Parameters
     ----------
     clips : Clips
-    set : {"auto", "egemaps", "voice", "speech", "factors"}
+    set : {"auto", "egemaps", "voice", "speech", "music", "praat", "factors"}
         "egemaps": 88 functionals by openSMILE, for research only (:mod:`workbench.attributes.egemaps`).
         "voice": this package's own (:mod:`workbench.attributes.voice`).
         "speech": median (Hz) and spread (semitones) of the pitch of the voiced frames, loudness (LKFS) and syllables a
         second (:mod:`workbench.attributes.speech`).
+        "music": tempo, key, chroma, brightness, harmonic and percussive parts, loudness
+        (:mod:`workbench.attributes.music`).
+        "praat": pitch, voice quality and formants by Praat, a second source for "voice"
+        (:mod:`workbench.attributes.praat`); :func:`~workbench.attributes.agreement` compares the two.
         "factors": the columns of the clips' table that are known properties, exact in generated sets; numbers as they
         are, each value of a category as a column of 0 and 1 named "factor=value".
         "auto": "egemaps" where opensmile is installed, else "voice"; the result says which.
@@ -82,7 +92,8 @@ def measure(
     rate : int, optional
         Hz at which "egemaps" hears. By default each clip's own, at which its figures are those of openSMILE run on the
         file; where the clips have several, a warning says so, as the figures depend on the rate. The other sets are
-        made for 16 kHz, to which every sound is brought; a sound of a lower rate has nothing in the bands above.
+        made for 16 kHz, "music" for 22.05 kHz, to which every sound is brought; a sound of a lower rate has nothing in
+        the bands above.
     cache : bool or path
         True: the user's store; False: none; a path: a store there.
     progress : bool
@@ -97,8 +108,8 @@ def measure(
     Raises
     ------
     ParameterError
-        An unknown set, opensmile is asked for and not installed, the clips have no factors, ``rate`` is given for
-        another set than "egemaps", or ``config`` for another than "speech".
+        An unknown set, opensmile or parselmouth is asked for and not installed, the clips have no factors, ``rate`` is
+        given for another set than "egemaps", or ``config`` for another than "speech".
     AudioError
         A clip cannot be read and ``on_error`` is "raise"; the message names it.
     StoreError
@@ -228,23 +239,34 @@ class _Meter(Encoder):
 
 
 def _own_meter(name: str) -> _Meter:
-    """The meter of one of this package's own sets."""
+    """The meter of one of the sets that are functions of this package."""
+    rate, reentrant = RATE, True
     if name == "voice":
         table, function, version = VOICE, voice, (CODE_VERSION,)
     elif name == "speech":
         table, function, version = SPEECH, speech, (SPEECH_VERSION,)
+    elif name == "music":
+        table, function, version = MUSIC, music, (MUSIC_VERSION, _release("librosa"))
+        rate = MUSIC_RATE
+    elif name == "praat":
+        table, function, version = PRAAT, praat, (PRAAT_VERSION, praat_version())
+        reentrant = False
     else:
-        installed = metadata.version("torchaudio").partition("+")[0]
-        table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, installed)
+        table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, _release("torchaudio"))
     return _Meter(
         name,
-        RATE,
-        lambda x: list(function(x, RATE).values()),
+        rate,
+        lambda x: list(function(x, rate).values()),
         version=version,
         families={name: family for name, (family, _) in table.items()},
         meanings={name: meaning for name, (_, meaning) in table.items()},
-        reentrant=True,
+        reentrant=reentrant,
     )
+
+
+def _release(distribution: str) -> str:
+    """Version of a library on which numbers depend, without the build's mark."""
+    return metadata.version(distribution).partition("+")[0]
 
 
 def _egemaps_meter(rate: int) -> _Meter:

@@ -18,13 +18,13 @@ class Attributes:
     """Measured properties of clips: a row a clip, a column an attribute."""
 
     set: str
-    """"egemaps", "voice", "speech", "speech, paper" or "factors": what was measured, not "auto"."""
+    """"egemaps", "voice", "speech", "speech, paper", "music", "praat" or "factors": what was measured, not "auto"."""
     names: tuple[str, ...]
     """The A columns."""
     values: np.ndarray
     """float64 (N, A); NaN where an attribute is not defined for a clip."""
     families: dict[str, str]
-    """Name -> family: pitch, formants, voice quality, loudness, rhythm, spectral, MFCC; factors may add others."""
+    """Name -> family: pitch, formants, voice quality, loudness, rhythm, harmony, spectral, MFCC; factors may add."""
     meanings: dict[str, str]
     """Name -> one line with the unit; of a factor: whether it is a number or one value of a category."""
     ids: np.ndarray

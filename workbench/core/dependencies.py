@@ -30,9 +30,22 @@ PAIRS = {
     "soxr": ("numpy",),
     "speechbrain": ("torch", "torchaudio"),
 }
-EXTRAS = {"distributed": "cluster", "opensmile": "egemaps", "speechbrain": "speechbrain", "ai_edge_litert": "lyra"}
+EXTRAS = {
+    "distributed": "cluster",
+    "opensmile": "egemaps",
+    "speechbrain": "speechbrain",
+    "ai_edge_litert": "lyra",
+    "parselmouth": "praat",
+    "torchcrepe": "crepe",
+}
 #: Distributions that are not called as they are imported.
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "PyYAML", "ai_edge_litert": "ai-edge-litert"}
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+    "yaml": "PyYAML",
+    "ai_edge_litert": "ai-edge-litert",
+    "parselmouth": "praat-parselmouth",
+}
 
 
 def release() -> str:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from ..core.checks import checked, close_match, number, numbers, whole
 from ..core.errors import AudioError, DatasetError, ParameterError
 from ..core.splits import Split
 from ..core.warn import warn
+from .changes import ChangedSounds, checked_amounts
 from .contents import contents, printable
 from .labels import is_missing, tidy
 from .sounds import ArraySounds, Sounds
@@ -312,12 +313,56 @@ class Clips:
                 f"{self.name}: {len(several)} sounds are there twice under different labels: {shown}",
             )
 
+    @checked
+    def changed(
+        self,
+        change: Literal["pitch", "tempo", "gain", "noise", "lowpass"],
+        amount: Real | np.ndarray | Sequence[float],
+        *,
+        seed: int = 0,
+    ) -> Clips:
+        """The same clips with their sounds changed on purpose (:mod:`workbench.datasets.changes` says how).
+
+        >>> clips.changed("pitch", 2).audio(0)  # two semitones higher  # doctest: +SKIP
+        >>> clips.changed("pitch", 2).changed("pitch", -2)  # there and back: what the change leaves  # doctest: +SKIP
+
+        Parameters
+        ----------
+        change : {"pitch", "tempo", "gain", "noise", "lowpass"}
+        amount : float or array_like (N,)
+            For all clips, or for each: semitones; factor (2 is twice as fast); dB (up to 40, never clipped); dB by
+            which the clip is louder than the noise; Hz above which nothing is left. At 0, 1, 0, infinity and infinity
+            a sound is itself, bit for bit.
+        seed : int
+            Of the noise, together with what the sound is: a clip has the same noise wherever it lies and at any level.
+
+        Returns
+        -------
+        Clips
+            Ids, labels, groups and all else as they are, so that rows match by id, and a new column "pitch_change" (of
+            a second change of pitch "pitch_change_2" ...) with the amounts; with "tempo" `seconds` follows. Factors and
+            other columns stay those of the sounds before: the pitch of a note that was moved is the old one.
+
+        Raises
+        ------
+        ParameterError
+            An unknown change, an amount out of its bounds, as many amounts as there are no clips.
+        """
+        amounts, table = checked_amounts(change, amount, len(self)), self.table.copy()
+        column = f"{change}_change"
+        if column in table:
+            column = next(f"{column}_{k}" for k in range(2, len(table.columns) + 2) if f"{column}_{k}" not in table)
+        table[column] = amounts
+        if change == "tempo" and "seconds" in table:
+            table["seconds"] = table["seconds"] / amounts
+        return self._with(table, ChangedSounds(self.sounds, change, column, seed))
+
     # --- choosing rows --------------------------------------------------------------------------------------------
 
-    def _with(self, table: pd.DataFrame, **dropped: int) -> Clips:
+    def _with(self, table: pd.DataFrame, sounds: Sounds | None = None, **dropped: int) -> Clips:
         more = {**self.dropped, **dropped}
         about = {"name": self.name, "title": self.title, "licence": self.licence, "citation": self.citation}
-        return Clips(table, self.sounds, factors=self.factors, dropped=more, **about)
+        return Clips(table, sounds or self.sounds, factors=self.factors, dropped=more, **about)
 
     def _column(self, column: str) -> pd.Series:
         if column not in self.table:

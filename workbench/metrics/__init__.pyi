@@ -1,6 +1,7 @@
 from . import blocks as blocks
 from . import classification as classification
 from . import disentanglement as disentanglement
+from . import equivariance as equivariance
 from . import faithfulness as faithfulness
 from . import fidelity as fidelity
 from . import geometry as geometry
