@@ -90,6 +90,7 @@ def load_dataset(
     fold: str | None = None,
     size: int | None = None,
     seed: int = 0,
+    thirds: bool | None = None,
     **options: Any,
 ) -> Clips:
     """Load a dataset: a generated one, a published one that is on this machine, or your own sounds.
@@ -103,7 +104,8 @@ def load_dataset(
     root : path or several, optional
         Data roots searched first; then those of the environment variable WORKBENCH_DATA, then the download cache.
     label : str, optional
-        Another column as the label; clips where it is empty are left out and counted.
+        Another column as the label; clips where it is empty are left out and counted. Where it holds numbers that are
+        no classes, :attr:`Clips.target` has the numbers and the labels are their thirds.
     group : str, optional
         Another column as the group (speaker, singer, source ...), of which none is ever on two sides of a split; "" for
         none. Where nobody names one and a column looks like one, a warning asks.
@@ -113,6 +115,10 @@ def load_dataset(
         Generated sets: number of clips (1000 unless given). Others: this many clips at random, classes balanced.
     seed : int
         Of the generated set, or of the random choice.
+    thirds : bool, optional
+        Whether a label of numbers is cut into thirds (over all clips, before size chooses some). By default it is
+        where they cannot be classes: more than two that are not whole, or more than 20 that are not 0, 1, 2 ...
+        without a gap.
     **options
         Published sets: ``split`` (a rule of the manifest, or "none").
         Sets in files: ``missing``, what clips do whose file is not there, and in a csv those without a label: "raise"
@@ -147,7 +153,7 @@ def load_dataset(
             raise ParameterError(option, column, "the name of a column")
     if key in GENERATED:
         clips = _generate(key, size, seed, options)
-        return _columns(clips, label, group, fold)
+        return _columns(clips, label, group, fold, thirds)
     own = Path(key).expanduser()
     if key in manifests() or own.suffix in (".yaml", ".yml"):
         _allow(key, options, ("split", *OPTIONS))
@@ -158,21 +164,23 @@ def load_dataset(
         clips = _own(own, read_folder(own, options.get("missing")), options)
     elif own.is_file():
         _allow(key, options, OPTIONS)
-        clips = _own(own, read_table(own, label, options.get("missing")), options)
-        label = None
+        clips = _own(own, read_table(own, label, options.get("missing"), thirds), options)
+        label, thirds = None, None
     else:
         _allow(key, options, OPTIONS)
         clips = _part(key, data_roots(root), options)
-    clips = _columns(clips, label, group, fold)
+    clips = _columns(clips, label, group, fold, thirds)
     return clips if size is None else clips.balanced(size, seed=seed)
 
 
-def _columns(clips: Clips, label: str | None, group: str | None, fold: str | None) -> Clips:
+def _columns(clips: Clips, label: str | None, group: str | None, fold: str | None, thirds: bool | None) -> Clips:
     """Clips with the columns that the caller names, and a question where a column looks like a group."""
-    clips = clips if label is None else clips.with_label(label)
+    if label is None and thirds:
+        raise ParameterError("thirds", thirds, "left out where no label= names the column that is cut")
+    clips = clips if label is None else clips.with_label(label, thirds=thirds)
     if group is not None:
         clips = clips.with_group(group)
-    elif question := unnamed_group(clips.table):
+    elif question := unnamed_group(clips.table.drop(columns=clips.target_name, errors="ignore")):
         warn(f"{clips.name}: {question}")
     return clips if fold is None else clips.with_fold(fold)
 
@@ -223,6 +231,7 @@ def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
         warn(f"{printable(path)}: {'; '.join(own.notes)}")
     sounds = FileSounds(options.get("mono", "mean"))
     about = {"name": printable(path.stem) or "folder", "dropped": {**own.dropped, **dropped}}
+    about["target_name"] = own.target_name
     return Clips(table, sounds, factors=own.factors, **about)
 
 
