@@ -31,6 +31,7 @@ PAIRS = {
     "speechbrain": ("torch", "torchaudio"),
 }
 EXTRAS = {"distributed": "cluster", "opensmile": "egemaps", "speechbrain": "speechbrain", "ai_edge_litert": "lyra"}
+EXTRAS |= {"datasets": "datasets"}
 #: Distributions that are not called as they are imported.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "PyYAML", "ai_edge_litert": "ai-edge-litert"}
 

@@ -19,6 +19,7 @@ from ..core.warn import warn
 from .clips import Clips
 from .contents import printable, why_no_file
 from .folders import Own, read_folder
+from .hub import HUB_NAME, PREFIX, read_hub
 from .layouts import CARRIED, Place, find, read, read_part, root_parts
 from .leaks import unnamed_group
 from .manifest import manifests, read_manifest
@@ -100,7 +101,9 @@ def load_dataset(
     name : str or path
         A name from :func:`list_datasets`; a part of a data root's manifest.csv; a folder whose sub-folders are the
         labels (below train, valid and test folders if there are such); a csv with columns path and label, and maybe
-        id, group, split, fold, start, stop and factors; or your own manifest (.yaml).
+        id, group, split, fold, start, stop and factors; your own manifest (.yaml); or "hf:owner/name", a public set of
+        the Hugging Face hub ("hf:owner/name:config", "hf:owner/name@revision"), or "hf:folder", what the `datasets`
+        library reads: parquet files, or what ``save_to_disk`` wrote.
     root : path or several, optional
         Data roots searched first; then those of the environment variable WORKBENCH_DATA, then the download cache.
     label : str, optional
@@ -125,6 +128,7 @@ def load_dataset(
         (the default), or "skip": they are left out and counted in ``Clips.dropped``. In a folder, where nothing
         promises a file, broken links and empty files are left out and named in a warning unless ``missing="raise"``.
         ``mono``: "mean" of the channels (the default), or the number of one channel, 0 the first.
+        Sets of the hub: ``audio``, the column of the sounds; by default the first.
 
     Returns
     -------
@@ -155,7 +159,11 @@ def load_dataset(
         clips = _generate(key, size, seed, options)
         return _columns(clips, label, group, fold, thirds)
     own = Path(key).expanduser()
-    if key in manifests() or own.suffix in (".yaml", ".yml"):
+    if key.startswith(PREFIX):
+        _allow(key, options, ("audio", *OPTIONS))
+        clips = _of_hub(key, label, thirds, options)
+        label, thirds = None, None
+    elif key in manifests() or own.suffix in (".yaml", ".yml"):
         _allow(key, options, ("split", *OPTIONS))
         clips = _published(manifests().get(key) or read_manifest(own), data_roots(root), {**options, "group": group})
         group = None
@@ -235,6 +243,17 @@ def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
     return Clips(table, sounds, factors=own.factors, **about)
 
 
+def _of_hub(name: str, label: str | None, thirds: bool | None, options: dict[str, Any]) -> Clips:
+    missing, mono = options.get("missing"), options.get("mono", "mean")
+    found = read_hub(name, label, missing, thirds, column=options.get("audio"), mono=mono)
+    own = found.own
+    table, dropped = _without_missing(own.table, name, missing, listed=True)
+    if own.notes:
+        warn(f"{name}: {'; '.join(own.notes)}")
+    about = {"dropped": {**own.dropped, **dropped}, "target_name": own.target_name, **found.about}
+    return Clips(table, found.sounds, factors=own.factors, **about)
+
+
 def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
     """A part of some root's manifest.csv that has no manifest of its own here."""
     for root in roots:
@@ -258,7 +277,8 @@ def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
     if os.path.lexists(Path(name).expanduser()):
         raise DatasetError(f"{printable(name)}: is neither a folder nor a file that can be read")
     if os.sep in name or "/" in name or Path(name).suffix:
-        raise DatasetError(f"{printable(name)}: no such folder or file")
+        hint = f"; a public set of that name on the hub is {PREFIX}{name}" if HUB_NAME.fullmatch(name) else ""
+        raise DatasetError(f"{printable(name)}: no such folder or file{hint}")
     raise DatasetError(_unknown(name, known))
 
 
@@ -281,7 +301,10 @@ def _without_missing(
     if len(table) and missing == "skip":
         return table, {"clips whose file is missing": len(absent)}
     names = list(zip(absent["_line"], absent["_tail"], absent["path"], strict=True))
-    shown = "; ".join(f"line {line}: {name}{why_no_file(path)}" for line, name, path in names[:5])
+    shown = "; ".join(
+        f"{line if isinstance(line, str) else f'line {line}'}: {name}{why_no_file(path)}"
+        for line, name, path in names[:5]
+    )
     message = f"{where}: the files of {len(absent)} of {len(gone)} clips are missing ({shown})"
     if manifest is not None:
         message += f". {how_to_get(manifest)}"

@@ -67,7 +67,9 @@ def read_table(file: Path, label: str | None = None, missing: str | None = None,
     ours = _columns(raw, label, where)
     if not len(raw):
         raise DatasetError(f"{where}: has a header and no rows")
-    own = read_raw(raw, ours, where, lambda tails: _resolve(file, tails), label=label, missing=missing, thirds=thirds)
+    own = read_raw(
+        raw, ours, where, lambda tails: _resolve(file, tails.tolist()), label=label, missing=missing, thirds=thirds
+    )
     lost = [path == "" for path in own.table["path"]]
     base = os.path.dirname(os.fspath(file))
     own.table.loc[lost, "_tail"] = [text + why_no_file(os.path.join(base, text)) for text in own.table["_tail"][lost]]
@@ -78,7 +80,7 @@ def read_raw(
     raw: pd.DataFrame,
     ours: Mapping[str, str],
     where: str,
-    resolve: Callable[[Sequence[str]], tuple[list[str], list[str], list[str]]],
+    resolve: Callable[[pd.Series], tuple[list[str], list[str], list[str]]],
     *,
     label: str | None = None,
     missing: str | None = None,
@@ -111,7 +113,7 @@ def read_raw(
         _refuse(where, raw, _missing(table["_tail"]), ours["path"], table["_tail"], "the path of a sound")
     is_address = table["_tail"].str.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
     _refuse(where, raw, is_address, ours["path"], table["_tail"], "a path on this machine: addresses are not fetched")
-    stems, table["path"], notes = resolve(table["_tail"].tolist())
+    stems, table["path"], notes = resolve(table["_tail"])
     own.notes += notes
     comma = raw.attrs.get("delimiter") in (";", "\t")
     table["label"] = raw[ours["label"]]
