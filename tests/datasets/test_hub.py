@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from workbench.core.errors import AudioError, DatasetError, DependencyError, ParameterError
-from workbench.datasets import load_dataset
+from workbench.datasets import describe_dataset, load_dataset
 
 datasets = pytest.importorskip("datasets", reason="needs the extra datasets")
 pa = pytest.importorskip("pyarrow")
@@ -372,6 +372,8 @@ def test_a_file_and_a_name_without_prefix_say_the_way(tmp_path):
         load_dataset(f"{name}/data/train-00000-of-00001.parquet")
     with pytest.raises(DatasetError, match="a public set of that name on the hub is hf:owner/name"):
         load_dataset("owner/name")
+    with pytest.raises(DatasetError, match=r"load_dataset\('hf:owner/name'\) downloads it when first used"):
+        describe_dataset("hf:owner/name")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="empty: holds nothing that the datasets library reads"):
         load_dataset(f"hf:{tmp_path / 'empty'}")

@@ -358,6 +358,10 @@ def describe_dataset(name: str) -> Manifest:
         )
     if name in manifests():
         return manifests()[name]
+    if name.startswith(PREFIX):
+        raise DatasetError(
+            f"{name}: a set of the hub has no entry here; load_dataset({name!r}) downloads it when first used"
+        )
     known = sorted([*GENERATED, *manifests()])
     raise DatasetError(_unknown(name, known))
 
