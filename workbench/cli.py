@@ -167,7 +167,9 @@ def data_list(root: Root = None) -> None:
 
 @data.command("info")
 def data_info(
-    name: Annotated[str, typer.Argument(help="A name from the list, a folder of sounds, or a csv file.")],
+    name: Annotated[
+        str, typer.Argument(help="A name from the list, a folder of sounds, a csv file, or hf:owner/name.")
+    ],
     root: Root = None,
     label: Annotated[str | None, typer.Option(help="Column to use as label.")] = None,
     group: Group = None,
@@ -270,7 +272,7 @@ def encoders_fetch(name: Annotated[str, typer.Argument(help="A name from the lis
 @app.command()
 @_keeps("What was embedded is in the store")
 def embed(
-    dataset: Annotated[str, typer.Argument(help="Name, folder of sounds or csv file.")],
+    dataset: Annotated[str, typer.Argument(help="Name, folder of sounds, csv file, or hf:owner/name.")],
     encoder: Annotated[str, typer.Argument(help="Name, model folder or hub id.")],
     layers: Annotated[str, typer.Option(help="all, or names with commas between.")] = "all",
     pooling: Annotated[str, typer.Option(help="mean, mean+std, or none to keep the frames.")] = "mean",

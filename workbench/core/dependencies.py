@@ -37,6 +37,7 @@ EXTRAS = {
     "ai_edge_litert": "lyra",
     "parselmouth": "praat",
     "torchcrepe": "crepe",
+    "datasets": "datasets",
 }
 #: Distributions that are not called as they are imported.
 DISTRIBUTIONS = {

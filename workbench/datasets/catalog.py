@@ -19,6 +19,7 @@ from ..core.warn import warn
 from .clips import Clips
 from .contents import printable, why_no_file
 from .folders import Own, read_folder
+from .hub import HUB_NAME, PREFIX, read_hub
 from .layouts import CARRIED, Place, find, read, read_part, root_parts
 from .leaks import unnamed_group
 from .manifest import manifests, read_manifest
@@ -90,6 +91,7 @@ def load_dataset(
     fold: str | None = None,
     size: int | None = None,
     seed: int = 0,
+    thirds: bool | None = None,
     **options: Any,
 ) -> Clips:
     """Load a dataset: a generated one, a published one that is on this machine, or your own sounds.
@@ -99,11 +101,14 @@ def load_dataset(
     name : str or path
         A name from :func:`list_datasets`; a part of a data root's manifest.csv; a folder whose sub-folders are the
         labels (below train, valid and test folders if there are such); a csv with columns path and label, and maybe
-        id, group, split, fold, start, stop and factors; or your own manifest (.yaml).
+        id, group, split, fold, start, stop and factors; your own manifest (.yaml); or "hf:owner/name", a public set of
+        the Hugging Face hub ("hf:owner/name:config", "hf:owner/name@revision"), or "hf:folder", what the `datasets`
+        library reads: parquet files, or what ``save_to_disk`` wrote.
     root : path or several, optional
         Data roots searched first; then those of the environment variable WORKBENCH_DATA, then the download cache.
     label : str, optional
-        Another column as the label; clips where it is empty are left out and counted.
+        Another column as the label; clips where it is empty are left out and counted. Where it holds numbers that are
+        no classes, :attr:`Clips.target` has the numbers and the labels are their thirds.
     group : str, optional
         Another column as the group (speaker, singer, source ...), of which none is ever on two sides of a split; "" for
         none. Where nobody names one and a column looks like one, a warning asks.
@@ -113,12 +118,17 @@ def load_dataset(
         Generated sets: number of clips (1000 unless given). Others: this many clips at random, classes balanced.
     seed : int
         Of the generated set, or of the random choice.
+    thirds : bool, optional
+        Whether a label of numbers is cut into thirds (over all clips, before size chooses some). By default it is
+        where they cannot be classes: more than two that are not whole, or more than 20 that are not 0, 1, 2 ...
+        without a gap.
     **options
         Published sets: ``split`` (a rule of the manifest, or "none").
         Sets in files: ``missing``, what clips do whose file is not there, and in a csv those without a label: "raise"
         (the default), or "skip": they are left out and counted in ``Clips.dropped``. In a folder, where nothing
         promises a file, broken links and empty files are left out and named in a warning unless ``missing="raise"``.
         ``mono``: "mean" of the channels (the default), or the number of one channel, 0 the first.
+        Sets of the hub: ``audio``, the column of the sounds; by default the first.
 
     Returns
     -------
@@ -147,9 +157,13 @@ def load_dataset(
             raise ParameterError(option, column, "the name of a column")
     if key in GENERATED:
         clips = _generate(key, size, seed, options)
-        return _columns(clips, label, group, fold)
+        return _columns(clips, label, group, fold, thirds)
     own = Path(key).expanduser()
-    if key in manifests() or own.suffix in (".yaml", ".yml"):
+    if key.startswith(PREFIX):
+        _allow(key, options, ("audio", *OPTIONS))
+        clips = _of_hub(key, label, thirds, options)
+        label, thirds = None, None
+    elif key in manifests() or own.suffix in (".yaml", ".yml"):
         _allow(key, options, ("split", *OPTIONS))
         clips = _published(manifests().get(key) or read_manifest(own), data_roots(root), {**options, "group": group})
         group = None
@@ -158,21 +172,23 @@ def load_dataset(
         clips = _own(own, read_folder(own, options.get("missing")), options)
     elif own.is_file():
         _allow(key, options, OPTIONS)
-        clips = _own(own, read_table(own, label, options.get("missing")), options)
-        label = None
+        clips = _own(own, read_table(own, label, options.get("missing"), thirds), options)
+        label, thirds = None, None
     else:
         _allow(key, options, OPTIONS)
         clips = _part(key, data_roots(root), options)
-    clips = _columns(clips, label, group, fold)
+    clips = _columns(clips, label, group, fold, thirds)
     return clips if size is None else clips.balanced(size, seed=seed)
 
 
-def _columns(clips: Clips, label: str | None, group: str | None, fold: str | None) -> Clips:
+def _columns(clips: Clips, label: str | None, group: str | None, fold: str | None, thirds: bool | None) -> Clips:
     """Clips with the columns that the caller names, and a question where a column looks like a group."""
-    clips = clips if label is None else clips.with_label(label)
+    if label is None and thirds:
+        raise ParameterError("thirds", thirds, "left out where no label= names the column that is cut")
+    clips = clips if label is None else clips.with_label(label, thirds=thirds)
     if group is not None:
         clips = clips.with_group(group)
-    elif question := unnamed_group(clips.table):
+    elif question := unnamed_group(clips.table.drop(columns=clips.target_name, errors="ignore")):
         warn(f"{clips.name}: {question}")
     return clips if fold is None else clips.with_fold(fold)
 
@@ -223,7 +239,19 @@ def _own(path: Path, own: Own, options: dict[str, Any]) -> Clips:
         warn(f"{printable(path)}: {'; '.join(own.notes)}")
     sounds = FileSounds(options.get("mono", "mean"))
     about = {"name": printable(path.stem) or "folder", "dropped": {**own.dropped, **dropped}}
+    about["target_name"] = own.target_name
     return Clips(table, sounds, factors=own.factors, **about)
+
+
+def _of_hub(name: str, label: str | None, thirds: bool | None, options: dict[str, Any]) -> Clips:
+    missing, mono = options.get("missing"), options.get("mono", "mean")
+    found = read_hub(name, label, missing, thirds, column=options.get("audio"), mono=mono)
+    own = found.own
+    table, dropped = _without_missing(own.table, name, missing, listed=True)
+    if own.notes:
+        warn(f"{name}: {'; '.join(own.notes)}")
+    about = {"dropped": {**own.dropped, **dropped}, "target_name": own.target_name, **found.about}
+    return Clips(table, found.sounds, factors=own.factors, **about)
 
 
 def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
@@ -249,7 +277,8 @@ def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
     if os.path.lexists(Path(name).expanduser()):
         raise DatasetError(f"{printable(name)}: is neither a folder nor a file that can be read")
     if os.sep in name or "/" in name or Path(name).suffix:
-        raise DatasetError(f"{printable(name)}: no such folder or file")
+        hint = f"; a public set of that name on the hub is {PREFIX}{name}" if HUB_NAME.fullmatch(name) else ""
+        raise DatasetError(f"{printable(name)}: no such folder or file{hint}")
     raise DatasetError(_unknown(name, known))
 
 
@@ -272,7 +301,10 @@ def _without_missing(
     if len(table) and missing == "skip":
         return table, {"clips whose file is missing": len(absent)}
     names = list(zip(absent["_line"], absent["_tail"], absent["path"], strict=True))
-    shown = "; ".join(f"line {line}: {name}{why_no_file(path)}" for line, name, path in names[:5])
+    shown = "; ".join(
+        f"{line if isinstance(line, str) else f'line {line}'}: {name}{why_no_file(path)}"
+        for line, name, path in names[:5]
+    )
     message = f"{where}: the files of {len(absent)} of {len(gone)} clips are missing ({shown})"
     if manifest is not None:
         message += f". {how_to_get(manifest)}"
@@ -326,6 +358,10 @@ def describe_dataset(name: str) -> Manifest:
         )
     if name in manifests():
         return manifests()[name]
+    if name.startswith(PREFIX):
+        raise DatasetError(
+            f"{name}: a set of the hub has no entry here; load_dataset({name!r}) downloads it when first used"
+        )
     known = sorted([*GENERATED, *manifests()])
     raise DatasetError(_unknown(name, known))
 

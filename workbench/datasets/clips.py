@@ -18,6 +18,7 @@ import pandas as pd
 from .. import audio
 from ..core.checks import checked, close_match, number, numbers, whole
 from ..core.errors import AudioError, DatasetError, ParameterError
+from ..core.labels import are_classes
 from ..core.splits import Split
 from ..core.warn import warn
 from .changes import ChangedSounds, checked_amounts
@@ -25,6 +26,7 @@ from .contents import contents, printable
 from .labels import is_missing, tidy
 from .sounds import ArraySounds, Sounds
 from .splits import TOO_FEW, check, choose, each_fold, grouped_folds
+from .thirds import cut_at_terciles
 
 #: Columns that say where a sound lies in a file; sounds in memory cannot have them.
 _TAKEN = ("path", "start", "stop")
@@ -46,6 +48,8 @@ class Clips:
         Columns that are known properties of a clip.
     dropped : mapping of str to int
         What was left out on the way here, and how many clips.
+    target_name : str
+        Column of the numbers of which the labels are thirds; "" where the labels are words.
 
     Attributes
     ----------
@@ -72,6 +76,7 @@ class Clips:
         citation: str = "",
         factors: Sequence[str] = (),
         dropped: Mapping[str, int] | None = None,
+        target_name: str = "",
     ):
         if not isinstance(table, pd.DataFrame):
             raise ParameterError("table", type(table).__name__, "a DataFrame with the columns id and label")
@@ -89,6 +94,9 @@ class Clips:
         missing = [factor for factor in self.factors if factor not in self.table]
         if missing:
             raise DatasetError(f"{name}: no column for the factors {', '.join(missing)}")
+        if target_name and not pd.api.types.is_numeric_dtype(self.table.get(target_name, pd.Series("", [0]))):
+            raise ParameterError("target_name", target_name, "a column of numbers")
+        self.target_name = target_name
 
     @classmethod
     @checked
@@ -156,6 +164,9 @@ class Clips:
         if "seconds" in self.table and self.table["seconds"].notna().all():
             hours = float(self.table["seconds"].sum()) / 3600
             facts.append(f"{hours:.2f} h" if hours >= 0.1 else f"{hours * 60:.1f} min")
+        if self.target is not None:
+            least, middle, most = np.quantile(self.target, [0, 0.5, 1])
+            facts.append(f"{self.target_name} {least:.4g} to {most:.4g}, median {middle:.4g}")
         facts += ["generated audio"] if self.generated else []
         return facts + [f"{count} {reason} left out" for reason, count in self.dropped.items()]
 
@@ -179,6 +190,14 @@ class Clips:
         return tuple(sorted(set(self.table["label"]) - {""}))
 
     @property
+    def target(self) -> np.ndarray | None:
+        """float64 (N,): the number of each clip where a column of numbers is the question; None where labels are words.
+
+        The labels are then its thirds, as :meth:`with_label` says, and :attr:`target_name` is the column.
+        """
+        return self.table[self.target_name].to_numpy(np.float64) if self.target_name else None
+
+    @property
     def tags(self) -> pd.DataFrame | None:
         """The tags of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
         if "tags" not in self.table or not (self.table["tags"] == self.table["label"]).all():
@@ -188,11 +207,13 @@ class Clips:
         return pd.DataFrame([[name in tags for name in names] for tags in sets], columns=names)
 
     def summary(self) -> pd.DataFrame:
-        """Clips, groups and (where known) seconds of each class; index: label."""
+        """Clips, groups and (where known) seconds of each class, and the range of its target; index: label."""
         by_label = self.table.assign(group=self.table["group"].replace("", pd.NA)).groupby("label")
         counts = pd.DataFrame({"clips": by_label.size(), "groups": by_label["group"].nunique()})
         if "seconds" in self.table:
             counts["seconds"] = by_label["seconds"].sum().round(1)
+        if self.target is not None:
+            counts["least"], counts["most"] = by_label[self.target_name].min(), by_label[self.target_name].max()
         return counts
 
     # --- sound --------------------------------------------------------------------------------------------------
@@ -273,7 +294,7 @@ class Clips:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over ids, labels, groups and what the sounds are (recipe, or all bytes of the file).
+        """16 hexadecimal digits over ids, labels, groups, targets and what the sounds are (recipe, or all bytes).
 
         Files are read whole for it, once: their content is remembered in the cache folder until they are touched.
 
@@ -294,6 +315,7 @@ class Clips:
                 identities.append("unreadable")
                 unread.append(str(error))
             digest.update("\x1f".join((*key, identities[-1])).encode() + b"\x1e")
+        digest.update(b"" if self.target is None else self.target.tobytes())
         contents().save()
         if unread:
             warn(
@@ -355,14 +377,18 @@ class Clips:
         table[column] = amounts
         if change == "tempo" and "seconds" in table:
             table["seconds"] = table["seconds"] / amounts
-        return self._with(table, ChangedSounds(self.sounds, change, column, seed))
+        return self._with(table, None, ChangedSounds(self.sounds, change, column, seed))
 
     # --- choosing rows --------------------------------------------------------------------------------------------
 
-    def _with(self, table: pd.DataFrame, sounds: Sounds | None = None, **dropped: int) -> Clips:
+    def _with(
+        self, table: pd.DataFrame, target_name: str | None = None, sounds: Sounds | None = None, /, **dropped: int
+    ) -> Clips:
         more = {**self.dropped, **dropped}
+        target_name = self.target_name if target_name is None else target_name
         about = {"name": self.name, "title": self.title, "licence": self.licence, "citation": self.citation}
-        return Clips(table, sounds or self.sounds, factors=self.factors, dropped=more, **about)
+        about |= {"factors": self.factors, "dropped": more, "target_name": target_name}
+        return Clips(table, sounds or self.sounds, **about)
 
     def _column(self, column: str) -> pd.Series:
         if column not in self.table:
@@ -434,13 +460,38 @@ class Clips:
         return self.take(np.sort(shuffled[np.argsort(turn, kind="stable")[:size]]))
 
     @checked
-    def with_label(self, column: str) -> Clips:
-        """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`."""
+    def with_label(self, column: str, *, thirds: bool | None = None) -> Clips:
+        """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`.
+
+        Parameters
+        ----------
+        column : str
+        thirds : bool, optional
+            Whether numbers are cut at the terciles of all clips into classes such as "tempo below 92", "tempo between
+            92 and 118" (92 among them) and "tempo from 118", in this order; :attr:`target` then holds the numbers. By
+            default those are cut that cannot be classes: more than two that are not whole, or more than 20 that do not
+            run from 0 or 1 without a gap.
+
+        Raises
+        ------
+        DatasetError
+            The column is empty; thirds of what are no numbers, or of numbers that are all equal.
+
+        Warns
+        -----
+        UserWarning
+            With the thirds and their sizes, where a column is cut by default.
+        """
         words, named = self._words(column)
-        table = self.table[named].copy()
+        table, target_name = self.table[named].copy(), ""
         table["label"] = words[named]
+        if thirds or (thirds is None and not are_classes(table[column])):
+            cut = cut_at_terciles(self.name, column, table[column])
+            table["label"], target_name = cut.labels, column
+            if thirds is None:
+                warn(f"{self.name}: {cut.note}")
         lost = int((~named).sum())
-        return self._with(table, **({f"without {column}": lost} if lost else {}))
+        return self._with(table, target_name, **({f"without {column}": lost} if lost else {}))
 
     def with_group(self, column: str) -> Clips:
         """The same clips with another column as the group, which is never on two sides of a split; "" for none."""

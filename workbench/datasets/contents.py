@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..core.errors import AudioError
@@ -97,22 +97,34 @@ class Contents:
         AudioError
             It cannot be read.
         """
-        key = self._key(path)
+
+        def read() -> str:
+            try:
+                with open(path, "rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise AudioError(printable(path), f"cannot be read: {error.strerror}") from None
+
+        return self._remembered(path, "", read)
+
+    def of_part(self, path: str, part: str, read: Callable[[], bytes]) -> str:
+        """Sha256 of a part of a file, hexadecimal, by the part's name; `read` gives its bytes where they are needed."""
+        return self._remembered(path, f"|{part}", lambda: hashlib.sha256(read()).hexdigest())
+
+    def _remembered(self, path: str, part: str, read: Callable[[], str]) -> str:
+        key = self._key(path, part)
         if key in self._known:
             return self._known[key]
-        try:
-            with open(path, "rb") as file:
-                sha = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise AudioError(printable(path), f"cannot be read: {error.strerror}") from None
+        sha = read()
         settled = _stat(path).st_ctime_ns + LATELY < time.time_ns()
-        if settled and self._key(path) == key:
+        if settled and self._key(path, part) == key:
             self._known[key] = sha
             self._fresh.append(f"{key} {sha} {_check(key, sha)}\n")
         return sha
 
-    def _key(self, path: str) -> str:
-        return hashlib.sha256(f"{printable(os.path.abspath(path))}|{quick_look(path)}".encode()).hexdigest()[:32]
+    def _key(self, path: str, part: str) -> str:
+        what = f"{printable(os.path.abspath(path))}|{quick_look(path)}{part}"
+        return hashlib.sha256(what.encode()).hexdigest()[:32]
 
     def save(self) -> None:
         """Write down what is new. Where that cannot be, nothing is lost but the time to read the files again."""

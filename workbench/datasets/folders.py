@@ -59,6 +59,8 @@ class Own:
     """What was left out: reason, and how many clips."""
     notes: list[str] = field(default_factory=list)
     """What a user should be told, once."""
+    target_name: str = ""
+    """Column of the numbers of which the labels are thirds."""
 
 
 class _Survey:

@@ -1,11 +1,11 @@
-"""A user's own table: a csv with a row a clip, as people and programs write it."""
+"""A user's own table: a csv with a row a clip, as people and programs write it; and rows that came another way."""
 
 from __future__ import annotations
 
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,11 +14,13 @@ import pandas as pd
 
 from ..core.checks import close_match
 from ..core.errors import DatasetError
+from ..core.labels import are_classes
 from .contents import on_disk, printable, why_no_file
 from .delimited import read_rows
 from .folders import SPLITS, UNREAD, Own
 from .labels import MISSING, fold_number, look_alike, merged, tidy
 from .layouts import SOUNDS
+from .thirds import cut_at_terciles
 
 #: Names of the column of paths, as letters and digits in lower case: "File name" and "file_name" are "filename".
 PATHS = ("path", "file", "filename", "filepath", "audio", "audiopath", "audiofile", "audiofilepath", "audiofilename")
@@ -35,7 +37,7 @@ KNOWN = {
 }
 
 
-def read_table(file: Path, label: str | None = None, missing: str | None = None) -> Own:
+def read_table(file: Path, label: str | None = None, missing: str | None = None, thirds: bool | None = None) -> Own:
     """A csv or tsv with a row a clip.
 
     Parameters
@@ -48,6 +50,8 @@ def read_table(file: Path, label: str | None = None, missing: str | None = None)
         Column that is the label; by default "label".
     missing : {None, "raise", "skip"}
         What rows without a label do: an error that names them (the default too), or left out and counted.
+    thirds : bool, optional
+        Whether a label of numbers is cut into thirds, as in :meth:`Clips.with_label`; its numbers are then a factor.
 
     Returns
     -------
@@ -61,46 +65,105 @@ def read_table(file: Path, label: str | None = None, missing: str | None = None)
     """
     where = printable(file)
     raw = read_rows(file)
-    columns = [str(column) for column in raw.columns]
     ours = _columns(raw, label, where)
     if not len(raw):
         raise DatasetError(f"{where}: has a header and no rows")
+    own = read_raw(
+        raw, ours, where, lambda tails: _resolve(file, tails.tolist()), label=label, missing=missing, thirds=thirds
+    )
+    lost = [path == "" for path in own.table["path"]]
+    base = os.path.dirname(os.fspath(file))
+    own.table.loc[lost, "_tail"] = [text + why_no_file(os.path.join(base, text)) for text in own.table["_tail"][lost]]
+    return own
+
+
+def read_raw(
+    raw: pd.DataFrame,
+    ours: Mapping[str, str],
+    where: str,
+    resolve: Callable[[pd.Series], tuple[list[str], list[str], list[str]]],
+    *,
+    label: str | None = None,
+    missing: str | None = None,
+    thirds: bool | None = None,
+    names: Collection[str] = (),
+) -> Own:
+    """Rows of text, wherever they came from, to the table of a dataset.
+
+    Parameters
+    ----------
+    raw : DataFrame of str
+        Index: what a message calls the row; ``attrs["row"]`` is the word before it ("line ", where there is none).
+    ours : mapping of str to str
+        Our names (path and label, and those of :data:`KNOWN` that there are) -> the table's. Others are factors.
+    where : str
+        The set, for messages.
+    resolve : callable
+        Paths as written -> names that ids are made of, paths ("" where there is no such file), and notes.
+    label, missing, thirds
+        As of :func:`read_table`.
+    names : collection of str
+        Columns whose values are names even where they read like numbers.
+    """
+    columns = [str(column) for column in raw.columns]
     own = Own(pd.DataFrame(index=raw.index), notes=list(raw.attrs["notes"]))
+    written = raw[ours["label"]]
     raw, own.dropped = _with_label(raw, ours["label"], label, missing, where, own.notes)
     table = pd.DataFrame({"_line": raw.index.to_numpy(), "_tail": raw[ours["path"]].str.strip()}, index=raw.index)
     if missing != "skip":
-        _refuse(where, _missing(table["_tail"]), ours["path"], table["_tail"], "the path of a sound")
+        _refuse(where, raw, _missing(table["_tail"]), ours["path"], table["_tail"], "the path of a sound")
     is_address = table["_tail"].str.match(r"(?!file:)[A-Za-z][A-Za-z0-9+.-]+://")
-    _refuse(where, is_address, ours["path"], table["_tail"], "a path on this machine: addresses are not fetched")
-    names, table["path"], notes = _resolve(file, table["_tail"].tolist())
+    _refuse(where, raw, is_address, ours["path"], table["_tail"], "a path on this machine: addresses are not fetched")
+    stems, table["path"], notes = resolve(table["_tail"])
     own.notes += notes
+    comma = raw.attrs.get("delimiter") in (";", "\t")
     table["label"] = raw[ours["label"]]
+    numbers = table["label"] if ours["label"] in names else _guess(table["label"], comma)
+    if thirds or (thirds is None and not are_classes(numbers)):
+        cut = cut_at_terciles(where, ours["label"], numbers)
+        table["label"] = cut.labels
+        own.notes += [cut.note] if thirds is None else []
+    else:
+        numbers = None
+        if table["label"].any():
+            own.notes += merged("labels", written[raw.index]) + look_alike("labels", table["label"])
     for column in ("group", "split", "fold"):
         if column in ours:
-            table[column] = _COLUMNS[column](where, raw[ours[column]], own.notes)
-    comma = raw.attrs.get("delimiter") in (";", "\t")
+            table[column] = _COLUMNS[column](where, raw, raw[ours[column]], own.notes)
     for column in ("seconds", "start", "stop"):
         if column in ours:
-            table[column] = _seconds(where, ours[column], raw[ours[column]], comma)
+            table[column] = _seconds(where, raw, ours[column], raw[ours[column]], comma)
     if "stop" in table:
         start = table["start"].fillna(0) if "start" in table else 0
-        _refuse(where, table["stop"] <= start, ours["stop"], raw[ours["stop"]], "later than start")
+        _refuse(where, raw, table["stop"] <= start, ours["stop"], raw[ours["stop"]], "later than start")
     elif "start" in table and table["start"].fillna(0).any():
         own.notes.append("there is a start column and no stop: each clip runs to the end of its file")
     used = {*ours.values(), "label"}
-    own.factors = tuple(column for column in columns if column not in used)
-    for column in own.factors:
+    factors = [column for column in columns if column not in used]
+    for column in factors:
         if column in ("_line", "_tail", *table.columns):
             raise DatasetError(
                 f"{where}: the column {column!r} needs another name: {column} is a column of every table"
             )
-        table[column] = _guess(raw[column], comma)
-    table["id"] = _ids(where, raw[ours["id"]] if "id" in ours else None, names, table)
-    lost = [path == "" for path in table["path"]]
-    base = os.path.dirname(os.fspath(file))
-    table.loc[lost, "_tail"] = [text + why_no_file(os.path.join(base, text)) for text in table["_tail"][lost]]
+        table[column] = raw[column].astype(object) if column in names else _guess(raw[column], comma)
+    if numbers is not None:
+        own.target_name = _target_name(ours["label"], table)
+        table[own.target_name] = numbers
+        factors.append(own.target_name)
+    own.factors = tuple(factors)
+    table["id"] = _ids(where, raw, raw[ours["id"]] if "id" in ours else None, stems, table)
     own.table = table.reset_index(drop=True)
     return own
+
+
+def _target_name(column: str, table: pd.DataFrame) -> str:
+    """The column that keeps the numbers of which the labels are thirds: its own, or where that is ours another."""
+    name = (
+        "number" if column in ("id", "label", "split", "fold", "group", "path", "seconds", "start", "stop") else column
+    )
+    while name in table:
+        name += "_"
+    return name
 
 
 # --- columns ------------------------------------------------------------------------------------------------------
@@ -152,11 +215,11 @@ def _with_label(
         raw[column] = ""
         notes.append("no row has a label: the clips can be embedded and mapped, not probed")
         return raw, {}
-    notes += merged("labels", written[~gone]) + look_alike("labels", words[~gone])
     if not gone.any():
         return raw, {}
     if missing != "skip":
-        shown = ", ".join(f"line {line}: {text!r}" for line, text in written[gone].iloc[:5].items())
+        row = raw.attrs.get("row", "line ")
+        shown = ", ".join(f"{row}{line}: {text!r}" for line, text in written[gone].iloc[:5].items())
         more = " ..." if gone.sum() > 5 else ""
         raise DatasetError(
             f"{where}: {column} is missing in {int(gone.sum())} of {len(raw)} rows ({shown}{more}); "
@@ -167,14 +230,15 @@ def _with_label(
     return kept, {f"without {column}": int(gone.sum())}
 
 
-def _refuse(where: str, bad: pd.Series, column: str, values: pd.Series, expected: str) -> None:
+def _refuse(where: str, raw: pd.DataFrame, bad: pd.Series, column: str, values: pd.Series, expected: str) -> None:
     bad = np.asarray(bad, bool)
     if bad.any():
         lines = values.index[bad]
         shown = ", ".join(str(number) for number in lines[:5]) + (" ..." if len(lines) > 5 else "")
         value = values[bad].iloc[0]
         value = value if len(value) <= 60 else value[:57] + "..."
-        raise DatasetError(f"{where}: {column}={value!r} must be {expected} ({len(lines)} rows: line {shown})")
+        row = raw.attrs.get("row", "line ")
+        raise DatasetError(f"{where}: {column}={value!r} must be {expected} ({len(lines)} rows: {row}{shown})")
 
 
 def _missing(words: pd.Series) -> pd.Series:
@@ -197,24 +261,24 @@ def _some_missing(values: pd.Series, notes: list[str], what: str, so: str) -> No
         notes.append(f"{count} of {len(values)} clips have no {what}: {so}")
 
 
-def _groups(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
+def _groups(where: str, raw: pd.DataFrame, text: pd.Series, notes: list[str]) -> pd.Series:
     words = _named(text)
     notes += merged("groups", text[words != ""]) + look_alike("groups", words)
     _some_missing(words, notes, "group", "each of these is a group of its own")
     return words
 
 
-def _splits(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
+def _splits(where: str, raw: pd.DataFrame, text: pd.Series, notes: list[str]) -> pd.Series:
     words = _named(text).str.lower()
-    _refuse(where, ~words.isin([*SPLITS, ""]), "split", text, "train, valid, test or empty")
+    _refuse(where, raw, ~words.isin([*SPLITS, ""]), "split", text, "train, valid, test or empty")
     _some_missing(words, notes, "split", "they are in no part of the published split")
     return words.map({**SPLITS, "": ""})
 
 
-def _folds(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
+def _folds(where: str, raw: pd.DataFrame, text: pd.Series, notes: list[str]) -> pd.Series:
     words = _named(text)
     folds = pd.Series([fold_number(word) for word in words], text.index, dtype="Int64")
-    _refuse(where, folds.isna() & (words != ""), "fold", text, "a number of up to nine digits, or end in one")
+    _refuse(where, raw, folds.isna() & (words != ""), "fold", text, "a number of up to nine digits, or end in one")
     _some_missing(words, notes, "fold", "they are in no fold")
     return folds
 
@@ -222,12 +286,12 @@ def _folds(where: str, text: pd.Series, notes: list[str]) -> pd.Series:
 _COLUMNS = {"group": _groups, "split": _splits, "fold": _folds}
 
 
-def _seconds(where: str, column: str, text: pd.Series, comma: bool) -> pd.Series:
+def _seconds(where: str, raw: pd.DataFrame, column: str, text: pd.Series, comma: bool) -> pd.Series:
     words = _decimal(text.str.strip(), comma)
     words = words.where(~_missing(words), "")
     numbers = pd.to_numeric(words.where(words != "", None), errors="coerce").astype(float)
     bad = (numbers.isna() & (words != "")) | (numbers < 0) | np.isinf(numbers)
-    _refuse(where, bad, column, text, "a number of seconds, 0 or more")
+    _refuse(where, raw, bad, column, text, "a number of seconds, 0 or more")
     return numbers
 
 
@@ -255,13 +319,16 @@ def _guess(text: pd.Series, comma: bool) -> pd.Series:
     return numbers.astype(float).reindex(text.index)
 
 
-def _ids(where: str, column: pd.Series | None, names: Sequence[str], table: pd.DataFrame) -> list[str]:
+def _ids(
+    where: str, raw: pd.DataFrame, column: pd.Series | None, names: Sequence[str], table: pd.DataFrame
+) -> list[str]:
     if column is not None:
         ids = column.str.strip()
-        _refuse(where, _missing(ids), "id", column, "a name")
+        _refuse(where, raw, _missing(ids), "id", column, "a name")
         twice = ids.duplicated(keep=False)
         if twice.any():
-            shown = "; ".join(f"line {line}: {text}" for line, text in ids[twice].iloc[:6].items())
+            row = raw.attrs.get("row", "line ")
+            shown = "; ".join(f"{row}{line}: {text}" for line, text in ids[twice].iloc[:6].items())
             raise DatasetError(f"{where}: {int(twice.sum())} rows share their id with another ({shown})")
         return ids.tolist()
     ids = [os.path.splitext(name)[0] for name in names]
@@ -272,7 +339,7 @@ def _ids(where: str, column: pd.Series | None, names: Sequence[str], table: pd.D
         return [f"{name}:{line}" for name, line in zip(names, table["_line"], strict=True)]
     twice = table["path"].duplicated(keep=False) & (table["path"] != "")
     twice |= pd.Series(names, table.index).duplicated(keep=False)
-    _refuse(where, twice, "path", table["_tail"], "there once, or have start and stop columns")
+    _refuse(where, raw, twice, "path", table["_tail"], "there once, or have start and stop columns")
     return list(names)
 
 

@@ -72,11 +72,12 @@ def _dataset(name: str, value: str) -> None:
     from ..datasets import known_datasets
 
     known = known_datasets()
-    if value not in known and not Path(value).expanduser().exists():
+    if value not in known and not value.startswith("hf:") and not Path(value).expanduser().exists():
         raise ParameterError(
             name,
             value,
-            f"the name of a dataset, a folder or a csv file: there are {', '.join(known)}{close_match(value, known)}",
+            "the name of a dataset, a folder, a csv file or hf:owner/name: there are "
+            f"{', '.join(known)}{close_match(value, known)}",
         )
 
 
