@@ -62,8 +62,8 @@ def cut_at_terciles(where: str, column: str, values: pd.Series) -> Thirds:
     kept = ", ".join(f"{name} ({count} clips)" for name, count in zip(names, counts, strict=True))
     note = (
         f"the column {column!r} holds numbers ({len(kinds)} different), of which the labels are the thirds over all "
-        f"clips: {kept}. fit_regression(..., clips.target, ...) reads the numbers themselves; thirds=False makes each a "
-        "class"
+        f"clips: {kept}. fit_regression(..., clips.target, ...) reads the numbers themselves; thirds=False makes each "
+        "a class"
     )
     return Thirds([names[code] for code in codes], note)
 
