@@ -180,7 +180,7 @@ def test_factors_of_voices_are_those_of_the_table(voices):
 
 
 def test_wrong_arguments_are_named():
-    expected = "'auto' or 'egemaps' or 'voice' or 'speech' or 'music' or 'praat' or 'factors'"
+    expected = "'auto' or 'egemaps' or 'voice' or 'speech' or 'music' or 'praat' or 'crepe' or 'factors'"
     with pytest.raises(ParameterError, match=f"set='gemaps' must be {expected}"):
         measure(noises(1), set="gemaps")
     with pytest.raises(ParameterError, match="config='paper' must be 'default' for the set 'voice'"):

@@ -10,7 +10,8 @@
 
 :func:`measure` gives a table with a row a clip; :func:`pitch_track` and :func:`loudness_track` give pitch and level
 over time, :func:`integrated_loudness` the loudness of a whole programme, :func:`agreement` how far two measurements of
-the same clips agree. :mod:`.voice`, :mod:`.speech`, :mod:`.music` and :mod:`.praat` measure one waveform.
+the same clips agree. :mod:`.voice`, :mod:`.speech`, :mod:`.music`, :mod:`.praat` and :mod:`.crepe` measure one
+waveform.
 """
 
 import lazy_loader

@@ -31,7 +31,7 @@ def agreement(
     """How far two measurements of the same clips agree, attribute by attribute.
 
     >>> agreement(measure(clips, set="voice"), measure(clips, set="praat"))  # doctest: +SKIP
-    >>> truth = measure(clips, set="factors")  # of a generated set
+    >>> truth = measure(clips, set="factors")  # doctest: +SKIP
     >>> agreement(measure(clips, set="voice"), truth, names={"hnr_mean": "hnr"})  # doctest: +SKIP
 
     Parameters

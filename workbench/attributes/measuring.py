@@ -27,6 +27,9 @@ from ..core.warn import warn
 from ..embeddings import embed
 from ..encoders import Encoder, Layer
 from . import egemaps
+from .crepe import CODE_VERSION as CREPE_VERSION
+from .crepe import CREPE, crepe
+from .crepe import version as crepe_version
 from .music import CODE_VERSION as MUSIC_VERSION
 from .music import MUSIC, music
 from .music import RATE as MUSIC_RATE
@@ -57,7 +60,7 @@ FACTOR_FAMILIES = {
 def measure(
     clips: Clips,
     *,
-    set: Literal["auto", "egemaps", "voice", "speech", "music", "praat", "factors"] = "auto",
+    set: Literal["auto", "egemaps", "voice", "speech", "music", "praat", "crepe", "factors"] = "auto",
     config: Literal["default", "paper"] = "default",
     seconds: float | None = None,
     rate: int | None = None,
@@ -70,7 +73,7 @@ def measure(
     Parameters
     ----------
     clips : Clips
-    set : {"auto", "egemaps", "voice", "speech", "music", "praat", "factors"}
+    set : {"auto", "egemaps", "voice", "speech", "music", "praat", "crepe", "factors"}
         "egemaps": 88 functionals by openSMILE, for research only (:mod:`workbench.attributes.egemaps`).
         "voice": this package's own (:mod:`workbench.attributes.voice`).
         "speech": median (Hz) and spread (semitones) of the pitch of the voiced frames, loudness (LKFS) and syllables a
@@ -79,6 +82,7 @@ def measure(
         (:mod:`workbench.attributes.music`).
         "praat": pitch, voice quality and formants by Praat, a second source for "voice"
         (:mod:`workbench.attributes.praat`); :func:`~workbench.attributes.agreement` compares the two.
+        "crepe": pitch by a neural network (:mod:`workbench.attributes.crepe`), another.
         "factors": the columns of the clips' table that are known properties, exact in generated sets; numbers as they
         are, each value of a category as a column of 0 and 1 named "factor=value".
         "auto": "egemaps" where opensmile is installed, else "voice"; the result says which.
@@ -108,8 +112,8 @@ def measure(
     Raises
     ------
     ParameterError
-        An unknown set, opensmile or parselmouth is asked for and not installed, the clips have no factors, ``rate`` is
-        given for another set than "egemaps", or ``config`` for another than "speech".
+        An unknown set, a set whose package is not installed, the clips have no factors, ``rate`` is given for another
+        set than "egemaps", or ``config`` for another than "speech".
     AudioError
         A clip cannot be read and ``on_error`` is "raise"; the message names it.
     StoreError
@@ -250,6 +254,9 @@ def _own_meter(name: str) -> _Meter:
         rate = MUSIC_RATE
     elif name == "praat":
         table, function, version = PRAAT, praat, (PRAAT_VERSION, praat_version())
+        reentrant = False
+    elif name == "crepe":
+        table, function, version = CREPE, crepe, (CREPE_VERSION, crepe_version())
         reentrant = False
     else:
         table, function, version = SPEECH_PAPER, speech_paper, (SPEECH_VERSION, _release("torchaudio"))

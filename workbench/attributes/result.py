@@ -18,7 +18,7 @@ class Attributes:
     """Measured properties of clips: a row a clip, a column an attribute."""
 
     set: str
-    """"egemaps", "voice", "speech", "speech, paper", "music", "praat" or "factors": what was measured, not "auto"."""
+    """"egemaps", "voice", "speech", "speech, paper", "music", "praat", "crepe" or "factors"; not "auto"."""
     names: tuple[str, ...]
     """The A columns."""
     values: np.ndarray

@@ -6,6 +6,9 @@ affective computing", IEEE Trans. Affective Computing 7 (2016) 190-202) with tex
 unit and meaning.
 
 Pitch is sought between 60 and 1400 Hz; what lies outside, such as vocal fry, is unvoiced or read as something else.
+That is a singer's range. In running speech so wide a search takes some unvoiced sound for a high pitch: of 40 read
+utterances the median is right (rank correlation with Praat's .99), the mean three semitones too high. The set "speech",
+which seeks in two passes, is made for those.
 
 What is not defined is NaN: everything of the voice (pitch, voice quality, formants, vibrato) where nothing is voiced,
 or the clip is shorter than the 50 ms that a pitch takes; spread, slopes and lengths where there are too few of what
