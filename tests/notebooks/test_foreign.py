@@ -2,13 +2,15 @@
 
 Sets that can be studied: a csv of two classes with its own columns of label, speaker and session, stereo mp3 of .3 to
 3 s at 44.1 kHz, blanks and umlauts in names; a folder of three classes and nothing else, clips of .3 and 20 s; a csv of
-clips with several labels or none. Sets that cannot, of which every notebook says so before it computes anything: one
+clips with several labels or none; rows as the datasets library keeps them, whose question is a column of numbers (one
+notebook only). Sets that cannot, of which every notebook says so before it computes anything: one
 group, and one clip a class.
 
 What stands as a reading below a figure is true of any data: it has no number that no cell above it put out.
 """
 
 import html
+import io
 import json
 import re
 import time
@@ -158,6 +160,34 @@ def test_foreign_sounds_go_through(tmp_path, made, kind, name):
     for other in said.setdefault(name, {}).values():
         assert sentences != other  # another set, other sentences
     said[name][kind] = sentences
+
+
+def rows_of_numbers(folder) -> dict:
+    datasets = pytest.importorskip("datasets", reason="needs the extra datasets")
+    import pyarrow
+
+    rng, rows = np.random.default_rng(5), {"audio": [], "pitch": [], "speaker": []}
+    for i in range(60):
+        file, pitch = io.BytesIO(), round(rng.uniform(100, 800), 1)
+        soundfile.write(file, tone(0.5, pitch, rng), 16000, format="FLAC")
+        for name, value in (("audio", {"bytes": file.getvalue(), "path": None}), ("pitch", pitch), ("speaker", i // 5)):
+            rows[name].append(value)
+    kinds = {"audio": datasets.Audio(), "pitch": datasets.Value("float64"), "speaker": datasets.Value("int64")}
+    datasets.Dataset(pyarrow.table(rows, schema=datasets.Features(kinds).arrow_schema)).save_to_disk(folder / "rows")
+    return {"dataset": f"hf:{folder / 'rows'}", "label": "pitch", "group": "speaker"}
+
+
+@pytest.mark.slow
+def test_rows_with_a_column_of_numbers_go_through(tmp_path, made):
+    parameters = made(rows_of_numbers) | SMALLEST["sae"]
+    (result,) = run("sae", parameters=parameters, out=tmp_path / "run", progress=False)
+    assert result.status == "ok", result.problem
+    assert result.results["context"]["dataset"]["clips"] == 60
+    node = json.loads((result.folder / "sae.ipynb").read_text(encoding="utf-8"))
+    assert unproduced(node) == [] and not any("nan" in sentence for sentence in computed_readings(node))
+    shown = "".join(text_of(output) for cell in node["cells"] for output in cell.get("outputs", []))
+    assert "the column 'pitch' holds numbers (60 different)" in shown
+    assert shown.index("pitch below") < shown.index("pitch between") < shown.index("pitch from")
 
 
 @pytest.mark.slow
