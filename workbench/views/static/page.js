@@ -11,7 +11,7 @@ function watchTheme(root, act) {
   let before;
   const look = () => {
     let node = root.parentElement, tone = null;
-    for (; node && !tone; node = node.parentElement) {
+    for (; node && !tone; node = node.parentElement ?? node.getRootNode().host) { // marimo shows widgets in a shadow
       const c = (getComputedStyle(node).backgroundColor.match(/[\d.]+/g) || []).map(Number);
       if (c.length === 3 || c[3] > 0.5) tone = c;
     }
@@ -26,20 +26,33 @@ function watchTheme(root, act) {
     watch.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-theme", "style"] });
   }
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look);
+  if (!root.isConnected) new ResizeObserver(look).observe(root); // a widget is drawn before it has a place
   look();
 }
 
 // Find the page's element and its data, bring both to life, and tell the kernel's link (link.js), whichever of the two
 // came first. A still picture gives its place to the view.
 function showPage(script, View) {
-  const root = script.parentElement, maps = (window.workbenchMaps ??= { views: {}, links: {} });
-  const packed = root.querySelector(":scope > .wb-data");
-  (packed ? unpack(packed.textContent) : Promise.resolve({})).then((data) => {
+  const root = script.parentElement, packed = root.querySelector(":scope > .wb-data");
+  openPage(root, packed ? packed.textContent : "", View);
+}
+function openPage(root, packed, View) {
+  const maps = (window.workbenchMaps ??= { views: {}, links: {} });
+  (packed ? unpack(packed) : Promise.resolve({})).then((data) => {
+    if (root.wbClosed) return;
     if (root.querySelector(":scope > .wb-still")) root.replaceChildren(root.querySelector("style"));
     const view = new View(root, data), link = (maps.links[data.key] || []).at(-1);
     (maps.views[data.key] ??= []).push(view);
     root.wbView = view;
     watchTheme(root, (dark) => view.setTheme?.(dark));
-    if (link) view.connect(link);
+    if (link) view.connect?.(link);
   });
+}
+// A page that is taken away falls silent, and its kernel forgets it.
+function closePage(root) {
+  root.wbClosed = true;
+  for (const audio of root.querySelectorAll("audio")) audio.pause();
+  for (const views of Object.values(window.workbenchMaps?.views ?? {})) {
+    if (views.includes(root.wbView)) views.splice(views.indexOf(root.wbView), 1);
+  }
 }
