@@ -6,14 +6,24 @@ async function unpack(text) {
   return JSON.parse(await new Response(stream).text());
 }
 
+// A colour of a style sheet in numbers: red, green, blue from 0 to 255, and how much it covers, from 0 to 1.
+function channels(colour) {
+  const found = (colour.match(/[\d.]+/g) || []).map(Number);
+  if (/^rgba?\(/.test(colour)) return [...found.slice(0, 3), found[3] ?? 1];
+  const c = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+  c.fillStyle = colour; // oklch, lab and whatever else a browser can draw
+  c.fillRect(0, 0, 1, 1);
+  return [...c.getImageData(0, 0, 1, 1).data].map((value, k) => (k < 3 ? value : value / 255));
+}
+
 // Calls act(dark) now and whenever the page around root changes its tone.
 function watchTheme(root, act) {
   let before;
   const look = () => {
     let node = root.parentElement, tone = null;
     for (; node && !tone; node = node.parentElement ?? node.getRootNode().host) { // marimo shows widgets in a shadow
-      const c = (getComputedStyle(node).backgroundColor.match(/[\d.]+/g) || []).map(Number);
-      if (c.length === 3 || c[3] > 0.5) tone = c;
+      const c = channels(getComputedStyle(node).backgroundColor);
+      if (c[3] > 0.5) tone = c;
     }
     const dark = tone ? 0.2126 * tone[0] + 0.7152 * tone[1] + 0.0722 * tone[2] < 110 : false;
     if (dark === before) return;
