@@ -3,7 +3,7 @@ from .charts import heatmap as heatmap
 from .charts import intervals as intervals
 from .charts import scatter as scatter
 from .decisions import decision_page as decision_page
-from .explore import explore as explore
+from .exploring import explore as explore
 from .interpretations import interpretation_page as interpretation_page
 from .latents import latent_page as latent_page
 from .level_readings import levels_sentences as levels_sentences

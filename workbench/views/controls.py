@@ -10,6 +10,7 @@ from .page import escape, printable
 METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 #: The setting that each method has of its own, besides the seed.
 SETTINGS = {"pca": "components", "tsne": "perplexity", "umap": "neighbours"}
+_KEPT = ("keeps distances as well as two axes can", *["keeps neighbourhoods: sizes and gaps mean nothing"] * 2)
 #: Stands for no column: what shows None shows nothing at all.
 _NONE = object()
 
@@ -47,6 +48,7 @@ class Controls:
             "method": w.ToggleButtons(
                 options=[(name, key) for key, name in METHODS.items()],
                 value=state["method"],
+                tooltips=_KEPT,
                 style={"button_width": "70px"},
             ),
             "first": w.BoundedIntText(description="Across: PC", min=1, max=10**6, value=first, **typed),

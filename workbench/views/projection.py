@@ -146,7 +146,7 @@ def _pca(z: np.ndarray, seed: int, unit: float, components: list[int]) -> Projec
 
     most = max(components)
     if most > max(2, min(z.shape)):
-        raise ParameterError("components", tuple(components), f"of the {min(z.shape)} that {z.shape} numbers have")
+        raise ParameterError("components", tuple(components), f"at most {min(z.shape)} for an array of shape {z.shape}")
     kept = min(most, *z.shape)
     pca = PCA(kept, random_state=seed)
     with threadpool_limits(1 if z.size < _SMALL else None):

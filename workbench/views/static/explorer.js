@@ -4,10 +4,25 @@
 // The kernel may be busy with all cells that follow.
 const OPEN_SECONDS = 86400;
 
+// An output that a later one has replaced is never seen again.
+function seen(node) {
+  return new Promise((done) => {
+    const watch = new ResizeObserver(() => {
+      if (!node.isConnected) return;
+      watch.disconnect();
+      done();
+    });
+    watch.observe(node);
+  });
+}
+
 class ExplorerMap extends SoundMap {
   async connect(link) {
+    this.restore();
     super.connect(link);
     if (!link.view) return; // no controls here: the map alone is live
+    await seen(this.root);
+    if (this.link !== link) return;
     try {
       const { model } = await link.ask({ kind: "open" }, OPEN_SECONDS), view = await link.view(model);
       if (this.link === link) this.replace(view); else view.remove();
@@ -21,7 +36,6 @@ class ExplorerMap extends SoundMap {
   }
 
   replace(view) {
-    this.restore();
     this.stop();
     this.controls = { view, place: make("div", "wb-explorer") };
     const { place } = this.controls, widget = view.luminoWidget, { link } = this;

@@ -89,11 +89,12 @@ def explore(
     """
     check_drawing(sounds, gain_db, height)
     names, read, first = _layers(embeddings)
-    table, source = _clips(embeddings, clips, len(read(names[0])), audio)
+    count = len(embeddings if first else read(names[0]))
+    table, source = _clips(embeddings, clips, count, audio)
     if layer is None:
         layer = names[first]
     elif not isinstance(layer, str):
-        layer = names[choice("layer", layer, range(-len(names), len(names)))]
+        layer = names[whole("layer", layer, least=-len(names), most=len(names) - 1)]
     if clips is None and color == "label" and "label" not in table.columns:
         color = None
     state = {"layer": layer, "method": method, "components": components, "perplexity": perplexity}
@@ -109,7 +110,8 @@ def _layers(embeddings) -> tuple[list[str], Callable[[str], np.ndarray], int]:
     if hasattr(embeddings, "layers") and hasattr(embeddings, "layer"):
         return list(embeddings.layers), embeddings.layer, -1
     if not isinstance(embeddings, Mapping):
-        embeddings = {"embeddings": embeddings}
+        array = numbers("embeddings", embeddings, ndim=2, finite=False)
+        return ["embeddings"], lambda name: array, 0
     arrays = {str(name): numbers(f"embeddings[{name!r}]", x, ndim=2, finite=False) for name, x in embeddings.items()}
     if not arrays or len(arrays) < len(embeddings):
         raise ParameterError("embeddings", list(embeddings), "at least one array, each with a name of its own")
@@ -206,14 +208,15 @@ class Explorer:
         return self.html
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return self._first._repr_mimebundle_(include, exclude) | {"text/plain": repr(self)}
+        return self._first._repr_mimebundle_(include, exclude)
 
     def _display_(self):
         """What marimo shows, which has controls of its own: the map."""
         return self.map
 
     def __repr__(self) -> str:
-        return f"Explorer({len(self.table):,} clips, {len(self.layers)} layers; {self._words(self._state)})"
+        layers = f"{len(self.layers)} layer{'s' * (len(self.layers) > 1)}"
+        return f"Explorer({len(self.table):,} clips, {layers}; {self._words(self._state)})"
 
     @property
     def _first(self) -> FirstMap:
@@ -239,7 +242,8 @@ class Explorer:
         fixed = {name: state[name] for name in ("method", "seed", "standardise")}
         key = (state["layer"], *setting.values(), *fixed.values(), rows.tobytes())
         if key not in self._projections:
-            self._projections[key] = project(self._read(state["layer"])[rows], **fixed, **setting)
+            z = self._read(state["layer"])
+            self._projections[key] = project(z[rows] if len(rows) < len(z) else z, **fixed, **setting)
         return self._projections[key]
 
     def _draw(self, place: str, state: dict, *, kind: type[SoundMap] = SoundMap, **changed) -> SoundMap:
@@ -249,8 +253,9 @@ class Explorer:
         audio = source and (lambda i: source(int(rows[i])))
         count = f"{len(rows):,} of {len(self.table):,}" if len(rows) < len(self.table) else f"{len(rows):,}"
         made = " of generated audio" if self._made else ""
-        title = f"{count} clips{made}, {state['layer']}: {panels[''].method}"
-        drawn = {"color": state["color"], "seed": state["seed"], "title": title, "kind": kind} | self._page | changed
+        title = f"{count} clips{made}, {_called(state['layer'])}: {panels[''].method}"
+        color = None if state["color"] is None else self.table[state["color"]].iloc[rows]
+        drawn = {"color": color, "seed": state["seed"], "title": title, "kind": kind} | self._page | changed
         view = map_of(panels, self.table.iloc[rows], audio, **drawn)
         view.select(self._among(rows))
         view.on_select(lambda _: self._taken(view, rows))
@@ -260,7 +265,7 @@ class Explorer:
     def _words(self, state: dict) -> str:
         method, setting = METHODS[state["method"]], SETTINGS[state["method"]]
         shown = " and ".join(map(str, state[setting])) if method == "PCA" else f"{state[setting]:g}"
-        return f"{method} of {state['layer']}, {setting} {shown}"
+        return f"{method} of {_called(state['layer'])}, {setting} {shown}"
 
     def _turned(self, said: dict) -> None:
         """Show what the controls say; where that fails, they say why and the map stays."""
@@ -304,6 +309,10 @@ class Explorer:
             self._following = False
 
 
+def _called(layer: str) -> str:
+    return f"layer {layer}" if layer.isdigit() else layer
+
+
 class FirstMap(SoundMap):
     """The page of an :class:`Explorer`: the map of its first setting, whose place the controls take."""
 
@@ -321,3 +330,6 @@ class FirstMap(SoundMap):
         if message.get("kind") == "open":
             return {"model": self.explorer.widget.model_id}
         return super()._answer(message)
+
+    def __repr__(self) -> str:
+        return repr(self.explorer)
