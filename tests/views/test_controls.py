@@ -63,6 +63,12 @@ def test_only_the_setting_of_the_method_is_shown(controls):
     assert seen == {"umap": ["neighbours"], "tsne": ["perplexity"], "pca": ["first", "second"]}
 
 
+def test_the_condition_shows_an_example_of_its_own_table(controls, table):
+    assert controls.parts["query"].placeholder == "such as f0 > 250; then Enter"
+    bare = Controls(["early"], table[["id"]], STATE | {"layer": "early"}, print)
+    assert bare.parts["query"].placeholder == "such as index < 100; then Enter"
+
+
 def test_what_is_said_is_text(controls):
     controls.say("<b>late</b>", wrong=True)
     value = controls.parts["status"].value

@@ -39,7 +39,7 @@ class Controls:
 
         self._offered, self._turned, self._busy = offered(table), turned, False
         where = state["where"] or {}
-        wide = {"layout": {"width": "230px"}, "style": {"description_width": "70px"}}
+        wide = {"layout": {"width": "240px"}, "style": {"description_width": "80px"}}
         narrow = {"layout": {"width": "150px"}, "style": {"description_width": "80px"}}
         typed = narrow | {"continuous_update": False}
         first, second = state["components"]
@@ -75,10 +75,10 @@ class Controls:
             "query": w.Text(
                 description="Condition",
                 value=state["query"] or "",
-                placeholder="columns compared, such as f0 > 200; then Enter",
+                placeholder=f"such as {_example(table)}; then Enter",
                 continuous_update=False,
-                layout={"width": "470px"},
-                style={"description_width": "70px"},
+                layout={"width": "480px"},
+                style={"description_width": "80px"},
             ),
             "status": w.HTML(),
         }
@@ -139,6 +139,17 @@ class Controls:
         for method, names in shown.items():
             for name in names:
                 self.parts[name].layout.display = None if method == self.parts["method"].value else "none"
+
+
+def _example(table) -> str:
+    """A condition that this table's own columns can meet."""
+    from pandas.api import types
+
+    for name in table.columns:
+        known = table[name].dropna()
+        if str(name).isidentifier() and types.is_numeric_dtype(known) and known.nunique() > 1:
+            return f"{name} > {float(known.median()):.3g}"
+    return "index < 100"
 
 
 def _options(values) -> list[tuple[str, object]]:
