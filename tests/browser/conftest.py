@@ -82,46 +82,62 @@ def clusters():
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory):
+def serve(tmp_path_factory):
+    """Starts a server and waits for it: ``serve(command, folder, environment, path)`` -> address of the server.
+
+    "{port}" in the command becomes a free port; the server answers when something lies at the path.
+    """
+    servers = []
+
+    def start(command: list[str], folder: Path, own: dict[str, str], path: str) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        environment = os.environ | own
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        log = tmp_path_factory.mktemp("server") / "log"
+        with log.open("w") as output:
+            command = [part.replace("{port}", str(port)) for part in command]
+            server = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        servers.append(server)
+        _wait_for(f"http://127.0.0.1:{port}{path}", server, log)
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, serve):
     """(url with token, folder) of a JupyterLab server of its own, configuration and data included."""
     pytest.importorskip("jupyterlab", reason="needs jupyterlab")
     folder, home = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
     settings = home / "config" / "labconfig" / "page_config.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     own = {f"JUPYTER_{part.upper()}_DIR": str(home / part) for part in ("config", "data", "runtime")}
-    environment = os.environ | own | {"IPYTHONDIR": str(home / "ipython")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     options = [
-        "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+        "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port={port}",
         "--ServerApp.port_retries=0", "--IdentityProvider.token=test", f"--ServerApp.root_dir={folder}",
         "--LabApp.expose_app_in_browser=True",
     ]  # fmt: skip
-    log = (home / "log").open("w")
     command = [sys.executable, "-m", "jupyterlab", *options]
-    server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/api?token=test", server, home / "log")
-        yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token=test&reset", folder
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-        log.close()
+    address = serve(command, folder, own | {"IPYTHONDIR": str(home / "ipython")}, "/api?token=test")
+    return f"{address}/lab/tree/{{}}?token=test&reset", folder
 
 
 def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert server.poll() is None, f"JupyterLab ended with {server.returncode}: {log.read_text()[-2000:]}"
+        assert server.poll() is None, f"the server ended with {server.returncode}: {log.read_text()[-2000:]}"
         try:
             urllib.request.urlopen(url, timeout=2)
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise AssertionError(f"JupyterLab did not answer in {seconds:.0f} s: {log.read_text()[-2000:]}")
+    raise AssertionError(f"no answer from {url} in {seconds:.0f} s: {log.read_text()[-2000:]}")

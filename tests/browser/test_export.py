@@ -11,12 +11,13 @@ import pytest
 
 CELL = """
 import numpy as np, pandas as pd
-from workbench.views import layer_curve, players, sound_map, spectrogram
+from workbench.views import explore, players, sound_map, spectrogram
 {tone}
 rng = np.random.default_rng(0)
 table = pd.DataFrame({{"id": [f"clip {{i}}" for i in range(60)], "label": list("abc") * 20}})
 display(sound_map(rng.normal(size=(60, 8)), table, audio=make_tone, sounds=10))
 display(players(table, [0, 1, 2], audio=make_tone))
+display(explore({{"late": rng.normal(size=(60, 8))}}, table, audio=make_tone, sounds=10))
 spectrogram(*make_tone(3))
 """
 
@@ -38,8 +39,15 @@ def executed(tone):
 
 def test_outputs_are_plain_html_and_picture(executed):
     kinds = [set(output["data"]) for output in executed.cells[0].outputs]
-    assert kinds == [{"text/html", "text/plain"}, {"text/html", "text/plain"}, {"image/png", "text/plain"}]
+    assert kinds == [{"text/html", "text/plain"}] * 3 + [{"image/png", "text/plain"}]
     assert "SoundMap('60 clips, PCA': 60 points, 10 carry sound)" in executed.cells[0].outputs[0]["data"]["text/plain"]
+
+
+def test_nothing_of_the_controls_stays_in_the_notebook(executed):
+    state = executed.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"]
+    links = [model["state"] for model in state.values() if "_esm" in model["state"]]
+    assert len(links) == 2 and not any("packed" in link for link in links)
+    assert {model["model_name"] for model in state.values()} <= {"AnyModel", "LayoutModel"}
 
 
 @pytest.mark.parametrize("state", [True, False])
@@ -54,7 +62,8 @@ def test_exported_page_plays_without_network(executed, state, offline_page, tmp_
     path.write_text(text, encoding="utf-8")
     page = offline_page
     page.goto(path.as_uri(), wait_until="domcontentloaded")
-    page.wait_for_selector(".wb-marks", timeout=60_000)
+    page.wait_for_function("document.querySelectorAll('.wb-marks').length === 2", timeout=60_000)
+    assert "60 clips, late: PCA" in page.inner_text(".wb-map >> nth=1")
     assert "10 of 60 carry sound" in page.inner_text(".wb-note >> nth=0")
     point = page.evaluate(
         """() => {

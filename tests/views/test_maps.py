@@ -108,7 +108,7 @@ def test_labels_never_reach_the_markup(z, table, label):
 
 
 def test_static_files_stay_in_their_element():
-    for name in ("one_sound.js", "scatter.js", "sound_map.js", "link.js", "players.js"):
+    for name in ("one_sound.js", "scatter.js", "sound_map.js", "link.js", "players.js", "explorer.js"):
         assert "</script" not in _static(name) and "<!--" not in _static(name)
     for name in ("sound_map.css", "players.css"):
         assert "</style" not in _static(name)

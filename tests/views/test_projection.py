@@ -18,6 +18,32 @@ def test_pca_axes_carry_the_stated_variance(z):
     assert result.axes[0] == f"PC 1 ({values[0] / values.sum():.0%} of variance)"
 
 
+def test_other_components_are_those_of_a_full_decomposition(z):
+    centred = z - z.mean(axis=0)
+    u, values, _ = np.linalg.svd(centred, full_matrices=False)
+    result = project(z, components=(4, 3))
+    expected = (u * values)[:, [3, 2]]
+    np.testing.assert_allclose(np.abs(result.xy), np.abs(expected), atol=1e-4)
+    assert result.axes[0] == f"PC 4 ({values[3] ** 2 / (values**2).sum():.0%} of variance)"
+    np.testing.assert_array_equal(project(z, components=[1, 2]).xy, project(z).xy)
+
+
+@pytest.mark.parametrize(
+    ("components", "message"),
+    [
+        ((1, 13), "components=(1, 13) must be at most 12 for an array of shape (40, 12)"),
+        ((2, 2), "components=(2, 2) must be two different ones"),
+        ((1, 2, 3), "components=(1, 2, 3) must be two different ones"),
+        ((0, 1), "components[0]=0 must be a whole number, 1 or more"),
+        (2, "components=2 must be a list"),
+    ],
+)
+def test_components_that_are_not_there(z, components, message):
+    with pytest.raises(ParameterError) as error:
+        project(z, components=components)
+    assert message in str(error.value)
+
+
 @pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
 def test_neighbours_stay_and_seed_repeats(z, method):
     one, two = (project(z, method=method, seed=3).xy for _ in range(2))

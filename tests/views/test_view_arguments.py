@@ -73,6 +73,7 @@ def views_calls() -> dict[str, Call]:
         curves,
         decision_page,
         dictionary_picture,
+        explore,
         heatmap,
         interpretation_page,
         intervals,
@@ -125,7 +126,8 @@ def views_calls() -> dict[str, Call]:
     return {
         "views.project": (
             project,
-            {"z": Z, "method": "tsne", "seed": 1, "standardise": True, "perplexity": 3.0, "neighbours": 3},
+            {"z": Z, "method": "tsne", "seed": 1, "standardise": True, "perplexity": 3.0, "neighbours": 3}
+            | {"components": (1, 2)},
         ),
         "views.sound_map": (
             sound_map,
@@ -137,6 +139,15 @@ def views_calls() -> dict[str, Call]:
         "views.SoundMap.select": (shown.select, {"rows": [0, 1]}),
         "views.SoundMap.on_select": (shown.on_select, {"observer": print}),
         "views.SoundMap.save": (shown.save, {"path": "/nowhere/at/all.html"}),
+        "views.explore": (
+            explore,
+            {"embeddings": {"a": Z, "b": Z}, "clips": TABLE, "layer": "a", "method": "pca", "components": (1, 2)}
+            | {"perplexity": 3.0, "neighbours": 3, "color": "label", "where": {"label": ["a"]}, "query": "f0 > 120"}
+            | {"seed": 1, "standardise": False, "hover": ["f0"], "sounds": 2, "seconds": 0.1, "megabytes": 1.0}
+            | {"format": "mp3", "gain_db": 1.0, "audio": sound, "height": 300},
+        ),
+        "views.Explorer.select": (explore(Z, TABLE).select, {"rows": [0, 1]}),
+        "views.Explorer.save": (explore(Z, TABLE).save, {"path": "/nowhere/at/all.html"}),
         "views.players": (
             players,
             {"clips": TABLE, "indices": [1, 0], "captions": ["a", "b"], "columns": ["f0"], "title": "t", "seconds": 0.1}

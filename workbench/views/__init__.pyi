@@ -4,6 +4,7 @@ from .charts import intervals as intervals
 from .charts import scatter as scatter
 from .decisions import decision_page as decision_page
 from .depth_readings import depth_sentences as depth_sentences
+from .exploring import explore as explore
 from .interpretations import interpretation_page as interpretation_page
 from .latents import latent_page as latent_page
 from .level_readings import levels_sentences as levels_sentences

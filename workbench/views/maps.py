@@ -13,7 +13,7 @@ byte for the same data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -24,8 +24,11 @@ from .inputs import Audio, clip_name, column, generated, named_columns, source_o
 from .page import Page
 from .pictures import still_picture
 from .points import colour_data, hover_data, panel_data, positions, spread
-from .projection import project
+from .projection import Projection, project
 from .sounds import MEDIA, Sound, amount, read
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @checked
@@ -96,9 +99,7 @@ def sound_map(
     A clip that cannot be read carries no ring, and the note below the map names it.
     """
     table = table_of(clips)
-    whole("sounds", sounds, least=0)
-    number("gain_db", gain_db, least=-120, most=120)
-    whole("height", height, least=100, most=10_000)
+    check_drawing(sounds, gain_db, height)
     panels = {}
     for name, values in (z if isinstance(z, Mapping) else {"": z}).items():
         shape = values.shape if hasattr(values, "shape") else (len(values),) if hasattr(values, "__len__") else ()
@@ -108,14 +109,40 @@ def sound_map(
         panels[str(name)] = project(values, method=method, seed=seed, standardise=standardise)
     if not panels:
         raise ParameterError("z", z, "an array or a mapping with at least one")
-    coloured = _coloured(color, table)
-    audio = source_of(clips, audio)
     first = next(iter(panels.values()))
     made = " of generated audio" if generated(clips) else ""
     title = title if title is not None else f"{len(table):,} clips{made}, {first.method}"
-    carried = spread(first.xy, coloured.codes, sounds, seed=seed) if audio else []
     page = {"title": title, "seconds": seconds, "megabytes": megabytes, "gain_db": gain_db, "format": format}
-    return SoundMap(table, panels, coloured, _columns(table, coloured, hover), audio, carried, height, **page)
+    options = {"color": color, "hover": hover, "seed": seed, "sounds": sounds, "height": height}
+    return map_of(panels, table, source_of(clips, audio), **options, **page)
+
+
+def check_drawing(sounds: int, gain_db: float, height: int) -> None:
+    """Refuse options of a map that are out of range, before anything is projected."""
+    whole("sounds", sounds, least=0)
+    number("gain_db", gain_db, least=-120, most=120)
+    whole("height", height, least=100, most=10_000)
+
+
+def map_of(
+    panels: Mapping[str, Projection],
+    table: pd.DataFrame,
+    audio: Audio | None,
+    *,
+    color,
+    hover: str | Sequence[str] | None,
+    seed: int,
+    sounds: int,
+    height: int,
+    kind: type[SoundMap] | None = None,
+    **page,
+) -> SoundMap:
+    """A map of points that have their places, with the options of :func:`sound_map`, checked by whoever calls."""
+    coloured = _coloured(color, table)
+    first = next(iter(panels.values()))
+    carried = spread(first.xy, coloured.codes, sounds, seed=seed) if audio else []
+    columns = _columns(table, coloured, hover)
+    return (kind or SoundMap)(table, panels, coloured, columns, audio, carried, height, **page)
 
 
 def _coloured(color, table) -> Coloured:
@@ -161,6 +188,7 @@ class SoundMap(Page):
         ("elements.js", "scatter.js", "sound_map.js"),
         "SoundMap",
     )
+    _drawn, _picture = True, ""
 
     def __init__(self, table, panels, coloured, columns, audio, carried, height, **page):
         super().__init__(**page)
@@ -169,8 +197,8 @@ class SoundMap(Page):
         self._observers: list[Callable] = []
         self.failed: dict[int, str] = {}
         self.carried = list(self._fitting(self._readable(carried)))
+        self._coloured = coloured
         self._pack(self._data(coloured, columns, height))
-        self._picture = still_picture(next(iter(panels.values())), coloured, self.title)
 
     @checked
     def sound(self, i: int) -> Sound:
@@ -219,6 +247,8 @@ class SoundMap(Page):
         }
 
     def _still(self) -> str:
+        if not self._picture:
+            self._picture = still_picture(next(iter(self.panels.values())), self._coloured, self.title)
         return self._picture
 
     def _note(self) -> str:
@@ -267,11 +297,11 @@ class SoundMap(Page):
             raise ParameterError("observer", type(observer).__name__, "a function of the selected rows")
         self._observers.append(observer)
 
-    def connect(self) -> None:
-        """Open the channel to the kernel; displaying the map does it."""
-        if self._link is None:
-            super().connect()
-            self._link.observe(lambda _: [observer(self.selection) for observer in self._observers], "selected")
+    def _choose(self, positions: list[int]) -> bool:
+        changed = super()._choose(positions)
+        for observer in self._observers if changed else ():
+            observer(self.selection)
+        return changed
 
     def _answer(self, message: dict) -> dict:
         sound = self.sound(message["index"])

@@ -8,6 +8,9 @@ Why not one widget for everything: what a widget draws is gone when the kernel i
 shows "model not found" in its place, and an exported page needs the widget's state and a script from a content network.
 So a widget model without a view (anywidget, ``static/link.js``), which leaves nothing in the notebook, lends a page the
 kernel while there is one: what the page does not carry, and the selection.
+
+Where scripts in HTML do not run or no such model can be reached (marimo, VS Code, Colab) the same scripts draw the same
+page as an anywidget (``Page.widget``, ``static/widget.js``), and displaying shows that.
 """
 
 from __future__ import annotations
@@ -65,10 +68,13 @@ class Page(ABC):
     _scripts: tuple[str, ...] = ("players.js",)
     #: A JavaScript class or function in one of the scripts, called with the element and the data.
     _view = ""
+    #: Whether the script draws all that is seen, in the place of what ``_still`` gives.
+    _drawn = False
     _packed = ""
     #: Stands for the data: the same data has the same key.
     key = ""
     _link = None
+    _widget = None
     #: What the page asks the kernel (a message from ``link.ask``) -> what it gets, None where it asks nothing.
     _answer: Callable[[dict], dict] | None = None
 
@@ -83,7 +89,7 @@ class Page(ABC):
     ):
         check_length("seconds", seconds)
         self.title, self.gain_db = title, gain_db
-        self._seconds, self._format, self._selected = seconds, format, []
+        self._seconds, self._format, self._selected, self._models = seconds, format, [], []
         self._room = 1e6 * number("megabytes", megabytes, least=0)
 
     # --- sounds, and the room they take
@@ -192,43 +198,94 @@ class Page(ABC):
     def _repr_html_(self) -> str:
         return self.html
 
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict | tuple[dict, dict]:
         if _in_kernel():
             self.connect()
-        return {"text/html": self.html, "text/plain": repr(self)}
+        page = {"text/html": self.html, "text/plain": repr(self)}
+        if not _widgets_alone():
+            return page
+        shown = self._shown()._repr_mimebundle_()
+        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        return data | page, metadata
+
+    def _display_(self):
+        """What marimo shows."""
+        return self.widget
 
     # --- the kernel
+
+    @property
+    def widget(self):
+        """The page as a widget (anywidget.AnyWidget): for marimo's ``mo.ui.anywidget``, or inside other widgets.
+
+        Its ``selected`` is the page's selection, both ways. Displaying the page itself shows it in marimo, VS Code and
+        Colab; in JupyterLab the page's HTML is shown, which outlives the kernel.
+        """
+        if self._widget is None:
+            still = "" if self._drawn else self._still()
+            inside = f"<style>{_static(*self._styles)}</style>{still}"
+            parts = {"element": self._element, "inside": inside, "packed": self._packed}
+            self._widget = self._open(_widget_class(type(self)), **parts)
+        return self._widget
+
+    def _shown(self):
+        """The widget that displaying shows where HTML cannot reach the kernel."""
+        return self.widget
 
     def connect(self) -> None:
         """Open the channel to the kernel, where the page asks it anything; displaying the page does it."""
         if self._answer is not None and self._link is None:
-            self._link = _link_class()(key=self.key, selected=self._selected)
-            self._link.on_msg(self._reply)
+            self._link = self._open(_link_class())
+
+    def _open(self, kind: type, **parts: str):
+        """A model on the other side, which knows what is selected and asks for what the page does not carry."""
+        model = kind(key=self.key, selected=self._selected, **parts)
+        model.on_msg(self._reply)
+        model.observe(lambda change: self._choose(change.new), "selected")
+        self._models.append(model)
+        return model
 
     def _reply(self, link, message: dict, _) -> None:
         try:
             answer = self._answer(message)
         except Exception as error:  # whatever it is, the person who asked must see it instead of silence
-            text = str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
-            answer = {"error": text}
+            answer = {"error": reason(error)}
         data = answer.pop("data", None)
         link.send({"ticket": message.get("ticket")} | answer, buffers=[] if data is None else [data])
 
     def _chosen(self) -> list[int]:
         """What is selected, here or on the page."""
-        return self._link.selected if self._link is not None else self._selected
+        return self._selected
 
-    def _choose(self, positions: list[int]) -> None:
+    def _choose(self, positions: list[int]) -> bool:
+        """Select here and wherever the page is seen; False where that was selected already."""
+        if positions == self._selected:
+            return False
         self._selected = positions
-        if self._link is not None:
-            self._link.selected = positions
+        for model in self._models:
+            model.selected = positions
+        return True
+
+
+def reason(error: Exception) -> str:
+    """An error as the words that a person is shown."""
+    return str(error) if isinstance(error, WorkbenchError) else f"{type(error).__name__}: {error}"
+
+
+def _shell():
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
 
 
 def _in_kernel() -> bool:
     """True inside a Jupyter kernel (also a headless one), False in a script or a plain IPython shell."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return getattr(shell, "kernel", None) is not None
+    return getattr(_shell(), "kernel", None) is not None
+
+
+def _widgets_alone() -> bool:
+    """True in VS Code and Colab, which show widgets but do not let scripts in HTML reach them."""
+    # VS Code gives the kernel of a notebook this variable, wherever the kernel runs; Colab's kernel imports the module.
+    return "google.colab.output" in sys.modules or "__vsc_ipynb_file__" in getattr(_shell(), "user_ns", {})
 
 
 @functools.cache
@@ -237,11 +294,30 @@ def _link_class():
     import traitlets
 
     class PageLink(anywidget.AnyWidget):
-        _esm = _static("link.js")
+        _esm = _module("initialize", "link.js")
         key = traitlets.Unicode().tag(sync=True)
         selected = traitlets.List(traitlets.Int()).tag(sync=True)
 
     return PageLink
+
+
+@functools.cache
+def _widget_class(kind: type[Page]):
+    """The widget of a page class: the code that its HTML carries, told what to draw."""
+    import traitlets
+
+    class PageWidget(_link_class()):
+        _esm = _module("initialize, render", *kind._script_files(), "link.js", "widget.js", view=kind._view)
+        element = traitlets.Unicode().tag(sync=True)
+        inside = traitlets.Unicode().tag(sync=True)
+        packed = traitlets.Unicode().tag(sync=True)
+
+    return PageWidget
+
+
+def _module(names: str, *files: str, view: str = "") -> str:
+    """Files in ``static/`` as one JavaScript module that a widget runs."""
+    return f"{_static(*files)}\nconst View = {view or 'null'};\nexport default {{ {names} }};\n"
 
 
 def check_file(name: str, path: Path) -> None:

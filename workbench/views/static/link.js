@@ -1,5 +1,5 @@
-// The live end of a page: a widget model without a view. It lends the views on the page that show the same data (same key)
-// the kernel's ear and memory: answers to what they ask, and the selection.
+// The live end of a page: a widget model, without a view where the page is HTML. It lends the views on the page that show
+// the same data (same key) the kernel's ear and memory: answers to what they ask, and the selection.
 
 function initialize({ model }) {
   const maps = (window.workbenchMaps ??= { views: {}, links: {} }), key = model.get("key"), waiting = new Map(), sounds = new Map();
@@ -31,6 +31,10 @@ function initialize({ model }) {
       if (!sounds.has(index)) sounds.set(index, link.ask({ kind: "sound", index }, seconds).finally(() => sounds.delete(index)));
       return sounds.get(index);
     },
+    // The view of another widget of the kernel, where the page around makes views (Jupyter does, marimo does not).
+    view: model.widget_manager?.create_view
+      && (async (id) => model.widget_manager.create_view(await model.widget_manager.get_model(id))),
+    leave: () => leave(),
   };
 
   const leave = () => {
@@ -52,8 +56,7 @@ function initialize({ model }) {
   });
   model.on("change:selected", () => { for (const view of views()) if (view.link === link) view.showSelection(link.selected()); });
   links().push(link);
-  for (const view of views()) view.connect(link);
+  for (const view of views()) view.connect?.(link);
 
   return leave;
 }
-export default { initialize };

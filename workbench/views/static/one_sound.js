@@ -6,9 +6,12 @@
 const oneSound = (window.workbenchOneSound ??= { last: null });
 oneSound.turn ??= 0;
 function takeTurn() { return ++oneSound.turn; }
-if (!oneSound.listening) {
-  oneSound.listening = true;
-  document.addEventListener("play", ({ target }) => {
+// Hear what starts below a node: the document once a page, and a widget's root, which may lie where it does not hear.
+function hearSounds(node) {
+  node.addEventListener("play", (event) => {
+    const { target } = event;
+    if (event.wbHeard) return;
+    event.wbHeard = true;
     for (const other of [oneSound.last, ...document.querySelectorAll("audio")]) {
       if (other && other !== target && !other.paused) other.pause();
     }
@@ -16,8 +19,12 @@ if (!oneSound.listening) {
     if (target.wbTurn !== oneSound.turn) takeTurn();
     target.wbTurn = null;
   }, true);
-  document.addEventListener("focusin", ({ target }) => {
+  node.addEventListener("focusin", ({ target }) => {
     const mark = "data-lm-suppress-shortcuts";
     if (target.closest(`[${mark}]`)) target.setAttribute(mark, "true");
   });
+}
+if (!oneSound.listening) {
+  oneSound.listening = true;
+  hearSounds(document);
 }

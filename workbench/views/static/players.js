@@ -1,7 +1,6 @@
 // Comfort for tables of players, set up once a page: the card of what sounds is marked, the play head follows the sound,
 // a click on the picture seeks, and a sound that the browser cannot play says so.
-if (!window.workbenchPlayers) {
-  window.workbenchPlayers = true;
+function hearPlayers(node) {
   const place = (audio) => {
     const head = audio.parentElement && audio.parentElement.querySelector(".wb-picture i");
     if (!head) return;
@@ -24,7 +23,7 @@ if (!window.workbenchPlayers) {
   };
   // Not "play", which comes before anything is heard, also where nothing will be.
   for (const event of ["playing", "pause", "seeked", "ended", "emptied", "loadedmetadata", "error"]) {
-    document.addEventListener(event, ({ target }) => {
+    node.addEventListener(event, ({ target }) => {
       if (target.tagName !== "AUDIO" || !target.closest(".wb-card")) return;
       const card = target.parentElement;
       card.classList.toggle("wb-sounding", !target.paused && !target.ended && !target.error);
@@ -38,7 +37,9 @@ if (!window.workbenchPlayers) {
       }
     }, true);
   }
-  document.addEventListener("click", (e) => {
+  node.addEventListener("click", (e) => {
+    if (e.wbHeard) return;
+    e.wbHeard = true;
     const picture = e.target.closest && e.target.closest(".wb-players .wb-picture");
     const audio = picture && picture.parentElement.querySelector("audio");
     if (!audio) return; // not every picture has its sound on the page
@@ -47,4 +48,8 @@ if (!window.workbenchPlayers) {
     if (audio.duration) seek(); else audio.addEventListener("loadedmetadata", seek, { once: true });
     audio.play().catch(() => {}); // another sound that starts at once may interrupt it, and a broken one says so itself
   });
+}
+if (!window.workbenchPlayers) {
+  window.workbenchPlayers = true;
+  hearPlayers(document);
 }

@@ -234,7 +234,7 @@ class SoundMap {
     node.addEventListener("dblclick", () => { plot.home(); plot.draw(); });
     // The wheel belongs to the page until the map has been clicked.
     node.addEventListener("wheel", (event) => {
-      if (document.activeElement !== node && !event.ctrlKey && !event.metaKey) return;
+      if (node.getRootNode().activeElement !== node && !event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
       plot.zoom(Math.exp(-Math.sign(event.deltaY) * Math.min(Math.abs(event.deltaY), 120) * 0.0022), ...at(event));
     }, { passive: false });
