@@ -220,6 +220,10 @@ def _executed(file: Path) -> ModuleType:
         if before is not None:
             sys.modules[name] = before
         raise
+    with contextlib.suppress(ImportError):  # workers of a cluster have no module of this name
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(module)
     return module
 
 
