@@ -137,6 +137,38 @@ def test_encoders(here):
     assert "is on this machine" in cli("encoders", "fetch", "mini")
 
 
+NET = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rate, self.last = 16000, torch.nn.Conv1d(1, 4, 320, 160)
+
+    def forward(self, x):
+        return self.last(x[:, None])
+
+
+def make():
+    torch.manual_seed(0)
+    return Net()
+"""
+
+
+def test_an_encoder_in_code_of_ones_own(sounds, monkeypatch):
+    monkeypatch.setenv("WORKBENCH_CACHE", str(sounds.parent / "cache"))
+    Path("net.py").write_text(NET)
+    text = cli("encoders", "info", "net.py:make")
+    assert re.search(r"^rate +16000$", text, re.MULTILINE) and re.search(r"^last +4 +100$", text, re.MULTILINE)
+    assert "left out: output gives the same numbers as last" in text
+    assert "6 clips x 1 layers of Net" in cli("embed", "sounds", "net.py:make")
+    assert "6 found, 0 computed" in cli("embed", "sounds", "net.py:make")
+    Path("net.py").write_text(NET.replace("self.last(x", "2 * self.last(x"))
+    assert "0 found, 6 computed" in cli("embed", "sounds", "net.py:make")
+    assert "net.py has no mke; did you mean make?" in cli("encoders", "info", "net.py:mke", code=1)
+
+
 def test_fetch_and_verify_of_what_cannot_be_fetched(here):
     assert "error: voices: is generated when it is loaded" in cli("data", "fetch", "voices", code=1)
     assert "error: 'xai_genre'" in cli("data", "fetch", "xai_genre", code=1)

@@ -741,6 +741,8 @@ def test_what_is_wrong_with_the_place_is_said_first(here):
         ({"parameters": {"device": "cuda:99"}}, "device='cuda:99' must be one that is there"),
         ({"parameters": {"dataset": "voicse"}}, "dataset='voicse' must be the name of a dataset.*voices"),
         ({"parameters": {"encoder": "minni"}}, "encoder='minni' must be a model folder.*did you mean mini"),
+        ({"parameters": {"encoder": "net.py:make"}}, "encoder='net.py:make' must be .*net.py is no file"),
+        ({"parameters": {"encoder": f"{__file__}:nothing_there"}}, "encoder='.*' must be .* has no nothing_there"),
         ({"parameters": {"judge": "minni"}}, "judge='minni' must be a model folder"),
         ({"parameters": {"size": -1}}, "size=-1 must be an int, 0 or more"),
         ({"names": "predefined_prototypes", "parameters": {"train": "none"}}, "train='none' must be one of '', 'head'"),

@@ -16,12 +16,13 @@ import importlib
 
 _EXPORTS = {
     "datasets": ("Clips", "list_datasets", "load_dataset"),
-    "encoders": ("Encoder", "list_encoders", "load_encoder"),
+    "encoders": ("Encoder", "encoder_from", "list_encoders", "load_encoder"),
     "embeddings": ("embed",),
     "attributes": ("measure",),
     "probes": ("fit_probes", "fit_regression"),
     "sae": ("fit_saes",),
     "views": (
+        "explore",
         "layer_curve",
         "layer_heatmap",
         "players",

@@ -242,16 +242,38 @@ def encoders_list() -> None:
 
 
 @encoders.command("info")
-def encoders_info(name: Annotated[str, typer.Argument(help="A name from the list.")]) -> None:
-    """What is known of an encoder."""
+def encoders_info(
+    name: Annotated[str, typer.Argument(help="A name from the list, or code of your own: path/to/file.py:name.")],
+) -> None:
+    """What is known of an encoder; code of your own is run, and what it gives measured."""
     from dataclasses import asdict
 
-    from .encoders import describe_encoder
+    from .encoders import describe_encoder, load_encoder
 
+    if ":" in name:
+        _print_encoder(load_encoder(name, device="cpu"))
+        return
     for key, value in asdict(describe_encoder(name)).items():
         if value not in (None, "", {}, ()) and key not in ("config", "preprocess"):
             text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
             typer.echo(f"{key:<12}{text}")
+
+
+def _print_encoder(encoder) -> None:
+    """What a loaded encoder says of itself, and a row a layer."""
+    import pandas as pd
+
+    left_out = {}
+    for key, value in encoder.describe().items():
+        if key == "left_out" and isinstance(value, dict):
+            left_out = value
+        elif key not in ("layers", "dim", "frame_rate") and value not in (None, "", [], {}):
+            typer.echo(f"{key:<22}{', '.join(map(str, value)) if isinstance(value, list) else value}")
+    rows = [(layer.name, layer.dim, round(layer.frame_rate, 3)) for layer in encoder.layers]
+    typer.echo("")
+    _print_table(pd.DataFrame(rows, columns=["layer", "dim", "frames/s"]))
+    for layer, reason in left_out.items():
+        typer.echo(f"left out: {layer} {reason}")
 
 
 @encoders.command("fetch")
@@ -273,7 +295,7 @@ def encoders_fetch(name: Annotated[str, typer.Argument(help="A name from the lis
 @_keeps("What was embedded is in the store")
 def embed(
     dataset: Annotated[str, typer.Argument(help="Name, folder of sounds, csv file, or hf:owner/name.")],
-    encoder: Annotated[str, typer.Argument(help="Name, model folder or hub id.")],
+    encoder: Annotated[str, typer.Argument(help="Name, model folder, hub id, or path/to/file.py:name.")],
     layers: Annotated[str, typer.Option(help="all, or names with commas between.")] = "all",
     pooling: Annotated[str, typer.Option(help="mean, mean+std, or none to keep the frames.")] = "mean",
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, as stored.")] = "float32",

@@ -10,7 +10,7 @@ import pytest
 from workbench.core.errors import AudioError, ParameterError
 from workbench.datasets import Clips, load_dataset
 from workbench.embeddings import Store, embed
-from workbench.encoders import load_encoder
+from workbench.encoders import encoder_from, load_encoder
 
 pytest.importorskip("distributed", reason="needs dask.distributed (the extra 'cluster')")
 pytestmark = pytest.mark.slow  # processes that start
@@ -92,6 +92,31 @@ def test_an_encoder_of_ones_own_travels_as_it_is(client, tmp_path, encoder):
     spread = embed(clips, mine, store=tmp_path / "a", client=client, **options)
     plain = embed(clips, mine, store=tmp_path / "b", **options)
     same(plain, spread)
+
+
+NET = """
+import torch
+
+class Net(torch.nn.Module):
+    rate = 16000
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Conv1d(1, 4, 320, 160)
+
+    def forward(self, x):
+        return self.last(x[:, None])
+"""
+
+
+def test_code_of_ones_own_is_run_by_the_workers_or_travels(client, tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    by_name = load_encoder(f"{tmp_path / 'net.py'}:Net", device="cpu", random_weights=3)
+    in_memory = encoder_from(by_name.module, device="cpu")
+    clips = Clips.from_arrays(noises(5), RATE)
+    for mine in (in_memory, by_name):  # the first before any worker knows the file
+        spread = embed(clips, mine, store=tmp_path / "a", client=client, progress=False)
+        same(embed(clips, mine, store=tmp_path / "b", progress=False), spread)
 
 
 def test_workers_that_are_killed_cost_nothing(encoder, tmp_path):

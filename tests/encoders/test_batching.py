@@ -416,7 +416,9 @@ def test_a_window_that_does_not_fit_names_the_clip_and_the_rest_goes_on(short_wi
 def test_a_wrong_frame_rate_is_refused_where_windows_depend_on_it(short_windows):
     encoder = Blocks()
     encoder.layers = (Layer("0", 2, 12.0), Layer("1", 2, 10.0))
-    assert len(list(extract(encoder, noises(2000), progress=False))) == 1
+    with pytest.warns(UserWarning, match="blocks declares 12 frames a second at layer 0 and gives about 10:") as said:
+        assert len(list(extract(encoder, noises(2000, 1500, 700), progress=False))) == 3
+    assert len(said) == 1
     with pytest.raises(ParameterError, match="encoder='blocks' must be one whose layer 0 gives the 12 frames a second"):
         list(extract(encoder, noises(9000), progress=False))
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
-from workbench.encoders import load_encoder
-from workbench.interpreters import Classifier, convolutional, efficientat, fit_vgg
+from workbench.encoders import encoder_from, extract, load_encoder
+from workbench.interpreters import MASKS, Classifier, classifier_on, convolutional, efficientat, fit_tagger, fit_vgg
 from workbench.prototypes import SmallConvNet, fit_classifier, log_mels
 
 SPLIT = Split(np.arange(6), np.arange(6, 8), np.arange(8, 10))
@@ -50,3 +51,54 @@ def test_an_efficientat_with_a_head_is_the_probe_of_its_embedding():
     made = efficientat(encoder, weight, bias, ["a", "b", "c"], device="cpu")
     assert made.logits(x) == pytest.approx(frames.mean(1).numpy() @ weight + bias, rel=1e-3, abs=1e-3)
     assert len(made.shapes(32000)) == 3 and made.rate == 32000
+
+
+class Net(torch.nn.Module):
+    rate = 16000
+
+    def __init__(self):
+        super().__init__()
+        self.stages = torch.nn.Sequential(torch.nn.Conv1d(1, 6, 400, 160), torch.nn.Tanh(), torch.nn.Conv1d(6, 4, 3, 2))
+
+    def forward(self, x):
+        return self.stages(x[:, None])
+
+
+def encoder_of(name):
+    if name == "a module":
+        return encoder_from(Net(), device="cpu")
+    return load_encoder(name, device="cpu", random_weights=None if name in ("mini", "logmel") else 0)
+
+
+def head_on(encoder):
+    rng, dim = np.random.default_rng(1), encoder.layers[-1].dim
+    return rng.standard_normal((dim, 3)) / dim, np.arange(3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes"),
+    [("a module", [(6, 1, 98), (4, 1, 48)]), ("mini", [(256, 1, 26)] * 3), ("logmel", [(64, 1, 97)])],
+)
+def test_a_classifier_on_any_encoder_is_the_probe_of_its_embedding(name, shapes):
+    encoder, x = encoder_of(name), noise(16000)[:3]
+    weight, bias = head_on(encoder)
+    made = classifier_on(encoder, weight, bias, ["a", "b", "c"], device="cpu")
+    z = np.stack([arrays[0] for _, arrays in sorted(extract(encoder, list(x), layers=-1, progress=False))])
+    assert made.logits(x) == pytest.approx(z @ weight + bias, abs=1e-4)
+    assert (made.axes, made.rate, made.shapes(16000)) == ("btc", 16000, shapes)
+    assert float(MASKS["saliency"](made, x[0], 1).max()) == 1  # gradients pass through the frozen encoder
+    with pytest.raises(ParameterError, match=r"weight\.shape=.* must be .*the last layer's numbers and the classes"):
+        classifier_on(encoder, weight[:, :2], bias[:2], ["a", "b", "c"])
+
+
+def test_a_tagger_on_a_module_is_frozen_saved_and_made_random(tmp_path):
+    encoder, x = encoder_of("a module"), torch.from_numpy(noise(8000))
+    tags = np.stack([Y == 1, Y == 0], 1)
+    options = {"classes": ["a", "b"], "network": encoder, "epochs": 1, "batch": 3, "device": "cpu", "progress": False}
+    made = fit_tagger(x, tags, SPLIT, **options)
+    for own, kept in zip(encoder.module.parameters(), made.module.front_end.encoder.module.parameters(), strict=True):
+        assert torch.equal(own, kept) and own is not kept
+    loaded = Classifier.load(made.save(tmp_path), encoder, device="cpu")
+    assert loaded.fingerprint == made.fingerprint and np.array_equal(loaded.logits(x), made.logits(x))
+    scrambled = made.randomised(0)
+    assert np.abs(scrambled.tapped(x)[1][0].numpy() - made.tapped(x)[1][0].numpy()).max() > 0.01

@@ -83,7 +83,7 @@ def test_a_tagger_and_its_interpreter_come_back_from_their_folders(data, tagger,
         Classifier.load(tmp_path / "tagger", "vgg")
     with pytest.raises(WeightsError, match="built otherwise than this one"):
         Classifier.load(tmp_path / "tagger", nn.Sequential(OrderedDict(tagger.module.named_children())))
-    with pytest.raises(ParameterError, match="network='resnet' must be 'conv', 'vgg' or an EfficientAT encoder"):
+    with pytest.raises(ParameterError, match="network='resnet' must be 'conv', 'vgg' or an encoder, as load_encoder"):
         Classifier.load(tmp_path / "tagger", "resnet")
     with pytest.raises(WeightsError, match="holds L2I"):
         Classifier.load(tmp_path / "l2i", "conv")
@@ -120,7 +120,7 @@ def test_a_class_without_positives_is_named(data):
         fit_tagger(data[0], tags, SPLIT, classes=NAMES, progress=False)
     with pytest.raises(ParameterError, match=r"tags\.shape=\(100, 2\)"):
         fit_tagger(data[0], tags[:, :2], SPLIT, classes=NAMES, progress=False)
-    with pytest.raises(ParameterError, match="'conv', 'vgg' or an EfficientAT"):
+    with pytest.raises(ParameterError, match="'conv', 'vgg' or an encoder"):
         fit_tagger(*data, SPLIT, classes=NAMES, network="resnet", progress=False)
 
 

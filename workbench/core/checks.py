@@ -199,6 +199,7 @@ def _array(value: Any) -> np.ndarray:
 _INSTANCES = {
     "Clips": "clips, as load_dataset gives them",
     "Encoder": "an encoder, as load_encoder gives it",
+    "nn.Module": "a torch module",
     "Codec": "a codec, as load_codec gives it",
     "Embeddings": "embeddings, as embed gives them",
     "Store": "a store of embeddings",
@@ -334,7 +335,7 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
         value = _plain(value)
         return isinstance(value, (str, int)) and not truth and repr(value) in _split(inner.replace('"', "'"), ",")
     if kind == "instance":
-        return any(parent.__name__ == inner for parent in type(value).__mro__)
+        return any(parent.__name__ == inner.rpartition(".")[2] for parent in type(value).__mro__)
     if kind == "array":
         return hasattr(value, "__array__") or (isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
     if not _is_list(value):

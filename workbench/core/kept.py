@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import json
+import logging
 import os
 import sys
 import sysconfig
@@ -127,6 +128,8 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
         return os.fspath(value)
     if isinstance(value, ModuleType):
         return value.__name__
+    if isinstance(value, logging.Logger):  # writes, and changes no number
+        return value.name
     if id(value) in seen:
         return "itself"
     within = (*seen, id(value))

@@ -14,10 +14,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from torch import nn
+
 from ..core.checks import checked, number
 from ..core.cluster import is_dask
 from ..core.errors import ParameterError
-from ..encoders import Encoder, check_encoder, compute_dtype
+from ..encoders import Encoder, as_encoder, compute_dtype
 from .extraction import Extraction, Policy
 from .memo import Memo
 from .result import Embeddings
@@ -34,7 +36,7 @@ MOST_SECONDS = 86400.0
 @checked
 def embed(
     clips: Clips,
-    encoder: Encoder,
+    encoder: Encoder | nn.Module,
     *,
     layers: str | int | Sequence[str | int] = "all",
     pooling: Literal["mean", "mean+std"] | None = "mean",
@@ -50,7 +52,8 @@ def embed(
     Parameters
     ----------
     clips : Clips
-    encoder : Encoder
+    encoder : Encoder or nn.Module
+        A torch module becomes one by :func:`~workbench.encoders.encoder_from`, which reads its rate.
     layers : "all", name, position, or several of these
         All layers asked for are computed in one pass; layers asked for later cost a pass for themselves only.
     pooling : {"mean", "mean+std", None}
@@ -84,15 +87,7 @@ def embed(
         Something has to be computed and the store cannot be written. Interrupting is safe at any moment: what was
         finished is stored, and the same call goes on from there.
     """
-    check_encoder(encoder)
-    if not isinstance(getattr(encoder, "fingerprint", None), str) or not encoder.fingerprint:
-        example = "self.fingerprint = fingerprint('mine', 1, weights=self.net.state_dict())"
-        raise ParameterError(
-            "encoder.fingerprint",
-            getattr(encoder, "fingerprint", None),
-            f"text that changes when the numbers do, for the store to tell encoders apart: in __init__, {example}, "
-            "with fingerprint from workbench.encoders",
-        )
+    encoder = as_encoder(encoder, kept=True)
     chosen = [encoder.layers[position].name for position in encoder.select(layers)]
     if seconds is not None:
         number("seconds", seconds, above=0, most=MOST_SECONDS)

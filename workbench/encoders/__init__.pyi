@@ -5,12 +5,13 @@ from . import mini as mini
 from . import residual as residual
 from .batching import compute_dtype as compute_dtype
 from .batching import extract as extract
-from .catalog import HUB_ID as HUB_ID
 from .catalog import SPECS as SPECS
 from .catalog import describe_encoder as describe_encoder
 from .catalog import list_encoders as list_encoders
 from .interface import Encoder as Encoder
 from .interface import Layer as Layer
-from .interface import check_encoder as check_encoder
 from .interface import fingerprint as fingerprint
+from .own import as_encoder as as_encoder
+from .own import encoder_from as encoder_from
+from .registry import check_encoder_name as check_encoder_name
 from .registry import load_encoder as load_encoder

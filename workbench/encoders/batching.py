@@ -40,7 +40,8 @@ from torch.overrides import TorchFunctionMode
 from ..core.checks import checked, choice, number
 from ..core.errors import AudioError, ParameterError
 from ..core.warn import warn
-from .interface import Encoder, Layer, check_encoder
+from .interface import Encoder, Layer
+from .own import as_encoder
 
 BATCH_SECONDS = {"cpu": 32.0, "mps": 96.0, "cuda": 480.0}
 """Padded seconds a batch by device when ``batch_seconds`` is not given; halved when memory runs out."""
@@ -86,7 +87,7 @@ class _Clip(NamedTuple):
 
 @checked
 def extract(
-    encoder: Encoder,
+    encoder: Encoder | nn.Module,
     waveforms: Waveforms | Sequence[np.ndarray],
     *,
     layers: str | int | Sequence[str | int] = "all",
@@ -102,7 +103,8 @@ def extract(
 
     Parameters
     ----------
-    encoder : Encoder
+    encoder : Encoder or nn.Module
+        A torch module becomes one by :func:`encoder_from`, which reads its rate.
     waveforms : sequence of np.ndarray, float32 (samples,)
         At ``encoder.rate``. Only ``len()`` and indexing are used, once a clip, so it may decode lazily.
     layers : "all", str, int or several of these
@@ -142,14 +144,15 @@ def extract(
     Warns
     -----
     UserWarning
-        Clips are longer than the encoder's window, if it has one; says how many seconds are left out.
+        Clips are longer than the encoder's window, if it has one; says how many seconds are left out. Or a layer's
+        frame rate is a tenth or more beside what clips of a second or longer show.
 
     Notes
     -----
     Clips shorter than ``encoder.minimum`` samples are zero-padded to it and count as that long. When memory runs
     out the batch is cut in half, and later batches keep to the smaller size; the results do not depend on it.
     """
-    left_out: list[float] = []
+    encoder, left_out = as_encoder(encoder), []
     options = {"pooling": pooling, "batch_seconds": batch_seconds, "dtype": dtype, "names": names}
     options |= {"on_error": on_error, "loaders": loaders, "progress": progress, "left_out": left_out}
     results = stream(encoder, waveforms, layers=layers, **options)
@@ -182,7 +185,7 @@ def stream(
     ``on_window`` is called with the clip and the number of its windows whenever one of them is done; to ``left_out``
     go the seconds that each clip has beyond the encoder's window.
     """
-    check_encoder(encoder)
+    encoder = as_encoder(encoder)
     chosen = encoder.select(layers)
     sized = hasattr(waveforms, "__getitem__") and hasattr(waveforms, "__len__") and getattr(waveforms, "ndim", 1)
     if not sized or isinstance(waveforms, (str, bytes, dict)):
@@ -201,7 +204,8 @@ def stream(
     def name(index: int) -> str:
         return f"clip {index}" if names is None else f"clip {names[index]}"
 
-    job = _Job(encoder, chosen, pooling, precision, name, on_error, on_window, [] if left_out is None else left_out)
+    left_out = [] if left_out is None else left_out
+    job = _Job(encoder, chosen, pooling, precision, name, on_error, on_window, left_out, {})
     return _run(job, waveforms, seconds, loaders, progress)
 
 
@@ -216,6 +220,8 @@ class _Job(NamedTuple):
     on_error: Callable[[int, AudioError], None] | None
     on_window: Callable[[int, int], None] | None
     left_out: list[float]
+    rated: dict[str, str]
+    """Layers whose frame rate has been looked at, and what is wrong with it or nothing."""
 
     def report(self, error: AudioError, index: int) -> None:
         if self.on_error is None:
@@ -341,6 +347,9 @@ def _run(job: _Job, waveforms, seconds, loaders, progress):
                     rest = [clip for other in (batch, *queue) for clip in other]
                     queue = deque(_batches(rest, encoder.padding, budget, window))
                     continue
+                for layer in [layer for layer, wrong in job.rated.items() if wrong]:
+                    warn(job.rated[layer])
+                    job.rated[layer] = ""
                 for clip, arrays in zip(batch, results or [None], strict=True):
                     bar.update(round((len(clip.x) if clip.part is None else clip.part.kept) / encoder.rate, 2))
                     arrays, error = parts.add(clip, arrays)
@@ -594,6 +603,7 @@ def _encode(job: _Job, batch: list[_Clip]) -> list[list]:
     with torch.inference_mode(), _precision(device.type, job.precision):
         outputs = encoder.forward(torch.from_numpy(x).to(device), lengths, job.layers)
     _check_outputs(encoder, outputs, job.layers, len(batch))
+    _check_rates(job, batch, outputs)
     with torch.inference_mode():
         if batch[0].part is not None:  # a window, alone
             layers = [encoder.layers[position] for position in job.layers]
@@ -653,6 +663,24 @@ def _check_outputs(encoder: Encoder, outputs: object, layers: Sequence[int], row
         least, most = torch.stack(counts.aminmax()).tolist() if rows else (0, 0)  # together: a GPU is waited for once
         if least < 0 or most > frames.shape[1]:
             raise wrong(f"lengths from 0 to T = {frames.shape[1]} at layer {name}, not {counts.tolist()}")
+
+
+def _check_rates(job: _Job, batch: list[_Clip], outputs: list[tuple[Tensor, Tensor]]) -> None:
+    """Note, once a layer, a frame rate that is a tenth or more beside what a clip of a second or longer shows."""
+    encoder, row = job.encoder, max(range(len(batch)), key=lambda i: batch[i].samples)
+    seconds = batch[row].samples / encoder.rate
+    heard = (min(seconds, encoder.window), max(seconds, encoder.window)) if encoder.window else (seconds, seconds)
+    for position, (_, counts) in zip(job.layers, outputs, strict=True):
+        layer = encoder.layers[position]
+        if seconds < 1 or not layer.frame_rate or layer.name in job.rated:
+            continue
+        count, (low, high) = int(counts[row]), (part * layer.frame_rate for part in heard)
+        job.rated[layer.name] = ""
+        if count < low - max(2, 0.1 * low) or count > high + max(2, 0.1 * high):
+            job.rated[layer.name] = (
+                f"encoder {encoder.name} declares {layer.frame_rate:g} frames a second at layer {layer.name} and gives "
+                f"about {count / seconds:.2g}: the times of its frames are wrong until Layer(..., frame_rate) is right"
+            )
 
 
 def _window(job: _Job, clip: _Clip, frames: Tensor, counts: Tensor, layer: Layer):

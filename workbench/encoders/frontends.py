@@ -47,6 +47,13 @@ class _MaskedGroupNorm(nn.Module):
     def frames(self, frames: Tensor | None) -> None:
         self._batch.frames = frames
 
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in vars(self).items() if name != "_batch"}  # which cannot be copied
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._batch = threading.local()
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) to (B, C, T)."""
         frames = self.frames
@@ -152,6 +159,8 @@ class WhisperFront:
         self.masked = "input_features_mask" in inspect.signature(model.forward).parameters
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        if x.requires_grad and not self.masked:
+            return {"input_features": self._log_mel(x * mask(lengths, x.shape[1]))}
         features = self.extractor(
             _rows(x, lengths), sampling_rate=self.rate, return_attention_mask=self.masked, return_tensors="pt"
         )
@@ -159,6 +168,16 @@ class WhisperFront:
         if self.masked:  # encoders that do not attend to what lies behind the clip
             inputs["input_features_mask"] = features["attention_mask"].to(x.device)
         return inputs
+
+    def _log_mel(self, x: Tensor) -> Tensor:
+        """What the extractor computes, in operations that gradients pass through."""
+        size, hop = self.extractor.n_fft, self.extractor.hop_length
+        x = F.pad(x[:, : self.samples], (0, max(self.samples - x.shape[1], 0)))
+        spectrum = torch.stft(x, size, hop, window=torch.hann_window(size, device=x.device), return_complex=True)
+        power = spectrum[..., :-1].real.square() + spectrum[..., :-1].imag.square()
+        filters = torch.as_tensor(self.extractor.mel_filters, dtype=torch.float32, device=x.device)
+        level = (filters.T @ power).clamp_min(1e-10).log10()
+        return (level.maximum(level.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
     def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
         """A frame counts where it begins inside the clip; layers behind a pooling have fewer, longer ones."""

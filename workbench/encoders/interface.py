@@ -1,7 +1,8 @@
 """What an encoder is: a frozen model that turns waveforms into frames, layer by layer.
 
-To bring your own model, subclass :class:`Encoder`, fill in the attributes in ``__init__`` and write
-``forward``; batching, padding, caching, probing and the notebooks then work with it.
+Any torch module that takes waveforms becomes one by :func:`~workbench.encoders.encoder_from`. To write one yourself,
+subclass :class:`Encoder`, fill in the attributes in ``__init__`` and write ``forward``; batching, padding, caching,
+probing and the notebooks then work with it.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def check_encoder(encoder: object) -> None:
         It is no :class:`Encoder`, or an attribute is missing or wrong; the message names it and says what to write.
     """
     if not isinstance(encoder, Encoder):
-        raise ParameterError("encoder", encoder, "an Encoder, as load_encoder(name) returns")
+        raise ParameterError("encoder", encoder, "an Encoder, as load_encoder(name) returns, or a torch module")
     for name in ("name", "rate", "layers"):
         if not hasattr(encoder, name):
             raise ParameterError("encoder", type(encoder).__name__, f"one that sets its attribute {name!r} in __init__")
@@ -162,6 +163,22 @@ def check_encoder(encoder: object) -> None:
     names = [layer.name for layer in encoder.layers]
     if len(set(names)) < len(names):
         raise ParameterError("encoder.layers", names, "layers of different names")
+
+
+def check_fingerprint(encoder: Encoder) -> None:
+    """Refuse an encoder of one's own that does not say when its numbers change.
+
+    Raises
+    ------
+    ParameterError
+        Its fingerprint is missing or no text; the message says what to write.
+    """
+    mark = getattr(encoder, "fingerprint", None)
+    if not isinstance(mark, str) or not mark:
+        example = "self.fingerprint = fingerprint('mine', 1, weights=self.net.state_dict())"
+        expected = "text that changes when the numbers do, for the store to tell encoders apart"
+        way = f"in __init__, {example}, with fingerprint from workbench.encoders; encoder_from(module) makes its own"
+        raise ParameterError("encoder.fingerprint", mark, f"{expected}: {way}")
 
 
 def _check_layer(name: str, layer: object) -> None:

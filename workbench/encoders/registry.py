@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from ..core.checks import checked, seed
 from ..core.devices import chosen_device
@@ -15,11 +16,12 @@ from ..core.weights import Wanted, find
 from .batching import compute_dtype
 from .catalog import HUB_ID, SPECS, EncoderSpec, known_names
 from .interface import Encoder
+from .own_code import FORM, check_own_code, load_object, load_own_code, own_code
 
 
 @checked
 def load_encoder(
-    name_or_path: str | Path,
+    name_or_path: str | Path | Encoder | nn.Module,
     *,
     device: str | torch.device = "auto",
     weights: str | Path | None = None,
@@ -32,16 +34,20 @@ def load_encoder(
 
     Parameters
     ----------
-    name_or_path : str or path
-        A registry name (:func:`list_encoders`); a folder with a transformers model; or a hub id, "owner/model" or
-        "owner/model@revision".
+    name_or_path : str, path, Encoder or nn.Module
+        A registry name (:func:`list_encoders`); a folder with a transformers model; a hub id, "owner/model" or
+        "owner/model@revision"; code of one's own, "path/to/file.py:name" or "module:name", where ``name`` is an
+        encoder, a torch module, or a function that gives one (:mod:`.own_code`; the file is run); or such an object
+        itself.
     device : str or torch.device
         "auto" takes cuda, then mps, then cpu.
     weights : path, optional
         The file or folder with the weights, or a folder that holds it; else they are looked for in the folders of
         ``WORKBENCH_WEIGHTS`` and in the download caches.
     random_weights : int, optional
-        Seed: the same network before training, as a control. For registry names nothing needs to be on disk.
+        Seed: the same network before training, as a control. For registry names nothing needs to be on disk. A function
+        of one's own that takes ``random_weights`` makes its own control; else torch modules are reset
+        (:func:`encoder_from`).
     config : {"default", "paper", "cut"}
         "paper" for WavLM: its weights in the wav2vec2 network, as the code of arXiv 2509.24793 loads them.
         "cut" for Whisper: positions of the clip's own length only, instead of 30 s for every clip. On one-second words
@@ -50,8 +56,8 @@ def load_encoder(
     fetch : bool
         Download what is missing; size and licence are printed first.
     dtype : {"auto", "float32", "bfloat16", "float16"}
-        Compute precision of :func:`extract`: "auto" is bfloat16 on cuda and float32 elsewhere. Part of the
-        fingerprint.
+        Compute precision of :func:`extract`: "auto" is bfloat16 on cuda and float32 elsewhere, for torch modules
+        float32. Part of the fingerprint.
 
     Returns
     -------
@@ -60,7 +66,8 @@ def load_encoder(
     Raises
     ------
     ParameterError
-        Unknown name, device, config or precision; options that exclude each other.
+        Unknown name, device, config or precision; options that exclude each other; code of one's own that fails or
+        gives something else.
     WeightsError
         Weights missing (what, how big, which licence, how to get them), damaged, or not fitting the network.
 
@@ -74,10 +81,11 @@ def load_encoder(
         raise ParameterError("weights", weights, "None when random_weights is given")
     if random_weights is not None:
         seed(random_weights, "random_weights")
+    if isinstance(name_or_path, (Encoder, nn.Module)):
+        _for_published(f"{type(name_or_path).__name__} in memory", weights, config, fetch)
+        return _load_object(name_or_path, device, random_weights, dtype)
     if not str(name_or_path).strip():
-        raise ParameterError(
-            "name_or_path", name_or_path, f"a model folder, a hub id (owner/model) or a name {known_names('')}"
-        )
+        check_encoder_name("")
     for name, value in (("name_or_path", name_or_path), ("weights", weights)):
         try:
             if value is not None:
@@ -90,24 +98,71 @@ def load_encoder(
     spec = SPECS.get(str(name_or_path))
     if config != "default" and spec is not None and spec.family != "huggingface":
         raise ParameterError("config", config, f"'default' for encoder {name_or_path}")
-    if spec is None:
+    code = None if spec is not None or Path(name_or_path).expanduser().exists() else own_code(name_or_path)
+    if code is not None:
+        _for_published(code.text, weights, config, fetch)
+        encoder = load_own_code(code, device=place, random_weights=random_weights)
+    elif spec is None:
         encoder = _load_other(name_or_path, place, weights, random_weights, config, fetch)
     elif spec.family == "huggingface":
         encoder = _load_hub(spec, place, weights, random_weights, config, fetch)
     else:
         encoder = _load_own(spec, place, weights, random_weights, fetch)
-    encoder.reentrant = True  # no family keeps anything of one batch for the next
+    if code is None:
+        encoder.reentrant = True  # no family keeps anything of one batch for the next
     encoder.recipe = {
-        "name_or_path": _whole_path(name_or_path),
+        "name_or_path": _whole_path(name_or_path) if code is None else code.whole,
         "weights": None if weights is None else str(Path(weights).expanduser().absolute()),
         "random_weights": random_weights,
         "config": config,
         "dtype": dtype,
     }
+    return _computing(encoder, dtype)
+
+
+def _computing(encoder: Encoder, dtype: str) -> Encoder:
+    """The encoder, with the precision that it computes in; its fingerprint knows it."""
     encoder.compute = compute_dtype(encoder, dtype)
     if encoder.compute != "float32":
         encoder.fingerprint = fingerprint(encoder.fingerprint, encoder.compute, "float32 convolutions on the CPU")
     return encoder
+
+
+def _for_published(name: str, weights, config: str, fetch: bool) -> None:
+    """Refuse options of published models."""
+    given = {"weights": (weights, None), "config": (config, "default"), "fetch": (fetch, False)}
+    for option, (value, default) in given.items():
+        if value != default:
+            raise ParameterError(option, value, f"left out for {name}: it is for published models")
+
+
+def _load_object(thing: Encoder | nn.Module, device, random_weights: int | None, dtype: str) -> Encoder:
+    """An encoder or module that is in memory already."""
+    loaded = load_object(thing, device=chosen_device(device), random_weights=random_weights)
+    if loaded is not thing:
+        return _computing(loaded, dtype)
+    if device != "auto" and chosen_device(device) != thing.device:
+        raise ParameterError("device", str(device), f"'auto': {thing.name} lies on {thing.device} already")
+    if dtype != "auto":
+        raise ParameterError("dtype", dtype, "'auto' for an encoder that is loaded already; extract takes a dtype")
+    return thing
+
+
+def check_encoder_name(text: str, argument: str = "name_or_path") -> None:
+    """Refuse what :func:`load_encoder` cannot know, before anything is loaded or run.
+
+    Raises
+    ------
+    ParameterError
+        No name of the registry, folder or hub id, and no code of one's own that is there; names the argument.
+    """
+    code = own_code(text)
+    if text.strip() and (text in SPECS or Path(text).expanduser().exists() or HUB_ID.match(text)):
+        return
+    if code is None:
+        expected = f"a model folder, a hub id (owner/model), code of your own ({FORM}) or a name"
+        raise ParameterError(argument, text, f"{expected} {known_names(text)}")
+    check_own_code(code, argument)
 
 
 def _whole_path(name_or_path: str | Path) -> str:
@@ -154,12 +209,10 @@ def _load_other(name_or_path, device, weights, random_weights, config, fetch) ->
     folder = Path(name_or_path).expanduser()
     name, revision = str(name_or_path), None
     if folder.is_file():
-        raise ParameterError("name_or_path", name, "a model folder (with config.json), not a file")
+        way = f"; of a Python file say what of it: {name}:name" if folder.suffix == ".py" else ""
+        raise ParameterError("name_or_path", name, f"a model folder (with config.json), not a file{way}")
     if not folder.is_dir():
-        if not HUB_ID.match(name):
-            raise ParameterError(
-                "name_or_path", name, f"a model folder, a hub id (owner/model) or a name {known_names(name)}"
-            )
+        check_encoder_name(name)
         source, _, revision = name.partition("@")
         folder = find(Wanted(name, source, revision or None), weights=weights, fetch=fetch)
     elif weights is not None:

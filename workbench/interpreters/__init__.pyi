@@ -1,4 +1,5 @@
 from .classifiers import Classifier as Classifier
+from .classifiers import classifier_on as classifier_on
 from .classifiers import convolutional as convolutional
 from .classifiers import efficientat as efficientat
 from .classifiers import fit_vgg as fit_vgg

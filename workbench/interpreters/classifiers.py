@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .. import audio
 from ..core.checks import checked, choice, numbers, several, whole
@@ -25,6 +26,7 @@ from ..core.fitting import load_weights, new_module, read_fitted, reading, seede
 from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..encoders import Encoder
+from ..encoders import efficientat as mobilenets
 from ..prototypes import SmallConvNet, fit_classifier, networks
 from .spectra import Spectra
 
@@ -438,7 +440,8 @@ def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropo
 
     Parameters
     ----------
-    network : {"conv", "vgg"} or EfficientAT
+    network : {"conv", "vgg"} or Encoder
+        Of an EfficientAT some of its own maps are tapped, of any other encoder three of its layers.
     classes : int
     hidden, dropout : int, float
         Those of :class:`KumarVGG`; the defaults are for SONYC-UST.
@@ -450,12 +453,20 @@ def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropo
     if network == "vgg":
         module = KumarVGG(classes, hidden=hidden, dropout=dropout)
         return module, {"rate": 44100, "taps": KumarVGG.TAPS, "axes": "bctf", "name": "VGG"}
-    if not hasattr(getattr(network, "net", None), "features"):
-        raise ParameterError("network", network, "'conv', 'vgg' or an EfficientAT encoder")
+    if not isinstance(network, Encoder):
+        raise ParameterError("network", network, "'conv', 'vgg' or an encoder, as load_encoder gives it")
     width = network.layers[-1].dim
-    module = Stacked(Features(network), nn.BatchNorm1d(width), nn.Linear(width, classes))
-    taps = [f"front_end.features.{i}" for i in (6, 12, 15)]
-    return module, {"rate": network.rate, "taps": taps, "name": network.name}
+    front, options = _front(network)
+    return Stacked(front, nn.BatchNorm1d(width), nn.Linear(width, classes)), options
+
+
+def _front(encoder: Encoder) -> tuple[nn.Module, dict[str, object]]:
+    """An encoder as a module (B, samples) -> (B, D), and what a :class:`Classifier` with it in front must know."""
+    options = {"rate": encoder.rate, "name": encoder.name}
+    if isinstance(encoder, mobilenets.EfficientAT):
+        return Features(encoder), options | {"taps": [f"front_end.features.{i}" for i in (6, 12, 15)]}
+    front = Frames(encoder)
+    return front, options | {"taps": [f"front_end.taps.{i}" for i in range(len(front.taps))], "axes": "btc"}
 
 
 @checked
@@ -548,6 +559,83 @@ class Features(nn.Module):
         return self.features(self.mels(x)).mean((2, 3))
 
 
+class Frames(nn.Module):
+    """Any encoder as a module, (B, samples) -> (B, D): the mean frame of its last layer.
+
+    Three of its layers, spread over its depth, pass through ``taps`` as (B, T, D) on their way. Gradients flow to the
+    waveforms where the encoder's front end lets them.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        It is copied.
+    """
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = copy.deepcopy(encoder)
+        parts = {name: value for name, value in vars(self.encoder).items() if isinstance(value, nn.Module)}
+        self.parts = nn.ModuleDict(parts)  # the same objects: they move and are reset with this module
+        timed = [i for i, layer in enumerate(encoder.layers) if layer.frame_rate] or range(len(encoder.layers))
+        self.positions = sorted({timed[round(share * (len(timed) - 1))] for share in (1 / 3, 2 / 3, 1)})
+        self.taps = nn.ModuleList(nn.Identity() for _ in self.positions)
+
+    def extra_repr(self) -> str:
+        """Fingerprints of classifiers know the encoder by it."""
+        return f"{self.encoder.name}, {getattr(self.encoder, 'fingerprint', '')}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.encoder.device != x.device:
+            self._move(x.device)
+        x = F.pad(x, (0, max(self.encoder.minimum - x.shape[1], 0)))
+        lengths = torch.full((len(x),), x.shape[1], device=x.device)
+        last = len(self.encoder.layers) - 1
+        wanted = sorted({*self.positions, last})
+        outputs = dict(zip(wanted, self.encoder.forward(x, lengths, wanted), strict=True))
+        heard = {i: frames[:, : int(counts[0])] for i, (frames, counts) in outputs.items()}
+        for tap, position in zip(self.taps, self.positions, strict=True):
+            tap(heard[position])
+        return heard[last].float().mean(1)
+
+    def _move(self, device: torch.device) -> None:
+        """What the encoder holds besides modules, which have moved already."""
+        for name, value in vars(self.encoder).items():
+            if isinstance(value, Tensor):
+                setattr(self.encoder, name, value.to(device))
+        self.encoder.device = device
+
+
+@checked
+def classifier_on(
+    encoder: Encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[object], **options
+) -> Classifier:
+    """A linear head of one's own on the mean frames of any encoder's last layer, as a classifier to be explained.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        As :func:`~workbench.load_encoder` or :func:`~workbench.encoders.encoder_from` gives it.
+    weight : array_like (D, C)
+        Weights of a linear probe of the last layer.
+    bias : array_like (C,)
+    classes : sequence of str
+    **options
+        Options of :class:`Classifier`. By default three layers are tapped, spread over the encoder's depth; of an
+        EfficientAT its features 6, 12 and 15.
+
+    Raises
+    ------
+    ParameterError
+        Weights of another shape.
+    """
+    head = _linear(numbers("weight", weight, ndim=2).T, bias)
+    if head.in_features != encoder.layers[-1].dim or head.out_features != len(classes):
+        expected = f"({encoder.layers[-1].dim}, {len(classes)}): the last layer's numbers and the classes"
+        raise ParameterError("weight.shape", (head.in_features, head.out_features), expected)
+    front, known = _front(encoder)
+    return Classifier(Stacked(front, nn.Identity(), head), classes=classes, **{**known, **options})
+
+
 def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[str], **options) -> Classifier:
     """An EfficientAT tagger with a linear head of one's own on its last layer.
 
@@ -562,15 +650,9 @@ def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[s
     **options
         Options of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``front_end.features.6`` and so on.
     """
-    if not hasattr(getattr(encoder, "net", None), "features"):
+    if not isinstance(encoder, mobilenets.EfficientAT):
         raise ParameterError("encoder", type(encoder).__name__, 'an EfficientAT, such as load_encoder("mn04_as")')
-    head = _linear(numbers("weight", weight, ndim=2).T, bias)
-    if head.in_features != encoder.layers[-1].dim or head.out_features != len(classes):
-        expected = f"({encoder.layers[-1].dim}, {len(classes)}): the last layer's numbers and the classes"
-        raise ParameterError("weight.shape", (head.in_features, head.out_features), expected)
-    module = Stacked(Features(encoder), nn.Identity(), head)
-    taps = [f"front_end.features.{i}" for i in (6, 12, 15)]
-    return Classifier(module, rate=encoder.rate, classes=classes, **{"taps": taps, "name": encoder.name, **options})
+    return classifier_on(encoder, weight, bias, classes, **options)
 
 
 def _linear(weight: ArrayLike, bias: ArrayLike) -> nn.Linear:

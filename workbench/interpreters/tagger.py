@@ -69,8 +69,8 @@ def fit_tagger(
     split : Split
         The clips to train on and to choose the epoch on.
     classes : sequence of str (C,)
-    network : {"conv", "vgg"} or EfficientAT
-        A small convolutional net or the paper's VGG, from random weights; or a linear head on a frozen EfficientAT.
+    network : {"conv", "vgg"} or Encoder
+        A small convolutional net or the paper's VGG, from random weights; or a linear head on a frozen encoder.
     config : TaggerConfig or "default"
     seed : int
         It draws the weights and the order of clips.

@@ -3,8 +3,8 @@
 ==========  =========================================  =================================================================
 train       encoder                                    what is trained
 ==========  =========================================  =================================================================
-"head"      whatever :func:`load_encoder` takes, or    a hidden layer on frozen embeddings, which the store keeps
-            an Encoder
+"head"      whatever :func:`load_encoder` takes, an    a hidden layer on frozen embeddings, which the store keeps
+            Encoder or a torch module
 "scratch"   "conv"                                     a small convolutional network, from random weights
 "all"       "ast", or an AST's folder or hub id;       all weights of the encoder, from where its pretraining left them
             "mn01_as" ... "mn40_as"; "beats"; "ecapa"
@@ -77,7 +77,7 @@ class Extractor:
 @checked
 def extractor(
     clips: Clips,
-    encoder: str | Path | Encoder,
+    encoder: str | Path | Encoder | nn.Module,
     *,
     train: str = "head",
     dim: int = 64,
@@ -93,7 +93,7 @@ def extractor(
     Parameters
     ----------
     clips : Clips
-    encoder : str, path or Encoder
+    encoder : str, path, Encoder or nn.Module
         See the table of the module.
     train : {"head", "scratch", "all"}
         "head": nothing but a hidden layer on the mean frames of the encoder's last layer.
@@ -138,6 +138,8 @@ def extractor(
         checked_seed(random_weights, "random_weights")
     if not len(clips):
         raise ParameterError("clips", "no clips", "at least one")
+    if isinstance(encoder, nn.Module):
+        encoder, random_weights = load_encoder(encoder, device=device, random_weights=random_weights), None
     _fits(encoder, train, weights, fetch, random_weights)
     source = {"weights": weights, "fetch": fetch, "random_weights": random_weights}
     clip = clips.take([0])

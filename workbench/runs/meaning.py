@@ -84,15 +84,9 @@ def _dataset(name: str, value: str) -> None:
 def _encoder(name: str, value: str) -> None:
     if value in _OWN_NETWORKS or Path(value).expanduser().exists():
         return
-    from ..encoders import HUB_ID, describe_encoder
+    from ..encoders import check_encoder_name
 
-    if HUB_ID.match(value):
-        return
-    try:
-        describe_encoder(value)
-    except ParameterError as error:
-        known = str(error).partition("must be ")[2]
-        raise ParameterError(name, value, f"a model folder, a hub id (owner/model) or {known}") from error
+    check_encoder_name(value, name)
 
 
 def _autoencoder(name: str, value: str) -> None:

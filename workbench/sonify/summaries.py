@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from torch import nn
 
 from .. import audio
 from ..core.checks import checked, numbers, whole
@@ -23,7 +24,7 @@ from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..embeddings import embed
-from ..encoders import Encoder
+from ..encoders import Encoder, as_encoder
 from ..probes import Probes, fit_probes
 from .autoencoder import SHORTEST, SummaryAutoencoder
 
@@ -346,7 +347,7 @@ class Judge:
 
 
 @checked
-def fit_judge(clips: Clips, encoder: Encoder, split: Split, *, progress: bool = True) -> Judge:
+def fit_judge(clips: Clips, encoder: Encoder | nn.Module, split: Split, *, progress: bool = True) -> Judge:
     """Fit a linear probe on an encoder's mean frames of real sounds, to ask of other sounds what they sound like.
 
     Fit it on sounds of the length, rate and padding of those that it is to hear: beside decoded windows, on
@@ -356,7 +357,7 @@ def fit_judge(clips: Clips, encoder: Encoder, split: Split, *, progress: bool = 
     ----------
     clips : Clips
         Real sounds with labels, and groups that must not be in test and in another part.
-    encoder : Encoder
+    encoder : Encoder or nn.Module
         One that has nothing to do with the autoencoder.
     split : Split
         Rows of ``clips``; of windows, what :meth:`Summaries.split` gives.
@@ -372,5 +373,6 @@ def fit_judge(clips: Clips, encoder: Encoder, split: Split, *, progress: bool = 
     ParameterError
         What :func:`workbench.fit_probes` refuses.
     """
+    encoder = as_encoder(encoder)
     z = embed(clips, encoder, layers=-1, progress=progress).layer(0)
     return Judge(encoder.name, fit_probes({"last": z}, clips.labels, split, groups=clips.groups()), encoder)

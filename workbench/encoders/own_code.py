@@ -1,0 +1,273 @@
+"""Encoders in the user's own code: ``path/to/file.py:name`` and ``module:name``.
+
+``name`` is an :class:`.interface.Encoder`, a torch module, or a function or class that gives one. It is called with
+those of ``device`` and ``random_weights`` that its signature has. The file is run as Python runs a script: with its
+folder first among those that ``import`` looks into. Whoever names a file trusts it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..core.errors import ParameterError, WorkbenchError
+from ..core.fingerprints import fingerprint
+from .interface import Encoder, check_encoder, check_fingerprint
+from .own import ModuleEncoder, encoder_from
+from .untrained import reset
+
+FORM = "path/to/file.py:name"
+_PACKAGES = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, str(Path(__file__).parents[1]))
+
+
+class OwnCode(NamedTuple):
+    """What a text such as ``models/net.py:make`` names."""
+
+    text: str
+    """As it was written."""
+    source: str
+    """A path that ends in ``.py``, or a module's name with dots."""
+    name: str
+    """What is taken of it; dots go into classes and objects."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file from the root; None for a module by name."""
+        return Path(self.source).expanduser().absolute() if self.source.endswith(".py") else None
+
+    @property
+    def whole(self) -> str:
+        """The same with a path from the root, for processes that work elsewhere."""
+        return self.text if self.file is None else f"{self.file}:{self.name}"
+
+
+def own_code(text: object) -> OwnCode | None:
+    """What a text names, where it has the form of code of one's own; None for anything else."""
+    source, colon, name = str(text).rpartition(":")
+    if not colon or not all(part.isidentifier() for part in name.split(".")):
+        return None
+    if source.endswith(".py") or all(part.isidentifier() for part in source.split(".")):
+        return OwnCode(str(text), source, name)
+    return None
+
+
+def check_own_code(code: OwnCode, argument: str = "name_or_path") -> None:
+    """Refuse what cannot be there, without running anything.
+
+    Raises
+    ------
+    ParameterError
+        No such file, one that is no Python, or one in which nothing has that name.
+    """
+    if code.file is None:
+        top = code.source.partition(".")[0]
+        with _importing(Path.cwd()):
+            importlib.invalidate_caches()
+            if top not in sys.modules and importlib.util.find_spec(top) is None:
+                raise ParameterError(argument, code.text, f"{FORM}, or module:name: there is no module {top} to import")
+        return
+    if not code.file.is_file():
+        problem = "is a folder" if code.file.is_dir() else "is no file"
+        raise ParameterError(argument, code.text, f"{FORM} with a file that is there: {code.file} {problem}")
+    try:
+        tree = ast.parse(code.file.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        reason = getattr(error, "msg", error)
+        raise ParameterError(argument, code.text, f"a file of Python code: {code.file}{line}: {reason}") from error
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {each.name for each in ast.walk(tree) if isinstance(each, (ast.FunctionDef, ast.ClassDef))}
+    names |= {(each.asname or each.name).partition(".")[0] for each in ast.walk(tree) if isinstance(each, ast.alias)}
+    if code.name.partition(".")[0] not in names and "*" not in names:
+        raise _no_name(code, names, argument)
+
+
+def load_own_code(code: OwnCode, *, device: torch.device, random_weights: int | None) -> Encoder:
+    """The encoder that one's own code names.
+
+    Raises
+    ------
+    ParameterError
+        No such file, module or name; an error in it (its line is named); something that is no encoder and no torch
+        module; or no way to untrained weights.
+    """
+    check_own_code(code)
+    with _importing(Path.cwd() if code.file is None else code.file.parent):
+        with _running(code):
+            module = importlib.import_module(code.source) if code.file is None else _executed(code.file)
+        thing = _found(code, module)
+        own_control = False
+        if not isinstance(thing, (Encoder, nn.Module)):
+            options = {"device": device, "random_weights": random_weights}
+            taken = _taken(code, thing)
+            own_control = "random_weights" in taken
+            with _running(code):
+                thing = thing(**{name: options[name] for name in options if name in taken})
+    if not isinstance(thing, (Encoder, nn.Module)):
+        expected = f"an Encoder or a torch module, or what gives one: {code.name} gives {_kind(thing)}"
+        raise ParameterError("name_or_path", code.text, expected)
+    encoder = load_object(thing, device=device, random_weights=None if own_control else random_weights)
+    check_fingerprint(encoder)
+    encoder.fingerprint = fingerprint(encoder.fingerprint, code.name, _print(module))
+    mark = f"-random{random_weights}"
+    if random_weights is not None and not encoder.name.endswith(mark):
+        encoder.name += mark
+    return encoder
+
+
+def load_object(thing: Encoder | nn.Module, *, device: torch.device | None, random_weights: int | None) -> Encoder:
+    """An encoder or a torch module as :func:`load_encoder` gives encoders; ``device`` is for modules.
+
+    Raises
+    ------
+    ParameterError
+        It cannot be worked with, or untrained weights are asked for and it holds no torch module.
+    """
+    if not isinstance(thing, Encoder):
+        return encoder_from(thing, device="auto" if device is None else device, random_weights=random_weights)
+    check_encoder(thing)
+    if random_weights is None:
+        return thing
+    if isinstance(thing, ModuleEncoder):
+        return thing.untrained(random_weights)
+    return _untrained(thing, random_weights)
+
+
+def _untrained(encoder: Encoder, seed: int) -> Encoder:
+    """A copy of an encoder whose torch modules have fresh weights."""
+    parts = {name: value for name, value in vars(encoder).items() if isinstance(value, nn.Module)}
+    if isinstance(encoder, nn.Module):
+        parts = {"": encoder}
+    if not parts:
+        expected = f"None: {type(encoder).__name__} holds no torch module that could be reset; load it with"
+        way = "a function that takes random_weights and gives the untrained encoder"
+        raise ParameterError("random_weights", seed, f"{expected} {way}")
+    try:
+        control = copy.deepcopy(encoder)
+    except Exception as error:  # whatever it holds
+        raise ParameterError("random_weights", seed, f"None: the encoder cannot be copied ({error})") from error
+    weights = {}
+    for name in parts:
+        part = getattr(control, name) if name else control
+        reset(part.cpu(), seed)
+        part.eval().requires_grad_(False).to(encoder.device)
+        weights |= {f"{name}.{key}": value for key, value in part.named_parameters()}
+    control.name = f"{encoder.name}-random{seed}"
+    control.fingerprint = fingerprint(getattr(encoder, "fingerprint", ""), "random", seed, weights=weights)
+    control.recipe = None
+    return control
+
+
+@contextlib.contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """``import`` looks into this folder first."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def _running(code: OwnCode) -> Iterator[None]:
+    """An error in the user's code becomes one that names the user's line."""
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
+        where = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
+        if isinstance(error, SyntaxError) and error.filename:
+            where = f"{error.filename}, line {error.lineno}: "
+        reason = f"{where}{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ParameterError("name_or_path", code.text, f"code that runs: {reason}") from error
+
+
+def _is_own(file: str) -> bool:
+    return not file.startswith((*_PACKAGES, "<"))
+
+
+def _executed(file: Path) -> ModuleType:
+    """A file run anew, as a module whose name depends on the file's alone."""
+    name = f"own_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # where pickle and dataclasses look
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        if before is not None:
+            sys.modules[name] = before
+        raise
+    with contextlib.suppress(ImportError):  # workers of a cluster have no module of this name
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(module)
+    return module
+
+
+def _found(code: OwnCode, module: ModuleType) -> object:
+    thing: object = module
+    for part in code.name.split("."):
+        if not hasattr(thing, part):
+            raise _no_name(code, vars(module))
+        thing = getattr(thing, part)
+    return thing
+
+
+def _no_name(code: OwnCode, names, argument: str = "name_or_path") -> ParameterError:
+    known = sorted(name for name in names if not name.startswith("_"))
+    near = get_close_matches(code.name, known, 3, 0.4)
+    guess = f"; did you mean {' or '.join(near)}?" if near else ""
+    return ParameterError(
+        argument, code.text, f"{FORM} with a name that is there: {code.source} has no {code.name}{guess}"
+    )
+
+
+def _taken(code: OwnCode, thing: object) -> set[str]:
+    """Which arguments a callable has."""
+    if not callable(thing):
+        expected = f"an Encoder or a torch module, or what gives one: {code.name} is {_kind(thing)}"
+        raise ParameterError("name_or_path", code.text, expected)
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind in (0, 1, 3)]
+    if wrong := [name for name in needed if name not in ("device", "random_weights")]:
+        expected = f"what can be called without {', '.join(wrong)}: give them defaults"
+        raise ParameterError("name_or_path", code.text, f"{expected} (device and random_weights are passed)")
+    return {each.name for each in parameters if each.kind in (1, 3)}
+
+
+def _kind(thing: object) -> str:
+    return "None" if thing is None else f"something of type {type(thing).__name__}"
+
+
+def _print(module: ModuleType) -> str:
+    """Hash of a file's content; empty for a module without one."""
+    file = getattr(module, "__file__", None)
+    if file is None or not os.path.isfile(file):
+        return ""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
