@@ -27,7 +27,6 @@ _EXPORTS = {
         "layer_heatmap",
         "players",
         "sound_map",
-        "spectrogram",
     ),
     "runs": ("compare", "record", "run", "sweep"),
     "core.errors": ("ParameterError", "WorkbenchError"),
