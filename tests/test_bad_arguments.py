@@ -464,10 +464,14 @@ def print_nothing(done: int, total: int) -> None:
 
 
 def dataset_calls() -> dict[str, Call]:
+    from workbench.attributes import Attributes, agreement
     from workbench.datasets import Clips
 
     clips = Clips.from_arrays(list(X), 1000)
+    ids, rows = np.arange(N).astype(str), np.arange(N)
+    a, b = (Attributes("voice", (name,), X[:, :1].astype(float), {}, {}, ids, rows, {}) for name in "fg")
     return {
+        "attributes.agreement": (agreement, {"a": a, "b": b, "names": {"f": "g"}, "groups": GROUPS, "level": 0.9}),
         "datasets.changed": (clips.changed, {"change": "gain", "amount": 3.0, "seed": 1}),
         "datasets.changed each": (clips.changed, {"change": "gain", "amount": np.linspace(0, 30, N)}),
     }

@@ -159,6 +159,11 @@ def test_short_sounds_have_no_tempo_nor_key(samples):
     assert np.isnan([found[name] for name in HARMONY]).all() == (samples < 8820)
 
 
+def test_tempo_stays_within_its_bounds():
+    tempi = [music(clicks(beats), RATE)["tempo"] for beats in (42, 45, 230, 240, 300)]
+    assert min(tempi) >= 40 and max(tempi) <= 240
+
+
 def test_no_tempo_below_three_seconds():
     assert np.isnan(music(clicks(120, 2.9), RATE)["tempo"]) and np.isfinite(music(clicks(120, 3.1), RATE)["tempo"])
 

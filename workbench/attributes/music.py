@@ -5,8 +5,10 @@ take about a quarter of a second on one core, most of it for the parts.
 
 - Tempo: autocorrelation of the onset strength, weighted towards 120 beats a minute (Ellis, "Beat tracking by dynamic
   programming", J. New Music Research 36 (2007) 51-60), between 40 and 240. A tempo and its double or half are both true
-  of most music, and which of them is found is a matter of that weight. Its strength is the autocorrelation itself, the
-  pulse clarity (Lartillot, Eerola, Toiviainen and Fornari, ISMIR 2008): noise has a tempo too, and little of it.
+  of most music, and which of them is found is a matter of that weight: of a song of 101 beats a minute in 16 pieces of
+  10 s 11 were read so, two at half the tempo, two at the double, one at two thirds. Its strength is the autocorrelation
+  itself, the pulse clarity (Lartillot, Eerola, Toiviainen and Fornari, ISMIR 2008): noise and speech have a tempo too,
+  and little of it.
 - Key: correlation of the mean chroma with the profiles of Krumhansl and Kessler, "Tracing the dynamic changes in
   perceived tonal organization in a spatial representation of musical keys", Psychological Review 89 (1982) 334-368. As
   twelve tonics are no number, the tonic is a point on the circle of fifths, where C is (1, 0) and G 30 degrees on.
@@ -179,13 +181,13 @@ def _tempo(strength: np.ndarray) -> tuple[float, float]:
     r = np.fft.irfft(np.abs(np.fft.rfft(centred, 2 * n)) ** 2)[:n]
     # of a lag fewer frames remain to be compared
     r = r / np.maximum(n - np.arange(n), 1) / (r[0] / n)
-    lags = np.arange(int(pace / FASTEST), min(int(pace / SLOWEST), n // 2) + 1)
+    lags = np.arange(int(np.ceil(pace / FASTEST)), min(int(pace / SLOWEST), n // 2) + 1)
     weight = np.exp(-0.5 * np.log2(pace / lags / USUAL) ** 2)
     lag = lags[np.argmax(np.maximum(r[lags], 0) * weight)]
     before, middle, after = r[lag - 1 : lag + 2]
     bend = before - 2 * middle + after
     shift = 0.5 * (before - after) / bend if bend < 0 else 0.0
-    return pace / (lag + np.clip(shift, -0.5, 0.5)), min(middle, 1.0)
+    return np.clip(pace / (lag + np.clip(shift, -0.5, 0.5)), SLOWEST, FASTEST), min(middle, 1.0)
 
 
 def _harmony(x: np.ndarray) -> dict[str, float]:
