@@ -102,7 +102,7 @@ def read_raw(
     label, missing, thirds
         As of :func:`read_table`.
     names : collection of str
-        Columns whose values are names even where they read like numbers.
+        Columns whose values are names even where they read like numbers, unless thirds of them are asked for.
     """
     columns = [str(column) for column in raw.columns]
     own = Own(pd.DataFrame(index=raw.index), notes=list(raw.attrs["notes"]))
@@ -117,7 +117,7 @@ def read_raw(
     own.notes += notes
     comma = raw.attrs.get("delimiter") in (";", "\t")
     words = raw[ours["label"]]
-    numbers = words if ours["label"] in names else _guess(words, comma)
+    numbers = words if ours["label"] in names and not thirds else _guess(words, comma)
     if thirds or (thirds is None and not are_classes(numbers)):
         cut = cut_at_terciles(where, ours["label"], numbers)
         table["label"], notes = cut.labels, [cut.note] if thirds is None else []
