@@ -310,6 +310,10 @@ def test_a_column_of_numbers(tmp_path):
     clips = told(name, "the column 'tempo' holds numbers", label="tempo")
     assert clips.target.tolist() == [round(60.1 + i, 4) for i in range(12)]
     assert clips.classes == ("tempo below 64", "tempo between 64 and 68", "tempo from 68")
+    age = (datasets.Value("string"), [f"{i}.5" for i in range(12)])
+    words = parquet(tmp_path / "words", train=made(12, age=age))
+    assert len(quiet(words, label="age").classes) == 12  # text is names, unless the caller says otherwise
+    assert quiet(words, label="age", thirds=True).target.tolist() == [i + 0.5 for i in range(12)]
 
 
 def test_several_columns_of_sounds_and_what_is_left_out(tmp_path):

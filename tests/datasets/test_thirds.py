@@ -202,6 +202,11 @@ def test_a_label_column_of_its_own_is_the_column_number(table):
     assert clips.classes[0].startswith("label below ") and clips.factors == ("number",)
 
 
+def test_the_length_of_clips_can_be_the_question(table):
+    clips = load_dataset(table(["seconds"], [(str(tempo),) for tempo in TEMPO[:24]]), label="seconds", thirds=True)
+    assert clips.target_name == "seconds" and clips.target.tolist() == TEMPO[:24].tolist() and clips.factors == ()
+
+
 @pytest.mark.parametrize(
     ("cells", "target"),
     [

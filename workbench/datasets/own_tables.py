@@ -103,7 +103,7 @@ def read_raw(
     label, missing, thirds
         As of :func:`read_table`.
     names : collection of str
-        Columns whose values are names even where they read like numbers.
+        Columns whose values are names even where they read like numbers, unless thirds of them are asked for.
     """
     columns = [str(column) for column in raw.columns]
     own = Own(pd.DataFrame(index=raw.index), notes=list(raw.attrs["notes"]))
@@ -117,16 +117,15 @@ def read_raw(
     stems, table["path"], notes = resolve(table["_tail"])
     own.notes += notes
     comma = raw.attrs.get("delimiter") in (";", "\t")
-    table["label"] = raw[ours["label"]]
-    numbers = table["label"] if ours["label"] in names else _guess(table["label"], comma)
+    words = raw[ours["label"]]
+    numbers = words if ours["label"] in names and not thirds else _guess(words, comma)
     if thirds or (thirds is None and not are_classes(numbers)):
         cut = cut_at_terciles(where, ours["label"], numbers)
-        table["label"] = cut.labels
-        own.notes += [cut.note] if thirds is None else []
+        table["label"], notes = cut.labels, [cut.note] if thirds is None else []
     else:
-        numbers = None
-        if table["label"].any():
-            own.notes += merged("labels", written[raw.index]) + look_alike("labels", table["label"])
+        table["label"], numbers = words, None
+        notes = merged("labels", written[words.index]) + look_alike("labels", words) if words.any() else []
+    own.notes += notes
     for column in ("group", "split", "fold"):
         if column in ours:
             table[column] = _COLUMNS[column](where, raw, raw[ours[column]], own.notes)
@@ -149,7 +148,7 @@ def read_raw(
     if numbers is not None:
         own.target_name = _target_name(ours["label"], table)
         table[own.target_name] = numbers
-        factors.append(own.target_name)
+        factors += [own.target_name] if own.target_name != "seconds" else []
     own.factors = tuple(factors)
     table["id"] = _ids(where, raw, raw[ours["id"]] if "id" in ours else None, stems, table)
     own.table = table.reset_index(drop=True)
@@ -158,10 +157,8 @@ def read_raw(
 
 def _target_name(column: str, table: pd.DataFrame) -> str:
     """The column that keeps the numbers of which the labels are thirds: its own, or where that is ours another."""
-    name = (
-        "number" if column in ("id", "label", "split", "fold", "group", "path", "seconds", "start", "stop") else column
-    )
-    while name in table:
+    name = "number" if column in ("label", "path", *KNOWN) and column != "seconds" else column
+    while name in table and name != "seconds":  # which is the same numbers
         name += "_"
     return name
 
