@@ -71,7 +71,6 @@ def place(page) -> dict:
 
 def test_controls_turn_the_map_which_plays_and_whose_selection_stays(notebook):
     page, _ = notebook
-    page.screenshot(path="/tmp/views/lab1.png")
     title(page, "200 clips, early: PCA")
     page.locator(".wb-explorer select").first.select_option(label="late")
     title(page, "200 clips, late: PCA")
@@ -93,7 +92,6 @@ def test_controls_turn_the_map_which_plays_and_whose_selection_stays(notebook):
 
     page.locator(".wb-explorer select").nth(1).select_option(label="f0")
     page.wait_for_function(f"document.querySelector('{LIVE} .wb-legend-name')?.innerText === 'f0'", timeout=60_000)
-    page.screenshot(path="/tmp/views/lab2.png")
     page.locator(".wb-explorer input[type=text]").last.fill("f0 > 300")
     page.keyboard.press("Enter")
     title(page, "67 of 200 clips, late: PCA")
@@ -114,7 +112,20 @@ def test_a_wrong_condition_is_said_and_the_map_stays(notebook):
     wanted = "must be a condition on the columns id, label, f0 (UndefinedVariableError: name 'pitch' is not defined)"
     page.wait_for_function("(text) => document.body.innerText.includes(text)", arg=wanted, timeout=60_000)
     title(page, "67 of 200 clips, late: PCA")
-    page.screenshot(path="/tmp/views/lab3.png")
+
+
+def test_a_page_that_is_loaded_again_finds_its_controls(notebook):
+    page, url = notebook
+    run(page, "docmanager:save")
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=60_000)
+    page.goto("about:blank")
+    page.goto(url.format("explore.ipynb"))
+    title(page, "67 of 200 clips, late: PCA")
+    page.wait_for_selector(f'{LIVE}[data-live="true"]', timeout=60_000)
+    assert page.locator(".wb-explorer input[type=text]").last.input_value() == "pitch > 300"
+    page.locator(".wb-explorer input[type=text]").last.fill("")
+    page.keyboard.press("Enter")
+    title(page, "200 clips, late: PCA")
 
 
 def test_without_the_kernel_the_page_of_the_first_setting_remains(notebook):

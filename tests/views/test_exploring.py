@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import SimpleNamespace
 
@@ -158,6 +159,17 @@ def test_an_interrupted_projection_leaves_the_map(layers, table, monkeypatch):
     monkeypatch.setattr(module, "project", interrupted)
     parts["method"].value = "tsne"
     assert "stopped. The map is still PCA of early" in parts["status"].value and shown(view) is before
+
+
+def test_what_takes_long_is_said_before(layers, table, monkeypatch):
+    view, said = explore(layers, table), []
+    parts = opened(view)
+    monkeypatch.delitem(sys.modules, "umap", raising=False)
+    monkeypatch.setattr(module, "project", lambda z, **options: said.append(parts["status"].value) or project(z))
+    for method in ("tsne", "umap"):
+        parts["method"].value = method
+    assert said[0].endswith("t-SNE of early, perplexity 30 ...</span>")
+    assert said[1].endswith("neighbours 15 ... (the first UMAP of a session loads and compiles its code)</span>")
 
 
 @pytest.mark.slow

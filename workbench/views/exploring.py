@@ -9,6 +9,7 @@ method, setting, seed and choice of clips: another colour computes none.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -273,7 +274,8 @@ class Explorer:
         if asked == self._state:
             return self._controls.say(self._words(self._state) + ".")
         words, started = self._words(asked), perf_counter()
-        self._controls.say(f"{words} ...")
+        new = asked["method"] == "umap" and "umap" not in sys.modules
+        self._controls.say(f"{words} ..." + new * " (the first UMAP of a session loads and compiles its code)")
         old = self._maps["live"][0]
         try:
             asked = self._settled(asked)

@@ -87,7 +87,7 @@ def sound_map(
     Returns
     -------
     SoundMap
-        Displays itself; ``.selection`` is the table of the selected rows.
+        Displays itself; ``.selection`` is the table of the selected rows, ``.widget`` the map for ``mo.ui.anywidget``.
 
     Raises
     ------
