@@ -67,7 +67,7 @@ def weights_root(tmp_path_factory):
 def test_paper_scale_runs_once_data_and_weights_are_there(tmp_path, monkeypatch, data_root, weights_root, encoder):
     monkeypatch.setenv("WORKBENCH_DATA", str(data_root))
     monkeypatch.setenv("WORKBENCH_WEIGHTS", str(weights_root))
-    parameters = {"encoder": encoder, "latents": 64, "sparsities": [0.75, 0.95], "attributes": "voice"}
+    parameters = {"encoder": encoder, "latents": 64, "sparsities": [0.75, 0.95], "attributes": "voice", "changed": 4}
     (result,) = run("sae", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
     assert result.results["context"]["dataset"]["name"] == "vocalset"
