@@ -1,5 +1,6 @@
 """transformers models: hidden states equal to transformers' own, in any batch; checkpoints that do not fit; MERT."""
 
+import copy
 import json
 
 import numpy as np
@@ -389,6 +390,27 @@ def test_whisper_cut_to_the_clip(tmp_path):
     for i in (0, 1):
         for a, b in zip(found[len(x) - 2 + i], same[i], strict=True):
             np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_whisper_lets_gradients_through_to_the_waveform(tmp_path):
+    saved(tmp_path, "whisper")
+    encoder, (one, other) = load_encoder(tmp_path, device="cpu"), clips()[:2]
+    x, lengths = torch.zeros(2, max(len(one), len(other))), torch.tensor([len(one), len(other)])
+    x[0, : len(one)], x[1, : len(other)] = torch.from_numpy(one), torch.from_numpy(other)
+    plain = encoder.forward(x, lengths, [0, 2])
+    followed = encoder.forward(x.clone().requires_grad_(), lengths, [0, 2])
+    for (a, counts), (b, same) in zip(plain, followed, strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), atol=1e-3)
+        assert torch.equal(counts, same) and b.requires_grad and not a.requires_grad
+
+
+def test_an_encoder_that_masks_its_group_norm_can_be_copied(tmp_path):
+    saved(tmp_path, "hubert")
+    encoder, x = load_encoder(tmp_path, device="cpu"), clips()
+    twin = copy.deepcopy(encoder)
+    for (i, own), (j, other) in zip(extract(encoder, x, progress=False), extract(twin, x, progress=False), strict=True):
+        assert i == j and all(np.array_equal(a, b) for a, b in zip(own, other, strict=True))
+    assert twin.front.norm is twin.model.feature_extractor.conv_layers[0].layer_norm is not encoder.front.norm
 
 
 def test_minutes_of_sound_in_the_cut_config_are_the_window_and_a_warning(tmp_path, monkeypatch):
