@@ -9,7 +9,7 @@ import torch
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
 from workbench.encoders import encoder_from, extract, load_encoder
-from workbench.interpreters import MASKS, Classifier, classifier_on, convolutional, efficientat, fit_tagger, fit_vgg
+from workbench.interpreters import MASKS, Classifier, classifier_on, convolutional, fit_tagger, fit_vgg
 from workbench.prototypes import SmallConvNet, fit_classifier, log_mels
 
 SPLIT = Split(np.arange(6), np.arange(6, 8), np.arange(8, 10))
@@ -48,7 +48,7 @@ def test_an_efficientat_with_a_head_is_the_probe_of_its_embedding():
     ((frames, _),) = encoder.forward(x, torch.full((10,), 32000), [last])
     rng = np.random.default_rng(1)
     weight, bias = rng.normal(size=(frames.shape[2], 3)), rng.normal(size=3)
-    made = efficientat(encoder, weight, bias, ["a", "b", "c"], device="cpu")
+    made = classifier_on(encoder, weight, bias, ["a", "b", "c"], device="cpu")
     assert made.logits(x) == pytest.approx(frames.mean(1).numpy() @ weight + bias, rel=1e-3, abs=1e-3)
     assert len(made.shapes(32000)) == 3 and made.rate == 32000
 

@@ -70,6 +70,12 @@ class Encoder(ABC):
     device: torch.device = torch.device("cpu")
     recipe: Mapping[str, object] | None = None
 
+    def __repr__(self) -> str:
+        if not hasattr(self, "name") or not hasattr(self, "layers"):
+            return super().__repr__()
+        at = f"{self.frame_rate:g} frames a second" if self.frame_rate else "no frames in time"
+        return f"Encoder({self.name}: {self.rate} Hz, {len(self.layers)} layers, the last of D = {self.dim}, {at})"
+
     @property
     def dim(self) -> int:
         """D of the last layer."""

@@ -1,7 +1,6 @@
 from .classifiers import Classifier as Classifier
 from .classifiers import classifier_on as classifier_on
 from .classifiers import convolutional as convolutional
-from .classifiers import efficientat as efficientat
 from .classifiers import fit_vgg as fit_vgg
 from .classifiers import kumar_vgg as kumar_vgg
 from .flint import Flint as Flint

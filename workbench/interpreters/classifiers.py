@@ -636,25 +636,6 @@ def classifier_on(
     return Classifier(Stacked(front, nn.Identity(), head), classes=classes, **{**known, **options})
 
 
-def efficientat(encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[str], **options) -> Classifier:
-    """An EfficientAT tagger with a linear head of one's own on its last layer.
-
-    Parameters
-    ----------
-    encoder : EfficientAT
-        Such as ``load_encoder("mn04_as")``.
-    weight : array_like (D, C)
-        Weights of a linear probe of the last layer, D = 384 for mn04_as.
-    bias : array_like (C,)
-    classes : sequence of str
-    **options
-        Options of :class:`Classifier`; taps are features 6, 12 and 15 by default: ``front_end.features.6`` and so on.
-    """
-    if not isinstance(encoder, mobilenets.EfficientAT):
-        raise ParameterError("encoder", type(encoder).__name__, 'an EfficientAT, such as load_encoder("mn04_as")')
-    return classifier_on(encoder, weight, bias, classes, **options)
-
-
 def _linear(weight: ArrayLike, bias: ArrayLike) -> nn.Linear:
     weight = torch.from_numpy(np.array(weight, dtype=np.float32))
     bias = numbers("bias", bias, ndim=1)
