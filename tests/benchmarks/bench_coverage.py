@@ -16,7 +16,7 @@ import numpy as np
 from workbench.metrics.intervals import fold_interval, group_interval, median_interval
 from workbench.metrics.regression import r2_difference, r2_interval, rank_interval
 
-COUNTS = (2, 3, 5, 8, 12, 20, 50)
+COUNTS = (2, 3, 5, 6, 8, 12, 20, 50)
 
 
 def sizes_of(count: int, unequal: bool, rng: np.random.Generator) -> np.ndarray:

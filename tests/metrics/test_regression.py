@@ -103,3 +103,14 @@ def test_wrong_numbers_are_named():
         r2([1, np.nan, 3], [1, 2, 3])
     with pytest.raises(ParameterError, match="groups.shape"):
         r2_interval([1, 2, 3], [1, 2, 3], [0, 1])
+
+
+def test_ranks_within_parts_do_not_know_their_levels():
+    true, predicted, groups = data()
+    parts = np.arange(len(true)) % 2
+    shifted = predicted - 1e6 * parts  # two predictors, trained on different clips
+    assert np.allclose(rank_correlation(true, shifted, parts), rank_correlation(true, predicted, parts), atol=1e-12)
+    each = [rank_correlation(true[parts == k], predicted[0, parts == k]) for k in (0, 1)]
+    assert rank_correlation(true, predicted[0], parts) == pytest.approx(np.mean(each), abs=1e-9)
+    assert np.allclose(rank_interval(true, shifted, groups, parts), rank_interval(true, predicted, groups, parts))
+    assert np.array_equal(rank_correlation(true, predicted, np.zeros(len(true))), rank_correlation(true, predicted))

@@ -19,7 +19,7 @@ Both figures are ratios of sums over clips, so that leaving a group out is a sub
 those of the jackknife over groups, of log(1 - R2) and of the inverse hyperbolic tangent of the correlation, on which
 scales they are nearly symmetric; the bias that the jackknife sees in log(1 - R2) (few groups spread less than many)
 widens the interval on its side. In simulations with up to 95 % of the variance between groups, 95 % intervals of R2
-cover the truth in 92 % of cases or more from six groups on (``python tests/benchmarks/bench_coverage.py --only
+cover the truth in 91 % of cases or more from six groups on (``python tests/benchmarks/bench_coverage.py --only
 regression``); with fewer groups bounds are NaN.
 
 Examples
@@ -93,13 +93,16 @@ def r2(true: ArrayLike, predicted: ArrayLike) -> float | np.ndarray:
 
 
 @checked
-def rank_correlation(true: ArrayLike, predicted: ArrayLike) -> float | np.ndarray:
+def rank_correlation(true: ArrayLike, predicted: ArrayLike, within: ArrayLike | None = None) -> float | np.ndarray:
     """Spearman's rank correlation; ties share their mean rank.
 
     Parameters
     ----------
     true : array_like (N,)
     predicted : array_like (..., N)
+    within : array_like (N,), optional
+        Parts, such as the splits that clips were tested in: clips are ranked among those of their own part, as shares
+        of it. Predictors trained on different clips have different levels, which say nothing of the order.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def rank_correlation(true: ArrayLike, predicted: ArrayLike) -> float | np.ndarra
     """
     true, predicted = validate(true, predicted)
     whole = np.zeros(len(true), np.int64)
-    return _plain(_correlation(_moments(*_ranks(true, predicted), whole))[..., 0])
+    return _plain(_correlation(_moments(*_ranks(true, predicted, within), whole))[..., 0])
 
 
 @checked
@@ -152,7 +155,12 @@ def r2_interval(
 
 @checked
 def rank_interval(
-    true: ArrayLike, predicted: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
+    true: ArrayLike,
+    predicted: ArrayLike,
+    groups: ArrayLike | None = None,
+    within: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
 ) -> np.ndarray:
     """Interval of :func:`rank_correlation`, for other groups; ranks stay those among all clips.
 
@@ -162,6 +170,8 @@ def rank_interval(
     predicted : array_like (..., N)
     groups : array_like (N,), optional
         Group of each clip; default: every clip is one.
+    within : array_like (N,), optional
+        As for :func:`rank_correlation`.
     level : float
         Confidence level.
 
@@ -176,7 +186,7 @@ def rank_interval(
     sizes = np.bincount(member)
     if len(sizes) < FEWEST:
         return np.full((*predicted.shape[:-1], 2), np.nan)
-    sums = _moments(*_ranks(true, predicted), member)
+    sums = _moments(*_ranks(true, predicted, within), member)
     with np.errstate(divide="ignore", invalid="ignore"):
         full = np.arctanh(_correlation(sums.sum(-1, keepdims=True)))
         without = np.arctanh(np.clip(_correlation(sums.sum(-1, keepdims=True) - sums), -1 + 1e-9, 1 - 1e-9))
@@ -241,12 +251,17 @@ def _unexplained(errors: np.ndarray, spread: np.ndarray) -> np.ndarray:
     return errors / np.where(variance > 1e-12 * squares, variance, np.nan)
 
 
-def _ranks(true: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks among all clips, around 0."""
+def _ranks(true: np.ndarray, predicted: np.ndarray, within: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks among the clips of each part, as shares of it around 0."""
     from scipy.stats import rankdata
 
-    middle = (len(true) + 1) / 2
-    return rankdata(true) - middle, rankdata(predicted, axis=-1) - middle
+    parts = np.zeros(len(true), int) if within is None else members(within, len(true))
+    ranks = np.zeros(true.shape), np.zeros(predicted.shape)
+    for part in np.unique(parts):
+        here = parts == part
+        for values, ranked in zip((true, predicted), ranks, strict=True):
+            ranked[..., here] = (rankdata(values[..., here], axis=-1) - (here.sum() + 1) / 2) / here.sum()
+    return ranks
 
 
 def _moments(a: np.ndarray, b: np.ndarray, member: np.ndarray) -> np.ndarray:
@@ -258,7 +273,7 @@ def _moments(a: np.ndarray, b: np.ndarray, member: np.ndarray) -> np.ndarray:
 def _correlation(moments: np.ndarray) -> np.ndarray:
     count, a, b, aa, bb, ab = moments
     spread = (aa - a * a / count) * (bb - b * b / count)
-    return (ab - a * b / count) / np.sqrt(np.where(spread > 1e-9, spread, np.nan))
+    return (ab - a * b / count) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
 
 
 def _half_width(

@@ -48,7 +48,9 @@ class RegressionProbes:
     interval: np.ndarray
     """(L, A, 2) of it, for other test groups; NaN where there are fewer than six."""
     rank_correlation: np.ndarray
-    """(L, A) Spearman's, within each split (means weigh by clips): a prediction's level depends on its training."""
+    """(L, A) Spearman's, of ranks within each split; NaN where predictions do not differ."""
+    rank_interval: np.ndarray
+    """(L, A, 2) of it, as ``interval``."""
     guess: np.ndarray
     """(A,) R2 of always giving the mean of the training clips: 0, or a little below."""
     penalties: np.ndarray
@@ -86,7 +88,8 @@ class RegressionProbes:
             if name not in self.targets:
                 raise ParameterError("target", name, f"one of {', '.join(self.targets)}")
         at = [self.targets.index(name) for name in wanted]
-        of_targets = ("r2", "interval", "rank_correlation", "penalty", "validation_path", "predictions", "bias")
+        of_targets = ("r2", "interval", "rank_correlation", "rank_interval", "penalty", "validation_path")
+        of_targets += ("predictions", "bias")
         cut = {name: getattr(self, name)[:, at] for name in of_targets}
         weights = tuple(layer[at] for layer in self.weights)
         return replace(self, targets=tuple(wanted), true=self.true[:, at], guess=self.guess[at], weights=weights, **cut)
@@ -94,8 +97,7 @@ class RegressionProbes:
     @property
     def validation_r2(self) -> np.ndarray:
         """(L, A) at the chosen penalty, of the probe fitted on train alone."""
-        chosen = np.searchsorted(self.penalties, self.penalty)
-        return np.take_along_axis(self.validation_path, chosen[..., None], -1)[..., 0]
+        return self.validation_path.max(-1)
 
     @property
     def best_layer(self) -> str:
@@ -144,15 +146,17 @@ class RegressionProbes:
         Returns
         -------
         DataFrame
-            ``target``, ``layer``, ``r2``, ``low``, ``high``, ``rank`` (rank correlation), ``guess`` (R2 of the training
-            mean), ``validation_r2``, ``penalty``, ``clips`` (tested clips for which the number is defined).
+            ``target``, ``layer``, ``r2``, ``low``, ``high``, ``rank`` (rank correlation), ``rank_low``, ``rank_high``,
+            ``guess`` (R2 of the training mean), ``validation_r2``, ``penalty``, ``clips`` (tested clips for which the
+            number is defined).
         """
         import pandas as pd
 
         rows = {"target": self.targets, "layer": self.names}
         table = pd.MultiIndex.from_product(rows.values(), names=rows).to_frame(index=False)
         columns = {"r2": self.r2, "low": self.interval[..., 0], "high": self.interval[..., 1]}
-        columns |= {"rank": self.rank_correlation, "guess": np.broadcast_to(self.guess, self.r2.shape)}
+        ranks = {"rank_low": self.rank_interval[..., 0], "rank_high": self.rank_interval[..., 1]}
+        columns |= {"rank": self.rank_correlation, **ranks, "guess": np.broadcast_to(self.guess, self.r2.shape)}
         columns |= {"validation_r2": self.validation_r2, "penalty": self.penalty}
         columns |= {"clips": np.broadcast_to(np.isfinite(self.true).sum(0), self.r2.shape)}
         return table.assign(**{name: values.T.ravel() for name, values in columns.items()})
@@ -290,20 +294,15 @@ def scores(true: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 def judged(
     *, test: np.ndarray, true: np.ndarray, predictions: np.ndarray, split: np.ndarray, groups, level: float = 0.95
 ) -> dict[str, np.ndarray]:
-    """R2, its interval and rank correlation of all layers and numbers."""
+    """R2 and rank correlation of all layers and numbers, with their intervals."""
     r2 = scores(true, predictions)
-    interval, rank = np.full((*r2.shape, 2), np.nan), np.full(r2.shape, np.nan)
+    (interval, rank_interval), rank = np.full((2, *r2.shape, 2), np.nan), np.full(r2.shape, np.nan)
     for a, rows in enumerate(np.isfinite(true).T):
         if np.isnan(r2[:, a]).all():
             continue
         member = None if groups is None else groups[rows]
         interval[:, a] = regression.r2_interval(true[rows, a], predictions[:, a, rows], member, level=level)
-        ranks, weight = [], []
-        for k in np.unique(split[rows]):
-            here = rows & (split == k)
-            if here.sum() > 1:
-                ranks.append(regression.rank_correlation(true[here, a], predictions[:, a, here]))
-                weight.append(here.sum())
-        ranks, weight = np.nan_to_num(np.array(ranks)), np.array(weight)
-        rank[:, a] = (ranks * weight[:, None]).sum(0) / weight.sum()
-    return {"r2": r2, "interval": interval, "rank_correlation": rank}
+        pair, parts = (true[rows, a], predictions[:, a, rows]), split[rows]
+        rank[:, a] = regression.rank_correlation(*pair, parts)
+        rank_interval[:, a] = regression.rank_interval(*pair, member, parts, level=level)
+    return {"r2": r2, "interval": interval, "rank_correlation": rank, "rank_interval": rank_interval}
