@@ -112,15 +112,40 @@ class _Named:
     on_cpu: bool
 
 
-def _carried(encoder: Encoder) -> object:
+@dataclass(frozen=True)
+class _Pickled:
+    """An encoder that was made in memory, with the code of classes that workers cannot import."""
+
+    name: str
+    data: bytes
+
+
+_WAY = "or load it by name, as load_encoder('path/to/file.py:name') does, and each worker loads its own"
+
+
+def _carried(encoder: Encoder) -> _Named | _Pickled:
     """What a worker needs to have the encoder: how it was loaded, or where that is not known the encoder itself."""
     if encoder.recipe is None:
-        return encoder
+        from cloudpickle import dumps
+
+        try:
+            return _Pickled(encoder.name, dumps(encoder))
+        except Exception as error:  # whatever it holds
+            expected = f"one that can be sent to workers ({type(error).__name__}: {error}); {_WAY}"
+            raise ParameterError("encoder", encoder.name, expected) from error
     return _Named(tuple(encoder.recipe.items()), encoder.fingerprint, encoder.device.type == "cpu")
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(named: _Named) -> Encoder:
+def _loaded(named: _Named | _Pickled) -> Encoder:
+    if isinstance(named, _Pickled):
+        from cloudpickle import loads
+
+        try:
+            return loads(named.data)
+        except Exception as error:  # a module that only the caller can import, another version of a library ...
+            expected = f"one that workers can read ({type(error).__name__}: {error}); {_WAY}"
+            raise ParameterError("encoder", named.name, expected) from error
     encoder = load_encoder(**dict(named.options), device="cpu" if named.on_cpu else "auto")
     if encoder.fingerprint != named.fingerprint:
         raise WeightsError(
@@ -152,14 +177,14 @@ def _contents_of(clips: Clips, rows: list[int], rate: int, seconds: float | None
 def _encode(
     root: str,
     clips: Clips,
-    encoder: _Named | Encoder,
+    encoder: _Named | _Pickled,
     policy: Policy,
     batch: float | None,
     rows: list[int],
     work: list[tuple[tuple[str, ...], list[str]]],
 ) -> tuple[int, float, dict[str, str]]:
     """On a worker: encode chunks, store them; how many clips, in how many seconds, and what could not be encoded."""
-    encoder = _loaded(encoder) if isinstance(encoder, _Named) else encoder
+    encoder = _loaded(encoder)
     group = _group(root, encoder.fingerprint, compute_dtype(encoder), (policy.pooling, policy.seconds, policy.dtype))
     own = Extraction(clips.take(np.array(rows)), encoder, policy, group, Memo(None), False, batch_seconds=batch)
     group.refresh()

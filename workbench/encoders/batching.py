@@ -676,7 +676,8 @@ def _check_rates(job: _Job, batch: list[_Clip], outputs: list[tuple[Tensor, Tens
             continue
         count, (low, high) = int(counts[row]), (part * layer.frame_rate for part in heard)
         job.rated[layer.name] = ""
-        if count < low - max(2, 0.1 * low) or count > high + max(2, 0.1 * high):
+        edges = max(2, 0.2 * layer.frame_rate)  # what a front end without padding loses at a clip's ends
+        if count < low - max(edges, 0.1 * low) or count > high + max(edges, 0.1 * high):
             job.rated[layer.name] = (
                 f"encoder {encoder.name} declares {layer.frame_rate:g} frames a second at layer {layer.name} and gives "
                 f"about {count / seconds:.2g}: the times of its frames are wrong until Layer(..., frame_rate) is right"
