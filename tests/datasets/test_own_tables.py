@@ -174,6 +174,13 @@ def test_a_table_without_any_label(table):
     assert _told(table("path,label\nsnd/1.wav,\nsnd/2.wav,nan\n"), "no row has a label").classes == ()
 
 
+def test_tags_are_sets(table):
+    file = table("path,tags\nsnd/1.wav,dog+rain\nsnd/2.wav,rain\nsnd/3.wav,none\nsnd/4.wav,dog\n")
+    clips = _quiet(file, label="tags")
+    assert clips.tags.astype(int).to_dict("list") == {"dog": [1, 0, 0, 1], "rain": [1, 1, 0, 0]}
+    assert clips.factors == () and clips.take([0, 1]).tags.shape == (2, 2)
+
+
 def test_twin_labels_are_one_and_near_ones_are_said(table):
     name = "Trällern"
     forms = [unicodedata.normalize(form, name) for form in ("NFC", "NFD")]

@@ -108,7 +108,8 @@ def load_dataset(
         Data roots searched first; then those of the environment variable WORKBENCH_DATA, then the download cache.
     label : str, optional
         Another column as the label; clips where it is empty are left out and counted. Where it holds numbers that are
-        no classes, :attr:`Clips.target` has the numbers and the labels are their thirds.
+        no classes, :attr:`Clips.target` has the numbers and the labels are their thirds. A column called tags holds
+        sets ("bark+siren", "none"), which :attr:`Clips.tags` gives one by one.
     group : str, optional
         Another column as the group (speaker, singer, source ...), of which none is ever on two sides of a split; "" for
         none. Where nobody names one and a column looks like one, a warning asks.

@@ -126,6 +126,8 @@ def read_raw(
         table["label"], numbers = words, None
         notes = merged("labels", written[words.index]) + look_alike("labels", words) if words.any() else []
     own.notes += notes
+    if ours["label"] == "tags":  # sets of tags stay known as such: Clips.tags
+        table["tags"] = table["label"]
     for column in ("group", "split", "fold"):
         if column in ours:
             table[column] = _COLUMNS[column](where, raw, raw[ours[column]], own.notes)
