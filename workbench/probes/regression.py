@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
-from ..core.fitting import read_fitted, reading, write_fitted
 from ..metrics import regression
-from . import inputs
+from . import folders, inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,14 +215,7 @@ class RegressionProbes:
     @checked
     def save(self, folder: str | Path) -> Path:
         """Write the probes and all that is known of them to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
-        tensors, record = {}, {}
-        weights = {f"weights.{i}": layer for i, layer in enumerate(self.weights)}
-        for name, value in (vars(self) | weights).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-                tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
-            elif name != "weights":
-                record[name] = value
-        return write_fitted(folder, "RegressionProbes", tensors, record)
+        return folders.write(folder, self)
 
     @classmethod
     @checked
@@ -236,14 +227,7 @@ class RegressionProbes:
         WeightsError
             No such folder, a damaged one, or one that holds something else.
         """
-        tensors, record = read_fitted(folder, "RegressionProbes")
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        with reading(folder, "probes"):
-            names, targets = tuple(record["names"]), tuple(record["targets"])
-            weights = tuple(arrays.pop(f"weights.{i}") for i in range(len(names)))
-            if "groups" not in arrays:
-                arrays["groups"] = None if record["groups"] is None else np.array(record["groups"])
-            return cls(names=names, targets=targets, weights=weights, **arrays)
+        return folders.read(folder, cls)
 
 
 def r2_paired(

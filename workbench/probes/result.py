@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
-from ..core.fitting import read_fitted, reading, write_fitted
 from ..metrics import classification
 from ..metrics.intervals import group_interval
-from . import inputs
+from . import folders, inputs
 from .regression import RegressionProbes, joined_regression, r2_paired
 
 if TYPE_CHECKING:
@@ -272,14 +270,7 @@ class Probes:
     @checked
     def save(self, folder: str | Path) -> Path:
         """Write the probes and all that is known of them to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
-        tensors, record = {}, {}
-        weights = {f"weights.{i}": layer for i, layer in enumerate(self.weights)}
-        for name, value in (vars(self) | weights).items():
-            if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-                tensors[name] = torch.from_numpy(np.ascontiguousarray(value))
-            elif name != "weights":
-                record[name] = value
-        return write_fitted(folder, "Probes", tensors, record)
+        return folders.write(folder, self)
 
     @classmethod
     @checked
@@ -291,17 +282,7 @@ class Probes:
         WeightsError
             No such folder, a damaged one, or one that holds something else.
         """
-        tensors, record = read_fitted(folder, "Probes")
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        with reading(folder, "probes"):
-            weights = tuple(arrays.pop(f"weights.{i}") for i in range(len(record["names"])))
-            texts = {name: np.array(record.pop(name)) for name in ("classes", "true", "predictions") if name in record}
-            groups = record.pop("groups", None)
-            arrays["groups"] = arrays.get("groups", groups if groups is None else np.array(groups))
-            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-            for name in ("kind", "version"):
-                plain.pop(name)
-            return cls(**{**arrays, **texts, **plain, "weights": weights})
+        return folders.read(folder, cls)
 
 
 @checked
