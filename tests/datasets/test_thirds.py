@@ -46,6 +46,13 @@ def test_which_numbers_are_classes(numbers, classes):
     assert are_classes(pd.Series(list(numbers))) is classes
 
 
+@pytest.mark.parametrize("name", ["speaker", "Speaker ID", "classID", "singers", "source"])
+def test_numbers_that_are_names_by_the_columns_own_are_classes(name):
+    assert are_classes(pd.Series(range(100, 200, 3), name=name))
+    assert not are_classes(pd.Series(range(100, 200, 3), name="tempo"))
+    assert not are_classes(pd.Series(np.linspace(0, 1, 9), name=name))  # not whole: a measure of it
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_thirds_are_thirds_and_their_names_are_true_and_sort_as_the_numbers(seed):
     rng = np.random.default_rng(seed)

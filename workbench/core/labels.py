@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,11 @@ from .errors import ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Words in a column's name that stand for what several clips share and a model may learn in place of the label.
+GROUPS = """actor album artist author bird caller child composer couple device dialogue dialog donor ensemble
+    episode film house individual interview machine mic microphone movie participant patient performance
+    performer person piece player recording recordist reader room session show singer site song source speaker station
+    subject take talker track user utterance video""".split()
 #: More different whole numbers than this are no classes, unless they are codes: 0, 1, 2 ... without a gap.
 MANY = 20
 
@@ -59,8 +66,21 @@ def missing(label: object) -> bool:
         return False
 
 
+def words_of(name: object) -> list[str]:
+    """The words in the name of a column: "speakerID" and "Speaker id" have speaker and id."""
+    return re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", str(name)).lower())
+
+
+def names_a_group(words: Sequence[str]) -> bool:
+    """Whether a column of such a name tells speakers, sources or the like apart."""
+    return any(word in GROUPS or word.removesuffix("s") in GROUPS for word in words)
+
+
 def are_classes(values: pd.Series) -> bool:
-    """Whether a column names classes: it is no column of numbers, or its numbers are two, few and whole, or codes.
+    """Whether a column names classes: it is no column of numbers, or its numbers are two, few and whole, or names.
+
+    Whole numbers are names where they run from 0 or 1 without a gap, and where the column is called so: an id, a code,
+    a class, a speaker, a source ...
 
     Parameters
     ----------
@@ -74,7 +94,9 @@ def are_classes(values: pd.Series) -> bool:
     kinds = np.unique(values.to_numpy(np.float64))
     if not (kinds == np.round(kinds)).all():
         return len(kinds) == 2
-    return len(kinds) <= MANY or bool(kinds[0] in (0, 1) and len(kinds) == kinds[-1] - kinds[0] + 1)
+    words = words_of(values.name)
+    named = names_a_group(words) or bool({"id", "code", "class", "category"} & set(words))
+    return named or len(kinds) <= MANY or bool(kinds[0] in (0, 1) and len(kinds) == kinds[-1] - kinds[0] + 1)
 
 
 def check_kinds(name: str, array: np.ndarray, other: str, like: np.ndarray) -> None:

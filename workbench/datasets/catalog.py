@@ -122,7 +122,7 @@ def load_dataset(
     thirds : bool, optional
         Whether a label of numbers is cut into thirds (over all clips, before size chooses some). By default it is
         where they cannot be classes: more than two that are not whole, or more than 20 that are not 0, 1, 2 ...
-        without a gap.
+        without a gap, in a column that is not called an id, a class, a speaker or the like.
     **options
         Published sets: ``split`` (a rule of the manifest, or "none").
         Sets in files: ``missing``, what clips do whose file is not there, and in a csv those without a label: "raise"

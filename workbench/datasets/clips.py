@@ -470,7 +470,7 @@ class Clips:
             Whether numbers are cut at the terciles of all clips into classes such as "tempo below 92", "tempo between
             92 and 118" (92 among them) and "tempo from 118", in this order; :attr:`target` then holds the numbers. By
             default those are cut that cannot be classes: more than two that are not whole, or more than 20 that do not
-            run from 0 or 1 without a gap.
+            run from 0 or 1 without a gap and whose column is not called an id, a class, a speaker or the like.
 
         Raises
         ------

@@ -8,11 +8,7 @@ from pathlib import PurePath
 import numpy as np
 import pandas as pd
 
-#: Words in a column's name that stand for what several clips share and a model may learn in place of the label.
-WORDS = """actor album artist author bird caller child composer couple device dialogue dialog donor ensemble
-    episode film house individual interview machine mic microphone movie participant patient performance
-    performer person piece player recording recordist reader room session show singer site song source speaker station
-    subject take talker track user utterance video""".split()
+from ..core.labels import names_a_group, words_of
 
 
 def unnamed_group(table: pd.DataFrame) -> str:
@@ -27,10 +23,8 @@ def unnamed_group(table: pd.DataFrame) -> str:
         return ""
     labels = table["label"].astype(str).to_numpy()
     for column in table.columns:
-        words = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", str(column)).lower())
-        if column not in ("id", "label", "path", "fold", "split", "group") and any(
-            word.removesuffix("s") in WORDS or word in WORDS for word in words
-        ):
+        words = words_of(column)
+        if column not in ("id", "label", "path", "fold", "split", "group") and names_a_group(words):
             values = table[column].dropna().astype(str)
             if _is_shared(values.to_numpy(), labels[values.index.to_numpy()] if len(values) < len(labels) else labels):
                 return (
