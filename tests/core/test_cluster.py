@@ -59,6 +59,15 @@ def test_errors_and_warnings_come_back(client):
     assert isinstance(found["job 0"], ParameterError) and "x=0 must be positive" in str(found["job 0"])
 
 
+def test_what_a_worker_cannot_read_is_said_and_not_waited_for(client):
+    jobs = [Job("unreadable", os.urandom(4).hex(), _square, (_Unreadable(),)), *jobs_of(_square, 2)]
+    found = outcomes(client, jobs)
+    assert isinstance(found["unreadable"], ClusterError) and "ImportError: only the caller has it" in str(
+        found["unreadable"]
+    )
+    assert found["job 1"] == 1
+
+
 def test_one_computation_serves_two_callers(client, tmp_path):
     jobs = [Job("shared", "shared-key", _slow_mark, (str(tmp_path),))]
     with distributed.Client(client.scheduler.address) as other:
@@ -270,6 +279,15 @@ def _free_port():
 
 
 # ---- jobs ----
+
+
+class _Unreadable:
+    def __reduce__(self):
+        return _only_here, ()
+
+
+def _only_here():
+    raise ImportError("only the caller has it")
 
 
 def _square(i):

@@ -248,6 +248,8 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
     UserWarning
         Workers of another version, which get no job; jobs that were done again, and why.
     """
+    from cloudpickle import dumps
+
     team = _Team(client)
     context = (torch.get_num_threads(), _environment(), os.getcwd())
     waiting, done = iter(jobs), queue.SimpleQueue()
@@ -257,7 +259,8 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
     def submit(job: Job, attempt: int = 0, avoid: frozenset[str] = frozenset()) -> None:
         key = job.key if not attempt else f"{job.key}-{attempt}-{uuid.uuid4().hex[:8]}"
         where = team.allowed(avoid)
-        future = team.submit(_perform, job.function, job.arguments, *context, key=key, workers=where)
+        # packed here: what a worker's own reading fails on would never be answered
+        future = team.submit(_perform, dumps((job.function, job.arguments)), *context, key=key, workers=where)
         flying[future] = job, attempt, avoid
         if where:
             places[future] = where
@@ -437,6 +440,20 @@ def _environment() -> dict[str, str | None]:
     return whole | {name: os.environ.get(name) for name in THREADS}
 
 
+def _given(work: bytes) -> tuple[Callable, list]:
+    """A job's function and what it is given, on a worker."""
+    try:
+        function, arguments = pickle.loads(work)
+        return function, [part.open() if isinstance(part, Parcel) else part for part in arguments]
+    except (ClusterError, StoreError, MemoryError):
+        raise
+    except Exception as error:  # a module that only the caller can import, another version of a library ...
+        text = f"a worker cannot read what it is given ({type(error).__name__}: {error})"
+        raise ClusterError(
+            f"{text}: code that jobs use must be importable there, or be written in the notebook"
+        ) from error
+
+
 @functools.cache
 def _keep_memory() -> None:
     """Let a worker keep the memory of arrays from one to the next, as other processes do.
@@ -451,7 +468,7 @@ def _keep_memory() -> None:
             allocator.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD
 
 
-def _perform(function: Callable, arguments: tuple, threads: int, environment: dict, folder: str) -> tuple:
+def _perform(work: bytes, threads: int, environment: dict, folder: str) -> tuple:
     """On a worker: run a job; the worker's address, what the job returned or raised, and what it warned of."""
     from distributed import get_worker
     from threadpoolctl import threadpool_limits
@@ -465,7 +482,8 @@ def _perform(function: Callable, arguments: tuple, threads: int, environment: di
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")
         try:
-            value = function(*(part.open() if isinstance(part, Parcel) else part for part in arguments))
+            function, arguments = _given(work)
+            value = function(*arguments)
         except Exception as error:
             value = error
     said = dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
