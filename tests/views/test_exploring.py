@@ -169,7 +169,7 @@ def test_what_takes_long_is_said_before(layers, table, monkeypatch):
     for method in ("tsne", "umap"):
         parts["method"].value = method
     assert said[0].endswith("t-SNE of early, perplexity 30 ...</span>")
-    assert said[1].endswith("neighbours 15 ... (the first UMAP of a session loads and compiles its code)</span>")
+    assert said[1].endswith("neighbours 15 ... (the first UMAP of a kernel loads and compiles its code)</span>")
 
 
 @pytest.mark.slow

@@ -275,7 +275,7 @@ class Explorer:
             return self._controls.say(self._words(self._state) + ".")
         words, started = self._words(asked), perf_counter()
         new = asked["method"] == "umap" and "umap" not in sys.modules
-        self._controls.say(f"{words} ..." + new * " (the first UMAP of a session loads and compiles its code)")
+        self._controls.say(f"{words} ..." + new * " (the first UMAP of a kernel loads and compiles its code)")
         old = self._maps["live"][0]
         try:
             asked = self._settled(asked)
