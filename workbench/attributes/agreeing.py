@@ -61,9 +61,10 @@ def agreement(
 
     Notes
     -----
-    The interval is that of the jackknife over groups on Fisher's scale, with Student's t of G - 1 degrees of freedom.
-    It is NaN with fewer than 6 groups, and where ranks agree exactly, of all or with one group left out. Without groups
-    the clips are dealt into 100.
+    The interval is that of the jackknife over groups on Fisher's scale, with Student's t of G - 1 degrees of freedom
+    (of unequal groups: G as many equal ones as would weigh as evenly), as in :mod:`workbench.metrics.regression`. It is
+    NaN with fewer than 6 groups, and where ranks agree exactly, of all or with one group left out. Without groups the
+    clips are dealt into 100.
     """
     import pandas as pd
 
@@ -133,7 +134,7 @@ def _interval(x: np.ndarray, y: np.ndarray, groups: np.ndarray, level: float) ->
     """Of the rank correlation, for other groups."""
     from scipy.stats import t
 
-    kinds = np.unique(groups)
+    kinds, sizes = np.unique(groups, return_counts=True)
     if len(kinds) < FEWEST:
         return np.nan, np.nan
     values = np.array([_spearman(x, y)] + [_spearman(x[groups != g], y[groups != g]) for g in kinds])
@@ -141,5 +142,6 @@ def _interval(x: np.ndarray, y: np.ndarray, groups: np.ndarray, level: float) ->
         return np.nan, np.nan
     whole, *without = np.arctanh(values)
     spread = np.sqrt((len(kinds) - 1) / len(kinds) * np.square(np.array(without) - whole).sum())
-    half = t.ppf(0.5 + level / 2, len(kinds) - 1) * spread
+    even = sizes.sum() ** 2 / (sizes**2).sum()  # Kish's: groups of equal size that would weigh as evenly
+    half = t.ppf(0.5 + level / 2, max(1.0, even - 1)) * spread
     return (float(np.tanh(whole - half)), float(np.tanh(whole + half))) if spread > 0 else (np.nan, np.nan)
