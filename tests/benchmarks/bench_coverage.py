@@ -13,6 +13,7 @@ import argparse
 
 import numpy as np
 
+from workbench.metrics.equivariance import evaluate
 from workbench.metrics.intervals import fold_interval, group_interval, median_interval
 from workbench.metrics.regression import r2_difference, r2_interval, rank_interval
 
@@ -87,7 +88,29 @@ def regression(kind, explained, share, count, unequal, rng):
     return np.stack([true, said]), groups, 0.1, r2_difference(true, better, said, groups)[1:], None
 
 
+TRUE_SENSITIVITY: dict[tuple[float, float], float] = {}
+
+
+def moved(share, spread, count, unequal, rng):
+    """Vectors, and the same moved by an amount that differs by group (log-normal, ``spread`` in logarithms)."""
+    groups = np.repeat(np.arange(count), sizes_of(count, unequal, rng))
+    z = np.stack([numbers(share, groups, rng) for _ in range(8)], 1)
+    own = np.exp(spread * rng.normal(size=count))[groups, None]
+    step = np.eye(8)[0] + spread * rng.normal(size=(count, 8))[groups] + 0.5 * rng.normal(size=z.shape)
+    return z, z + 0.5 * own * step, groups
+
+
+def sensitivity(share, spread, count, unequal, rng):
+    if (share, spread) not in TRUE_SENSITIVITY:
+        TRUE_SENSITIVITY[share, spread] = evaluate(*moved(share, spread, 5000, False, rng))["sensitivity"]
+    z, changed, groups = moved(share, spread, count, unequal, rng)
+    scores = evaluate(z, changed, groups)
+    bounds = scores["sensitivity_low"], scores["sensitivity_high"]
+    return z, groups, TRUE_SENSITIVITY[share, spread], bounds, None
+
+
 KINDS = {
+    "sensitivity": (sensitivity, [(0.3, 0.0), (0.3, 0.3), (0.6, 0.6)]),
     "regression": (
         regression,
         [(kind, *rest) for kind in ("r2", "difference", "rank") for rest in ((0.5, 0.0), (0.1, 0.5), (0.5, 0.8))]

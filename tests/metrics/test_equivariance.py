@@ -68,19 +68,40 @@ def test_both_are_sums_over_pairs_of_different_groups():
 
 
 def test_intervals_come_from_leaving_each_group_out():
+    from scipy.stats import t
+
     from workbench.metrics.intervals import jackknife_interval
 
     z, groups = vectors()
     changed = z + direction() + 0.5 * np.random.default_rng(3).normal(size=z.shape)
     found = metrics.evaluate(z, changed, groups)
     names, sizes = np.unique(groups, return_counts=True)
-    for name, metric, limits in (
-        ("sensitivity", metrics.sensitivity, None),
-        ("consistency", metrics.consistency, (-1, 1)),
-    ):
-        without = [metric(z[groups != g], changed[groups != g], groups[groups != g]) for g in names]
-        expected = jackknife_interval(metric(z, changed, groups), without, sizes, limits=limits)
-        assert (found[f"{name}_low"], found[f"{name}_high"]) == pytest.approx(expected), name
+
+    def without(metric):
+        return np.array([metric(z[groups != g], changed[groups != g], groups[groups != g]) for g in names])
+
+    figure = metrics.consistency(z, changed, groups)
+    expected = jackknife_interval(figure, without(metrics.consistency), sizes, limits=(-1, 1))
+    assert (found["consistency_low"], found["consistency_high"]) == pytest.approx(expected)
+    whole, parts, count = (
+        np.log(metrics.sensitivity(z, changed, groups)),
+        np.log(without(metrics.sensitivity)),
+        len(names),
+    )
+    quantile = t.ppf(0.975, sizes.sum() ** 2 / (sizes**2).sum() - 1)
+    error = np.sqrt((count - 1) / count * ((parts - whole) ** 2).sum())
+    bias = (count - 1) * (parts.mean() - whole)
+    skew = ((whole - parts) ** 3).sum() / ((whole - parts) ** 2).sum() ** 1.5
+    more = max(error * skew * (1 / 6 + quantile**2 / 3), 0)
+    bounds = whole - max(bias, 0) - quantile * error, whole - min(bias, 0) + quantile * error + more
+    assert (found["sensitivity_low"], found["sensitivity_high"]) == pytest.approx(np.exp(bounds))
+
+
+def test_a_sensitivity_of_few_groups_has_no_interval():
+    z, _ = vectors()
+    found = metrics.evaluate(z, z + direction(), np.arange(len(z)) % (metrics.FEWEST - 1))
+    assert np.isnan(found["sensitivity_low"]) and np.isfinite(found["sensitivity"])
+    assert np.isfinite(metrics.evaluate(z, z + direction(), np.arange(len(z)) % 6)["sensitivity_low"])
 
 
 def test_intervals_cover():

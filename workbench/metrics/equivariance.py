@@ -30,6 +30,7 @@ References
    2025 (informativeness, equivariance, invariance, disentanglement); on music Ibanez-Martinez et al., arXiv 2602.10058.
 .. [2] Bernardi et al.: The geometry of abstraction in the hippocampus and prefrontal cortex. Cell 183, 2020.
 .. [3] Lenc, Vedaldi: Understanding image representations by measuring their equivariance and equivalence. CVPR 2015.
+.. [4] Johnson: Modified t tests and confidence intervals for asymmetrical populations. JASA 73, 1978.
 
 Examples
 --------
@@ -55,6 +56,8 @@ from ..core.errors import ParameterError
 from .intervals import check_level, jackknife_interval, members
 from .lasso import bounded
 
+#: Groups below which a sensitivity has no interval.
+FEWEST = 6
 #: Squared distances so much smaller than the largest squared length are rounding, not distance.
 ROUNDING = 1e-24
 
@@ -149,25 +152,33 @@ def evaluate(
     z, changed, groups
         As in :func:`displacements`.
     level : float
-        Of the intervals (:func:`~workbench.metrics.intervals.jackknife_interval`).
+        Of the intervals.
 
     Returns
     -------
     dict of str to float
         sensitivity, sensitivity_low, sensitivity_high, consistency, consistency_low, consistency_high; moved, the share
-        of clips that moved at all. Bounds are NaN with fewer than three groups, of which two must be left.
+        of clips that moved at all. Bounds of the sensitivity are NaN with fewer than :data:`FEWEST` groups, those of
+        the consistency with fewer than three.
+
+    Notes
+    -----
+    The interval of the consistency is that of :func:`~workbench.metrics.intervals.jackknife_interval`. Groups that move
+    ten times as far as others are common, and the plain jackknife then misses a sensitivity in up to a quarter of
+    cases. Its interval is taken in logarithms, with the bias that the jackknife sees and, above, Johnson's correction
+    for skewed groups [4]_: 95 % intervals then cover in 90 % of cases or more, also where the groups' logarithms differ
+    by a standard deviation of 1.2 (``python tests/benchmarks/bench_coverage.py --only sensitivity``).
     """
     check_level(level)
     z, changed = validate(z, changed)
     member = members(groups, len(z))
     moved = np.square(changed - z).sum(1)
     found, without = moved.mean() / _apart(z, member), _sensitivities(z, moved, member)
-    scores = _figure("sensitivity", found, without, member, level)
-    if scores["sensitivity_low"] < 0:  # a t interval knows no end at 0
-        scores["sensitivity_low"] = 0.0
+    low, high = _ratio_interval(found, without, np.bincount(member), level)
+    scores = {"sensitivity": float(found), "sensitivity_low": low, "sensitivity_high": high}
     unit, own = _directions(z, changed, member)
     found, without = _pairs(unit, own) if len(unit) else (np.nan, np.empty(0))
-    scores |= _figure("consistency", found, without, own, level, limits=(-1, 1))
+    scores |= _consistency(found, without, own, level)
     return scores | {"moved": len(unit) / len(z)}
 
 
@@ -176,20 +187,30 @@ def _rows(name: str, values: ArrayLike) -> np.ndarray:
     return bounded(name, values.reshape(-1, 1)).reshape(values.shape)
 
 
-def _figure(
-    name: str,
-    found: float,
-    without: np.ndarray,
-    member: np.ndarray,
-    level: float,
-    *,
-    limits: tuple[float, float] | None = None,
-) -> dict[str, float]:
-    """A figure and its bounds, from what it is without each group; none where it is not defined without one of them."""
+def _ratio_interval(found: float, without: np.ndarray, sizes: np.ndarray, level: float) -> tuple[float, float]:
+    """Interval of a ratio above 0, from what it is without each group; NaN with few groups, or where one has none."""
+    from scipy.stats import t
+
+    if len(without) < FEWEST or not (np.isfinite(without) & (without > 0)).all() or not found > 0:
+        return float("nan"), float("nan")
+    count, whole, parts = len(without), np.log(found), np.log(without)
+    quantile = t.ppf(0.5 + level / 2, max(1.0, sizes.sum() ** 2 / (sizes**2).sum() - 1))  # Kish's count of groups
+    pull = whole - parts
+    error, bias = np.sqrt((count - 1) / count * np.square(pull).sum()), (count - 1) * (parts.mean() - whole)
+    if not error > 0:
+        return float("nan"), float("nan")
+    skew = (pull**3).sum() / np.square(pull).sum() ** 1.5
+    more = max(error * skew * (1 / 6 + quantile**2 / 3), 0.0)  # few groups that move far may be missing here
+    low, high = whole - max(bias, 0) - quantile * error, whole - min(bias, 0) + quantile * error + more
+    return float(np.exp(low)), float(np.exp(high))
+
+
+def _consistency(found: float, without: np.ndarray, member: np.ndarray, level: float) -> dict[str, float]:
+    """The mean cosine and its bounds; none where it is not defined without one of the groups."""
     low = high = np.nan
     if len(without) and np.isfinite(found) and np.isfinite(without).all():
-        low, high = jackknife_interval(float(found), without, np.bincount(member), limits=limits, level=level)
-    return {name: float(found), f"{name}_low": low, f"{name}_high": high}
+        low, high = jackknife_interval(float(found), without, np.bincount(member), limits=(-1, 1), level=level)
+    return {"consistency": float(found), "consistency_low": low, "consistency_high": high}
 
 
 def _apart(z: np.ndarray, member: np.ndarray) -> float:
