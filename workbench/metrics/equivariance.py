@@ -166,8 +166,8 @@ def evaluate(
     The interval of the consistency is that of :func:`~workbench.metrics.intervals.jackknife_interval`. Groups that move
     ten times as far as others are common, and the plain jackknife then misses a sensitivity in up to a quarter of
     cases. Its interval is taken in logarithms, with the bias that the jackknife sees and, above, Johnson's correction
-    for skewed groups [4]_: 95 % intervals then cover in 90 % of cases or more, also where the groups' logarithms differ
-    by a standard deviation of 1.2 (``python tests/benchmarks/bench_coverage.py --only sensitivity``).
+    for skewed groups [4]_: 95 % intervals then cover in about 90 % of cases or more, also where the groups' logarithms
+    differ by a standard deviation of 1.2 (``python tests/benchmarks/bench_coverage.py --only sensitivity``).
     """
     check_level(level)
     z, changed = validate(z, changed)
