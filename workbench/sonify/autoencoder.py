@@ -33,7 +33,8 @@ from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
 
 WEIGHTS = Path(__file__).parent / "mini_mel"
-BUILT_IN = ("mini-mel",)
+BUILT_IN = {"mini-mel": "mini-1.safetensors"}
+"""Name -> the weights of its encoder, an earlier revision of ``mini`` than the package's own."""
 SHORTEST = 0.1
 """Seconds of sound below which a summary would be made of padding."""
 ROWS = 32
@@ -357,7 +358,8 @@ def load_autoencoder(
     named = all(isinstance(settings.get(key), list) and len(settings[key]) == 2 for key in ("encoder", "codec"))
     if not named or not isinstance(settings.get("layer"), str) or not isinstance(settings.get("seconds"), (int, float)):
         raise WeightsError(f"{path}: its settings lack encoder, codec, layer or seconds: {sorted(settings)}")
-    encoder = encoder or load_encoder(settings["encoder"][0], device=device, dtype="float32")
+    own = WEIGHTS / BUILT_IN[name] if name in BUILT_IN else None
+    encoder = encoder or load_encoder(settings["encoder"][0], device=device, weights=own, dtype="float32")
     codec = codec or load_codec(settings["codec"][0], device=encoder.device)
     for part, (wanted, mark) in ((encoder, settings["encoder"]), (codec, settings["codec"])):
         # frames are computed in float32 here, whatever precision the encoder was loaded for

@@ -29,14 +29,14 @@ def test_the_shipped_file_is_small_and_says_how_it_was_made():
     assert WEIGHTS.stat().st_size < 8e6
     with safe_open(str(WEIGHTS), "pt") as file:
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
-        assert "mini_training" in file.metadata()["command"]
+        assert "workbench.encoders.mini.training --data DATA" in file.metadata()["command"]
     assert (WEIGHTS.parent / "mini.md").is_file()
 
 
 def test_layers_dims_and_rate(mini):
     assert [layer.name for layer in mini.layers] == ["0", "1", "2", "3", "4", "5", "6"]
     assert mini.dim == 256 and mini.frame_rate == 25.0 and mini.rate == 16000 and mini.padding == "masked"
-    assert sum(p.numel() for p in mini.net.parameters()) == 3_162_624
+    assert sum(p.numel() for p in mini.net.parameters()) == 3_290_880
 
 
 @pytest.mark.parametrize("random_weights", [None, 0])
@@ -165,15 +165,20 @@ def test_weights_and_random_weights_exclude_each_other():
         load_mini(weights=WEIGHTS, random_weights=0)
 
 
-def test_held_out_clips_are_the_documented_ones(shared_audio):
-    from workbench.encoders.mini.evaluation import read_table, task_rows
+def test_every_clip_of_four_sets_is_held_out_of_one_part_and_groups_stay_whole(shared_audio):
+    from workbench.encoders.mini.held_out import GROUPS, PARTS, read_table, task_rows
 
-    table = read_table(shared_audio)
-    held = table[table["held_out"]]
-    assert held["part"].value_counts().to_dict() == {"fsdd": 600, "philharmonia": 459, "esc10": 80}
-    for task in ("esc10", "fsdd", "philharmonia"):
-        rows = task_rows(table, task)
-        assert not set(rows.loc[rows["held_out"], "group"]) & set(rows.loc[~rows["held_out"], "group"])
+    tables = [read_table(shared_audio, part) for part in range(PARTS)]
+    counts = [table.loc[table["held_out"], "part"].value_counts().to_dict() for table in tables]
+    assert counts[0] == {"fsdd": 600, "philharmonia": 459, "speech_commands": 150, "esc10": 80}
+    among = tables[0]["part"].isin(GROUPS)
+    assert np.array_equal(sum(table["held_out"].astype(int) for table in tables)[among], np.ones(among.sum()))
+    for table in tables:
+        for task in GROUPS:
+            rows = task_rows(table, task)
+            assert not set(rows.loc[rows["held_out"], "group"]) & set(rows.loc[~rows["held_out"], "group"])
+    with pytest.raises(ParameterError, match="part=3"):
+        read_table(shared_audio, 3)
 
 
 def test_generated_sounds_and_batches_are_seeded():
@@ -185,47 +190,30 @@ def test_generated_sounds_and_batches_are_seeded():
     parts = ("fsdd", "speech_commands", "philharmonia", "librispeech")
     corpus = Corpus({part: [tone, tone[: RATE // 4]] for part in parts})
     (x, n), (y, m) = (draw_batch(corpus, np.random.default_rng(7), "short", 4) for _ in range(2))
-    assert x.shape == (8, int(0.9 * RATE)) and torch.equal(x, y) and torch.equal(n, m)
+    assert x.shape == (8, RATE) and torch.equal(x, y) and torch.equal(n, m)
     assert all(float(row[k:].abs().max()) == 0 for row, k in zip(x, n.tolist(), strict=True) if k < x.shape[1])
     sine = torch.sin(2 * torch.pi * 1000 / RATE * torch.arange(RATE))[None]
     assert float((halve(sine)[0, 200:-200] - sine[0, ::2][200:-200]).abs().max()) < 1e-3
 
 
-def test_digits_of_each_speaker_are_held_out_in_turn(tmp_path, monkeypatch):
-    """Three speakers of six clips whose digits a vector tells, but for one speaker, where it tells half of them."""
-    import pandas as pd
-
-    from workbench.encoders.mini import evaluation
-
-    rows = [(f"{s}{i}", "fsdd", s, i % 2) for s in ("c", "a", "b") for i in range(6)]
-    table = pd.DataFrame(rows, columns=["file", "part", "group", "digit"]).assign(held_out=False)
-    turns = evaluation.held_out_in_turn(table, "fsdd")
-    assert list(turns) == ["a", "b", "c"] and turns["c"].nonzero()[0].tolist() == list(range(6))
-    assert sum(turns.values()).tolist() == [1] * 18
-    assert list(evaluation.held_out_in_turn(table.assign(held_out=True), "esc10")) == ["held out"]
-    code = (table["digit"] * np.where(table["group"] == "c", -1, 1)).to_numpy()
-
-    def probe(z, y, groups, test):
-        assert len(set(groups[test])) == 1 and not set(groups[test]) & set(groups[~test])
-        return 100.0 * float((z[test, 0] == y[test]).mean())
-
-    monkeypatch.setattr(evaluation, "read_table", lambda _: table)
-    monkeypatch.setattr(evaluation, "load", lambda *_, **__: (np.zeros(4, np.float32), 16000))
-    monkeypatch.setattr(evaluation, "_probe", probe)
-    scores = evaluation.evaluate(tmp_path, {"x": (16000, lambda waveforms: {"0": code[:, None]})}, tasks=("fsdd",))
-    assert scores.loc[("x", "0")].to_dict() == pytest.approx(
-        {"fsdd": 250 / 3, "average": 250 / 3, "fsdd a": 100, "fsdd b": 100, "fsdd c": 50}
-    )
-
-
 @pytest.mark.slow
-def test_the_last_layer_beats_log_mel_statistics_on_held_out_speakers(mini, shared_audio):
-    """The hardest of the three splits of the model card; the whole table is ``training --evaluate``."""
-    from workbench.encoders.mini.evaluation import RATE, encoder_means, evaluate, log_mel_statistics
+def test_depth_brings_words_of_speakers_never_heard(mini, shared_audio):
+    """The story of the model card's table; the whole of it is tests/benchmarks/bench_mini.py."""
+    from workbench.audio import load
+    from workbench.core.splits import Split
+    from workbench.encoders import extract
+    from workbench.encoders.mini.held_out import read_table
+    from workbench.probes import fit_probes
 
-    systems = {
-        "log-mel": (RATE, log_mel_statistics),
-        "mini": (RATE, lambda waveforms: {"6": encoder_means(mini, waveforms)["6"]}),
-    }
-    table = evaluate(shared_audio, systems, tasks=("fsdd",))["fsdd"]
-    assert table["mini", "6"] > table["log-mel", "mean+std"] + 5
+    rows = read_table(shared_audio).query("part == 'speech_commands'").reset_index(drop=True)
+    waveforms = [load(shared_audio / file, rate=16000)[0] for file in rows["file"]]
+    test = np.flatnonzero(rows["held_out"])
+    split = Split(np.setdiff1d(np.arange(len(rows)), test), [], test)
+    accuracy = {}
+    for name, encoder in (("mini", mini), ("untrained", load_mini(random_weights=0))):
+        vectors = dict(extract(encoder, waveforms, progress=False))
+        x = {str(layer): np.stack([vectors[i][layer] for i in range(len(rows))]) for layer in ALL}
+        probes = fit_probes(x, rows["label"], split, groups=rows["group"])
+        accuracy[name] = probes.accuracy[:, 0]
+    assert accuracy["mini"][6] > 0.93
+    assert accuracy["mini"][6] > accuracy["mini"][0] + 0.05 and accuracy["mini"][6] > accuracy["untrained"].max() + 0.05

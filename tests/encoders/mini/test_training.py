@@ -10,9 +10,10 @@ import soundfile
 import torch
 
 from workbench.core.errors import DatasetError, ParameterError
-from workbench.encoders.efficientat import load_efficientat
+from workbench.encoders import load_encoder
+from workbench.encoders.mini import lessons, load_mini
 from workbench.encoders.mini import training as mini_training
-from workbench.encoders.mini.evaluation import _probe, read_table
+from workbench.encoders.mini.held_out import read_table
 from workbench.encoders.mini.sounds import generate
 
 FACTORS = {
@@ -53,32 +54,50 @@ def test_a_folder_without_manifest_is_named(tmp_path):
         read_table(tmp_path)
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_as_the_undisturbed_one(tmp_path, monkeypatch):
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """Teachers with random weights, and sizes that fit a test: gives the folder of sounds."""
     root = tiny_root(tmp_path)
     table = read_table(root)
-    monkeypatch.setattr(mini_training, "read_table", lambda _: table.assign(held_out=False))
-    monkeypatch.setattr(mini_training, "BATCH", {"short": 4, "long": 2})
-    monkeypatch.setattr(mini_training, "PREPARED", 6)
-    monkeypatch.setattr(mini_training, "CLUSTERS", 16)
-    teacher = load_efficientat("mn01_as", weights=None, random_weights=0)
-    mini_training.train_mini(root, teacher, seed=1, steps=4, out=tmp_path / "whole.safetensors", every=1)
+    monkeypatch.setattr(mini_training, "read_table", lambda *_: table.assign(held_out=False))
+    monkeypatch.setattr(lessons, "BATCH", {"short": 4, "long": 2})
 
+    def untrained(name, **options):
+        encoder = load_encoder(name, random_weights=0, **options)
+        if name == "mn04_as":  # without training its activations fade to 1e-8
+            forward = encoder.forward
+            encoder.forward = lambda *batch: [(1e8 * y, counts) for y, counts in forward(*batch)]
+        return encoder
+
+    monkeypatch.setattr(lessons, "load_encoder", untrained)
+    for name, value in (("LESSONS", 4), ("CLUSTERS", 16)):
+        monkeypatch.setattr(mini_training, name, value)
+    return root
+
+
+def trained(root, out, **options):
+    options = {"seed": 1, "steps": 6, "every": 1} | options
+    return mini_training.train_mini(root, ["whisper-tiny.en", "mn04_as"], out=out, **options)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_the_undisturbed_one(small, tmp_path, monkeypatch):
+    trained(small, tmp_path / "whole.safetensors", lessons=tmp_path / "lessons")
     schedule = mini_training.learning_rate
 
     def killed(step, steps):
-        if step == 3:
+        if step == 5:
             raise KeyboardInterrupt
         return schedule(step, steps)
 
     monkeypatch.setattr(mini_training, "learning_rate", killed)
     with pytest.raises(KeyboardInterrupt):
-        mini_training.train_mini(root, teacher, seed=1, steps=4, out=tmp_path / "broken.safetensors", every=1)
-    assert len(torch.load(tmp_path / "broken.safetensors.checkpoint", weights_only=True)["history"]) == 2
+        trained(small, tmp_path / "broken.safetensors", lessons=tmp_path / "lessons")
+    assert len(torch.load(tmp_path / "broken.safetensors.checkpoint", weights_only=True)["history"]) == 4
     monkeypatch.setattr(mini_training, "learning_rate", schedule)
-    mini_training.train_mini(root, teacher, seed=1, steps=4, out=tmp_path / "broken.safetensors", every=1)
+    trained(small, tmp_path / "broken.safetensors", lessons=tmp_path / "lessons")
     with pytest.raises(ParameterError, match="checkpoint=.* must be of the same data, config and seed"):
-        mini_training.train_mini(root, teacher, seed=2, steps=4, out=tmp_path / "broken.safetensors", every=1)
+        trained(small, tmp_path / "broken.safetensors", lessons=tmp_path / "lessons", seed=2)
     whole, broken = (
         torch.load(tmp_path / f"{name}.safetensors.checkpoint", weights_only=True)["module"]
         for name in ("whole", "broken")
@@ -86,10 +105,48 @@ def test_a_killed_run_goes_on_as_the_undisturbed_one(tmp_path, monkeypatch):
     assert all(torch.equal(whole[key], broken[key]) for key in whole)
 
 
-def test_the_probe_reads_a_linear_code_and_not_noise():
-    rng = np.random.default_rng(0)
-    y, groups = np.arange(400) % 4, np.arange(400) // 4 % 10
-    test = groups >= 8
-    code = np.eye(4)[y] + 0.2 * rng.normal(size=(400, 4))
-    assert _probe(code, y, groups, test) > 95
-    assert _probe(rng.normal(size=(400, 4)), y, groups, test) < 45
+@pytest.mark.slow
+def test_a_student_learns_what_its_teachers_say(small, tmp_path):
+    history = trained(small, tmp_path / "mini.safetensors", steps=60, every=4)
+    for term in ("whisper-tiny.en 4 clusters", "mn04_as features.16 clusters", "whisper-tiny.en 2 frames", "contrast"):
+        assert history[term].iloc[-1] < 0.9 * history[term].iloc[0], term
+    assert "contrast" not in trained(small, tmp_path / "alone.safetensors", alone=True)
+    before, after = (
+        load_mini(random_weights=1).net.project,
+        load_mini(weights=tmp_path / "mini.safetensors").net.project,
+    )
+    assert not torch.allclose(before.weight, after.weight, atol=0.01)
+
+
+def test_lessons_are_kept_seeded_and_hold_the_frames_of_the_teachers(small, tmp_path):
+    def made(name, seed):
+        taken = lessons.Lessons(tmp_path / name, 2)
+        taken.make(lambda: mini_training.Corpus.read(small, mini_training.read_table(small)), ["mn04_as"], seed=seed)
+        return [taken[i] for i in range(2)]
+
+    (long, short), again, other = made("a", 1), made("b", 1), made("c", 2)
+    assert all(torch.equal(long[key], again[0][key]) for key in long) and not torch.equal(long["x"], other[0]["x"])
+    assert long["x"].shape == (4, 48000) and short["x"].shape == (8, 16000) and long["x"].dtype == torch.int16
+    assert long["mn04_as features.16"].shape == (4, 10, 384) and "whisper-tiny.en 2" not in long
+    lessons.Lessons(tmp_path / "a", 2).make(lambda: pytest.fail("no lesson is missing"), ["mn04_as"], seed=1)
+    with pytest.raises(ParameterError, match="teachers='logmel'"):
+        lessons.Lessons(tmp_path / "a", 3).make(lambda: None, ["logmel"], seed=1)
+
+
+def test_frames_of_a_slow_teacher_belong_to_a_clip_as_long_as_it_lasts():
+    lengths = torch.tensor([48000, 16000, 1000])
+    fast, slow = (lessons.inside(lengths, frames, 76) for frames in (76, 10))
+    assert fast.sum(1).tolist() == [76, 26, 2] and slow.sum(1).tolist() == [10, 4, 1]
+
+
+def test_fast_frames_are_averaged_to_the_students():
+    """Whisper's 50 frames a second: pairs, the last one repeated where there are too few."""
+
+    class Ramp:
+        rate, padding, name = 16000, "masked", "ramp"
+
+        def forward(self, x, lengths, layers):
+            return [(torch.arange(51.0)[None, :, None], None)]
+
+    (frames,) = lessons._frames(Ramp(), [0], torch.zeros(1, 32000), torch.tensor([32000]), 26)
+    assert frames[0, :, 0].tolist() == [*(2 * i + 0.5 for i in range(25)), 50.0]

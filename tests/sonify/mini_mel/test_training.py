@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from workbench.core.errors import ParameterError
-from workbench.encoders.mini.evaluation import read_table
+from workbench.encoders.mini.held_out import read_table
 from workbench.encoders.mini.sounds import generate
 from workbench.sonify.autoencoder import load_autoencoder
 from workbench.sonify.mini_mel import evaluation, sounds, training

@@ -1,4 +1,6 @@
 from . import evaluation as evaluation
+from . import held_out as held_out
+from . import lessons as lessons
 from . import sounds as sounds
 from . import training as training
 from .network import Mini as Mini

@@ -2,8 +2,8 @@
 
 16 kHz mono in, 25 frames a second out. Log-mel frames go through a fixed bank of spectro-temporal modulation
 filters (ripples of several rates, scales and directions, as in Chi, Ru and Shamma, "Multiresolution
-spectrotemporal analysis of complex sounds", JASA 2005), whose magnitudes are projected to the network's width:
-layer "0". Pre-norm transformer layers with rotary positions (Su et al., "RoFormer", 2021) follow. What it was
+spectrotemporal analysis of complex sounds", JASA 2005), whose magnitudes a trained projection takes to the network's
+width: layer "0". Pre-norm transformer layers with rotary positions (Su et al., "RoFormer", 2021) follow. What it was
 trained on and how well it does is in ``mini.md`` beside this file.
 
 Padding: "masked". The front end is local and never looks at the whole clip, its filters see silence beyond a
@@ -29,7 +29,7 @@ from ...core.fingerprints import fingerprint
 from ...core.saving import write_tensors
 from ..interface import Encoder, Layer
 
-FRONT_END_VERSION = 1
+FRONT_END_VERSION = 2
 WEIGHTS = Path(__file__).parent / "mini.safetensors"
 RATE = 16000
 N_FFT, HOP = 512, 160
@@ -158,9 +158,10 @@ class MiniNet(nn.Module):
         self.log_mel = LogMel(config.n_mels)
         self.ripples = _Ripples()
         size = _Ripples.size(config.n_mels)
-        # fitted once on training sounds, then fixed: see training.prepare
+        # mean and spread of each magnitude over training sounds: see training
         self.register_buffer("centre", torch.zeros(size))
-        self.register_buffer("projection", torch.randn(size, config.dim) / size**0.5)
+        self.register_buffer("scale", torch.ones(size))
+        self.project = nn.Linear(size, config.dim)
         self.blocks = nn.ModuleList(
             _TransformerLayer(config.dim, config.heads, config.expansion) for _ in range(config.layers)
         )
@@ -174,7 +175,7 @@ class MiniNet(nn.Module):
     def stem(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, samples) to the frames of layer "0", (B, T, dim), and their lengths."""
         y, counts = self.modulations(x, lengths)
-        return (y - self.centre) @ self.projection, counts
+        return self.project((y - self.centre) / self.scale), counts
 
     def encode(self, y: Tensor, counts: Tensor, depth: int | None = None) -> list[Tensor]:
         """Frames of layers 0 ... depth from the stem's output."""
@@ -200,7 +201,7 @@ def frame_mask(counts: Tensor, total: int) -> Tensor:
 
 
 class Mini(Encoder):
-    """The built-in encoder: layers "0" (modulation magnitudes) to "6", 256-d, 25 frames a second, from 16 kHz.
+    """The built-in encoder: layers "0" (projected modulations) to "6", 256-d, 25 frames a second, from 16 kHz.
 
     Parameters
     ----------

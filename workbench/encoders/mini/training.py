@@ -1,10 +1,14 @@
-"""Train ``mini``, or measure it: ``python -m workbench.encoders.mini.training --help``.
+"""Train ``mini``: ``python -m workbench.encoders.mini.training --help``.
 
-Three kinds of loss, one step: the last layer's frames and their mean learn the teacher's (mn04_as) embedding,
-frame by frame and pooled; the layer before learns to tell its clip from the others of the batch under distortion;
-a layer in the middle predicts, where the input is masked, clusters of the stem's frames and clusters of cepstra
-(without the clip's mean, so that speaker and channel matter less).
-Labels are never used. Held-out clips (see :mod:`.evaluation`) are never decoded.
+The student learns what frozen teachers say of the same sounds (:mod:`.lessons`): frames of a middle and of a last
+layer of a speech model, and of the last stages of a tagger, each at a layer of its own. Three losses a teacher's layer:
+its frames, their mean over the clip, and the cluster that a frame belongs to. The last, as in HuBERT (Hsu et al. 2021),
+does most for what is said: squared errors alone spend the student's width on what it cannot predict.
+
+Self-supervision beside: in every second view spans of the input are hidden, whose frames have to be guessed from what
+is around them, and the layer before the last tells a clip's two views from other clips.
+
+Labels are never used. Held-out clips (see :mod:`.held_out`) are never decoded.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,150 +26,174 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.checks import checked, whole
+from ...core.fingerprints import fingerprint
 from ...core.fitting import seeded, train
-from ..efficientat import EfficientAT, load_efficientat
-from ..interface import Encoder
-from .evaluation import evaluate_mini, read_table
-from .network import HOP, MiniConfig, MiniNet, frame_mask, load_mini, save_mini
-from .sounds import Corpus, draw_batch, halve
+from .held_out import PARTS, read_table
+from .lessons import Lessons, Taught, inside, student_frames, taught
+from .network import MiniConfig, MiniNet, frame_mask, save_mini
+from .sounds import Corpus
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH = {"short": 24, "long": 12}
-CLUSTERS = 256
-PREPARED = 40  # batches from which centres and scales are fitted
-CEPSTRA = 14
-PREDICTED_AT, CONTRASTED_AT = 4, 5
-LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 8e-4, 0.03, 150
-MASKED, SPAN = 0.45, 6
+LESSONS = 640
+PREPARED = 60
+"""Lessons from which centres, scales and clusters are fitted."""
+CLUSTERS = 512
+CONTRASTED_AT = 5
+CONTRAST_WEIGHT = 0.1
+LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 1e-3, 0.03, 100
+HIDDEN, SPAN = 0.35, 5
+"""Share of a masked view's frames that is hidden, and how many lie together."""
 
 
-class Heads(nn.Module):
+class _Head(nn.Module):
+    """Reads one layer of one teacher out of the student's frames; dropped after training."""
+
+    def __init__(self, dim: int, entry: Taught, frames: list[Tensor], inside: list[Tensor], seed: int):
+        super().__init__()
+        from sklearn.cluster import MiniBatchKMeans
+
+        self.entry = entry
+        width, size = frames[0].shape[2], max(y.shape[1] for y in frames)
+        total, count = torch.zeros(size, width), torch.zeros(size, 1)
+        for y, own in zip(frames, inside, strict=True):
+            total[: y.shape[1]] += (y * own[..., None]).sum(0)
+            count[: y.shape[1]] += own.sum(0)[:, None]
+        # Whisper's frames hold their position in the clip, which the student cannot know and need not
+        positions = total / count.clamp(min=1)
+        rest = torch.cat([(y - positions[: y.shape[1]])[own] for y, own in zip(frames, inside, strict=True)])
+        scale = rest.std(0)
+        self.register_buffer("positions", positions)
+        self.register_buffer("scale", scale + 0.05 * scale.mean())
+        some = (rest / self.scale)[:: max(1, len(rest) // 30000)]
+        clusters = MiniBatchKMeans(CLUSTERS, n_init=1, batch_size=4096, max_iter=20, random_state=seed).fit(
+            some.numpy()
+        )
+        self.register_buffer("centres", torch.from_numpy(clusters.cluster_centers_).float())
+        self.norm = nn.LayerNorm(dim)
+        self.frames = nn.Linear(dim, width)
+        self.clusters = nn.Linear(dim, CLUSTERS)
+
+    def losses(self, y: Tensor, own: Tensor, target: Tensor, inside: Tensor) -> dict[str, Tensor]:
+        """Of the student's frames (B, T, dim), those in their clip (B, T), and the teacher's (B, T', D) and (B, T')."""
+        target = (target.float() - self.positions[: target.shape[1]]) / self.scale
+        y = y.float()
+        mean = (y * own[..., None]).sum(1) / own.sum(1, keepdim=True)
+        if target.shape[1] < y.shape[1]:
+            y, weight = (
+                F.adaptive_avg_pool1d(x.transpose(1, 2), target.shape[1]).transpose(1, 2)
+                for x in (y * own[..., None], own[..., None].float())
+            )
+            y = y / weight.clamp(min=1e-3)
+        y, mean = self.norm(y), self.norm(mean)
+        wanted = (target * inside[..., None]).sum(1) / inside.sum(1, keepdim=True)
+        target, y = target[inside], y[inside]
+        labels = (target @ self.centres.T - self.centres.square().sum(1) / 2).argmax(-1)
+        return {
+            "frames": F.smooth_l1_loss(self.frames(y).float(), target),
+            "mean": F.smooth_l1_loss(self.frames(mean).float(), wanted, beta=0.3),
+            "clusters": F.cross_entropy(self.clusters(y).float(), labels),
+        }
+
+
+class _Heads(nn.Module):
     """What training needs beside the network, and drops afterwards."""
 
-    def __init__(self, dim: int, teacher_dim: int):
+    def __init__(self, dim: int, heads: Sequence[_Head]):
         super().__init__()
+        self.taught = nn.ModuleList(heads)
         self.mask = nn.Parameter(torch.zeros(dim))
-        self.pooled = nn.Linear(dim, teacher_dim)
-        self.frames = nn.Linear(dim, teacher_dim)
         self.contrast = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, 128))
-        self.predict_norm = nn.LayerNorm(dim)
-        self.cepstral = nn.Linear(dim, CLUSTERS)
-        self.spectral = nn.Linear(dim, CLUSTERS)
-        self.register_buffer("cepstral_centres", torch.zeros(CLUSTERS, 3 * CEPSTRA))
-        self.register_buffer("spectral_centres", torch.zeros(CLUSTERS, dim))
-        self.register_buffer("teacher_mean", torch.zeros(teacher_dim))
-        self.register_buffer("teacher_scale", torch.ones(teacher_dim))
-
-
-def _teach(teacher: EfficientAT, x: Tensor) -> Tensor:
-    """The teacher's last frames for 32 kHz waveforms of one length: (B, T at 3.125 Hz, 384)."""
-    lengths = torch.full((len(x),), x.shape[1])
-    with torch.inference_mode():
-        return teacher.forward(x, lengths, [len(teacher.layers) - 1])[0][0].clone()
-
-
-@torch.no_grad()
-def _cepstra(net: MiniNet, x: Tensor, counts: Tensor) -> Tensor:
-    """Return cepstra at 25 Hz, with one frame of context on both sides, clip mean removed, (B, T, 3 * 14)."""
-    mel = F.avg_pool1d(net.log_mel(x).transpose(1, 2), 4, 4, padding=2).transpose(1, 2)
-    mel = mel[:, : x.shape[1] // HOP // 4 + 1]
-    mels = mel.shape[2]
-    basis = torch.cos(torch.pi / mels * (torch.arange(mels) + 0.5)[:, None] * torch.arange(CEPSTRA))
-    y = mel @ (basis / mels**0.5)
-    inside = frame_mask(counts, mel.shape[1])[..., None]
-    y = (y - (y * inside).sum(1, keepdim=True) / counts[:, None, None]) * inside
-    around = F.pad(y, (0, 0, 1, 1))
-    return torch.cat((y, around[:, :-2], around[:, 2:]), 2)
-
-
-def _nearest(frames: Tensor, centres: Tensor) -> Tensor:
-    """Position of the nearest centre of every frame."""
-    return (frames @ centres.T - centres.square().sum(1) / 2).argmax(-1)
 
 
 def _fit_stem(net: MiniNet, frames: Tensor, seed: int) -> None:
-    """Set the fixed projection: principal axes, their spread evened out by half, then turned at random.
-
-    The turn keeps a later standardisation of single dimensions from blowing up the faintest axes.
-    """
-    mean, scale = frames.mean(0), frames.std(0) + 1e-3
-    values, axes = torch.linalg.eigh(torch.cov(((frames - mean) / scale).T))
+    """Where the projection begins: principal axes, their spread evened out by half, then turned at random."""
+    net.centre.copy_(frames.mean(0))
+    net.scale.copy_(frames.std(0) + 1e-3)
+    values, axes = torch.linalg.eigh(torch.cov(((frames - net.centre) / net.scale).T))
     dim = net.config.dim
     values, axes = values[-dim:].clamp(min=1e-4), axes[:, -dim:]
     turn, _ = torch.linalg.qr(torch.randn(dim, dim, generator=torch.Generator().manual_seed(seed)))
-    projection = axes * values**-0.25
-    projection *= (dim / values.sqrt().sum()) ** 0.5
-    net.centre.copy_(mean)
-    net.projection.copy_(projection @ turn / scale[:, None])
+    projection = axes * values**-0.25 * (dim / values.sqrt().sum()) ** 0.5
+    net.project.weight.copy_((projection @ turn).T)
+    net.project.bias.zero_()
 
 
 @torch.no_grad()
-def _prepare(net: MiniNet, heads: Heads, teacher: EfficientAT, corpus: Corpus, seed: int) -> None:
-    """The stem's projection, cluster centres, the teacher's mean and scale, from distorted training sounds."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    rng = np.random.default_rng((seed, 1))
-    frames, cepstral, taught = [], [], []
-    for step in range(PREPARED):
-        x, lengths = draw_batch(corpus, rng, "long" if step % 2 else "short", 16)
-        student = halve(x)
-        y, counts = net.modulations(student, lengths // 2)
-        inside = frame_mask(counts, y.shape[1])
-        frames.append(y[inside])
-        cepstral.append(_cepstra(net, student, counts)[inside])
-        taught.append(_teach(teacher, x[:16]).mean(1))
+def _prepare(net: MiniNet, lessons: Lessons, entries: Sequence[Taught], seed: int) -> _Heads:
+    """Fit the stem's statistics, and make a head for everything that is taught."""
+    first = [lessons[i] for i in range(min(PREPARED, len(lessons)))]
+    frames = []
+    for lesson in first:
+        y, counts = net.modulations(lesson["x"].float() / 32767, lesson["lengths"])
+        frames.append(y[frame_mask(counts, y.shape[1])][::3])
     _fit_stem(net, torch.cat(frames), seed)
-    stem = (torch.cat(frames) - net.centre) @ net.projection
-    for y, centres in ((stem, heads.spectral_centres), (torch.cat(cepstral), heads.cepstral_centres)):
-        fitted = MiniBatchKMeans(CLUSTERS, n_init=1, batch_size=4096, random_state=seed).fit(y.numpy())
-        centres.copy_(torch.from_numpy(fitted.cluster_centers_))
-    heads.teacher_mean.copy_(torch.cat(taught).mean(0))
-    heads.teacher_scale.copy_(torch.cat(taught).std(0) + 0.05)
+    heads = []
+    for entry in entries:
+        targets = [lesson[entry.name].float() for lesson in first]
+        totals = [int(student_frames(lesson["lengths"]).max()) for lesson in first]
+        own = [
+            inside(lesson["lengths"], y.shape[1], total)
+            for lesson, y, total in zip(first, targets, totals, strict=True)
+        ]
+        heads.append(_Head(net.config.dim, entry, targets, own, seed))
+    return _Heads(net.config.dim, heads)
 
 
-def _draw_mask(rng: np.random.Generator, rows: int, counts: Tensor, frames: int) -> Tensor:
-    """Spans of masked frames over the second half of the rows (the first half is left whole), (B, T)."""
-    starts = rng.uniform(size=(rows, frames)) < MASKED / SPAN * 1.3
+def _disturb(x: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
+    """What only the student hears, anew in every epoch: a gain from -15 to 9 dB, and noise in four rows of ten."""
+    rows = len(x)
+    level = x.square().mean(1, keepdim=True).sqrt() + 1e-5
+    noise = np.where(rng.uniform(size=rows) < 0.4, rng.uniform(-40, -12, rows), -200.0)
+    decibels = torch.from_numpy(np.stack((noise, rng.uniform(-15, 9, rows)))).float()[..., None]
+    decibels, white = decibels.to(x.device), torch.from_numpy(rng.standard_normal(x.shape, np.float32)).to(x.device)
+    x = x + white * level * 10 ** (decibels[0] / 20)
+    return (x * 10 ** (decibels[1] / 20)).clamp(-1, 1) * frame_mask(lengths, x.shape[1])
+
+
+def _draw_mask(rng: np.random.Generator, own: Tensor) -> Tensor:
+    """Spans of hidden frames in the second half of the rows (the first half is left whole), (B, T)."""
+    rows, frames = own.shape
+    starts = rng.uniform(size=(rows, frames)) < HIDDEN / SPAN
     starts[: rows // 2] = False
-    masked = np.zeros_like(starts)
+    hidden = np.zeros_like(starts)
     for shift in range(SPAN):
-        masked[:, shift:] |= starts[:, : frames - shift]
-    return torch.from_numpy(masked) & frame_mask(counts, frames)
+        hidden[:, shift:] |= starts[:, : frames - shift]
+    return torch.from_numpy(hidden).to(own.device) & own
 
 
-def _losses(net: MiniNet, heads: Heads, x: Tensor, lengths: Tensor, taught: Tensor, masked_rng) -> dict[str, Tensor]:
-    """The losses of one batch: whole views, then masked ones; ``taught`` are the teacher's frames of the whole."""
-    student = halve(x)
-    with torch.no_grad():  # the stem is fixed
-        stem, counts = net.stem(student, lengths // 2)
-    masked = _draw_mask(masked_rng, len(x), counts, stem.shape[1])
-    with torch.autocast("cpu", torch.bfloat16):
-        layers = net.encode(torch.where(masked[..., None], heads.mask.to(stem.dtype), stem), counts)
-    inside = frame_mask(counts, stem.shape[1])[..., None]
-
-    def pool(y: Tensor) -> Tensor:
-        return (y.float() * inside).sum(1) / counts[:, None]
-
-    def standard(y: Tensor) -> Tensor:
-        return (y - heads.teacher_mean) / heads.teacher_scale
-
-    last, whole = layers[-1].float(), len(taught)
-    losses = {"pooled": F.smooth_l1_loss(heads.pooled(pool(last)[:whole]), standard(taught.mean(1)))}
-    slow = F.adaptive_avg_pool1d((last * inside)[:whole].transpose(1, 2), taught.shape[1]).transpose(1, 2)
-    losses["frames"] = F.smooth_l1_loss(heads.frames(slow), standard(taught))
-    a, b = F.normalize(heads.contrast(pool(layers[CONTRASTED_AT])), dim=1).chunk(2)
-    similar, same = a @ b.T / 0.1, torch.arange(len(a))
-    losses["contrast"] = (F.cross_entropy(similar, same) + F.cross_entropy(similar.T, same)) / 2
-    predicted = heads.predict_norm(layers[PREDICTED_AT].float()[masked])
-    targets = _cepstra(net, student, counts)[masked]
-    losses["cepstral"] = F.cross_entropy(heads.cepstral(predicted), _nearest(targets, heads.cepstral_centres))
-    losses["spectral"] = F.cross_entropy(heads.spectral(predicted), _nearest(stem[masked], heads.spectral_centres))
-    return losses
+def _contrast(heads: _Heads, y: Tensor, own: Tensor) -> Tensor:
+    """Cross entropy of finding a clip's other view among those of the batch."""
+    mean = (y.float() * own[..., None]).sum(1) / own.sum(1, keepdim=True)
+    a, b = F.normalize(heads.contrast(mean).float(), dim=1).chunk(2)
+    similar, same = a @ b.T / 0.1, torch.arange(len(a), device=a.device)
+    return (F.cross_entropy(similar, same) + F.cross_entropy(similar.T, same)) / 2
 
 
-LOSS_WEIGHTS = {"pooled": 4.0, "frames": 2.0, "contrast": 0.5, "cepstral": 0.25, "spectral": 0.25}
+def _losses(
+    net: MiniNet, heads: _Heads, lesson: Mapping[str, Tensor], rng: np.random.Generator, *, alone: bool
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of one lesson, and its terms; ``alone`` leaves out self-supervision."""
+    lengths = lesson["lengths"]
+    x = _disturb(lesson["x"].float() / 32767, lengths, rng)
+    stem, counts = net.stem(x, lengths)
+    own = frame_mask(counts, stem.shape[1])
+    hidden = torch.zeros_like(own) if alone else _draw_mask(rng, own)
+    loss, terms = stem.new_zeros(()), {}
+    with torch.autocast(x.device.type, torch.bfloat16):
+        layers = net.encode(torch.where(hidden[..., None], heads.mask, stem), counts)
+        for head in heads.taught:
+            target = lesson[head.entry.name]
+            valid = inside(lengths, target.shape[1], stem.shape[1])
+            for kind, value in head.losses(layers[head.entry.at], own, target, valid).items():
+                loss = loss + head.entry.weight * value
+                terms[f"{head.entry.name} {kind}"] = value.item()
+        if not alone:
+            value = _contrast(heads, layers[CONTRASTED_AT], own)
+            loss = loss + CONTRAST_WEIGHT * value
+            terms["contrast"] = value.item()
+    return loss, {"loss": loss.item(), **terms}
 
 
 def learning_rate(step: int, steps: int, *, highest: float = LEARNING_RATE, warm_up: int = WARM_UP) -> float:
@@ -209,7 +237,18 @@ def in_rounds(advance: Callable[[int], dict[str, float]], steps: int, every: int
 
 @checked
 def train_mini(
-    root: Path, teacher: EfficientAT, *, seed: int, steps: int, out: Path, every: int = 100, command: str = ""
+    root: Path,
+    teachers: Sequence[str],
+    *,
+    seed: int,
+    steps: int,
+    out: Path,
+    part: int = 0,
+    alone: bool = False,
+    lessons: Path | None = None,
+    device: str = "cpu",
+    every: int = 100,
+    command: str = "",
 ) -> pd.DataFrame:
     """Train and write the weights; goes on from ``out`` + ".checkpoint" when that is there.
 
@@ -217,13 +256,22 @@ def train_mini(
     ----------
     root : Path
         Audio folder with ``manifest.csv``.
-    teacher : EfficientAT
-        mn04_as.
+    teachers : sequence of str
+        Names of encoders whose weights are found (``WORKBENCH_WEIGHTS``); see ``lessons.TAUGHT``.
     seed, steps : int
         Every random draw of a step depends on these and the step's number alone, so a resumed run goes on as
         the undisturbed one would have.
     out : Path
         Where the float16 safetensors go at the end.
+    part : int
+        Which clips are held out (:func:`.held_out.read_table`).
+    alone : bool
+        Teachers alone, without self-supervision.
+    lessons : Path, optional
+        Folder for what the teachers say, some gigabytes; by default ``out`` + ".lessons". Of one part, seed and choice
+        of teachers each; trainings that agree in these share them.
+    device : str
+        Where the student is trained; teachers are heard on the CPU.
     every : int
         Steps from one checkpoint to the next.
     command : str
@@ -237,32 +285,32 @@ def train_mini(
     Raises
     ------
     ParameterError
-        The checkpoint there is of another seed or number of steps.
+        Unknown teachers, or the checkpoint there is of another training.
     """
     whole("steps", steps, least=1)
     whole("every", every, least=1)
+    entries = taught(teachers)
+    drawn = fingerprint("lessons of mini", seed, part, LESSONS, *sorted(entry.name for entry in entries))
+    taken = Lessons((lessons or out.with_name(out.name + ".lessons")) / drawn[:12], LESSONS)
     checkpoint = out.with_name(out.name + ".checkpoint")
-    with seeded(seed, torch.device("cpu")):
+    taken.make(lambda: Corpus.read(root, read_table(root, part)), teachers, seed=seed)
+    place = torch.device(device)
+    with seeded(seed, place):
         net = MiniNet(MiniConfig())
-        heads = Heads(net.config.dim, teacher.dim)
-        module = nn.ModuleList([net, heads])
-        corpus = Corpus.read(root, read_table(root))
-        if not checkpoint.is_file():
-            _prepare(net, heads, teacher, corpus, seed)
+        module = nn.ModuleList([net, _prepare(net, taken, entries, seed)]).to(place)
         adam = optimizer(module, (0.9, 0.98), WEIGHT_DECAY)
 
         def advance(step: int) -> dict[str, float]:
-            rng = np.random.default_rng((seed, 2, step))
-            kind = "short" if step % 2 else "long"
-            x, lengths = draw_batch(corpus, rng, kind, BATCH[kind])
-            terms = _losses(net, heads, x, lengths, _teach(teacher, x[: BATCH[kind]]), rng)
-            loss = sum(LOSS_WEIGHTS[name] * value for name, value in terms.items())
+            epoch, position = divmod(step, len(taken))
+            lesson = taken[int(np.random.default_rng((seed, 3, epoch)).permutation(len(taken))[position])]
+            lesson = {name: tensor.to(place) for name, tensor in lesson.items()}
+            loss, terms = _losses(*module, lesson, np.random.default_rng((seed, 4, step)), alone=alone)
             step_once(adam, module, loss, learning_rate(step + 1, steps))
-            return {name: float(value.detach()) for name, value in {"loss": loss, **terms}.items()}
+            return terms
 
         rounds, count = in_rounds(advance, steps, every)
         fixed = {"module": module, "optimizer": adam, "learning_rate": LEARNING_RATE, "name": "mini", "unit": "round"}
-        identity = f"mini, seed {seed}, {steps} steps, {every} a round"
+        identity = f"mini, {drawn}, seed {seed}, {steps} steps, {every} a round, alone {alone}"
         history, _ = train(rounds, count, checkpoint=checkpoint, identity=lambda: identity, **fixed)
     note = {"command": command, "steps": str(steps), "seconds": f"{history['seconds'].sum():.0f}"}
     save_mini(net, out, note=note)
@@ -273,28 +321,24 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m workbench.encoders.mini.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="audio folder with manifest.csv")
-    parser.add_argument("--teacher", type=Path, help="mn04_as checkpoint; with --evaluate one more row of the table")
+    parser.add_argument("--teachers", nargs="+", default=["whisper-tiny.en", "mn04_as"], help="names of encoders")
+    parser.add_argument("--alone", action="store_true", help="without self-supervision")
+    parser.add_argument("--part", type=int, default=0, choices=range(PARTS), help="which clips are held out")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--out", type=Path, help="weights to write; beside them .checkpoint, from which a run goes on")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--out", type=Path, required=True, help="weights to write; a stopped run goes on")
+    parser.add_argument("--lessons", type=Path, help="folder for what the teachers say (4 GB)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--evaluate", type=Path, metavar="FILE", help="print the table for these weights instead")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    teacher: Encoder | None = None
-    if options.teacher is not None:
-        teacher = load_efficientat("mn04_as", weights=options.teacher, device="cpu")
-    if options.evaluate is not None:
-        table = evaluate_mini(options.data, load_mini(weights=options.evaluate, device="cpu"), teacher)
-        print(table.round(1).to_string())
-        return
-    if teacher is None or options.out is None:
-        parser.error("training needs --teacher and --out")
     command = (  # file names only: where they lay on the machine of the run is nobody's business
-        f"python -m workbench.encoders.mini.training --data DATA --teacher {options.teacher.name} "
-        f"--seed {options.seed} --steps {options.steps} --out {options.out.name}"
+        f"python -m workbench.encoders.mini.training --data DATA --teachers {' '.join(options.teachers)}"
+        f"{' --alone' * options.alone} --part {options.part} --seed {options.seed} --steps {options.steps} "
+        f"--out {options.out.name}"
     )
-    train_mini(options.data, teacher, seed=options.seed, steps=options.steps, out=options.out, command=command)
+    chosen = ("seed", "steps", "out", "part", "alone", "lessons", "device")
+    train_mini(options.data, options.teachers, command=command, **{name: getattr(options, name) for name in chosen})
 
 
 if __name__ == "__main__":

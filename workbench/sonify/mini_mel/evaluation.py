@@ -18,6 +18,7 @@ import torch
 from ...audio import fit, load, resample
 from ...encoders import efficientat
 from ...encoders.mini import evaluation as mini_evaluation
+from ...encoders.mini import held_out
 from ..autoencoder import SummaryAutoencoder
 
 SETTINGS = ((10, 0.0), (40, 0.0), (10, 0.5), (10, 1.0), (40, 1.0), (40, 2.0))
@@ -87,7 +88,7 @@ def evaluate(
     DataFrame
         A row a system; correlation, then accuracy (0 to 1) of each judge.
     """
-    rows = mini_evaluation.task_rows(mini_evaluation.read_table(root), "philharmonia")
+    rows = held_out.task_rows(held_out.read_table(root), "philharmonia")
     rate = autoencoder.codec.rate
     x = np.stack([fit(load(Path(root) / f, rate=rate)[0], rate, seconds=autoencoder.seconds) for f in rows["file"]])
     y, test = rows["label"].to_numpy(), rows["held_out"].to_numpy()

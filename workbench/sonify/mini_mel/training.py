@@ -3,7 +3,7 @@
 Windows of sound are drawn and encoded once (frames of ``mini``, latents of the mel codec). A step is the paper's:
 frames to summary, one in ten summaries zeroed, latents made noisy at a sigma uniform in [0, 1], mean squared error of v
 over all frames. The exponential mean of the weights is what is kept. Held-out clips (see
-:mod:`workbench.encoders.mini.evaluation`) are never decoded.
+:mod:`workbench.encoders.mini.held_out`) are never decoded.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ...codecs import MelCodec
 from ...core.checks import checked, whole
 from ...core.fitting import seeded, train
 from ...core.saving import write_tensors
-from ...encoders.mini import evaluation as mini_evaluation
 from ...encoders.mini import load_mini
 from ...encoders.mini import training as mini_training
+from ...encoders.mini.held_out import read_table
 from ..autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
 from ..diffusion import diffuse
 from ..network import SummaryConfig, SummaryNet
@@ -67,7 +67,7 @@ def _prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Ten
     from safetensors.torch import load_file
 
     if not path.is_file():
-        corpus = Corpus.read(root, mini_evaluation.read_table(root))
+        corpus = Corpus.read(root, read_table(root))
         drawn = (draw_window(corpus, np.random.default_rng((seed, 1, i)), SECONDS) for i in range(WINDOWS))
         write_tensors(path, encode_windows(drawn, WINDOWS, encoder, encoder.select(LAYER)[0], codec))
     return load_file(str(path))
