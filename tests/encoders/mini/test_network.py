@@ -140,6 +140,20 @@ def test_saved_weights_come_back_with_their_shape(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["small.safetensors"]
 
 
+def test_plain_log_mel_is_a_front_end_too(tmp_path):
+    """Four frames side by side, zeros beyond the clip; the choice is stored beside the weights."""
+    net = MiniNet(MiniConfig(dim=32, layers=1, heads=2, front_end="log-mel"))
+    x, lengths = noise(2, 16000), torch.tensor([16000, 8000])
+    mel = net.log_mel(x)
+    y, counts = net.modulations(x, lengths)
+    assert y.shape == (2, 26, 320) and counts.tolist() == [26, 13]
+    assert torch.equal(y[0, :25].reshape(100, 80), mel[0, :100]) and float(y[1, 13:].abs().max()) == 0
+    save_mini(net, tmp_path / "plain.safetensors")
+    assert load_mini(weights=tmp_path / "plain.safetensors").net.config.front_end == "log-mel"
+    with pytest.raises(ParameterError, match="front_end='mel'"):
+        MiniConfig(front_end="mel")
+
+
 def test_wrong_keys_are_listed(tmp_path):
     from safetensors.torch import load_file, save_file
 

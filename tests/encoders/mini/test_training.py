@@ -45,7 +45,7 @@ def tiny_root(folder, *, held_out=False):
 def test_held_out_clips_are_never_decoded(tmp_path):
     table = read_table(tiny_root(tmp_path, held_out=True))
     assert table.loc[table["held_out"], "part"].tolist()[:2] == ["fsdd", "fsdd"]
-    corpus = mini_training.Corpus.read(tmp_path, table)
+    corpus = lessons.Corpus.read(tmp_path, table)
     assert "fsdd" not in corpus.parts and len(corpus.parts["esc10"]) == 2
 
 
@@ -59,7 +59,7 @@ def small(tmp_path, monkeypatch):
     """Teachers with random weights, and sizes that fit a test: gives the folder of sounds."""
     root = tiny_root(tmp_path)
     table = read_table(root)
-    monkeypatch.setattr(mini_training, "read_table", lambda *_: table.assign(held_out=False))
+    monkeypatch.setattr(lessons, "read_table", lambda *_: table.assign(held_out=False))
     monkeypatch.setattr(lessons, "BATCH", {"short": 4, "long": 2})
 
     def untrained(name, **options):
@@ -119,18 +119,21 @@ def test_a_student_learns_what_its_teachers_say(small, tmp_path):
 
 
 def test_lessons_are_kept_seeded_and_hold_the_frames_of_the_teachers(small, tmp_path):
-    def made(name, seed):
-        taken = lessons.Lessons(tmp_path / name, 2)
-        taken.make(lambda: mini_training.Corpus.read(small, mini_training.read_table(small)), ["mn04_as"], seed=seed)
-        return [taken[i] for i in range(2)]
+    def made(name, seed, *teachers):
+        taken = lessons.Lessons(tmp_path / name, 2, teachers, part=0, seed=seed)
+        taken.make(small)
+        return taken, [taken[i] for i in range(2)]
 
-    (long, short), again, other = made("a", 1), made("b", 1), made("c", 2)
+    (kept, (long, short)), (_, again), (_, other) = made("a", 1, "mn04_as"), made("b", 1, "mn04_as"), made("c", 2)
     assert all(torch.equal(long[key], again[0][key]) for key in long) and not torch.equal(long["x"], other[0]["x"])
     assert long["x"].shape == (4, 48000) and short["x"].shape == (8, 16000) and long["x"].dtype == torch.int16
     assert long["mn04_as features.16"].shape == (4, 10, 384) and "whisper-tiny.en 2" not in long
-    lessons.Lessons(tmp_path / "a", 2).make(lambda: pytest.fail("no lesson is missing"), ["mn04_as"], seed=1)
+    before = {path: path.stat().st_mtime_ns for path in kept.folder.rglob("*.safetensors")}
+    more, (richer, _) = made("a", 1, "mn04_as", "whisper-tiny.en")
+    assert richer["whisper-tiny.en 2"].shape == (4, 76, 384) and more.folder == kept.folder
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     with pytest.raises(ParameterError, match="teachers='logmel'"):
-        lessons.Lessons(tmp_path / "a", 3).make(lambda: None, ["logmel"], seed=1)
+        made("a", 1, "logmel")
 
 
 def test_frames_of_a_slow_teacher_belong_to_a_clip_as_long_as_it_lasts():

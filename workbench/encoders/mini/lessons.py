@@ -7,7 +7,7 @@ averaged to them; slower ones stay as they are. Whisper hears a clip's own lengt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +18,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...core.errors import ParameterError
+from ...core.fingerprints import fingerprint
 from ...core.saving import write_tensors
 from ..interface import Encoder
 from ..registry import load_encoder
+from .held_out import read_table
 from .network import HOP, frame_mask
-from .sounds import Corpus, draw_batch, halve
+from .sounds import SECONDS, SHARES, Corpus, draw_batch, halve
 
+VERSION = 1
+"""Of everything that changes a lesson and is not in its fingerprint already: draws, distortions, teachers' frames."""
 BATCH = {"short": 28, "long": 10}
 """Clips of a lesson, each in two views."""
+SOUNDS = "sounds"
 
 
 @dataclass(frozen=True)
@@ -98,55 +103,60 @@ def _frames(teacher: Encoder, layers: list[int], x: Tensor, lengths: Tensor, tot
 
 
 class Lessons:
-    """Lessons on disk, a file each.
+    """Lessons on disk: a file for the sounds of each, and one for each teacher.
 
     Parameters
     ----------
     folder : Path
+        Trainings that agree in seed and held-out part share what is in it.
     count : int
+        How many.
+    teachers : sequence of str
+        Names of encoders whose weights are found (``WORKBENCH_WEIGHTS``).
+    part : int
+        Which clips are not heard (:func:`.held_out.read_table`).
+    seed : int
+        Of every draw; a lesson depends on it and on its number alone.
     """
 
-    def __init__(self, folder: Path, count: int):
-        self.paths = [folder / f"{i:05d}.safetensors" for i in range(count)]
+    def __init__(self, folder: Path, count: int, teachers: Sequence[str], *, part: int, seed: int):
+        self.entries, self.count, self.seed, self.part = taught(teachers), count, seed, part
+        self.fingerprint = fingerprint("lessons of mini", VERSION, repr(SHARES), repr(SECONDS), repr(BATCH), part, seed)
+        self.folder = folder / f"part{part}-seed{seed}-{self.fingerprint[:8]}"
+        self.sources = [SOUNDS, *dict.fromkeys(entry.teacher for entry in self.entries)]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return self.count
+
+    def _path(self, source: str, i: int) -> Path:
+        return self.folder / source / f"{i:05d}.safetensors"
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
         """Tensors "x" int16 (B, samples) at 16 kHz, "lengths" (B,), and float16 (B, T, D) by name of what is taught."""
         from safetensors.torch import load_file
 
-        return load_file(str(self.paths[i]))
+        return {name: y for source in self.sources for name, y in load_file(str(self._path(source, i))).items()}
 
-    def make(self, corpus: Callable[[], Corpus], teachers: Sequence[str], *, seed: int) -> None:
-        """Write those that are missing.
-
-        Parameters
-        ----------
-        corpus : callable
-            Gives the sounds, where any are needed.
-        teachers : sequence of str
-            Names of encoders whose weights are found (``WORKBENCH_WEIGHTS``).
-        seed : int
-            Of every draw; a lesson depends on it and on its number alone.
-        """
-        missing = [i for i, path in enumerate(self.paths) if not path.is_file()]
+    def make(self, root: Path) -> None:
+        """Write what is missing, from the sounds of an audio folder."""
+        missing = {i: [s for s in self.sources if not self._path(s, i).is_file()] for i in range(self.count)}
+        missing = {i: sources for i, sources in missing.items() if sources}
         if not missing:
             return
-        entries, heard = taught(teachers), corpus()
-        loaded = {}
-        for name in dict.fromkeys(entry.teacher for entry in entries):
+        corpus, loaded = Corpus.read(root, read_table(root, self.part)), {}
+        for name in {name for sources in missing.values() for name in sources} - {SOUNDS}:
             config = "cut" if name.startswith("whisper") else "default"
             loaded[name] = load_encoder(name, device="cpu", config=config)
-        for i in tqdm(missing, "lessons", mininterval=5):
+        for i, sources in tqdm(missing.items(), "lessons", mininterval=5):
             kind = "short" if i % 2 else "long"
-            x, lengths = draw_batch(heard, np.random.default_rng((seed, 2, i)), kind, BATCH[kind])
-            student = halve(x)
-            lesson = {"x": (student.clamp(-1, 1) * 32767).short(), "lengths": lengths // 2}
-            total = int(student_frames(lesson["lengths"]).max())
-            for name, teacher in loaded.items():
-                mine = [entry for entry in entries if entry.teacher == name]
-                layers = [teacher.select(entry.layer)[0] for entry in mine]
-                for entry, frames in zip(mine, _frames(teacher, layers, x, lengths, total), strict=True):
-                    lesson[entry.name] = frames
-            write_tensors(self.paths[i], lesson)
+            x, lengths = draw_batch(corpus, np.random.default_rng((self.seed, 2, i)), kind, BATCH[kind])
+            student = {"x": (halve(x).clamp(-1, 1) * 32767).short(), "lengths": lengths // 2}
+            total = int(student_frames(student["lengths"]).max())
+            for source in sources:
+                if source == SOUNDS:
+                    write_tensors(self._path(source, i), student)
+                    continue
+                mine = [entry for entry in self.entries if entry.teacher == source]
+                layers = [loaded[source].select(entry.layer)[0] for entry in mine]
+                frames = _frames(loaded[source], layers, x, lengths, total)
+                write_tensors(self._path(source, i), {e.name: y for e, y in zip(mine, frames, strict=True)})

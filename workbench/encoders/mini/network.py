@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...core.checks import checked, whole
+from ...core.checks import checked, choice, whole
 from ...core.dependencies import load
 from ...core.errors import ParameterError, WeightsError
 from ...core.fingerprints import fingerprint
@@ -34,6 +34,7 @@ WEIGHTS = Path(__file__).parent / "mini.safetensors"
 RATE = 16000
 N_FFT, HOP = 512, 160
 FLOOR = 1e-8
+FRONT_ENDS = ("ripples", "log-mel")
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,14 @@ class MiniConfig:
     """Attention heads."""
     expansion: int = 2
     """Hidden width of the feed-forward part over ``dim``."""
+    front_end: str = "ripples"
+    """What is projected to layer "0": magnitudes of modulations, or "log-mel", four plain frames side by side."""
 
     def __post_init__(self):
         for entry in fields(self):
-            whole(entry.name, getattr(self, entry.name), least=1)
+            if entry.name != "front_end":
+                whole(entry.name, getattr(self, entry.name), least=1)
+        choice("front_end", self.front_end, FRONT_ENDS)
         if self.dim % (2 * self.heads):
             raise ParameterError("heads", self.heads, f"a number whose double divides dim={self.dim}")
 
@@ -156,9 +161,9 @@ class MiniNet(nn.Module):
         super().__init__()
         self.config = config
         self.log_mel = LogMel(config.n_mels)
-        self.ripples = _Ripples()
-        size = _Ripples.size(config.n_mels)
-        # mean and spread of each magnitude over training sounds: see training
+        self.ripples = _Ripples() if config.front_end == "ripples" else None
+        size = _Ripples.size(config.n_mels) if self.ripples else 4 * config.n_mels
+        # mean and spread of each of these numbers over training sounds: see training
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
         self.project = nn.Linear(size, config.dim)
@@ -167,10 +172,14 @@ class MiniNet(nn.Module):
         )
 
     def modulations(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, samples) to magnitudes of ripples (B, T, 500) and their lengths."""
+        """(B, samples) to magnitudes of ripples (B, T, 500), or plain log-mel (B, T, 320), and their lengths."""
         mel = self.log_mel(x)
         counts = lengths // HOP + 1
-        return self.ripples(mel * frame_mask(counts, mel.shape[1])[..., None]), (counts + 3) // 4
+        mel = mel * frame_mask(counts, mel.shape[1])[..., None]
+        if self.ripples is None:
+            mel = F.pad(mel, (0, 0, 0, -mel.shape[1] % 4)).unflatten(1, (-1, 4)).flatten(2)
+            return mel, (counts + 3) // 4
+        return self.ripples(mel), (counts + 3) // 4
 
     def stem(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(B, samples) to the frames of layer "0", (B, T, dim), and their lengths."""

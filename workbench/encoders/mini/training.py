@@ -26,12 +26,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...core.checks import checked, whole
-from ...core.fingerprints import fingerprint
 from ...core.fitting import seeded, train
-from .held_out import PARTS, read_table
-from .lessons import Lessons, Taught, inside, student_frames, taught
-from .network import MiniConfig, MiniNet, frame_mask, save_mini
-from .sounds import Corpus
+from .held_out import PARTS
+from .lessons import Lessons, Taught, inside, student_frames
+from .network import FRONT_ENDS, MiniConfig, MiniNet, frame_mask, save_mini
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +119,7 @@ def _fit_stem(net: MiniNet, frames: Tensor, seed: int) -> None:
 
 
 @torch.no_grad()
-def _prepare(net: MiniNet, lessons: Lessons, entries: Sequence[Taught], seed: int) -> _Heads:
+def _prepare(net: MiniNet, lessons: Lessons, seed: int) -> _Heads:
     """Fit the stem's statistics, and make a head for everything that is taught."""
     first = [lessons[i] for i in range(min(PREPARED, len(lessons)))]
     frames = []
@@ -130,7 +128,7 @@ def _prepare(net: MiniNet, lessons: Lessons, entries: Sequence[Taught], seed: in
         frames.append(y[frame_mask(counts, y.shape[1])][::3])
     _fit_stem(net, torch.cat(frames), seed)
     heads = []
-    for entry in entries:
+    for entry in lessons.entries:
         targets = [lesson[entry.name].float() for lesson in first]
         totals = [int(student_frames(lesson["lengths"]).max()) for lesson in first]
         own = [
@@ -244,6 +242,7 @@ def train_mini(
     steps: int,
     out: Path,
     part: int = 0,
+    front_end: str = "ripples",
     alone: bool = False,
     lessons: Path | None = None,
     device: str = "cpu",
@@ -265,11 +264,12 @@ def train_mini(
         Where the float16 safetensors go at the end.
     part : int
         Which clips are held out (:func:`.held_out.read_table`).
+    front_end : {"ripples", "log-mel"}
+        Of the network (:class:`.network.MiniConfig`).
     alone : bool
         Teachers alone, without self-supervision.
     lessons : Path, optional
-        Folder for what the teachers say, some gigabytes; by default ``out`` + ".lessons". Of one part, seed and choice
-        of teachers each; trainings that agree in these share them.
+        Folder for what the teachers say, 3 GB a part and seed; by default ``out`` + ".lessons".
     device : str
         Where the student is trained; teachers are heard on the CPU.
     every : int
@@ -289,15 +289,14 @@ def train_mini(
     """
     whole("steps", steps, least=1)
     whole("every", every, least=1)
-    entries = taught(teachers)
-    drawn = fingerprint("lessons of mini", seed, part, LESSONS, *sorted(entry.name for entry in entries))
-    taken = Lessons((lessons or out.with_name(out.name + ".lessons")) / drawn[:12], LESSONS)
+    folder = lessons or out.with_name(out.name + ".lessons")
+    taken = Lessons(folder, LESSONS, teachers, part=part, seed=seed)
+    taken.make(root)
     checkpoint = out.with_name(out.name + ".checkpoint")
-    taken.make(lambda: Corpus.read(root, read_table(root, part)), teachers, seed=seed)
     place = torch.device(device)
     with seeded(seed, place):
-        net = MiniNet(MiniConfig())
-        module = nn.ModuleList([net, _prepare(net, taken, entries, seed)]).to(place)
+        net = MiniNet(MiniConfig(front_end=front_end))
+        module = nn.ModuleList([net, _prepare(net, taken, seed)]).to(place)
         adam = optimizer(module, (0.9, 0.98), WEIGHT_DECAY)
 
         def advance(step: int) -> dict[str, float]:
@@ -310,7 +309,8 @@ def train_mini(
 
         rounds, count = in_rounds(advance, steps, every)
         fixed = {"module": module, "optimizer": adam, "learning_rate": LEARNING_RATE, "name": "mini", "unit": "round"}
-        identity = f"mini, {drawn}, seed {seed}, {steps} steps, {every} a round, alone {alone}"
+        names = " ".join(entry.name for entry in taken.entries)
+        identity = f"mini, {taken.fingerprint}, {names}, {front_end}, {steps} steps, {every} a round, alone {alone}"
         history, _ = train(rounds, count, checkpoint=checkpoint, identity=lambda: identity, **fixed)
     note = {"command": command, "steps": str(steps), "seconds": f"{history['seconds'].sum():.0f}"}
     save_mini(net, out, note=note)
@@ -322,6 +322,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workbench.encoders.mini.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="audio folder with manifest.csv")
     parser.add_argument("--teachers", nargs="+", default=["whisper-tiny.en", "mn04_as"], help="names of encoders")
+    parser.add_argument("--front-end", default="ripples", choices=FRONT_ENDS, help="plain log-mel for comparison")
     parser.add_argument("--alone", action="store_true", help="without self-supervision")
     parser.add_argument("--part", type=int, default=0, choices=range(PARTS), help="which clips are held out")
     parser.add_argument("--seed", type=int, default=0)
@@ -332,12 +333,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    changed = f" --front-end {options.front_end}" * (options.front_end != "ripples") + " --alone" * options.alone
     command = (  # file names only: where they lay on the machine of the run is nobody's business
-        f"python -m workbench.encoders.mini.training --data DATA --teachers {' '.join(options.teachers)}"
-        f"{' --alone' * options.alone} --part {options.part} --seed {options.seed} --steps {options.steps} "
-        f"--out {options.out.name}"
+        f"python -m workbench.encoders.mini.training --data DATA --teachers {' '.join(options.teachers)}{changed} "
+        f"--part {options.part} --seed {options.seed} --steps {options.steps} --out {options.out.name}"
     )
-    chosen = ("seed", "steps", "out", "part", "alone", "lessons", "device")
+    chosen = ("seed", "steps", "out", "part", "front_end", "alone", "lessons", "device")
     train_mini(options.data, options.teachers, command=command, **{name: getattr(options, name) for name in chosen})
 
 

@@ -23,9 +23,8 @@ from ...codecs import MelCodec
 from ...core.checks import checked, whole
 from ...core.fitting import seeded, train
 from ...core.saving import write_tensors
-from ...encoders.mini import load_mini
+from ...encoders.mini import held_out, load_mini
 from ...encoders.mini import training as mini_training
-from ...encoders.mini.held_out import read_table
 from ..autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
 from ..diffusion import diffuse
 from ..network import SummaryConfig, SummaryNet
@@ -67,7 +66,7 @@ def _prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Ten
     from safetensors.torch import load_file
 
     if not path.is_file():
-        corpus = Corpus.read(root, read_table(root))
+        corpus = Corpus.read(root, held_out.read_table(root))
         drawn = (draw_window(corpus, np.random.default_rng((seed, 1, i)), SECONDS) for i in range(WINDOWS))
         write_tensors(path, encode_windows(drawn, WINDOWS, encoder, encoder.select(LAYER)[0], codec))
     return load_file(str(path))
