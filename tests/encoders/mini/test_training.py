@@ -120,8 +120,8 @@ def test_a_student_learns_what_its_teachers_say(small, tmp_path):
 
 def test_lessons_are_kept_seeded_and_hold_the_frames_of_the_teachers(small, tmp_path):
     def made(name, seed, *teachers):
-        taken = lessons.Lessons(tmp_path / name, 2, teachers, part=0, seed=seed)
-        taken.make(small)
+        taken = lessons.Lessons(tmp_path / name, 2, teachers, root=small, part=0, seed=seed)
+        taken.make()
         return taken, [taken[i] for i in range(2)]
 
     (kept, (long, short)), (_, again), (_, other) = made("a", 1, "mn04_as"), made("b", 1, "mn04_as"), made("c", 2)
@@ -134,6 +134,20 @@ def test_lessons_are_kept_seeded_and_hold_the_frames_of_the_teachers(small, tmp_
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     with pytest.raises(ParameterError, match="teachers='logmel'"):
         made("a", 1, "logmel")
+
+
+def test_another_folder_of_sounds_has_other_lessons(tmp_path):
+    """Kept lessons are never taken for those of other sounds."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        tiny_root(folder)
+    manifest = there / "manifest.csv"
+    manifest.write_text("\n".join(manifest.read_text().splitlines()[:-1]) + "\n")
+    first, again, other = (
+        lessons.Lessons(tmp_path, 1, ["mn04_as"], root=root, part=0, seed=0).folder for root in (here, here, there)
+    )
+    assert first == again != other
 
 
 def test_frames_of_a_slow_teacher_belong_to_a_clip_as_long_as_it_lasts():

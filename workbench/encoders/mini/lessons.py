@@ -108,20 +108,25 @@ class Lessons:
     Parameters
     ----------
     folder : Path
-        Trainings that agree in seed and held-out part share what is in it.
+        Trainings that agree in sounds, seed and held-out part share what is in it.
     count : int
         How many.
     teachers : sequence of str
         Names of encoders whose weights are found (``WORKBENCH_WEIGHTS``).
+    root : Path
+        Audio folder with ``manifest.csv``; a lesson of another manifest is another lesson.
     part : int
         Which clips are not heard (:func:`.held_out.read_table`).
     seed : int
         Of every draw; a lesson depends on it and on its number alone.
     """
 
-    def __init__(self, folder: Path, count: int, teachers: Sequence[str], *, part: int, seed: int):
-        self.entries, self.count, self.seed, self.part = taught(teachers), count, seed, part
-        self.fingerprint = fingerprint("lessons of mini", VERSION, repr(SHARES), repr(SECONDS), repr(BATCH), part, seed)
+    def __init__(self, folder: Path, count: int, teachers: Sequence[str], *, root: Path, part: int, seed: int):
+        self.entries, self.count, self.seed = taught(teachers), count, seed
+        self.root, self.table = root, read_table(root, part)
+        heard = self.table.to_csv()
+        drawn = (repr(SHARES), repr(SECONDS), repr(BATCH), heard, part, seed)
+        self.fingerprint = fingerprint("lessons of mini", VERSION, *drawn)
         self.folder = folder / f"part{part}-seed{seed}-{self.fingerprint[:8]}"
         self.sources = [SOUNDS, *dict.fromkeys(entry.teacher for entry in self.entries)]
 
@@ -137,13 +142,13 @@ class Lessons:
 
         return {name: y for source in self.sources for name, y in load_file(str(self._path(source, i))).items()}
 
-    def make(self, root: Path) -> None:
-        """Write what is missing, from the sounds of an audio folder."""
+    def make(self) -> None:
+        """Write what is missing."""
         missing = {i: [s for s in self.sources if not self._path(s, i).is_file()] for i in range(self.count)}
         missing = {i: sources for i, sources in missing.items() if sources}
         if not missing:
             return
-        corpus, loaded = Corpus.read(root, read_table(root, self.part)), {}
+        corpus, loaded = Corpus.read(self.root, self.table), {}
         for name in {name for sources in missing.values() for name in sources} - {SOUNDS}:
             config = "cut" if name.startswith("whisper") else "default"
             loaded[name] = load_encoder(name, device="cpu", config=config)

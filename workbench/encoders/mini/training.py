@@ -2,8 +2,7 @@
 
 The student learns what frozen teachers say of the same sounds (:mod:`.lessons`): frames of a middle and of a last
 layer of a speech model, and of the last stages of a tagger, each at a layer of its own. Three losses a teacher's layer:
-its frames, their mean over the clip, and the cluster that a frame belongs to. The last, as in HuBERT (Hsu et al. 2021),
-does most for what is said: squared errors alone spend the student's width on what it cannot predict.
+its frames, their mean over the clip, and the cluster that a frame belongs to, as in HuBERT (Hsu et al. 2021).
 
 Self-supervision beside: in every second view spans of the input are hidden, whose frames have to be guessed from what
 is around them, and the layer before the last tells a clip's two views from other clips.
@@ -290,8 +289,8 @@ def train_mini(
     whole("steps", steps, least=1)
     whole("every", every, least=1)
     folder = lessons or out.with_name(out.name + ".lessons")
-    taken = Lessons(folder, LESSONS, teachers, part=part, seed=seed)
-    taken.make(root)
+    taken = Lessons(folder, LESSONS, teachers, root=root, part=part, seed=seed)
+    taken.make()
     checkpoint = out.with_name(out.name + ".checkpoint")
     place = torch.device(device)
     with seeded(seed, place):
