@@ -40,8 +40,9 @@ MOST_PEAK = 100.0
 MOST_CHANNELS = 64
 #: Highest rate, Hz, and longest waveform, samples, that are believed.
 MOST_RATE, MOST_SAMPLES = 10_000_000, 2**31
-#: Mean square below which a sound is silence whatever becomes of it: -80 dB.
-SILENCE = 1e-8
+#: Level in dB below which a sound is silence whatever becomes of it, and its mean square.
+SILENT = -80.0
+SILENCE = 10 ** (SILENT / 10)
 
 #: A path, a binary file object, or (array or tensor, rate).
 Source = str | os.PathLike | io.IOBase | tuple
@@ -406,6 +407,17 @@ def level(x: np.ndarray) -> float:
     x = numbers("x", x)
     power = float(np.mean(np.square(x, dtype=np.float64)))
     return 10 * float(np.log10(power)) if power > 0 else -np.inf
+
+
+@checked
+def at_level(x: np.ndarray, to: float) -> np.ndarray:
+    """Turn a waveform (samples,) up or down to a root-mean-square level of ``to`` dB relative to full scale, float32.
+
+    What is quieter than -80 dB is taken for silence and stays as it is; peaks may pass full scale.
+    """
+    number("to", to)
+    own, x = level(x), np.asarray(x, np.float32)
+    return x * np.float32(10 ** ((to - own) / 20)) if own > SILENT else x
 
 
 @checked

@@ -54,9 +54,9 @@ def offline_page(chromium):
 
 
 def make_tone(i: int) -> tuple[np.ndarray, int]:
-    """Two seconds of a decaying tone, another pitch for each i."""
-    t = np.arange(2 * 16000) / 16000
-    return (0.3 * np.sin(2 * np.pi * (220 + 10 * (i % 60)) * t) * np.exp(-t)).astype(np.float32), 16000
+    """Five seconds of a decaying tone, another pitch for each i: a busy machine must not miss that it sounds."""
+    t = np.arange(5 * 16000) / 16000
+    return (0.3 * np.sin(2 * np.pi * (220 + 10 * (i % 60)) * t) * np.exp(-t / 3)).astype(np.float32), 16000
 
 
 @pytest.fixture(scope="session")

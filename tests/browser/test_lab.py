@@ -70,7 +70,7 @@ def test_click_hears_the_kernel_and_lasso_returns_rows(notebook):
     page.mouse.click(point["x"], point["y"])
     page.wait_for_function("document.querySelector('.wb-audio').currentTime > 0.2", timeout=60_000)
     assert f"clip {point['i']}" in page.inner_text(".wb-now")
-    assert "2.0 s · 16 kHz" in page.inner_text(".wb-now")
+    assert "5.0 s · 16 kHz" in page.inner_text(".wb-now")
 
     page.get_by_role("button", name="Lasso").click()
     box = page.locator(".wb-marks").bounding_box()

@@ -29,7 +29,7 @@ def make_latents(n: int = 120, latents: int = 60):
 
 
 def frames(i: int):
-    """Activation that rises over the two seconds of a tone."""
+    """Activation that rises over a tone."""
     t = np.linspace(0, 2, 80)
     return t, np.outer(t, np.ones(60))
 
@@ -247,7 +247,7 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
     assert page.locator(".wb-picture polyline.wb-line").count() == 11, "curves come from the kernel too"
     page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})
     page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=60_000)
-    assert "2.0 s · 16 kHz" in page.inner_text(".wb-card >> nth=0")
+    assert "5.0 s · 16 kHz" in page.inner_text(".wb-card >> nth=0")
     page.locator(".wb-search").evaluate("(node) => node.scrollIntoView()")
     page.screenshot(path=folder / "latents.png")
     page.locator(".jp-CodeCell .cm-content").nth(1).click()

@@ -39,7 +39,7 @@ def test_ringed_point_plays_without_network(offline_page, clusters, tone, tmp_pa
     page.mouse.click(point["x"], point["y"])
     page.wait_for_function(f"{TIME} > 0.3", timeout=60_000)
     assert f"clip {point['i']:05d}" in page.inner_text(".wb-now")
-    assert "2.0 s · 16 kHz" in page.inner_text(".wb-now")
+    assert "5.0 s · 16 kHz" in page.inner_text(".wb-now")
     # A second click stops it.
     page.mouse.click(point["x"], point["y"])
     page.wait_for_function("document.querySelector('.wb-audio').paused", timeout=60_000)

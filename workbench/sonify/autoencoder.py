@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio import SILENT, at_level, resample
 from ..codecs import Codec, load_codec
-from ..core.checks import checked, choice, number, numbers, several
+from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
@@ -31,10 +32,13 @@ from ..core.weights import Wanted, find
 from ..encoders import Encoder, encodecmae, extract, load_encoder, residual
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
+from .window import WindowConfig, WindowNet
 
 WEIGHTS = Path(__file__).parent / "mini_mel"
 BUILT_IN = {"mini-mel": "mini-1.safetensors"}
 """Name -> the weights of its encoder, an earlier revision of ``mini`` than the package's own."""
+NETWORKS = {"transformer": (SummaryConfig, SummaryNet), "window": (WindowConfig, WindowNet)}
+"""What may stand between encoder and codec: its settings, and itself."""
 SHORTEST = 0.1
 """Seconds of sound below which a summary would be made of padding."""
 ROWS = 32
@@ -46,18 +50,21 @@ class SummaryAutoencoder:
 
     Parameters
     ----------
-    net : SummaryNet
+    net : SummaryNet or WindowNet
     encoder : Encoder
     codec : Codec
     layer : str or int
         Whose frames are summed up.
     seconds : float
         The window: longest sound that goes in, length of what comes out.
+    level : float, optional
+        Root-mean-square level in dB relative to full scale to which every window is brought before it is encoded, so
+        that a summary knows nothing of it; None leaves windows as they are, as the paper does.
     name : str, optional
 
     Attributes
     ----------
-    encoder, codec, layer, seconds, name
+    encoder, codec, layer, seconds, level, name
         As given; ``layer`` by name.
     dim : int
         D of a summary.
@@ -76,17 +83,20 @@ class SummaryAutoencoder:
     @checked
     def __init__(
         self,
-        net: SummaryNet,
+        net: SummaryNet | WindowNet,
         encoder: Encoder,
         codec: Codec,
         *,
         layer: str | int,
         seconds: float,
+        level: float | None = None,
         name: str = "own",
     ):
-        if not isinstance(net, SummaryNet):
-            raise ParameterError("net", type(net).__name__, "a SummaryNet")
+        if not isinstance(net, (SummaryNet, WindowNet)):
+            raise ParameterError("net", type(net).__name__, "a SummaryNet or a WindowNet")
         number("seconds", seconds, above=0)
+        if level is not None:
+            number("level", level, above=SILENT, most=0)
         config = net.config
         self._position = encoder.select(layer)[0]
         place = encoder.layers[self._position]
@@ -98,10 +108,11 @@ class SummaryAutoencoder:
             wanted = f"one that gives {config.latent_frames} latent frames of {config.latent_dim} in {seconds:g} s"
             raise ParameterError("codec", codec.name, f"{wanted}, not {frames} of {codec.dim}")
         self.name, self.encoder, self.codec = name, encoder, codec
-        self.layer, self.seconds, self.dim, self.device = place.name, seconds, config.dim, encoder.device
+        self.layer, self.seconds, self.level = place.name, seconds, level
+        self.dim, self.device = config.dim, encoder.device
         self.net = net.eval().requires_grad_(False).to(self.device)
         shape = tuple(asdict(config).items())
-        frozen = (encoder.fingerprint, self.layer, codec.fingerprint, seconds)
+        frozen = (encoder.fingerprint, self.layer, codec.fingerprint, seconds, level)
         self.fingerprint = fingerprint("summary", shape, *frozen, weights=net.state_dict())
 
     def __repr__(self) -> str:
@@ -120,7 +131,7 @@ class SummaryAutoencoder:
         frames : Tensor, float32 (B, T, D)
             Of ``encoder`` at ``layer``.
         lengths : Tensor, int64 (B,)
-            True frames of each row, at least 1.
+            True frames of each row, at least 1; those of the whole window for a WindowNet.
         source : str, optional
             Fingerprint of the encoder the frames came from, where it is known: another one is refused.
 
@@ -140,6 +151,8 @@ class SummaryAutoencoder:
             raise ParameterError("frames", tuple(frames.shape), f"(B, T, {self.dim}) with B and T at least 1")
         if lengths.shape != frames.shape[:1] or not (lengths.min() >= 1 and lengths.max() <= frames.shape[1]):
             raise ParameterError("lengths", lengths.tolist(), f"{len(frames)} numbers from 1 to {frames.shape[1]}")
+        if isinstance(self.net, WindowNet) and not (lengths == self.net.config.frames).all():
+            raise ParameterError("lengths", lengths.tolist(), f"{self.net.config.frames}, those of a whole window")
         frames, lengths = frames.to(self.device, torch.float32), lengths.to(self.device)
         beyond = torch.arange(frames.shape[1], device=self.device) >= lengths[:, None]
         frames = frames.masked_fill(beyond[..., None], 0.0)
@@ -165,8 +178,8 @@ class SummaryAutoencoder:
         rate : int
             Hz; must be the encoder's.
         pad : bool
-            Zero-pad shorter sounds to ``seconds``, as in the training of ``mini-mel``. False encodes them at their own
-            length, as the paper's code does with the rest of a track.
+            Zero-pad shorter sounds to ``seconds``; ``mini-mel`` reads whole windows alone. False encodes them at their
+            own length, as the paper's code does with the rest of a track.
         progress : bool
 
         Returns
@@ -182,6 +195,8 @@ class SummaryAutoencoder:
         """
         if rate != self.encoder.rate:
             raise ParameterError("rate", rate, f"{self.encoder.rate} Hz, that of {self.encoder.name}: resample first")
+        if not pad and isinstance(self.net, WindowNet):
+            raise ParameterError("pad", pad, f"True: {self.name} reads whole windows")
         if isinstance(waveforms, (str, bytes, dict)) or not hasattr(waveforms, "__len__"):
             raise ParameterError("waveforms", type(waveforms).__name__, "a list of waveforms, or an array (B, samples)")
         if not len(waveforms):
@@ -202,7 +217,10 @@ class SummaryAutoencoder:
             raise AudioError(f"clip {index}", f"lasts {seconds:.3f} s; a summary needs {SHORTEST:g} s")
         if x.shape[-1] > size:
             raise AudioError(f"clip {index}", f"lasts {seconds:.3f} s; the window is {self.seconds:g} s: segment it")
-        return np.pad(x, (0, size - len(x))) if pad and x.ndim == 1 else x
+        if x.ndim != 1:
+            return x  # the encoder refuses it, and names the clip
+        x = np.pad(x, (0, size - len(x))) if pad else x
+        return x if self.level is None or not np.isfinite(x).all() else at_level(x, self.level)
 
     @checked
     @torch.inference_mode()
@@ -250,14 +268,14 @@ class SummaryAutoencoder:
             seeds = several("seed", seed, lambda name, value: checked_seed(value, name))
         if len(seeds) != len(z):
             raise ParameterError("seed", f"{len(seeds)} seeds", f"one for all rows or one for each of {len(z)}")
-        shape = (self.net.config.latent_frames, self.net.config.latent_dim)
         latents = []
         with tqdm(total=len(z) * steps, desc=self.name, unit="step", disable=not progress, leave=False) as bar:
             for start in range(0, len(z), ROWS):
                 rows = z[start : start + ROWS]
-                noise = draw_noise(seeds[start : start + ROWS], shape, device=self.device)
+                noise = draw_noise(seeds[start : start + ROWS], self.net.drawn, device=self.device)
                 on_step = partial(bar.update, len(rows))
-                latents.append(sample(self.net, noise, rows, steps=steps, guidance=guidance, on_step=on_step))
+                drawn = sample(self.net, noise, rows, steps=steps, guidance=guidance, on_step=on_step)
+                latents.append(self.net.latents(drawn))
         return torch.cat(latents)
 
     @checked
@@ -268,14 +286,51 @@ class SummaryAutoencoder:
         steps: int = 40,
         guidance: float = 1.0,
         seed: int | Sequence[int] = 0,
+        draws: int = 1,
+        levels: np.ndarray | Sequence[float] | None = None,
         progress: bool = False,
     ) -> Tensor:
         """Sound of summaries, (B, samples) float32 at ``codec.rate``; parameters and errors of :meth:`generate`.
 
         Not clipped: a sound may pass full scale.
+
+        Parameters
+        ----------
+        draws : int
+            Of so many sounds a row, the one is taken whose own summary lies nearest to the row: what the decoder made
+            up disturbs least there. The first has the seed given, the others have seeds made from it.
+        levels : array-like (B,), optional
+            Level in dB of each row's sound, such as :attr:`.Summaries.levels`, where summaries know nothing of it; by
+            default all come at the one that windows are brought to.
         """
-        latents = self.generate(z, steps=steps, guidance=guidance, seed=seed, progress=progress)
-        return self.codec.decode(latents, length=self.samples)
+        whole("draws", draws, least=1)
+        if levels is not None and self.level is None:
+            raise ParameterError("levels", levels, f"None: the summaries of {self.name} hold the level themselves")
+        options = {"steps": steps, "guidance": guidance, "progress": progress}
+        sound = self.codec.decode(self.generate(z, seed=seed, **options), length=self.samples)
+        if draws > 1:
+            seeds = np.broadcast_to(np.asarray(seed, dtype=np.uint64), (len(z),))
+            best = self._distance(sound, z)
+            for k in range(1, draws):
+                others = [int(np.random.SeedSequence((int(one), k)).generate_state(1)[0]) for one in seeds]
+                other = self.codec.decode(self.generate(z, seed=others, **options), length=self.samples)
+                distance = self._distance(other, z)
+                nearer = distance < best
+                sound[nearer], best = other[nearer], torch.minimum(best, distance)
+        if self.level is None:
+            return sound
+        wanted = np.full(len(sound), self.level) if levels is None else numbers("levels", levels, ndim=1)
+        if len(wanted) != len(sound):
+            raise ParameterError("levels", f"{len(wanted)} numbers", f"one for each of {len(sound)} summaries")
+        rows = zip(sound.cpu().numpy(), wanted, strict=True)
+        return torch.from_numpy(np.stack([at_level(row, to) for row, to in rows])).to(sound.device)
+
+    def _distance(self, sound: Tensor, z: Tensor | np.ndarray) -> Tensor:
+        """How far the summary of each sound (B, samples) lies from z (B, D), (B,)."""
+        heard = [resample(row, self.codec.rate, self.encoder.rate) for row in sound.cpu().numpy()]
+        longest = round(self.seconds * self.encoder.rate)
+        again = self.embed([row[:longest] for row in heard], self.encoder.rate)
+        return (again - torch.as_tensor(z, dtype=torch.float32, device=again.device)).norm(dim=1).to(sound.device)
 
     def reconstruct(self, waveforms, rate: int, **options) -> Tensor:
         """:meth:`embed`, then :meth:`decode` with ``options``."""
@@ -299,9 +354,11 @@ def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note:
         raise ParameterError("path", str(path), "the name of a file")
     state = {key: value.half() for key, value in autoencoder.net.state_dict().items()}
     settings = {
+        "network": next(name for name, (_, kind) in NETWORKS.items() if isinstance(autoencoder.net, kind)),
         "config": asdict(autoencoder.net.config),
         "layer": autoencoder.layer,
         "seconds": autoencoder.seconds,
+        "level": autoencoder.level,
         "encoder": [autoencoder.encoder.name, autoencoder.encoder.fingerprint],
         "codec": [autoencoder.codec.name, autoencoder.codec.fingerprint],
         "version": VERSION,
@@ -354,7 +411,10 @@ def load_autoencoder(
         return load_published(name, codec=codec, device=device, fetch=fetch)
     path = WEIGHTS / f"{name}.safetensors" if name in BUILT_IN else Path(name_or_path).expanduser()
     settings, state = _read(path)
-    config = restored(path, settings, "config", SummaryConfig, what="summary autoencoder")
+    if (kind := settings.get("network", "transformer")) not in NETWORKS:
+        raise WeightsError(f"{path}: its network is {kind!r}; this package knows {', '.join(NETWORKS)}")
+    shape, network = NETWORKS[kind]
+    config = restored(path, settings, "config", shape, what="summary autoencoder")
     named = all(isinstance(settings.get(key), list) and len(settings[key]) == 2 for key in ("encoder", "codec"))
     if not named or not isinstance(settings.get("layer"), str) or not isinstance(settings.get("seconds"), (int, float)):
         raise WeightsError(f"{path}: its settings lack encoder, codec, layer or seconds: {sorted(settings)}")
@@ -365,7 +425,7 @@ def load_autoencoder(
         # frames are computed in float32 here, whatever precision the encoder was loaded for
         if part.fingerprint not in (mark, fingerprint(mark, getattr(part, "compute", "float32"))):
             raise WeightsError(f"{path} was trained with {wanted} {mark}, not with {part.name} {part.fingerprint}")
-    net = SummaryNet(config)
+    net = network(config)
     expected = {key: value.shape for key, value in net.state_dict().items()}
     if expected != {key: value.shape for key, value in state.items()}:
         wrong = sorted(k for k in expected.keys() | state.keys() if k not in state or expected.get(k) != state[k].shape)
@@ -374,7 +434,8 @@ def load_autoencoder(
         raise WeightsError(f"{path}: {len(broken)} entries hold NaN or infinity, such as {broken[0]}")
     net.load_state_dict(state)
     short = name if name in BUILT_IN else path.stem
-    return SummaryAutoencoder(net, encoder, codec, layer=settings["layer"], seconds=settings["seconds"], name=short)
+    place = {name: settings.get(name) for name in ("layer", "seconds", "level")}
+    return SummaryAutoencoder(net, encoder, codec, name=short, **place)
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:

@@ -82,6 +82,15 @@ class SummaryNet(nn.Module):
             nn.init.zeros_(self.skip.weight)
             nn.init.zeros_(self.skip.bias)
 
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """Shape of what is drawn from noise: latent frames, (T, latent_dim)."""
+        return self.config.latent_frames, self.config.latent_dim
+
+    def latents(self, x: Tensor) -> Tensor:
+        """What was drawn (B, T, latent_dim), as latent frames: the same."""
+        return x
+
     def positions(self, x: Tensor) -> Tensor:
         """``x`` (B, T, D) plus the scaled sinusoidal positions 0 ... T - 1."""
         return x + self.position_scale * residual.sinusoidal(x.shape[1], x.shape[2], device=x.device)

@@ -31,7 +31,7 @@ from .autoencoder import SHORTEST, SummaryAutoencoder
 if TYPE_CHECKING:
     from ..datasets import Clips
 
-_VERSION = 1
+_VERSION = 2
 _AT_ONCE = 64
 """Segments encoded together."""
 
@@ -46,10 +46,15 @@ class Summaries:
     """Row of the clip that each segment is cut from, int64 (N,): the track whose logits are averaged."""
     starts: np.ndarray
     """Where in its clip a segment begins, seconds, float64 (N,)."""
+    levels: np.ndarray | None
+    """Root-mean-square level of each segment in its window, dB relative to full scale, float64 (N,), where summaries
+    know nothing of it; else None. What ``autoencoder.decode`` takes to give a sound its level back."""
     clips: Clips = field(repr=False)
     """The dataset."""
     seconds: float
     """Longest segment."""
+    level: float | None = None
+    """Level in dB to which the autoencoder brings every window; None: windows are summed up as they are."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -75,9 +80,8 @@ class Summaries:
 
     @checked
     def window(self, i: int, rate: int) -> np.ndarray:
-        """Segment i at a rate (Hz) and at the length of the window, zero-padded: what the autoencoder is given."""
-        x, own = self.audio(i)
-        return audio.fit(audio.resample(x, own, rate), rate, seconds=self.seconds)
+        """Segment i as the autoencoder hears it: at a rate (Hz), zero-padded to the window, brought to its level."""
+        return _window(*self.audio(i), rate, self.seconds, self.level)
 
     @checked
     def windows(self, rate: int) -> Clips:
@@ -97,7 +101,7 @@ class Summaries:
 
         columns = {"id": self.names, "label": self.labels, "group": self.groups}
         table = pd.DataFrame(columns | {"clip": self.rows, "begins": self.starts})
-        sounds = _Windows(self.clips, self.seconds, whole("rate", rate, least=1))
+        sounds = _Windows(self.clips, self.seconds, whole("rate", rate, least=1), self.level)
         return Clips(table, sounds, name=f"windows of {self.clips.name}")
 
     def split(self, split: Split) -> Split:
@@ -113,21 +117,28 @@ def _piece(clips: Clips, i: int, start: float, seconds: float) -> tuple[np.ndarr
     return x[first : first + round(seconds * rate)], rate
 
 
+def _window(x: np.ndarray, own: int, rate: int, seconds: float, level: float | None) -> np.ndarray:
+    """A segment (samples,) at ``own`` Hz as a window: at ``rate``, zero-padded to ``seconds``, at a level (dB)."""
+    x = audio.fit(audio.resample(x, own, rate), rate, seconds=seconds)
+    return x if level is None else audio.at_level(x, level)
+
+
 class _Windows:
     """Sounds of :meth:`Summaries.windows`: a row's clip, cut from where it begins, at one rate and length."""
 
     columns = ("clip", "begins")
 
-    def __init__(self, clips: Clips, seconds: float, rate: int):
-        self.clips, self.seconds, self.rate, self.generated = clips, seconds, rate, clips.generated
+    def __init__(self, clips: Clips, seconds: float, rate: int, level: float | None):
+        self.clips, self.seconds, self.rate, self.level = clips, seconds, rate, level
+        self.generated = clips.generated
 
     def audio(self, row: dict, rate: int | None) -> tuple[np.ndarray, int]:
         x, own = _piece(self.clips, row["clip"], row["begins"], self.seconds)
-        x = audio.fit(audio.resample(x, own, self.rate), self.rate, seconds=self.seconds)
+        x = _window(x, own, self.rate, self.seconds, self.level)
         return (x, self.rate) if rate is None else (audio.resample(x, self.rate, rate), rate)
 
     def _of(self, row: dict, what: str) -> str:
-        return f"{what}|window|{row['begins']}|{self.seconds}|{self.rate}"
+        return f"{what}|window|{row['begins']}|{self.seconds}|{self.rate}|{self.level}"
 
     def source(self, row: dict) -> str:
         return f"{self.clips.source(row['clip'])}, from {row['begins']:g} s"
@@ -155,7 +166,8 @@ def summarise(
 ) -> Summaries:
     """Cut every clip into windows and sum each up in one vector.
 
-    Windows do not overlap. A last one that is shorter is kept, unless it is under 0.1 s.
+    Windows do not overlap. A last one that is shorter is kept, unless it is under 0.1 s. Silent windows (below -80 dB)
+    are left out where the autoencoder brings all windows to one level.
 
     Parameters
     ----------
@@ -177,12 +189,12 @@ def summarise(
     Raises
     ------
     AudioError
-        A clip that cannot be decoded, holds NaN or is shorter than 0.1 s; it is named.
+        A clip that cannot be decoded, holds NaN or is shorter than 0.1 s; it is named. All clips are silent.
 
     Warns
     -----
     UserWarning
-        Clips were left out.
+        Clips or silent windows were left out.
     """
     from tqdm.auto import tqdm
 
@@ -193,8 +205,9 @@ def summarise(
     key = fingerprint("summaries", _VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
     path = cache_folder() / "summaries" / f"{key}.npz"
     if cache and (kept := _read(path, len(clips), autoencoder.dim)) is not None:
-        return Summaries(*kept, clips, autoencoder.seconds)
+        return Summaries(*kept, clips, autoencoder.seconds, autoencoder.level)
     rate, z, rows, starts, pending, short = autoencoder.encoder.rate, [], [], [], [], []
+    size, levels, silent = round(autoencoder.seconds * rate), [], []
 
     def encode() -> None:
         z.append(autoencoder.embed(pending, rate, pad=pad).cpu().numpy())
@@ -210,23 +223,33 @@ def summarise(
                 reason = f"lasts {len(x) / rate:.3f} s; a summary needs {SHORTEST:g} s (skip_short=True leaves it out)"
                 raise AudioError(f"clip {short[-1]} of {clips.name}", reason)
         for k, piece in enumerate(audio.segment(x, rate, seconds=autoencoder.seconds, tail="keep")):
-            if len(piece) >= SHORTEST * rate:
-                pending.append(piece)
-                rows.append(i)
-                starts.append(k * autoencoder.seconds)
+            if len(piece) < SHORTEST * rate:
+                continue
+            loud = audio.level(piece) + 10 * np.log10(len(piece) / size if pad else 1.0)
+            if autoencoder.level is not None and loud <= audio.SILENT:
+                silent.append(f"{clips.table['id'][i]} from {k * autoencoder.seconds:g} s")
+                continue
+            pending.append(piece)
+            rows.append(i)
+            starts.append(k * autoencoder.seconds)
+            levels.append(loud)
         if len(pending) >= _AT_ONCE:
             encode()
     if pending:
         encode()
-    if short:
-        few = ", ".join(short[:5]) + (" ..." if len(short) > 5 else "")
-        warn(f"{clips.name}: {len(short)} clips under {SHORTEST:g} s are left out: {few}")
+    for left_out, what in ((short, f"clips under {SHORTEST:g} s"), (silent, f"windows below {audio.SILENT:g} dB")):
+        if left_out:
+            few = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
+            warn(f"{clips.name}: {len(left_out)} {what} are left out: {few}")
     if not z:
-        raise AudioError(clips.name, f"none of its {len(clips)} clips lasts {SHORTEST:g} s, which a summary needs")
-    arrays = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64)
+        needs = f"lasts {SHORTEST:g} s" if short else f"is louder than {audio.SILENT:g} dB anywhere"
+        raise AudioError(clips.name, f"none of its {len(clips)} clips {needs}, which a summary needs")
+    arrays = np.concatenate(z), np.array(rows), np.array(starts, dtype=np.float64), np.array(levels)
+    if autoencoder.level is None:
+        arrays = (*arrays[:3], None)
     if cache:
         _write(path, arrays)
-    return Summaries(*arrays, clips, autoencoder.seconds)
+    return Summaries(*arrays, clips, autoencoder.seconds, autoencoder.level)
 
 
 def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
@@ -234,11 +257,14 @@ def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             z, rows, starts = file["z"], file["rows"], file["starts"]
+            levels = file.get("levels")
         if z.shape != (len(rows), dim) or starts.shape != rows.shape or not len(rows) or not np.isfinite(z).all():
             raise ValueError(f"z {z.shape}, rows {rows.shape}, starts {starts.shape}")
         if rows.min() < 0 or rows.max() >= clips:
             raise ValueError(f"rows up to {rows.max()} of {clips} clips")
-        return z, rows, starts
+        if levels is not None and levels.shape != rows.shape:
+            raise ValueError(f"levels {levels.shape}, rows {rows.shape}")
+        return z, rows, starts, levels
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
@@ -246,10 +272,11 @@ def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
         return None
 
 
-def _write(path, arrays: tuple[np.ndarray, ...]) -> None:
+def _write(path, arrays: tuple[np.ndarray | None, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        np.savez(file, **dict(zip(("z", "rows", "starts"), arrays, strict=True)))
+        named = dict(zip(("z", "rows", "starts", "levels"), arrays, strict=True))
+        np.savez(file, **{name: array for name, array in named.items() if array is not None})
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,16 +9,17 @@ import pytest
 import soundfile
 import torch
 
+from workbench.audio import level
+from workbench.codecs import MelCodec
 from workbench.core.errors import ParameterError
+from workbench.encoders.mini import load_mini
 from workbench.encoders.mini.held_out import read_table
 from workbench.encoders.mini.sounds import generate
 from workbench.sonify.autoencoder import load_autoencoder
-from workbench.sonify.mini_mel import evaluation, sounds, training
-from workbench.sonify.network import SummaryConfig
+from workbench.sonify.mini_mel import sounds, training
+from workbench.sonify.window import WindowConfig, WindowNet
 
-TINY = SummaryConfig(
-    dim=256, latent_dim=80, latent_frames=125, summary_layers=1, denoiser_layers=1, hidden=32, patch=25, skip=True
-)
+TINY = WindowConfig(squeezed=4, components=6, width=32, blocks=1)
 FACTORS = {
     "esc10": {"fold": 5},
     "fsdd": {"digit": 1, "speaker": "theo"},
@@ -55,13 +56,22 @@ def test_held_out_clips_and_specimens_are_never_decoded(root):
     assert len(corpus.parts["notes"]) == 12 and len(corpus.parts["notes"][0]) == 32000
 
 
-def test_windows_are_seeded_of_one_length_and_within_full_scale(root):
+def test_windows_are_seeded_of_one_length_and_never_silent(root):
     corpus = sounds.Corpus.read(root, read_table(root))
+    corpus.parts["slakh"] = [np.zeros(40000, np.int16)]
     drawn = [sounds.draw_window(corpus, np.random.default_rng(i), 2.0) for i in range(40)]
     assert {(len(x), x.dtype.name) for x in drawn} == {(32000, "float32")}
-    assert max(float(np.abs(x).max()) for x in drawn) <= 1.0
+    assert min(level(x) for x in drawn) > -80
     assert np.array_equal(drawn[7], sounds.draw_window(corpus, np.random.default_rng(7), 2.0))
     assert len({float(np.abs(x).max()) for x in drawn}) > 30
+
+
+def test_what_is_encoded_is_at_one_level(root):
+    t = np.arange(32000) / 16000
+    tones = [10 ** (-k / 2) * np.sin(2 * np.pi * 440 * t).astype(np.float32) for k in range(4)]
+    windows = sounds.encode_windows(iter(tones), 4, load_mini(), 2, MelCodec())
+    for part in windows.values():
+        assert float((part - part[:1]).abs().max()) < 5e-3
 
 
 def test_a_killed_run_goes_on_as_the_undisturbed_one(root, monkeypatch):
@@ -91,38 +101,36 @@ def test_a_killed_run_goes_on_as_the_undisturbed_one(root, monkeypatch):
     assert load_autoencoder(root / "whole.safetensors", device="cpu").seconds == 2.0
 
 
-def test_training_lowers_the_loss_far_below_that_of_knowing_nothing(monkeypatch):
-    monkeypatch.setattr(training, "WARM_UP", 5)
+def tones(count: int) -> dict[str, torch.Tensor]:
+    """Windows of eight kinds that frames tell apart, with latents of their own."""
     rng = np.random.default_rng(0)
     codes = torch.from_numpy(rng.standard_normal((8, 1, 256), np.float32))
     patterns = torch.from_numpy(rng.standard_normal((8, 1, 80), np.float32))
-    windows = {"frames": codes.expand(-1, 10, -1).half(), "latents": patterns.expand(-1, 125, -1).half()}
+    kinds = torch.arange(count) % 8
+    return {"frames": codes.expand(-1, 51, -1)[kinds].half(), "latents": patterns.expand(-1, 125, -1)[kinds].half()}
+
+
+def test_training_lowers_the_loss_far_below_that_of_knowing_nothing(monkeypatch):
+    monkeypatch.setattr(training, "WARM_UP", 5)
     monkeypatch.setattr(training, "BATCH", 16)
-    options = {"seed": 0, "steps": 60, "every": 5, "device": "cpu"}
-    history, _ = training._fit(windows, TINY, **options)
-    assert history["loss"].iloc[-1] < 0.7  # 1 is what a guess of zero costs
+    history, net = training._fit(tones(16), TINY, seed=0, steps=200, every=20, device="cpu")
+    assert history["loss"].iloc[-1] < 0.3 * history["loss"].iloc[0]
+    assert isinstance(net, WindowNet) and not net.training
 
 
-def test_correlation_is_pearsons_row_by_row():
-    a = np.random.default_rng(0).normal(size=(3, 4, 5))
-    assert evaluation._correlation(a, 3 * a + 1) == pytest.approx(1)
-    assert evaluation._correlation(a, -a) == pytest.approx(-1)
-    assert evaluation._correlation(a[:1], np.ones_like(a[:1])) == 0
-    b = a[::-1]
-    rows = [np.corrcoef(x.ravel(), y.ravel())[0, 1] for x, y in zip(a, b, strict=True)]
-    assert evaluation._correlation(a, b) == pytest.approx(np.mean(rows))
-
-
-def test_the_table_of_the_model_card(root):
-    training._train_mini_mel(root, seed=0, steps=1, out=root / "out.safetensors")
-    table = evaluation.evaluate(root, load_autoencoder(root / "out.safetensors", device="cpu"), settings=((1, 0.0),))
-    assert list(table.index) == [
-        "mean of the training notes",
-        "another held-out clip",
-        "S=1, g=0",
-        "codec round trip",
-        "the clip itself",
-    ]
-    assert 0.9 < table.loc["codec round trip", "correlation"] < 1
-    assert table.loc["the clip itself", "correlation"] == pytest.approx(1)
-    assert 0 <= table.loc["S=1, g=0", "log-mel statistics"] <= 1
+def test_components_are_principal_axes_drawn_with_unit_mean_square():
+    rng = np.random.default_rng(1)
+    spread = np.array([8.0, 4, 2, 1, 0.5, 0.25])
+    axes = np.linalg.qr(rng.standard_normal((10000, 6)))[0]
+    latents = (rng.standard_normal((200, 6)) * spread) @ axes.T + 0.5
+    windows = {
+        "frames": torch.zeros(200, 51, 256),
+        "latents": torch.from_numpy(latents).float().unflatten(1, (125, 80)),
+    }
+    net = WindowNet(TINY)
+    training._fit_statistics(net, windows, 0)
+    x = net.components(windows["latents"])
+    assert float(x.square().mean()) == pytest.approx(1, abs=0.02)
+    ratio = x.std(0) / x.std(0)[0]
+    assert np.allclose(ratio, np.sqrt(spread / 8), atol=0.06)  # the square root: half whitened
+    assert float((net.latents(x) - windows["latents"]).abs().max()) < 1e-2

@@ -15,23 +15,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ...audio import load, resample
+from ...audio import SILENT, at_level, level, load, resample
 from ...codecs import Codec
 from ...datasets.generated import notes
 from ...encoders import Encoder
 from ...encoders.mini import sounds as mini_sounds
 
 RATE = 16000
+LEVEL = -20.0
+"""Root-mean-square level in dB that every window is brought to."""
 SHARES = {
-    "philharmonia": 0.55,
-    "notes": 0.22,
+    "philharmonia": 0.40,
+    "notes": 0.12,
     "": 0.05,
-    "esc10": 0.05,
-    "fsdd": 0.03,
-    "speech_commands": 0.03,
-    "librispeech": 0.02,
-    "slakh": 0.03,
-    "librosa": 0.02,
+    "esc10": 0.13,
+    "fsdd": 0.06,
+    "speech_commands": 0.07,
+    "librispeech": 0.10,
+    "slakh": 0.04,
+    "librosa": 0.03,
 }
 """Share of each part among the windows: instruments above all. "notes" is the generated set, "" the sounds of mini."""
 
@@ -73,7 +75,7 @@ def _short(x: np.ndarray) -> np.ndarray:
 
 
 def draw_window(corpus: Corpus, rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """A window, float32 (samples,): a clip at a speed and level of its own, cut or zero-padded.
+    """A window, float32 (samples,): a clip at a speed of its own, cut or zero-padded; never silence.
 
     Half of the clips begin where they begin, as they will when they are summarised; the others a little later, after
     some silence, or, where they are longer than the window, anywhere.
@@ -87,8 +89,8 @@ def draw_window(corpus: Corpus, rng: np.random.Generator, seconds: float) -> np.
         slack = len(x) - size
         start = rng.integers(-RATE // 5, max(slack, RATE // 10) + 1)
         x = x[start:] if start > 0 else np.pad(x, (-start, 0))
-    x = np.pad(x[:size], (0, max(size - len(x), 0))) * 10 ** (rng.uniform(-9, 9) / 20)
-    return (x / max(float(np.abs(x).max()), 1.0)).astype(np.float32)
+    x = np.pad(x[:size], (0, max(size - len(x), 0)))
+    return x if level(x) > SILENT else draw_window(corpus, rng, seconds)
 
 
 @torch.inference_mode()
@@ -99,7 +101,8 @@ def encode_windows(
     frames, latents = [], []
     with tqdm(total=count, desc="encoding", mininterval=10) as bar:
         while bar.n < count:
-            x = torch.from_numpy(np.stack([next(windows) for _ in range(min(32, count - bar.n))]))
+            batch = [at_level(next(windows), LEVEL) for _ in range(min(32, count - bar.n))]
+            x = torch.from_numpy(np.stack(batch))
             lengths = torch.full((len(x),), x.shape[1])
             frames.append(encoder.forward(x, lengths, [layer])[0][0].half())
             latents.append(codec.encode(x).half())

@@ -1,8 +1,9 @@
-"""Train ``mini-mel``, or measure it: ``python -m workbench.sonify.mini_mel.training --help``.
+"""Train ``mini-mel``: ``python -m workbench.sonify.mini_mel.training --help``.
 
-Windows of sound are drawn and encoded once (frames of ``mini``, latents of the mel codec). A step is the paper's:
-frames to summary, one in ten summaries zeroed, latents made noisy at a sigma uniform in [0, 1], mean squared error of v
-over all frames. The exponential mean of the weights is what is kept. Held-out clips (see
+Windows of sound are drawn, brought to one level and encoded once (frames of ``mini``, latents of the mel codec); the
+principal axes of the latents are fitted. A step: frames to summary, one in ten summaries zeroed, the others shaken, so
+that what lies between two is a sound too; the window's components made noisy at a sigma uniform in [0, 1]; the squared
+error of what is found under the noise. The exponential mean of the weights is what is kept. Held-out clips (see
 :mod:`workbench.encoders.mini.held_out`) are never decoded.
 """
 
@@ -10,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-from contextlib import nullcontext
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...codecs import MelCodec
 from ...core.checks import checked, whole
@@ -25,40 +25,71 @@ from ...core.fitting import seeded, train
 from ...core.saving import write_tensors
 from ...encoders.mini import held_out, load_mini
 from ...encoders.mini import training as mini_training
-from ..autoencoder import SummaryAutoencoder, load_autoencoder, save_autoencoder
+from ..autoencoder import SummaryAutoencoder, save_autoencoder
 from ..diffusion import diffuse
-from ..network import SummaryConfig, SummaryNet
-from .sounds import Corpus, draw_window, encode_windows
+from ..window import WindowConfig, WindowNet
+from .sounds import LEVEL, Corpus, draw_window, encode_windows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CONFIG = SummaryConfig(dim=256, latent_dim=80, latent_frames=125, heads=8, hidden=1024, patch=5, skip=True)
+CONFIG = WindowConfig()
 LAYER, SECONDS = "2", 2.0
 WINDOWS = 20000
-BATCH = 32
+BATCH = 128
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 1e-3, 0.05, 300
 UNCONDITIONAL = 0.1
-AVERAGED = 0.999
+SHAKEN = 0.5
+"""Most noise that a summary is given in training, in units of its numbers: what lies between two is a sound too."""
+MOST = 5.0
+"""Largest weight of a draw by its signal-to-noise ratio."""
+FITTED = 10000
+"""Windows from which the statistics are fitted."""
+AVERAGED = 0.9995
 
 
-def _velocity_loss(net: SummaryNet, frames: Tensor, latents: Tensor, rng: np.random.Generator) -> Tensor:
-    """Mean squared error of v for one batch: frames (B, T, D), latents (B, T', D'), on the network's device.
+def _fit_statistics(net: WindowNet, windows: dict[str, Tensor], seed: int) -> None:
+    """Mean and spread of the encoder's frames, and principal axes of the windows of latents, from some of them.
 
-    The sigmas of a batch are spread evenly over [0, 1]: each is uniform, their mean loss varies less.
+    A component is drawn in units of the square root of its own spread: the first ones are the loudest still, so that
+    noise covers them last, and the last ones are not lost.
+    """
+    some = torch.from_numpy(np.random.default_rng((seed, 3)).permutation(len(windows["latents"]))[:FITTED].copy())
+    frames, latents = (windows[name][some].float() for name in ("frames", "latents"))
+    net.centre.copy_(frames.mean((0, 1)))
+    net.spread.copy_(frames.std((0, 1)) + 1e-3)
+    latents = latents.flatten(1)
+    net.mean.copy_(latents.mean(0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        _, values, axes = torch.svd_lowrank(latents - net.mean, q=net.config.components + 20, niter=4)
+    kept = net.config.components
+    spread = (values[:kept] / math.sqrt(len(latents))).sqrt()
+    unit = spread * (spread.square().mean()).sqrt()  # the mean square of what is drawn is 1
+    net.basis.copy_((axes[:, :kept] * unit).T)
+
+
+def _loss(net: WindowNet, frames: Tensor, x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Squared error of the clean components x (B, K), from frames (B, T, D) and x made noisy.
+
+    The sigmas of a batch are spread evenly over [0, 1]: each is uniform, their mean loss varies less. A draw counts by
+    its signal-to-noise ratio, at most ``MOST`` (Hang et al., "Efficient diffusion training via min-SNR weighting
+    strategy", 2023), and by 1 beside, so that pure noise counts too.
     """
     rows, device = len(frames), frames.device
     sigma = torch.from_numpy((rng.permutation(rows) + rng.uniform(size=rows)) / rows).float()
-    noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
+    noise = torch.from_numpy(rng.standard_normal(x.shape, np.float32))
     kept = torch.from_numpy((rng.uniform(size=rows) >= UNCONDITIONAL).astype(np.float32))
-    sigma, noise, kept = (drawn.to(device) for drawn in (sigma, noise, kept))
-    x, v = diffuse(latents, noise, sigma)
-    # on CPUs the fused attention's backward pass in bfloat16 is slower than plain matrix products
-    plain = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-    with torch.autocast(device.type, torch.bfloat16), plain:
-        z = net.summarise(frames, torch.full((rows,), frames.shape[1], device=device))
-        guess = net(x, sigma, z * kept[:, None])
-    return (guess - v).square().mean()
+    shaken = torch.from_numpy(rng.standard_normal((rows, net.config.dim), np.float32)) * torch.from_numpy(
+        rng.uniform(0, SHAKEN, (rows, 1)).astype(np.float32)
+    )
+    sigma, noise, kept, shaken = (drawn.to(device) for drawn in (sigma, noise, kept, shaken))
+    noisy, _ = diffuse(x, noise, sigma)
+    z = net.summarise(frames, torch.full((rows,), frames.shape[1], device=device))
+    guess = net.clean(noisy, sigma, (z + shaken) * kept[:, None])
+    alpha, beta = torch.cos(sigma * math.pi / 2), torch.sin(sigma * math.pi / 2)
+    weight = 1 + (alpha / beta.clamp(min=1e-3)).square().clamp(max=MOST)
+    return (weight[:, None] * (guess - x).square()).mean()
 
 
 def _prepare(root: Path, encoder, codec, seed: int, path: Path) -> dict[str, Tensor]:
@@ -110,32 +141,36 @@ def _train_mini_mel(
     windows = _prepare(root, encoder, codec, seed, out.with_name(out.name + ".windows"))
     history, mean = _fit(windows, CONFIG, seed=seed, steps=steps, every=every, device=device, checkpoint=out)
     note = {"command": command, "steps": str(steps), "seconds": f"{history['seconds'].sum():.0f}"}
-    autoencoder = SummaryAutoencoder(mean, encoder, codec, layer=LAYER, seconds=SECONDS, name="mini-mel")
+    autoencoder = SummaryAutoencoder(mean, encoder, codec, layer=LAYER, seconds=SECONDS, level=LEVEL, name="mini-mel")
     save_autoencoder(autoencoder, out, note=note)
     return history
 
 
 def _fit(
     windows: dict[str, Tensor],
-    config: SummaryConfig,
+    config: WindowConfig,
     *,
     seed: int,
     steps: int,
     every: int,
     device: str,
     checkpoint: Path | None = None,
-) -> tuple[pd.DataFrame, SummaryNet]:
+) -> tuple[pd.DataFrame, WindowNet]:
     """History, and the exponential mean of the weights of all steps."""
     with seeded(seed, torch.device("cpu")):
-        net = SummaryNet(config).to(device)
+        net = WindowNet(config)
+        _fit_statistics(net, windows, seed)
+        with torch.no_grad():
+            components = torch.cat([net.components(part.float()) for part in windows["latents"].split(1024)])
+        net = net.to(device)
         mean = copy.deepcopy(net).requires_grad_(False)
         adam = mini_training.optimizer(net, (0.9, 0.95), WEIGHT_DECAY)
 
         def advance(step: int) -> dict[str, float]:
             rng = np.random.default_rng((seed, 2, step))
             chosen = torch.from_numpy(rng.integers(len(windows["frames"]), size=BATCH))
-            frames, latents = (windows[name][chosen].to(device).float() for name in ("frames", "latents"))
-            loss = _velocity_loss(net, frames, latents, rng)
+            frames, x = (tensor[chosen].to(device).float() for tensor in (windows["frames"], components))
+            loss = _loss(net, frames, x, rng)
             mini_training.step_once(
                 adam, net, loss, mini_training.learning_rate(step + 1, steps, highest=LEARNING_RATE, warm_up=WARM_UP)
             )
@@ -161,22 +196,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="audio folder with manifest.csv")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=20000)
-    parser.add_argument("--out", type=Path, help="weights to write; beside them .checkpoint, from which a run goes on")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="weights to write; beside them .checkpoint, from which a run goes on"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--evaluate", type=Path, metavar="FILE", help="print the table for these weights instead")
-    parser.add_argument(
-        "--judge", type=Path, metavar="FILE", help="with --evaluate: mn04_as checkpoint, a second judge"
-    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    if options.evaluate is not None:
-        from .evaluation import evaluate
-
-        print(evaluate(options.data, load_autoencoder(options.evaluate), judge=options.judge).round(3).to_string())
-        return
-    if options.out is None:
-        parser.error("training needs --out")
     command = (  # file names only: where they lay on the machine of the run is nobody's business
         f"python -m workbench.sonify.mini_mel.training --data DATA --seed {options.seed} --steps {options.steps} "
         f"--out {options.out.name}"
