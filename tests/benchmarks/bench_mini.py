@@ -73,12 +73,12 @@ class Sounds:
             np.savez(path, **layers)
         return layers
 
-    def ask(self, task: str, vectors: list[dict[str, np.ndarray]]):
-        """Probes over all clips held out of the parts that there are vectors for."""
+    def ask(self, task: str, vectors: dict[int, dict[str, np.ndarray]]):
+        """Probes over all clips held out of the parts that there are vectors for: part -> layer -> (N, D)."""
         rows = np.flatnonzero(self.table["part"] == task)
         table = self.table.iloc[rows]
         fits = []
-        for part, layers in enumerate(vectors):
+        for part, layers in vectors.items():
             tested = (table["part_held_out"] == part).to_numpy()
             turns = table.loc[tested, "group"] if task in TURNS else np.zeros(tested.sum())
             for turn in np.unique(turns):
@@ -132,12 +132,14 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, nargs="+", default=[None], help="files of part 0, 1, 2; else the shipped"
     )
+    parser.add_argument("--parts", type=int, nargs="+", help="which parts the files held out, if not the first ones")
     parser.add_argument("--beside", nargs="*", default=["logmel"], help="names of other encoders")
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--keep", type=Path, help="folder that remembers clip vectors")
     parser.add_argument("--seconds", action="store_true", help="time the encoders too")
     options = parser.parse_args()
     sounds = Sounds(options.data)
+    parts = options.parts or range(len(options.weights))
     trained = [load_encoder("mini", device="cpu", weights=path) for path in options.weights]
     encoders = {"mini": trained, "untrained": [load_encoder("mini", device="cpu", random_weights=0)]}
     for name in options.beside:
@@ -147,7 +149,7 @@ def main() -> None:
     for system, loaded in encoders.items():
         pooling = "mean+std" if system == "logmel" else "mean"
         vectors = [sounds.vectors(encoder, options.keep, pooling) for encoder in loaded]
-        vectors = (vectors * len(trained))[: len(trained)]
+        vectors = dict(zip(parts, (vectors * len(trained))[: len(trained)], strict=True))
         answers[system] = {task: sounds.ask(task, vectors) for task in options.tasks}
         print(table_of({system: answers[system]}).to_string(), flush=True)
     print(gains(answers).to_string())

@@ -36,6 +36,7 @@ from workbench.encoders.mini.held_out import read_table, task_rows
 from workbench.metrics.frechet import frechet_distance
 from workbench.metrics.intervals import group_interval
 from workbench.sonify import SummaryAutoencoder, fit_judge, load_autoencoder
+from workbench.views.player_tables import Players
 
 RATE, SECONDS, LEVEL = 16000, 2.0, -20.0
 JUDGES = {
@@ -94,8 +95,8 @@ def draws_of(model: SummaryAutoencoder, x: np.ndarray, settings: tuple, draws: i
 
 def table_of(
     task: str, clips: Clips, split: Split, models: dict[str, SummaryAutoencoder], settings: tuple, draws: int
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """The table of one set, and the sounds that it is about."""
+) -> pd.DataFrame:
+    """The table of one set."""
     codec = next(iter(models.values())).codec
     config = "cut" if JUDGES[task].startswith("whisper") else "default"
     ear = load_encoder(JUDGES[task], device="cpu", config=config)
@@ -134,7 +135,26 @@ def table_of(
             "change": change(again) / change(latents),
             "Frechet": frechet_distance(heard(made), real),
         }
-    return pd.DataFrame(rows).T, {"label": y} | systems
+    return pd.DataFrame(rows).T
+
+
+def page_of(
+    task: str, clips: Clips, split: Split, models: dict[str, SummaryAutoencoder], setting: tuple, draws: int
+) -> Players:
+    """Players: the first unheard window of up to six classes, and what codec and autoencoders make of it."""
+    codec, labels = next(iter(models.values())).codec, clips.labels[split.test]
+    first = [split.test[np.flatnonzero(labels == name)[0]] for name in np.unique(labels)][:6]
+    x = np.stack([clips.audio(i)[0] for i in first])
+    systems = {"original": x, "codec": codec.round_trip(torch.from_numpy(x)).numpy()}
+    options = {"steps": setting[0], "guidance": setting[1]}
+    for name, model in models.items():
+        z = model.embed(x, RATE)
+        systems |= {f"{name}, draw {k + 1}": model.decode(z, seed=k, **options).numpy() for k in range(3)}
+        systems[f"{name}, nearest of {draws}"] = model.decode(z, draws=draws, **options).numpy()
+    named = {
+        f"{clips.labels[i]}: {name}": (made[k], RATE) for k, i in enumerate(first) for name, made in systems.items()
+    }
+    return players(named, title=task, gain="each", limit=len(named))
 
 
 def main() -> None:
@@ -159,15 +179,11 @@ def main() -> None:
     views = []
     for task in options.tasks:
         clips, split = windows_of(options.data, task, options.clips, options.seed)
-        table, systems = table_of(task, clips, split, models, settings, options.draws)
+        table = table_of(task, clips, split, models, settings, options.draws)
         print(f"{task}, judge {JUDGES[task]}, {len(split.test)} unheard windows")
         print(table.to_string(float_format="{:.2f}".format), flush=True)
-        labels = systems.pop("label")
-        first = [int(np.flatnonzero(labels == name)[0]) for name in np.unique(labels)][:6]
-        systems.pop("another of these windows")
-        sounds = {f"{labels[i]}: {name}": made[i] for i in first for name, made in systems.items()}
-        turned = [x / max(1.0, float(np.abs(x).max())) for x in sounds.values()]
-        views.append(players(Clips.from_arrays(turned, RATE, id=list(sounds)), title=task))
+        if options.page is not None:
+            views.append(page_of(task, clips, split, models, settings[-1], options.draws))
     if options.page is not None:
         options.page.write_text('<meta charset="utf-8">' + "".join(view.html for view in views), encoding="utf-8")
 

@@ -86,15 +86,21 @@ def test_other_seeds_are_carried_with_pictures_and_captions():
     assert picture.startswith("data:image/webp") and caption == "0.50 s · 8 kHz"
 
 
-def test_one_gain_for_all():
+def test_a_quiet_prototype_is_heard_beside_a_loud_one_and_its_gain_is_stated():
     prototypes = make_prototypes(1)
-    prototypes[3] = replace(prototypes[3], sounds=[tone(330, 0.5)])
+    prototypes[3] = replace(prototypes[3], sounds=[tone(330, 0.5)], nearest=())
+    prototypes[4] = replace(
+        prototypes[4], sounds=[tone(330, 0.05)], nearest=(RealClip("real", tone(330, 0.2), RATE, 1.0),)
+    )
     view = prototype_page(prototypes)
-    assert view.gain_db == pytest.approx(-1 - 20 * np.log10(0.5), abs=0.01)
+    assert view.gains[3] == pytest.approx(-1 - 20 * np.log10(0.5), abs=0.01)
+    assert view.gains[4] == pytest.approx(-1 - 20 * np.log10(0.2), abs=0.01)
     sounds = re.findall(r'aria-label="prototype [^"]*" src="([^"]*)"', view.html)
-    levels = [np.sqrt(np.mean(decoded(uri) ** 2)) for uri in sounds]
-    assert 20 * np.log10(levels[3] / levels[0]) == pytest.approx(20 * np.log10(5), abs=0.5)
-    assert f"one gain of {view.gain_db:+.1f} dB" in view.html
+    loud, quiet = (np.abs(decoded(sounds[k])).max() for k in (3, 4))
+    near = re.findall(r'aria-label="real clip real" src="([^"]*)"', view.html)
+    assert loud == pytest.approx(10 ** (-1 / 20), abs=0.05) == pytest.approx(np.abs(decoded(near[0])).max(), abs=0.05)
+    assert quiet == pytest.approx(10 ** (-1 / 20) / 4, abs=0.03), "it is as quiet beside its clip as it was made"
+    assert all(f"gain {gain:+.1f} dB".replace("-", "−") in view.html for gain in view.gains)
 
 
 def test_a_shared_nearest_clip_is_marked():
@@ -136,7 +142,7 @@ def test_map_has_a_star_for_each_prototype_and_leads_to_cells():
     assert "came without sound" in packed(silent.map.html, "wb-data")["note"]
 
 
-def test_points_of_the_map_count_for_the_gain_and_broken_ones_are_named():
+def test_points_of_the_map_have_a_gain_and_broken_ones_are_named():
     def audio(i):
         if i == 4:
             raise AudioError("clip 4", "is damaged")

@@ -1,6 +1,6 @@
 """Numbers that judge a result: one flat module a family, arrays in, numbers out.
 
-Each module follows the same plan: ``validate`` (refuses what cannot be scored), the metrics themselves, and
+A module of several metrics has one plan: ``validate`` (refuses what cannot be scored), the metrics themselves, and
 ``evaluate`` (all of them as an ordered dict).
 """
 

@@ -4,6 +4,7 @@ from . import disentanglement as disentanglement
 from . import equivariance as equivariance
 from . import faithfulness as faithfulness
 from . import fidelity as fidelity
+from . import frechet as frechet
 from . import geometry as geometry
 from . import importance as importance
 from . import intervals as intervals

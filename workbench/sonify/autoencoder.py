@@ -352,7 +352,8 @@ def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note:
     path = Path(path)
     if not path.name:
         raise ParameterError("path", str(path), "the name of a file")
-    state = {key: value.half() for key, value in autoencoder.net.state_dict().items()}
+    state = autoencoder.net.state_dict()
+    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     settings = {
         "network": next(name for name, (_, kind) in NETWORKS.items() if isinstance(autoencoder.net, kind)),
         "config": asdict(autoencoder.net.config),
@@ -418,6 +419,8 @@ def load_autoencoder(
     named = all(isinstance(settings.get(key), list) and len(settings[key]) == 2 for key in ("encoder", "codec"))
     if not named or not isinstance(settings.get("layer"), str) or not isinstance(settings.get("seconds"), (int, float)):
         raise WeightsError(f"{path}: its settings lack encoder, codec, layer or seconds: {sorted(settings)}")
+    if not isinstance(settings.get("level"), (int, float, type(None))):
+        raise WeightsError(f"{path}: its level is {settings['level']!r}; a number in dB or nothing is expected")
     own = WEIGHTS / BUILT_IN[name] if name in BUILT_IN else None
     encoder = encoder or load_encoder(settings["encoder"][0], device=device, weights=own, dtype="float32")
     codec = codec or load_codec(settings["codec"][0], device=encoder.device)
@@ -430,6 +433,7 @@ def load_autoencoder(
     if expected != {key: value.shape for key, value in state.items()}:
         wrong = sorted(k for k in expected.keys() | state.keys() if k not in state or expected.get(k) != state[k].shape)
         raise WeightsError(f"{path} does not fit its own settings: missing, left over or misshapen {wrong}")
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     if broken := [key for key, value in state.items() if not value.isfinite().all()]:
         raise WeightsError(f"{path}: {len(broken)} entries hold NaN or infinity, such as {broken[0]}")
     net.load_state_dict(state)
@@ -449,7 +453,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
     if "settings" not in metadata:

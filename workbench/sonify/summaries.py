@@ -74,9 +74,10 @@ class Summaries:
         return np.array([f"{name} at {start:g} s" if start else name for name, start in places])
 
     def audio(self, i: int) -> tuple[np.ndarray, int]:
-        """The sound of segment i and its rate."""
+        """The sound of segment i, at the level to which the autoencoder brings it, if any; and its rate."""
         whole("i", i, least=0, most=len(self.rows) - 1)
-        return _piece(self.clips, int(self.rows[i]), self.starts[i], self.seconds)
+        x, rate = _piece(self.clips, int(self.rows[i]), self.starts[i], self.seconds)
+        return (x if self.levels is None else x * np.float32(10 ** ((self.level - self.levels[i]) / 20))), rate
 
     @checked
     def window(self, i: int, rate: int) -> np.ndarray:

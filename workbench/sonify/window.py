@@ -34,11 +34,11 @@ class WindowConfig(Config):
     """A latent frame of the codec has so many numbers."""
     latent_frames: int = 125
     """The window has so many latent frames."""
-    squeezed: int = 56
+    squeezed: int = 52
     """A frame is squeezed to so many numbers before all are read together."""
-    components: int = 240
+    components: int = 384
     """So many principal components of the window's latent frames are drawn, K."""
-    width: int = 384
+    width: int = 400
     """The denoiser's layers are so wide."""
     blocks: int = 3
     """It has so many residual blocks."""
@@ -72,7 +72,8 @@ class WindowNet(nn.Module):
 
     Notes
     -----
-    Weights start from torch's global generator; ``centre``, ``spread``, ``mean`` and ``basis`` are fitted before.
+    Weights start from torch's global generator; what is not trained is fitted before, by :meth:`fit`. Principal axes
+    take most of the room, so that they are kept as whole numbers of 8 bits, each axis with a unit of its own.
     """
 
     def __init__(self, config: WindowConfig):
@@ -82,8 +83,9 @@ class WindowNet(nn.Module):
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(dim))
         self.register_buffer("mean", torch.zeros(size))
-        # rows are principal axes times the unit in which a component is drawn
-        self.register_buffer("basis", torch.zeros(config.components, size))
+        self.register_buffer("axes", torch.zeros(config.components, size, dtype=torch.int8))
+        self.register_buffer("unit", torch.ones(config.components))  # of an axis as it is kept
+        self.register_buffer("size", torch.ones(config.components))  # of a component as it is drawn
         self.squeeze = nn.Linear(dim, config.squeezed)
         self.together = nn.Linear(config.squeezed * config.frames, dim)
         self.refine = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
@@ -124,8 +126,28 @@ class WindowNet(nn.Module):
 
     def components(self, latents: Tensor) -> Tensor:
         """Latent frames (B, T, latent_dim) to components (B, K)."""
-        return (latents.flatten(1) - self.mean) @ (self.basis / self.basis.square().sum(1, keepdim=True)).T
+        return (latents.flatten(1) - self.mean) @ self.axes.T.to(latents.dtype) * self.unit / self.size
 
     def latents(self, x: Tensor) -> Tensor:
         """Components (B, K) to latent frames (B, T, latent_dim)."""
-        return (self.mean + x @ self.basis).unflatten(1, (self.config.latent_frames, self.config.latent_dim))
+        flat = self.mean + (x * self.size * self.unit) @ self.axes.to(x.dtype)
+        return flat.unflatten(1, (self.config.latent_frames, self.config.latent_dim))
+
+    @torch.no_grad()
+    def fit(self, frames: Tensor, latents: Tensor, seed: int) -> None:
+        """Take mean and spread from frames (N, T, D), principal axes from latent frames (N, T', latent_dim).
+
+        A component is drawn in units of the square root of its own spread: the first ones are the loudest still, so
+        that noise covers them last, and the last ones are not lost. The mean square of all is 1.
+        """
+        self.centre.copy_(frames.mean((0, 1)))
+        self.spread.copy_(frames.std((0, 1)) + 1e-3)
+        latents = latents.flatten(1)
+        self.mean.copy_(latents.mean(0))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            _, values, axes = torch.svd_lowrank(latents - self.mean, q=self.config.components + 20, niter=4)
+        axes, spread = axes.T[: self.config.components], values[: self.config.components] / math.sqrt(len(latents))
+        self.unit.copy_(axes.abs().amax(1) / 127)
+        self.axes.copy_((axes / self.unit[:, None]).round())
+        self.size.copy_((spread * spread.mean()).sqrt())

@@ -115,8 +115,9 @@ def prototype_page(
 
     Notes
     -----
-    All sounds of the page have one gain, that which brings the loudest of them to -1 dBFS (at most +20 dB). Louder
-    points of the map that a kernel sends later are clipped, and their caption says so.
+    A prototype and the real clips under it share a gain, that which brings the loudest of them to -1 dBFS (at most
+    +20 dB); it is stated beside the prototype. The sounds of the map have one of their own. Louder points of the map
+    that a kernel sends later are clipped, and their caption says so.
     """
     prototypes = check_prototypes(prototypes)
     whole("point_sounds", point_sounds, least=0)
@@ -160,8 +161,10 @@ class PrototypePage(Page):
 
     Attributes
     ----------
+    gains : list of float
+        dB, of each prototype and of the real clips under it.
     gain_db : float
-        Applied to every sound.
+        Of the sounds of the map.
     seeds : list of str
         Diffusion seeds that the page carries.
     shared : list of str
@@ -185,8 +188,14 @@ class PrototypePage(Page):
         clips = [(clip.name, clip.x, clip.rate) for prototype in prototypes for clip in prototype.nearest]
         carried = [] if points is None else carried_points(points, len(prototypes), sounds=point_sounds)
         made = [waveform(*sound) for sound in heard]
-        around = [waveform(*clip)[0] for clip in clips] + _readable(points, carried)
-        self.gain_db = shared_gain([*(x for x, _ in made), *around])
+        seeds_of = np.reshape(np.arange(len(made)), (len(prototypes), -1))
+        self.gains = [
+            shared_gain(
+                [*(made[i][0] for i in own), *(waveform(clip.name, clip.x, clip.rate)[0] for clip in one.nearest)]
+            )
+            for own, one in zip(seeds_of, prototypes, strict=True)
+        ]
+        self.gain_db = shared_gain([] if points is None else _readable(points, carried))
         self._top = min(rate for _, _, rate in heard + clips) / 2
         pictures = iter(mel_pictures([(cut(x, rate, seconds=self._seconds), rate) for x, rate in made], self._top))
         self._pictures = [[next(pictures) for _ in prototype.sounds] for prototype in prototypes]
@@ -208,7 +217,8 @@ class PrototypePage(Page):
     def _made(self, k: int, seed: int) -> tuple[Sound, str]:
         """A prototype's sound with its picture."""
         prototype = self._prototypes[k]
-        sound = self._sound(f"prototype {self._names[k]}", prototype.sounds[seed], prototype.rate)
+        where = f"prototype {self._names[k]}"
+        sound = self._sound(where, prototype.sounds[seed], prototype.rate, gain_db=self.gains[k])
         return sound, self._pictures[k][seed]
 
     @staticmethod
@@ -219,7 +229,9 @@ class PrototypePage(Page):
         """The nearest clips of all prototypes, then the second nearest, and so on."""
         for rank in range(self._wanted):
             row = {k: made.nearest[rank] for k, made in enumerate(self._prototypes) if rank < len(made.nearest)}
-            sounds = {k: (clip, self._sound(clip.name, clip.x, clip.rate)) for k, clip in row.items()}
+            sounds = {
+                k: (clip, self._sound(clip.name, clip.x, clip.rate, gain_db=self.gains[k])) for k, clip in row.items()
+            }
             yield rank, sounds, sum(sound.size for _, sound in sounds.values())
 
     def _other_seeds(self) -> Iterator[tuple[int, list[tuple[Sound, str]], float]]:
@@ -253,6 +265,7 @@ class PrototypePage(Page):
         prototype, name, (sound, shown) = self._prototypes[k], self._names[k], self._first[k]
         facts = [f"nearest to {prototype.segments:,} segments"] if prototype.segments is not None else []
         facts += [f"weight {signed(prototype.weight)}"] if prototype.weight is not None else []
+        facts += [f"gain {signed(self.gains[k], 1)} dB"]
         near = "".join(self._near_card(clip, sound, rank) for rank, (clip, sound) in enumerate(self._near[k]))
         words = {"kind": "wb-made", "label": f"prototype {name}"}
         made = card(name, " · ".join(facts), sound, picture(name, shown), **words)
@@ -269,7 +282,7 @@ class PrototypePage(Page):
         )
 
     def _note(self) -> str:
-        parts = [self._one_gain()]
+        parts = ["Each prototype has a gain of its own, as stated, which the real clips under it share."]
         if any(self._near):
             parts.append("Under each prototype the real clips nearest to it, with their distances.")
         if self.shared:

@@ -57,8 +57,8 @@ TAUGHT = (
     Taught("whisper-tiny.en", "4", 6, 1.0),
     Taught("whisper-base", "3", 4, 1.0),
     Taught("whisper-base", "6", 6, 1.0),
-    Taught("mn04_as", "features.13", 6, 0.4),
-    Taught("mn04_as", "features.16", 6, 0.4),
+    Taught("mn04_as", "features.13", 6, 0.6),
+    Taught("mn04_as", "features.16", 6, 0.6),
 )
 
 

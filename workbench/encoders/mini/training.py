@@ -33,7 +33,7 @@ from .network import FRONT_ENDS, MiniConfig, MiniNet, frame_mask, save_mini
 if TYPE_CHECKING:
     import pandas as pd
 
-LESSONS = 1280
+LESSONS = 640
 PREPARED = 60
 """Lessons from which centres, scales and clusters are fitted."""
 CLUSTERS = 512

@@ -35,38 +35,17 @@ if TYPE_CHECKING:
 
 CONFIG = WindowConfig()
 LAYER, SECONDS = "2", 2.0
-WINDOWS = 20000
+WINDOWS = 40000
 BATCH = 128
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 1e-3, 0.05, 300
 UNCONDITIONAL = 0.1
-SHAKEN = 0.5
+SHAKEN = 0.35
 """Most noise that a summary is given in training, in units of its numbers: what lies between two is a sound too."""
 MOST = 5.0
 """Largest weight of a draw by its signal-to-noise ratio."""
 FITTED = 10000
 """Windows from which the statistics are fitted."""
 AVERAGED = 0.9995
-
-
-def _fit_statistics(net: WindowNet, windows: dict[str, Tensor], seed: int) -> None:
-    """Mean and spread of the encoder's frames, and principal axes of the windows of latents, from some of them.
-
-    A component is drawn in units of the square root of its own spread: the first ones are the loudest still, so that
-    noise covers them last, and the last ones are not lost.
-    """
-    some = torch.from_numpy(np.random.default_rng((seed, 3)).permutation(len(windows["latents"]))[:FITTED].copy())
-    frames, latents = (windows[name][some].float() for name in ("frames", "latents"))
-    net.centre.copy_(frames.mean((0, 1)))
-    net.spread.copy_(frames.std((0, 1)) + 1e-3)
-    latents = latents.flatten(1)
-    net.mean.copy_(latents.mean(0))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        _, values, axes = torch.svd_lowrank(latents - net.mean, q=net.config.components + 20, niter=4)
-    kept = net.config.components
-    spread = (values[:kept] / math.sqrt(len(latents))).sqrt()
-    unit = spread * (spread.square().mean()).sqrt()  # the mean square of what is drawn is 1
-    net.basis.copy_((axes[:, :kept] * unit).T)
 
 
 def _loss(net: WindowNet, frames: Tensor, x: Tensor, rng: np.random.Generator) -> Tensor:
@@ -159,7 +138,8 @@ def _fit(
     """History, and the exponential mean of the weights of all steps."""
     with seeded(seed, torch.device("cpu")):
         net = WindowNet(config)
-        _fit_statistics(net, windows, seed)
+        some = torch.from_numpy(np.random.default_rng((seed, 3)).permutation(len(windows["frames"]))[:FITTED].copy())
+        net.fit(windows["frames"][some].float(), windows["latents"][some].float(), seed)
         with torch.no_grad():
             components = torch.cat([net.components(part.float()) for part in windows["latents"].split(1024)])
         net = net.to(device)
@@ -195,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workbench.sonify.mini_mel.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="audio folder with manifest.csv")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=20000)
+    parser.add_argument("--steps", type=int, default=30000)
     parser.add_argument(
         "--out", type=Path, required=True, help="weights to write; beside them .checkpoint, from which a run goes on"
     )
