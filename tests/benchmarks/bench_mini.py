@@ -25,13 +25,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from workbench.audio import load
+from workbench.audio import level, load
 from workbench.core.splits import Split
 from workbench.encoders import extract, load_encoder
 from workbench.encoders.mini.held_out import PARTS, read_table
-from workbench.probes import fit_probes, paired, pooled
+from workbench.probes import fit_probes, fit_regression, paired, pooled
 
 TASKS = ("fsdd", "speech_commands", "esc10", "philharmonia")
+NUMBERS = ("pitch", "level")
 TURNS = {"fsdd": "speaker", "esc10": "fold"}
 """Tasks whose held-out groups are tested one at a time."""
 
@@ -88,12 +89,29 @@ class Sounds:
                 fits.append(fit_probes(x, table["y"].to_numpy(), split, groups=table["leaks"].to_numpy()))
         return pooled(fits)
 
+    def read(self, number: str, vectors: dict[int, dict[str, np.ndarray]]):
+        """Ridge regressions of pitch (MIDI, of notes) or level (dB, of environmental sounds), tested as in ``ask``."""
+        rows = np.flatnonzero(self.table["part"] == {"pitch": "philharmonia", "level": "esc10"}[number])
+        table = self.table.iloc[rows]
+        y = table["midi"].astype(float) if number == "pitch" else [level(self.at(16000)[i]) for i in rows]
+        fits = []
+        for part, layers in vectors.items():
+            test = np.flatnonzero(table["part_held_out"] == part)
+            split = Split(np.setdiff1d(np.arange(len(rows)), test), [], test)
+            x = {name: values[rows] for name, values in layers.items()}
+            fits.append(fit_regression(x, {number: np.asarray(y)}, split, groups=table["leaks"].to_numpy()))
+        return pooled(fits)
+
 
 def table_of(answers: dict[str, dict[str, object]]) -> pd.DataFrame:
-    """Accuracy in per cent with its interval: a row a system and layer, a column a task."""
+    """Accuracy in per cent, or R2 of numbers, with its interval: a row a system and layer, a column a task."""
     rows = {}
     for system, by_task in answers.items():
         for task, probes in by_task.items():
+            if task in NUMBERS:
+                for name, r2, (low, high) in zip(probes.names, probes.r2[:, 0], probes.interval[:, 0], strict=True):
+                    rows.setdefault((system, name), {})[task] = f"{r2:.2f} [{low:.2f}, {high:.2f}]"
+                continue
             for name, accuracy, (low, high) in zip(probes.names, probes.accuracy.mean(1), probes.interval, strict=True):
                 rows.setdefault((system, name), {})[task] = f"{100 * accuracy:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
     return pd.DataFrame(rows.values(), index=pd.MultiIndex.from_tuples(rows, names=["system", "layer"]))
@@ -103,6 +121,8 @@ def gains(answers: dict[str, dict[str, object]]) -> pd.DataFrame:
     """Points that mini's last layer is better than the untrained copy's last and best layer, with intervals."""
     rows = {}
     for task, probes in answers["mini"].items():
+        if task in NUMBERS:
+            continue
         rival = answers["untrained"][task]
         for title, layer in (("last", rival.names[-1]), ("best", rival.best_layer)):
             difference, low, high = (100 * value for value in paired(probes, probes.names[-1], rival, layer))
@@ -135,6 +155,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, nargs="+", help="which parts the files held out, if not the first ones")
     parser.add_argument("--beside", nargs="*", default=["logmel"], help="names of other encoders")
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--numbers", action="store_true", help="R2 of pitch (notes) and level (ESC-10) beside")
     parser.add_argument("--keep", type=Path, help="folder that remembers clip vectors")
     parser.add_argument("--seconds", action="store_true", help="time the encoders too")
     options = parser.parse_args()
@@ -151,6 +172,7 @@ def main() -> None:
         vectors = [sounds.vectors(encoder, options.keep, pooling) for encoder in loaded]
         vectors = dict(zip(parts, (vectors * len(trained))[: len(trained)], strict=True))
         answers[system] = {task: sounds.ask(task, vectors) for task in options.tasks}
+        answers[system] |= {number: sounds.read(number, vectors) for number in NUMBERS if options.numbers}
         print(table_of({system: answers[system]}).to_string(), flush=True)
     print(gains(answers).to_string())
     if options.seconds:
