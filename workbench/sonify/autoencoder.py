@@ -35,8 +35,8 @@ from .network import SummaryConfig, SummaryNet
 from .window import WindowConfig, WindowNet
 
 WEIGHTS = Path(__file__).parent / "mini_mel"
-BUILT_IN = {"mini-mel": "mini-1.safetensors"}
-"""Name -> the weights of its encoder, an earlier revision of ``mini`` than the package's own."""
+BUILT_IN = ("mini-mel",)
+"""Those that come with the package."""
 NETWORKS = {"transformer": (SummaryConfig, SummaryNet), "window": (WindowConfig, WindowNet)}
 """What may stand between encoder and codec: its settings, and itself."""
 SHORTEST = 0.1
@@ -421,8 +421,7 @@ def load_autoencoder(
         raise WeightsError(f"{path}: its settings lack encoder, codec, layer or seconds: {sorted(settings)}")
     if not isinstance(settings.get("level"), (int, float, type(None))):
         raise WeightsError(f"{path}: its level is {settings['level']!r}; a number in dB or nothing is expected")
-    own = WEIGHTS / BUILT_IN[name] if name in BUILT_IN else None
-    encoder = encoder or load_encoder(settings["encoder"][0], device=device, weights=own, dtype="float32")
+    encoder = encoder or load_encoder(settings["encoder"][0], device=device, dtype="float32")
     codec = codec or load_codec(settings["codec"][0], device=encoder.device)
     for part, (wanted, mark) in ((encoder, settings["encoder"]), (codec, settings["codec"])):
         # frames are computed in float32 here, whatever precision the encoder was loaded for

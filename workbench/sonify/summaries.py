@@ -75,14 +75,18 @@ class Summaries:
 
     def audio(self, i: int) -> tuple[np.ndarray, int]:
         """The sound of segment i, at the level to which the autoencoder brings it, if any; and its rate."""
-        whole("i", i, least=0, most=len(self.rows) - 1)
-        x, rate = _piece(self.clips, int(self.rows[i]), self.starts[i], self.seconds)
+        x, rate = self._own(i)
         return (x if self.levels is None else x * np.float32(10 ** ((self.level - self.levels[i]) / 20))), rate
+
+    def _own(self, i: int) -> tuple[np.ndarray, int]:
+        """The sound of segment i as it lies in its clip, and its rate."""
+        whole("i", i, least=0, most=len(self.rows) - 1)
+        return _piece(self.clips, int(self.rows[i]), self.starts[i], self.seconds)
 
     @checked
     def window(self, i: int, rate: int) -> np.ndarray:
         """Segment i as the autoencoder hears it: at a rate (Hz), zero-padded to the window, brought to its level."""
-        return _window(*self.audio(i), rate, self.seconds, self.level)
+        return _window(*self._own(i), rate, self.seconds, self.level)
 
     @checked
     def windows(self, rate: int) -> Clips:
