@@ -169,7 +169,7 @@ def execute(
     except KeyboardInterrupt:
         execution.interrupted = True
     except CellTimeoutError:
-        execution.fail("TimeoutError", f"the time limit of {seconds:g} s ended here")
+        execution.fail("TimeoutError", f"the time limit of {seconds:g} s was over")
     except DeadKernelError:
         words = _last_words(log)
         execution.fail("DeadKernelError", f"the kernel died, most often for want of memory{words}")

@@ -72,8 +72,8 @@ def run_one(
 ) -> RunResult:
     """Run one notebook, its parameters checked already, into a folder of its own.
 
-    A folder that is there is replaced, where that is allowed; ``seconds`` is the longest time for all cells. The status becomes "ok" last of all, when the page is
-    there: a run that was killed before is never taken for a finished one.
+    A folder that is there is replaced, where that is allowed; ``seconds`` is the longest time for all cells. The status
+    becomes "ok" last of all, when the page is there: a run that was killed before is never taken for a finished one.
     """
     from .kernel import execute
 
