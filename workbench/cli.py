@@ -513,7 +513,7 @@ def grade(
     """
     from . import runs
 
-    _print_table(runs.grade(folder, notebook=notebook, minutes=minutes))
+    _print_table(runs.grade(folder, notebook=notebook, minutes=minutes), longest=160)
 
 
 def _pairs(texts: list[str] | None) -> dict[str, str]:
@@ -528,7 +528,7 @@ def _pairs(texts: list[str] | None) -> dict[str, str]:
     return pairs
 
 
-def _print_table(frame) -> None:
+def _print_table(frame, *, longest: int = 48) -> None:
     """A data frame as aligned text; empty ones say so."""
     from .runs import text_table
 
@@ -536,7 +536,7 @@ def _print_table(frame) -> None:
         typer.echo("(none)")
         return
     rows = frame.astype(object).where(frame.notna(), None).values.tolist()
-    typer.echo(text_table([str(column) for column in frame.columns], rows))
+    typer.echo(text_table([str(column) for column in frame.columns], rows, longest=longest))
 
 
 def main() -> None:

@@ -254,13 +254,13 @@ class _HereClient(PapermillNotebookClient):
 
     def __init__(self, nb_man, execution: Execution, seconds: float | None, **options):
         super().__init__(nb_man, **options)
-        self.execution = execution
-        if seconds is not None:
-            ends = time.monotonic() + seconds
-            self.timeout_func = lambda cell: max(ends - time.monotonic(), 0.01)  # 0 would be no limit
+        self.execution, self.seconds = execution, seconds
 
     def papermill_execute_cells(self):
         execution = self.execution
+        if self.seconds is not None:
+            ends = time.monotonic() + self.seconds
+            self.timeout_func = lambda cell: max(ends - time.monotonic(), 0.01)  # 0 would be no limit
         for index, cell in enumerate(self.nb.cells):
             execution.position = index
             if cell.cell_type == "code":
