@@ -168,7 +168,7 @@ def execute(
         pass  # noted by the client already
     except KeyboardInterrupt:
         execution.interrupted = True
-    except CellTimeoutError:
+    except _TimeIsOver:
         execution.fail("TimeoutError", f"the time limit of {seconds:g} s was over")
     except DeadKernelError:
         words = _last_words(log)
@@ -240,6 +240,10 @@ def _remove_stale(place: str) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+class _TimeIsOver(Exception):
+    """The time that a run may take has passed."""
+
+
 class _HereKernel(AsyncKernelManager):
     """A kernel of the interpreter that asks for it, whatever kernels are installed elsewhere under the same name."""
 
@@ -258,8 +262,8 @@ class _HereClient(PapermillNotebookClient):
 
     def papermill_execute_cells(self):
         execution = self.execution
+        ends = time.monotonic() + (self.seconds or 0.0)
         if self.seconds is not None:
-            ends = time.monotonic() + self.seconds
             self.timeout_func = lambda cell: max(ends - time.monotonic(), 0.01)  # 0 would be no limit
         for index, cell in enumerate(self.nb.cells):
             execution.position = index
@@ -277,8 +281,13 @@ class _HereClient(PapermillNotebookClient):
                 self.shutdown_kernel = "immediate"
                 self.nb_man.cell_exception(cell, cell_index=index)
                 raise
-            except (DeadKernelError, CellTimeoutError) as error:
+            except CellTimeoutError as error:
+                if self.seconds is None or time.monotonic() < ends - 0.1:
+                    raise  # outputs that do not arrive, for one
                 self.shutdown_kernel = "immediate"
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                raise _TimeIsOver from error
+            except DeadKernelError as error:
                 self.nb_man.cell_exception(cell, cell_index=index, exception=error)
                 raise
             finally:

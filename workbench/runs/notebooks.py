@@ -116,13 +116,14 @@ def copy_notebooks(folder: str | os.PathLike, *, force: bool = False) -> list[Pa
 def place_files(files: Mapping[Path, bytes], *, force: bool) -> list[Path]:
     """Write files; without ``force`` none of them, should one be there with another content. Raises RunError then."""
     try:
-        others = [str(path) for path, content in files.items() if path.exists() and path.read_bytes() != content]
+        changed = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
+        others = [str(path) for path in changed if path.exists()]
         if others and not force:
             many = "files of other content are" if len(others) > 1 else "a file of other content is"
             raise RunError(f"{', '.join(others)}: {many} there already; another folder, or --force (force=True)")
-        for path, content in files.items():
+        for path in changed:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, content)
+            write_whole(path, files[path])
     except OSError as error:
         raise RunError(
             f"{error.filename or ', '.join(map(str, files))}: cannot be written ({error.strerror})"
