@@ -79,6 +79,9 @@ def cli(*arguments: str, code: int = 0) -> str:
         "run",
         "sweep",
         "compare",
+        "notebooks copy",
+        "handout",
+        "grade",
     ],
 )
 def test_every_command_has_help(command):

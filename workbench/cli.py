@@ -125,9 +125,11 @@ app = _group("Hear and see what audio models know.", cls=_Commands, context_sett
 data = _group("Datasets: list, info, fetch, verify.")
 encoders = _group("Encoders: list, info, fetch.")
 cache = _group("The store of embeddings: info, verify, prune.")
+notebooks = _group("The notebooks: copy.")
 app.add_typer(data, name="data")
 app.add_typer(encoders, name="encoders")
 app.add_typer(cache, name="cache")
+app.add_typer(notebooks, name="notebooks")
 
 Root = Annotated[list[Path] | None, typer.Option(help="Folder with local data; looked at first. May be repeated.")]
 Group = Annotated[str | None, typer.Option(help='Column of what must not be on two sides of a split; "" for none.')]
@@ -137,6 +139,7 @@ Mono = Annotated[str, typer.Option(help="mean of the channels, left, right, or a
 Parameters = Annotated[
     list[str] | None, typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter of the notebook.")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that have another content.")]
 Scale = Annotated[str, typer.Option(help="smoke (seconds), small (minutes) or paper.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random; the notebook's own without it.")]
 Kernel = Annotated[str | None, typer.Option(help="An installed Jupyter kernel; this very Python without it.")]
@@ -468,6 +471,51 @@ def compare(
     _print_table(table.reset_index())
 
 
+# --- teaching ------------------------------------------------------------------------------------------------------
+
+
+@notebooks.command("copy")
+def notebooks_copy(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to copy them into.")],
+    force: Force = False,
+) -> None:
+    """Copy the notebooks, and the settings of their scales, into a folder of one's own."""
+    from .runs import copy_notebooks
+
+    for path in copy_notebooks(folder, force=force):
+        typer.echo(path)
+
+
+@app.command()
+def handout(
+    name: Annotated[str, typer.Argument(help="A notebook.")],
+    answers: Annotated[bool, typer.Option("--answers", help="The instructor's copy, with the solutions.")] = False,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write it into.")] = Path("handout"),
+    force: Force = False,
+) -> None:
+    """Write a student's copy of a notebook: names to fill in where solutions stood, no outputs."""
+    from . import runs
+
+    typer.echo(runs.handout(name, answers=answers, out=out, force=force))
+
+
+@app.command()
+@_keeps("What was graded is in grades.csv")
+def grade(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the returned notebooks are.")],
+    minutes: Annotated[float, typer.Option(help="Longest time for one notebook.")] = 10.0,
+    notebook: Annotated[Path | None, typer.Option(help="Original of the handouts, if it is your own.")] = None,
+) -> None:
+    """Run returned handouts at scale smoke, and say which exercises they solve.
+
+    The checks are those of the original. grades.csv in the folder keeps the table, graded/ the executed notebooks;
+    what is graded already is not run again. A returned notebook runs with your rights.
+    """
+    from . import runs
+
+    _print_table(runs.grade(folder, notebook=notebook, minutes=minutes), longest=160)
+
+
 def _pairs(texts: list[str] | None) -> dict[str, str]:
     pairs = {}
     for text in texts or []:
@@ -480,7 +528,7 @@ def _pairs(texts: list[str] | None) -> dict[str, str]:
     return pairs
 
 
-def _print_table(frame) -> None:
+def _print_table(frame, *, longest: int = 48) -> None:
     """A data frame as aligned text; empty ones say so."""
     from .runs import text_table
 
@@ -488,7 +536,7 @@ def _print_table(frame) -> None:
         typer.echo("(none)")
         return
     rows = frame.astype(object).where(frame.notna(), None).values.tolist()
-    typer.echo(text_table([str(column) for column in frame.columns], rows))
+    typer.echo(text_table([str(column) for column in frame.columns], rows, longest=longest))
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Execute notebooks, sweep parameters, collect results, write the report.
 
-In a notebook: :func:`settings` and :func:`record`. Around notebooks: :func:`run`, :func:`sweep`, :func:`compare`.
+In a notebook: :func:`settings` and :func:`record`. Around notebooks: :func:`run`, :func:`sweep`, :func:`compare`. In
+class: :func:`copy_notebooks`, :func:`handout`, :func:`grade`.
 """
 
 import lazy_loader

@@ -1,3 +1,6 @@
+from .grading import grade as grade
+from .handouts import handout as handout
+from .notebooks import copy_notebooks as copy_notebooks
 from .notebooks import find_notebooks as find_notebooks
 from .notebooks import read_notebook as read_notebook
 from .parameters import split_values as split_values

@@ -20,7 +20,7 @@ import papermill
 import psutil
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
@@ -109,8 +109,9 @@ def execute(
     environment: Mapping[str, str],
     follower: Follower,
     kernel: str | None = None,
+    seconds: float | None = None,
 ) -> Execution:
-    """Run every cell of a notebook until one fails.
+    """Run every cell of a notebook until one fails; those tagged ``raises-exception`` may.
 
     The kernel works in the caller's current directory, so relative paths among the parameters mean what they meant
     on the command line. It is killed when this call ends, however it ends.
@@ -129,6 +130,8 @@ def execute(
         Told of every cell that begins.
     kernel : str, optional
         Name of an installed Jupyter kernel; without it, this interpreter (``sys.executable``) and nothing else.
+    seconds : float, optional
+        Longest time for all cells together; the one that runs then fails with a ``TimeoutError``.
 
     Returns
     -------
@@ -159,11 +162,14 @@ def execute(
                 local=local,
                 environment=_kernel_environment(environment),
                 noise=noise,
+                seconds=seconds,
             )
     except PapermillExecutionError:
         pass  # noted by the client already
     except KeyboardInterrupt:
         execution.interrupted = True
+    except _TimeIsOver:
+        execution.fail("TimeoutError", f"the time limit of {seconds:g} s was over")
     except DeadKernelError:
         words = _last_words(log)
         execution.fail("DeadKernelError", f"the kernel died, most often for want of memory{words}")
@@ -234,6 +240,10 @@ def _remove_stale(place: str) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+class _TimeIsOver(Exception):
+    """The time that a run may take has passed."""
+
+
 class _HereKernel(AsyncKernelManager):
     """A kernel of the interpreter that asks for it, whatever kernels are installed elsewhere under the same name."""
 
@@ -246,12 +256,15 @@ class _HereKernel(AsyncKernelManager):
 class _HereClient(PapermillNotebookClient):
     """Runs the cells, follows them with the progress bar, and asks the kernel for its report at the end."""
 
-    def __init__(self, nb_man, execution: Execution, **options):
+    def __init__(self, nb_man, execution: Execution, seconds: float | None, **options):
         super().__init__(nb_man, **options)
-        self.execution = execution
+        self.execution, self.seconds = execution, seconds
 
     def papermill_execute_cells(self):
         execution = self.execution
+        ends = time.monotonic() + (self.seconds or 0.0)
+        if self.seconds is not None:
+            self.timeout_func = lambda cell: max(ends - time.monotonic(), 0.01)  # 0 would be no limit
         for index, cell in enumerate(self.nb.cells):
             execution.position = index
             if cell.cell_type == "code":
@@ -268,6 +281,12 @@ class _HereClient(PapermillNotebookClient):
                 self.shutdown_kernel = "immediate"
                 self.nb_man.cell_exception(cell, cell_index=index)
                 raise
+            except CellTimeoutError as error:
+                if self.seconds is None or time.monotonic() < ends - 0.1:
+                    raise  # outputs that do not arrive, for one
+                self.shutdown_kernel = "immediate"
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+                raise _TimeIsOver from error
             except DeadKernelError as error:
                 self.nb_man.cell_exception(cell, cell_index=index, exception=error)
                 raise
@@ -297,13 +316,25 @@ class _HereEngine(Engine):
 
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man, kernel_name, *, execution, own_interpreter, connection, local, environment, noise, **_unused
+        cls,
+        nb_man,
+        kernel_name,
+        *,
+        execution,
+        own_interpreter,
+        connection,
+        local,
+        environment,
+        noise,
+        seconds,
+        **_unused,
     ):
         execution.node = nb_man.nb
         options = {"kernel_manager_class": _HereKernel} if own_interpreter else {}
         client = _HereClient(
             nb_man,
             execution,
+            seconds,
             kernel_name=kernel_name,
             timeout=None,
             startup_timeout=120,

@@ -7,12 +7,13 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.checks import checked
 from ..core.errors import RunError
+from ..core.files import write_whole
 from .parameters import Parameter, read_parameters
 
 
@@ -34,6 +35,11 @@ class Notebook:
     """Return for each cell the heading it stands under ("" before the first)."""
     parameters_cell: int = field(repr=False)
     """Position of the ``parameters`` cell."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The notebook, and the settings of its scales where they lie beside it."""
+        return [path for path in (self.path, self.path.with_suffix(".yaml")) if path.is_file()]
 
 
 def notebooks_folder() -> Path:
@@ -83,6 +89,49 @@ def find_notebooks(names: Iterable[str | os.PathLike] | str | os.PathLike | None
 
 
 @checked
+def copy_notebooks(folder: str | os.PathLike, *, force: bool = False) -> list[Path]:
+    """Copy the project's notebooks and the settings of their scales into a folder; a copy reads those beside it.
+
+    Parameters
+    ----------
+    folder : path
+        Made where it is missing.
+    force : bool
+        Replace files of these names that have another content.
+
+    Returns
+    -------
+    list of Path
+        The files, also those that were there already.
+
+    Raises
+    ------
+    RunError
+        A file of one of these names has another content (nothing is written then), or the folder cannot be written.
+    """
+    copied = [path for notebook in find_notebooks() for path in notebook.files]
+    return place_files({Path(folder) / path.name: path.read_bytes() for path in copied}, force=force)
+
+
+def place_files(files: Mapping[Path, bytes], *, force: bool) -> list[Path]:
+    """Write files; without ``force`` none of them, should one be there with another content. Raises RunError then."""
+    try:
+        changed = [path for path, content in files.items() if not path.exists() or path.read_bytes() != content]
+        others = [str(path) for path in changed if path.exists()]
+        if others and not force:
+            many = "files of other content are" if len(others) > 1 else "a file of other content is"
+            raise RunError(f"{', '.join(others)}: {many} there already; another folder, or --force (force=True)")
+        for path in changed:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, files[path])
+    except OSError as error:
+        raise RunError(
+            f"{error.filename or ', '.join(map(str, files))}: cannot be written ({error.strerror})"
+        ) from error
+    return list(files)
+
+
+@checked
 def read_notebook(path: str | os.PathLike) -> Notebook:
     """Read one notebook file; nothing is executed.
 
@@ -91,26 +140,37 @@ def read_notebook(path: str | os.PathLike) -> Notebook:
     RunError
         When the file is not a notebook, or has no cell tagged ``parameters``, or more than one.
     """
-    import nbformat
-
     path = Path(path)
+    node = read_node(path)
     try:
-        node = nbformat.read(path, as_version=4)
-    except Exception as error:  # nbformat raises anything from OSError to its own validation errors
-        raise RunError(f"{path}: not a readable notebook ({type(error).__name__}: {error})") from error
-    try:
-        tagged = [i for i, cell in enumerate(node.cells) if cell.cell_type == "code" and "parameters" in _tags(cell)]
+        tagged = [i for i, cell in enumerate(node.cells) if cell.cell_type == "code" and "parameters" in tags_of(cell)]
         beside = path.with_suffix(".yaml")
         settings = beside.read_text(encoding="utf-8") if beside.is_file() else ""
         headings, sha256 = _headings(node), _source_hash(node, settings)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
+    except ValueError as error:  # what is no UTF-8
+        raise RunError(f"{path}: not a readable notebook ({error})") from error
     if len(tagged) != 1:
         many = "no cell" if not tagged else f"{len(tagged)} cells (numbers {', '.join(str(i + 1) for i in tagged)})"
         raise RunError(f"{path}: {many} tagged 'parameters'; a notebook needs exactly one to be run")
     title = next((heading for heading in headings if heading), path.stem)
     parameters = read_parameters(node.cells[tagged[0]].source, notebook=path.stem)
     return Notebook(path.stem, path, title, sha256, parameters, headings, tagged[0])
+
+
+def read_node(path: Path):
+    """What a notebook file holds, as a node of nbformat 4. Raises RunError where it is none."""
+    import nbformat
+
+    try:
+        node = nbformat.read(path, as_version=4)
+    except Exception as error:  # nbformat raises anything from OSError to its own validation errors
+        raise RunError(f"{path}: not a readable notebook ({type(error).__name__}: {error})") from error
+    try:
+        for cell in node.cells:
+            [cell.cell_type, cell.source.strip(), sorted(tags_of(cell))]
+    except (AttributeError, TypeError) as error:
+        raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
+    return node
 
 
 def _locate(name: str) -> Path:
@@ -133,7 +193,8 @@ def _locate(name: str) -> Path:
     raise RunError(f"no notebook {name!r}{hint} (there are: {', '.join(known)}; or give the path of an .ipynb file)")
 
 
-def _tags(cell) -> list:
+def tags_of(cell) -> list:
+    """The tags of a cell."""
     return cell.metadata.get("tags") or []
 
 
@@ -151,5 +212,5 @@ def _headings(node) -> tuple[str, ...]:
 
 
 def _source_hash(node, settings: str) -> str:
-    cells = [[cell.cell_type, cell.source, sorted(_tags(cell))] for cell in node.cells]
+    cells = [[cell.cell_type, cell.source, sorted(tags_of(cell))] for cell in node.cells]
     return hashlib.sha256((json.dumps(cells, ensure_ascii=False) + settings).encode()).hexdigest()

@@ -19,6 +19,9 @@ SCHEMA = 1
 RUN_FOLDER = "WORKBENCH_RUN_DIR"
 """Environment variable that a run sets for its kernel: the folder that holds its ``results.json``."""
 
+NOTEBOOK_FOLDER = "WORKBENCH_NOTEBOOK_DIR"
+"""Environment variable that a run sets for its kernel: the folder in which the notebook lies."""
+
 NO_CELL = {"cell": None, "heading": "", "source": "", "type": "", "message": "", "traceback": ""}
 """The error of a run that no cell is to blame for."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..core.checks import checked
 from ..core.errors import ParameterError, RunError
 from .notebooks import notebooks_folder
+from .recording import NOTEBOOK_FOLDER
 
 
 class Settings(dict):
@@ -39,7 +40,8 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **ch
     Parameters
     ----------
     notebook : str or path
-        One of the project's own by its name, or the file of any other, beside which its YAML lies.
+        A name: its YAML in the folder of the notebook that runs (opened by hand: the current directory), or else the
+        project's own. Or the file of any notebook, beside which its YAML lies.
     scale : str
         One that the file has: "smoke", "small" and "paper" in the project's own.
     dataset : str
@@ -65,8 +67,8 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **ch
     >>> settings("sae", "smoke", latents=256, sparsities=[])["latents"]
     256
     """
-    path = Path(notebook) if Path(notebook).suffix else notebooks_folder() / f"{notebook}.ipynb"
-    scales, of_dataset = _read(path.with_suffix(".yaml"))
+    path = Path(notebook).with_suffix(".yaml") if Path(notebook).suffix else _by_name(f"{notebook}.yaml")
+    scales, of_dataset = _read(path)
     if scale not in scales:
         raise ParameterError("scale", scale, f"one of {', '.join(scales)}")
     others = {name: each.pop("datasets", {}) for name, each in scales.items()}[scale]
@@ -78,6 +80,11 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **ch
         if name not in known:
             raise ParameterError(name, changes[name], f"a setting of {path.stem}: it has {', '.join(sorted(known))}")
     return Settings(_replaced(plan, changes))
+
+
+def _by_name(file: str) -> Path:
+    copy = Path(os.environ.get(NOTEBOOK_FOLDER, "")) / file
+    return copy if copy.is_file() else notebooks_folder() / file
 
 
 def _replaced(own: Mapping, changes: Mapping) -> dict:

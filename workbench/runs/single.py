@@ -16,7 +16,7 @@ from ..core.errors import RunError
 from .following import Follower
 from .notebooks import Notebook
 from .provenance import git_state, machine, this_process, versions
-from .recording import NO_CELL, RUN_FOLDER, SCHEMA, brief, read_results, write_results, write_text
+from .recording import NO_CELL, NOTEBOOK_FOLDER, RUN_FOLDER, SCHEMA, brief, read_results, write_results, write_text
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,12 @@ def run_one(
     kernel: str | None = None,
     progress: bool | None = None,
     replace: bool = False,
+    seconds: float | None = None,
 ) -> RunResult:
     """Run one notebook, its parameters checked already, into a folder of its own.
 
-    A folder that is there is replaced, where that is allowed. The status becomes "ok" last of all, when the page is
-    there: a run that was killed before is never taken for a finished one.
+    A folder that is there is replaced, where that is allowed; ``seconds`` is the longest time for all cells. The status
+    becomes "ok" last of all, when the page is there: a run that was killed before is never taken for a finished one.
     """
     from .kernel import execute
 
@@ -102,8 +103,12 @@ def run_one(
                 notebook,
                 parameters=parameters,
                 folder=folder,
-                environment={RUN_FOLDER: str(folder.resolve())},
+                environment={
+                    RUN_FOLDER: str(folder.resolve()),
+                    NOTEBOOK_FOLDER: str(notebook.path.resolve().parent),
+                },
                 kernel=kernel,
+                seconds=seconds,
                 follower=follower,
             )
             write_results(file, read_results(file) | execution.report)  # whatever becomes of the page

@@ -266,14 +266,14 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
     return table
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table for a terminal: columns aligned, numbers on the right and short."""
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, longest: int = 48) -> str:
+    """A table for a terminal: columns aligned, numbers on the right and short, texts cut to ``longest`` letters."""
     numeric = [
         all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in column)
         for column in zip(*rows, strict=True)
     ] or [False] * len(columns)
     texts = [[_one_line(str(c)) for c in columns]]
-    texts += [["-" if value is None else _one_line(brief(value, 48)) for value in row] for row in rows]
+    texts += [["-" if value is None else _one_line(brief(value, longest)) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in texts) for i in range(len(columns))]
     lines = [
         "  ".join(
