@@ -19,6 +19,7 @@ which "the window itself" is the floor. ``--beside`` measures another autoencode
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,9 @@ def windows_of(root: Path, task: str, clips: int, seed: int) -> tuple[Clips, Spl
         loudest = max(pieces, key=lambda piece: float(np.square(piece).sum()))
         return at_level(fit(loudest, RATE, seconds=SECONDS), LEVEL)
 
-    columns = {"id": rows["file"], "label": rows["label"], "group": rows["group"]}
+    sources = [str(json.loads(text).get("freesound_id")) for text in rows["factors"]]
+    groups = sources if task == "esc10" else rows["group"]
+    columns = {"id": rows["file"], "label": rows["label"], "group": groups}
     sounds = Clips.from_arrays([window(file) for file in rows["file"]], RATE, name=task, **columns)
     return sounds, Split(np.arange(sizes[0]), [], np.arange(sizes[0], sum(sizes)))
 

@@ -360,7 +360,7 @@ def escape(text: object) -> str:
 
 def signed(value: float, digits: int = 2) -> str:
     """ "+0.83" or "−0.20"."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def percent(probability: float) -> str:
