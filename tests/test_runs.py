@@ -934,6 +934,27 @@ def test_the_page_stands_alone_and_prefers_the_twin_of_a_widget():
     assert node.cells[1].outputs[0].data.keys() >= view.keys()  # the notebook itself is not touched
 
 
+def test_the_page_lists_its_headings_and_can_hide_its_code():
+    shown = new_output("display_data", data={"text/markdown": "## not a heading of the text"})
+    cells = [
+        new_markdown_cell("# The [title](https://example.org)\n\ntext\n\n## Part <b>1</b> & $x_1$"),
+        new_code_cell("1", outputs=[shown]),
+        new_markdown_cell("### Deeper"),
+    ]
+    page = to_html(new_notebook(cells=cells), title="t")
+    guide = re.search(r'<nav class="wb-guide">.*?</nav>', page, re.S)[0]
+    links = re.findall(r'padding-left:([\d.]+)em"><a href="#([^"]*)">(.*?)</a></li>', guide, re.S)
+    assert [float(indent) for indent, _, _ in links] == [0, 1.4, 2.8]
+    assert [re.sub(r"<svg.*?</svg>", "[formula]", text) for _, _, text in links] == [
+        "The title", "Part <b>1</b> &amp; [formula]", "Deeper",
+    ]  # fmt: skip
+    for _, name, _ in links:
+        assert page.count(f'id="{name}"') == 1
+    assert 'class="wb-hide-code"' in guide and "<script" not in guide
+    alone = to_html(new_notebook(cells=[new_markdown_cell("text")]), title="t")
+    assert '<nav class="wb-guide">' not in alone and "<!--guide-->" not in alone
+
+
 def test_formulas_are_drawn_or_kept_as_source():
     inline, display = _formula_svg("x_i"), _formula_svg("x_i", display=True)
     height = [float(re.search(r"height:([\d.]+)em", svg)[1]) for svg in (inline, display)]

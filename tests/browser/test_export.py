@@ -9,6 +9,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from workbench.runs.export import to_html
+
 CELL = """
 import numpy as np, pandas as pd
 from workbench.views import explore, players, sound_map, spectrogram
@@ -87,3 +89,40 @@ def test_exported_page_plays_without_network(executed, state, offline_page, tmp_
     )
     if state:
         page.screenshot(path=tmp_path / "export.png")
+
+
+def test_contents_open_lead_and_code_hides(offline_page, tmp_path):
+    wide = "|" + " a_word_as_long_as_a_name |" * 12
+    table = f"{wide}\n|{'---|' * 12}\n{wide}\n"
+    cells = [nbformat.v4.new_markdown_cell(f"# Part {k}\n\n" + "text\n\n" * 40) for k in range(4)]
+    cells.append(nbformat.v4.new_markdown_cell(table))
+    output = nbformat.v4.new_output("stream", text="what was printed")
+    cells.append(nbformat.v4.new_code_cell("secret = 1", outputs=[output]))
+    path = tmp_path / "page.html"
+    path.write_text(to_html(nbformat.v4.new_notebook(cells=cells), title="t"), encoding="utf-8")
+    page = offline_page
+    page.goto(path.as_uri())
+    link, box, code = (
+        page.get_by_role("link", name="Part 3"),
+        page.get_by_label("Hide code"),
+        page.get_by_text("secret"),
+    )
+    assert not link.is_visible() and code.is_visible() and not box.is_checked()
+    page.get_by_text("Contents").click()
+    link.click()
+    top = page.locator("h1", has_text="Part 3").bounding_box()["y"]
+    assert -1 <= top < 300, "the page has gone to the heading"
+    page.get_by_text("Contents").click()
+    assert not link.is_visible()
+    box.check()
+    assert not code.is_visible() and page.get_by_text("what was printed").is_visible()
+    page.emulate_media(media="print")
+    assert not page.locator(".wb-guide").is_visible() and not code.is_visible()
+    page.emulate_media(media="screen")
+    page.reload()
+    assert code.is_visible() and not box.is_checked(), "nothing is remembered"
+    page.set_viewport_size({"width": 390, "height": 800})
+    scroller = page.locator(".jp-MarkdownOutput", has=page.locator("table"))
+    inside, across = scroller.evaluate("(node) => [node.clientWidth, node.scrollWidth]")
+    assert inside <= 390 < across, "a wide table scrolls inside itself"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -88,6 +88,19 @@ def test_click_hears_the_kernel_and_lasso_returns_rows(notebook):
     page.wait_for_function("(text) => document.body.innerText.includes(text)", arg=wanted, timeout=60_000)
 
 
+def test_reloaded_pages_are_live_again_and_the_console_stays_clean(notebook):
+    page, url = notebook
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    said: list[str] = []
+    run(page, "docmanager:save")
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=60_000)
+    page.goto("about:blank")
+    page.goto(url.format("map.ipynb"))
+    page.wait_for_selector('.wb-map[data-live="true"]', timeout=60_000)
+    page.wait_for_timeout(1000)
+    assert not [text for text in said if "model" in text.lower()], said
+
+
 def test_without_the_kernel_the_map_says_so_and_still_plays(notebook):
     page, url = notebook
     run(page, "docmanager:save")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from workbench.views import players, sound_map
@@ -146,6 +148,33 @@ def test_panels_share_hover_and_sound(offline_page, clusters, tone, tmp_path):
     drawn = """() => [...document.querySelectorAll('.wb-marks')].map((node) =>
         node.getContext('2d').getImageData(0, 0, node.width, node.height).data.some((v) => v > 0))"""
     assert page.evaluate(drawn) == [True, True], "the point is marked in both panels"
+
+
+def test_many_classes_differ_in_colour_or_shape_and_their_names_do_not_overprint(
+    offline_page, clusters, tone, tmp_path
+):
+    page, (z, table) = offline_page, clusters(288)
+    table["label"] = [f"class {i % 72} of the many that there are" for i in range(288)]
+    opened(page, sound_map({"one": z, "two": z[:, :3]}, table, audio=tone, sounds=5), tmp_path / "map.html")
+    styles = page.evaluate("document.querySelector('.wb-map').wbView.state.styles.map((s) => [s.colour, s.shape])")[:-1]
+    assert len(styles) == 72 == len(set(map(tuple, styles)))
+    assert len({colour for colour, _ in styles[:12]}) == 12
+    for one, other in itertools.pairwise(styles):
+        assert one[0] != other[0] and one[1] != other[1], "neighbours differ in both"
+    for width in (1050, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        boxes = page.evaluate(
+            """(names) => [...document.querySelectorAll(names)].map((node) => {
+              const {left, top, right, bottom} = node.getBoundingClientRect();
+              const end = node.closest('.wb-legend-list')?.getBoundingClientRect().bottom ?? Infinity; // it scrolls
+              return [node.textContent, left, top, right, Math.min(bottom, end)];
+            })""",
+            ".wb-title, .wb-tools button, .wb-subtitle, .wb-axis, .wb-legend-name, .wb-class-name, .wb-now, .wb-note",
+        )
+        assert len(boxes) > 80
+        for (a, *one), (b, *other) in itertools.combinations(boxes, 2):
+            across, down = (min(one[k + 2], other[k + 2]) - max(one[k], other[k]) for k in (0, 1))
+            assert across < 1 or down < 1, f"{a!r} and {b!r} overprint at {width} pixels"
 
 
 @pytest.mark.parametrize("kernel", ["", " with sound"])

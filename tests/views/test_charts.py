@@ -1,14 +1,18 @@
 """Charts of tidy tables: what is drawn where."""
 
 import io
+import itertools
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 
 from workbench.core.errors import ParameterError
 from workbench.views import charts
+
+XY = {"x": "x", "y": "y", "by": "kind"}
 
 
 @pytest.fixture
@@ -45,6 +49,41 @@ def test_scatter_names_both_ends():
     table = pd.DataFrame({"h": [1.0, 2, 3, 4], "c": [0.5, 0.1, 0.9, 0.4], "kind": list("aabb")}, index=list("wxyz"))
     (ax,) = charts.scatter(table, x="h", y="c", by="kind", named=1).axes
     assert sorted(t.get_text() for t in ax.texts) == ["x", "y"]
+
+
+def boxes(figure, texts) -> list:
+    figure.draw_without_rendering()
+    return [Text.get_window_extent(text) for text in texts]
+
+
+def apart(found) -> bool:
+    return not any(one.overlaps(other) for one, other in itertools.combinations(found, 2))
+
+
+def test_scatter_names_do_not_overprint_and_stay_inside():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(0, 0.02, 40), "y": np.r_[np.zeros(20), np.ones(20)], "kind": "a"})
+    table.loc[39, "x"] = 1.0
+    figure = charts.scatter(table.set_index("an attribute with a name " + table.index.astype(str)), **XY, named=8)
+    (ax,) = figure.axes
+    found = boxes(figure, ax.texts)
+    assert len(found) == 16 and apart(found)
+    assert all(ax.get_window_extent().contains(*corner) for box in found for corner in (box.min, box.max))
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_curves_have_room_for_names_on_the_axis(count):
+    table = pd.DataFrame({"k": [f"setting number {k:02d}" for k in range(count)], "y": 1.0, "by": "a"})
+    figure = charts.curves(table, x="k", y=["y", "y"], by="by")
+    for ax in figure.axes:
+        labels = ax.get_xticklabels()
+        figure.draw_without_rendering()
+        places = [label.get_window_extent().x1 for label in labels]
+        assert 2 < len(labels) <= 16
+        # leaning by 45 degrees: a line of text is sin 45 of the step away from the next
+        assert np.diff(places).min() * np.sin(np.pi / 4) > labels[0].get_fontsize() * figure.dpi / 72
+    short = charts.curves(table.assign(k=range(count)), x="k", y="y", by="by")
+    assert apart(boxes(short, short.axes[0].get_xticklabels()))
 
 
 def test_intervals_stand_where_the_table_says():

@@ -30,8 +30,21 @@ main { max-width: 1100px; margin: 0 auto; padding: 1rem; }
 .wb-formula { fill: currentColor; overflow: visible; }
 div.wb-formula-line { position: relative; text-align: center; margin: 0.8em 0; padding-right: 3em; }
 div.wb-formula-line span { position: absolute; right: 0; top: 50%; transform: translateY(-50%); }
+.wb-guide { display: flex; gap: 24px; margin-bottom: 12px; padding-bottom: 6px; font: 13px/1.5 system-ui, sans-serif;
+  color: #1f2328; border-bottom: 1px solid #d0d5db; }
+.wb-guide :is(summary, label) { cursor: pointer; white-space: nowrap; }
+.wb-guide input { margin: 0 6px 0 0; vertical-align: -2px; }
+.wb-guide ol { margin: 6px 0; padding: 0; list-style: none; }
+.wb-guide a { display: block; padding: 2px 0; color: #0b57d0; text-decoration: none; overflow-wrap: anywhere; }
+body:has(.wb-hide-code:checked) .jp-CodeCell > .jp-Cell-inputWrapper { display: none; }
+@media (max-width: 720px) { .jp-MarkdownOutput { display: block; overflow-x: auto; } }
+@media print {
+  .wb-guide { display: none; }
+  .jp-Cell, .jp-OutputArea, .jp-OutputArea-child, .jp-OutputArea-output { overflow: visible; }
+}
 </style>
 {%- endblock -%}
+{%- block body_header -%}{{ super() }}<!--guide-->{%- endblock -%}
 """
 
 
@@ -39,6 +52,7 @@ def to_html(node, *, title: str) -> str:
     """One self-contained HTML page of a notebook.
 
     Widgets are left out (they need a kernel); of an output that has a widget and an HTML twin, the twin is shown.
+    A line at the top, which paper leaves out, opens a list of the headings and hides all code.
     TeX formulas in text cells become drawn glyphs; one that matplotlib's mathtext does not know stays as its
     source, with a warning.
 
@@ -67,7 +81,23 @@ def to_html(node, *, title: str) -> str:
         log=log,
     )
     page, _ = exporter.from_notebook_node(node)
-    return page
+    return page.replace("<!--guide-->", _guide(exporter.headings, any(c.cell_type == "code" for c in node.cells)), 1)
+
+
+def _guide(headings: list[tuple[int, str, str]], code: bool) -> str:
+    """The line at the top, without a script: headings (level, id, HTML) as a list of links, a box for the code."""
+    parts = []
+    if headings:
+        least = min(level for level, _, _ in headings)
+        links = "".join(
+            f'<li style="padding-left:{1.4 * (level - least):.1f}em"><a href="#{name}">{text}</a></li>'
+            for level, name, text in headings
+        )
+        parts.append(f"<details><summary>Contents</summary><ol>{links}</ol></details>")
+    if code:  # a browser would otherwise remember what was chosen before
+        box = '<input class="wb-hide-code" type="checkbox" autocomplete="off">'
+        parts.append(f"<div><label>{box}Hide code</label></div>")
+    return f'<nav class="wb-guide">{"".join(parts)}</nav>' if parts else ""
 
 
 def without_widgets(node):
@@ -164,7 +194,17 @@ def _for_mathtext(tex: str) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Markdown whose formulas are drawn."""
+    """Markdown whose formulas are drawn, and whose headings are noted (level, id, HTML without links)."""
+
+    def __init__(self, *args, headings: list[tuple[int, str, str]], **options):
+        super().__init__(*args, **options)
+        self._headings = headings
+
+    def heading(self, text: str, level: int, **attrs) -> str:
+        made = super().heading(text, level, **attrs)
+        if name := re.search(r'\bid="([^"]*)"', made):
+            self._headings.append((level, name[1], re.sub(r"</?(a|img)\b[^>]*>", "", text)))
+        return made
 
     def inline_math(self, body: str) -> str:
         return self._formula(body, display=False)
@@ -186,10 +226,19 @@ class _Renderer(IPythonRenderer):
 
 
 class _Exporter(HTMLExporter):
-    """nbconvert's exporter with the renderer above."""
+    """nbconvert's exporter with the renderer above; ``headings`` are those of the text cells."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.headings: list[tuple[int, str, str]] = []
 
     @pass_context
     def markdown2html(self, context, source):
         cell = context.get("cell", {})
-        renderer = _Renderer(escape=False, attachments=cell.get("attachments", {}), anchor_link_text="")
+        headings = (
+            self.headings if cell.get("cell_type") == "markdown" else []
+        )  # not those that a cell of code displays
+        renderer = _Renderer(
+            escape=False, attachments=cell.get("attachments", {}), anchor_link_text="", headings=headings
+        )
         return MarkdownWithMath(renderer=renderer).render(source)

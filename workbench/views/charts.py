@@ -8,8 +8,7 @@ import numpy as np
 
 from ..core.checks import checked, choice, whole
 from ..core.errors import ParameterError
-from .colours import PALETTE
-from .figures import MARKERS, dress, in_legend, new_figure, plain, short
+from .figures import apart, dress, in_legend, mark, new_figure, plain, short
 from .inputs import mapping, named_columns
 
 
@@ -82,7 +81,7 @@ def curves(
         for k, (name, rows) in enumerate(table.groupby(by, sort=False, dropna=False)):
             spread = rows.dropna(subset=[quantity]).groupby(x)[quantity].agg(["mean", "min", "max"])
             at = [places[value] for value in spread.index]
-            style = {"color": PALETTE[k % 8], "marker": MARKERS[k % 8], "markersize": 5, "linewidth": 2}
+            style = mark(k) | {"markersize": 5, "linewidth": 2}
             handles[str(name)] = ax.plot(at, spread["mean"], **style)[0]
             ax.fill_between(at, spread["min"], spread["max"], color=style["color"], alpha=0.16, linewidth=0)
         drawn = [table[quantity].dropna().to_numpy()]
@@ -93,9 +92,10 @@ def curves(
             handles[name] = ax.axhline(value, color="black", linestyle=dashes, linewidth=1.2, alpha=0.75, zorder=1)
             if band:
                 ax.axhspan(*band, color="black", alpha=0.08, linewidth=0, zorder=0)
-        ax.set_xticks(
-            range(len(places)), [f"{value:g}" if isinstance(value, float) else short(value) for value in places]
-        )
+        texts = [f"{value:g}" if isinstance(value, float) else short(value) for value in places]
+        step = -(-len(texts) // 16)  # as many names as there is room for, one beside the other or leaning
+        lean = {"rotation": 45, "ha": "right"} if sum(len(text) + 2 for text in texts[::step]) > 44 else {}
+        ax.set_xticks(range(0, len(texts), step), texts[::step], **lean)
         lost = int(table[quantity].isna().sum())
         missing = f"\n({lost} of {len(table)} rows without a value)" if lost else ""
         _scale(ax, np.concatenate(drawn), quantity in log)
@@ -233,17 +233,17 @@ def scatter(
     figure = new_figure(8.0, 4.2)
     ax = figure.add_subplot()
     for k, (name, rows) in enumerate(table.groupby(kinds, sort=False, dropna=False)):
-        ax.scatter(
-            rows[x], rows[y], s=26, color=PALETTE[k % 8], marker=MARKERS[k % 8], alpha=0.85, label=in_legend(name)
-        )
+        ax.scatter(rows[x], rows[y], s=26, **mark(k), alpha=0.85, label=in_legend(name))
     known = table.dropna(subset=[x, y]).sort_values(y)
     ends = known.iloc[np.unique(np.r_[0 : min(named, len(known)), max(0, len(known) - named) : len(known)]).astype(int)]
-    for name, row in ends.iterrows():
-        text = ax.annotate(short(name, 30), (row[x], row[y]), (5, 3), textcoords="offset points", fontsize=7.5)
-        plain(text)
+    line = {"arrowstyle": "-", "linewidth": 0.6, "alpha": 0.5, "shrinkA": 0, "shrinkB": 2}
+    style = {"textcoords": "offset points", "fontsize": 7.5, "arrowprops": line}
+    notes = [ax.annotate(short(name, 30), row[[x, y]].to_list(), (0, 0), **style) for name, row in ends.iterrows()]
+    plain(*notes)
     lost = len(table) - len(known)
     missing = f"\n({lost} of {len(table)} rows without a value)" if lost else ""
     dress(ax, x=f"{names.get(x, x)}{missing}", y=str(names.get(y, y)), grid="both", title=title, legend=())
+    apart(ax, notes)
     return figure
 
 
@@ -287,12 +287,12 @@ def intervals(table, *, x: str = "mean", by: str | None = None, title: str | Non
     kinds = list(dict.fromkeys(table[by])) if by else [None]
     for k, kind in enumerate(kinds):
         rows = np.flatnonzero(table[by].isna() if kind != kind else table[by] == kind) if by else np.arange(len(table))
-        colour, marker = PALETTE[k % 8], MARKERS[k % 8]
+        style = mark(k)
         named = {} if kind is None else {"label": in_legend(kind)}
-        ax.plot(dots[rows], rows, color=colour, marker=marker, markersize=6, linestyle="none", **named)
+        ax.plot(dots[rows], rows, **style, markersize=6, linestyle="none", **named)
         # The interval by itself: it need not hold the dot.
         middle, reach = (low + high)[rows] / 2, (high - low)[rows] / 2
-        ax.errorbar(middle, rows, xerr=reach, color=colour, fmt="none", capsize=3)
+        ax.errorbar(middle, rows, xerr=reach, color=style["color"], fmt="none", capsize=3)
     ax.axvline(0, color="black", linewidth=1, alpha=0.6)
     said = ["" if np.isfinite(dot) else " (no value)" for dot in dots]
     texts = [short(_text(name), 40) + more for name, more in zip(table.index, said, strict=True)]

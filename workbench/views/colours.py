@@ -1,8 +1,8 @@
-"""Colours for points: eight that stay apart for colour-blind eyes, times six shapes; and one scale for numbers.
+"""Colours for points: twelve that stay apart for colour-blind eyes, a shape beside each; and one scale for numbers.
 
-The eight are M. A. Petroff's "Accessible color sequences for data visualization" (2021, arXiv 2107.02270); under the
-three simulated dichromacies of Machado et al. (2009) no two come closer than a CIELAB distance of 18. From the ninth
-class on the colours start again with another shape, so that 48 classes look different.
+No two of the twelve come closer than a CIEDE2000 difference of 12, in ordinary vision and under the three simulated
+dichromacies of Machado et al. (2009), on a bright page and, lightened, on a dark one (tests/views/test_colours.py
+measures it). Classes that follow each other also differ in shape, so that 72 classes look different.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import numpy as np
 
 from ..core.errors import ParameterError
 
-#: Class k has colour k % 8 and shape k // 8 % 6.
-PALETTE = ("#1845fb", "#ff5e02", "#c91f16", "#c849a9", "#adad7d", "#86c8dd", "#578dff", "#656364")
+#: Class k has colour k % 12 and shape (k + k // 12) % 6; on a dark page a quarter of white is mixed in.
+PALETTE = (
+    "#1100ee", "#cc6600", "#5588aa", "#990000", "#aa44ff", "#773344",
+    "#886644", "#66ddcc", "#ccaa77", "#444477", "#aadd11", "#aabbff",
+)  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 #: Points without a value.
 MISSING = "#999999"

@@ -6,9 +6,10 @@ import functools
 import io
 from collections.abc import Sequence
 
+from .colours import PALETTE
 from .page import printable
 
-#: Blue, orange, red ... and a marker each, so that lines stay apart in grey print too.
+#: A marker each beside the colour, so that lines stay apart in grey print too.
 MARKERS = "osD^v<>P"
 
 
@@ -77,11 +78,40 @@ def dress(
         ax.figure.colorbar(picture, ax=ax, **bar)
 
 
+def mark(k: int) -> dict[str, str]:
+    """Colour and marker of the k-th kind that a figure shows: 24 different pairs."""
+    return {"color": PALETTE[k % len(PALETTE)], "marker": MARKERS[k % len(MARKERS)]}
+
+
 def plain(*texts) -> None:
     """Show these texts as they are, dollar signs and all, as far as they can be written."""
     for text in texts:
         text.set_parse_math(False)
         text.set_text(printable(text.get_text()))
+
+
+def apart(ax, notes: Sequence) -> None:
+    """Move annotations (their text in offset points) beside, above or below their points until no two overlap.
+
+    The axes must be dressed: from here on their labels leave the layout as it is. A line joins name and point.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    for note in notes:
+        note.set_in_layout(False)
+    ax.figure.draw_without_rendering()
+    renderer, inside, taken = FigureCanvasAgg(ax.figure).get_renderer(), ax.get_window_extent(), []
+    places = [(6 + 3 * k, side, up * (3 + 9 * k)) for k in range(30) for up in (1, -1) for side in ("left", "right")]
+    for note in notes:
+        for away, side, up in places:
+            note.xyann = (away if side == "left" else -away, up)
+            note.set_ha(side)
+            note.update_positions(renderer)
+            box = Text.get_window_extent(note, renderer)
+            if inside.contains(*box.min) and inside.contains(*box.max) and not box.count_overlaps(taken):
+                break
+        taken.append(box)
 
 
 def in_legend(name: object) -> str:

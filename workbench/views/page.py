@@ -186,7 +186,9 @@ class Page(ABC):
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             f"<title>{escape(self.title or type(self).__name__)}</title>"
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            "<style>body{margin:24px;background:#fff;font-family:system-ui,sans-serif}</style></head>"
+            "<style>body{margin:24px;background:#fff;font-family:system-ui,sans-serif}"
+            "@media screen and (prefers-color-scheme:dark){body{background:#1d1f22;color:#e8eaed;color-scheme:dark}}"
+            "</style></head>"
             f"<body>{self.html}</body></html>\n"
         )
         try:

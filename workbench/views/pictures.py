@@ -17,7 +17,8 @@ from .projection import Projection
 #: Decibels from the brightest colour of a small spectrogram to its darkest.
 RANGE_DB = 70.0
 _WIDTH, _BANDS = 256, 64
-_MARKERS = "osv^D*"
+#: As near to the map's shapes as matplotlib comes.
+_MARKERS = "os^DPX"
 
 
 def webp(pixels: np.ndarray, *, quality: int = 75, size: tuple[int, int] | None = None) -> str:
@@ -106,5 +107,6 @@ def _groups(coloured: Coloured):
     for k, level in enumerate(coloured.levels):
         # A label that begins with an underscore would be left out of the legend.
         name = "\u200b" + printable(level if len(level) < 25 else level[:24] + "…")
-        yield PALETTE[k % len(PALETTE)], _MARKERS[k // 8 % 6], coloured.codes == k, name
+        colour, marker = PALETTE[k % len(PALETTE)], _MARKERS[(k + k // len(PALETTE)) % len(_MARKERS)]
+        yield colour, marker, coloured.codes == k, name
     yield MISSING, "o", coloured.codes == NO_VALUE, None

@@ -13,8 +13,7 @@ import numpy as np
 
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
-from .colours import PALETTE
-from .figures import MARKERS, dress, in_legend, new_figure, short
+from .figures import MARKERS, dress, in_legend, mark, new_figure, short
 from .inputs import mapping, parts, texts
 
 _GREY = "#656364"
@@ -74,7 +73,7 @@ def layer_curve(
     figure = new_figure(9.0, 4.2)
     ax = figure.add_subplot()
     for k, (name, result) in enumerate(curves.items()):
-        style = {"color": PALETTE[k % 8], "marker": MARKERS[k % 8], "linewidth": 2, "markersize": 5, "zorder": 3}
+        style = mark(k) | {"linewidth": 2, "markersize": 5, "zorder": 3}
         _curve(ax, str(name) or word, result, x, style, best=True)
     for k, (name, result) in enumerate(controls.items()):
         style = {

@@ -35,7 +35,7 @@ function watchTheme(root, act) {
   for (const node of [document.documentElement, document.body]) {
     watch.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-light", "data-theme", "style"] });
   }
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look);
+  for (const query of ["(prefers-color-scheme: dark)", "print"]) window.matchMedia(query).addEventListener("change", look);
   if (!root.isConnected) new ResizeObserver(look).observe(root); // a widget is drawn before it has a place
   look();
 }

@@ -48,7 +48,7 @@ class PrototypeMap extends SoundMap {
       const { colour, shape } = state.styles[state.style[i]], [x, y] = plot.toScreen(i);
       c.fillStyle = colour;
       c.fill();
-      c.translate(x, y); // the shape of its class: colours come back after eight classes
+      c.translate(x, y); // the shape of its class
       c.beginPath();
       SHAPES[shape](c, 0.34 * (plot.radius() + 6));
       c.fillStyle = "#ffffff";

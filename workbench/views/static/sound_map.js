@@ -61,7 +61,7 @@ class SoundMap {
     const grey = { colour: missing, shape: "circle" }, { dark } = this.state;
     if (colour.kind === "category") {
       const k = palette.length;
-      this.state.styles = colour.levels.map((_, i) => ({ colour: dark ? mix(palette[i % k], "#ffffff", 0.25) : palette[i % k], shape: shapes[Math.floor(i / k) % shapes.length] }));
+      this.state.styles = colour.levels.map((_, i) => ({ colour: dark ? mix(palette[i % k], "#ffffff", 0.25) : palette[i % k], shape: shapes[(i + Math.floor(i / k)) % shapes.length] }));
     } else {
       this.state.styles = Array.from({ length: 64 }, (_, i) => ({ colour: this.shade(scale, i / 63), shape: "circle" }));
     }
