@@ -743,11 +743,39 @@ def test_what_is_wrong_with_the_place_is_said_first(here):
         ({"parameters": {"encoder": "minni"}}, "encoder='minni' must be a model folder.*did you mean mini"),
         ({"parameters": {"encoder": "net.py:make"}}, "encoder='net.py:make' must be .*net.py is no file"),
         ({"parameters": {"encoder": f"{__file__}:nothing_there"}}, "encoder='.*' must be .* has no nothing_there"),
+        ({"parameters": {"encoder": __file__}}, "encoder='.*' must be a model folder .*, not a file; .*say what of it"),
         ({"parameters": {"judge": "minni"}}, "judge='minni' must be a model folder"),
+        (
+            {"parameters": {"dataset": "me/voices"}},
+            "dataset='me/voices' must be .*no such folder or file; .*hf:me/voices",
+        ),
+        ({"parameters": {"dataset": "hf:a/b/c"}}, "dataset='hf:a/b/c' must be .*no name of a set on the hub"),
+        ({"parameters": {"dataset": "sounds.csv"}}, "dataset='sounds.csv' must be .*no such folder or file"),
         ({"parameters": {"size": -1}}, "size=-1 must be an int, 0 or more"),
         ({"names": "predefined_prototypes", "parameters": {"train": "none"}}, "train='none' must be one of '', 'head'"),
         ({"names": "pecmae", "parameters": {"autoencoder": "none"}}, "autoencoder='none' must be mini-mel, pecmae-4s"),
+        (
+            {"names": "pecmae", "parameters": {"autoencoder": "minimel"}},
+            "autoencoder='minimel'.*did you mean 'mini-mel'",
+        ),
         ({"names": "listen_to_interpret", "parameters": {"classifier": "none"}}, "classifier='none' must be a model"),
+        ({"names": "listen_to_interpret", "parameters": {"classifier": "vgh"}}, "classifier='vgh' .*did you mean vgg"),
+        ({"names": "sae", "parameters": {"dataset": "esc5"}}, "dataset='esc5' .*did you mean 'esc50'"),
+        ({"names": "sae", "parameters": {"encoder": "huber-base"}}, "encoder='huber-base' .*did you mean hubert-base"),
+        ({"names": "sae", "parameters": {"encoder": "conv"}}, "encoder='conv' must be a model folder"),
+        (
+            {"names": "sae", "parameters": {"latents": 64}},
+            r"latents=64 must be 100 or more, or given with sparsities=\[0.75, 0.9, 0.95\]: .* 0.99 keeps none of 64",
+        ),
+        (
+            {"names": "sae", "parameters": {"sparsities": [0.9, 0.999]}},
+            r"sparsities=\[0.9, 0.999\] must be \[0.9\], or given with latents=1000 or more",
+        ),
+        ({"names": "sae", "parameters": {"sparsities": [1.5]}}, r"sparsities=\[1.5\] must be shares"),
+        (
+            {"names": "predefined_prototypes", "parameters": {"encoder": "conv", "train": "head"}},
+            "train='head' must be 'scratch' with encoder='conv'",
+        ),
         ({"names": "listen_to_interpret", "parameters": {"seeds": 0}}, "seeds=0 must be an int, 1 or more"),
     ],
 )
@@ -768,8 +796,35 @@ def test_words_that_a_notebook_uses_for_something_else_are_left_alone(here):
     given = {"encoder": "gru", "dataset": "mnist"}
     assert check(notebook, given, scale="smoke", seed=None)["encoder"] == "gru"
     known = read_notebook(write_notebook(here / "other.ipynb", parameters=parameters.replace("lstm", "mini")))
-    for value in ("mini", "conv", "facebook/hubert-base-ls960", "hubert-base", str(here)):
+    (here / "net.py").write_text("def make(): ...")
+    (here / "sounds.csv").write_text("path,label")
+    for value in ("mini", "facebook/hubert-base-ls960", "hubert-base", "net.py:make", str(here)):
         assert check(known, {"encoder": value}, scale="smoke", seed=None)["encoder"] == value
+    toy = read_notebook(write_notebook(here / "toy.ipynb", parameters="seed = 0\nscale = 'smoke'\ndataset = ''\n"))
+    for value in ("voices", "esc50", "hf:me/voices", "hf:me/voices:all@main", "sounds.csv", str(here)):
+        assert check(toy, {"dataset": value}, scale="smoke", seed=None)["dataset"] == value
+
+
+def test_names_of_the_notebooks_own_and_what_they_ask_for():
+    (tagger,) = find_notebooks("listen_to_interpret")
+    assert check(tagger, {"classifier": "vgg"}, scale="smoke", seed=None)["classifier"] == "vgg"
+    (prototypes,) = find_notebooks("predefined_prototypes")
+    for value in ("conv", "beats", "ast"):
+        assert check(prototypes, {"encoder": value}, scale="paper", seed=None)["encoder"] == value
+    for given in ({"latents": 100}, {"latents": 64, "sparsities": [0.95]}, {"sparsities": [0.0, 0.998]}):
+        check(find_notebooks("sae")[0], given, scale="smoke", seed=None)
+
+
+def test_a_wrong_name_is_refused_before_anything_large_is_imported():
+    code = (
+        "import sys\nfrom workbench.cli import app\ntry: app(sys.argv[1:])\n"
+        "except SystemExit: print(*sorted({'torch', 'nbformat', 'papermill', 'librosa'} & {*sys.modules}))"
+    )
+    for wrong in ("dataset=voicez", "encoder=minni"):
+        command = [sys.executable, "-c", code, "run", "sae", "-p", wrong]
+        paths = os.pathsep.join([str(Path(workbench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+        assert "did you mean" in done.stderr and done.stdout == "\n", done
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -1057,6 +1112,20 @@ def test_another_dataset_brings_its_own(settings_file):
     assert settings(settings_file, "small", dataset="other", size=3)["size"] == 3
 
 
+def test_what_a_value_needs_follows_it_or_is_named(tmp_path):
+    text = (
+        "needs: {net: {conv: {train: scratch}}, train: {scratch: {net: conv}}}\nsmoke: {net: mini, train: head, n: 1}"
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    for given in ({"net": "conv"}, {"train": "scratch"}, {"net": "conv", "train": "scratch"}):
+        assert settings(tmp_path / "mine.ipynb", "smoke", **given) == {"net": "conv", "train": "scratch", "n": 1}
+    assert settings(tmp_path / "mine.ipynb", "smoke", net="", n=2) == {"net": "mini", "train": "head", "n": 2}
+    with pytest.raises(ParameterError, match="train='head' must be 'scratch' with net='conv'"):
+        settings(tmp_path / "mine.ipynb", "smoke", net="conv", train="head")
+    with pytest.raises(ParameterError, match="net='ast' must be 'conv' with train='scratch'"):
+        settings(tmp_path / "mine.ipynb", "smoke", net="ast", train="scratch")
+
+
 def test_settings_are_shown_as_a_table(settings_file):
     page = settings(settings_file, "smoke", dataset="<b>")._repr_html_()
     assert "<th>fit</th>" in page and "steps 10, rate 0.1" in page and "1, 3" in page and "&lt;b&gt;" in page
@@ -1071,7 +1140,7 @@ def test_settings_refuse(settings_file, tmp_path):
         settings(settings_file, "smoke", sead=1)
     with pytest.raises(RunError, match=r"none.yaml: cannot be read \(No such file"):
         settings(tmp_path / "none.ipynb", "smoke")
-    for text in ("- a", "smoke: 5", "smoke: {a: [", ""):
+    for text in ("- a", "smoke: 5", "smoke: {a: [", "", "needs: [a]"):
         (tmp_path / "mine.yaml").write_text(text)
         with pytest.raises(RunError, match="mine.yaml: is no mapping of scales to settings"):
             settings(settings_file, "smoke")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,25 +91,23 @@ def read_notebook(path: str | os.PathLike) -> Notebook:
     RunError
         When the file is not a notebook, or has no cell tagged ``parameters``, or more than one.
     """
-    import nbformat
-
     path = Path(path)
     try:
-        node = nbformat.read(path, as_version=4)
+        cells = _read_cells(path)
     except Exception as error:  # nbformat raises anything from OSError to its own validation errors
         raise RunError(f"{path}: not a readable notebook ({type(error).__name__}: {error})") from error
     try:
-        tagged = [i for i, cell in enumerate(node.cells) if cell.cell_type == "code" and "parameters" in _tags(cell)]
+        tagged = [i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and "parameters" in _tags(cell)]
         beside = path.with_suffix(".yaml")
         settings = beside.read_text(encoding="utf-8") if beside.is_file() else ""
-        headings, sha256 = _headings(node), _source_hash(node, settings)
-    except (AttributeError, TypeError, ValueError) as error:
+        headings, sha256 = _headings(cells), _source_hash(cells, settings)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
     if len(tagged) != 1:
         many = "no cell" if not tagged else f"{len(tagged)} cells (numbers {', '.join(str(i + 1) for i in tagged)})"
         raise RunError(f"{path}: {many} tagged 'parameters'; a notebook needs exactly one to be run")
     title = next((heading for heading in headings if heading), path.stem)
-    parameters = read_parameters(node.cells[tagged[0]].source, notebook=path.stem)
+    parameters = read_parameters(cells[tagged[0]]["source"], notebook=path.stem)
     return Notebook(path.stem, path, title, sha256, parameters, headings, tagged[0])
 
 
@@ -133,15 +131,32 @@ def _locate(name: str) -> Path:
     raise RunError(f"no notebook {name!r}{hint} (there are: {', '.join(known)}; or give the path of an .ipynb file)")
 
 
-def _tags(cell) -> list:
-    return cell.metadata.get("tags") or []
+def _read_cells(path: Path) -> list[dict]:
+    """Cells of a notebook, each source as one text.
+
+    A file of the present format is read as the JSON it is: nbformat, for all others, takes seconds to import.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
+        import nbformat
+
+        return nbformat.read(path, as_version=4).cells
+    cells = content["cells"]
+    for cell in cells:
+        if isinstance(cell.get("source"), list):
+            cell["source"] = "".join(cell["source"])
+    return cells
 
 
-def _headings(node) -> tuple[str, ...]:
+def _tags(cell: Mapping) -> list:
+    return cell["metadata"].get("tags") or []
+
+
+def _headings(cells: Iterable[Mapping]) -> tuple[str, ...]:
     current, headings = "", []
-    for cell in node.cells:
-        if cell.cell_type == "markdown":
-            prose = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            prose = re.sub(r"^```.*?^```", "", cell["source"], flags=re.MULTILINE | re.DOTALL)
             lines = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose, re.MULTILINE)
             headings.append(lines[0] if lines else current)
             current = lines[-1] if lines else current
@@ -150,6 +165,6 @@ def _headings(node) -> tuple[str, ...]:
     return tuple(headings)
 
 
-def _source_hash(node, settings: str) -> str:
-    cells = [[cell.cell_type, cell.source, sorted(_tags(cell))] for cell in node.cells]
-    return hashlib.sha256((json.dumps(cells, ensure_ascii=False) + settings).encode()).hexdigest()
+def _source_hash(cells: Iterable[Mapping], settings: str) -> str:
+    told = [[cell["cell_type"], cell["source"], sorted(_tags(cell))] for cell in cells]
+    return hashlib.sha256((json.dumps(told, ensure_ascii=False) + settings).encode()).hexdigest()
