@@ -84,6 +84,8 @@ def test_parameters_are_read_with_types_and_help_without_running():
     ]
     assert found["rate"].default == 1.0 and isinstance(found["rate"].default, float)
     assert found["seed"].help == "of everything random"
+    inside = read_parameters('kind: str = (\n    "#"  # a or\n)  # b\nn = 1\n', notebook="toy")
+    assert (inside["kind"].help, inside["n"].help) == ("a or b", "")
 
 
 @pytest.mark.parametrize(
@@ -285,6 +287,8 @@ def test_headings_of_cells_skip_code_fences(here):
     notebook = read_notebook(path)
     assert notebook.title == "The toy notebook"
     assert notebook.headings == ("The toy notebook",) * 3 + ("Part",) * 2
+    marked = write_notebook(here / "toy.ipynb", "# Why *dog*, **`x_y`**? 2 * 3 * 4")
+    assert read_notebook(marked).headings[-1] == "Why dog, x_y? 2 * 3 * 4"
 
 
 def test_missing_and_unusable_notebooks(here):
@@ -959,6 +963,16 @@ def test_sweep_checks_the_whole_grid_first(here):
     with pytest.raises(ParameterError, match="at least one parameter"):
         sweep(notebook, {})
     assert not (here / "runs").exists()
+
+
+def test_a_table_of_a_given_width_loses_nothing():
+    words = "a description of many words that is much longer than any of the columns could be on such a line"
+    text = text_table(["name", "n", ""], [["first", 1, words], ["x" * 30, 22, ""]], width=40)
+    lines = text.splitlines()
+    assert (
+        max(map(len, lines)) <= 40 and text.replace("\n", "").count("x") == 30 and set(words.split()) <= {*text.split()}
+    )
+    assert text_table(["a"], [[words]]).endswith("...") and text_table(["a"], [["b"]], width=40) == "a\n-\nb"
 
 
 def test_compare_needs_two_runs(tmp_path):

@@ -1,3 +1,4 @@
+from .listing import notebook_text as notebook_text
 from .notebooks import find_notebooks as find_notebooks
 from .notebooks import read_notebook as read_notebook
 from .parameters import split_values as split_values

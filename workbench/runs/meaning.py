@@ -46,6 +46,11 @@ def check_meaning(notebook: Notebook, values: Mapping[str, object], changed: Ite
         _sparse_codes(changed, plan["latents"], plan["sparsities"])
 
 
+def datasets_among(notebook: Notebook) -> list[str]:
+    """Names of the parameters that are datasets."""
+    return [name for name, parameter in notebook.parameters.items() if _noun(parameter) == "dataset"]
+
+
 def _noun(parameter: Parameter) -> str:
     first = re.match(r"(dataset|encoder)\b", parameter.help)
     return parameter.name if parameter.name in _TESTS else first[1] if first else ""

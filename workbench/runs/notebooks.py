@@ -158,11 +158,19 @@ def _headings(cells: Iterable[Mapping]) -> tuple[str, ...]:
         if cell["cell_type"] == "markdown":
             prose = re.sub(r"^```.*?^```", "", cell["source"], flags=re.MULTILINE | re.DOTALL)
             lines = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose, re.MULTILINE)
+            lines = [_plain(line) for line in lines]
             headings.append(lines[0] if lines else current)
             current = lines[-1] if lines else current
         else:
             headings.append(current)
     return tuple(headings)
+
+
+def _plain(markdown: str) -> str:
+    """A heading without the marks of emphasis and code."""
+    for mark in (r"\*{1,3}", "`"):
+        markdown = re.sub(rf"({mark})(?=\S)(.+?)(?<=\S)\1", r"\2", markdown)
+    return markdown
 
 
 def _source_hash(cells: Iterable[Mapping], settings: str) -> str:

@@ -10,6 +10,8 @@ import itertools
 import json
 import os
 import re
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     import pandas
 
 _LOCK = ".sweep.lock"
+_NARROWEST = 8
+"""Characters that a column of a wrapped table has at least, where it has so many at all."""
 
 
 @checked
@@ -266,23 +270,48 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
     return table
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table for a terminal: columns aligned, numbers on the right and short."""
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None = None) -> str:
+    """A table for a terminal: columns aligned, numbers on the right and short.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names.
+    rows : sequence of sequences
+        One value a column.
+    width : int, optional
+        Characters a line may have: what is longer goes on in the next, and nothing is cut. Without it a row is one line
+        and texts longer than 48 characters are cut.
+    """
     numeric = [
         all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in column)
         for column in zip(*rows, strict=True)
     ] or [False] * len(columns)
     texts = [[_one_line(str(c)) for c in columns]]
-    texts += [["-" if value is None else _one_line(brief(value, 48)) for value in row] for row in rows]
+    longest = 48 if width is None else sys.maxsize
+    texts += [["-" if value is None else _one_line(brief(value, longest)) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in texts) for i in range(len(columns))]
+    while width is not None and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
     lines = [
         "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
+            cell.rjust(wide) if right else cell.ljust(wide)
+            for cell, wide, right in zip(line, widths, numeric, strict=True)
         ).rstrip()
-        for line in texts
+        for row in texts
+        for line in _wrapped(row, widths)
     ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    heading = len(_wrapped(texts[0], widths))
+    return "\n".join([*lines[:heading], "  ".join("-" * wide for wide in widths), *lines[heading:]])
+
+
+def _wrapped(cells: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:
+    """The lines of one row."""
+    pieces = [
+        textwrap.wrap(cell, wide, break_on_hyphens=False) if len(cell) > wide else [cell]
+        for cell, wide in zip(cells, widths, strict=True)
+    ]
+    return list(itertools.zip_longest(*pieces, fillvalue=""))
 
 
 def _one_line(text: str) -> str:
