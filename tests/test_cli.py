@@ -252,6 +252,7 @@ def test_run_prints_where_and_compare_reads_it(notebook, here):
     assert read_results("out3/toy")["parameters"]["names"] == ["x", "y"]
     text = cli("compare", "out1", "out3", "--csv", "both.csv")
     assert re.search(r"^metric +twice +2 +6 +4$", text, re.MULTILINE)
+    assert text.startswith("toy (2 runs): toy\n  asked    scale='smoke', names=['x', 'y']\n  differs  seed\n")
     assert (here / "both.csv").read_text().splitlines()[-1] == "metric,twice,2,6,4"
 
 

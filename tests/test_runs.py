@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import os
@@ -17,17 +19,30 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import workbench
 from workbench.core.dependencies import explain
 from workbench.core.errors import ParameterError, RunError, WorkbenchError
 from workbench.core.files import temporary_beside
-from workbench.runs import compare, find_notebooks, read_notebook, record, run, settings, sweep, sweep_table, text_table
+from workbench.runs import (
+    asked_text,
+    compare,
+    find_notebooks,
+    read_notebook,
+    record,
+    run,
+    settings,
+    sweep,
+    sweep_table,
+    text_table,
+)
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
 from workbench.runs.export import _formula_svg, to_html
 from workbench.runs.notebooks import notebooks_folder
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
+from workbench.runs.previews import Preview, previews
 from workbench.runs.provenance import git_state, kernel_report, this_process, versions
 from workbench.runs.recording import plain, read_results, write_text
 from workbench.runs.report import index_page, table_html
@@ -369,9 +384,48 @@ def test_record_converts_and_separates_metrics_from_context(tmp_path, monkeypatc
     assert "&lt;b&gt;" in shown._repr_html_() and "<b>" not in shown._repr_html_()
 
 
+HEADLINE = [
+    ("Accuracy", np.float64(0.8812), 0.85, 0.91, "chance 0.17"),
+    ("R2", 0.5, math.nan, None, "the spectrum 0.4"),
+]
+
+
+def test_a_headline_is_kept_whole_and_shown_in_words(tmp_path, monkeypatch):
+    write_text(tmp_path / "results.json", json.dumps({"schema": 1, "metrics": {}, "context": {}}))
+    monkeypatch.setenv("WORKBENCH_RUN_DIR", str(tmp_path))
+    shown = record(headline=HEADLINE, n=1)
+    record(n=2)  # rows stay where none are given
+    kept = read_results(tmp_path)
+    assert kept["metrics"] == {"n": 2}
+    assert kept["headline"] == [
+        {"text": "Accuracy", "value": 0.8812, "low": 0.85, "high": 0.91, "control": "chance 0.17"},
+        {"text": "R2", "value": 0.5, "low": None, "high": None, "control": "the spectrum 0.4"},
+    ]
+    assert shown["Accuracy"] == "0.881, interval 0.85 to 0.91; read against: chance 0.17"
+    assert shown["R2"] == "0.5, no interval; read against: the spectrum 0.4"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("Accuracy 0.9", r"headline\[0\]='Accuracy 0.9' must be five things: text, value, low, high, control"),
+        (("Accuracy", 0.9), r"headline\[0\]=.* must be five things"),
+        (("", 0.9, 0.8, 1.0, "chance"), r"headline\[0\], its text='' must be a text"),
+        (("Accuracy", 0.9, 0.8, 1.0, 0.5), r"its control=0.5 must be a text"),
+        (("Accuracy", "0.9", 0.8, 1.0, "chance"), "its value='0.9' must be a finite number, or None"),
+        (("Accuracy", 0.9, 0.8, math.inf, "chance"), "its high='Infinity' must be a finite number"),
+        (("Accuracy", 0.9, 0.8, None, "chance"), r"its bounds=\[0.8, None\] must be two numbers"),
+        (("Accuracy", 0.9, 0.95, 0.8, "chance"), r"its bounds=\[0.95, 0.8\] must be two numbers"),
+    ],
+)
+def test_rows_of_a_headline_that_lack_something_are_refused(row, message):
+    with pytest.raises(ParameterError, match=message):
+        record(headline=[row])
+
+
 def test_record_without_a_run_keeps_in_memory(monkeypatch):
     monkeypatch.delenv("WORKBENCH_RUN_DIR", raising=False)
-    monkeypatch.setattr(recording_module, "_in_memory", {"metrics": {}, "context": {}})
+    monkeypatch.setattr(recording_module, "_in_memory", {"metrics": {}, "context": {}, "headline": []})
     assert repr(record(accuracy=0.91234567)) == "recorded accuracy=0.9123"
     record(accuracy=1)
     assert recording_module._in_memory["metrics"] == {"accuracy": 1}
@@ -485,6 +539,8 @@ def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path):
         ("{", "not readable as results"),
         (json.dumps(finished_results(metrics=[1])), "'metrics' must be a dict"),
         (json.dumps(finished_results(machine=None)), "not whole, 'machine' is NoneType"),
+        (json.dumps(finished_results(headline=[{"text": "a"}])), "not whole, 'headline' must be rows of text, value"),
+        (json.dumps(finished_results(asked=[1])), "not whole, 'asked' must be a list of names"),
         (json.dumps(finished_results(error={"cell": 1})), "not whole, 'heading' of 'error'"),
         (json.dumps(finished_results(context={"encoder": 1})), "not whole, context 'encoder' is int"),
     ],
@@ -516,13 +572,89 @@ def test_pages_escape_names_values_and_states():
         parameters={evil: evil * 100},
         metrics={evil: [evil] * 50},
         context={evil: {"name": evil}},
+        headline=[{"text": evil, "value": 1.0, "low": None, "high": None, "control": evil}],
+        asked=[evil],
         error={"cell": evil, "heading": evil, "type": evil, "message": evil, "traceback": evil},
         git={"commit": evil, "dirty": True},
         machine={evil: evil},
     )
-    page = index_page(evil, [(evil, results)], table=table_html([evil], [[evil]]), note=evil)
+    shown = {evil: Preview(picture="data:image/webp;base64,AA==", picture_of=evil)}
+    page = index_page(evil, [(evil, results)], previews=shown, table=table_html([evil], [[evil]]), note=evil)
     assert "<script" not in page and "&lt;script&gt;" in page
+    heard = index_page("t", [("a", finished_results())], previews={"a": Preview(sound=f'"{evil}', sound_of=evil)})
+    assert evil not in heard and heard.count("<script>") == 1  # the page's own
     assert text_table(["a\x1b[31m"], [["b\nc"]]).splitlines()[2:] == ["b c"]
+
+
+def png(width: int, height: int, *, blank: bool = False) -> str:
+    """A picture of noise, as an output holds it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 1 if blank else 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_preview_is_the_first_figure_and_the_first_sound_of_a_notebook(tmp_path):
+    sound, long = "data:audio/mpeg;base64,AAAA", "data:audio/wav;base64," + "A" * 400_000
+    players = (
+        f"<style>.a {{}}</style><div>Title</div><b>first</b><audio src='{long}'></audio>"
+        f"<b>low &amp; high</b><i>clip 7</i><audio controls src='{sound}'></audio>"
+        "<audio src='data:audio/mpeg;base64,BB=='></audio>"
+    )
+    figures = [png(40, 40), png(1000, 100), png(300, 300, blank=True), png(1200, 600), png(500, 500)]
+    outputs = [new_output("display_data", data={"image/png": each, "text/plain": "Figure"}) for each in figures]
+    outputs.append(new_output("display_data", data={"text/html": players}))
+    (tmp_path / "run").mkdir()
+    cells = [new_markdown_cell("# Part *one*"), new_code_cell("1", outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "run" / "toy.ipynb")
+    (made,) = previews(tmp_path, ["run", "not there"]).values()
+    kind, data = made.picture.split(",")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        assert kind == "data:image/webp;base64" and picture.size == (640, 320)
+    assert (made.picture_of, made.sound, made.sound_of) == ("Part one", sound, "low & high, clip 7")
+
+
+def test_a_notebook_that_shows_nothing_or_is_damaged_has_no_preview(tmp_path):
+    for name, text in {"bare": json.dumps(new_notebook(cells=[new_code_cell("1")])), "bad": "{"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "toy.ipynb").write_text(text)
+    assert previews(tmp_path, ["bare", "bad"]) == {"bare": Preview(), "bad": Preview()}
+
+
+def test_pictures_and_sounds_of_one_page_have_a_limit(tmp_path):
+    output = new_output(
+        "display_data", data={"text/html": f"<audio src='data:audio/mpeg;base64,{'A' * 300_000}'></audio>"}
+    )
+    for n in range(6):
+        (tmp_path / str(n)).mkdir()
+        nbformat.write(new_notebook(cells=[new_code_cell("1", outputs=[output])]), tmp_path / str(n) / "toy.ipynb")
+    made = previews(tmp_path, map(str, range(6)))
+    assert list(made) == ["0", "1", "2", "3"]
+    assert len(index_page("t", [(name, finished_results()) for name in made], previews=made)) < 1_500_000
+
+
+def test_the_index_leads_with_main_results_and_has_no_marks_of_markdown():
+    rows = [
+        {"text": f"Result *{n}*", "value": 0.12345, "low": 0.1, "high": 0.2, "control": f"**chance** {n}"}
+        for n in range(4)
+    ]
+    results = finished_results(
+        notebook={"name": "toy", "title": "Why *dog*?", "sha256": "0"},
+        headline=[*rows, {"text": "Result 9", "value": 1, "low": None, "high": None, "control": "nothing"}],
+        parameters={"seed": 0, "scale": "smoke", "size": 7, "label": "vowel_of_the_notebook"},
+        asked=["size"],
+        metrics={"accuracy": 0.5},
+    )
+    page = index_page("Sweep of Why *dog*?", [("toy", results)])
+    assert "*" not in re.sub(r"<style>.*?</style>", "", page)
+    assert [f"Result {n}" in page for n in range(5)] == [True, True, True, False, False]
+    assert "<b>0.123</b> interval 0.1 to 0.2" in page and "read against: chance 2" in page
+    assert (
+        page.index("seed = 0, scale = smoke, size = 7<") < page.index("Result 0") < page.index("vowel_of_the_notebook")
+    )
+    plain_page = index_page("t", [("toy", results | {"headline": []})])
+    assert "accuracy = <b>0.5</b>" in plain_page
 
 
 def test_results_of_another_schema_are_refused(tmp_path):
@@ -559,6 +691,7 @@ def test_run_writes_everything_and_the_same_seed_gives_the_same_metrics(here):
         "encoder": None,
         "verbose": False,
     }
+    assert kept["asked"] == ["seed", "rate"] and kept["headline"] == []
     assert kept["device"] == "cpu" and kept["machine"]["cpus"] >= 1 and kept["seconds"] > 0
     assert 20e6 < kept["peak_memory_bytes"] < 2e9
     assert kept["versions"]["numpy"] == np.__version__
@@ -973,6 +1106,24 @@ def test_a_table_of_a_given_width_loses_nothing():
         max(map(len, lines)) <= 40 and text.replace("\n", "").count("x") == 30 and set(words.split()) <= {*text.split()}
     )
     assert text_table(["a"], [[words]]).endswith("...") and text_table(["a"], [["b"]], width=40) == "a\n-\nb"
+
+
+def test_what_was_asked_is_said_of_each_notebook(tmp_path):
+    own = {"seed": 0, "scale": "smoke", "size": 0, "label": ""}
+    for n in (1, 2):
+        write_run(tmp_path / f"a{n}", parameters=own | {"seed": n, "size": 7}, asked=["seed", "size"])
+    other = {"name": "other", "title": "Why *dog*?", "sha256": "0"}
+    write_run(tmp_path / "b", notebook=other, parameters=own, asked=[])
+    assert asked_text(tmp_path).splitlines() == [
+        "toy (2 runs): Toy",
+        "  asked    scale='smoke', size=7",
+        "  differs  seed",
+        "  its own  label=''",
+        "other: Why dog?",
+        "  asked    seed=0, scale='smoke'",
+        "  its own  size=0, label=''",
+    ]
+    assert max(map(len, asked_text(tmp_path, width=24).splitlines())) <= 24
 
 
 def test_compare_needs_two_runs(tmp_path):

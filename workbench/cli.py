@@ -457,13 +457,15 @@ def compare(
 ) -> None:
     """Put runs side by side.
 
-    The parameters, data and encoders that differ, every metric, and for two runs their difference.
+    First what was asked of each notebook; then the parameters, data and encoders that differ, every metric, and for two
+    runs their difference.
     """
     from . import runs as room
 
     table = room.compare(*runs)
     if csv is not None:
         table.to_csv(csv)
+    typer.echo(room.asked_text(*runs, width=_width()) + "\n")
     _print_table(table.reset_index())
 
 

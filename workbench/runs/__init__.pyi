@@ -6,6 +6,7 @@ from .recording import read_results as read_results
 from .recording import record as record
 from .running import run as run
 from .scales import settings as settings
+from .sweeps import asked_text as asked_text
 from .sweeps import compare as compare
 from .sweeps import sweep as sweep
 from .sweeps import sweep_table as sweep_table

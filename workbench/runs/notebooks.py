@@ -100,7 +100,7 @@ def read_notebook(path: str | os.PathLike) -> Notebook:
         tagged = [i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and "parameters" in _tags(cell)]
         beside = path.with_suffix(".yaml")
         settings = beside.read_text(encoding="utf-8") if beside.is_file() else ""
-        headings, sha256 = _headings(cells), _source_hash(cells, settings)
+        headings, sha256 = headings_of(cells), _source_hash(cells, settings)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
     if len(tagged) != 1:
@@ -152,13 +152,14 @@ def _tags(cell: Mapping) -> list:
     return cell["metadata"].get("tags") or []
 
 
-def _headings(cells: Iterable[Mapping]) -> tuple[str, ...]:
+def headings_of(cells: Iterable[Mapping]) -> tuple[str, ...]:
+    """The heading that each cell stands under, "" before the first, without marks of emphasis."""
     current, headings = "", []
     for cell in cells:
         if cell["cell_type"] == "markdown":
-            prose = re.sub(r"^```.*?^```", "", cell["source"], flags=re.MULTILINE | re.DOTALL)
+            prose = re.sub(r"^```.*?^```", "", "".join(cell["source"]), flags=re.MULTILINE | re.DOTALL)
             lines = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose, re.MULTILINE)
-            lines = [_plain(line) for line in lines]
+            lines = [plain_heading(line) for line in lines]
             headings.append(lines[0] if lines else current)
             current = lines[-1] if lines else current
         else:
@@ -166,7 +167,7 @@ def _headings(cells: Iterable[Mapping]) -> tuple[str, ...]:
     return tuple(headings)
 
 
-def _plain(markdown: str) -> str:
+def plain_heading(markdown: str) -> str:
     """A heading without the marks of emphasis and code."""
     for mark in (r"\*{1,3}", "`"):
         markdown = re.sub(rf"({mark})(?=\S)(.+?)(?<=\S)\1", r"\2", markdown)

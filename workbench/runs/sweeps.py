@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 from ..core.checks import checked
 from ..core.errors import ParameterError, RunError
 from ..core.files import sweep_away
-from .notebooks import Notebook, find_notebooks
-from .recording import brief, plain, read_whole, write_text
+from .notebooks import Notebook, find_notebooks, plain_heading
+from .previews import previews
+from .recording import asked_of, brief, plain, read_whole, write_text
 from .report import flatten, index_page, table_html
 from .running import check, check_mapping, prepare
 from .single import RunResult, run_one
@@ -270,6 +271,42 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
     return table
 
 
+def asked_text(*runs: str | os.PathLike | RunResult, width: int = 100) -> str:
+    """What was asked of each notebook, as text for a terminal: its parameters, those that are not its own first.
+
+    Parameters
+    ----------
+    *runs : path or RunResult
+        As of :func:`compare`. What differs between runs of one notebook is named, and stands in the table of that.
+    width : int
+        Characters that a line may have.
+    """
+    of_notebook: dict[str, list[dict]] = {}
+    for _, results in (pair for run in runs for pair in _read_runs(run)):
+        of_notebook.setdefault(results["notebook"]["name"], []).append(results)
+    lines = []
+    for name, several in of_notebook.items():
+        asked, own = {}, {}
+        for results in several:
+            given, left = asked_of(results)
+            asked, own = asked | given, left | own
+        every = [results["parameters"] for results in several]
+        differ = [key for key in asked if any(each.get(key) != every[0].get(key) for each in every)]
+        times = f" ({len(several)} runs)" if len(several) > 1 else ""
+        lines += textwrap.wrap(f"{name}{times}: {plain_heading(several[0]['notebook']['title'])}", width)
+        told = {
+            "asked": [f"{key}={value!r}" for key, value in asked.items() if key not in differ],
+            "differs": differ,
+            "its own": [f"{key}={value!r}" for key, value in own.items() if key not in asked],
+        }
+        for word, texts in told.items():
+            if texts:
+                lines += textwrap.wrap(
+                    f"  {word:<9}{', '.join(texts)}", width, subsequent_indent=" " * 11, break_on_hyphens=False
+                )
+    return "\n".join(lines)
+
+
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, width: int | None = None) -> str:
     """A table for a terminal: columns aligned, numbers on the right and short.
 
@@ -351,7 +388,9 @@ def _write_tables(folder: Path, notebook: Notebook, results: list[RunResult], va
     note += ". " if len(results) == total else "; the same command goes on from there. "
     note += "Table as CSV: sweep.csv."
     title = f"Sweep of {notebook.title}"
-    write_text(folder / "index.html", index_page(title, entries, table=table_html(columns, rows), note=note))
+    shown = previews(folder, [result.folder.name for result in results])
+    page = index_page(title, entries, previews=shown, table=table_html(columns, rows), note=note)
+    write_text(folder / "index.html", page)
 
 
 def _read_runs(run: str | os.PathLike | RunResult) -> list[tuple[str, dict]]:
