@@ -297,13 +297,13 @@ def check_dataset_name(name: str, argument: str = "name", *, root: Roots = None)
         No known name, no folder or file that is there, no name of a set on the hub; a close name is offered. Whether
         the clips of a published set are on this machine is not asked.
     """
-    own, reason = Path(name).expanduser(), ""
+    own, reason = os.path.expanduser(name), ""
     if name.startswith(PREFIX):
         try:
             hub_address(name)
         except DatasetError as error:
             reason = str(error).removeprefix(f"{name}: ")
-    elif not (name in known_datasets(root) or own.is_dir() or own.is_file()):
+    elif not (name in known_datasets(root) or os.path.isdir(own) or os.path.isfile(own)):
         reason = _unknown(name, data_roots(root))
     if reason:
         expected = f"the name of a dataset, a folder, a csv file or {PREFIX}owner/name: {reason}"
@@ -312,7 +312,7 @@ def check_dataset_name(name: str, argument: str = "name", *, root: Roots = None)
 
 def _unknown(name: str, roots: Sequence[Path]) -> str:
     """Why a text that is no known dataset, folder or file names nothing."""
-    if os.path.lexists(Path(name).expanduser()):
+    if os.path.lexists(os.path.expanduser(name)):
         return "is neither a folder nor a file that can be read"
     if _is_path(name):
         hint = f"; a public set of that name on the hub is {PREFIX}{name}" if HUB_NAME.fullmatch(name) else ""
@@ -322,7 +322,7 @@ def _unknown(name: str, roots: Sequence[Path]) -> str:
 
 def _is_path(name: str) -> bool:
     written = os.sep in name or "/" in name or bool(Path(name).suffix)
-    return written or os.path.lexists(Path(name).expanduser())
+    return written or os.path.lexists(os.path.expanduser(name))
 
 
 def _known(names: Sequence[str], name: str) -> str:

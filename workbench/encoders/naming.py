@@ -6,18 +6,21 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.checks import checked
 from ..core.errors import ParameterError
 from .catalog import HUB_ID, SPECS, known_names
 
 FORM = "path/to/file.py:name"
 
 
+@checked
 def check_encoder_name(text: str, argument: str = "name_or_path", *, others: Iterable[str] = ()) -> None:
     """Refuse what :func:`load_encoder` cannot know, before anything is loaded or run.
 
@@ -35,11 +38,11 @@ def check_encoder_name(text: str, argument: str = "name_or_path", *, others: Ite
     ParameterError
         No name of the registry, folder or hub id, and no code of one's own that is there; close names are offered.
     """
-    place = Path(text).expanduser()
-    if text.strip() and (text in (*SPECS, *others) or place.is_dir()):
+    place = os.path.expanduser(text)
+    if text.strip() and (text in (*SPECS, *others) or os.path.isdir(place)):
         return
-    if place.is_file():
-        way = f"; of a Python file say what of it: {text}:name" if place.suffix == ".py" else ""
+    if os.path.isfile(place):
+        way = f"; of a Python file say what of it: {text}:name" if text.endswith(".py") else ""
         raise ParameterError(argument, text, f"a model folder (with config.json), not a file{way}")
     if HUB_ID.match(text):
         return

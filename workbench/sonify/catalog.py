@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from ..core.checks import close_match
+from ..core.checks import checked, close_match
 from ..core.errors import ParameterError
 
 BUILT_IN = {"mini-mel": "mini-1.safetensors"}
@@ -36,6 +35,7 @@ def known_autoencoders(name: str | os.PathLike) -> str:
     return f"{', '.join(known)}, or a file that save_autoencoder wrote{close_match(name, known)}"
 
 
+@checked
 def check_autoencoder_name(text: str, argument: str = "name_or_path") -> None:
     """Refuse what :func:`load_autoencoder` cannot know, before anything is loaded.
 
@@ -44,5 +44,5 @@ def check_autoencoder_name(text: str, argument: str = "name_or_path") -> None:
     ParameterError
         No known name, and no file that is there; names the argument and offers a close name.
     """
-    if text not in (*BUILT_IN, *PUBLISHED) and not Path(text).expanduser().is_file():
+    if text not in (*BUILT_IN, *PUBLISHED) and not os.path.isfile(os.path.expanduser(text)):
         raise ParameterError(argument, text, known_autoencoders(text))
