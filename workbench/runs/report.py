@@ -124,7 +124,7 @@ def _run(folder: str, results: Mapping, preview: Preview) -> str:
     links = " &middot; ".join(f'<a href="{base}{quote(file)}">{text}</a>' for file, text in files)
     heading = f'<a href="{base}{quote(name)}.html">{html.escape(plain_heading(results["notebook"]["title"]))}</a>'
     state = f'<span class="{status if status in _STATUSES else ""}">{html.escape(status)}</span>'
-    asked = ", ".join(f"{key} = {brief(value)}" for key, value in asked_of(results)[0].items())
+    asked = ", ".join(f"{key} = {brief(value) or repr(value)}" for key, value in asked_of(results)[0].items())
     media = ""
     if preview.picture:
         words = html.escape(plain_heading(preview.picture_of))
