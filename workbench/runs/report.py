@@ -25,7 +25,7 @@ details th { width: 13rem; white-space: normal; }
 article { border-top: 1px solid #d1d9e0; padding: 1.2rem 0; }
 .shown { display: flex; flex-wrap: wrap; gap: 1.2rem; margin: .6rem 0; }
 .shown > div { flex: 1 1 340px; min-width: 0; } figure { flex: 0 1 400px; margin: 0; min-width: 0; }
-figure img { width: 100%; height: auto; display: block; } audio { width: 100%; height: 36px; }
+figure img { max-width: 100%; max-height: 360px; display: block; } audio { width: 100%; height: 36px; }
 figcaption, .among { color: #59636e; font-size: 13px; overflow-wrap: anywhere; }
 dl { margin: 0; } dt { margin-top: .5rem; } dd { margin: 0; } dd b { font-size: 1.15rem; }
 .ok { color: #116329; } .failed, .interrupted, .running { color: #a40e26; font-weight: 600; }
