@@ -357,6 +357,7 @@ def sae_calls() -> dict[str, Call]:
         SAEConfig,
         SparseAutoencoder,
         controls,
+        fewest_latents,
         fit_saes,
         interventions,
         k_of,
@@ -398,6 +399,7 @@ def sae_calls() -> dict[str, Call]:
     probe = {"weights": probes.weights[0][0], "bias": probes.bias[0][0], "classes": probes.classes}
     return {
         "sae.k_of": (k_of, {"sparsity": 0.5, "latents": 8}),
+        "sae.fewest_latents": (fewest_latents, {"sparsity": 0.5}),
         "sae.SAEConfig": (SAEConfig, fields),
         "sae.SAEConfig.named": (SAEConfig.named, {"config": "paper", "dim": 5, "latents": 8, "k": 2}),
         "sae.encode": (sae.encode, {"x": X}),

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import workbench
 from workbench.cli import app
-from workbench.runs import read_results
+from workbench.runs import find_notebooks, read_results
 
 NOTEBOOK = ["seed = 0\nscale = 'smoke'\nnames = ['a']", "from workbench.runs import record\nrecord(twice=2 * seed)"]
 
@@ -255,12 +255,36 @@ def test_run_prints_where_and_compare_reads_it(notebook, here):
     assert read_results("out3/toy")["parameters"]["names"] == ["x", "y"]
     text = cli("compare", "out1", "out3", "--csv", "both.csv")
     assert re.search(r"^metric +twice +2 +6 +4$", text, re.MULTILINE)
+    assert text.startswith("toy (2 runs): toy\n  asked    scale='smoke', names=['x', 'y']\n  differs  seed\n")
     assert (here / "both.csv").read_text().splitlines()[-1] == "metric,twice,2,6,4"
 
 
 def test_run_lists_notebooks_with_their_parameters(notebook):
     text = cli("run", notebook, "--list")
     assert re.search(r"^ +names +\['a'\] +list\[str\]", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [None, 60])
+def test_the_list_of_notebooks_is_whole_and_as_wide_as_the_terminal(monkeypatch, width):
+    if width is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", str(width))
+    text = cli("run", "--list")
+    assert "..." not in text and "*" not in text and max(map(len, text.splitlines())) <= (width or 100)
+    words = " ".join(text.split())
+    for notebook in find_notebooks():
+        assert notebook.title in words
+        for name, parameter in notebook.parameters.items():
+            assert parameter.help, name
+            assert set(parameter.help.split()) <= {*words.split()} and name in words
+    for known in (
+        "voices: 300 clips, 0.42 h, generated",
+        "esc50: 2,000 clips, 2.8 h",
+        "vocalset: about 3,600 recordings",
+    ):
+        assert known in words
+    assert "states no number" not in words
 
 
 @pytest.mark.parametrize(

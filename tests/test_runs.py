@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import os
@@ -17,17 +19,30 @@ import nbformat
 import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import workbench
 from workbench.core.dependencies import explain
 from workbench.core.errors import ParameterError, RunError, WorkbenchError
 from workbench.core.files import temporary_beside
-from workbench.runs import compare, find_notebooks, read_notebook, record, run, settings, sweep, sweep_table, text_table
+from workbench.runs import (
+    asked_text,
+    compare,
+    find_notebooks,
+    read_notebook,
+    record,
+    run,
+    settings,
+    sweep,
+    sweep_table,
+    text_table,
+)
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
 from workbench.runs.export import _formula_svg, to_html
 from workbench.runs.notebooks import notebooks_folder
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
+from workbench.runs.previews import Preview, previews
 from workbench.runs.provenance import git_state, kernel_report, this_process, versions
 from workbench.runs.recording import plain, read_results, write_text
 from workbench.runs.report import index_page, table_html
@@ -84,6 +99,8 @@ def test_parameters_are_read_with_types_and_help_without_running():
     ]
     assert found["rate"].default == 1.0 and isinstance(found["rate"].default, float)
     assert found["seed"].help == "of everything random"
+    inside = read_parameters('kind: str = (\n    "#"  # a or\n)  # b\nn = 1\n', notebook="toy")
+    assert (inside["kind"].help, inside["n"].help) == ("a or b", "")
 
 
 @pytest.mark.parametrize(
@@ -285,6 +302,8 @@ def test_headings_of_cells_skip_code_fences(here):
     notebook = read_notebook(path)
     assert notebook.title == "The toy notebook"
     assert notebook.headings == ("The toy notebook",) * 3 + ("Part",) * 2
+    marked = write_notebook(here / "toy.ipynb", "# Why *dog*, **`x_y`**? 2 * 3 * 4")
+    assert read_notebook(marked).headings[-1] == "Why dog, x_y? 2 * 3 * 4"
 
 
 def test_missing_and_unusable_notebooks(here):
@@ -365,9 +384,48 @@ def test_record_converts_and_separates_metrics_from_context(tmp_path, monkeypatc
     assert "&lt;b&gt;" in shown._repr_html_() and "<b>" not in shown._repr_html_()
 
 
+HEADLINE = [
+    ("Accuracy", np.float64(0.8812), 0.85, 0.91, "chance 0.17"),
+    ("R2", 0.5, math.nan, None, "the spectrum 0.4"),
+]
+
+
+def test_a_headline_is_kept_whole_and_shown_in_words(tmp_path, monkeypatch):
+    write_text(tmp_path / "results.json", json.dumps({"schema": 1, "metrics": {}, "context": {}}))
+    monkeypatch.setenv("WORKBENCH_RUN_DIR", str(tmp_path))
+    shown = record(headline=HEADLINE, n=1)
+    record(n=2)  # rows stay where none are given
+    kept = read_results(tmp_path)
+    assert kept["metrics"] == {"n": 2}
+    assert kept["headline"] == [
+        {"text": "Accuracy", "value": 0.8812, "low": 0.85, "high": 0.91, "control": "chance 0.17"},
+        {"text": "R2", "value": 0.5, "low": None, "high": None, "control": "the spectrum 0.4"},
+    ]
+    assert shown["Accuracy"] == "0.881, interval 0.85 to 0.91; read against: chance 0.17"
+    assert shown["R2"] == "0.5, no interval; read against: the spectrum 0.4"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("Accuracy 0.9", r"headline\[0\]='Accuracy 0.9' must be five things: text, value, low, high, control"),
+        (("Accuracy", 0.9), r"headline\[0\]=.* must be five things"),
+        (("", 0.9, 0.8, 1.0, "chance"), r"headline\[0\], its text='' must be a text"),
+        (("Accuracy", 0.9, 0.8, 1.0, 0.5), r"its control=0.5 must be a text"),
+        (("Accuracy", "0.9", 0.8, 1.0, "chance"), "its value='0.9' must be a finite number, or None"),
+        (("Accuracy", 0.9, 0.8, math.inf, "chance"), "its high='Infinity' must be a finite number"),
+        (("Accuracy", 0.9, 0.8, None, "chance"), r"its bounds=\[0.8, None\] must be two numbers"),
+        (("Accuracy", 0.9, 0.95, 0.8, "chance"), r"its bounds=\[0.95, 0.8\] must be two numbers"),
+    ],
+)
+def test_rows_of_a_headline_that_lack_something_are_refused(row, message):
+    with pytest.raises(ParameterError, match=message):
+        record(headline=[row])
+
+
 def test_record_without_a_run_keeps_in_memory(monkeypatch):
     monkeypatch.delenv("WORKBENCH_RUN_DIR", raising=False)
-    monkeypatch.setattr(recording_module, "_in_memory", {"metrics": {}, "context": {}})
+    monkeypatch.setattr(recording_module, "_in_memory", {"metrics": {}, "context": {}, "headline": []})
     assert repr(record(accuracy=0.91234567)) == "recorded accuracy=0.9123"
     record(accuracy=1)
     assert recording_module._in_memory["metrics"] == {"accuracy": 1}
@@ -481,6 +539,8 @@ def test_a_run_whose_process_is_gone_reads_as_interrupted(tmp_path):
         ("{", "not readable as results"),
         (json.dumps(finished_results(metrics=[1])), "'metrics' must be a dict"),
         (json.dumps(finished_results(machine=None)), "not whole, 'machine' is NoneType"),
+        (json.dumps(finished_results(headline=[{"text": "a"}])), "not whole, 'headline' must be rows of text, value"),
+        (json.dumps(finished_results(asked=[1])), "not whole, 'asked' must be a list of names"),
         (json.dumps(finished_results(error={"cell": 1})), "not whole, 'heading' of 'error'"),
         (json.dumps(finished_results(context={"encoder": 1})), "not whole, context 'encoder' is int"),
     ],
@@ -512,13 +572,89 @@ def test_pages_escape_names_values_and_states():
         parameters={evil: evil * 100},
         metrics={evil: [evil] * 50},
         context={evil: {"name": evil}},
+        headline=[{"text": evil, "value": 1.0, "low": None, "high": None, "control": evil}],
+        asked=[evil],
         error={"cell": evil, "heading": evil, "type": evil, "message": evil, "traceback": evil},
         git={"commit": evil, "dirty": True},
         machine={evil: evil},
     )
-    page = index_page(evil, [(evil, results)], table=table_html([evil], [[evil]]), note=evil)
+    shown = {evil: Preview(picture="data:image/webp;base64,AA==", picture_of=evil)}
+    page = index_page(evil, [(evil, results)], previews=shown, table=table_html([evil], [[evil]]), note=evil)
     assert "<script" not in page and "&lt;script&gt;" in page
+    heard = index_page("t", [("a", finished_results())], previews={"a": Preview(sound=f'"{evil}', sound_of=evil)})
+    assert evil not in heard and heard.count("<script>") == 1  # the page's own
     assert text_table(["a\x1b[31m"], [["b\nc"]]).splitlines()[2:] == ["b c"]
+
+
+def png(width: int, height: int, *, blank: bool = False) -> str:
+    """A picture of noise, as an output holds it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 1 if blank else 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_preview_is_the_first_figure_and_the_first_sound_of_a_notebook(tmp_path):
+    sound, long = "data:audio/mpeg;base64,AAAA", "data:audio/wav;base64," + "A" * 400_000
+    players = (
+        f"<style>.a {{}}</style><div>Title</div><b>first</b><audio src='{long}'></audio>"
+        f"<b>low &amp; high</b><i>clip 7</i><audio controls src='{sound}'></audio>"
+        "<audio src='data:audio/mpeg;base64,BB=='></audio>"
+    )
+    figures = [png(40, 40), png(1000, 100), png(300, 300, blank=True), png(1200, 600), png(500, 500)]
+    outputs = [new_output("display_data", data={"image/png": each, "text/plain": "Figure"}) for each in figures]
+    outputs.append(new_output("display_data", data={"text/html": players}))
+    (tmp_path / "run").mkdir()
+    cells = [new_markdown_cell("# Part *one*"), new_code_cell("1", outputs=outputs)]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "run" / "toy.ipynb")
+    (made,) = previews(tmp_path, ["run", "not there"]).values()
+    kind, data = made.picture.split(",")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        assert kind == "data:image/webp;base64" and picture.size == (640, 320)
+    assert (made.picture_of, made.sound, made.sound_of) == ("Part one", sound, "low & high, clip 7")
+
+
+def test_a_notebook_that_shows_nothing_or_is_damaged_has_no_preview(tmp_path):
+    for name, text in {"bare": json.dumps(new_notebook(cells=[new_code_cell("1")])), "bad": "{"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "toy.ipynb").write_text(text)
+    assert previews(tmp_path, ["bare", "bad"]) == {"bare": Preview(), "bad": Preview()}
+
+
+def test_pictures_and_sounds_of_one_page_have_a_limit(tmp_path):
+    output = new_output(
+        "display_data", data={"text/html": f"<audio src='data:audio/mpeg;base64,{'A' * 300_000}'></audio>"}
+    )
+    for n in range(6):
+        (tmp_path / str(n)).mkdir()
+        nbformat.write(new_notebook(cells=[new_code_cell("1", outputs=[output])]), tmp_path / str(n) / "toy.ipynb")
+    made = previews(tmp_path, map(str, range(6)))
+    assert list(made) == ["0", "1", "2", "3"]
+    assert len(index_page("t", [(name, finished_results()) for name in made], previews=made)) < 1_500_000
+
+
+def test_the_index_leads_with_main_results_and_has_no_marks_of_markdown():
+    rows = [
+        {"text": f"Result *{n}*", "value": 0.12345, "low": 0.1, "high": 0.2, "control": f"**chance** {n}"}
+        for n in range(4)
+    ]
+    results = finished_results(
+        notebook={"name": "toy", "title": "Why *dog*?", "sha256": "0"},
+        headline=[*rows, {"text": "Result 9", "value": 1, "low": None, "high": None, "control": "nothing"}],
+        parameters={"seed": 0, "scale": "smoke", "size": 7, "label": "vowel_of_the_notebook"},
+        asked=["size"],
+        metrics={"accuracy": 0.5},
+    )
+    page = index_page("Sweep of Why *dog*?", [("toy", results)])
+    assert "*" not in re.sub(r"<style>.*?</style>", "", page)
+    assert [f"Result {n}" in page for n in range(5)] == [True, True, True, False, False]
+    assert "<b>0.123</b> interval 0.1 to 0.2" in page and "read against: chance 2" in page
+    assert (
+        page.index("seed = 0, scale = smoke, size = 7<") < page.index("Result 0") < page.index("vowel_of_the_notebook")
+    )
+    plain_page = index_page("t", [("toy", results | {"headline": []})])
+    assert "accuracy = <b>0.5</b>" in plain_page
 
 
 def test_results_of_another_schema_are_refused(tmp_path):
@@ -555,6 +691,7 @@ def test_run_writes_everything_and_the_same_seed_gives_the_same_metrics(here):
         "encoder": None,
         "verbose": False,
     }
+    assert kept["asked"] == ["seed", "rate"] and kept["headline"] == []
     assert kept["device"] == "cpu" and kept["machine"]["cpus"] >= 1 and kept["seconds"] > 0
     assert 20e6 < kept["peak_memory_bytes"] < 2e9
     assert kept["versions"]["numpy"] == np.__version__
@@ -743,11 +880,42 @@ def test_what_is_wrong_with_the_place_is_said_first(here):
         ({"parameters": {"encoder": "minni"}}, "encoder='minni' must be a model folder.*did you mean mini"),
         ({"parameters": {"encoder": "net.py:make"}}, "encoder='net.py:make' must be .*net.py is no file"),
         ({"parameters": {"encoder": f"{__file__}:nothing_there"}}, "encoder='.*' must be .* has no nothing_there"),
+        ({"parameters": {"encoder": __file__}}, "encoder='.*' must be a model folder .*, not a file; .*say what of it"),
         ({"parameters": {"judge": "minni"}}, "judge='minni' must be a model folder"),
+        (
+            {"parameters": {"dataset": "me/voices"}},
+            "dataset='me/voices' must be .*no such folder or file; .*hf:me/voices",
+        ),
+        ({"parameters": {"dataset": "hf:a/b/c"}}, "dataset='hf:a/b/c' must be .*no name of a set on the hub"),
+        ({"parameters": {"dataset": "~nobody_of_that_name/x"}}, "dataset='~nobody.*' must be .*no such folder"),
+        ({"parameters": {"dataset": "x" * 300}}, "dataset='x.*' must be the name of a dataset"),
+        ({"parameters": {"encoder": "x" * 300}}, "encoder='x.*' must be a model folder"),
+        ({"parameters": {"dataset": "sounds.csv"}}, "dataset='sounds.csv' must be .*no such folder or file"),
         ({"parameters": {"size": -1}}, "size=-1 must be an int, 0 or more"),
         ({"names": "predefined_prototypes", "parameters": {"train": "none"}}, "train='none' must be one of '', 'head'"),
         ({"names": "pecmae", "parameters": {"autoencoder": "none"}}, "autoencoder='none' must be mini-mel, pecmae-4s"),
+        (
+            {"names": "pecmae", "parameters": {"autoencoder": "minimel"}},
+            "autoencoder='minimel'.*did you mean 'mini-mel'",
+        ),
         ({"names": "listen_to_interpret", "parameters": {"classifier": "none"}}, "classifier='none' must be a model"),
+        ({"names": "listen_to_interpret", "parameters": {"classifier": "vgh"}}, "classifier='vgh' .*did you mean vgg"),
+        ({"names": "sae", "parameters": {"dataset": "esc5"}}, "dataset='esc5' .*did you mean 'esc50'"),
+        ({"names": "sae", "parameters": {"encoder": "huber-base"}}, "encoder='huber-base' .*did you mean hubert-base"),
+        ({"names": "sae", "parameters": {"encoder": "conv"}}, "encoder='conv' must be a model folder"),
+        (
+            {"names": "sae", "parameters": {"latents": 64}},
+            r"latents=64 must be 100 or more, or given with sparsities=\[0.75, 0.9, 0.95\]: .* 0.99 keeps none of 64",
+        ),
+        (
+            {"names": "sae", "parameters": {"sparsities": [0.9, 0.999]}},
+            r"sparsities=\[0.9, 0.999\] must be \[0.9\], or given with latents=1000 or more",
+        ),
+        ({"names": "sae", "parameters": {"sparsities": [1.5]}}, r"sparsities=\[1.5\] must be shares"),
+        (
+            {"names": "predefined_prototypes", "parameters": {"encoder": "conv", "train": "head"}},
+            "train='head' must be 'scratch' with encoder='conv'",
+        ),
         ({"names": "listen_to_interpret", "parameters": {"seeds": 0}}, "seeds=0 must be an int, 1 or more"),
     ],
 )
@@ -768,8 +936,35 @@ def test_words_that_a_notebook_uses_for_something_else_are_left_alone(here):
     given = {"encoder": "gru", "dataset": "mnist"}
     assert check(notebook, given, scale="smoke", seed=None)["encoder"] == "gru"
     known = read_notebook(write_notebook(here / "other.ipynb", parameters=parameters.replace("lstm", "mini")))
-    for value in ("mini", "conv", "facebook/hubert-base-ls960", "hubert-base", str(here)):
+    (here / "net.py").write_text("def make(): ...")
+    (here / "sounds.csv").write_text("path,label")
+    for value in ("mini", "facebook/hubert-base-ls960", "hubert-base", "net.py:make", str(here)):
         assert check(known, {"encoder": value}, scale="smoke", seed=None)["encoder"] == value
+    toy = read_notebook(write_notebook(here / "toy.ipynb", parameters="seed = 0\nscale = 'smoke'\ndataset = ''\n"))
+    for value in ("voices", "esc50", "hf:me/voices", "hf:me/voices:all@main", "sounds.csv", str(here)):
+        assert check(toy, {"dataset": value}, scale="smoke", seed=None)["dataset"] == value
+
+
+def test_names_of_the_notebooks_own_and_what_they_ask_for():
+    (tagger,) = find_notebooks("listen_to_interpret")
+    assert check(tagger, {"classifier": "vgg"}, scale="smoke", seed=None)["classifier"] == "vgg"
+    (prototypes,) = find_notebooks("predefined_prototypes")
+    for value in ("conv", "beats", "ast"):
+        assert check(prototypes, {"encoder": value}, scale="paper", seed=None)["encoder"] == value
+    for given in ({"latents": 100}, {"latents": 64, "sparsities": [0.95]}, {"sparsities": [0.0, 0.998]}):
+        check(find_notebooks("sae")[0], given, scale="smoke", seed=None)
+
+
+def test_a_wrong_name_is_refused_before_anything_large_is_imported():
+    code = (
+        "import sys\nfrom workbench.cli import app\ntry: app(sys.argv[1:])\n"
+        "except SystemExit: print(*sorted({'torch', 'nbformat', 'papermill', 'librosa'} & {*sys.modules}))"
+    )
+    for wrong in ("dataset=voicez", "encoder=minni"):
+        command = [sys.executable, "-c", code, "run", "sae", "-p", wrong]
+        paths = os.pathsep.join([str(Path(workbench.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+        assert "did you mean" in done.stderr and done.stdout == "\n", done
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -904,6 +1099,34 @@ def test_sweep_checks_the_whole_grid_first(here):
     with pytest.raises(ParameterError, match="at least one parameter"):
         sweep(notebook, {})
     assert not (here / "runs").exists()
+
+
+def test_a_table_of_a_given_width_loses_nothing():
+    words = "a description of many words that is much longer than any of the columns could be on such a line"
+    text = text_table(["name", "n", ""], [["first", 1, words], ["x" * 30, 22, ""]], width=40)
+    lines = text.splitlines()
+    assert (
+        max(map(len, lines)) <= 40 and text.replace("\n", "").count("x") == 30 and set(words.split()) <= {*text.split()}
+    )
+    assert text_table(["a"], [[words]]).endswith("...") and text_table(["a"], [["b"]], width=40) == "a\n-\nb"
+
+
+def test_what_was_asked_is_said_of_each_notebook(tmp_path):
+    own = {"seed": 0, "scale": "smoke", "size": 0, "label": ""}
+    for n in (1, 2):
+        write_run(tmp_path / f"a{n}", parameters=own | {"seed": n, "size": 7}, asked=["seed", "size"])
+    other = {"name": "other", "title": "Why *dog*?", "sha256": "0"}
+    write_run(tmp_path / "b", notebook=other, parameters=own, asked=[])
+    assert asked_text(tmp_path).splitlines() == [
+        "toy (2 runs): Toy",
+        "  asked    scale='smoke', size=7",
+        "  differs  seed",
+        "  its own  label=''",
+        "other: Why dog?",
+        "  asked    seed=0, scale='smoke'",
+        "  its own  size=0, label=''",
+    ]
+    assert max(map(len, asked_text(tmp_path, width=24).splitlines())) <= 24
 
 
 def test_compare_needs_two_runs(tmp_path):
@@ -1078,6 +1301,20 @@ def test_another_dataset_brings_its_own(settings_file):
     assert settings(settings_file, "small", dataset="other", size=3)["size"] == 3
 
 
+def test_what_a_value_needs_follows_it_or_is_named(tmp_path):
+    text = (
+        "needs: {net: {conv: {train: scratch}}, train: {scratch: {net: conv}}}\nsmoke: {net: mini, train: head, n: 1}"
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    for given in ({"net": "conv"}, {"train": "scratch"}, {"net": "conv", "train": "scratch"}):
+        assert settings(tmp_path / "mine.ipynb", "smoke", **given) == {"net": "conv", "train": "scratch", "n": 1}
+    assert settings(tmp_path / "mine.ipynb", "smoke", net="", n=2) == {"net": "mini", "train": "head", "n": 2}
+    with pytest.raises(ParameterError, match="train='head' must be 'scratch' with net='conv'"):
+        settings(tmp_path / "mine.ipynb", "smoke", net="conv", train="head")
+    with pytest.raises(ParameterError, match="net='ast' must be 'conv' with train='scratch'"):
+        settings(tmp_path / "mine.ipynb", "smoke", net="ast", train="scratch")
+
+
 def test_settings_are_shown_as_a_table(settings_file):
     page = settings(settings_file, "smoke", dataset="<b>")._repr_html_()
     assert "<th>fit</th>" in page and "steps 10, rate 0.1" in page and "1, 3" in page and "&lt;b&gt;" in page
@@ -1092,7 +1329,7 @@ def test_settings_refuse(settings_file, tmp_path):
         settings(settings_file, "smoke", sead=1)
     with pytest.raises(RunError, match=r"none.yaml: cannot be read \(No such file"):
         settings(tmp_path / "none.ipynb", "smoke")
-    for text in ("- a", "smoke: 5", "smoke: {a: [", ""):
+    for text in ("- a", "smoke: 5", "smoke: {a: [", "", "needs: [a]"):
         (tmp_path / "mine.yaml").write_text(text)
         with pytest.raises(RunError, match="mine.yaml: is no mapping of scales to settings"):
             settings(settings_file, "smoke")

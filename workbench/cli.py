@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import signal
 import sys
 import threading
@@ -410,9 +411,7 @@ def run(
 
     if show:
         for notebook in runs.find_notebooks(names or None):
-            typer.echo(f"{notebook.name}: {notebook.title}")
-            rows = [[f"  {p.name}", repr(p.default), p.type_name, p.help] for p in notebook.parameters.values()]
-            typer.echo(runs.text_table(["  parameter", "default", "type", ""], rows) + "\n")
+            typer.echo(runs.notebook_text(notebook, width=_width()) + "\n")
         return
     changes = _pairs(parameter)
     options = {"parameters": changes, "scale": scale, "seed": seed, "out": out, "kernel": kernel, "text": True}
@@ -461,13 +460,15 @@ def compare(
 ) -> None:
     """Put runs side by side.
 
-    The parameters, data and encoders that differ, every metric, and for two runs their difference.
+    First what was asked of each notebook; then the parameters, data and encoders that differ, every metric, and for two
+    runs their difference.
     """
     from . import runs as room
 
     table = room.compare(*runs)
     if csv is not None:
         table.to_csv(csv)
+    typer.echo(room.asked_text(*runs, width=_width()) + "\n")
     _print_table(table.reset_index())
 
 
@@ -526,6 +527,11 @@ def _pairs(texts: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter(f"{key.strip()} is given twice", param_hint="--parameter")
         pairs[key.strip()] = value
     return pairs
+
+
+def _width() -> int:
+    """Characters of a line: the terminal's, or 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns
 
 
 def _print_table(frame, *, longest: int = 48) -> None:

@@ -431,9 +431,9 @@ def test_the_command_line_and_runs_know_such_names(tmp_path):
     from typer.testing import CliRunner
 
     from workbench.cli import app
-    from workbench.runs.meaning import _dataset
+    from workbench.datasets import check_dataset_name
 
     name = parquet(tmp_path / "set", train=made(4))
     done = CliRunner().invoke(app, ["data", "info", name])
     assert done.exit_code == 0 and "4 clips, 2 classes" in done.output
-    assert _dataset("dataset", name) is None
+    assert check_dataset_name(name, "dataset") is None

@@ -8,7 +8,7 @@ import pytest
 
 from workbench.core.errors import ParameterError
 from workbench.encoders import check_encoder_name, extract, load_encoder
-from workbench.encoders.own_code import own_code
+from workbench.encoders.naming import own_code
 
 CODE = """
 import torch

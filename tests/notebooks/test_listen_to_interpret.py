@@ -53,6 +53,7 @@ def test_paper_scale_runs_once_the_data_are_there(tmp_path, monkeypatch, data_ro
     parameters |= {"components": 8, "folds": 2}
     (result,) = run("listen_to_interpret", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
+    assert len(result.results["headline"]) == 3
     assert result.results["context"]["dataset"]["name"] == dataset
     assert result.metrics["classifier"] == "VGG"
     folds = 2 if dataset == "esc50" else 1  # SONYC-UST has one published split

@@ -44,6 +44,7 @@ def test_paper_scale_runs_once_the_data_are_there(tmp_path, monkeypatch, data_ro
     parameters |= {"most_prototypes": 3, "train_steps": 40, "sampling_steps": 1, "seeds": 1}
     (result,) = run("pecmae", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
+    assert len(result.results["headline"]) == 3
     assert result.results["context"]["dataset"]["name"] == dataset
     assert [row["per_class"] for row in result.metrics["against_k"]] == [1, 2, 3]
     assert result.metrics["verdict"]["prototypes, noise seed 0"]["sounds"] == 2 * classes

@@ -76,6 +76,7 @@ def test_paper_scale_runs_once_data_and_weights_are_there(tmp_path, monkeypatch,
     parameters = {"dataset": dataset, "size": 60, "seeds": 1, "epochs": 1}
     (result,) = run("predefined_prototypes", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
+    assert len(result.results["headline"]) == 3
     assert result.results["context"]["dataset"]["name"] == dataset
     assert result.results["context"]["speech"]["name"] == "iemocap"
     assert result.metrics["trained"] == "ast, all"

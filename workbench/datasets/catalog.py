@@ -19,7 +19,7 @@ from ..core.warn import warn
 from .clips import Clips
 from .contents import printable, why_no_file
 from .folders import Own, read_folder
-from .hub import HUB_NAME, PREFIX, read_hub
+from .hub import HUB_NAME, PREFIX, hub_address, read_hub
 from .layouts import CARRIED, Place, find, read, read_part, root_parts
 from .leaks import unnamed_group
 from .manifest import manifests, read_manifest
@@ -274,17 +274,60 @@ def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
                 table[column.replace("_path", "path")] = raw[column]
             table, dropped = _without_missing(table, f"{name} in {root}", options.get("missing"))
             return Clips(table, FileSounds(options.get("mono", "mean")), name=name, factors=factors, dropped=dropped)
-    known = sorted([*GENERATED, *manifests(), *(part for root in roots for part in root_parts(root))])
-    if os.path.lexists(Path(name).expanduser()):
-        raise DatasetError(f"{printable(name)}: is neither a folder nor a file that can be read")
-    if os.sep in name or "/" in name or Path(name).suffix:
+    what = printable(name) if _is_path(name) else f"unknown dataset {name!r}"
+    raise DatasetError(f"{what}: {_unknown(name, roots)}")
+
+
+@checked
+def check_dataset_name(name: str, argument: str = "name", *, root: Roots = None) -> None:
+    """Refuse what :func:`load_dataset` cannot know, before anything is read.
+
+    Parameters
+    ----------
+    name : str
+        As of :func:`load_dataset`.
+    argument : str
+        What the caller calls it; named in the error.
+    root : path or several, optional
+        As of :func:`load_dataset`.
+
+    Raises
+    ------
+    ParameterError
+        No known name, no folder or file that is there, no name of a set on the hub; a close name is offered. Whether
+        the clips of a published set are on this machine is not asked.
+    """
+    own, reason = os.path.expanduser(name), ""
+    if name.startswith(PREFIX):
+        try:
+            hub_address(name)
+        except DatasetError as error:
+            reason = str(error).removeprefix(f"{name}: ")
+    elif not (name in known_datasets(root) or os.path.isdir(own) or os.path.isfile(own)):
+        reason = _unknown(name, data_roots(root))
+    if reason:
+        expected = f"the name of a dataset, a folder, a csv file or {PREFIX}owner/name: {reason}"
+        raise ParameterError(argument, name, expected)
+
+
+def _unknown(name: str, roots: Sequence[Path]) -> str:
+    """Why a text that is no known dataset, folder or file names nothing."""
+    if os.path.lexists(os.path.expanduser(name)):
+        return "is neither a folder nor a file that can be read"
+    if _is_path(name):
         hint = f"; a public set of that name on the hub is {PREFIX}{name}" if HUB_NAME.fullmatch(name) else ""
-        raise DatasetError(f"{printable(name)}: no such folder or file{hint}")
-    raise DatasetError(_unknown(name, known))
+        return f"no such folder or file{hint}"
+    return _known([*GENERATED, *manifests(), *(part for root in roots for part in root_parts(root))], name)
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
-    return f"unknown dataset {name!r}: there are {', '.join(dict.fromkeys(known))}{close_match(name, known)}"
+def _is_path(name: str) -> bool:
+    written = os.sep in name or "/" in name or bool(Path(name).suffix)
+    return written or os.path.lexists(os.path.expanduser(name))
+
+
+def _known(names: Sequence[str], name: str) -> str:
+    names = sorted(set(names))
+    return f"there are {', '.join(names)}{close_match(name, names)}"
 
 
 def _without_missing(
@@ -363,8 +406,7 @@ def describe_dataset(name: str) -> Manifest:
         raise DatasetError(
             f"{name}: a set of the hub has no entry here; load_dataset({name!r}) downloads it when first used"
         )
-    known = sorted([*GENERATED, *manifests()])
-    raise DatasetError(_unknown(name, known))
+    raise DatasetError(f"unknown dataset {name!r}: {_known([*GENERATED, *manifests()], name)}")
 
 
 @checked

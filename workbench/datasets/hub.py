@@ -99,7 +99,7 @@ def read_hub(
     ParameterError
         `column` is no column of sounds.
     """
-    address = _address(name)
+    address = hub_address(name)
     library = dependencies.load("datasets")
     splits = _load(library, name, address)
     notes = [f"the split {split!r} is empty" for split, rows in splits.items() if rows is None]
@@ -134,8 +134,14 @@ def read_hub(
 # --- finding ------------------------------------------------------------------------------------------------------
 
 
-def _address(name: str) -> _Address:
-    """What has an existing folder's name is that folder; else config and revision are cut off."""
+def hub_address(name: str) -> _Address:
+    """Where a set is: what has an existing folder's name is that folder; else config and revision are cut off.
+
+    Raises
+    ------
+    DatasetError
+        A file, or a text that is no name of a set on the hub.
+    """
     text = name.removeprefix(PREFIX)
     if Path(text).expanduser().is_dir() and text:
         return _Address(os.fspath(Path(text).expanduser()), None, None, local=True)

@@ -153,6 +153,8 @@ class Manifest:
     """Name -> rule; "default" is used unless another is asked for."""
     clips: int | None = _of("count", default=None)
     """Clips of the complete set as the publisher released it."""
+    extent: str = _of("text", default="")
+    """How much sound it is: hours, or about how many clips where `clips` is not certain."""
     local: Local | None = _of("local", default=None)
 
     @property
@@ -165,11 +167,17 @@ class Manifest:
             return "unknown size"
         return ("more than " if len(known) < len(self.files) else "") + human_bytes(sum(known))
 
+    @property
+    def amount(self) -> str:
+        """Clips and hours for people, as far as they are known: "2,000 clips, 2.8 h"."""
+        clips = "" if self.clips is None else f"{self.clips:,} clips"
+        return ", ".join(filter(None, [clips, self.extent]))
+
     def __str__(self) -> str:
         facts = {
             "licence": self.licence,
             "access": self.access + (f" ({self.size})" if self.files else ""),
-            "clips": "not stated" if self.clips is None else str(self.clips),
+            "clips": self.amount or "not stated",
             "label": self.label,
             "factors": ", ".join(self.factors),
             "group": " + ".join(self.group) or "none: every clip stands alone",

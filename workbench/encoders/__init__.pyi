@@ -11,7 +11,7 @@ from .catalog import list_encoders as list_encoders
 from .interface import Encoder as Encoder
 from .interface import Layer as Layer
 from .interface import fingerprint as fingerprint
+from .naming import check_encoder_name as check_encoder_name
 from .own import as_encoder as as_encoder
 from .own import encoder_from as encoder_from
-from .registry import check_encoder_name as check_encoder_name
 from .registry import load_encoder as load_encoder

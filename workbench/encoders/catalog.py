@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -361,8 +362,9 @@ def describe_encoder(name: str) -> EncoderSpec:
     return SPECS[name]
 
 
-def known_names(name: str) -> str:
-    """Return what is expected where a name is unknown: all of them, and those that are close."""
-    close = difflib.get_close_matches(str(name).lower(), SPECS, n=3, cutoff=0.5)
+def known_names(name: str, others: Iterable[str] = ()) -> str:
+    """Return what is expected where a name is unknown: all of them (and of ``others``), and those that are close."""
+    known = (*others, *SPECS)
+    close = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     guess = f" (did you mean {' or '.join(close)}?)" if close else ""
-    return f"among {', '.join(SPECS)}{guess}"
+    return f"among {', '.join(known)}{guess}"

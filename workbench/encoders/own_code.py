@@ -7,7 +7,6 @@ folder first among those that ``import`` looks into. Whoever names a file trusts
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import copy
 import hashlib
@@ -19,10 +18,8 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -30,73 +27,11 @@ from torch import nn
 from ..core.errors import ParameterError, WorkbenchError
 from ..core.fingerprints import fingerprint
 from .interface import Encoder, check_encoder, check_fingerprint
+from .naming import OwnCode, check_own_code, importing, no_name
 from .own import ModuleEncoder, encoder_from
 from .untrained import reset
 
-FORM = "path/to/file.py:name"
 _PACKAGES = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, str(Path(__file__).parents[1]))
-
-
-class OwnCode(NamedTuple):
-    """What a text such as ``models/net.py:make`` names."""
-
-    text: str
-    """As it was written."""
-    source: str
-    """A path that ends in ``.py``, or a module's name with dots."""
-    name: str
-    """What is taken of it; dots go into classes and objects."""
-
-    @property
-    def file(self) -> Path | None:
-        """The file from the root; None for a module by name."""
-        return Path(self.source).expanduser().absolute() if self.source.endswith(".py") else None
-
-    @property
-    def whole(self) -> str:
-        """The same with a path from the root, for processes that work elsewhere."""
-        return self.text if self.file is None else f"{self.file}:{self.name}"
-
-
-def own_code(text: object) -> OwnCode | None:
-    """What a text names, where it has the form of code of one's own; None for anything else."""
-    source, colon, name = str(text).rpartition(":")
-    if not colon or not all(part.isidentifier() for part in name.split(".")):
-        return None
-    if source.endswith(".py") or all(part.isidentifier() for part in source.split(".")):
-        return OwnCode(str(text), source, name)
-    return None
-
-
-def check_own_code(code: OwnCode, argument: str = "name_or_path") -> None:
-    """Refuse what cannot be there, without running anything.
-
-    Raises
-    ------
-    ParameterError
-        No such file, one that is no Python, or one in which nothing has that name.
-    """
-    if code.file is None:
-        top = code.source.partition(".")[0]
-        with _importing(Path.cwd()):
-            importlib.invalidate_caches()
-            if top not in sys.modules and importlib.util.find_spec(top) is None:
-                raise ParameterError(argument, code.text, f"{FORM}, or module:name: there is no module {top} to import")
-        return
-    if not code.file.is_file():
-        problem = "is a folder" if code.file.is_dir() else "is no file"
-        raise ParameterError(argument, code.text, f"{FORM} with a file that is there: {code.file} {problem}")
-    try:
-        tree = ast.parse(code.file.read_bytes())
-    except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        reason = getattr(error, "msg", error)
-        raise ParameterError(argument, code.text, f"a file of Python code: {code.file}{line}: {reason}") from error
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    names |= {each.name for each in ast.walk(tree) if isinstance(each, (ast.FunctionDef, ast.ClassDef))}
-    names |= {(each.asname or each.name).partition(".")[0] for each in ast.walk(tree) if isinstance(each, ast.alias)}
-    if code.name.partition(".")[0] not in names and "*" not in names:
-        raise _no_name(code, names, argument)
 
 
 def load_own_code(code: OwnCode, *, device: torch.device, random_weights: int | None) -> Encoder:
@@ -109,7 +44,7 @@ def load_own_code(code: OwnCode, *, device: torch.device, random_weights: int | 
         module; or no way to untrained weights.
     """
     check_own_code(code)
-    with _importing(Path.cwd() if code.file is None else code.file.parent):
+    with importing(Path.cwd() if code.file is None else code.file.parent):
         with _running(code):
             module = importlib.import_module(code.source) if code.file is None else _executed(code.file)
         thing = _found(code, module)
@@ -176,17 +111,6 @@ def _untrained(encoder: Encoder, seed: int) -> Encoder:
 
 
 @contextlib.contextmanager
-def _importing(folder: Path) -> Iterator[None]:
-    """``import`` looks into this folder first."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(str(folder))
-
-
-@contextlib.contextmanager
 def _running(code: OwnCode) -> Iterator[None]:
     """An error in the user's code becomes one that names the user's line."""
     try:
@@ -231,18 +155,9 @@ def _found(code: OwnCode, module: ModuleType) -> object:
     thing: object = module
     for part in code.name.split("."):
         if not hasattr(thing, part):
-            raise _no_name(code, vars(module))
+            raise no_name(code, vars(module))
         thing = getattr(thing, part)
     return thing
-
-
-def _no_name(code: OwnCode, names, argument: str = "name_or_path") -> ParameterError:
-    known = sorted(name for name in names if not name.startswith("_"))
-    near = get_close_matches(code.name, known, 3, 0.4)
-    guess = f"; did you mean {' or '.join(near)}?" if near else ""
-    return ParameterError(
-        argument, code.text, f"{FORM} with a name that is there: {code.source} has no {code.name}{guess}"
-    )
 
 
 def _taken(code: OwnCode, thing: object) -> set[str]:

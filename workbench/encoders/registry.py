@@ -14,9 +14,10 @@ from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.weights import Wanted, find
 from .batching import compute_dtype
-from .catalog import HUB_ID, SPECS, EncoderSpec, known_names
+from .catalog import SPECS, EncoderSpec
 from .interface import Encoder
-from .own_code import FORM, check_own_code, load_object, load_own_code, own_code
+from .naming import check_encoder_name, own_code
+from .own_code import load_object, load_own_code
 
 
 @checked
@@ -148,23 +149,6 @@ def _load_object(thing: Encoder | nn.Module, device, random_weights: int | None,
     return thing
 
 
-def check_encoder_name(text: str, argument: str = "name_or_path") -> None:
-    """Refuse what :func:`load_encoder` cannot know, before anything is loaded or run.
-
-    Raises
-    ------
-    ParameterError
-        No name of the registry, folder or hub id, and no code of one's own that is there; names the argument.
-    """
-    code = own_code(text)
-    if text.strip() and (text in SPECS or Path(text).expanduser().exists() or HUB_ID.match(text)):
-        return
-    if code is None:
-        expected = f"a model folder, a hub id (owner/model), code of your own ({FORM}) or a name"
-        raise ParameterError(argument, text, f"{expected} {known_names(text)}")
-    check_own_code(code, argument)
-
-
 def _whole_path(name_or_path: str | Path) -> str:
     """A folder from the root, where it is one that is there; else the name."""
     folder = Path(name_or_path).expanduser()
@@ -208,11 +192,8 @@ def _load_other(name_or_path, device, weights, random_weights, config, fetch) ->
 
     folder = Path(name_or_path).expanduser()
     name, revision = str(name_or_path), None
-    if folder.is_file():
-        way = f"; of a Python file say what of it: {name}:name" if folder.suffix == ".py" else ""
-        raise ParameterError("name_or_path", name, f"a model folder (with config.json), not a file{way}")
+    check_encoder_name(name)
     if not folder.is_dir():
-        check_encoder_name(name)
         source, _, revision = name.partition("@")
         folder = find(Wanted(name, source, revision or None), weights=weights, fetch=fetch)
     elif weights is not None:

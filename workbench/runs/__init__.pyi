@@ -1,5 +1,6 @@
 from .grading import grade as grade
 from .handouts import handout as handout
+from .listing import notebook_text as notebook_text
 from .notebooks import copy_notebooks as copy_notebooks
 from .notebooks import find_notebooks as find_notebooks
 from .notebooks import read_notebook as read_notebook
@@ -8,6 +9,7 @@ from .recording import read_results as read_results
 from .recording import record as record
 from .running import run as run
 from .scales import settings as settings
+from .sweeps import asked_text as asked_text
 from .sweeps import compare as compare
 from .sweeps import sweep as sweep
 from .sweeps import sweep_table as sweep_table

@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
-from ..core.checks import close_match
 from ..core.checks import seed as check_seed
-from ..core.errors import ParameterError, WorkbenchError
+from ..core.errors import ParameterError, RunError, WorkbenchError
 from .notebooks import Notebook
 from .parameters import Parameter
+from .scales import Settings, needs, settings
 
 SCALES = ("smoke", "small", "paper")
-_OWN_NETWORKS = ("conv", "vgg")
-"""Networks that notebooks train from nothing, where others take the name of an encoder."""
 
 
 def check_meaning(notebook: Notebook, values: Mapping[str, object], changed: Iterable[str]) -> None:
     """Refuse values that no notebook can do anything with, before anything runs.
 
-    Always checked are ``scale`` and ``seed``. ``device``, datasets and encoders are checked where a text is given for
-    them; a parameter is one of a dataset or an encoder when that is its name, or the first word of its comment. A
-    notebook whose own default is no dataset or encoder of this package means something else by the word and is left
-    alone.
+    Always checked are ``scale`` and ``seed``. ``device``, datasets, encoders and autoencoders are checked where a text
+    is given for them, each by the room that loads it; a parameter is one of a dataset or an encoder when that is its
+    name, or the first word of its comment. A notebook whose own default is no dataset or encoder of this package means
+    something else by the word and is left alone. What contradicts the settings of the scale, or another value, is
+    checked where the notebook has a file of settings.
 
     Raises
     ------
-    ParameterError, DatasetError
+    ParameterError
         Names the parameter, the value and what there is.
     """
     if values["scale"] not in SCALES:
         raise ParameterError("scale", values["scale"], f"one of {', '.join(SCALES)}")
     if values["seed"] is not None:
         check_seed(values["seed"])
+    changed = [name for name in changed if values[name] != notebook.parameters[name].default]
     for name in changed:
         parameter, value = notebook.parameters[name], values[name]
         test = _TESTS.get(_noun(parameter))
-        if test is None or value == parameter.default:
+        if test is None or not _is_ours(test, parameter.default):
             continue
         for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, str) and item and _is_ours(test, parameter.default):
-                test(name, item)
+            if isinstance(item, str) and item:
+                test(name, item, _own_names(notebook, name))
+    plan = _plan(notebook, values, changed)
+    if {"latents", "sparsities"} & {*changed} and {"latents", "sparsities"} <= plan.keys():
+        _sparse_codes(changed, plan["latents"], plan["sparsities"])
+
+
+def datasets_among(notebook: Notebook) -> list[str]:
+    """Names of the parameters that are datasets."""
+    return [name for name, parameter in notebook.parameters.items() if _noun(parameter) == "dataset"]
 
 
 def _noun(parameter: Parameter) -> str:
@@ -54,13 +61,51 @@ def _is_ours(test, default: object) -> bool:
     try:
         for item in default if isinstance(default, list) else [default]:
             if isinstance(item, str) and item:
-                test("", item)
+                test("", item, ())
     except WorkbenchError:
         return False
     return True
 
 
-def _device(name: str, value: str) -> None:
+def _own_names(notebook: Notebook, name: str) -> list[str]:
+    """Names that the notebook knows besides those of the package."""
+    try:
+        return [value for value in needs(notebook.path).get(name, {}) if isinstance(value, str)]
+    except RunError:
+        return []
+
+
+def _plan(notebook: Notebook, values: Mapping[str, object], changed: Iterable[str]) -> Settings:
+    """What the notebook will do, where it has a file of settings, which refuses what contradicts itself."""
+    try:
+        plan = settings(notebook.path, values["scale"])
+    except WorkbenchError:  # no such file, or one of something else
+        return Settings()
+    asked = {name: values[name] for name in changed if name in plan and name != "dataset"}
+    dataset = values.get("dataset")
+    return settings(notebook.path, values["scale"], dataset=dataset if isinstance(dataset, str) else "", **asked)
+
+
+def _sparse_codes(changed: Iterable[str], latents: int, sparsities: Sequence[float]) -> None:
+    """Refuse sparsities that keep none of so many latents."""
+    from ..sae import fewest_latents
+
+    if not all(0 <= sparsity < 1 for sparsity in sparsities):
+        raise ParameterError("sparsities", sparsities, "shares in [0, 1)")
+    fewest = {sparsity: fewest_latents(sparsity) for sparsity in sparsities}
+    if max(fewest.values()) <= latents:
+        return
+    good = [sparsity for sparsity in fewest if fewest[sparsity] <= latents]
+    lost = ", ".join(f"{sparsity:g}" for sparsity in fewest if sparsity not in good)
+    reason = f"a sparsity of {lost} keeps none of {latents} latents"
+    more, fewer = f"latents={max(fewest.values())} or more", f"sparsities={good}"
+    if "latents" in changed:
+        expected = f"{max(fewest.values())} or more{f', or given with {fewer}' if good else ''}: {reason}"
+        raise ParameterError("latents", latents, expected)
+    raise ParameterError("sparsities", [*fewest], f"{f'{good}, or ' if good else ''}given with {more}: {reason}")
+
+
+def _device(name: str, value: str, _others: Iterable[str]) -> None:
     if value in ("auto", "cpu"):
         return
     from ..core.devices import chosen_device
@@ -68,31 +113,22 @@ def _device(name: str, value: str) -> None:
     chosen_device(value)
 
 
-def _dataset(name: str, value: str) -> None:
-    from ..datasets import known_datasets
+def _dataset(name: str, value: str, _others: Iterable[str]) -> None:
+    from ..datasets import check_dataset_name
 
-    known = known_datasets()
-    if value not in known and not value.startswith("hf:") and not Path(value).expanduser().exists():
-        raise ParameterError(
-            name,
-            value,
-            "the name of a dataset, a folder, a csv file or hf:owner/name: there are "
-            f"{', '.join(known)}{close_match(value, known)}",
-        )
+    check_dataset_name(value, name)
 
 
-def _encoder(name: str, value: str) -> None:
-    if value in _OWN_NETWORKS or Path(value).expanduser().exists():
-        return
+def _encoder(name: str, value: str, others: Iterable[str]) -> None:
     from ..encoders import check_encoder_name
 
-    check_encoder_name(value, name)
+    check_encoder_name(value, name, others=others)
 
 
-def _autoencoder(name: str, value: str) -> None:
-    released = ("mini-mel", "pecmae-4s", "pecmae-1s", "pecmae-10s")
-    if value not in released and not Path(value).expanduser().exists():
-        raise ParameterError(name, value, f"{', '.join(released)}, or a file")
+def _autoencoder(name: str, value: str, _others: Iterable[str]) -> None:
+    from ..sonify import check_autoencoder_name
+
+    check_autoencoder_name(value, name)
 
 
 _TESTS = {"device": _device, "dataset": _dataset, "encoder": _encoder, "autoencoder": _autoencoder}

@@ -141,19 +141,22 @@ def read_notebook(path: str | os.PathLike) -> Notebook:
         When the file is not a notebook, or has no cell tagged ``parameters``, or more than one.
     """
     path = Path(path)
-    node = read_node(path)
     try:
-        tagged = [i for i, cell in enumerate(node.cells) if cell.cell_type == "code" and "parameters" in tags_of(cell)]
+        cells = _read_cells(path)
+    except Exception as error:  # nbformat raises anything from OSError to its own validation errors
+        raise RunError(f"{path}: not a readable notebook ({type(error).__name__}: {error})") from error
+    try:
+        tagged = [i for i, cell in enumerate(cells) if cell["cell_type"] == "code" and "parameters" in tags_of(cell)]
         beside = path.with_suffix(".yaml")
         settings = beside.read_text(encoding="utf-8") if beside.is_file() else ""
-        headings, sha256 = _headings(node), _source_hash(node, settings)
-    except ValueError as error:  # what is no UTF-8
-        raise RunError(f"{path}: not a readable notebook ({error})") from error
+        headings, sha256 = headings_of(cells), _source_hash(cells, settings)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
     if len(tagged) != 1:
         many = "no cell" if not tagged else f"{len(tagged)} cells (numbers {', '.join(str(i + 1) for i in tagged)})"
         raise RunError(f"{path}: {many} tagged 'parameters'; a notebook needs exactly one to be run")
     title = next((heading for heading in headings if heading), path.stem)
-    parameters = read_parameters(node.cells[tagged[0]].source, notebook=path.stem)
+    parameters = read_parameters(cells[tagged[0]]["source"], notebook=path.stem)
     return Notebook(path.stem, path, title, sha256, parameters, headings, tagged[0])
 
 
@@ -168,7 +171,7 @@ def read_node(path: Path):
     try:
         for cell in node.cells:
             [cell.cell_type, cell.source.strip(), sorted(tags_of(cell))]
-    except (AttributeError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise RunError(f"{path}: not a readable notebook (a cell without its type, source or metadata)") from error
     return node
 
@@ -193,17 +196,36 @@ def _locate(name: str) -> Path:
     raise RunError(f"no notebook {name!r}{hint} (there are: {', '.join(known)}; or give the path of an .ipynb file)")
 
 
-def tags_of(cell) -> list:
+def _read_cells(path: Path) -> list[dict]:
+    """Cells of a notebook, each source as one text.
+
+    A file of the present format is read as the JSON it is: nbformat, for all others, takes seconds to import.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("nbformat") != 4 or not isinstance(content.get("cells"), list):
+        import nbformat
+
+        return nbformat.read(path, as_version=4).cells
+    cells = content["cells"]
+    for cell in cells:
+        if isinstance(cell.get("source"), list):
+            cell["source"] = "".join(cell["source"])
+    return cells
+
+
+def tags_of(cell: Mapping) -> list:
     """The tags of a cell."""
-    return cell.metadata.get("tags") or []
+    return cell["metadata"].get("tags") or []
 
 
-def _headings(node) -> tuple[str, ...]:
+def headings_of(cells: Iterable[Mapping]) -> tuple[str, ...]:
+    """The heading that each cell stands under, "" before the first, without marks of emphasis."""
     current, headings = "", []
-    for cell in node.cells:
-        if cell.cell_type == "markdown":
-            prose = re.sub(r"^```.*?^```", "", cell.source, flags=re.MULTILINE | re.DOTALL)
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            prose = re.sub(r"^```.*?^```", "", "".join(cell["source"]), flags=re.MULTILINE | re.DOTALL)
             lines = re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose, re.MULTILINE)
+            lines = [plain_heading(line) for line in lines]
             headings.append(lines[0] if lines else current)
             current = lines[-1] if lines else current
         else:
@@ -211,6 +233,13 @@ def _headings(node) -> tuple[str, ...]:
     return tuple(headings)
 
 
-def _source_hash(node, settings: str) -> str:
-    cells = [[cell.cell_type, cell.source, sorted(tags_of(cell))] for cell in node.cells]
-    return hashlib.sha256((json.dumps(cells, ensure_ascii=False) + settings).encode()).hexdigest()
+def plain_heading(markdown: str) -> str:
+    """A heading without the marks of emphasis and code."""
+    for mark in (r"\*{1,3}", "`"):
+        markdown = re.sub(rf"({mark})(?=\S)(.+?)(?<=\S)\1", r"\2", markdown)
+    return markdown
+
+
+def _source_hash(cells: Iterable[Mapping], settings: str) -> str:
+    told = [[cell["cell_type"], cell["source"], sorted(tags_of(cell))] for cell in cells]
+    return hashlib.sha256((json.dumps(told, ensure_ascii=False) + settings).encode()).hexdigest()

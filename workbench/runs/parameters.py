@@ -8,6 +8,7 @@ import math
 import numbers
 import os
 import re
+import tokenize
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ class Parameter:
     type: object
     """Annotation, or the type of the default (items of equal type: ``list[that type]``); Any for a bare None."""
     help: str = ""
-    """Comment at the end of the line; "1 or more" or "0 takes ..." in it makes that the smallest value."""
+    """Comment on its lines; "1 or more" or "0 takes ..." in it makes that the smallest value."""
 
     @property
     def type_name(self) -> str:
@@ -236,9 +237,14 @@ def _read_assignment(statement: ast.stmt, source: str, notebook: str) -> Paramet
         default = _coerce(default, kind)
     except (ValueError, OverflowError) as error:
         raise RunError(f"{where}: the default {name}={default!r} is not {_type_name(kind)}") from error
-    line = source.splitlines()[statement.end_lineno - 1][statement.end_col_offset :]
-    comment = line.partition("#")[2].strip()
-    return Parameter(name, default, kind, comment)
+    return Parameter(name, default, kind, _comment(statement, source))
+
+
+def _comment(statement: ast.stmt, source: str) -> str:
+    """Comments on the lines of an assignment, those inside its brackets too."""
+    lines = source.splitlines(keepends=True)[statement.lineno - 1 : statement.end_lineno]
+    tokens = tokenize.generate_tokens(iter(lines).__next__)
+    return " ".join(token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT).strip()
 
 
 def _annotated(node: ast.expr, where: str) -> object:

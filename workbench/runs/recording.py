@@ -6,7 +6,7 @@ import html
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..core.errors import ParameterError, RunError
@@ -42,7 +42,9 @@ _LAYOUT: dict[str, type | tuple[type, ...]] = {
 }
 _LARGEST = 100_000  # numbers in one metric; beyond this a file of its own is the right place
 
-_in_memory: dict[str, dict[str, object]] = {"metrics": {}, "context": {}}
+_ROW = ("text", "value", "low", "high", "control")
+
+_in_memory: dict[str, object] = {"metrics": {}, "context": {}, "headline": []}
 
 
 class Recorded(dict):
@@ -60,7 +62,7 @@ class Recorded(dict):
         return "recorded " + ", ".join(f"{key}={brief(value)}" for key, value in self.items())
 
 
-def record(**values: object) -> Recorded:
+def record(*, headline: Iterable[tuple] = (), **values: object) -> Recorded:
     """Keep results of a notebook: numbers, texts, lists, dicts, tables, and which data and encoder made them.
 
     Under ``workbench run`` they are written to the run's ``results.json`` at once (whole file, then renamed); in a
@@ -68,6 +70,10 @@ def record(**values: object) -> Recorded:
 
     Parameters
     ----------
+    headline : rows of (text, value, low, high, control)
+        The notebook's main results, the most important first; a report shows three. What was measured and of what; the
+        number, and the bounds of its interval, None or NaN where there are none; and what the number is read against,
+        with its own number ("chance 0.17"). Rows given again replace those given before.
     **values : object
         Metrics: None, bool, int, float, str, and lists or dicts (with text keys) of them; numpy and torch scalars and
         arrays, pandas Series (-> dict) and DataFrames (-> list of rows). NaN becomes null, infinities become the
@@ -83,7 +89,8 @@ def record(**values: object) -> Recorded:
     Raises
     ------
     ParameterError
-        For a value of another type; names the key and the place inside the value.
+        For a value of another type; names the key and the place inside the value. For a row of the headline that lacks
+        something, or whose bounds are no interval.
     RunError
         When ``results.json`` cannot be written.
 
@@ -92,6 +99,7 @@ def record(**values: object) -> Recorded:
     >>> record(accuracy=0.91, per_layer=[0.4, 0.6, 0.91])
     recorded accuracy=0.91, per_layer=[0.4, 0.6, 0.91]
     """
+    rows = [_row(row, f"headline[{i}]") for i, row in enumerate(headline)]
     metrics: dict[str, object] = {}
     context: dict[str, object] = {}
     for key, value in values.items():
@@ -106,11 +114,55 @@ def record(**values: object) -> Recorded:
         results = _load(path)
         results["metrics"].update(metrics)
         results["context"].update(context)
+        results["headline"] = rows or results.get("headline", [])
         write_results(path, results)
     else:
         _in_memory["metrics"].update(metrics)
         _in_memory["context"].update(context)
-    return Recorded(**metrics, **context)
+        _in_memory["headline"] = rows or _in_memory["headline"]
+    return Recorded(**{row["text"]: row_text(row) for row in rows}, **metrics, **context)
+
+
+def row_text(row: Mapping[str, object]) -> str:
+    """A row of a headline without its text: "0.881, interval 0.85 to 0.91; read against: chance 0.1"."""
+    return f"{number_text(row['value'])}, {interval_text(row)}; read against: {row['control']}"
+
+
+def interval_text(row: Mapping[str, object]) -> str:
+    """The interval of a row of a headline, or that there is none."""
+    low, high = (number_text(row[end]) for end in ("low", "high"))
+    return "no interval" if row["low"] is None else f"interval {low} to {high}"
+
+
+def asked_of(results: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Parameters of other values than the notebook's own, with scale and seed; and the rest."""
+    parameters = results["parameters"]
+    names = {"scale", "seed", *results.get("asked", parameters)}
+    asked = {name: value for name, value in parameters.items() if name in names}
+    return asked, {name: value for name, value in parameters.items() if name not in names}
+
+
+def number_text(value: float | None) -> str:
+    """A number of a headline."""
+    return "not measured" if value is None else f"{value:.3g}"
+
+
+def _row(row: object, where: str) -> dict[str, object]:
+    """A row of a headline, checked."""
+    cells = list(row) if isinstance(row, (list, tuple)) else []
+    if len(cells) != len(_ROW):
+        raise ParameterError(where, row, f"five things: {', '.join(_ROW)}")
+    made = {name: plain(cell, f"{where}, its {name}") for name, cell in zip(_ROW, cells, strict=True)}
+    for name in ("text", "control"):
+        if not isinstance(made[name], str) or not made[name].strip():
+            raise ParameterError(f"{where}, its {name}", made[name], "a text")
+    bounds = [made["low"], made["high"]]
+    for name in _ROW[1:4]:
+        if made[name] is not None and (not isinstance(made[name], (int, float)) or isinstance(made[name], bool)):
+            raise ParameterError(f"{where}, its {name}", made[name], "a finite number, or None where there is none")
+    if (bounds[0] is None) != (bounds[1] is None) or (bounds[0] is not None and bounds[0] > bounds[1]):
+        raise ParameterError(f"{where}, its bounds", bounds, "two numbers, the lower first, or None twice")
+    return made
 
 
 def plain(value: object, where: str) -> object:
@@ -205,6 +257,12 @@ def read_whole(path: str | os.PathLike) -> dict:
     for outer, key in texts:
         if not isinstance(results[outer].get(key), str):
             raise RunError(f"{path}: not whole, {key!r} of {outer!r} must be a text; run the notebook again")
+    asked = results.get("asked", [])
+    if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
+        raise RunError(f"{path}: not whole, 'asked' must be a list of names; run the notebook again")
+    headline = results.setdefault("headline", [])
+    if not isinstance(headline, list) or not all(isinstance(row, Mapping) and {*_ROW} <= {*row} for row in headline):
+        raise RunError(f"{path}: not whole, 'headline' must be rows of {', '.join(_ROW)}; run the notebook again")
     for key, value in results["context"].items():
         if not isinstance(value, Mapping):
             raise RunError(f"{path}: not whole, context {key!r} is {type(value).__name__}; run the notebook again")

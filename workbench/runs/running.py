@@ -12,6 +12,7 @@ from ..core.errors import ParameterError, RunError
 from .meaning import check_meaning
 from .notebooks import Notebook, find_notebooks
 from .parameters import check_parameters
+from .previews import previews
 from .recording import read_results, write_text
 from .report import index_page
 from .single import RunResult, run_one
@@ -123,7 +124,8 @@ def _write_index(folder: Path, finished: list[RunResult], total: int) -> None:
     left = total - len(finished)
     note = f"{left} of {total} not finished when this page was written." if left else ""
     entries = [(entry.name, entry.results) for entry in finished]
-    write_text(folder / "index.html", index_page(f"Runs of {folder.name}", entries, note=note))
+    shown = previews(folder, [entry.name for entry in finished])
+    write_text(folder / "index.html", index_page(f"Runs of {folder.name}", entries, previews=shown, note=note))
 
 
 def check(

@@ -35,7 +35,9 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **ch
     """What a notebook does at a scale, with what its reader asked for in place of the scale's own.
 
     The file has a mapping a scale. ``of_dataset`` at its top lists what belongs to the scale's dataset alone, which is
-    None for any other one; ``datasets`` of a scale says what changes with a dataset of that name.
+    None for any other one; ``needs`` says what values of a setting, names of the notebook's own among them, ask of
+    other settings, which follow them unless they are given; ``datasets`` of a scale says what changes with a dataset
+    of that name.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **ch
     RunError
         There is no such file, or it cannot be read.
     ParameterError
-        No such scale or setting.
+        No such scale or setting, or a value that another one has no use for; says which goes with it.
 
     Examples
     --------
@@ -68,7 +70,7 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **ch
     256
     """
     path = Path(notebook).with_suffix(".yaml") if Path(notebook).suffix else _by_name(f"{notebook}.yaml")
-    scales, of_dataset = _read(path)
+    scales, of_dataset, needs = _read(path)
     if scale not in scales:
         raise ParameterError("scale", scale, f"one of {', '.join(scales)}")
     others = {name: each.pop("datasets", {}) for name, each in scales.items()}[scale]
@@ -79,7 +81,29 @@ def settings(notebook: str | os.PathLike, scale: str, *, dataset: str = "", **ch
     for name in changes:
         if name not in known:
             raise ParameterError(name, changes[name], f"a setting of {path.stem}: it has {', '.join(sorted(known))}")
-    return Settings(_replaced(plan, changes))
+    return Settings(_agreeing(_replaced(plan, changes), needs, {name for name in changes if not _empty(changes[name])}))
+
+
+def needs(notebook: str | os.PathLike) -> dict[str, dict[object, dict[str, object]]]:
+    """``needs`` of the file beside a notebook: setting -> value -> what it asks of others. Empty where there is none.
+
+    Raises
+    ------
+    RunError
+        The file cannot be read.
+    """
+    path = Path(notebook).with_suffix(".yaml")
+    return _read(path)[2] if path.is_file() else {}
+
+
+def _agreeing(plan: dict, needs: Mapping, given: set[str]) -> dict:
+    """``plan`` with what its values ask of settings that nobody gave."""
+    for name, values in needs.items():
+        for other, wanted in (values.get(plan[name]) or {}).items():
+            if plan[other] != wanted and other in given:
+                raise ParameterError(other, plan[other], f"{wanted!r} with {name}={plan[name]!r}")
+            plan[other] = wanted
+    return plan
 
 
 def _by_name(file: str) -> Path:
@@ -93,18 +117,23 @@ def _replaced(own: Mapping, changes: Mapping) -> dict:
     for name, value in changes.items():
         if isinstance(value, Mapping):
             merged[name] = _replaced(merged.get(name) or {}, value)
-        elif value is not None and value != "" and value != 0 and value != []:
+        elif not _empty(value):
             merged[name] = value
     return merged
 
 
-def _read(path: Path) -> tuple[dict[str, dict], list[str]]:
+def _empty(value: object) -> bool:
+    return value is None or value == "" or value == 0 or value == []
+
+
+def _read(path: Path) -> tuple[dict[str, dict], list[str], dict[str, dict]]:
     import yaml
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        of_dataset = content.pop("of_dataset", [])
-        return {scale: dict(mapping) for scale, mapping in content.items()}, of_dataset
+        of_dataset, asked = content.pop("of_dataset", []), content.pop("needs", {})
+        needs = {name: dict(values) for name, values in asked.items()}
+        return {scale: dict(mapping) for scale, mapping in content.items()}, of_dataset, needs
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror}); it holds the notebook's settings") from error
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:

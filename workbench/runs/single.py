@@ -144,6 +144,8 @@ def first_results(notebook: Notebook, parameters: Mapping[str, object]) -> dict[
         "seconds": 0.0,
         "seed": parameters["seed"],
         "parameters": dict(parameters),
+        "asked": [name for name, own in notebook.parameters.items() if parameters[name] != own.default],
+        "headline": [],
         "metrics": {},
         "context": {},
         "error": None,

@@ -10,13 +10,15 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..core import cluster
 from ..core.errors import RunError
 from .notebooks import Notebook
 from .recording import NO_CELL, plain, read_results, read_whole, write_results
 from .single import RunResult, first_results, is_finished, run_one
+
+if TYPE_CHECKING:
+    from ..core import cluster
 
 _ATTEMPT = ".attempt-"
 """How the folder of a run that is not finished begins."""
@@ -33,6 +35,8 @@ def spread_runs(
     A run is made in a folder of its own, which takes its final name when it is finished. One whose workers died, or
     that could not begin, gives a failed run that says so.
     """
+    from ..core import cluster  # with torch, which a run without a client has no need of
+
     mark = uuid.uuid4().hex[:8]
     places = {str(folder.absolute()): i for i, (_, _, folder) in enumerate(planned)}
 

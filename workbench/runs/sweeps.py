@@ -10,6 +10,8 @@ import itertools
 import json
 import os
 import re
+import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +19,9 @@ from typing import TYPE_CHECKING
 from ..core.checks import checked
 from ..core.errors import ParameterError, RunError
 from ..core.files import sweep_away
-from .notebooks import Notebook, find_notebooks
-from .recording import brief, plain, read_whole, write_text
+from .notebooks import Notebook, find_notebooks, plain_heading
+from .previews import previews
+from .recording import asked_of, brief, plain, read_whole, write_text
 from .report import flatten, index_page, table_html
 from .running import check, check_mapping, prepare
 from .single import RunResult, run_one
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     import pandas
 
 _LOCK = ".sweep.lock"
+_NARROWEST = 8
+"""Characters that a column of a wrapped table has at least, where it has so many at all."""
 
 
 @checked
@@ -266,23 +271,88 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
     return table
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, longest: int = 48) -> str:
-    """A table for a terminal: columns aligned, numbers on the right and short, texts cut to ``longest`` letters."""
+def asked_text(*runs: str | os.PathLike | RunResult, width: int = 100) -> str:
+    """What was asked of each notebook, as text for a terminal: its parameters, those that are not its own first.
+
+    Parameters
+    ----------
+    *runs : path or RunResult
+        As of :func:`compare`. What differs between runs of one notebook is named, and stands in the table of that.
+    width : int
+        Characters that a line may have.
+    """
+    of_notebook: dict[str, list[dict]] = {}
+    for _, results in (pair for run in runs for pair in _read_runs(run)):
+        of_notebook.setdefault(results["notebook"]["name"], []).append(results)
+    lines = []
+    for name, several in of_notebook.items():
+        asked, own = {}, {}
+        for results in several:
+            given, left = asked_of(results)
+            asked, own = asked | given, left | own
+        every = [results["parameters"] for results in several]
+        differ = [key for key in asked if any(each.get(key) != every[0].get(key) for each in every)]
+        times = f" ({len(several)} runs)" if len(several) > 1 else ""
+        lines += textwrap.wrap(f"{name}{times}: {plain_heading(several[0]['notebook']['title'])}", width)
+        told = {
+            "asked": [f"{key}={value!r}" for key, value in asked.items() if key not in differ],
+            "differs": differ,
+            "its own": [f"{key}={value!r}" for key, value in own.items() if key not in asked],
+        }
+        for word, texts in told.items():
+            if texts:
+                lines += textwrap.wrap(
+                    f"  {word:<9}{', '.join(texts)}", width, subsequent_indent=" " * 11, break_on_hyphens=False
+                )
+    return "\n".join(lines)
+
+
+def text_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, longest: int = 48, width: int | None = None
+) -> str:
+    """A table for a terminal: columns aligned, numbers on the right and short.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names.
+    rows : sequence of sequences
+        One value a column.
+    longest : int
+        Characters that a text may have.
+    width : int, optional
+        Characters a line may have: what is longer goes on in the next, and nothing is cut. Without it a row is one line
+        and texts longer than ``longest`` are cut.
+    """
     numeric = [
         all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in column)
         for column in zip(*rows, strict=True)
     ] or [False] * len(columns)
     texts = [[_one_line(str(c)) for c in columns]]
+    longest = longest if width is None else sys.maxsize
     texts += [["-" if value is None else _one_line(brief(value, longest)) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in texts) for i in range(len(columns))]
+    while width is not None and sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
     lines = [
         "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
+            cell.rjust(wide) if right else cell.ljust(wide)
+            for cell, wide, right in zip(line, widths, numeric, strict=True)
         ).rstrip()
-        for line in texts
+        for row in texts
+        for line in _wrapped(row, widths)
     ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+    heading = len(_wrapped(texts[0], widths))
+    return "\n".join([*lines[:heading], "  ".join("-" * wide for wide in widths), *lines[heading:]])
+
+
+def _wrapped(cells: Sequence[str], widths: Sequence[int]) -> list[tuple[str, ...]]:
+    """The lines of one row."""
+    pieces = [
+        textwrap.wrap(cell, wide, break_on_hyphens=False) if len(cell) > wide else [cell]
+        for cell, wide in zip(cells, widths, strict=True)
+    ]
+    return list(itertools.zip_longest(*pieces, fillvalue=""))
 
 
 def _one_line(text: str) -> str:
@@ -322,7 +392,9 @@ def _write_tables(folder: Path, notebook: Notebook, results: list[RunResult], va
     note += ". " if len(results) == total else "; the same command goes on from there. "
     note += "Table as CSV: sweep.csv."
     title = f"Sweep of {notebook.title}"
-    write_text(folder / "index.html", index_page(title, entries, table=table_html(columns, rows), note=note))
+    shown = previews(folder, [result.folder.name for result in results])
+    page = index_page(title, entries, previews=shown, table=table_html(columns, rows), note=note)
+    write_text(folder / "index.html", page)
 
 
 def _read_runs(run: str | os.PathLike | RunResult) -> list[tuple[str, dict]]:

@@ -5,6 +5,7 @@ from .interventions import chosen_against_random as chosen_against_random
 from .interventions import intervene as intervene
 from .model import SAEConfig as SAEConfig
 from .model import SparseAutoencoder as SparseAutoencoder
+from .model import fewest_latents as fewest_latents
 from .model import k_of as k_of
 from .saelens import load_saelens as load_saelens
 from .saelens import save_saelens as save_saelens

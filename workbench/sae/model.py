@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +30,29 @@ def k_of(sparsity: float, latents: int) -> int:
     Raises
     ------
     ParameterError
-        ``sparsity`` outside [0, 1), or so high that no latent is kept.
+        ``sparsity`` outside [0, 1), or so high that no latent is kept; says which would do, and how many latents.
     """
     whole("latents", latents, least=1)
+    if latents < (fewest := fewest_latents(sparsity)):
+        highest = next(n / 1000 for n in range(999, -1, -1) if fewest_latents(n / 1000) <= latents)
+        expected = f"at most {highest:g} with latents={latents}, of which it keeps none; it takes latents={fewest}"
+        raise ParameterError("sparsity", sparsity, expected)
+    return int((1 - sparsity) * latents)
+
+
+@checked
+def fewest_latents(sparsity: float) -> int:
+    """The smallest code that keeps a latent at a sparsity: 100 latents at .99.
+
+    Raises
+    ------
+    ParameterError
+        ``sparsity`` outside [0, 1).
+    """
     if not 0 <= sparsity < 1:
         raise ParameterError("sparsity", sparsity, "in [0, 1)")
-    k = int((1 - sparsity) * latents)
-    if k < 1:
-        raise ParameterError("sparsity", sparsity, f"low enough to keep at least one of {latents} latents")
-    return k
+    fewest = math.ceil(1 / (1 - sparsity))
+    return fewest if int((1 - sparsity) * fewest) >= 1 else fewest + 1  # in floating point
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,12 @@ from ..core.fitting import VERSION, restored
 from ..core.saving import write_tensors
 from ..core.weights import Wanted, find
 from ..encoders import Encoder, encodecmae, extract, load_encoder, residual
+from .catalog import BUILT_IN, PUBLISHED, known_autoencoders
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryConfig, SummaryNet
 from .window import WindowConfig, WindowNet
 
 WEIGHTS = Path(__file__).parent / "mini_mel"
-BUILT_IN = ("mini-mel",)
-"""Those that come with the package."""
 NETWORKS = {"transformer": (SummaryConfig, SummaryNet), "window": (WindowConfig, WindowNet)}
 """What may stand between encoder and codec: its settings, and itself."""
 SHORTEST = 0.1
@@ -447,8 +446,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     if path.is_dir():
         raise WeightsError(f"{path}: a folder; expected a file that save_autoencoder wrote")
     if not path.is_file():
-        known = ", ".join((*BUILT_IN, "pecmae-4s", "pecmae-1s", "pecmae-10s"))
-        raise WeightsError(f"{path}: no such file; expected {known}, or weights of save_autoencoder")
+        raise WeightsError(f"{path}: no such file; expected {known_autoencoders(path)}")
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
@@ -479,24 +477,6 @@ BACKBONE = "encodecmae-base"
 FRAME_RATE = 75
 SOURCE = "https://huggingface.co/lpepino/encodecmae-base/resolve/main/ae"
 SIZE = 699_535_532
-PUBLISHED = {
-    "pecmae-4s": (
-        4.0,
-        "diffusion_encodec_transformer_4L8Lclsx1_punc01_330ksteps.ckpt",
-        "c47ac4a56d1a6624c3bb874251f36368a1f30e6c061f8d336f5ee8d9086dab7f",
-    ),
-    "pecmae-1s": (
-        1.0,
-        "diffusion_encodec_transformer_4L8Lclsx1_punc01_250ksteps.ckpt",
-        "cb15289b43b9c713936b3b376cabbdd30626c9be1cfa01d57fac852e97ca739c",
-    ),
-    "pecmae-10s": (
-        10.0,
-        "diffusion-10s-2L8L-jamendofma-285k.ckpt",
-        "39452d90fadc11098f0baecb15895fd87745c6b89d3d3ce2df11c56d3d35bb2c",
-    ),
-}
-"""Name -> window in seconds, file and its SHA-256. "4L" in a name is wrong: the file's size tells of two layers."""
 STACKS = {"encoder.encoder.": "summary.", "denoiser.": "denoiser."}
 NAMES = {
     "encoder.cls_tokens.weight": "token",

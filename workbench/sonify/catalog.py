@@ -1,0 +1,48 @@
+"""The summary autoencoders known by name, before anything of them is loaded."""
+
+from __future__ import annotations
+
+import os
+
+from ..core.checks import checked, close_match
+from ..core.errors import ParameterError
+
+BUILT_IN = ("mini-mel",)
+"""Those that come with the package."""
+PUBLISHED = {
+    "pecmae-4s": (
+        4.0,
+        "diffusion_encodec_transformer_4L8Lclsx1_punc01_330ksteps.ckpt",
+        "c47ac4a56d1a6624c3bb874251f36368a1f30e6c061f8d336f5ee8d9086dab7f",
+    ),
+    "pecmae-1s": (
+        1.0,
+        "diffusion_encodec_transformer_4L8Lclsx1_punc01_250ksteps.ckpt",
+        "cb15289b43b9c713936b3b376cabbdd30626c9be1cfa01d57fac852e97ca739c",
+    ),
+    "pecmae-10s": (
+        10.0,
+        "diffusion-10s-2L8L-jamendofma-285k.ckpt",
+        "39452d90fadc11098f0baecb15895fd87745c6b89d3d3ce2df11c56d3d35bb2c",
+    ),
+}
+"""Name -> window in seconds, file and its SHA-256. "4L" in a name is wrong: the file's size tells of two layers."""
+
+
+def known_autoencoders(name: str | os.PathLike) -> str:
+    """Return what is expected where a name is unknown: all of them, and the one that is close."""
+    known = (*BUILT_IN, *PUBLISHED)
+    return f"{', '.join(known)}, or a file that save_autoencoder wrote{close_match(name, known)}"
+
+
+@checked
+def check_autoencoder_name(text: str, argument: str = "name_or_path") -> None:
+    """Refuse what :func:`load_autoencoder` cannot know, before anything is loaded.
+
+    Raises
+    ------
+    ParameterError
+        No known name, and no file that is there; names the argument and offers a close name.
+    """
+    if text not in (*BUILT_IN, *PUBLISHED) and not os.path.isfile(os.path.expanduser(text)):
+        raise ParameterError(argument, text, known_autoencoders(text))
