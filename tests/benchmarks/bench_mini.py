@@ -103,6 +103,17 @@ class Sounds:
         return pooled(fits)
 
 
+def by_part(sounds: Sounds, answers: dict[str, object]) -> pd.DataFrame:
+    """Accuracy in per cent of the last layer on what each training held out: a row a part, a column a task."""
+    rows = {}
+    for task, probes in answers.items():
+        if task not in NUMBERS:
+            part = sounds.table.loc[sounds.table["part"] == task, "part_held_out"].to_numpy()[probes.test]
+            right = probes.predictions[-1, 0] == probes.true
+            rows[task] = {f"part {one}": round(100 * right[part == one].mean(), 1) for one in np.unique(part)}
+    return pd.DataFrame(rows)
+
+
 def table_of(answers: dict[str, dict[str, object]]) -> pd.DataFrame:
     """Accuracy in per cent, or R2 of numbers, with its interval: a row a system and layer, a column a task."""
     rows = {}
@@ -174,6 +185,7 @@ def main() -> None:
         answers[system] = {task: sounds.ask(task, vectors) for task in options.tasks}
         answers[system] |= {number: sounds.read(number, vectors) for number in NUMBERS if options.numbers}
         print(table_of({system: answers[system]}).to_string(), flush=True)
+    print(by_part(sounds, answers["mini"]).to_string())
     print(gains(answers).to_string())
     if options.seconds:
         print(speed({name: loaded[0] for name, loaded in encoders.items() if name != "untrained"}).round(3).to_string())
