@@ -374,6 +374,7 @@ def sonify_calls() -> dict[str, Call]:
     from workbench.encoders import load_encoder
     from workbench.sonify import diffusion
     from workbench.sonify.network import SummaryConfig
+    from workbench.sonify.window import WindowConfig
 
     mini = s.load_autoencoder("mini-mel", device="cpu")
     rate = mini.encoder.rate
@@ -381,7 +382,7 @@ def sonify_calls() -> dict[str, Call]:
     clips = Clips.from_arrays([waves[k % 3] for k in range(12)], rate, label=["a", "b", "c"] * 4)
     split = Split(np.arange(6), np.arange(6, 9), np.arange(9, 12))
     z = mini.embed(waves, rate)
-    frames, lengths = torch.randn(2, 5, mini.dim), torch.tensor([5, 3])
+    frames, lengths = torch.randn(2, 51, mini.dim), torch.tensor([51, 51])
     judge = s.fit_judge(clips, load_encoder("mini", device="cpu"), split, progress=False)
     config = {"dim": 16, "latent_dim": 8, "latent_frames": 10, "summary_layers": 1, "denoiser_layers": 1, "heads": 2}
     config |= {"hidden": 8, "patch": 5, "skip": True}
@@ -396,18 +397,22 @@ def sonify_calls() -> dict[str, Call]:
         ),
         "save_autoencoder": (s.save_autoencoder, {"autoencoder": mini, "path": "/proc/nowhere/at/all"}),
         "SummaryConfig": (SummaryConfig, config),
+        "WindowConfig": (WindowConfig, {"dim": 8, "frames": 3, "components": 2, "width": 4, "blocks": 1}),
         "SummaryAutoencoder": (
             s.SummaryAutoencoder,
             {"net": mini.net, "encoder": mini.encoder, "codec": mini.codec, "layer": mini.layer, "seconds": 2.0}
-            | {"name": "own"},
+            | {"level": -20.0, "name": "own"},
         ),
         "embed": (mini.embed, {"waveforms": waves, "rate": rate, "pad": True, "progress": False}),
         "summaries": (mini.summarise, {"frames": frames, "lengths": lengths, "source": mini.encoder.fingerprint}),
         "generate": (mini.generate, {"z": z[:1]} | draw),
-        "decode": (partial(mini.decode, steps=1, guidance=0.0), {"z": z[:1], "progress": False}),
+        "decode": (
+            partial(mini.decode, steps=1, guidance=0.0),
+            {"z": z[:1], "draws": 1, "levels": [-30.0], "progress": False},
+        ),
         "summarise": (
             s.summarise,
-            {"clips": clips, "autoencoder": mini, "pad": False, "skip_short": True, "cache": False, "progress": False},
+            {"clips": clips, "autoencoder": mini, "pad": True, "skip_short": True, "cache": False, "progress": False},
         ),
         "fit_judge": (
             s.fit_judge,

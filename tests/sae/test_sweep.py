@@ -314,7 +314,7 @@ def broken(row: int) -> np.ndarray:
         ({"ks": [25]}, "k=25 must be from 1 to latents=24"),
         ({"ks": [0]}, "k=0 must be from 1 to latents=24"),
         ({"ks": []}, r"ks=\[\] must be a list of at least one"),
-        ({"ks": None, "sparsities": [0.99]}, "sparsity=0.99 must be low enough"),
+        ({"ks": None, "sparsities": [0.99]}, "sparsity=0.99 must be at most 0.958 with latents=24"),
         ({"sparsities": [0.5]}, r"ks=\[2, 6\] must be None where sparsities are given"),
         ({"split": Split([], [0])}, r"split.train=\[\] must be at least one clip"),
         ({"split": Split([0], np.zeros(120, bool))}, r"split.valid=\[\] must be at least one clip"),
