@@ -472,6 +472,25 @@ def compare(
     _print_table(table.reset_index())
 
 
+@app.command()
+def gallery(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or a gallery, which is replaced.")],
+    runs: Annotated[
+        list[Path] | None, typer.Option(metavar="FOLDER", help="Where runs are; runs/ without it. May be repeated.")
+    ] = None,
+) -> None:
+    """Write the executed pages as a static site for any host.
+
+    The newest finished run of every notebook, an index of them with pictures and sounds, and a reference of the
+    package. Its links are checked; exit code 1 when one leads nowhere, and nothing is written then.
+    """
+    from . import runs as room
+
+    for run in room.gallery(folder, runs=runs or "runs"):
+        typer.echo(f"{run.name}: {run.folder}, scale {run.results['parameters'].get('scale')}, {run.results['started']}")
+    typer.echo(folder / "index.html")
+
+
 # --- teaching ------------------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,7 @@ EXTRAS = {
     "parselmouth": "praat",
     "torchcrepe": "crepe",
     "datasets": "datasets",
+    "pdoc": "gallery",
 }
 #: Distributions that are not called as they are imported.
 DISTRIBUTIONS = {

@@ -1,3 +1,4 @@
+from .galleries import gallery as gallery
 from .grading import grade as grade
 from .handouts import handout as handout
 from .listing import notebook_text as notebook_text

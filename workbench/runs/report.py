@@ -51,6 +51,8 @@ def index_page(
     previews: Mapping[str, Preview] | None = None,
     table: str = "",
     note: str = "",
+    lead: str = "",
+    footer: str = "",
 ) -> str:
     """One HTML page that lists runs: main results, a picture and a sound of each; it links to the files beside it only.
 
@@ -65,7 +67,11 @@ def index_page(
     table : str
         HTML put above the list (a sweep's table).
     note : str
-        Text under the heading.
+        Text after how the runs ended, under the heading.
+    lead : str
+        Text in the place of both.
+    footer : str
+        Text at the end.
 
     Returns
     -------
@@ -77,12 +83,13 @@ def index_page(
     shown = previews or {}
     runs = "".join(_run(folder, results, shown.get(folder, Preview())) for folder, results in entries)
     title = html.escape(plain_heading(title))
+    end = f'<footer class="among">{html.escape(footer)}</footer>' if footer else ""
     script = f"<script>{_SCRIPT}</script>" if any(preview.sound for preview in shown.values()) else ""
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body>"
-        f'<h1>{title}</h1><p class="lead">{html.escape(summary)}. {html.escape(note)}</p>{table}{runs}{script}'
+        f'<h1>{title}</h1><p class="lead">{html.escape(lead or f"{summary}. {note}")}</p>{table}{runs}{end}{script}'
         "</body></html>\n"
     )
 

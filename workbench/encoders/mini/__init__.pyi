@@ -1,4 +1,3 @@
-from . import evaluation as evaluation
 from . import held_out as held_out
 from . import lessons as lessons
 from . import sounds as sounds
