@@ -487,7 +487,9 @@ def gallery(
     from . import runs as room
 
     for run in room.gallery(folder, runs=runs or "runs"):
-        typer.echo(f"{run.name}: {run.folder}, scale {run.results['parameters'].get('scale')}, {run.results['started']}")
+        typer.echo(
+            f"{run.name}: {run.folder}, scale {run.results['parameters'].get('scale')}, {run.results['started']}"
+        )
     typer.echo(folder / "index.html")
 
 

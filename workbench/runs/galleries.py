@@ -108,8 +108,8 @@ def _newest(folders: list[str | os.PathLike]) -> list[RunResult]:
     if not shown:
         where = ", ".join(map(str, folders))
         raise RunError(
-            f"no finished run of a notebook in {where}; first execute them: workbench run (all of them, at scale smoke), "
-            "or name the folder of other runs with --runs (runs=)"
+            f"no finished run of a notebook in {where}; first execute them all, at scale smoke: workbench run; "
+            "or name the folder where other runs are: --runs (runs=)"
         )
     return shown
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import types
 import warnings
@@ -44,7 +45,9 @@ def write_reference(folder: Path, *, footer: str) -> None:
         for name, module in modules.items():
             page = folder / f"{name.replace('.', '/')}.html"
             page.parent.mkdir(parents=True, exist_ok=True)
-            page.write_text(render.html_module(module, modules), encoding="utf-8")
+            # what still begins with a dot is a module without a page: its bare name reads better
+            text = re.sub(r"(?<=<code>)\.(?=\w+</code>)", "", render.html_module(module, modules))
+            page.write_text(text, encoding="utf-8")
         (folder / "index.html").write_text(render.html_index(modules), encoding="utf-8")
         (folder / "search.js").write_text(render.search_index(modules), encoding="utf-8")
 
@@ -72,9 +75,35 @@ def _prepare(module) -> None:
     package = module.modulename.split(".")[0]
     for each in (module, *_inside(module)):
         each.docstring = _in_dialect(each.docstring)
+        if each.kind == "function":
+            each.signature = _readable(each.signature, each.obj)
         if each.kind == "class":
             members = each.members.values()
             each.own_members = [member for member in members if member.taken_from[0].split(".")[0] == package]
+            for member in members:
+                if member.kind == "variable":
+                    member.annotation = _short(member.annotation, each.obj, member.name)
+
+
+class _AsWritten(str):
+    """An annotation as the source has it, which pdoc shows without quotes."""
+
+    __repr__ = str.__str__
+
+
+def _short(annotation: object, owner: object, name: str) -> object:
+    """An annotation as it is written where it resolves to array-likes: a union of two hundred characters each."""
+    written = getattr(owner, "__annotations__", {}).get(name)
+    return _AsWritten(written) if isinstance(written, str) and "numpy._typing" in str(annotation) else annotation
+
+
+def _readable(signature: inspect.Signature, function: object) -> inspect.Signature:
+    """The signature of a function with short annotations."""
+    parameters = [
+        each.replace(annotation=_short(each.annotation, function, name)) for name, each in signature.parameters.items()
+    ]
+    result = _short(signature.return_annotation, function, "return")
+    return signature.replace(parameters=parameters, return_annotation=result)
 
 
 def _inside(namespace) -> Iterator:
