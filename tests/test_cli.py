@@ -82,6 +82,7 @@ def cli(*arguments: str, code: int = 0) -> str:
         "notebooks copy",
         "handout",
         "grade",
+        "gallery",
     ],
 )
 def test_every_command_has_help(command):

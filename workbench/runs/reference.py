@@ -40,14 +40,12 @@ def write_reference(folder: Path, *, footer: str) -> None:
         warnings.filterwarnings("ignore", message="Error parsing type annotation", module="pdoc")
         for name, module in modules.items():
             module.submodules = [each for other, each in modules.items() if other.rpartition(".")[0] == name]
-            _prepare(module)
+            _prepare(module, {other.rpartition(".")[2] for other in modules})
         render.configure(docformat="numpy", footer_text=footer, show_source=False, template_directory=_TEMPLATES)
         for name, module in modules.items():
             page = folder / f"{name.replace('.', '/')}.html"
             page.parent.mkdir(parents=True, exist_ok=True)
-            # what still begins with a dot is a module without a page: its bare name reads better
-            text = re.sub(r"(?<=<code>)\.(?=\w+</code>)", "", render.html_module(module, modules))
-            page.write_text(text, encoding="utf-8")
+            page.write_text(render.html_module(module, modules), encoding="utf-8")
         (folder / "index.html").write_text(render.html_index(modules), encoding="utf-8")
         (folder / "search.js").write_text(render.search_index(modules), encoding="utf-8")
 
@@ -70,11 +68,11 @@ def _public_modules() -> list[types.ModuleType]:
     return [found[name] for name in sorted(found)]
 
 
-def _prepare(module) -> None:
+def _prepare(module, pages: set[str]) -> None:
     """Docstrings in pdoc's dialect; what a class inherits from another of the package counts as its own."""
     package = module.modulename.split(".")[0]
     for each in (module, *_inside(module)):
-        each.docstring = _in_dialect(each.docstring)
+        each.docstring = _in_dialect(each.docstring, pages)
         if each.kind == "function":
             each.signature = _readable(each.signature, each.obj)
         if each.kind == "class":
@@ -114,8 +112,12 @@ def _inside(namespace) -> Iterator:
             yield from _inside(member)
 
 
-def _in_dialect(docstring: str) -> str:
-    """A docstring without what pdoc does not know: ``~`` in references, ``::`` before code, lists of terms."""
+def _in_dialect(docstring: str, pages: set[str]) -> str:
+    """A docstring without what pdoc does not know: ``~`` in references, ``::`` before code, lists of terms.
+
+    References to modules beside one's own (``.sets``) keep their dot where these have a page.
+    """
     docstring = re.sub(r"(:\w+:`)~", r"\1", docstring)
+    docstring = re.sub(r"(:\w+:`)\.(?=(\w+))", lambda m: m[0] if m[2] in pages else m[1], docstring)
     docstring = re.sub(r"::$", ":", docstring, flags=re.MULTILINE)
     return re.sub(r"^(``[^`\n]+``)\n {4}(?=\S)", r"* \1: ", docstring, flags=re.MULTILINE)
