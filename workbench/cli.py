@@ -472,6 +472,21 @@ def compare(
     _print_table(table.reset_index())
 
 
+@app.command()
+def results(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs or sweeps.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file; printed without it.")] = None,
+) -> None:
+    """Write down what runs have found, as Markdown.
+
+    Of each run its command, its main results with interval and control, and the tables and readings of its notebook.
+    """
+    from . import runs as room
+
+    text = room.results_text(*runs, out=out)
+    typer.echo(text if out is None else out, nl=out is not None)
+
+
 # --- teaching ------------------------------------------------------------------------------------------------------
 
 

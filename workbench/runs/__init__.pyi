@@ -1,3 +1,4 @@
+from .findings import results_text as results_text
 from .grading import grade as grade
 from .handouts import handout as handout
 from .listing import notebook_text as notebook_text

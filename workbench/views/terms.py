@@ -22,6 +22,7 @@ import pandas as pd
 
 from ..core.checks import checked, close_match, whole
 from ..core.errors import ParameterError
+from ..core.markup import markdown
 from .page import escape
 
 TERMS: dict[str, str] = {
@@ -109,6 +110,18 @@ class Table:
 
     __repr__ = __str__
 
+    def _repr_markdown_(self) -> str:
+        frame = self.frame
+        names = ["" if name is None else name for name in frame.index.names]
+        columns = [key if isinstance(key, tuple) else (key,) for key in frame.columns]
+        head = [*names, *(", ".join(map(str, key)) for key in columns)]
+        rows = [head, ["---"] * len(names) + ["---:"] * len(columns)]
+        for key, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
+            keys = key if frame.index.nlevels > 1 else (key,)
+            rows.append([*keys, *(self._text(value) for value in values)])
+        lines = [f"| {' | '.join(map(markdown, row))} |" for row in rows]
+        return "\n".join(([f"**{markdown(self._title)}**", ""] if self._title else []) + lines)
+
     def _repr_html_(self) -> str:
         frame, explained = self.frame, {}
 
@@ -149,12 +162,20 @@ class Table:
         return f'<div class="workbench-table">{_STYLE}<div style="overflow-x:auto">{made}</div>{below}</div>'
 
     def _cell(self, value: object) -> str:
-        if not isinstance(value, numbers.Real) or isinstance(value, bool):
-            return f"<td>{'' if value is None or value is pd.NaT else escape(value)}</td>"
+        kind = ' class="number"' if _is_number(value) else ""
+        return f"<td{kind}>{escape(self._text(value))}</td>"
+
+    def _text(self, value: object) -> str:
+        if not _is_number(value):
+            return "" if value is None or value is pd.NaT else str(value)
         if value != value:
-            return '<td class="number">–</td>'
+            return "–"
         text = str(value) if isinstance(value, numbers.Integral) else f"{value:.{self._digits}f}"
-        return f'<td class="number">{text.replace("-", "−")}</td>'
+        return text.replace("-", "−")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 _STYLE = """<style>
