@@ -29,7 +29,6 @@ from workbench.runs import (
     asked_text,
     compare,
     find_notebooks,
-    read_notebook,
     record,
     run,
     settings,
@@ -40,7 +39,7 @@ from workbench.runs import (
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
 from workbench.runs.export import _formula_svg, to_html
-from workbench.runs.notebooks import notebooks_folder
+from workbench.runs.notebooks import notebooks_folder, read_notebook
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
 from workbench.runs.previews import Preview, previews
 from workbench.runs.provenance import git_state, kernel_report, this_process, versions

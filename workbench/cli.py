@@ -347,11 +347,14 @@ def embed(
 @cache.command("info")
 def cache_info() -> None:
     """What the store holds and where it is."""
+    from .core.keeping import stages
     from .embeddings import Store
 
     store = Store()
     typer.echo(f"{store!r}")
     _print_table(store.info())
+    kept = stages()
+    typer.echo(f"{len(kept)} stages of notebooks, {sum(kept.values()) / 1e6:.1f} MB")
     left = store.prune()
     if len(left):
         size = left["bytes"].sum() / 1e6
@@ -378,14 +381,24 @@ def cache_prune(
     encoder: Annotated[str | None, typer.Option(help="Name or fingerprint of an encoder, or all.")] = None,
     older_than: Annotated[float | None, typer.Option(help="Not used for so many days.")] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Shards that verify finds damaged.")] = False,
+    stages: Annotated[bool, typer.Option("--stages", help="Kept stages of notebooks, and no embeddings.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove; without it they are only listed.")] = False,
 ) -> None:
-    """Remove stored embeddings, and what killed writers left behind."""
+    """Remove stored embeddings, or kept stages of notebooks, and what killed writers left behind."""
+    from .core import keeping
     from .embeddings import Store
 
+    what = "removed" if yes else "would be removed (--yes does it)"
+    if stages:
+        if encoder is not None or older_than is not None or damaged:
+            raise typer.BadParameter("--stages goes with --yes alone", param_hint="--stages")
+        kept = keeping.stages()
+        for path in kept if yes else ():
+            shutil.rmtree(path)
+        typer.echo(f"{len(kept)} stages, {sum(kept.values()) / 1e6:.1f} MB {what}")
+        return
     gone = Store().prune(encoder=encoder, older_than=older_than, damaged=damaged, dry_run=not yes)
     _print_table(gone)
-    what = "removed" if yes else "would be removed (--yes does it)"
     typer.echo(f"{len(gone)} files, {gone['bytes'].sum() / 1e6:.1f} MB {what}")
 
 
@@ -491,6 +504,21 @@ def gallery(
             f"{run.name}: {run.folder}, scale {run.results['parameters'].get('scale')}, {run.results['started']}"
         )
     typer.echo(folder / "index.html")
+
+
+@app.command()
+def results(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs or sweeps.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file; printed without it.")] = None,
+) -> None:
+    """Write down what runs have found, as Markdown.
+
+    Of each run its command, its main results with interval and control, and the tables and readings of its notebook.
+    """
+    from . import runs as room
+
+    text = room.results_text(*runs, out=out)
+    typer.echo(text if out is None else out, nl=out is not None)
 
 
 # --- teaching ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from workbench.codecs.mel import MelCodec
 from workbench.core.errors import AudioError, ParameterError, WeightsError
 from workbench.datasets.generated import notes
 from workbench.encoders.mini import load_mini
-from workbench.sonify.autoencoder import WEIGHTS, SummaryAutoencoder, load_autoencoder, save_autoencoder
+from workbench.sonify.autoencoder import SummaryAutoencoder
+from workbench.sonify.files import WEIGHTS, load_autoencoder, save_autoencoder
 from workbench.sonify.network import SummaryConfig, SummaryNet
 
 SMALL = SummaryConfig(

@@ -12,8 +12,8 @@ from workbench.codecs.mel import MelCodec
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.encoders import encodecmae
 from workbench.encoders.encodecmae import EncodecMAEConfig
-from workbench.sonify import autoencoder as published
-from workbench.sonify.autoencoder import load_autoencoder
+from workbench.sonify import published
+from workbench.sonify.files import load_autoencoder
 from workbench.sonify.network import SummaryConfig, SummaryNet
 
 HEADS = 8

@@ -157,14 +157,16 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
     if hasattr(value, "__array__"):
         array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
         if array.dtype.kind in "biuf":
-            return fingerprint(weights={"": torch.from_numpy(np.ascontiguousarray(array))})
+            return fingerprint(weights={"": torch.from_numpy(np.require(array, requirements="CW"))})
         return [inside(each) for each in array.tolist()]
     kind = inside(type(value))
     if isinstance(mark := getattr(value, "fingerprint", None), str):
         return kind, mark
     if hasattr(value, "__dict__"):
         return kind, [(key, inside(each, f".{key}")) for key, each in sorted(vars(value).items())]
-    expected = "something of which can be told whether it changed, for runs to be resumed; resume=False goes on without"
+    expected = (
+        "something of which can be told whether it changed (a value, array, table, function, or what has such parts)"
+    )
     raise ParameterError(name, value, expected)
 
 

@@ -1,10 +1,10 @@
+from .findings import results_text as results_text
 from .galleries import gallery as gallery
 from .grading import grade as grade
 from .handouts import handout as handout
 from .listing import notebook_text as notebook_text
 from .notebooks import copy_notebooks as copy_notebooks
 from .notebooks import find_notebooks as find_notebooks
-from .notebooks import read_notebook as read_notebook
 from .parameters import split_values as split_values
 from .recording import read_results as read_results
 from .recording import record as record

@@ -36,6 +36,8 @@ div.wb-formula-line span { position: absolute; right: 0; top: 50%; transform: tr
 .wb-guide input { margin: 0 6px 0 0; vertical-align: -2px; }
 .wb-guide ol { margin: 6px 0; padding: 0; list-style: none; }
 .wb-guide a { display: block; padding: 2px 0; color: #0b57d0; text-decoration: none; overflow-wrap: anywhere; }
+.wb-folded > summary { cursor: pointer; margin: 4px 0 4px 70px; color: #0b57d0; font: 13px/1.5 system-ui, sans-serif; }
+.jp-InputArea-editor .wb-folded > summary { margin: 4px 8px; }
 body:has(.wb-hide-code:checked) .jp-CodeCell > .jp-Cell-inputWrapper { display: none; }
 @media (max-width: 720px) { .jp-MarkdownOutput { display: block; overflow-x: auto; } }
 @media print {
@@ -45,6 +47,16 @@ body:has(.wb-hide-code:checked) .jp-CodeCell > .jp-Cell-inputWrapper { display: 
 </style>
 {%- endblock -%}
 {%- block body_header -%}{{ super() }}<!--guide-->{%- endblock -%}
+{%- block codecell -%}
+{%- if "solution" in cell.metadata.get("tags", []) -%}
+<details class="wb-folded"><summary>Solution</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{%- endblock codecell -%}
+{%- block input -%}
+{%- if cell.metadata.get("jupyter", {}).get("source_hidden") and "solution" not in cell.metadata.get("tags", []) -%}
+<div class="jp-InputArea-editor"><details class="wb-folded"><summary>Code</summary>{{ super() }}</details></div>
+{%- else -%}{{ super() }}{%- endif -%}
+{%- endblock input -%}
 """
 
 
@@ -52,7 +64,8 @@ def to_html(node, *, title: str) -> str:
     """One self-contained HTML page of a notebook.
 
     Widgets are left out (they need a kernel); of an output that has a widget and an HTML twin, the twin is shown.
-    A line at the top, which paper leaves out, opens a list of the headings and hides all code.
+    A line at the top, which paper leaves out, opens a list of the headings and hides all code. Code that JupyterLab
+    folds is folded here; of a cell tagged ``solution`` what it prints too, so that an exercise does not answer itself.
     TeX formulas in text cells become drawn glyphs; one that matplotlib's mathtext does not know stays as its
     source, with a warning.
 

@@ -250,7 +250,7 @@ def compare(*runs: str | os.PathLike | RunResult) -> pandas.DataFrame:
     """
     import pandas as pd
 
-    named = [pair for run in runs for pair in _read_runs(run)]
+    named = [pair for run in runs for pair in read_runs(run)]
     if len(named) < 2:
         raise RunError(f"compare needs at least two runs, got {len(named)}")
     labels = _distinct([label for label, _ in named])
@@ -282,7 +282,7 @@ def asked_text(*runs: str | os.PathLike | RunResult, width: int = 100) -> str:
         Characters that a line may have.
     """
     of_notebook: dict[str, list[dict]] = {}
-    for _, results in (pair for run in runs for pair in _read_runs(run)):
+    for _, results in (pair for run in runs for pair in read_runs(run)):
         of_notebook.setdefault(results["notebook"]["name"], []).append(results)
     lines = []
     for name, several in of_notebook.items():
@@ -397,7 +397,8 @@ def _write_tables(folder: Path, notebook: Notebook, results: list[RunResult], va
     write_text(folder / "index.html", page)
 
 
-def _read_runs(run: str | os.PathLike | RunResult) -> list[tuple[str, dict]]:
+def read_runs(run: str | os.PathLike | RunResult) -> list[tuple[str, dict]]:
+    """Folder and results of the runs that an argument means: those in a folder of runs, or one."""
     if not isinstance(run, (str, os.PathLike, RunResult)):
         raise ParameterError("runs", run, "folders of runs, results.json files or results of run, one argument each")
     if isinstance(run, RunResult):

@@ -1,4 +1,4 @@
-"""From sound to one vector and back: :class:`SummaryAutoencoder` and :func:`load_autoencoder`.
+"""From sound to one vector and back: :class:`SummaryAutoencoder`.
 
 A frozen encoder gives frames, a transformer sums them up in one vector z, a diffusion decoder draws latents of a frozen
 codec that z could have come from, the codec makes them sound (Alonso-Jimenez et al., "Leveraging pre-trained
@@ -8,36 +8,25 @@ seed gives another sound: what stays is what z holds, what changes the decoder m
 
 from __future__ import annotations
 
-import json
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..audio import SILENT, at_level, resample
-from ..codecs import Codec, load_codec
-from ..core.checks import checked, choice, number, numbers, several, whole
+from ..codecs import Codec
+from ..core.checks import checked, number, numbers, several, whole
 from ..core.checks import seed as checked_seed
-from ..core.errors import AudioError, ParameterError, WeightsError
+from ..core.errors import AudioError, ParameterError
 from ..core.fingerprints import fingerprint
-from ..core.fitting import VERSION, restored
-from ..core.saving import write_tensors
-from ..core.weights import Wanted, find
-from ..encoders import Encoder, encodecmae, extract, load_encoder, residual
-from .catalog import BUILT_IN, PUBLISHED, known_autoencoders
+from ..encoders import Encoder, extract
 from .diffusion import check_sampling, draw_noise, sample
-from .network import SummaryConfig, SummaryNet
-from .window import WindowConfig, WindowNet
+from .network import SummaryNet
+from .window import WindowNet
 
-WEIGHTS = Path(__file__).parent / "mini_mel"
-NETWORKS = {"transformer": (SummaryConfig, SummaryNet), "window": (WindowConfig, WindowNet)}
-"""What may stand between encoder and codec: its settings, and itself."""
 SHORTEST = 0.1
 """Seconds of sound below which a summary would be made of padding."""
 ROWS = 32
@@ -305,6 +294,9 @@ class SummaryAutoencoder:
         whole("draws", draws, least=1)
         if levels is not None and self.level is None:
             raise ParameterError("levels", levels, f"None: the summaries of {self.name} hold the level themselves")
+        levels = None if levels is None else numbers("levels", levels, ndim=1)
+        if levels is not None and np.ndim(z) and len(levels) != len(z):
+            raise ParameterError("levels", f"{len(levels)} numbers", f"one for each of {len(z)} summaries")
         options = {"steps": steps, "guidance": guidance, "progress": progress}
         sound = self.codec.decode(self.generate(z, seed=seed, **options), length=self.samples)
         if draws > 1:
@@ -318,9 +310,7 @@ class SummaryAutoencoder:
                 sound[nearer], best = other[nearer], torch.minimum(best, distance)
         if self.level is None:
             return sound
-        wanted = np.full(len(sound), self.level) if levels is None else numbers("levels", levels, ndim=1)
-        if len(wanted) != len(sound):
-            raise ParameterError("levels", f"{len(wanted)} numbers", f"one for each of {len(sound)} summaries")
+        wanted = np.full(len(sound), self.level) if levels is None else levels
         rows = zip(sound.cpu().numpy(), wanted, strict=True)
         return torch.from_numpy(np.stack([at_level(row, to) for row, to in rows])).to(sound.device)
 
@@ -340,270 +330,3 @@ def _check_finite(name: str, x: Tensor) -> None:
     bad = int((~torch.isfinite(x)).sum())
     if bad:
         raise ParameterError(name, f"{bad} of {x.numel()} numbers that are NaN or infinite", "finite")
-
-
-@checked
-def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note: dict[str, str] | None = None) -> None:
-    """Write network and settings as float16 safetensors, atomically; ``note`` is kept in the metadata."""
-
-    if not isinstance(autoencoder, SummaryAutoencoder):
-        raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
-    path = Path(path)
-    if not path.name:
-        raise ParameterError("path", str(path), "the name of a file")
-    state = autoencoder.net.state_dict()
-    state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    settings = {
-        "network": next(name for name, (_, kind) in NETWORKS.items() if isinstance(autoencoder.net, kind)),
-        "config": asdict(autoencoder.net.config),
-        "layer": autoencoder.layer,
-        "seconds": autoencoder.seconds,
-        "level": autoencoder.level,
-        "encoder": [autoencoder.encoder.name, autoencoder.encoder.fingerprint],
-        "codec": [autoencoder.codec.name, autoencoder.codec.fingerprint],
-        "version": VERSION,
-    }
-    try:
-        write_tensors(path, state, {"settings": json.dumps(settings), **(note or {})})
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error})") from error
-
-
-@checked
-def load_autoencoder(
-    name_or_path: str | os.PathLike = "mini-mel",
-    *,
-    device: str | torch.device = "auto",
-    encoder: Encoder | None = None,
-    codec: Codec | None = None,
-    fetch: bool = False,
-) -> SummaryAutoencoder:
-    """A summary autoencoder with its weights.
-
-    Parameters
-    ----------
-    name_or_path : str or path
-        "mini-mel", the built-in one (frames of ``mini``, latents of the mel codec, 2 s), a file written by
-        :func:`save_autoencoder`, or "pecmae-4s", "pecmae-1s", "pecmae-10s", which
-        :func:`load_published` finds with EnCodecMAE in the same file.
-    device : str or torch.device
-        Where encoder and codec are loaded; those given stay where they are.
-    encoder, codec : optional
-        The frozen parts, where they are loaded already; by default those that the weights were trained with.
-    fetch : bool
-        Download a released one that is missing; size and licence are printed first.
-
-    Returns
-    -------
-    SummaryAutoencoder
-
-    Raises
-    ------
-    WeightsError
-        File missing, damaged or not fitting, or an encoder or codec other than that of the training.
-    """
-    if not isinstance(device, (str, torch.device)):
-        raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
-    name = str(name_or_path)
-    if name.startswith("pecmae-"):
-        if encoder is not None:
-            raise ParameterError("encoder", encoder.name, f"None for {name}, whose file holds its own")
-        return load_published(name, codec=codec, device=device, fetch=fetch)
-    path = WEIGHTS / f"{name}.safetensors" if name in BUILT_IN else Path(name_or_path).expanduser()
-    settings, state = _read(path)
-    if (kind := settings.get("network", "transformer")) not in NETWORKS:
-        raise WeightsError(f"{path}: its network is {kind!r}; this package knows {', '.join(NETWORKS)}")
-    shape, network = NETWORKS[kind]
-    config = restored(path, settings, "config", shape, what="summary autoencoder")
-    named = all(isinstance(settings.get(key), list) and len(settings[key]) == 2 for key in ("encoder", "codec"))
-    if not named or not isinstance(settings.get("layer"), str) or not isinstance(settings.get("seconds"), (int, float)):
-        raise WeightsError(f"{path}: its settings lack encoder, codec, layer or seconds: {sorted(settings)}")
-    if not isinstance(settings.get("level"), (int, float, type(None))):
-        raise WeightsError(f"{path}: its level is {settings['level']!r}; a number in dB or nothing is expected")
-    encoder = encoder or load_encoder(settings["encoder"][0], device=device, dtype="float32")
-    codec = codec or load_codec(settings["codec"][0], device=encoder.device)
-    for part, (wanted, mark) in ((encoder, settings["encoder"]), (codec, settings["codec"])):
-        # frames are computed in float32 here, whatever precision the encoder was loaded for
-        if part.fingerprint not in (mark, fingerprint(mark, getattr(part, "compute", "float32"))):
-            raise WeightsError(f"{path} was trained with {wanted} {mark}, not with {part.name} {part.fingerprint}")
-    net = network(config)
-    expected = {key: value.shape for key, value in net.state_dict().items()}
-    if expected != {key: value.shape for key, value in state.items()}:
-        wrong = sorted(k for k in expected.keys() | state.keys() if k not in state or expected.get(k) != state[k].shape)
-        raise WeightsError(f"{path} does not fit its own settings: missing, left over or misshapen {wrong}")
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    if broken := [key for key, value in state.items() if not value.isfinite().all()]:
-        raise WeightsError(f"{path}: {len(broken)} entries hold NaN or infinity, such as {broken[0]}")
-    net.load_state_dict(state)
-    short = name if name in BUILT_IN else path.stem
-    place = {name: settings.get(name) for name in ("layer", "seconds", "level")}
-    return SummaryAutoencoder(net, encoder, codec, name=short, **place)
-
-
-def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    if path.is_dir():
-        raise WeightsError(f"{path}: a folder; expected a file that save_autoencoder wrote")
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; expected {known_autoencoders(path)}")
-    try:
-        with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
-    if "settings" not in metadata:
-        raise WeightsError(f"{path}: its metadata has no 'settings'; weights are written by save_autoencoder")
-    try:
-        settings = json.loads(metadata["settings"])
-    except ValueError as error:
-        raise WeightsError(f"{path}: its settings are no JSON ({error})") from error
-    if not isinstance(settings, dict):
-        raise WeightsError(f"{path}: its settings are a {type(settings).__name__}, not fields by name")
-    return settings, state
-
-
-# --- the released ones of PECMAE (arXiv 2402.09318): 4 s, the paper's, 1 s and 10 s ------------------------------
-#
-# One checkpoint holds EnCodecMAE base, the summary transformer, the denoiser and the state of the optimiser. What it
-# does not hold is EnCodec's decoder: that comes from the codec ``encodec``. No released file was at hand when this was
-# written: layout and arithmetic follow the authors' code and the published sizes, and a file that does not fit is
-# refused with its first odd entries.
-
-HEADS = 8
-"""Attention heads of both stacks; the paper's 12 are those of EnCodecMAE."""
-BACKBONE = "encodecmae-base"
-FRAME_RATE = 75
-SOURCE = "https://huggingface.co/lpepino/encodecmae-base/resolve/main/ae"
-SIZE = 699_535_532
-STACKS = {"encoder.encoder.": "summary.", "denoiser.": "denoiser."}
-NAMES = {
-    "encoder.cls_tokens.weight": "token",
-    "encoder.pos_encoder.scale": "position_scale",
-    "in_adapter.weight": "in_adapter.weight",
-    "in_adapter.bias": "in_adapter.bias",
-    "out_adapter.weight": "out_adapter.weight",
-    "out_adapter.bias": "out_adapter.bias",
-    "time_embedding.0.weight": "time_embedding.0.weight",
-    "time_embedding.0.bias": "time_embedding.0.bias",
-    "time_embedding.2.weight": "time_embedding.2.weight",
-    "time_embedding.2.bias": "time_embedding.2.bias",
-}
-"""Entries outside the stacks and what :class:`SummaryNet` calls them."""
-
-
-def _own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Entries of a released checkpoint, without those of EnCodecMAE, as :class:`SummaryNet` names and orders them."""
-    own: dict[str, Tensor] = {}
-    stacks: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in STACKS}
-    for key, value in state.items():
-        prefix = next((prefix for prefix in STACKS if key.startswith(prefix)), None)
-        if key.startswith(encodecmae.NESTED):
-            continue
-        if prefix is not None:
-            stacks[prefix][key.removeprefix(prefix)] = value
-        elif key in ("encoder.cls_tokens.weight", "encoder.pos_encoder.scale"):
-            own[NAMES[key]] = value.squeeze(0) if value.ndim else value  # one token, one number
-        else:
-            own[NAMES.get(key, key)] = value
-    for prefix, entries in stacks.items():
-        own |= {f"{STACKS[prefix]}{key}": value for key, value in residual.released_to_own(entries, HEADS).items()}
-    return own
-
-
-def _shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
-    """The configuration that entries of :func:`_own_entries` tell, for a window of ``seconds``.
-
-    Raises
-    ------
-    WeightsError
-        The entries that tell it are not there.
-    """
-    needed = ("in_adapter.weight", "summary.feed_forward.0.weight")
-    missing = [key for key in needed if key not in own]
-    if missing:
-        raise WeightsError(f"no entries {', '.join(missing)}: this is no summary autoencoder")
-    for key in needed:
-        if own[key].ndim != 2:
-            raise WeightsError(f"{key} is of shape {tuple(own[key].shape)}: a matrix is expected")
-    dim, latent_dim = own["in_adapter.weight"].shape
-    layers = {
-        stack: 1 + max((int(m[1]) for m in (re.match(rf"{stack}\.layers\.(\d+)\.", k) for k in own) if m), default=0)
-        for stack in ("summary", "denoiser")
-    }
-    if dim % HEADS:
-        raise WeightsError(f"in_adapter.weight has {dim} rows, which {HEADS} heads cannot share")
-    return SummaryConfig(
-        dim=dim,
-        latent_dim=latent_dim,
-        latent_frames=round(seconds * FRAME_RATE),
-        summary_layers=layers["summary"],
-        denoiser_layers=layers["denoiser"],
-        heads=HEADS,
-        hidden=own["summary.feed_forward.0.weight"].shape[0],
-    )
-
-
-@checked
-def load_published(
-    name: str = "pecmae-4s",
-    *,
-    weights: Path | str | None = None,
-    codec: Codec | None = None,
-    device: str | torch.device = "auto",
-    fetch: bool = False,
-) -> SummaryAutoencoder:
-    """A released summary autoencoder.
-
-    Parameters
-    ----------
-    name : str
-        A name of :data:`PUBLISHED`; it says how long the window is, which the file does not.
-    weights : path, optional
-        The checkpoint, or a folder that holds it; else it is looked for in the folders of ``WORKBENCH_WEIGHTS`` and
-        in the download cache. One of more layers than the file of that name is taken as it is.
-    codec : Codec, optional
-        EnCodec at 24 kHz; by default ``load_codec("encodec")``.
-    device : str or torch.device
-        Where the codec and, with it, the networks are loaded.
-    fetch : bool
-        Download what is missing, 0.7 GB; size and licence are printed first.
-
-    Returns
-    -------
-    SummaryAutoencoder
-
-    Raises
-    ------
-    ParameterError
-        Unknown name, or a codec that is not EnCodec at 24 kHz.
-    WeightsError
-        Files missing, damaged, of another layout, or with more in them than tensors and plain values.
-    """
-    choice("name", name, PUBLISHED)
-    if not isinstance(device, (str, torch.device)):
-        raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
-    seconds, file, sha256 = PUBLISHED[name]
-    path = None if weights is None else Path(weights).expanduser()
-    if path is None or not path.is_file():
-        licence = "MIT, as its model card says"
-        wanted = Wanted(name, f"{SOURCE}/{file}", None, (file,), SIZE, sha256, licence, "autoencoder")
-        path = find(wanted, weights=weights, fetch=fetch)
-    codec = codec or load_codec("encodec", device=device, fetch=fetch)
-    if (codec.rate, codec.hop) != (24000, 320):
-        raise ParameterError("codec", codec.name, "EnCodec at 24 kHz, whose latents these weights generate")
-    try:
-        state = encodecmae.read_checkpoint(path)
-    except WeightsError as error:
-        advice = "If its training saved other objects beside the weights, take them out once, where that is safe: "
-        code = "torch.save(torch.load(path, weights_only=False)['state_dict'], new_path)"
-        raise WeightsError(f"{error}. {advice}{code}") from error
-    try:
-        own = _own_entries(state)
-        net = SummaryNet(_shape_of(own, seconds))
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    encodecmae.fit(net, own, path=path, name=name)
-    encoder = encodecmae.load_encodecmae(BACKBONE, weights=path, device=codec.device)
-    return SummaryAutoencoder(net, encoder, codec, layer=-1, seconds=seconds, name=name)

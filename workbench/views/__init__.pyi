@@ -17,7 +17,6 @@ from .player_tables import players as players
 from .plots import confusion_matrix as confusion_matrix
 from .plots import layer_curve as layer_curve
 from .plots import layer_heatmap as layer_heatmap
-from .projection import Projection as Projection
 from .projection import project as project
 from .prototype_maps import DataPoints as DataPoints
 from .prototype_pages import PrototypeSounds as PrototypeSounds
@@ -32,3 +31,5 @@ from .similarity_pages import similarity_page as similarity_page
 from .space import turnable as turnable
 from .spectrograms import dictionary_picture as dictionary_picture
 from .spectrograms import spectrogram as spectrogram
+from .terms import glossary as glossary
+from .terms import table as table

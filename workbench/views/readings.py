@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
+from ..core.markup import markdown
 from .page import escape
 
 
@@ -108,6 +109,9 @@ class Reading:
         return "\n".join(self.sentences)
 
     __repr__ = __str__
+
+    def _repr_markdown_(self) -> str:
+        return "\n".join(f"- {markdown(sentence)}" for sentence in self.sentences)
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.sentences)

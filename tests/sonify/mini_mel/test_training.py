@@ -15,7 +15,7 @@ from workbench.core.errors import ParameterError
 from workbench.encoders.mini import load_mini
 from workbench.encoders.mini.held_out import read_table
 from workbench.encoders.mini.sounds import generate
-from workbench.sonify.autoencoder import load_autoencoder
+from workbench.sonify.files import load_autoencoder
 from workbench.sonify.mini_mel import sounds, training
 from workbench.sonify.window import WindowConfig, WindowNet
 

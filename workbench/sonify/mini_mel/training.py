@@ -25,8 +25,9 @@ from ...core.fitting import seeded, train
 from ...core.saving import write_tensors
 from ...encoders.mini import held_out, load_mini
 from ...encoders.mini import training as mini_training
-from ..autoencoder import SummaryAutoencoder, save_autoencoder
+from ..autoencoder import SummaryAutoencoder
 from ..diffusion import diffuse
+from ..files import save_autoencoder
 from ..window import WindowConfig, WindowNet
 from .sounds import LEVEL, Corpus, draw_window, encode_windows
 

@@ -1,0 +1,162 @@
+"""The released autoencoders of PECMAE (arXiv 2402.09318): 4 s, the paper's, 1 s and 10 s.
+
+One checkpoint holds EnCodecMAE base, the summary transformer, the denoiser and the state of the optimiser. What it does
+not hold is EnCodec's decoder: that comes from the codec ``encodec``. No released file was at hand when this was
+written: the layout and the arithmetic follow the authors' code and the published sizes, and a file that does not fit is
+refused with its first odd entries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..codecs import Codec, load_codec
+from ..core.checks import checked, choice
+from ..core.errors import ParameterError, WeightsError
+from ..core.weights import Wanted, find
+from ..encoders import encodecmae, residual
+from .autoencoder import SummaryAutoencoder
+from .catalog import PUBLISHED
+from .network import SummaryConfig, SummaryNet
+
+HEADS = 8
+"""Attention heads of both stacks; the paper's 12 are those of EnCodecMAE."""
+BACKBONE = "encodecmae-base"
+FRAME_RATE = 75
+SOURCE = "https://huggingface.co/lpepino/encodecmae-base/resolve/main/ae"
+SIZE = 699_535_532
+STACKS = {"encoder.encoder.": "summary.", "denoiser.": "denoiser."}
+NAMES = {
+    "encoder.cls_tokens.weight": "token",
+    "encoder.pos_encoder.scale": "position_scale",
+    "in_adapter.weight": "in_adapter.weight",
+    "in_adapter.bias": "in_adapter.bias",
+    "out_adapter.weight": "out_adapter.weight",
+    "out_adapter.bias": "out_adapter.bias",
+    "time_embedding.0.weight": "time_embedding.0.weight",
+    "time_embedding.0.bias": "time_embedding.0.bias",
+    "time_embedding.2.weight": "time_embedding.2.weight",
+    "time_embedding.2.bias": "time_embedding.2.bias",
+}
+"""Entries outside the stacks and what :class:`SummaryNet` calls them."""
+
+
+def _own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Entries of a released checkpoint, without those of EnCodecMAE, as :class:`SummaryNet` names and orders them."""
+    own: dict[str, Tensor] = {}
+    stacks: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in STACKS}
+    for key, value in state.items():
+        prefix = next((prefix for prefix in STACKS if key.startswith(prefix)), None)
+        if key.startswith(encodecmae.NESTED):
+            continue
+        if prefix is not None:
+            stacks[prefix][key.removeprefix(prefix)] = value
+        elif key in ("encoder.cls_tokens.weight", "encoder.pos_encoder.scale"):
+            own[NAMES[key]] = value.squeeze(0) if value.ndim else value  # one token, one number
+        else:
+            own[NAMES.get(key, key)] = value
+    for prefix, entries in stacks.items():
+        own |= {f"{STACKS[prefix]}{key}": value for key, value in residual.released_to_own(entries, HEADS).items()}
+    return own
+
+
+def _shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
+    """The configuration that entries of :func:`_own_entries` tell, for a window of ``seconds``.
+
+    Raises
+    ------
+    WeightsError
+        The entries that tell it are not there.
+    """
+    needed = ("in_adapter.weight", "summary.feed_forward.0.weight")
+    missing = [key for key in needed if key not in own]
+    if missing:
+        raise WeightsError(f"no entries {', '.join(missing)}: this is no summary autoencoder")
+    for key in needed:
+        if own[key].ndim != 2:
+            raise WeightsError(f"{key} is of shape {tuple(own[key].shape)}: a matrix is expected")
+    dim, latent_dim = own["in_adapter.weight"].shape
+    layers = {
+        stack: 1 + max((int(m[1]) for m in (re.match(rf"{stack}\.layers\.(\d+)\.", k) for k in own) if m), default=0)
+        for stack in ("summary", "denoiser")
+    }
+    if dim % HEADS:
+        raise WeightsError(f"in_adapter.weight has {dim} rows, which {HEADS} heads cannot share")
+    return SummaryConfig(
+        dim=dim,
+        latent_dim=latent_dim,
+        latent_frames=round(seconds * FRAME_RATE),
+        summary_layers=layers["summary"],
+        denoiser_layers=layers["denoiser"],
+        heads=HEADS,
+        hidden=own["summary.feed_forward.0.weight"].shape[0],
+    )
+
+
+@checked
+def load_published(
+    name: str = "pecmae-4s",
+    *,
+    weights: Path | str | None = None,
+    codec: Codec | None = None,
+    device: str | torch.device = "auto",
+    fetch: bool = False,
+) -> SummaryAutoencoder:
+    """A released summary autoencoder.
+
+    Parameters
+    ----------
+    name : str
+        A name of :data:`PUBLISHED`; it says how long the window is, which the file does not.
+    weights : path, optional
+        The checkpoint, or a folder that holds it; else it is looked for in the folders of ``WORKBENCH_WEIGHTS`` and
+        in the download cache. One of more layers than the file of that name is taken as it is.
+    codec : Codec, optional
+        EnCodec at 24 kHz; by default ``load_codec("encodec")``.
+    device : str or torch.device
+        Where the codec and, with it, the networks are loaded.
+    fetch : bool
+        Download what is missing, 0.7 GB; size and licence are printed first.
+
+    Returns
+    -------
+    SummaryAutoencoder
+
+    Raises
+    ------
+    ParameterError
+        Unknown name, or a codec that is not EnCodec at 24 kHz.
+    WeightsError
+        Files missing, damaged, of another layout, or with more in them than tensors and plain values.
+    """
+    choice("name", name, PUBLISHED)
+    if not isinstance(device, (str, torch.device)):
+        raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
+    seconds, file, sha256 = PUBLISHED[name]
+    path = None if weights is None else Path(weights).expanduser()
+    if path is None or not path.is_file():
+        licence = "MIT, as its model card says"
+        wanted = Wanted(name, f"{SOURCE}/{file}", None, (file,), SIZE, sha256, licence, "autoencoder")
+        path = find(wanted, weights=weights, fetch=fetch)
+    codec = codec or load_codec("encodec", device=device, fetch=fetch)
+    if (codec.rate, codec.hop) != (24000, 320):
+        raise ParameterError("codec", codec.name, "EnCodec at 24 kHz, whose latents these weights generate")
+    try:
+        state = encodecmae.read_checkpoint(path)
+    except WeightsError as error:
+        advice = "If its training saved other objects beside the weights, take them out once, where that is safe: "
+        code = "torch.save(torch.load(path, weights_only=False)['state_dict'], new_path)"
+        raise WeightsError(f"{error}. {advice}{code}") from error
+    try:
+        own = _own_entries(state)
+        net = SummaryNet(_shape_of(own, seconds))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    encodecmae.fit(net, own, path=path, name=name)
+    encoder = encodecmae.load_encodecmae(BACKBONE, weights=path, device=codec.device)
+    return SummaryAutoencoder(net, encoder, codec, layer=-1, seconds=seconds, name=name)

@@ -1,0 +1,218 @@
+"""The words of the notebooks, one sentence each, and tables whose headers explain themselves.
+
+A column called ``purity`` is clear to who wrote it. :func:`table` shows a table of which every row and column that has
+a word from :data:`TERMS` carries its sentence: as a hint under the pointer, and in a list that unfolds below the table,
+for fingers and for paper. :func:`glossary` shows some of the words as a list.
+
+Examples
+--------
+>>> import pandas as pd
+>>> from workbench.views import glossary, table
+>>> shown = table(pd.DataFrame({"dead": [0.25]}, index=["SAE"]), digits=2)  # the last line of a cell
+>>> print(glossary("dead"))
+dead: Share of latents that no training clip activates.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Hashable
+
+import pandas as pd
+
+from ..core.checks import checked, close_match, whole
+from ..core.errors import ParameterError
+from ..core.markup import markdown
+from .page import escape
+
+TERMS: dict[str, str] = {
+    # sparse codes
+    "dead": "Share of latents that no training clip activates.",
+    "fvu": "Fraction of variance unexplained: squared error of the reconstruction over its variance; "
+    "0 is perfect, 1 no better than the mean.",
+    "l0": "Number of latents that are not zero, on average over clips.",
+    # probabilities
+    "entropy": "How evenly something is spread, in bits or nats: 0 where it is one thing, highest where all are alike.",
+    "chance": "What guessing without hearing the sound would reach.",
+    "majority": "What always giving the commonest answer would reach.",
+    # prototypes
+    "medoid": "The real example whose distance to all others of its class is smallest.",
+    "purity": "Share of prototypes whose nearest training example is of their own class.",
+}
+"""Word -> what it means, one sentence. A word is written as it stands in tables; blanks and underscores are alike."""
+
+
+def _key(word: object) -> str:
+    return str(word).replace("_", " ").strip().casefold()
+
+
+def meaning(word: Hashable) -> str | None:
+    """Sentence of a word, however it is spelled (``mean_drop`` is "mean drop"); None for one that has none."""
+    return _BY_KEY.get(_key(word))
+
+
+_BY_KEY = {_key(word): sentence for word, sentence in TERMS.items()}
+
+
+class Glossary:
+    """Words and their sentences, which show themselves as a list; ``str`` gives the plain text, one a line."""
+
+    def __init__(self, words: dict[str, str]):
+        self.words = words
+
+    def __str__(self) -> str:
+        return "\n".join(f"{word}: {sentence}" for word, sentence in self.words.items())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f'<dl class="workbench-glossary">{_entries(self.words)}</dl>'
+
+
+@checked
+def glossary(*words: str) -> Glossary:
+    """Show what words mean, in the order of the alphabet.
+
+    Parameters
+    ----------
+    *words : str
+        Words of ``TERMS``, in any spelling of its blanks and capitals.
+
+    Returns
+    -------
+    Glossary
+        Shows itself as the last line of a cell.
+
+    Raises
+    ------
+    ParameterError
+        No word at all, or one without an entry; names the nearest that has one.
+    """
+    if not words:
+        raise ParameterError("words", words, "at least one word")
+    found = {}
+    for word in words:
+        if not isinstance(word, str) or meaning(word) is None:
+            raise ParameterError("words", word, f"a word that has an entry{close_match(str(word), TERMS)}")
+        found[word] = meaning(word)
+    return Glossary(dict(sorted(found.items(), key=lambda item: item[0].casefold())))
+
+
+class Table:
+    """A table whose headers carry hints; ``frame`` is the DataFrame, ``str`` its plain text."""
+
+    def __init__(self, frame: pd.DataFrame, *, digits: int, title: str):
+        self.frame, self._digits, self._title = frame, digits, title
+
+    def __str__(self) -> str:
+        text = self.frame.round(self._digits).to_string()
+        return f"{self._title}\n{text}" if self._title else text
+
+    __repr__ = __str__
+
+    def _repr_markdown_(self) -> str:
+        frame = self.frame
+        names = ["" if name is None else name for name in frame.index.names]
+        columns = [key if isinstance(key, tuple) else (key,) for key in frame.columns]
+        head = [*names, *(", ".join(map(str, key)) for key in columns)]
+        rows = [head, ["---"] * len(names) + ["---:"] * len(columns)]
+        for key, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
+            keys = key if frame.index.nlevels > 1 else (key,)
+            rows.append([*keys, *(self._text(value) for value in values)])
+        lines = [f"| {' | '.join(map(markdown, row))} |" for row in rows]
+        return "\n".join(([f"**{markdown(self._title)}**", ""] if self._title else []) + lines)
+
+    def _repr_html_(self) -> str:
+        frame, explained = self.frame, {}
+
+        def head(label: object, span: int = 1) -> str:
+            if label is None or (isinstance(label, float) and label != label):
+                label = ""
+            sentence = meaning(label)
+            inside = escape(label)
+            if sentence:
+                explained[str(label)] = sentence
+                inside = f'<abbr title="{escape(sentence)}">{inside}</abbr>'
+            return f'<th{f" colspan={span}" if span > 1 else ""} scope="col">{inside}</th>'
+
+        levels = frame.index.nlevels
+        names = [name if name is not None else "" for name in frame.index.names]
+        rows = []
+        for depth in range(frame.columns.nlevels):
+            labels = list(frame.columns.get_level_values(depth))
+            last = depth == frame.columns.nlevels - 1
+            cells = [head(name if last else "") for name in names]
+            start = 0
+            for i in range(1, len(labels) + 1):
+                if i == len(labels) or last or labels[i] != labels[start]:
+                    cells.append(head(labels[start], i - start))
+                    start = i
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+        body = []
+        for key, values in zip(frame.index, frame.itertuples(index=False, name=None), strict=True):
+            keys = key if levels > 1 else (key,)
+            cells = [head(each).replace('scope="col"', 'scope="row"') for each in keys]
+            cells += [self._cell(value) for value in values]
+            body.append(f"<tr>{''.join(cells)}</tr>")
+        caption = f"<caption>{escape(self._title)}</caption>" if self._title else ""
+        made = f"<table>{caption}<thead>{''.join(rows)}</thead><tbody>{''.join(body)}</tbody></table>"
+        below = ""
+        if explained:
+            below = f"<details><summary>What the words mean</summary><dl>{_entries(explained)}</dl></details>"
+        return f'<div class="workbench-table">{_STYLE}<div style="overflow-x:auto">{made}</div>{below}</div>'
+
+    def _cell(self, value: object) -> str:
+        kind = ' class="number"' if _is_number(value) else ""
+        return f"<td{kind}>{escape(self._text(value))}</td>"
+
+    def _text(self, value: object) -> str:
+        if not _is_number(value):
+            return "" if value is None or value is pd.NaT else str(value)
+        if value != value:
+            return "–"
+        text = str(value) if isinstance(value, numbers.Integral) else f"{value:.{self._digits}f}"
+        return text.replace("-", "−")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+_STYLE = """<style>
+.workbench-table caption { text-align: left; font-weight: 600; padding: 2px 0; white-space: pre-line; }
+.workbench-table :is(td, th) { text-align: left; vertical-align: top; }
+.workbench-table td { overflow-wrap: break-word; max-width: 24em; white-space: normal; }
+.workbench-table td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.workbench-table abbr { text-decoration: underline dotted; cursor: help; }
+.workbench-table summary { cursor: pointer; }
+.workbench-table dt { font-weight: 600; } .workbench-table dd { margin: 0 0 4px 1.2em; }
+</style>"""
+
+
+def _entries(words: dict[str, str]) -> str:
+    return "".join(f"<dt>{escape(word)}</dt><dd>{escape(sentence)}</dd>" for word, sentence in words.items())
+
+
+@checked
+def table(frame: pd.DataFrame | pd.Series, *, digits: int = 3, title: str = "") -> Table:
+    """Show a table that explains its words: rows and columns named in ``TERMS`` carry a hint, listed below it too.
+
+    Parameters
+    ----------
+    frame : DataFrame or Series
+        Any index and columns, of several levels too. A Series is one column.
+    digits : int
+        Behind the point of numbers that are no whole ones.
+    title : str
+        Above the table; what must be known first stands there (:func:`headed`).
+
+    Returns
+    -------
+    Table
+        Shows itself as the last line of a cell; ``.frame`` is the DataFrame.
+    """
+    if isinstance(frame, pd.Series):
+        frame = frame.to_frame("" if frame.name is None else frame.name)
+    if not isinstance(frame, pd.DataFrame):
+        raise ParameterError("frame", type(frame).__name__, "a pandas DataFrame or Series")
+    return Table(frame, digits=whole("digits", digits, least=0), title=title)
