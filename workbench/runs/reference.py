@@ -40,7 +40,8 @@ def write_reference(folder: Path, *, footer: str) -> None:
         warnings.filterwarnings("ignore", message="Error parsing type annotation", module="pdoc")
         for name, module in modules.items():
             module.submodules = [each for other, each in modules.items() if other.rpartition(".")[0] == name]
-            _prepare(module, {other.rpartition(".")[2] for other in modules})
+            around = name if module.is_package else name.rpartition(".")[0]
+            _prepare(module, {other.rpartition(".")[2] for other in modules if other.rpartition(".")[0] == around})
         render.configure(docformat="numpy", footer_text=footer, show_source=False, template_directory=_TEMPLATES)
         for name, module in modules.items():
             page = folder / f"{name.replace('.', '/')}.html"
@@ -115,7 +116,7 @@ def _inside(namespace) -> Iterator:
 def _in_dialect(docstring: str, pages: set[str]) -> str:
     """A docstring without what pdoc does not know: ``~`` in references, ``::`` before code, lists of terms.
 
-    References to modules beside one's own (``.sets``) keep their dot where these have a page.
+    References to modules beside one's own (``.sets``) keep their dot where these have one of the pages.
     """
     docstring = re.sub(r"(:\w+:`)~", r"\1", docstring)
     docstring = re.sub(r"(:\w+:`)\.(?=(\w+))", lambda m: m[0] if m[2] in pages else m[1], docstring)
