@@ -19,7 +19,8 @@ from workbench.views.terms import TERMS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LESSONS = [path for path in FILES if (Path(workbench.lessons.__path__[0]) / f"{path.stem}.py").exists()]
+MODULES = {path.stem for path in Path(workbench.lessons.__path__[0]).glob("*.py")}
+LESSONS = [path for path in FILES if path.stem in MODULES - {"tour"}]  # the tour has no exercises
 SOUNDING = {"players", "sound_map", "explore"}
 LEVELS = ("●○○", "●●○", "●●●")
 

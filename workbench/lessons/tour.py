@@ -14,6 +14,8 @@ from torch import Tensor
 from ..core.errors import WorkbenchError
 from ..core.splits import Split
 from ..datasets import Clips
+from ..embeddings import Embeddings, embed
+from ..encoders import load_encoder
 from ..interpreters import CONTROLS, Classifier, Interpretation, mask_study, normalised
 from ..metrics.intervals import difference_interval, jackknife_interval
 from ..probes import Probes, fit_probes
@@ -51,6 +53,25 @@ def step(what: str) -> Iterator[None]:
         yield
     except WorkbenchError as error:
         display(reading(f"These sounds and this model cannot carry {what}: {error}. The tour goes on without."))
+
+
+def controls(clips: Clips, encoder: str, *, device: str, seed: int) -> dict[str, Embeddings]:
+    """What an encoder is read against: its own untrained copy, and the mean and deviation of 64 bands of the spectrum.
+
+    Parameters
+    ----------
+    clips : Clips
+    encoder : str
+        The spectrum "logmel" has no weights, and so no untrained copy.
+    device : str
+    seed : int
+        Of the random weights.
+    """
+    spectrum = embed(clips, load_encoder("logmel", device=device), pooling="mean+std")
+    if encoder == "logmel":
+        return {"spectrum": spectrum}
+    untrained = load_encoder(encoder, device=device, random_weights=seed)
+    return {"untrained": embed(clips, untrained), "spectrum": spectrum}
 
 
 def neighbours_agree(z: np.ndarray, labels: Sequence[str], groups: Sequence[str]) -> np.ndarray:
