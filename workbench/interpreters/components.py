@@ -20,6 +20,7 @@ from torch import Tensor
 from ..core.checks import checked, number, whole
 from ..core.checks import seed as check_seed
 from ..core.errors import ParameterError
+from ..core.progress import progress_bar
 from ..nmf import SparseNMF, activations
 from .classifiers import Classifier, real, spectra_for
 from .interpretation import Interpretation, component_mask
@@ -133,15 +134,13 @@ def explain_components(
     ParameterError
         A dictionary of another shape, a clip that is not finite or that the classifier does not take.
     """
-    from tqdm.auto import tqdm
-
     spectra = spectra_for(classifier, spectra)
     number("sparsity", sparsity, least=0)
     w = checked_dictionary(dictionary, spectra)
     w = w / w.norm(dim=0)
     clips = _each(x)
     wanted = [None] * len(clips) if classes is None else classifier.positions(classes, len(clips)).tolist()
-    parts = tqdm(clips, disable=not progress, desc="explanations", leave=False)
+    parts = progress_bar(clips, disable=not progress, desc="explanations", leave=False)
     return [_explained(classifier, clip, w, c, spectra, sparsity) for clip, c in zip(parts, wanted, strict=True)]
 
 
