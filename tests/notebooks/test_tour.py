@@ -130,7 +130,6 @@ def test_a_latent_is_chosen_on_training_clips_and_judged_on_test_clips():
     assert -0.5 <= low < 0 < high <= 0.5
     assert "no difference that these data can show" in tour.latent_sentence([latents[1]])
     missing = tour.telling_latents(z, clips_of(labels), Split(np.arange(6), None, np.arange(6, 9)))
-    assert (
-        "cannot be compared" in tour.latent_sentence(missing)
-        and tour.latent_sentence([]) == "There is no latent to read."
-    )
+    assert {each.label for each in missing} == {"a"}  # a label that no test clip has is passed over
+    assert "cannot be compared, the test part has no clip without the label" in tour.latent_sentence(missing)
+    assert tour.latent_sentence([]) == "There is no latent to read."

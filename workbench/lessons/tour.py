@@ -110,6 +110,8 @@ class Latent(NamedTuple):
 def telling_latents(z: np.ndarray, clips: Clips, split: Split, *, most: int = 6) -> list[Latent]:
     """Latents that tell a label on the training clips, a label's best each, and how well they do on the test clips.
 
+    Labels that no test clip has are passed over.
+
     Parameters
     ----------
     z : array (N, latents)
@@ -130,7 +132,7 @@ def telling_latents(z: np.ndarray, clips: Clips, split: Split, *, most: int = 6)
     found: dict[int, tuple[float, str]] = {}
     for label in np.unique(labels):
         own = labels == label
-        if own.all():
+        if own.all() or label not in clips.labels[split.test]:
             continue
         auc = _auc(z[split.train], own)
         spread = np.sqrt((len(own) + 1) / (12 * own.sum() * (~own).sum()))
@@ -169,7 +171,9 @@ def latent_sentence(latents: Sequence[Latent]) -> str:
         return "There is no latent to read."
     latent = latents[0]
     of = f"Chance that a test clip of {latent.label} activates latent {latent.number} more than another does"
-    return compared("this", "the toss of a coin", latent.difference, of=of, missing=MISSING)
+    known = np.isfinite(latent.difference[0])
+    missing = MISSING if known else "the test part has no clip without the label"
+    return compared("this", "the toss of a coin", latent.difference, of=of, missing=missing)
 
 
 def waveforms(
