@@ -294,6 +294,15 @@ def interpreter_calls() -> dict[str, Call]:
             {"x": x[:, :1600], "tags": tags, "split": parts, "classes": names, "network": "conv", "epochs": 1}
             | {"batch": 6, "learning_rate": 1e-3, "seed": 0, "device": "cpu"},
         ),
+        "dictionary_of": (
+            partial(i.dictionary_of, progress=False),
+            {"x": x[:4], "spectra": spectra, "components": 3, "frames": 60, "sparsity": 0.5, "seed": 0}
+            | {"device": "cpu"},
+        ),
+        "explain_components": (
+            partial(i.explain_components, spectra=spectra, progress=False),
+            {"classifier": f, "x": x[:2], "dictionary": w, "classes": Y[:2], "sparsity": 0.5},
+        ),
         "relevance": (i.relevance, {"z": X, "weights": X[0], "preset": "paper"}),
         "component_mask": (
             i.component_mask,

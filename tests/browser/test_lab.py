@@ -9,7 +9,10 @@ import pytest
 
 SETUP = """
 import numpy as np, pandas as pd
+from workbench.core.progress import progress_bar
 from workbench.views import sound_map, players
+for _ in progress_bar(range(3), leave=False):
+    pass
 {tone}
 rng = np.random.default_rng(0)
 label = rng.integers(0, 4, 200)
@@ -99,6 +102,7 @@ def test_reloaded_pages_are_live_again_and_the_console_stays_clean(notebook):
     page.wait_for_selector('.wb-map[data-live="true"]', timeout=60_000)
     page.wait_for_timeout(1000)
     assert not [text for text in said if "model" in text.lower()], said
+    assert "3/3" not in page.inner_text(".jp-Notebook")  # the bar is closed
 
 
 def test_without_the_kernel_the_map_says_so_and_still_plays(notebook):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import checked, whole
 from .errors import DatasetError, ParameterError
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     import requests
@@ -106,7 +107,6 @@ class _ResumingDownloader:
 
     def _receive(self, url: str, answer: requests.Response, start: int) -> None:
         import requests
-        from tqdm.auto import tqdm
 
         if answer.status_code == 206 and not start:
             raise DatasetError(f"{url}: the server sends another range than was asked for")
@@ -118,7 +118,7 @@ class _ResumingDownloader:
         if total is not None and total - start > free:
             raise DatasetError(f"{self.part.parent}: {human_bytes(total - start)} needed, {human_bytes(free)} free")
         bar = {"total": total, "initial": start, "unit": "B", "unit_scale": True, "disable": not self.progress}
-        with open(self.part, "ab" if start else "wb") as file, tqdm(desc=self.part.stem, **bar) as shown:
+        with open(self.part, "ab" if start else "wb") as file, progress_bar(desc=self.part.stem, **bar) as shown:
             for chunk in answer.iter_content(PIECE):
                 file.write(chunk)
                 shown.update(len(chunk))

@@ -19,6 +19,7 @@ from .. import audio
 from ..core.checks import checked, close_match, number, numbers, whole
 from ..core.errors import AudioError, DatasetError, ParameterError
 from ..core.labels import are_classes
+from ..core.progress import progress_bar
 from ..core.splits import Split
 from ..core.warn import warn
 from .changes import ChangedSounds, checked_amounts
@@ -267,8 +268,6 @@ class Clips:
         -------
         np.ndarray, float32 (N, samples)
         """
-        from tqdm.auto import tqdm
-
         shape = (len(self), round(whole("rate", rate, least=1) * number("seconds", seconds, above=0)))
         if not shape[1]:
             raise ParameterError("seconds", seconds, "at least one sample")
@@ -277,7 +276,7 @@ class Clips:
         else:
             with tempfile.TemporaryFile() as file:  # the mapping keeps it alive
                 x = np.memmap(file, np.float32, "w+", shape=shape)
-        for i in tqdm(range(len(self)), desc=f"{self.name} at {rate} Hz", disable=not progress, leave=False):
+        for i in progress_bar(range(len(self)), desc=f"{self.name} at {rate} Hz", disable=not progress, leave=False):
             waveform = audio.fit(self.audio(i, rate=rate)[0], rate, seconds=seconds)
             x[i] = waveform / (np.abs(waveform).max() or 1.0)
         return x
@@ -303,11 +302,9 @@ class Clips:
         UserWarning
             Files that cannot be read, which count as unreadable; sounds that are there twice under other labels.
         """
-        from tqdm.auto import tqdm
-
         digest, identities, unread = hashlib.sha256(), [], []
         rows = zip(*(self.table[c].tolist() for c in ("id", "label", "group")), strict=True)
-        bar = tqdm(rows, f"{self.name}: reading files", len(self), leave=False, delay=1, disable=self.generated)
+        bar = progress_bar(rows, f"{self.name}: reading files", len(self), leave=False, delay=1, disable=self.generated)
         for i, key in enumerate(bar):
             try:
                 identities.append(self.sounds.identity(self._row(i)))

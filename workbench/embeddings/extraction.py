@@ -21,6 +21,7 @@ import torch
 from .. import audio
 from ..core.errors import AudioError, ParameterError, StoreError
 from ..core.fingerprints import fingerprint
+from ..core.progress import progress_bar
 from ..core.warn import warn
 from ..encoders import Encoder, batching, compute_dtype
 from .claims import Claims
@@ -353,10 +354,8 @@ class Extraction:
     # ---- the outcome ----
 
     def _bar(self, todo: list[int]):
-        from tqdm.auto import tqdm
-
         # windows of a long clip move it too, by fractions
-        return tqdm(total=len(todo), desc=self.encoder.name, unit="clip", miniters=0, disable=not self.progress)
+        return progress_bar(total=len(todo), desc=self.encoder.name, unit="clip", miniters=0, disable=not self.progress)
 
     def _warn(self) -> None:
         if self.skipped:

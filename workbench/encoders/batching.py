@@ -39,6 +39,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..core.checks import checked, choice, number
 from ..core.errors import AudioError, ParameterError
+from ..core.progress import progress_bar
 from ..core.warn import warn
 from .interface import Encoder, Layer
 from .own import as_encoder
@@ -312,14 +313,12 @@ def _plan(
 
 
 def _run(job: _Job, waveforms, seconds, loaders, progress):
-    from tqdm.auto import tqdm
-
     encoder = job.encoder
     _eval(encoder)
     window = round((encoder.window or 0) * encoder.rate)
     budget = seconds * encoder.rate
     workers = _workers(encoder)
-    bar = tqdm(total=None, unit="s", desc=encoder.name, disable=not progress, leave=False)
+    bar = progress_bar(total=None, unit="s", desc=encoder.name, disable=not progress, leave=False)
     done = spent = 0.0
     parts = _Parts(job)
     with bar, _side_by_side(workers) as submit:

@@ -3,6 +3,8 @@ from .classifiers import classifier_on as classifier_on
 from .classifiers import convolutional as convolutional
 from .classifiers import fit_vgg as fit_vgg
 from .classifiers import kumar_vgg as kumar_vgg
+from .components import dictionary_of as dictionary_of
+from .components import explain_components as explain_components
 from .flint import Flint as Flint
 from .flint import FlintConfig as FlintConfig
 from .flint import fit_flint as fit_flint

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.labels import known
+from ..core.progress import progress_bar
 from ..core.splits import Split, fitting
 from ..metrics import faithfulness, fidelity, separation
 from ..metrics.intervals import group_interval, median_interval
@@ -202,7 +203,6 @@ def removal_study(
         other components to draw from).
     """
     import pandas as pd
-    from tqdm.auto import tqdm
 
     choice("output", output, ("logits", "probabilities"))
     whole("draws", draws, least=1)
@@ -221,7 +221,7 @@ def removal_study(
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
     removed = np.stack([np.concatenate([selected[tau][None], random[tau].selected]) for tau in taus])
-    bar = tqdm(explained, disable=not progress, desc="removals", leave=False)
+    bar = progress_bar(explained, disable=not progress, desc="removals", leave=False)
     scores = np.stack([_without(each, classifier, removed[:, :, i]) for i, each in enumerate(bar)])
     scores = classifier.probabilities(scores) if output == "probabilities" else scores
     intact, rest = scores[:, 0], scores[:, 1:].reshape(len(scores), len(taus), 1 + draws, -1)

@@ -91,7 +91,7 @@ class L2I(Interpreter):
                 raise ParameterError(name, type(value).__name__, f"a {kind.__name__}")
         config = L2IConfig.named(config, pooling=theta.pooling, width=psi.join.out_channels)
         module = nn.ModuleDict({"psi": psi, "theta": theta})
-        w, made = _dictionary(dictionary, spectra), (psi.out.out_channels, *theta.classes.weight.shape)
+        w, made = checked_dictionary(dictionary, spectra), (psi.out.out_channels, *theta.classes.weight.shape)
         if made != (w.shape[1], len(classifier.classes), w.shape[1]):
             expected = f"made for {w.shape[1]} components and {len(classifier.classes)} classes"
             raise ParameterError("psi, theta", f"components, classes, components: {made}", expected)
@@ -242,7 +242,7 @@ def fit_l2i(
     if config.keep == "test":
         warn('the epoch is chosen on the test clips (keep="test"), which flatters the fidelity on them')
     watched = split.test if config.keep == "test" else split.valid
-    w, samples = _dictionary(dictionary, spectra), x.shape[1]
+    w, samples = checked_dictionary(dictionary, spectra), x.shape[1]
     sizes = {"shapes": classifier.shapes(samples), "components": w.shape[1], "frames": spectra.frames(samples)}
     with seeded(seed, classifier.device):
         fitted = L2I._built(classifier, spectra, config, w, **sizes)
@@ -251,7 +251,7 @@ def fit_l2i(
     return fitted
 
 
-def _dictionary(dictionary: ArrayLike, spectra: Spectra) -> Tensor:
+def checked_dictionary(dictionary: ArrayLike, spectra: Spectra) -> Tensor:
     w = real("dictionary", dictionary).cpu().clone()
     if w.ndim != 2 or w.shape[0] != spectra.bins:
         raise ParameterError("dictionary.shape", tuple(w.shape), f"({spectra.bins}, K), a column a component")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..core.checks import checked, choice, number, whole
 from ..core.errors import ParameterError
+from ..core.progress import progress_bar
 from .classifiers import Classifier, real, spectra_for
 from .spectra import DOMAINS, Spectra
 
@@ -139,21 +140,17 @@ class Masked:
         self, masks: Callable[[range], Tensor], count: int, weight: Tensor | None = None, *, progress: bool
     ) -> Tensor:
         """Mean over ``count`` masks, each with a weight, of :meth:`gradients`; (F, T)."""
-        from tqdm.auto import tqdm
-
         weight, total = torch.ones(count) if weight is None else weight, 0 * self.whole
         parts = _batches(count, self.classifier.batch)
-        for rows in tqdm(parts, disable=not progress, desc=self.classifier.name, leave=False):
+        for rows in progress_bar(parts, disable=not progress, desc=self.classifier.name, leave=False):
             total += torch.einsum("b,bft->ft", weight[list(rows)], self.gradients(masks(rows)))
         return total / count
 
     @torch.no_grad()
     def scores(self, masks: Callable[[np.ndarray], Tensor], on: np.ndarray, progress: bool) -> np.ndarray:
         """The classifier's scores (N, C) for the masks that are made of the rows of ``on`` (N, D)."""
-        from tqdm.auto import tqdm
-
         parts = _batches(len(on), self.classifier.batch)
-        shown = tqdm(parts, disable=not progress, desc=self.classifier.name, leave=False)
+        shown = progress_bar(parts, disable=not progress, desc=self.classifier.name, leave=False)
         return np.concatenate([self.classifier.logits(self.heard(masks(on[list(rows)]))) for rows in shown])
 
 

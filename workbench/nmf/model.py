@@ -17,6 +17,7 @@ from ..core.checks import seed as check_seed
 from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fitting import read_fitted, reading, write_fitted
+from ..core.progress import progress_bar
 from ..core.warn import warn
 from .frames import BETAS, DTYPES, Frames, check_values, tensor
 from .solving import activations as solved
@@ -246,10 +247,8 @@ class SparseNMF:
 
     def _iterate(self, run: _Run) -> Tensor:
         """Objectives (iterations + 1,)."""
-        from tqdm.auto import tqdm
-
         costs = [] if run.late else [run.sweep(update=False)]
-        with tqdm(total=self.iterations, disable=not self.progress, desc="sparse NMF", leave=False) as bar:
+        with progress_bar(total=self.iterations, disable=not self.progress, desc="sparse NMF", leave=False) as bar:
             for _ in range(self.iterations):
                 costs.append(run.sweep())
                 if self.progress:  # reading the number waits for a GPU

@@ -38,6 +38,7 @@ from .. import audio
 from ..core.checks import checked, number, numbers, whole
 from ..core.dependencies import load
 from ..core.errors import AudioError, ParameterError, WeightsError
+from ..core.progress import progress_bar
 
 if TYPE_CHECKING:
     from ..encoders import efficientat
@@ -397,8 +398,6 @@ def _each(
     clips: object, compute: Callable[[np.ndarray], Tensor], rate: int, seconds: float | None, progress: bool, what: str
 ) -> np.ndarray:
     """``compute`` of each clip's waveform, clip by clip, so that never all waveforms are held."""
-    from tqdm.auto import tqdm
-
     if isinstance(clips, (str, bytes, Mapping)) or not (hasattr(clips, "audio") or isinstance(clips, LISTS)):
         raise ParameterError("clips", type(clips).__name__, "clips, as load_dataset gives them, or a list of waveforms")
     if not len(clips):
@@ -406,7 +405,7 @@ def _each(
     if seconds is not None:
         number("seconds", seconds, above=0, most=86_400)  # a day: more is a mistake, and no memory holds it
     inputs = None
-    for i in tqdm(range(len(clips)), disable=not progress, desc=what, leave=False):
+    for i in progress_bar(range(len(clips)), disable=not progress, desc=what, leave=False):
         if hasattr(clips, "audio"):
             x = clips.audio(i, rate=rate)[0]
             if not np.isfinite(x).all():

@@ -114,7 +114,10 @@ def _guide(headings: list[tuple[int, str, str]], code: bool) -> str:
 
 
 def without_widgets(node):
-    """A copy of a notebook without widget views where an output has another form, and without widget state."""
+    """A copy of a notebook without widget views where an output has another form, and without widget state.
+
+    What was emptied, as the place of a progress bar that is closed, is left out too.
+    """
     node = copy.deepcopy(node)
     node.metadata.pop("widgets", None)
     for cell in node.cells:
@@ -126,6 +129,8 @@ def without_widgets(node):
                 # what is left of a widget without an HTML twin is its repr ("HBox(children=...)"): no use to a reader
                 if set(data) <= {"text/plain"}:
                     continue
+            if data and not any(data.values()):
+                continue
             kept.append(output)
         if "outputs" in cell:
             cell.outputs = kept

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+from ..core.progress import progress_bar
+
 QUIET_SECONDS = 30.0
 """Longest time without a line while one cell runs."""
 _START = "the start of the kernel"
@@ -35,9 +37,7 @@ class Follower:
         self.label, self.cells, self.log, self.lines = label, cells, log, lines
         self.bar = None
         if bar:
-            from tqdm.auto import tqdm
-
-            self.bar = tqdm(total=cells, desc=label, unit="cell", leave=False, file=sys.stderr)
+            self.bar = progress_bar(total=cells, desc=label, unit="cell", leave=False, file=sys.stderr)
         self._began = self._last = time.monotonic()
         self._where, self._ended = _START, threading.Event()
         self._lock = threading.Lock()

@@ -64,7 +64,8 @@ def find_notebooks(names: Iterable[str | os.PathLike] | str | os.PathLike | None
     Parameters
     ----------
     names : str, path, iterable of them or None
-        Names of the project's notebooks ("sae") or paths of any .ipynb files; None for all of the project's.
+        Names of the project's notebooks ("sae") or paths of any .ipynb files; None for all of the project's, the tour
+        first.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def find_notebooks(names: Iterable[str | os.PathLike] | str | os.PathLike | None
         ``parameters`` cell.
     """
     if names is None:
-        return [read_notebook(path) for path in sorted(notebooks_folder().glob("*.ipynb"))]
+        return [read_notebook(path) for path in _in_order(notebooks_folder())]
     names = [names] if isinstance(names, (str, os.PathLike)) else list(names)
     if not names:
         raise RunError("no notebook was named; leave the names out to run all of them")
@@ -176,6 +177,11 @@ def read_node(path: Path):
     return node
 
 
+def _in_order(folder: Path) -> list[Path]:
+    """The notebooks of a folder as a newcomer reads them: the tour, then the others in the order of the alphabet."""
+    return sorted(folder.glob("*.ipynb"), key=lambda path: (path.stem != "tour", path.name))
+
+
 def _locate(name: str) -> Path:
     if name.endswith(".ipynb") or os.sep in name:
         path = Path(name).expanduser()
@@ -187,7 +193,7 @@ def _locate(name: str) -> Path:
         folder = notebooks_folder()
     except RunError as error:
         raise RunError(f"no notebook {name!r} here: {error}") from error
-    known = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    known = {path.stem: path for path in _in_order(folder)}
     stem = name.removesuffix(".ipynb")
     if stem in known:
         return known[stem]

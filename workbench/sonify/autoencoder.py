@@ -22,6 +22,7 @@ from ..core.checks import checked, number, numbers, several, whole
 from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.fingerprints import fingerprint
+from ..core.progress import progress_bar
 from ..encoders import Encoder, extract
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryNet
@@ -242,8 +243,6 @@ class SummaryAutoencoder:
             Summaries of another width, not finite or none at all; another number of seeds than of rows; ``steps``
             below 1.
         """
-        from tqdm.auto import tqdm
-
         check_sampling(steps, guidance)
         z = torch.as_tensor(numbers("z", z, finite=False, empty=True).astype(np.float32))
         if z.ndim != 2 or not len(z) or z.shape[1] != self.dim:
@@ -257,7 +256,7 @@ class SummaryAutoencoder:
         if len(seeds) != len(z):
             raise ParameterError("seed", f"{len(seeds)} seeds", f"one for all rows or one for each of {len(z)}")
         latents = []
-        with tqdm(total=len(z) * steps, desc=self.name, unit="step", disable=not progress, leave=False) as bar:
+        with progress_bar(total=len(z) * steps, desc=self.name, unit="step", disable=not progress, leave=False) as bar:
             for start in range(0, len(z), ROWS):
                 rows = z[start : start + ROWS]
                 noise = draw_noise(seeds[start : start + ROWS], self.net.drawn, device=self.device)

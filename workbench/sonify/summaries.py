@@ -21,6 +21,7 @@ from ..core.files import cache_folder, replacing
 from ..core.fingerprints import fingerprint
 from ..core.fitting import read_fitted, write_fitted
 from ..core.labels import known
+from ..core.progress import progress_bar
 from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..embeddings import embed
@@ -201,8 +202,6 @@ def summarise(
     UserWarning
         Clips or silent windows were left out.
     """
-    from tqdm.auto import tqdm
-
     if not isinstance(autoencoder, SummaryAutoencoder):
         raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
     if not len(clips):
@@ -218,7 +217,7 @@ def summarise(
         z.append(autoencoder.embed(pending, rate, pad=pad).cpu().numpy())
         pending.clear()
 
-    for i in tqdm(range(len(clips)), desc=f"summaries of {clips.name}", disable=not progress, leave=False):
+    for i in progress_bar(range(len(clips)), desc=f"summaries of {clips.name}", disable=not progress, leave=False):
         x, _ = clips.audio(i, rate=rate)
         if not np.isfinite(x).all():
             raise AudioError(f"clip {clips.table['id'][i]} of {clips.name}", "holds NaN or infinity")
