@@ -10,7 +10,7 @@ Examples
 >>> from workbench.views import glossary, table
 >>> shown = table(pd.DataFrame({"dead": [0.25]}, index=["SAE"]), digits=2)  # the last line of a cell
 >>> print(glossary("dead"))
-dead: Share of latents that no training clip activates.
+dead: Share of latents that none of these clips activates.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .page import escape
 
 TERMS: dict[str, str] = {
     # sparse codes
-    "dead": "Share of latents that no training clip activates.",
+    "dead": "Share of latents that none of these clips activates.",
     "fvu": "Fraction of variance unexplained: squared error of the reconstruction over its variance; "
     "0 is perfect, 1 no better than the mean.",
     "l0": "Number of latents that are not zero, on average over clips.",
@@ -37,6 +37,52 @@ TERMS: dict[str, str] = {
     # prototypes
     "medoid": "The real example whose distance to all others of its class is smallest.",
     "purity": "Share of prototypes whose nearest training example is of their own class.",
+    # sae and predefined prototypes
+    "accuracy": "Share of test clips that are given their own label.",
+    "balanced accuracy": "Accuracy within each class, averaged over classes, so that large classes do not count more.",
+    "validation accuracy": "Accuracy on validation clips, by which settings and layers are chosen.",
+    "penalty": "How strongly large weights are punished; validation chooses it, and this is the median over seeds.",
+    "split spread": "Standard deviation over splits.",
+    "layer": "Where in the network a vector was taken; the first is nearest to the sound.",
+    "family": "Attributes that measure nearly the same kind of thing, such as pitch.",
+    "attributes": "How many measured properties there are.",
+    "sensitivity": "How far a change of the sounds moves vectors, over how far two clips lie apart, both squared; "
+    "0 is invariant.",
+    "consistency": "Mean cosine between the moves of different clips; 1 where a change moves all of them the same way.",
+    "rank correlation": "Spearman's: 1 where two columns order the clips alike, 0 where one says nothing of the other.",
+    "n": "Number of clips for which both are known.",
+    "difference p5": "One twentieth of the differences lie below.",
+    "difference p95": "One twentieth of the differences lie above.",
+    "relative": "Median of the differences over the size of what is compared with.",
+    "only a": "Share of clips for which the first measurement alone is defined.",
+    "only b": "Share of clips for which the second measurement alone is defined.",
+    "untrained": "The same network with random weights: what it reads was not learnt.",
+    "spectrum": "Mean and standard deviation of 64 log-mel bands: what is read without learning any features.",
+    "sparsity": "Share of the latents that are zero.",
+    "k": "How many latents a code keeps of each vector.",
+    "seed": "What the random draws of a training begin from.",
+    "kind": "Which code is meant: trained, untrained, or a control with as many numbers.",
+    "mse": "Mean squared error of the reconstruction, in the squared units of the input.",
+    "cosine": "Cosine between a vector and its reconstruction, on average over clips.",
+    "train fvu": "Fraction of variance unexplained on training clips; far below fvu, they were learnt by heart.",
+    "fvu train": "Fraction of variance unexplained on training clips; far below fvu, they were learnt by heart.",
+    "train dead": "Share of latents that no training clip activates.",
+    "kept": "Training step whose weights were kept, by the error on validation clips.",
+    "SAE": "Sparse autoencoder with a bias subtracted, decoder directions of length 1, and silent latents revived.",
+    "SAE, paper's form": "Sparse autoencoder of equation 1 and nothing else.",
+    "SAE, untrained": "Sparse autoencoder with the weights that it starts from: what it keeps was not learnt.",
+    "principal components": "The k directions along which the vectors vary most: the best linear code of k numbers.",
+    "random projection": "The vectors on k random directions at right angles to each other.",
+    "embedding": "The vector itself, before any code.",
+    "protocol": "Where an attribute is fitted and judged: by the paper's recipe, or on held-out clips.",
+    "held out": "Fitted and chosen without the test clips, and judged on them.",
+    "paper": "By the paper's own recipe, so that numbers stand beside those that it prints.",
+    "r2": "Share of the variance of a number that is explained: 0 is no better than its mean, 1 is perfect.",
+    "completeness": "How nearly one number carries an attribute alone (1); 0 where all share it evenly.",
+    "codes": "Effective number of codes exp(H): over how many numbers the weights of an attribute are spread.",
+    "others": "Change of the same probability on the clips of the other classes.",
+    "flips": "Share of clips whose decision changes.",
+    "moved": "How far the vectors were pushed, in units of their spread.",
 }
 """Word -> what it means, one sentence. A word is written as it stands in tables; blanks and underscores are alike."""
 
