@@ -12,6 +12,7 @@ import numpy as np
 from ..attributes import Attributes, agreement, measure
 from ..core.splits import Split
 from ..metrics.classification import paired_interval
+from ..metrics.geometry import nearest_alike
 from ..probes import Probes, RegressionProbes, paired
 from ..sae import attribute_study, best_attributes, k_of, published
 from ..views import compared, curves, headed
@@ -177,7 +178,7 @@ def neighbour_sentences(panels: Mapping[str, np.ndarray], labels: np.ndarray, gr
         Two of them: the worst layer and the best.
     labels, groups : ndarray (N,)
     """
-    right = {name: _nearest_is_alike(x, labels, groups) for name, x in panels.items()}
+    right = {name: nearest_alike(x, labels, groups) for name, x in panels.items()}
     shares = [f"{name} {hits.mean():.0%}" for name, hits in right.items()]
     told = f"The nearest clip of another group has the same label, of all dimensions: {', '.join(shares)}."
     if len(right) < 2:
@@ -185,19 +186,6 @@ def neighbour_sentences(panels: Mapping[str, np.ndarray], labels: np.ndarray, gr
     (worst, hits), (best, others) = right.items()
     difference = paired_interval(others, hits, groups)
     return [told, compared(best, worst, difference, of="Neighbours of the same label", missing=ONE_GROUP)]
-
-
-def _nearest_is_alike(x: np.ndarray, labels: np.ndarray, groups: np.ndarray, rows: int = 512) -> np.ndarray:
-    """bool (N,): whether the clip nearest to each, of those of other groups, has its label."""
-    x = np.asarray(x, np.float64)
-    x, alike = x - x.mean(0), []
-    lengths = np.square(x).sum(1)
-    for start in range(0, len(x), rows):
-        part = slice(start, start + rows)
-        distances = lengths[part, None] + lengths - 2 * x[part] @ x.T
-        distances[groups[part, None] == groups] = np.inf
-        alike.append(labels[distances.argmin(1)] == labels[part])
-    return np.concatenate(alike)
 
 
 def confusion_sentences(probes: Probes, layer: str) -> list[str]:
