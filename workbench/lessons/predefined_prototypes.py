@@ -379,9 +379,8 @@ def level_sentences(study: pd.DataFrame, counts: Sequence[int]) -> list[str]:
 
 def pace_sentences(paces: pd.DataFrame) -> list[str]:
     """How many epochs the paper's places take to 95 % of their own end, against each rival."""
-    epochs, seeds = paces["epochs_to_share", "mean"], int(paces["runs", "count"].iloc[0])
-    words = {"of": "Epochs needed", "factor": 1, "unit": "epochs"}
-    words["missing"] = f"{seeds} seeds of one fold give no interval"
+    epochs = paces["epochs_to_share", "mean"]
+    words = {"of": "Epochs needed", "factor": 1, "unit": "epochs", "missing": "one fold gives no interval"}
     gaps = {name: (epochs[OURS] - epochs[name], math.nan, math.nan) for name in epochs.index if name != OURS}
     return [compared(f'"{OURS}"', f'"{name}"', gap, **words) for name, gap in gaps.items()]
 
