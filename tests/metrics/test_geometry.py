@@ -208,3 +208,19 @@ def test_kappa_of_truth_values_and_small_integers():
 
 def test_one_level_has_no_kappa():
     assert np.isnan(geometry.weighted_kappa([2, 2], [2, 2]))
+
+
+def test_nearest_alike_is_that_of_scikit_learn_and_leaves_out_the_own_group():
+    from sklearn.neighbors import KNeighborsClassifier
+
+    z, y = clusters(spread=0.5, dim=5, clips=130)  # more rows than are looked at in one go
+    found = geometry.nearest_alike(z, y)
+    near = KNeighborsClassifier(2).fit(z, y).kneighbors(z, return_distance=False)[:, 1]
+    assert 0.5 < found.mean() < 1 and (found == (y[near] == y)).all()
+    groups = np.arange(len(z)) // 10
+    for i in (0, 37, 600):
+        others = np.flatnonzero(groups != groups[i])
+        nearest = others[np.linalg.norm(z[others] - z[i], axis=1).argmin()]
+        assert geometry.nearest_alike(z, y, groups)[i] == (y[nearest] == y[i])
+    with pytest.raises(ParameterError, match="groups"):
+        geometry.nearest_alike(z, y, np.zeros(len(z)))

@@ -174,3 +174,25 @@ def test_what_does_not_fit_is_named(page, options, message):
 def test_other_number_of_clips(explanation, table, tone):
     with pytest.raises(ParameterError, match="clips='39 clips' must be 40, one for each embedding"):
         decision_page(explanation, table.head(39), [0], classes=CLASSES, audio=tone)
+
+
+def test_a_word_that_the_known_level_contradicts_is_marked(factors, table, tone):
+    weight = np.zeros((3, 8))
+    weight[1, 5], weight[1, 2] = 1.5, 0.75
+    z = factors.targets(np.tile([[2, 2]], (40, 1)))
+    known = np.tile([[2, 2]], (40, 1))
+    known[1] = 2, 0
+    e = explain(z, weight, [0, 0.3, 0], factors)
+    view = decision_page(e, table, [0, 1], classes=CLASSES, audio=tone, levels=known)
+    assert view.contradicted == [[], ["loudness"]]
+    assert "loudness is high (+2.0) and" in view.words[0]
+    assert "loudness is high (+2.0; it is low) and pitch is high (+1.0)" in view.words[1]
+    assert view.html.count('<b class="wb-wrong">✗</b> loudness: high') == 1 and "it is low" in text(view)
+    silent = decision_page(e, table, [0, 1], classes=CLASSES, audio=tone)
+    assert silent.contradicted == [[], []] and "really has another level" not in text(silent)
+
+
+@pytest.mark.parametrize("levels", [np.zeros((40, 3), int), np.full((40, 2), 3), np.zeros((40, 2))])
+def test_levels_that_do_not_fit_are_refused(page, levels):
+    with pytest.raises(ParameterError, match="levels"):
+        page(levels=levels)

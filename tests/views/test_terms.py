@@ -54,7 +54,7 @@ def test_numbers_are_rounded_and_whole_ones_are_not():
 def test_columns_of_two_levels_share_a_header():
     frame = pd.DataFrame([[1.0, 2.0, 3.0]], columns=pd.MultiIndex.from_tuples([("r2", 1), ("r2", 2), ("dead", 1)]))
     page = views.table(frame)._repr_html_()
-    assert '<th colspan=2 scope="col">r2</th>' in page
+    assert f'<th colspan=2 scope="col"><abbr title="{TERMS["r2"]}">r2</abbr></th>' in page
     assert page.count("<tr>") == 3
 
 

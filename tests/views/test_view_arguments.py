@@ -169,7 +169,8 @@ def views_calls() -> dict[str, Call]:
             decision_page,
             {"explanation": explanation(), "clips": TABLE, "rows": [0, 3], "classes": ["dog", "cat"]}
             | {"level_names": {"pitch": ["l", "m", "h"]}, "true": ["dog", "cat"] * 6, "seconds": 0.1, "audio": sound}
-            | {"measured": {"pitch": (np.linspace(0, 1, N), "Hz")}, "title": "t"},
+            | {"measured": {"pitch": (np.linspace(0, 1, N), "Hz")}, "title": "t"}
+            | {"levels": np.zeros((N, 2), int)},
         ),
         "views.interpretation_page": (
             interpretation_page,

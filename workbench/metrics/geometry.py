@@ -11,6 +11,7 @@ Metrics
 * :func:`nc2`: how far the class means are from a simplex, 0 when they are one [1]_ [2]_.
 * :func:`distances`: mean distance of clips to their class mean, and between class means.
 * :func:`silhouette`: is each clip nearer to its class than to the next? [3]_
+* :func:`nearest_alike`: is the clip that is nearest to each, of those of other groups, of its class?
 * :func:`alignment`: distance and cosine of embeddings and the points they were pulled to (also of a head's weights and
   prototypes).
 * :func:`nearest_prototype`, :func:`head_gap`: classification by prototype, and what the head gets right beyond that.
@@ -49,7 +50,7 @@ from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, whole
 from ..core.errors import ParameterError
-from ..core.labels import labels
+from ..core.labels import known, labels
 from .classification import accuracy
 from .lasso import bounded
 
@@ -195,6 +196,42 @@ def nearest_prototype(z: ArrayLike, prototypes: ArrayLike) -> np.ndarray:
 def head_gap(true: ArrayLike, head: ArrayLike, nearest: ArrayLike) -> float:
     """Accuracy of the head minus accuracy of the nearest prototype; labels (N,)."""
     return accuracy(true, head) - accuracy(true, nearest)
+
+
+@checked
+def nearest_alike(z: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
+    """Whether the nearest clip of another group has the same class: bool (N,), to be averaged or compared in pairs.
+
+    Parameters
+    ----------
+    z, y
+        As in all of this module.
+    groups : array_like (N,), optional
+        What must not leak, as two takes of one source are near each other; default: every clip is a group.
+
+    Raises
+    ------
+    ParameterError
+        All clips are of one group, or lengths that differ.
+
+    Examples
+    --------
+    >>> from workbench.metrics import geometry
+    >>> geometry.nearest_alike([[0.0], [0.1], [1.0], [1.2]], ["a", "a", "b", "a"]).tolist()
+    [True, True, False, False]
+    """
+    z, y = validate(z, y)
+    groups = np.arange(len(z)) if groups is None else known(groups, len(z), "groups")
+    if len(set(groups.tolist())) < 2:
+        raise ParameterError("groups", f"{len(z)} clips of one group", "two groups at least")
+    z, alike = z - z.mean(0), []
+    lengths = np.square(z).sum(1)
+    for start in range(0, len(z), 512):
+        part = slice(start, start + 512)
+        distances = lengths[part, None] + lengths - 2 * z[part] @ z.T
+        distances[groups[part, None] == groups] = np.inf
+        alike.append(y[distances.argmin(1)] == y[part])
+    return np.concatenate(alike)
 
 
 @checked

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.checks import checked
+from ..core.checks import checked, numbers
 from ..core.errors import ParameterError
 from .inputs import items, mapping, parts, table_of, texts, values_of
 from .page import Page, escape, percent, signed
@@ -42,6 +42,7 @@ def decision_page(
     level_names: Mapping[str, Sequence[str]] | None = None,
     true: ArrayLike | None = None,
     measured: Mapping[str, tuple[ArrayLike, str]] | None = None,
+    levels: ArrayLike | None = None,
     seconds: float | None = 10.0,
     audio: Callable[[int], tuple[np.ndarray, int]] | None = None,
     title: str | None = None,
@@ -65,6 +66,9 @@ def decision_page(
         Class of each clip: names, or positions in ``classes``.
     measured : mapping of factor -> (values (N,), unit), optional
         What was measured of the sounds, such as ``{"loudness": (values, "dBFS")}``; NaN where nothing was.
+    levels : array_like of int (N, m), optional
+        The level that each factor of each clip really has. A word that says another one is marked, with the level that
+        contradicts it.
     seconds : float or None
         Longest part that plays, from the beginning; None for all.
     audio : callable, optional
@@ -78,7 +82,7 @@ def decision_page(
     Raises
     ------
     ParameterError
-        Lengths that do not fit each other, no clip or more than 12, an unknown factor or class.
+        Lengths that do not fit each other, no clip or more than 12, an unknown factor, class or level.
 
     Notes
     -----
@@ -101,11 +105,11 @@ def decision_page(
     measured = mapping("measured", measured, "a mapping of factor to (values, unit)")
     words = _level_names(level_names, factors)
     truth = None if true is None else _true(true, classes, n)
-    values = _measured(measured, factors.names, n)
+    values, known = _measured(measured, factors.names, n), _known(levels, factors, n)
     view = players(clips, chosen, captions="id", seconds=seconds, limit=_MOST_CLIPS, audio=audio)
     if title is None:
         title = "Can a decision be read in words?"
-    return DecisionPage(explanation, chosen, view, classes, words, truth, values, title)
+    return DecisionPage(explanation, chosen, view, classes, words, truth, values, known, title)
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class _Reasons:
     """Block, then "bias" -> what it adds to that class's logit above the mean of what it adds to all."""
     levels: dict[str, str]
     """Factor -> word for the level read."""
+    contradicted: dict[str, str]
+    """Factor -> word for the level that it really has, where that is another one."""
 
     @property
     def total(self) -> float:
@@ -127,7 +133,7 @@ class _Reasons:
     @property
     def why(self) -> str:
         """What follows the name of the class: reasons, then factors that hardly count or speak against it, the rest."""
-        said = {name: f"{name} is {level} ({_signed(self.parts[name])})" for name, level in self.levels.items()}
+        said = {name: f"{name} is {level} ({self._beside(name)})" for name, level in self.levels.items()}
         order = sorted(said, key=lambda name: -self.parts[name])
         least = _REASON * max(abs(part) for part in self.parts.values())
         reasons = [said[name] for name in order if self.parts[name] > least]
@@ -142,6 +148,11 @@ class _Reasons:
             return f"{text}. The {bias}"
         return f"{text}. The rest of the embedding, which has no words, adds {_signed(self.parts['rest'])}; the {bias}"
 
+    def _beside(self, name: str) -> str:
+        """What a factor adds, and what its level really is where the word is wrong."""
+        wrong = f"; it is {self.contradicted[name]}" if name in self.contradicted else ""
+        return f"{_signed(self.parts[name])}{wrong}"
+
 
 class DecisionPage(Page):
     """A page of decisions, made by :func:`decision_page`; display it, listen, turn the knobs.
@@ -152,18 +163,21 @@ class DecisionPage(Page):
         Positions of the clips shown.
     words : list of str
         The decision on each of them in words.
+    contradicted : list of list of str
+        Factors of each of them whose word is another than ``levels`` say; empty lists where these were not given.
     title : str
     """
 
     _element, _styles = "wb-players wb-decisions", ("players.css", "bars.css", "decisions.css")
     _scripts, _view = ("players.js", "decisions.js"), "turnKnobs"
 
-    def __init__(self, explanation, rows, view: Players, classes, levels, true, measured, title):
+    def __init__(self, explanation, rows, view: Players, classes, levels, true, measured, known, title):
         super().__init__(title, gain_db=view.gain_db)
         self.rows = rows
         self._explanation, self._players, self._classes = explanation, view, classes
         self._levels, self._true, self._measured = levels, true, measured
-        self._reasons = [_reasons(explanation, i, levels) for i in rows]
+        self._reasons = [_reasons(explanation, i, levels, known) for i in rows]
+        self.contradicted, self._marks = [list(each.contradicted) for each in self._reasons], known is not None
         self.words = [classes[reasons.decided] + reasons.why for reasons in self._reasons]
         every = [part for reasons in self._reasons for part in (*reasons.parts.values(), 0.0)]
         self._low, self._high = min(every), max(max(every), min(every) + 1e-9)
@@ -203,13 +217,16 @@ class DecisionPage(Page):
         reasons, rows = self._reasons[k], []
         for name, part in reasons.parts.items():
             detail = {"rest": "has no words", "bias": "same for all clips"}.get(name) or self._value(k, name)
-            said = f"{name}: {reasons.levels[name]}" if name in reasons.levels else name
+            said = escape(f"{name}: {reasons.levels[name]}" if name in reasons.levels else name)
+            if name in reasons.contradicted:
+                said = f'<b class="wb-wrong">✗</b> {said}'
+                detail = f"it is {reasons.contradicted[name]}{'; ' * bool(detail)}{detail}"
             start, end = (self._share(value) for value in sorted((part, 0.0)))
             bar = (
                 f'<i class="{"wb-for" if part > 0 else "wb-against"}" style="left:{start:.2f}%;right:{100 - end:.2f}%">'
             )
             rows.append(
-                f'<div class="wb-part"><div><span>{escape(said)}</span><small>{escape(detail)}</small></div>'
+                f'<div class="wb-part"><div><span>{said}</span><small>{escape(detail)}</small></div>'
                 f'<div class="wb-track" style="--wb-zero:{self._share(0.0):.2f}%">{bar}</i></div>'
                 f"<b>{_signed(part)}</b></div>"
             )
@@ -256,7 +273,8 @@ class DecisionPage(Page):
             "Bars: what each part adds to the logit of the decided class, less the mean of what it adds to all "
             f"{len(self._classes)} classes; they sum exactly to that logit above the mean logit, and have one scale "
             "for all clips. Knobs: the prototype of another level takes the place of the factor's block, all else "
-            f"stays; the pale bar is the decision as heard. {self._players.caption}"
+            f"stays; the pale bar is the decision as heard. "
+            f"{'✗: the factor really has another level. ' * self._marks}{self._players.caption}"
         )
 
 
@@ -270,7 +288,9 @@ def _listed(texts: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(texts[:-1]), texts[-1]]))
 
 
-def _reasons(explanation: Explanation, i: int, words: Mapping[str, Sequence[str]]) -> _Reasons:
+def _reasons(
+    explanation: Explanation, i: int, words: Mapping[str, Sequence[str]], known: np.ndarray | None
+) -> _Reasons:
     decided = int(explanation.decisions[i])
     parts = explanation.contributions[i]
     contrast = dict(zip(explanation.names, (parts[decided] - parts.mean(0)).tolist(), strict=True))
@@ -279,7 +299,9 @@ def _reasons(explanation: Explanation, i: int, words: Mapping[str, Sequence[str]
         del contrast["rest"]
     contrast["bias"] = float(explanation.bias[decided] - explanation.bias.mean())
     read = dict(zip(words, explanation.levels[i].tolist(), strict=True))
-    return _Reasons(decided, contrast, {name: words[name][level] for name, level in read.items()})
+    true = read if known is None else dict(zip(words, known[i].tolist(), strict=True))
+    wrong = {name: words[name][true[name]] for name, level in read.items() if true[name] != level}
+    return _Reasons(decided, contrast, {name: words[name][level] for name, level in read.items()}, wrong)
 
 
 def _level_names(level_names: Mapping[str, Sequence[str]], factors: Levels) -> dict[str, list[str]]:
@@ -308,6 +330,17 @@ def _true(true: ArrayLike, classes: list[str], n: int) -> np.ndarray:
         if isinstance(value, (list, dict, set, bool)) or value not in places:
             raise ParameterError("true", value, f"one of the classes: {', '.join(classes)}, or their positions")
     return np.array([places[value] for value in values])
+
+
+def _known(levels: ArrayLike | None, factors: Levels, n: int) -> np.ndarray | None:
+    if levels is None:
+        return None
+    levels, counts = numbers("levels", levels, ndim=2), np.asarray(factors.counts)
+    if levels.shape != (n, len(counts)):
+        raise ParameterError("levels.shape", levels.shape, f"({n}, {len(counts)}), a row a clip and a column a factor")
+    if levels.dtype.kind not in "iu" or (levels < 0).any() or (levels >= counts).any():
+        raise ParameterError("levels", f"{levels.dtype}", f"whole numbers below {counts.tolist()}, factor by factor")
+    return levels
 
 
 def _measured(
