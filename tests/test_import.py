@@ -114,7 +114,7 @@ def test_no_name_of_the_project_is_swallowed_by_an_ignore_rule():
 
 ROOMS = (
     "core audio datasets encoders codecs embeddings attributes metrics probes nmf sae prototypes sonify interpreters "
-    "views runs cli __main__"
+    "views lessons runs cli __main__"
 ).split()
 
 
@@ -149,13 +149,13 @@ def test_rooms_import_only_from_above_and_no_module_from_itself():
     TopologicalSorter({m: o for m, o in graph.items() if paths[m].name != "__init__.py"}).prepare()
 
 
-DOORS = tuple(room for room in ROOMS if room not in ("core", "audio", "metrics", "cli", "__main__"))
+DOORS = tuple(room for room in ROOMS if room not in ("core", "audio", "metrics", "lessons", "cli", "__main__"))
 
 
 def by_the_door(target: str) -> bool:
-    """Whether names come from a room's door, or from one inside it; in metrics the modules are the namespace."""
+    """Whether names come from a room's door; in metrics and lessons the modules are the namespace."""
     _, room, *inside = target.split(".")
-    return not inside or room == "metrics" or hasattr(importlib.import_module(target), "__path__")
+    return not inside or room in ("metrics", "lessons") or hasattr(importlib.import_module(target), "__path__")
 
 
 def test_other_rooms_and_notebooks_come_in_by_the_door():

@@ -34,8 +34,8 @@ _EXPORTS = {
     "core.study": ("study",),
 }
 _ROOMS = (
-    "attributes", "audio", "cli", "codecs", "datasets", "embeddings", "encoders", "interpreters", "metrics",
-    "nmf", "probes", "prototypes", "runs", "sae", "sonify", "views",
+    "attributes", "audio", "cli", "codecs", "datasets", "embeddings", "encoders", "interpreters", "lessons",
+    "metrics", "nmf", "probes", "prototypes", "runs", "sae", "sonify", "views",
 )  # fmt: skip
 _HOME = {name: room for room, names in _EXPORTS.items() for name in names}
 

@@ -1,0 +1,1 @@
+"""What ``notebooks/predefined_prototypes.ipynb`` says of its figures."""

@@ -1,0 +1,1 @@
+"""What ``notebooks/sae.ipynb`` says of its figures."""
