@@ -200,7 +200,7 @@ def test_a_class_is_told_from_others_by_its_own_component():
 def test_the_plan_is_told_as_a_sentence():
     plan = {"dataset": "bells", "size": 60, "seconds": 2.0, "folds": 2, "classifier": "conv", "net": 3}
     plan |= {"components": 8, "frames": 1000, "judged": 4, "draws": 0}
-    told = lesson.plan_sentence(plan)
+    told = " ".join(lesson.plan_sentence(plan).split())
     assert "60 clips of bells" in told and "8 components" in told and "as often as its authors do" in told
     assert lesson.epochs_of_all(5)["flint"] == {"epochs": 5}
     assert lesson.one_of_each(np.array(["b", "a", "b", "c"])).tolist() == [0, 1, 3]

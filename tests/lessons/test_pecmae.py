@@ -54,7 +54,7 @@ def test_a_plan_is_narrowed_and_told():
     assert less["ks"] == [1, 3] and less["encoders"] == ["mini"] and less["apnet"] == {"epochs": 14}
     assert lesson.narrowed(plan, most=0, encoder="", train_steps=0) == plan
     assert plan["apnet"] == {}  # the scale's own plan stays as it was
-    assert "480 clips of notes, in 2 folds with 1 seed" in lesson.plan_sentence(plan)
+    assert "480 clips of notes, in 2 folds with 1 seed" in " ".join(lesson.plan_sentence(plan).split())
 
 
 def test_no_more_prototypes_than_a_class_has_segments(told):
@@ -147,10 +147,12 @@ def test_the_verdict_of_the_listeners():
     kinds = {"real test segments": right, lesson.CODEC: right, "through one vector": wrong, lesson.REAL: right}
     kinds |= {lesson.AGAIN: right, "prototypes, noise seed 0": right, "prototypes, noise seed 1": wrong}
     heard = {name: {lesson.SAME: right, judge: x, lesson.CONTROL: wrong} for name, x in kinds.items()}
-    trials = {name: (np.zeros((n, 4)), RATE, ["bell"] * n) for name in kinds}
+    trials = {name: (np.zeros((n, 4)), RATE, ["bell"] * n, None) for name in kinds}
     table = lesson.verdict(trials, heard, chance=0.25, common=0.3)
     assert table.loc["through one vector", judge] == 0 and table.loc["chance", judge] == 0.25
     assert table.loc["always the commonest class, on test segments", lesson.CONTROL] == 0.3
+    low, high = lesson.judge_intervals(trials, heard, judge).loc["through one vector"]
+    assert low == 0 and 0.05 < high < 0.2
     heard = lesson.with_pairs(heard, right, chance=0.25, judge=judge)
     assert heard[lesson.ONE][judge] == pytest.approx(np.full(n, 0.5))
     codec, vector, chance, real, _, flatters = lesson.judge_sentences(heard, judge, np.arange(n), np.arange(n))

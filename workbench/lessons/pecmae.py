@@ -6,6 +6,7 @@ Sounds are given as name -> (samples,) and rate in Hz.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..codecs import Codec, load_codec
 from ..core.errors import WorkbenchError
 from ..core.splits import Split
 from ..datasets import Clips
-from ..metrics.intervals import difference_interval
+from ..metrics.intervals import difference_interval, group_interval
 from ..prototypes import LearntPrototypes, adversarial_example, most_per_class, setting_difference
 from ..sonify import Judge, SummaryAutoencoder
 from ..views import DataPoints, ExplainedClip, ListeningTrial, PrototypeSounds, RealClip, compared
@@ -64,16 +65,17 @@ def narrowed(plan: Mapping[str, Any], *, most: int, encoder: str, train_steps: i
 
 
 def plan_sentence(plan: Mapping[str, Any]) -> str:
-    """What a scale sets, as a sentence."""
+    """What a scale sets, in sentences of lines that no page breaks."""
     size = f"{plan['size']:,} clips of {plan['dataset']}" if plan.get("size") else f"all clips of {plan['dataset']}"
     folds = f"{plan['folds']} fold{'s' if plan['folds'] > 1 else ''}"
     seeds = f"{plan['seeds']} seed{'s' if plan['seeds'] > 1 else ''}"
     ks = ", ".join(map(str, plan["ks"]))
-    return (
+    return textwrap.fill(
         f"The data are {size}, in {folds} with {seeds}; the autoencoder is {plan['autoencoder']}, the judge hears by "
         f"{plan['judge']}. Prototypes are trained for {plan['train_steps']:,} steps, {ks} a class in the tables and "
         f"{plan['prototypes']} in the model that is listened to. Sounds are drawn in {plan['steps']} "
-        f"step{'s' if plan['steps'] > 1 else ''}."
+        f"step{'s' if plan['steps'] > 1 else ''}.",
+        88,
     )
 
 
@@ -155,9 +157,9 @@ def there_and_back(codec: Codec, told: Any, rows: Sequence[int]) -> np.ndarray:
 
 
 def codec_trials(codecs: Mapping[str, Codec], told: Any, rows: Sequence[int]) -> dict[str, tuple]:
-    """Segments through each of some codecs, with rate and labels."""
-    labels = told.labels[rows]
-    return {f"{name} there and back": (there_and_back(c, told, rows), c.rate, labels) for name, c in codecs.items()}
+    """Segments through each of some codecs, with rate, labels and groups."""
+    about = told.labels[rows], told.groups[rows]
+    return {f"{name} there and back": (there_and_back(c, told, rows), c.rate, *about) for name, c in codecs.items()}
 
 
 def beside(kinds: Mapping[str, tuple[np.ndarray, int]], labels: Sequence[str]) -> dict[str, Sound]:
@@ -443,7 +445,8 @@ def verdict(
 
     Parameters
     ----------
-    trials : mapping of str to (sounds, rate, labels)
+    trials : mapping of str to (sounds, rate, labels, groups)
+        Groups are None where every sound is one.
     heard : mapping of str to mapping of str to array of bool
         Kind of sound -> listener -> whether each is heard as its class.
     chance, common : float
@@ -456,6 +459,17 @@ def verdict(
     table.loc["chance"] = [0, *[chance] * listeners]
     table.loc["always the commonest class, on test segments"] = [0, *[common] * listeners]
     return table
+
+
+def judge_intervals(
+    trials: Mapping[str, tuple], heard: Mapping[str, Mapping[str, np.ndarray]], judge: str
+) -> pd.DataFrame:
+    """Bounds of the interval of the judge's share of each kind of sound, for other groups of clips or prototypes."""
+    spans = {
+        name: group_interval(heard[name][judge].astype(float), trial[3], limits=(0, 1))
+        for name, trial in trials.items()
+    }
+    return pd.DataFrame(spans, index=["judge low", "judge high"]).T
 
 
 def with_pairs(heard: Mapping[str, Mapping[str, np.ndarray]], there: np.ndarray, *, chance: float, judge: str) -> dict:
