@@ -69,7 +69,9 @@ def prototypes(page: Page) -> Iterator[tuple[Locator, float]]:
         page.mouse.move(box["x"] + 20, box["y"] + box["height"] / 2)
         page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
         for share in (0.1, 0.5, 0.9):
-            audio.evaluate("(audio, share) => { audio.currentTime = share * audio.duration; }", share)
+            audio.evaluate(
+                "(audio, share) => { audio.currentTime = share * audio.duration; }", share
+            )
             page.wait_for_timeout(250)
             yield table, 0.7
 
@@ -79,7 +81,11 @@ def film(path: Path, steps: Iterator[tuple[Locator, float]]) -> None:
     frames, times = [], []
     for what, seconds in steps:
         image = Image.open(io.BytesIO(what.screenshot())).convert("RGB")
-        frames.append(image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS))
+        frames.append(
+            image.resize(
+                (WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS
+            )
+        )
         times.append(round(1000 * seconds))
     size = (WIDTH, min(560, max(frame.height for frame in frames)))
     sheets = [Image.new("RGB", size, "white") for _ in frames]
@@ -99,11 +105,17 @@ FILMS: dict[str, tuple[str, Callable[[Page], Iterator[tuple[Locator, float]]]]] 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, help="folder of a run of sae and pecmae")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder to write into")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent, help="folder to write into"
+    )
     options = parser.parse_args()
-    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    executable = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if executable is None:
         sys.exit("no Chromium on the path")
     with sync_playwright() as playwright:
@@ -111,7 +123,9 @@ def main() -> None:
         for name, (notebook, steps) in FILMS.items():
             source = options.runs / notebook / f"{notebook}.html"
             if not source.is_file():
-                sys.exit(f"{source}: no such page; `workbench run sae pecmae --out {options.runs}` makes it")
+                sys.exit(
+                    f"{source}: no such page; `workbench run sae pecmae --out {options.runs}` makes it"
+                )
             page = browser.new_page(viewport={"width": 1000, "height": 900})
             page.context.set_offline(True)
             page.goto(source.resolve().as_uri())

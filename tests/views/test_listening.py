@@ -349,3 +349,12 @@ def test_the_file_is_plain_csv(test):
     view.record([answer(view, "Ann", "recording 0", METHODS[0], 20)])
     rows = list(csv.reader(view.path.open(encoding="utf-8", newline="")))
     assert tuple(rows[0]) == _COLUMNS and rows[1][1:4] == ["Ann", "rating", "1"] and rows[1][6] == "20"
+
+
+def test_results_so_far_are_those_of_the_file(test):
+    view = test()
+    assert len(view.results().frame) == 0 and "No answers yet" in view.results()._repr_html_()
+    view.record(answers_of(view, "Ada", lambda _, method: 10 * METHODS.index(method)))
+    frame = view.results().frame
+    rated = frame[frame["measure"] == "rating"].set_index("method")["mean"]
+    assert rated[list(METHODS)].tolist() == [0, 10, 20]

@@ -31,6 +31,7 @@ from ..metrics.intervals import group_interval
 from .inputs import instances, items, mapping, texts
 from .page import Page, check_file, escape
 from .sounds import cut, shared_gain, waveform
+from .terms import Table, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +158,7 @@ class ListeningTest(Page):
     def __init__(self, trials, path, seed, task, question, choices, **page):
         super().__init__(**page)
         self.path, self.task, self.megabytes = path, task, 0.0
-        self._salt = _trial_id(seed, task)
+        self._seed, self._salt = seed, _trial_id(seed, task)
         self._trials = {_trial_id(seed, trial.id): trial for trial in trials}
         self._choices, self._question = choices, question
         self._methods = {
@@ -243,6 +244,13 @@ class ListeningTest(Page):
         if not is_ours:
             raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(_COLUMNS)}")
         return rows
+
+    def results(self) -> Table:
+        """What all listeners said so far, by :func:`analyse_responses`; without a row while nobody has answered."""
+        if not self.path.exists():
+            return table(_analysed([]), title="No answers yet: give some above, then run this cell again.")
+        responses = read_responses(self.path, list(self._trials.values()), seed=self._seed)
+        return table(analyse_responses(responses), title=f"Answers of {responses['listener'].nunique()} listeners")
 
     def record(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Append answers to the file.
@@ -470,6 +478,12 @@ def analyse_responses(responses: pd.DataFrame, *, level: float = 0.95) -> pd.Dat
             right = part["correct"].to_numpy(dtype=float)
             chance = float((1 / part["choices"]).mean())
             add_row(measure, part, right, *_interval(part, right, (0, 1), level), method=method, chance=chance)
+    return _analysed(rows)
+
+
+def _analysed(rows: list[dict]) -> pd.DataFrame:
+    import pandas as pd
+
     columns = ["measure", "method", "against", "mean", "low", "high", "chance"]
     return pd.DataFrame(rows, columns=[*columns, "answers", "listeners", "trials", "interval"])
 
