@@ -102,7 +102,7 @@ def outputs(name: str, values: ArrayLike, *, probabilities: bool = False) -> np.
     if len(bad):
         row, column = map(int, bad[0])
         value = float(values[row, column])
-        raise ParameterError(f"{name}[{row}, {column}]", value, "a probability, in [0, 1]; logits are none")
+        raise ParameterError(f"{name}[{row}, {column}]", value, "a probability, in [0, 1]; logits are not accepted")
     return values.clip(0, 1)
 
 

@@ -130,7 +130,7 @@ def bounded(name: str, array: np.ndarray) -> np.ndarray:
     bad = (largest > LARGEST) | ((largest < SMALLEST) & (largest > 0))
     if bad.any():
         shown = f"values up to {float(largest[bad].flat[0]):.1e}"
-        raise ParameterError(name, shown, f"from {SMALLEST:.0e} to {LARGEST:.0e} (or 0): rescale it, squares count")
+        raise ParameterError(name, shown, f"from {SMALLEST:.0e} to {LARGEST:.0e} (or 0): rescale it")
     return array
 
 

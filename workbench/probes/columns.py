@@ -91,7 +91,7 @@ def fit_columns(
         report(done, len(table.columns))
     if left_out:
         said = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in left_out.items())
-        warn(f"columns that are not asked about: {said}")
+        warn(f"no probes were fitted for these columns: {said}")
     return fitted
 
 
