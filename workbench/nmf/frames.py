@@ -18,7 +18,7 @@ TILE = {"cpu": 4096, "cuda": 131_072}
 BETAS = {"euclidean": 2, "kl": 1, "is": 0}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 #: Range of the largest value of frames that are not scaled. Within it sums of squares neither vanish nor overflow in
-#: single precision, and the floor of W H (1e-9) is smaller. Other frames are scaled by a power of two, without rounding.
+#: single precision, and the floor of W H (1e-9) is smaller. Other frames are divided by a power of two, which is exact.
 NORMAL = (1e-9, 1e12)
 #: Largest value allowed, so that activations, and squares in double precision, do not overflow.
 MOST = {torch.float32: 1e36, torch.float64: 1e150}
