@@ -137,7 +137,7 @@ def test_weights_that_are_not_finite_or_of_half_precision(tmp_path):
         (lambda: SAEConfig(8, 20, 0), "k=0 must be from 1 to latents=20"),
         (
             lambda: k_of(0.99, 20),
-            "sparsity=0.99 must be at most 0.95 with latents=20, of which it keeps none; it takes latents=100",
+            "sparsity=0.99 must be at most 0.95 with latents=20, or no latent is kept; it needs latents=100",
         ),
         (lambda: k_of(95, 20), r"sparsity=95 must be in \[0, 1\)"),
         (lambda: SAEConfig(8, activation="relu"), "activation='relu' must be 'topk' or 'batchtopk'"),

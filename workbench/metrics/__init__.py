@@ -1,7 +1,7 @@
-"""Numbers that judge a result: one flat module a family, arrays in, numbers out.
+"""Metrics that score a result: each takes arrays and returns numbers, and each family of metrics is one flat module.
 
-A module of several metrics has one plan: ``validate`` (refuses what cannot be scored), the metrics themselves, and
-``evaluate`` (all of them as an ordered dict).
+A module with several metrics has ``validate``, which refuses input that cannot be scored, the metrics themselves, and
+``evaluate``, which returns all of them as an ordered dict.
 """
 
 import lazy_loader

@@ -1,29 +1,30 @@
-"""Blocks of an embedding that carry the names of factors: does each hold its factor, all of it and nothing else?
+"""Metrics for embeddings whose blocks of dimensions are named after factors: does each block encode its factor alone?
 
 Conventions
 -----------
-An embedding z (N, k) falls into blocks of dimensions: one a factor, and often a rest that was told nothing. ``factors``
-are levels, integers (N,). A block of many dimensions has no mutual information that N clips could tell, so it is first
-turned into a discrete variable:
+An embedding z (N, k) is divided into blocks of dimensions: one for each factor, and often a rest that was trained for
+no factor. ``factors`` are levels, integers (N,). The mutual information of a block of many dimensions cannot be
+estimated from N clips, so each block is first turned into a discrete variable:
 
-* a factor's block into the level read from it, its nearest prototype: what an explanation says. What lies in the block
-  beside that is not counted; :func:`leakage` of probes counts it.
-* the rest, which has no levels, into what a linear classifier reads there about each factor (:func:`read_linearly`):
-  another variable for every factor, and a lower bound of what the rest knows.
+* A factor's block becomes the level of its nearest prototype, which is what an explanation states. Other information
+  in the block is not counted here; :func:`leakage` measures it with probes.
+* The rest, which has no levels, becomes the levels that a linear classifier predicts from it
+  (:func:`read_linearly`): one variable for each factor, and a lower bound of the information in the rest.
 
-Judge clips that training never saw: on its training clips a network knows the levels by heart.
+Use clips that were not in the training set: a network may have memorised the levels of its training clips.
 
 Metrics
 -------
 * :func:`block_information`: mutual information of blocks and factors, and from it :meth:`~BlockInformation.mig` [1]_,
   :meth:`~BlockInformation.minimality` and :meth:`~BlockInformation.sufficiency` [2]_,
   :meth:`~BlockInformation.disentanglement` and :meth:`~BlockInformation.completeness` [3]_.
-* :func:`leakage`: what probes of other blocks read of a factor, as a share of what its own block tells.
-* :func:`faithfulness`: deletion and insertion curves [4]_, blocks in order of their contributions against all orders.
+* :func:`leakage`: how well probes predict a factor from the other blocks, relative to its own block.
+* :func:`faithfulness`: deletion and insertion curves [4]_ with blocks in order of their contributions, compared with
+  the mean over all orders.
 
-Plug-in mutual information is too high on few clips, by about (L - 1)^2 / (2 N) nats between L levels. ``corrected``
-scores subtract its mean over all permutations of the clips, exactly, in numerator and denominator [5]_: without any
-relation they are 0 on average, with a perfect one 1.
+The plug-in estimate of mutual information is biased upwards, by about (L - 1)^2 / (2 N) nats for two variables of L
+levels on N clips. ``corrected`` scores subtract its exact mean over all permutations of the clips from numerator and
+denominator [5]_: they are 0 on average for independent variables and 1 for identical ones.
 
 References
 ----------
@@ -68,60 +69,62 @@ from .lasso import finite
 class BlockInformation:
     """Mutual information of B blocks and K factors, nats; made by :func:`block_information`.
 
-    Every score takes ``corrected``: True as in the module's text, False as the papers have it.
+    Every score takes ``corrected``: True subtracts the expected value for independent variables (see the module's
+    text), False gives the score as the papers define it.
     """
 
     blocks: tuple[str, ...]
-    """Names of the rows."""
+    """Names of the B blocks, the rows."""
     factors: tuple[str, ...]
-    """Names of the columns."""
+    """Names of the K factors, the columns."""
     information: np.ndarray
-    """Plug-in estimate, float64 (B, K)."""
+    """Plug-in estimate of the mutual information, float64 (B, K)."""
     expected: np.ndarray
-    """Its mean over all permutations of the clips: what is found where there is nothing; float64 (B, K)."""
+    """Mean of the estimate over all permutations of the clips: its value for independent variables; float64 (B, K)."""
     block_entropy: np.ndarray
-    """H(Z_i), (B,); NaN for a block that is read anew for every factor."""
+    """Entropy H(Z_i) of each block, (B,); NaN for a block with a different variable for each factor."""
     factor_entropy: np.ndarray
-    """H(Y_j), (K,)."""
+    """Entropy H(Y_j) of each factor, (K,)."""
 
     @checked
     def shares(self, *, corrected: bool = True) -> np.ndarray:
-        """Share of each factor's entropy that each block tells, float64 (B, K); corrected ones may be below 0."""
+        """Mutual information as a share of each factor's entropy, float64 (B, K); corrected shares may be below 0."""
         return self._shares(self.factor_entropy, corrected)
 
     @checked
     def mig(self, *, corrected: bool = True) -> Score:
-        """Gap between the two blocks that tell most of a factor, as a share of its entropy; ``each`` (K,)."""
+        """Mutual information gap between the two most informative blocks of each factor, in shares; ``each`` (K,)."""
         shares = np.vstack([self.shares(corrected=corrected).clip(0), np.zeros(len(self.factors))])
         second, first = np.sort(shares, axis=0)[-2:]
         return _averaged(first - second)
 
     @checked
     def minimality(self, *, corrected: bool = True) -> Score:
-        """Is all that a block says about one factor? mean_i max_j I(Y_j; Z_i) / H(Z_i); ``each`` (B,).
+        """Share of a block's entropy that belongs to one factor: mean_i max_j I(Y_j; Z_i) / H(Z_i); ``each`` (B,).
 
-        NaN, and left out of the mean: a block that is read anew for every factor, or that always says the same.
+        A block with a different variable for each factor, or with one level for all clips, is NaN and is left out of
+        the mean.
         """
         return _averaged(self._shares(self.block_entropy[:, None], corrected).max(1))
 
     @checked
     def sufficiency(self, *, corrected: bool = True) -> Score:
-        """Does one block tell all of a factor? mean_j max_i I(Y_j; Z_i) / H(Y_j); ``each`` (K,)."""
+        """Share of a factor's entropy that one block contains: mean_j max_i I(Y_j; Z_i) / H(Y_j); ``each`` (K,)."""
         return _averaged(self.shares(corrected=corrected).max(0))
 
     @checked
     def disentanglement(self, *, corrected: bool = True) -> Score:
-        """Return :func:`workbench.metrics.disentanglement.disentanglement`, with the shares for importances."""
+        """:func:`workbench.metrics.disentanglement.disentanglement` with the shares as importances; ``each`` (B,)."""
         return dci.disentanglement(self.shares(corrected=corrected).clip(0))
 
     @checked
     def completeness(self, *, corrected: bool = True) -> Score:
-        """Return :func:`workbench.metrics.disentanglement.completeness`, with the shares for importances."""
+        """:func:`workbench.metrics.disentanglement.completeness` with the shares as importances; ``each`` (K,)."""
         return dci.completeness(self.shares(corrected=corrected).clip(0))
 
     @checked
     def evaluate(self, *, corrected: bool = True) -> dict[str, float]:
-        """All averages by name."""
+        """Average of every score of this class, by the name of its method."""
         scores = (self.mig, self.minimality, self.sufficiency, self.disentanglement, self.completeness)
         return {score.__name__: score(corrected=corrected).overall for score in scores}
 
@@ -133,14 +136,15 @@ class BlockInformation:
 
 @checked
 def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, ArrayLike]) -> BlockInformation:
-    """Mutual information of discretised blocks and factors.
+    """Mutual information between discretised blocks and factors.
 
     Parameters
     ----------
     codes : mapping of str to array_like of int (N,) or (N, K)
-        Block -> its level for each clip; or, column j, what is read there about factor j.
+        For each block its level on each clip, (N,); or (N, K), where column j is the level of factor j that was
+        predicted from the block.
     factors : mapping of str to array_like of int (N,)
-        Factor -> its true level for each clip. K of them.
+        True level of each clip, for each of K factors.
 
     Returns
     -------
@@ -149,7 +153,8 @@ def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, Arra
     Raises
     ------
     ParameterError
-        No block or factor, another length or shape, levels that are no integers, a factor with one level alone.
+        If there is no block or no factor, lengths or shapes do not match, levels are not integers, or a factor has
+        only one level.
 
     Examples
     --------
@@ -168,9 +173,9 @@ def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, Arra
             raise ParameterError(f"factors[{name!r}]", "one level for all clips", "at least two levels")
     allowed = ((count,), (count, len(v)))
     z = [_numbered(f"codes[{name!r}]", code, allowed) for name, code in codes.items()]
-    # the code that stands for a block when factor j is asked for
+    # for each factor j, the code that represents each block
     columns = [[code if code.ndim == 1 else code[:, j] for code in z] for j in range(len(v))]
-    levels = max(2, max(int(code.max()) for code in z) + 1)  # bins enough to keep all apart
+    levels = max(2, max(int(code.max()) for code in z) + 1)  # enough bins to give every level its own
     information = [
         mutual_information(np.stack(z_j, axis=1), factor, discrete=True, bins=levels)[:, 0]
         for z_j, factor in zip(columns, v, strict=True)
@@ -183,7 +188,7 @@ def block_information(codes: Mapping[str, ArrayLike], factors: Mapping[str, Arra
 
 
 def _numbered(name: str, levels: ArrayLike, shapes: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """Levels renumbered from 0 without gaps."""
+    """Return the levels renumbered from 0 without gaps."""
     levels = numbers(name, levels, empty=True)
     if levels.dtype.kind not in "iub" or levels.shape not in shapes or not levels.size:
         expected = " or ".join(str(shape) for shape in shapes)
@@ -210,32 +215,34 @@ def _averaged(each: np.ndarray) -> Score:
 def read_linearly(
     block: ArrayLike, levels: ArrayLike, *, groups: ArrayLike | None = None, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
-    """What a linear classifier reads from a block about each factor, for clips that it was not fitted on.
+    """Predict the level of each factor from a block with a linear classifier, on clips that it was not fitted on.
 
-    Logistic regression (L2, C = 1) on standardised dimensions, cross-validated.
+    The classifier is a cross-validated logistic regression (L2, C = 1) on standardised dimensions.
 
     Parameters
     ----------
     block : array_like (N, d)
-        Dimensions of the embedding, of clips unseen in its training.
+        The block's dimensions of the embeddings, of clips that the embedding was not trained on.
     levels : array_like of int (N, K)
-        True levels.
+        True levels of the K factors.
     groups : array_like (N,), optional
-        What must not leak, such as speakers: whole groups are held out.
+        Group of each clip, such as its speaker; a group is never split between training and test. By default every
+        clip is its own group.
     folds : int
-        At most; no more than there are groups.
+        Number of folds, at least 2; with fewer groups than that, the number of groups.
     seed : int
-        Of the dealing.
+        Seed of the assignment of groups to folds.
 
     Returns
     -------
     np.ndarray int64 (N, K)
-        For ``codes`` of :func:`block_information`.
+        Predicted levels, to be used in ``codes`` of :func:`block_information`.
 
     Raises
     ------
     ParameterError
-        Shapes that do not fit, NaN, fewer than two groups.
+        If shapes do not match, values are NaN, there are fewer than two groups, or a factor has only one level in the
+        training part of a fold.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -262,37 +269,38 @@ def read_linearly(
 
 
 class Leakage(NamedTuple):
-    """What other blocks tell of a factor, as a share of what its own tells."""
+    """How well other blocks predict a factor, relative to the factor's own block; made by :func:`leakage`."""
 
     overall: float
-    """Mean over factors; NaN when no factor's own block tells anything."""
+    """Mean over factors; NaN when no factor's own block is better than chance."""
     each: np.ndarray
-    """float64 (K,), mean over the other blocks; NaN where the factor's own block is no better than chance."""
+    """Mean over the other blocks, float64 (K,); NaN where the factor's own block is no better than chance."""
     table: np.ndarray
-    """float64 (B, K), block by block: 1 for a factor's own block."""
+    """Leakage of each block for each factor, float64 (B, K); it is 1 for a factor's own block."""
 
 
 @checked
 def leakage(scores: ArrayLike, chance: float | ArrayLike) -> Leakage:
-    """(other - chance) / (own - chance) of the scores of probes.
+    """Relative probe scores (other - chance) / (own - chance) of other blocks and a factor's own block.
 
     Parameters
     ----------
     scores : array_like (B, K)
-        Score of a probe of block i for factor j, such as :func:`workbench.fit_probes` gives. The first K rows are the
-        factors' own blocks in the order of the columns; more rows, such as the rest, are others to all.
+        Score of a probe that predicts factor j from block i, such as the accuracy from :func:`workbench.fit_probes`.
+        The first K rows are the factors' own blocks in the order of the columns; further rows, such as the rest, are
+        "other" for every factor.
     chance : float or array_like (K,)
-        Score of a probe that knows nothing.
+        Score of a probe without any information.
 
     Returns
     -------
     Leakage
-        Below 0 where a probe did worse than chance.
+        Values are below 0 where a probe did worse than chance.
 
     Raises
     ------
     ParameterError
-        Fewer rows than columns, fewer than two rows, NaN.
+        If there are fewer rows than columns, fewer than two rows, or NaN.
 
     Examples
     --------
@@ -316,19 +324,21 @@ def leakage(scores: ArrayLike, chance: float | ArrayLike) -> Leakage:
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """Score of the decided class while blocks go and come, over N clips and B blocks; made by :func:`faithfulness`."""
+    """Score of the decided class as blocks are removed or added, N clips, B blocks; made by :func:`faithfulness`."""
 
     deletion: np.ndarray
-    """float64 (N, B + 1): with 0, 1 ... B blocks gone, those of the largest contributions first."""
+    """Score after 0 to B blocks were removed, those with the largest contributions first; float64 (N, B + 1)."""
     insertion: np.ndarray
-    """float64 (N, B + 1): with 0, 1 ... B blocks there, those of the largest contributions first."""
+    """Score after 0 to B blocks were added, those with the largest contributions first; float64 (N, B + 1)."""
     random: np.ndarray
-    """float64 (N, B + 1): with 0, 1 ... B blocks gone, mean over all orders, exactly; insertion's is its reverse."""
+    """Exact mean over all orders of the score after 0 to B blocks were removed, float64 (N, B + 1).
+
+    Read from its end, it is the mean over all orders of insertion."""
 
     def area(self, curve: str) -> np.ndarray:
-        """Area under "deletion", "insertion" or "random", float64 (N,): the mean of the curve, ends weighing half.
+        """Area under "deletion", "insertion" or "random" by the trapezoid rule, with 1 for the whole axis; (N,).
 
-        A faithful order has a smaller deletion area than random orders have, and a larger insertion area.
+        A faithful order has a smaller deletion area and a larger insertion area than random orders.
         """
         choice("curve", curve, ("deletion", "insertion", "random"))
         return np.trapezoid(getattr(self, curve), axis=1) / (self.random.shape[1] - 1)
@@ -348,21 +358,21 @@ def faithfulness(
     contributions: ArrayLike,
     background: ArrayLike,
 ) -> Faithfulness:
-    """Do the blocks that are said to matter most matter most? Deletion and insertion in their order.
+    """Deletion and insertion curves that test whether blocks with large stated contributions affect the score most.
 
     Parameters
     ----------
     score : callable
-        (N, k) -> (N, C), such as class probabilities; asked for all 2^B sets of blocks. The class of the largest score
-        of z is the one followed.
+        Function of embeddings (N, k) that returns scores (N, C), such as class probabilities. It is called once for
+        each of the 2^B sets of blocks. The curves follow the class with the largest score of ``z``.
     z : array_like (N, k)
         Embeddings.
     blocks : sequence of slice
-        B of them; together all dimensions.
+        The B blocks; together they cover all dimensions.
     contributions : array_like (N, B)
-        Said to matter this much for the decided class.
+        Contribution of each block to the decided class, as the explanation states it.
     background : array_like (k,)
-        What takes the place of a block that is gone, such as the mean prototype.
+        Values that replace a removed block, such as those of the mean prototype.
 
     Returns
     -------
@@ -371,7 +381,7 @@ def faithfulness(
     Raises
     ------
     ParameterError
-        Shapes that do not fit, NaN.
+        If shapes do not match or values are NaN.
     """
     z, contributions = finite("z", z), finite("contributions", contributions)
     if not callable(score):
@@ -392,7 +402,7 @@ def faithfulness(
         return scores
 
     decided = ask(z).argmax(1)
-    values = np.empty((2 ** len(blocks), len(z)))  # row: the set of blocks there, as bits
+    values = np.empty((2 ** len(blocks), len(z)))  # the bits of a row's number are the set of blocks that are present
     sizes = np.zeros(len(values), dtype=int)
     for size in range(len(blocks) + 1):
         for there in combinations(range(len(blocks)), size):

@@ -1,22 +1,25 @@
-"""How well predicted classes match true ones, how sure that is, and what guessing would give.
+"""Accuracy of predicted classes, its confidence interval, and the accuracy that guessing would reach.
 
 Conventions
 -----------
-Labels are one-dimensional arrays of any sortable dtype, one entry a clip. Rates are in [0, 1]. A *group* is what must
-not leak between splits (speaker, singer, source): clips of one group resemble each other, so an interval that treats
-them as independent is too narrow. Intervals that know the groups are those of :mod:`workbench.metrics.intervals`.
+Labels are one-dimensional arrays of any sortable dtype, one entry per clip. Rates are in [0, 1]. A *group* is a set of
+clips that must not be split between training and test (one speaker, singer or source). Clips of one group resemble
+each other, so an interval that treats them as independent is too narrow; :mod:`workbench.metrics.intervals` has
+intervals that take groups into account.
 
 Metrics
 -------
-* :func:`accuracy`: share of clips predicted right.
+* :func:`accuracy`: share of correctly predicted clips.
 * :func:`balanced_accuracy`: mean recall over classes, also called class-normalised accuracy.
-* :func:`chance`, :func:`majority`: what uniform guessing and the commonest training class would score.
-* :func:`wilson_interval`: score interval of a rate from independent clips [1]_, the better behaved of the simple
-  ones [2]_.
-* :func:`mcnemar`: exact test of two classifiers on the same independent clips [3]_.
-* :func:`paired_interval`: interval of the difference of two classifiers on the same clips, for other groups.
+* :func:`chance`, :func:`majority`: accuracy of uniform guessing and of always predicting the most frequent training
+  class.
+* :func:`wilson_interval`: Wilson's score interval of a rate from independent clips [1]_, recommended over the simpler
+  intervals [2]_.
+* :func:`mcnemar`: exact test for two classifiers on the same independent clips [3]_.
+* :func:`paired_interval`: interval of the difference between two accuracies on the same clips, taking groups into
+  account.
 
-F1 and confusion matrices are those of :mod:`sklearn.metrics`.
+For F1 and confusion matrices use :mod:`sklearn.metrics`.
 
 References
 ----------
@@ -53,7 +56,7 @@ from .intervals import check_level, group_interval
 def validate(
     true: ArrayLike, predicted: ArrayLike, groups: ArrayLike | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Labels and groups as arrays, or an error that says what is wrong with them.
+    """Return labels and groups as arrays, or raise an error that says what is wrong with them.
 
     Parameters
     ----------
@@ -65,12 +68,13 @@ def validate(
     Returns
     -------
     true, predicted, groups : np.ndarray (N,)
-        ``groups`` stays None when it was.
+        ``groups`` is None if it was not given.
 
     Raises
     ------
     ParameterError
-        Not one-dimensional, empty, of unequal length, missing, or labels that cannot be compared (text with numbers).
+        If arrays are not one-dimensional, are empty or differ in length, if labels are missing, or if labels cannot be
+        compared (text with numbers).
     """
     arrays = {"true": labels("true", true), "predicted": labels("predicted", predicted)}
     if groups is not None:
@@ -84,7 +88,7 @@ def validate(
 
 @checked
 def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of clips predicted right.
+    """Share of correctly predicted clips.
 
     Parameters
     ----------
@@ -108,7 +112,8 @@ def accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
 def balanced_accuracy(true: ArrayLike, predicted: ArrayLike) -> float:
     """Mean recall over the classes that ``true`` contains, by scikit-learn's ``recall_score``.
 
-    Equals :func:`accuracy` when every class has as many clips; says what a majority guess hides when not.
+    It equals :func:`accuracy` when all classes have equally many clips. Otherwise it does not reward a classifier for
+    predicting the most frequent class.
 
     Parameters
     ----------
@@ -135,14 +140,14 @@ def chance(classes: ArrayLike) -> float:
 
 @checked
 def majority(train: ArrayLike, true: ArrayLike) -> float:
-    """Accuracy on ``true`` of always answering the commonest label of ``train`` (a tie: the first in sorted order).
+    """Accuracy on ``true`` of always predicting the most frequent label of ``train`` (in a tie, the first when sorted).
 
     Parameters
     ----------
     train : array_like (M,)
-        Labels a classifier could learn from.
+        Labels of the training clips.
     true : array_like (N,)
-        Labels it is judged on.
+        Labels of the test clips.
 
     Returns
     -------
@@ -159,9 +164,9 @@ def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> tuple[f
     Parameters
     ----------
     successes : float
-        Clips predicted right, in [0, n]; a mean over seeds need not be whole.
+        Number of correctly predicted clips, in [0, n]; it may be fractional, such as a mean over seeds.
     n : int
-        Clips.
+        Number of clips.
     level : float
         Confidence level.
 
@@ -172,7 +177,7 @@ def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> tuple[f
     Raises
     ------
     ParameterError
-        ``n`` below 1, ``successes`` outside [0, n], or ``level`` outside (0, 1).
+        If ``n`` is below 1, ``successes`` outside [0, n], or ``level`` outside (0, 1).
 
     Examples
     --------
@@ -192,7 +197,7 @@ def wilson_interval(successes: float, n: int, *, level: float = 0.95) -> tuple[f
 
 
 def _right(right_a: ArrayLike, right_b: ArrayLike) -> list[np.ndarray]:
-    """Two rows of numbers in [0, 1], one a clip."""
+    """Return both as arrays (N,) of numbers in [0, 1], one per clip."""
     arrays = {name: numbers(name, values, ndim=1) for name, values in (("right_a", right_a), ("right_b", right_b))}
     for name, array in arrays.items():
         if len(array) != len(arrays["right_a"]):
@@ -204,7 +209,7 @@ def _right(right_a: ArrayLike, right_b: ArrayLike) -> list[np.ndarray]:
 
 @checked
 def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
-    """Exact two-sided McNemar test: are two classifiers right equally often on the same independent clips?
+    """Exact two-sided McNemar test that two classifiers are equally accurate on the same independent clips.
 
     Parameters
     ----------
@@ -214,7 +219,8 @@ def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
     Returns
     -------
     float in [0, 1]
-        p-value; 1.0 when they never disagree. Only the clips on which one is right and the other wrong count.
+        p-value. It depends only on the clips on which one classifier is right and the other wrong; 1.0 if there are
+        none.
     """
     from scipy.stats import binomtest
 
@@ -234,24 +240,25 @@ def paired_interval(
     *,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """Difference of two accuracies on the same clips, with its interval.
+    """Difference of two accuracies on the same clips, with its confidence interval.
 
-    What both get right or wrong cancels, so this is far narrower than two separate intervals laid side by side.
+    Clips that both classifiers get right, or both get wrong, cancel, so the interval is usually far narrower than a
+    comparison of two separate intervals would suggest.
 
     Parameters
     ----------
     right_a, right_b : array_like (N,)
-        1 where the classifier is right, 0 where not (or a mean over seeds).
+        1 where the classifier is right, 0 where it is wrong (or a mean over seeds).
     groups : array_like (N,), optional
-        Group of each clip; default: every clip its own group.
+        Group of each clip; by default every clip is its own group.
     level : float
         Confidence level.
 
     Returns
     -------
     difference, low, high : float in [-1, 1]
-        Accuracy of a minus accuracy of b; bounds of :func:`workbench.metrics.intervals.group_interval`, NaN with one
-        group.
+        Accuracy of a minus accuracy of b, and the bounds by :func:`workbench.metrics.intervals.group_interval`, which
+        are NaN with one group.
     """
     a, b = _right(right_a, right_b)
     values = a.astype(np.float64) - b
@@ -268,24 +275,24 @@ def evaluate(
     groups: ArrayLike | None = None,
     level: float = 0.95,
 ) -> dict[str, float]:
-    """All metrics of this module that one set of predictions allows.
+    """Accuracy with its interval, and the accuracy of guessing.
 
     Parameters
     ----------
     true, predicted : array_like (N,)
         Labels.
     train : array_like (M,), optional
-        Training labels; adds ``chance`` and ``majority``.
+        Training labels, which add ``chance`` and ``majority``.
     groups : array_like (N,), optional
-        Group of each clip; the interval is then :func:`workbench.metrics.intervals.group_interval`, else
-        :func:`wilson_interval`.
+        Group of each clip. With groups the interval is :func:`workbench.metrics.intervals.group_interval`, without
+        them :func:`wilson_interval`.
     level : float
-        Of the interval.
+        Confidence level of the interval.
 
     Returns
     -------
     dict of str to float
-        accuracy, low, high, then chance and majority.
+        accuracy, low, high, and with ``train`` also chance and majority.
     """
     true, predicted, groups = validate(true, predicted, groups)
     right = true == predicted

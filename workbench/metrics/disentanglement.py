@@ -1,37 +1,39 @@
-"""How a code's dimensions share out the factors of variation: does one code know one factor, and is it alone in that?
+"""Disentanglement metrics: does each code represent one factor of variation, and each factor one code?
 
 Conventions
 -----------
-``z`` (n, d) holds codes and ``v`` (n, K) factors, one row a clip. An importance matrix ``R`` (d, K) says how much code
-i matters for factor j, in any unit, and never below 0; :mod:`workbench.metrics.importance` makes some. A code or factor
-without any importance has no profile to judge; ``zero`` says what it scores. ``each`` of a :class:`Score` has one value
-a code or factor, ``overall`` is their average.
+``z`` (n, d) holds d codes and ``v`` (n, K) holds K factors, one row per clip. An importance matrix ``R`` (d, K) says
+how much code i matters for factor j, in any unit and never below 0; :mod:`workbench.metrics.importance` computes such
+matrices. The score of a code or factor without any importance is undefined; ``zero`` sets its value. ``each`` of a
+:class:`Score` has one value per code or factor, and ``overall`` is their average.
 
 Metrics
 -------
 From an importance matrix:
 
-* :func:`disentanglement`: 1 - entropy of a code's importance over factors: 1 when it knows one factor [1]_.
-* :func:`completeness`: 1 - entropy of a factor's importance over codes: 1 when one code knows it all [1]_.
-* :func:`effective_codes`: exp of that entropy: how many codes of equal importance would be as spread out.
-* :func:`modularity`: how far a code's importances are from those of a single factor [2]_.
+* :func:`disentanglement`: 1 - entropy of a code's importances over factors; 1 when it matters for one factor only [1]_.
+* :func:`completeness`: 1 - entropy of a factor's importances over codes; 1 when one code has all of it [1]_.
+* :func:`effective_codes`: exp of that entropy: the number of equally important codes with the same entropy.
+* :func:`modularity`: how close a code's importances are to those of a code that matters for a single factor [2]_.
 
 From codes and factors:
 
-* :func:`mig`: gap between the two codes most informative on a factor, as a share of its entropy [3]_.
-* :func:`sap`: gap between the two codes that predict a factor best [4]_.
-* :func:`explicitness`: area under the ROC curve of a logistic regression from all codes [2]_.
+* :func:`mig`: difference in mutual information between the two most informative codes of a factor, as a share of the
+  factor's entropy [3]_.
+* :func:`sap`: difference in score between the two codes that best predict a factor [4]_.
+* :func:`explicitness`: area under the ROC curve of a logistic regression on all codes [2]_.
 
-Informativeness, the third of [1]_'s scores, is how well the model behind the importances predicts: it comes with them.
+Informativeness, the third score of [1]_, is the prediction score of the model from which the importances are taken;
+:class:`~workbench.metrics.importance.Importance` contains it.
 
-Reading completeness: it depends on how many codes there are. m codes of equal weight among d score 1 - ln m / ln d,
-so dead codes raise it for free. :func:`effective_codes` does not change with them and should stand beside it.
+Completeness depends on the number of codes d: m equally important codes score 1 - ln m / ln d, so adding dead codes
+raises it. :func:`effective_codes` does not change with dead codes and should be reported beside it.
 
 Degenerate cases
 ----------------
-With one code (or, ``base="alive"``, one code alive) there is nothing to spread over: completeness is 1 for a factor
-that has importance at all. The same holds for disentanglement and modularity with one factor, :func:`mig` and
-:func:`sap` with one code take the runner-up as 0.
+With one code (or, with ``base="alive"``, one code that has any importance) completeness is 1 for every factor that has
+importance. In the same way disentanglement and modularity are 1 with one factor. With one code, :func:`mig` and
+:func:`sap` take 0 for the second code.
 
 References
 ----------
@@ -69,16 +71,16 @@ from .importance import BINS, classes, entropy, kinds, mutual_information, unit
 from .lasso import finite, part, validate
 
 PAPER = {"base": "all", "zero": 1, "average": "mean", "epsilon": 1e-6}
-"""Options of :func:`completeness` that are those of the code of [6]_: a factor without importance scores 1."""
+"""Options of :func:`completeness` that reproduce the code of [6]_, where a factor without importance scores 1."""
 
 
 class Score(NamedTuple):
-    """A metric's average and what it averages."""
+    """The average of a metric and the values that it averages."""
 
     overall: float
-    """NaN when everything is skipped."""
+    """Average of ``each`` without its NaN; NaN if all are NaN."""
     each: np.ndarray
-    """float64, one value a code, factor or clip; NaN where skipped."""
+    """float64, one value per code, factor or clip; NaN for one that is skipped."""
 
 
 def _importances(R: ArrayLike) -> np.ndarray:
@@ -93,7 +95,7 @@ def _importances(R: ArrayLike) -> np.ndarray:
 def disentanglement(
     R: ArrayLike, *, base: str = "all", zero: float | str = 0, average: str = "weighted", epsilon: float = 0.0
 ) -> Score:
-    """Does each code know one factor? (Eastwood and Williams, section 2)
+    """Disentanglement: how far each code's importance is concentrated on one factor (Eastwood and Williams, section 2).
 
     D_i = 1 - H(P_i) / ln K with P_ij = R_ij / sum_k R_ik.
 
@@ -102,18 +104,18 @@ def disentanglement(
     R : array_like (d, K)
         Importances.
     base : {"all", "alive"}
-        Logarithm base: all K factors, or those that have importance.
+        Base of the logarithm: the number of all K factors, or of those that have importance.
     zero : {0, 1, "skip"}
         Score of a code without importance; "skip" leaves it out of the average (NaN in ``each``).
     average : {"weighted", "mean"}
-        Over codes: weighted by their share of all importance, as Eastwood and Williams do, or plain.
+        Average over codes: weighted by their share of all importance, as Eastwood and Williams do, or unweighted.
     epsilon : float
-        Added to sums and inside logarithms, to compare with code that does; 0 takes 0 ln 0 = 0.
+        Added to sums and inside logarithms, to reproduce implementations that do so; with 0, 0 ln 0 is taken as 0.
 
     Returns
     -------
     Score
-        ``each`` (d,).
+        ``each`` (d,), one value per code.
     """
     return _concentration(_importances(R).T, base, zero, average, epsilon)
 
@@ -122,9 +124,9 @@ def disentanglement(
 def completeness(
     R: ArrayLike, *, base: str = "all", zero: float | str = 0, average: str = "mean", epsilon: float = 0.0
 ) -> Score:
-    """Is each factor known by one code? (Eastwood and Williams, section 2)
+    """Completeness: how far each factor's importance is concentrated on one code (Eastwood and Williams, section 2).
 
-    C_j = 1 - H(P~_j) / ln d with P~_ij = R_ij / sum_c R_cj. Not comparable between different d: see
+    C_j = 1 - H(P~_j) / ln d with P~_ij = R_ij / sum_c R_cj. It is not comparable between different d; see
     :func:`effective_codes`.
 
     Parameters
@@ -132,24 +134,25 @@ def completeness(
     R : array_like (d, K)
         Importances.
     base : {"all", "alive"}
-        Logarithm base: all d codes, or those that have importance for any factor.
+        Base of the logarithm: the number of all d codes, or of those that have importance for any factor.
     zero : {0, 1, "skip"}
-        Score of a factor without importance. 0: as disentanglement_lib; 1: as the code of Mariotte et al.
+        Score of a factor without importance: 0 as in disentanglement_lib, 1 as in the code of Mariotte et al.; "skip"
+        leaves it out of the average (NaN in ``each``).
     average : {"mean", "weighted"}
-        Over factors: plain (Eastwood and Williams), or weighted by their share of all importance
-        (disentanglement_lib), which hides factors that no code knows.
+        Average over factors: unweighted (Eastwood and Williams), or weighted by their share of all importance
+        (disentanglement_lib), which hides factors that no code represents.
     epsilon : float
-        Mariotte et al. use 1e-6 in sums and logarithms; 0 takes 0 ln 0 = 0.
+        Added to sums and inside logarithms; Mariotte et al. use 1e-6. With 0, 0 ln 0 is taken as 0.
 
     Returns
     -------
     Score
-        ``each`` (K,).
+        ``each`` (K,), one value per factor.
 
     Raises
     ------
     ParameterError
-        A negative or non-finite importance, an unknown option.
+        If an importance is negative or not finite, or an option is unknown.
 
     Examples
     --------
@@ -161,14 +164,14 @@ def completeness(
 
 
 def _concentration(R: np.ndarray, base: str, zero: float | str, average: str, epsilon: float) -> Score:
-    """1 - normalised entropy of each column; the average."""
+    """1 - normalised entropy of each column, and the average over columns."""
     choice("base", base, ("all", "alive"))
     choice("average", average, ("mean", "weighted"))
     if zero != "skip" and zero not in (0, 1):
         raise ParameterError("zero", zero, "0, 1 or 'skip'")
     number("epsilon", epsilon, least=0, below=1)
     count = len(R) if base == "all" else int(R.any(1).sum())
-    # one code: its entropy is 0 and the base does not matter
+    # with one code the entropy is 0, so the base does not matter
     each = 1 - _entropies(R, epsilon) / np.log(max(count, 2))
     if not epsilon:
         each = each.clip(0, 1)
@@ -182,7 +185,7 @@ def _concentration(R: np.ndarray, base: str, zero: float | str, average: str, ep
 
 
 def _entropies(R: np.ndarray, epsilon: float = 0.0) -> np.ndarray:
-    """Entropy of each column as a distribution, nats."""
+    """Entropy of each column, normalised to a distribution, in nats."""
     mass = R.sum(0)
     if epsilon:
         p = R / (mass + epsilon)
@@ -193,10 +196,10 @@ def _entropies(R: np.ndarray, epsilon: float = 0.0) -> np.ndarray:
 
 @checked
 def effective_codes(R: ArrayLike) -> np.ndarray:
-    """Effective number of codes of each factor: exp of the entropy of its importance over codes.
+    """Effective number of codes of each factor: exp of the entropy of its importances over codes.
 
-    1: one code knows it all; m: as spread as over m equal codes. Unlike completeness it does not depend on d, so it
-    compares representations of different size. 0 for a factor without importance.
+    It is 1 when one code has all the importance, and m when m codes share it equally. Unlike completeness it does not
+    depend on d, so it can compare representations of different size. It is 0 for a factor without importance.
 
     Parameters
     ----------
@@ -213,10 +216,11 @@ def effective_codes(R: ArrayLike) -> np.ndarray:
 
 @checked
 def modularity(R: ArrayLike) -> Score:
-    """How close each code's importances are to a single factor's (Ridgeway and Mozer, section 3).
+    """Modularity: how close each code is to having importance for a single factor (Ridgeway and Mozer, section 3).
 
-    With t_i the largest of code i: 1 - (sum_j R_ij^2 - t_i^2) / (t_i^2 (K - 1)), and 0 for a code without importance;
-    the plain mean over all codes, dead ones too. Meant for :func:`~workbench.metrics.importance.mutual_information`.
+    With t_i the largest importance of code i, its score is 1 - (sum_j R_ij^2 - t_i^2) / (t_i^2 (K - 1)), or 0 for a
+    code without importance. The average is unweighted and includes dead codes. The paper uses
+    :func:`~workbench.metrics.importance.mutual_information` as the importance.
 
     Parameters
     ----------
@@ -226,7 +230,7 @@ def modularity(R: ArrayLike) -> Score:
     Returns
     -------
     Score
-        ``each`` (d,).
+        ``each`` (d,), one value per code.
     """
     R = _importances(R)
     largest = R.max(1)
@@ -236,7 +240,7 @@ def modularity(R: ArrayLike) -> Score:
 
 
 def _gap(table: np.ndarray) -> np.ndarray:
-    """Largest minus second largest of each column; one row has 0 as its runner-up."""
+    """Largest minus second largest value of each column; with a single row the second largest is taken as 0."""
     best = np.sort(np.vstack([table, np.zeros((1, table.shape[1]))]) if len(table) == 1 else table, axis=0)
     return best[-1] - best[-2]
 
@@ -250,19 +254,20 @@ def mig(
     Parameters
     ----------
     z, v, discrete, bins
-        As in :func:`~workbench.metrics.importance.mutual_information`; a factor's entropy is of the same classes.
+        As in :func:`~workbench.metrics.importance.mutual_information`; the entropy of a factor uses the same classes or
+        bins.
     names : sequence of str (K,), optional
-        Of the factors, for errors.
+        Names of the factors, for error messages.
 
     Returns
     -------
     Score
-        ``each`` (K,).
+        ``each`` (K,), one value per factor.
 
     Raises
     ------
     ParameterError
-        A constant factor, NaN, shapes that do not fit.
+        If a factor is constant, values are NaN, or shapes do not match.
     """
     z, v, _, _ = validate(z, v, names=names)
     known = [entropy(factor) for factor in classes(v, kinds(discrete, v.shape[1]), bins)]
@@ -281,32 +286,34 @@ def sap(
 ) -> Score:
     """Separated attribute predictability (Kumar et al., section 3): gap between the two most predictive codes.
 
-    A code's score on a factor is their squared correlation (continuous), or the test accuracy of a linear
-    support-vector machine on that code alone, C = .01, classes balanced (discrete; d fits a factor, so slow for many
-    codes).
+    A code's score for a continuous factor is their squared correlation. For a discrete factor it is the test accuracy
+    of a linear support-vector machine on that code alone (C = .01, classes weighted to balance); this takes d fits per
+    factor and is slow for many codes.
 
     Parameters
     ----------
     z : array_like (n, d)
-        Codes; a constant one scores 0 on continuous factors.
+        Codes; a constant code scores 0 on continuous factors.
     v : array_like (n, K)
         Factors.
     discrete : bool or array_like of bool (K,)
-        Which factors are classes.
+        Which factors are discrete.
     split : (train, test) positions, optional
-        Needed for discrete factors. Continuous ones use all rows, as their score fits nothing.
+        Row numbers of both parts, required for discrete factors. Continuous factors use all rows, as nothing is fitted
+        for them.
     names : sequence of str (K,), optional
-        Of the factors, for errors.
+        Names of the factors, for error messages.
 
     Returns
     -------
     Score
-        ``each`` (K,).
+        ``each`` (K,), one value per factor.
 
     Raises
     ------
     ParameterError
-        A constant factor, NaN, shapes that do not fit, no ``split`` for a discrete factor.
+        If a factor is constant, values are NaN, shapes do not match, ``split`` is missing for a discrete factor, or its
+        training rows have only one class.
     """
     z, v, _, _ = validate(z, v, names=names)
     nominal = kinds(discrete, v.shape[1])
@@ -344,10 +351,11 @@ def _accuracy(code: np.ndarray, factor: np.ndarray, train: np.ndarray, test: np.
 def explicitness(
     z: ArrayLike, v: ArrayLike, *, split: tuple[ArrayLike, ArrayLike], names: Sequence[str] | None = None
 ) -> Score:
-    """Can a linear classifier read each factor off all codes? (Ridgeway and Mozer, section 3)
+    """Explicitness: how well a linear classifier predicts each factor from all codes (Ridgeway and Mozer, section 3).
 
-    One-vs-rest area under the ROC curve, mean over classes, of a logistic regression (L2, C = 1) from codes
-    standardised on train. .5 is chance. For the training value pass the same rows twice.
+    It is the one-vs-rest area under the ROC curve on the test rows, averaged over classes, of a logistic regression
+    (L2, C = 1) on codes standardised on the training rows. Chance is .5. For the score on the training rows pass them
+    as both parts of ``split``.
 
     Parameters
     ----------
@@ -356,19 +364,20 @@ def explicitness(
     v : array_like (n, K)
         Discrete factors.
     split : (train, test) positions
-        Test rows of a class that train lacks are an error.
+        Row numbers of both parts.
     names : sequence of str (K,), optional
-        Of the factors, for errors.
+        Names of the factors, for error messages.
 
     Returns
     -------
     Score
-        ``each`` (K,).
+        ``each`` (K,), one value per factor.
 
     Raises
     ------
     ParameterError
-        Fewer than two classes on either side, classes of test that train lacks; NaN, shapes that do not fit.
+        If either part has fewer than two classes, the test rows have a class that the training rows lack, values are
+        NaN, or shapes do not match.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -399,10 +408,10 @@ def evaluate(
     discrete: bool | ArrayLike,
     split: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> dict[str, float]:
-    """All averages of this module, each metric at its defaults, by name.
+    """Overall value of every metric of this module with its default options, by name.
 
-    ``effective_codes`` is a mean over the factors that have importance; ``explicitness`` is there when all factors are
-    discrete. Arguments as in :func:`completeness` and :func:`sap`.
+    ``effective_codes`` is the mean over the factors that have importance; ``explicitness`` is included when all factors
+    are discrete. The arguments are those of :func:`completeness` and :func:`sap`.
     """
     effective = effective_codes(R)
     known = effective[effective > 0]

@@ -1,27 +1,27 @@
-"""Do embeddings follow a change that was made to their sounds on purpose, or do they stay where they were?
+"""How embeddings respond to a deliberate change of the sounds: invariance (no response) and equivariance (a shift).
 
 Conventions
 -----------
-``z`` (N, D) holds a vector a clip and ``changed`` (N, D) those of the same clips after one change by one amount, row by
-row: all a semitone higher, all 6 dB louder. What is changed is a matter of :meth:`workbench.datasets.Clips.changed`;
-here are arrays alone. The displacement of a clip is ``changed - z``. All is computed in float64.
+``z`` (N, D) holds the embedding of each clip and ``changed`` (N, D) those of the same clips, in the same order, after
+the same change: all a semitone higher, or all 6 dB louder. :meth:`workbench.datasets.Clips.changed` makes the changed
+clips; this module only takes arrays. The displacement of a clip is ``changed - z``. All sums are in float64.
 
-With groups, two clips are different where their groups are: what two takes of one speaker share is no common answer.
+With groups, such as speakers, only pairs of clips from different groups are compared.
 
 Metrics
 -------
-* :func:`displacements`: how far each clip moved, in units of how far clips lie apart.
-* :func:`sensitivity`: the mean of these [1]_: 0 when the vectors are invariant to the change, 1 when the change moves a
-  clip as far as another clip is.
-* :func:`consistency`: do all clips move the same way? The mean cosine between the displacements of different clips,
-  known as the parallelism score [2]_. 1 for a linear code of what was changed, which is equivariant [3]_: the change of
-  the sound is one shift of the vector, whatever the clip. 0 when each clip goes its own way.
+* :func:`displacements`: squared displacement of each clip, relative to the mean squared distance between clips.
+* :func:`sensitivity`: the mean of these [1]_: 0 when the embeddings are invariant to the change, 1 when the change
+  moves a clip as far as the average distance to another clip.
+* :func:`consistency`: the mean cosine between the displacements of different clips, known as the parallelism score
+  [2]_. It is 1 when the change shifts the embedding by the same direction for every clip, as in a linear, equivariant
+  code [3]_, and 0 when the directions are unrelated.
 
-Both are to be read together, and beside those of the spectrum and of an untrained model, as any code of the spectrum
-moves with a change of it. A sensitivity has no scale of its own: that of a standardised ``z`` is another. A consistency
-of .2 is far from nothing: of directions drawn at random it is 0 in the mean, give or take about sqrt(2 / D) / N. And
-most of a displacement may be one and the same for every change, such as the mark of a phase vocoder: compare with a
-change there and back.
+Read both together, and compare them with those of the spectrum and of an untrained model, because any function of the
+spectrum responds to a change of it. Sensitivity depends on the scaling of the dimensions, so standardising ``z``
+changes it. A consistency of .2 can be far from chance: for random directions its mean is 0 and its standard deviation
+about sqrt(2 / D) / N. Part of a displacement may be common to all changes, such as the artefacts of a phase vocoder:
+compare with a change that is made and then undone.
 
 References
 ----------
@@ -56,20 +56,20 @@ from ..core.errors import ParameterError
 from .intervals import check_level, jackknife_interval, members
 from .lasso import bounded
 
-#: Groups below which a sensitivity has no interval.
+#: Smallest number of groups for which an interval of the sensitivity is given.
 FEWEST = 6
-#: Squared distances so much smaller than the largest squared length are rounding, not distance.
+#: Squared distances below this share of the largest squared length are treated as rounding error.
 ROUNDING = 1e-24
 
 
 @checked
 def validate(z: ArrayLike, changed: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 (N, D).
+    """Return both as float64 arrays (N, D).
 
     Raises
     ------
     ParameterError
-        Not two axes, shapes that differ, fewer than two clips, NaN or infinite vectors.
+        If arrays are not two-dimensional or differ in shape, there are fewer than two clips, or values are not finite.
     """
     z, changed = _rows("z", z), _rows("changed", changed)
     if z.shape != changed.shape:
@@ -81,19 +81,19 @@ def validate(z: ArrayLike, changed: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 @checked
 def displacements(z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = None) -> np.ndarray:
-    """Squared length of each clip's displacement over the mean squared distance of two different clips.
+    """Squared length of each clip's displacement, divided by the mean squared distance between clips.
 
     Parameters
     ----------
     z, changed : array_like (N, D)
-        Vectors of the clips, and of the same clips changed.
+        Embeddings of the clips, and of the same clips after the change.
     groups : array_like (N,), optional
-        Group of each clip; default: every clip is one.
+        Group of each clip; distances are between clips of different groups. By default every clip is its own group.
 
     Returns
     -------
     np.ndarray float64 (N,)
-        NaN where all clips of ``z`` share one vector, or one group.
+        All NaN if all rows of ``z`` are equal, or if there is only one group.
     """
     z, changed = validate(z, changed)
     moved = np.square(changed - z).sum(1)
@@ -102,7 +102,7 @@ def displacements(z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = N
 
 @checked
 def sensitivity(z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = None) -> float:
-    """Mean of :func:`displacements`: 0 for an invariant layer, 1 where the change is as far as to another clip.
+    """Mean of :func:`displacements`: 0 for invariant embeddings, 1 if the change equals the distance between clips.
 
     Parameters
     ----------
@@ -112,14 +112,14 @@ def sensitivity(z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = Non
     Returns
     -------
     float
-        At least 0, without an upper end. Rows of ``changed`` in another order give 1 or more, in the mean.
+        At least 0, without an upper limit. Rows of ``changed`` in random order give about 1 or more on average.
     """
     return float(displacements(z, changed, groups).mean())
 
 
 @checked
 def consistency(z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = None) -> float:
-    """Mean cosine between the displacements of two different clips, over all pairs.
+    """Mean cosine between the displacements of two clips, over all pairs of clips from different groups.
 
     Parameters
     ----------
@@ -129,12 +129,13 @@ def consistency(z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = Non
     Returns
     -------
     float
-        1 when all move the same way, 0 when each goes its own, down to -1 for two clips that move apart. Clips that do
-        not move have no direction and are left out; NaN when no two different ones are left.
+        1 when all clips move in the same direction, 0 when directions are unrelated, down to -1 for two clips that move
+        in opposite directions. Clips that do not move have no direction and are left out; NaN when no pair is left.
 
     Notes
     -----
-    The sum over all pairs is the squared length of the sum of unit vectors, less that of each group: O(N D).
+    The sum of all cosines is the squared length of the sum of all unit displacements minus that of each group's sum, so
+    the cost is O(N D) rather than O(N^2 D).
     """
     z, changed = validate(z, changed)
     unit, member = _directions(z, changed, members(groups, len(z)))
@@ -145,29 +146,30 @@ def consistency(z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = Non
 def evaluate(
     z: ArrayLike, changed: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
 ) -> dict[str, float]:
-    """Both metrics, with intervals for other groups.
+    """Sensitivity and consistency, with confidence intervals that treat the groups as a sample.
 
     Parameters
     ----------
     z, changed, groups
         As in :func:`displacements`.
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     Returns
     -------
     dict of str to float
-        sensitivity, sensitivity_low, sensitivity_high, consistency, consistency_low, consistency_high; moved, the share
-        of clips that moved at all. Bounds of the sensitivity are NaN with fewer than :data:`FEWEST` groups, those of
-        the consistency with fewer than three.
+        sensitivity, sensitivity_low, sensitivity_high, consistency, consistency_low, consistency_high, and moved, the
+        share of clips with a displacement other than 0. The bounds of the sensitivity are NaN with fewer than
+        :data:`FEWEST` groups, those of the consistency with fewer than three.
 
     Notes
     -----
-    The interval of the consistency is that of :func:`~workbench.metrics.intervals.jackknife_interval`. Groups that move
-    ten times as far as others are common, and the plain jackknife then misses a sensitivity in up to a quarter of
-    cases. Its interval is taken in logarithms, with the bias that the jackknife sees and, above, Johnson's correction
-    for skewed groups [4]_: 95 % intervals then cover in about 90 % of cases or more, also where the groups' logarithms
-    differ by a standard deviation of 1.2 (``python tests/benchmarks/bench_coverage.py --only sensitivity``).
+    The interval of the consistency is :func:`~workbench.metrics.intervals.jackknife_interval`. Some groups often move
+    ten times as far as others; a plain jackknife interval of the sensitivity then misses the true value in up to a
+    quarter of cases. The interval of the sensitivity is therefore computed on a logarithmic scale, widened by the
+    jackknife estimate of bias and, at its upper end, by Johnson's correction for skewness [4]_. Its 95 % intervals
+    cover the true value in about 90 % of cases or more, even if the logarithms of the groups' displacements have a
+    standard deviation of 1.2 (``python tests/benchmarks/bench_coverage.py --only sensitivity``).
     """
     check_level(level)
     z, changed = validate(z, changed)
@@ -188,7 +190,7 @@ def _rows(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def _ratio_interval(found: float, without: np.ndarray, sizes: np.ndarray, level: float) -> tuple[float, float]:
-    """Interval of a ratio above 0, from what it is without each group; NaN with few groups, or where one has none."""
+    """Interval of a positive ratio from its values with each group left out; NaN if undefined or with few groups."""
     from scipy.stats import t
 
     if len(without) < FEWEST or not (np.isfinite(without) & (without > 0)).all() or not found > 0:
@@ -200,13 +202,13 @@ def _ratio_interval(found: float, without: np.ndarray, sizes: np.ndarray, level:
     if not error > 0:
         return float("nan"), float("nan")
     skew = (pull**3).sum() / np.square(pull).sum() ** 1.5
-    more = max(error * skew * (1 / 6 + quantile**2 / 3), 0.0)  # few groups that move far may be missing here
+    more = max(error * skew * (1 / 6 + quantile**2 / 3), 0.0)  # the sample may lack the rare groups that move far
     low, high = whole - max(bias, 0) - quantile * error, whole - min(bias, 0) + quantile * error + more
     return float(np.exp(low)), float(np.exp(high))
 
 
 def _consistency(found: float, without: np.ndarray, member: np.ndarray, level: float) -> dict[str, float]:
-    """The mean cosine and its bounds; none where it is not defined without one of the groups."""
+    """The mean cosine and its bounds, which are NaN if the mean is undefined with one of the groups left out."""
     low = high = np.nan
     if len(without) and np.isfinite(found) and np.isfinite(without).all():
         low, high = jackknife_interval(float(found), without, np.bincount(member), limits=(-1, 1), level=level)
@@ -214,22 +216,22 @@ def _consistency(found: float, without: np.ndarray, member: np.ndarray, level: f
 
 
 def _apart(z: np.ndarray, member: np.ndarray) -> float:
-    """Mean squared distance over all pairs of clips of different groups; NaN where that is 0 or there is none."""
+    """Mean squared distance over all pairs of clips of different groups; NaN if it is 0 or there is no such pair."""
     return _distances(z, member)[0]
 
 
 def _sensitivities(z: np.ndarray, moved: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """The sensitivity without each group, (G,)."""
+    """The sensitivity with each group left out, (G,)."""
     left = len(z) - np.bincount(member)
     mean = (moved.sum() - np.bincount(member, weights=moved)) / np.maximum(left, 1)
     return mean / _distances(z, member)[1]
 
 
 def _distances(z: np.ndarray, member: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean squared distance over pairs of clips of different groups, and the same without each group (G,)."""
+    """Mean squared distance over pairs of clips of different groups, and the same with each group left out (G,)."""
     centred, sizes = z - z.mean(0), np.bincount(member)
     length, sums = np.bincount(member, weights=np.square(centred).sum(1)), _by_group(centred, member)
-    # sums over pairs of a group with any other, in both orders
+    # for each group, the sum over its pairs with clips of other groups, each pair counted in both orders
     others = len(z) - sizes
     across = 2 * (others * length + sizes * (length.sum() - length) - 2 * (sums * (sums.sum(0) - sums)).sum(1))
     total, pairs = across.sum() / 2, (sizes * others).sum()
@@ -239,14 +241,14 @@ def _distances(z: np.ndarray, member: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _mean(total: float, pairs: float, largest: float) -> float:
-    """Of pairs; NaN where there are none or all distances are rounding."""
+    """Mean over pairs; NaN without pairs, or if all distances are rounding error."""
     if pairs <= 0 or total <= ROUNDING * pairs * largest:
         return np.nan
     return float(total / pairs)
 
 
 def _directions(z: np.ndarray, changed: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Displacements of length 1 (M, D) of the clips that move, and their groups (M,) numbered anew."""
+    """Unit displacements (M, D) of the M clips that move, and their groups (M,) renumbered from 0."""
     moved = changed - z
     length = np.linalg.norm(moved, axis=1)
     moves = length > 0
@@ -254,7 +256,7 @@ def _directions(z: np.ndarray, changed: np.ndarray, member: np.ndarray) -> tuple
 
 
 def _pairs(unit: np.ndarray, member: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean cosine over pairs of clips of different groups, and the same without each group (G,); NaN without a pair."""
+    """Mean cosine over pairs from different groups, and the same with each group left out (G,); NaN without pairs."""
     sizes, sums = np.bincount(member), _by_group(unit, member)
     total, own = sums.sum(0), np.square(sums).sum(1)
     rest = np.square(total - sums).sum(1) - (own.sum() - own)

@@ -1,26 +1,29 @@
-"""Is what an interpretation shows what the model used? Take it away, or leave it alone, and ask the model again.
+"""Faithfulness metrics: did the model use what an interpretation shows? They compare its outputs with and without it.
 
 Conventions
 -----------
-Outputs of the model, a row a clip and a column a class: ``whole`` (N, C) of the input, ``kept`` (N, C) of the
-interpretation alone, ``rest`` (N, C) of the input without it. The class followed is the model's own, the largest of
-``whole`` (of equal ones the first). With several labels a clip, give a row for each pair of clip and class, and
-``classes`` (N,). p, o and q are the outputs of whole, kept and rest for that class. All but :func:`removal_drop` need
-probabilities, in [0, 1]; the sum of a row is free, as with several labels.
+The metrics take outputs of the model, with one row per clip and one column per class: ``whole`` (N, C) for the input,
+``kept`` (N, C) for the interpretation alone, and ``rest`` (N, C) for the input without the interpretation. The class
+followed is the one with the largest output in ``whole`` (in a tie, the first). If a clip can have several labels, give
+one row for each pair of clip and class, and the class of each row as ``classes`` (N,). p, o and q are the outputs of
+whole, kept and rest for that class. All metrics except :func:`removal_drop` need probabilities in [0, 1]; rows need
+not sum to 1, as with several labels.
 
-An empty interpretation leaves ``rest`` equal to ``whole``: its drop is 0. A mask of ones has AI = AD = AG = 0 and
-Fid-In = 1 and explains nothing: read no number here without such controls beside it.
+An empty interpretation leaves ``rest`` equal to ``whole``, so its drop is 0. A mask of ones explains nothing but has
+AI = AD = AG = 0 and Fid-In = 1. Report such controls beside every number of this module.
 
 Metrics
 -------
-* :func:`removal_drop`: median of p - q in logits or in probability, FF of [1]_, against as many components drawn from
-  those that were not chosen, :func:`random_components`.
-* :func:`average_increase` (AI), :func:`average_drop` (AD) [2]_, :func:`average_gain` (AG) [3]_: o against p, per cent.
-* :func:`average_drop_double_softmax`: AD of probabilities that went through a softmax again, as in the programs behind
-  published tables on audio [4]_: at most 100 (1 - 1/e) = 63.2. Not comparable with AD.
-* :func:`mean_removal_drop`: mean of p - q (FF of [4]_); :func:`fidelity_in`: is the class of kept that of whole? [4]_
-* :func:`sparseness` [5]_, :func:`complexity` [6]_, :func:`mask_mean`: of the mask alone, the model plays no part.
-* :func:`deletion_insertion`: the model's output while the most important goes, or comes, bit by bit [7]_.
+* :func:`removal_drop`: median of p - q in logits or in probability, FF of [1]_; its baseline removes as many components
+  drawn from those that were not selected, :func:`random_components`.
+* :func:`average_increase` (AI), :func:`average_drop` (AD) [2]_, :func:`average_gain` (AG) [3]_: o compared with p, per
+  cent.
+* :func:`average_drop_double_softmax`: AD of probabilities to which softmax was applied again, as in the programs behind
+  published tables on audio [4]_; at most 100 (1 - 1/e) = 63.2, and not comparable with AD.
+* :func:`mean_removal_drop`: mean of p - q, FF of [4]_.
+* :func:`fidelity_in`: share of clips for which kept has the same class as whole [4]_.
+* :func:`sparseness` [5]_, :func:`complexity` [6]_, :func:`mask_mean`: properties of the mask, independent of the model.
+* :func:`deletion_insertion`: the model's output as units are removed, or added, in order of their importance [7]_.
 
 References
 ----------
@@ -32,7 +35,8 @@ References
 .. [4] Paissan, Ravanelli, Subakan: Listenable maps for audio classifiers. ICML 2024, arXiv 2403.13086.
 .. [5] Chalasani et al.: Concise explanations of neural networks using adversarial training. ICML 2020; the form of
    Quantus (Hedström et al., JMLR 2023).
-.. [6] Bhatt, Weller, Moura: Evaluating and aggregating feature-based model explanations. IJCAI 2020; the same.
+.. [6] Bhatt, Weller, Moura: Evaluating and aggregating feature-based model explanations. IJCAI 2020; also in the form
+   of Quantus.
 .. [7] Petsiuk, Das, Saenko: RISE: randomized input sampling for explanation of black-box models. BMVC 2018.
 
 Examples
@@ -57,7 +61,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers
-from ..core.checks import whole as at_least  # here "whole" is the input that nothing was taken from
+from ..core.checks import whole as at_least  # in this module "whole" is the complete input
 from ..core.errors import ParameterError
 from .disentanglement import Score
 from .fidelity import outputs
@@ -66,44 +70,48 @@ from .lasso import LARGEST
 
 
 class Drop(NamedTuple):
-    """How far the model's output for its class falls when the interpretation is taken away."""
+    """How far the model's output for its class falls when the interpretation is removed from the input."""
 
     median: float
-    """Over clips; of several draws, the mean of their medians. ``low`` and ``high`` are its interval's bounds."""
+    """Median drop over clips; with several draws, the mean of the draws' medians."""
     low: float
+    """Lower bound of the interval of ``median``."""
     high: float
+    """Upper bound of the interval of ``median``."""
     each: np.ndarray
-    """float64 (N,) or (draws, N), signed: below 0 where the output rose."""
+    """Drop of each clip, float64 (N,) or (draws, N); below 0 where the output rose."""
     output: str
-    """"logits" or "probabilities"."""
+    """Unit of the drops: "logits" or "probabilities"."""
 
 
 class RandomComponents(NamedTuple):
-    """Selections as large as those given, of other components."""
+    """Random selections of components that were not selected, as a baseline; made by :func:`random_components`."""
 
     selected: np.ndarray
-    """bool (draws, N, K)."""
+    """Components drawn for each clip, bool (draws, N, K)."""
     short: np.ndarray
-    """bool (N,): more than half was chosen, so all that remains was taken and the selection is smaller."""
+    """True where more than half of the components had been selected, so fewer were left to draw; bool (N,)."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Output for the class followed while units go and come, over N clips; made by :func:`deletion_insertion`."""
+    """Output for the class followed as units are removed or added, N clips; made by :func:`deletion_insertion`."""
 
     share: np.ndarray
-    """Shares of the units that are gone, or there; float64 (points,) from 0 to 1."""
+    """Share of the units that are removed, or added, at each point; float64 (points,) from 0 to 1."""
     deletion: np.ndarray
-    """float64 (N, points): with that share gone, the most important first."""
+    """Output with that share removed, the most important units first; float64 (N, points)."""
     insertion: np.ndarray
-    """float64 (N, points): with that share there, the most important first."""
+    """Output with only that share present, the most important units first; float64 (N, points)."""
     random: np.ndarray
-    """float64 (N, points): with that share gone in random order, mean over orders; insertion's is its reverse."""
+    """Output with that share removed in random order, mean over orders; float64 (N, points).
+
+    Read from its end, it is the curve of insertion in random order."""
 
     def area(self, curve: str) -> Score:
-        """Area under "deletion", "insertion" or "random" (trapezoids); ``each`` (N,), one a clip.
+        """Area under "deletion", "insertion" or "random" by the trapezoid rule; ``each`` (N,), one per clip.
 
-        A faithful order has a smaller deletion area than random orders have, and a larger insertion area.
+        A faithful order has a smaller deletion area and a larger insertion area than random orders.
         """
         choice("curve", curve, ("deletion", "insertion", "random"))
         return _mean(np.trapezoid(getattr(self, curve), self.share, axis=1))
@@ -118,12 +126,15 @@ def validate(
     output: str = "probabilities",
     name: str = "kept",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Outputs as float64 (N, C), and the class followed int64 (N,); ``name`` is that of ``other`` for messages.
+    """Return both outputs as float64 (N, C), and the class followed as int64 (N,).
+
+    ``name`` is the name of ``other`` in error messages.
 
     Raises
     ------
     ParameterError
-        Shapes that differ, no clip, NaN or infinite, probabilities outside [0, 1], classes that are no columns.
+        If shapes differ, there is no clip, values are not finite, probabilities lie outside [0, 1], or classes are not
+        column numbers.
     """
     choice("output", output, ("logits", "probabilities"))
     chances = output == "probabilities"
@@ -148,23 +159,23 @@ def removal_drop(
     groups: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Drop:
-    """Median over clips of p - q, what the model loses without the interpretation (Parekh et al. 2022).
+    """Median over clips of p - q, the drop in output when the interpretation is removed (Parekh et al. 2022).
 
     Parameters
     ----------
     whole : array_like (N, C)
         Outputs for the input.
-    rest : array_like (N, C) or (draws of a selection, N, C)
-        Outputs for the input without the interpretation. Draws of a random baseline are not averaged clip by clip,
-        which would hide its spread: each has its median, and those are averaged.
+    rest : array_like (N, C) or (draws, N, C)
+        Outputs for the input without the interpretation, or without each draw of a random baseline. Averaging the
+        draws of each clip would hide their spread, so the median is taken for each draw and the medians are averaged.
     classes : array_like of int (N,), optional
-        Class followed; default: the model's.
+        Class followed for each clip; by default the one with the largest output in ``whole``.
     output : {"logits", "probabilities"}
-        What the outputs are: drops in one are not comparable with drops in the other.
+        What the outputs are. Drops in logits are not comparable with drops in probabilities.
     groups : array_like (N,), optional
-        What must not leak, such as sources; default: every clip by itself.
+        Group of each clip, such as its source; by default every clip is its own group.
     level : float
-        Of the interval (:func:`workbench.metrics.intervals.median_interval`).
+        Confidence level of the interval (:func:`workbench.metrics.intervals.median_interval`).
 
     Examples
     --------
@@ -184,17 +195,17 @@ def removal_drop(
 
 @checked
 def random_components(selected: ArrayLike, *, draws: int = 5, seed: int = 0) -> RandomComponents:
-    """Draw as many components as were selected from those that were not (Parekh et al. 2022).
+    """For each clip, draw as many components as were selected from those that were not (Parekh et al. 2022).
 
     Parameters
     ----------
     selected : array_like of bool (N, K)
-        Components of each interpretation. Where none is, none is drawn; where more than half are, all others are: a
-        smaller selection, told in ``short``.
+        Components selected for each interpretation. If none is selected, none is drawn. If more than half are
+        selected, all others are drawn; this smaller selection is marked in ``short``.
     draws : int
-        Selections a clip.
+        Number of random selections per clip.
     seed : int
-        Of the draws.
+        Seed of the draws.
 
     Examples
     --------
@@ -207,7 +218,7 @@ def random_components(selected: ArrayLike, *, draws: int = 5, seed: int = 0) -> 
     at_least("draws", draws, least=1)
     selected = selected.astype(bool)
     keys = np.random.default_rng(seed).random((draws, *selected.shape))
-    keys[:, selected] = 2  # last in line
+    keys[:, selected] = 2  # larger than all others, so that selected components are ranked last
     place = keys.argsort(-1).argsort(-1)
     count = selected.sum(1, keepdims=True)
     return RandomComponents((place < count) & ~selected, (2 * count > selected.shape[1])[:, 0])
@@ -215,10 +226,10 @@ def random_components(selected: ArrayLike, *, draws: int = 5, seed: int = 0) -> 
 
 @checked
 def average_increase(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
-    """AI: per cent of clips whose interpretation alone has o > p; ``each`` (N,) is 0 or 100.
+    """AI: percentage of clips with o > p; ``each`` (N,) is 0 or 100.
 
-    The least rounding counts: where the interpretation went through an inversion, ``whole`` must have gone through it
-    too, or a mask of ones has an AI of anything between 0 and 100.
+    Any rounding difference counts. If the interpretation was converted to sound by an inversion, ``whole`` must be
+    computed from the input after the same inversion; otherwise a mask of ones may have any AI between 0 and 100.
     """
     p, o = _followed(whole, kept, classes)
     return _mean(100.0 * (o > p))
@@ -226,7 +237,7 @@ def average_increase(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | Non
 
 @checked
 def average_drop(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
-    """AD: 100 max(0, p - o) / p, mean over clips; ``each`` (N,). Where p is 0 nothing can drop: 0."""
+    """AD: mean over clips of 100 max(0, p - o) / p, which is 0 where p is 0; ``each`` (N,)."""
     p, o = _followed(whole, kept, classes)
     return _mean(100 * np.divide(np.maximum(0, p - o), p, out=np.zeros_like(p), where=p > 0))
 
@@ -235,7 +246,8 @@ def average_drop(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = 
 def average_drop_double_softmax(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
     """:func:`average_drop` of softmax(whole) and softmax(kept), although both are probabilities already.
 
-    Near 100 (1 - exp(o - p)) with many classes, never above 63.2. For reading published tables alone.
+    Its values are near 100 (1 - exp(o - p)) with many classes and never above 63.2. Use it only for comparison with
+    published tables.
     """
     whole, kept, classes = validate(whole, kept, classes)
     twice = [np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in (whole, kept)]
@@ -244,23 +256,23 @@ def average_drop_double_softmax(whole: ArrayLike, kept: ArrayLike, classes: Arra
 
 @checked
 def average_gain(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
-    """AG: 100 max(0, o - p) / (1 - p), mean over clips; ``each`` (N,). Where p is 1 nothing can be gained: 0."""
+    """AG: mean over clips of 100 max(0, o - p) / (1 - p), which is 0 where p is 1; ``each`` (N,)."""
     p, o = _followed(whole, kept, classes)
     return _mean(100 * np.divide(np.maximum(0, o - p), 1 - p, out=np.zeros_like(p), where=p < 1))
 
 
 @checked
 def mean_removal_drop(whole: ArrayLike, rest: ArrayLike, classes: ArrayLike | None = None) -> Score:
-    """FF of the L-MAC paper: mean over clips of p - q, in probability; ``each`` (N,) in [-1, 1]."""
+    """FF of the L-MAC paper: mean over clips of p - q, in probabilities; ``each`` (N,) in [-1, 1]."""
     p, q = _followed(whole, rest, classes, name="rest")
     return _mean(p - q)
 
 
 @checked
 def fidelity_in(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = None) -> Score:
-    """Fid-In: share of clips whose interpretation alone has the same class as the whole; ``each`` (N,) is 0 or 1.
+    """Fid-In: share of clips whose interpretation alone has the same class as the input; ``each`` (N,) is 0 or 1.
 
-    Of equal outputs the first is the class, on both sides: a model that is undecided about silence answers class 0.
+    If outputs are equal, the first is the class, for both: a model with equal outputs for silence has class 0 there.
     """
     whole, kept, classes = validate(whole, kept, classes)
     return _mean((kept.argmax(1) == classes).astype(np.float64))
@@ -268,14 +280,14 @@ def fidelity_in(whole: ArrayLike, kept: ArrayLike, classes: ArrayLike | None = N
 
 @checked
 def sparseness(masks: ArrayLike) -> Score:
-    """Gini index of |mask| + 1e-7 over its bins: 0 when all are equal, near 1 when few have all; ``each`` (N,).
+    """Gini index of |mask| + 1e-7: 0 when all bins are equal, near 1 when few bins hold the sum; ``each`` (N,).
 
-    With the n values m ascending, sum_i (2 i - n - 1) m_i / (n sum m). An empty mask is flat: 0.
+    With the n values m in ascending order it is sum_i (2 i - n - 1) m_i / (n sum m). An empty mask scores 0.
 
     Parameters
     ----------
     masks : array_like (N, ...)
-        A mask a clip, of any shape, such as (N, F, T).
+        One mask per clip, of any shape, such as (N, F, T).
     """
     flat = np.sort(_masks(masks), axis=1) + 1e-7
     n = flat.shape[1]
@@ -284,10 +296,10 @@ def sparseness(masks: ArrayLike) -> Score:
 
 @checked
 def complexity(masks: ArrayLike) -> Score:
-    """Entropy of |mask| / sum |mask| over its n bins, nats: from 0, one bin has all, to ln n; ``each`` (N,).
+    """Entropy of |mask| / sum |mask| over its n bins, nats: 0 for a single bin, ln n for a flat mask; ``each`` (N,).
 
-    -sum_i p_i ln(p_i + 1e-12). NaN, and left out of the mean, for an empty mask. Masks of another size have another
-    maximum: compare at equal n. Masks as in :func:`sparseness`.
+    With p the normalised mask it is -sum_i p_i ln(p_i + 1e-12). An empty mask is NaN and is left out of the mean.
+    Compare only masks with the same n. ``masks`` is as in :func:`sparseness`.
     """
     flat = _masks(masks)
     total = flat.sum(1, keepdims=True)
@@ -297,7 +309,7 @@ def complexity(masks: ArrayLike) -> Score:
 
 @checked
 def mask_mean(masks: ArrayLike) -> Score:
-    """Mean of |mask| over its bins: how much of the input is kept; masks (N, ...), ``each`` (N,)."""
+    """Mean of |mask| over its bins, the share of the input that is kept; masks (N, ...), ``each`` (N,)."""
     return _mean(_masks(masks).mean(1))
 
 
@@ -305,21 +317,22 @@ def mask_mean(masks: ArrayLike) -> Score:
 def deletion_insertion(
     score: Callable[[np.ndarray], ArrayLike], importance: ArrayLike, *, steps: int = 20, orders: int = 5, seed: int = 0
 ) -> Curves:
-    """Does the output fall when the most important goes first, and rise when it comes first? (Petsiuk et al. 2018)
+    """Deletion and insertion curves: the output as units are removed, or added, by importance (Petsiuk et al. 2018).
 
     Parameters
     ----------
     score : callable
-        Units that are there, bool like ``importance`` -> output for the class followed, (N,). Asked 2 + orders times a
-        point.
+        Function of the units that are present, bool of the shape of ``importance``, that returns the output for the
+        class followed, (N,). It is called 2 + orders times for each point.
     importance : array_like (N, ...)
-        Of the units of each clip: components (N, K), bins (N, F, T). Of equal ones the first comes first.
+        Importance of the units of each clip, such as components (N, K) or bins (N, F, T). Equally important units are
+        taken in their order.
     steps : int
-        Steps from none to all; no more than there are units.
+        Number of steps from no unit to all units; at most the number of units.
     orders : int
-        Random orders a clip to compare with.
+        Number of random orders per clip to compare with.
     seed : int
-        Of those.
+        Seed of the random orders.
 
     Examples
     --------
@@ -361,16 +374,16 @@ def evaluate(
     *,
     masks: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """Means over clips of all metrics of probabilities and masks.
+    """Mean over clips of every metric of this module that takes probabilities or masks, by name.
 
     Parameters
     ----------
     whole, kept, rest : array_like (N, C)
-        Probabilities of the input, of the interpretation alone and of the input without it.
+        Probabilities for the input, for the interpretation alone and for the input without the interpretation.
     classes : array_like of int (N,), optional
-        Class followed; default: the model's.
+        Class followed for each clip; by default the one with the largest output in ``whole``.
     masks : array_like (N, ...), optional
-        Adds sparseness, complexity and mask_mean.
+        One mask per clip; adds sparseness, complexity and mask_mean.
     """
     drops = (average_increase, average_drop, average_drop_double_softmax, average_gain)
     scores = {metric.__name__: metric(whole, kept, classes).overall for metric in drops}
@@ -382,7 +395,7 @@ def evaluate(
 
 
 def _followed(whole: ArrayLike, other: ArrayLike, classes: ArrayLike | None, **options: str) -> tuple[np.ndarray, ...]:
-    """Both outputs for the class followed, (N,) each."""
+    """Return both outputs for the class followed, (N,) each."""
     whole, other, classes = validate(whole, other, classes, **options)
     rows = np.arange(len(whole))
     return whole[rows, classes], other[rows, classes]
@@ -394,7 +407,7 @@ def _mean(each: np.ndarray) -> Score:
 
 
 def _masks(masks: ArrayLike, name: str = "masks", *, signed: bool = False) -> np.ndarray:
-    """A row a clip, float64 (N, n), without signs."""
+    """Return masks flattened to one row per clip, float64 (N, n); absolute values unless ``signed``."""
     masks = numbers(name, masks, finite=False, empty=True).astype(np.float64)
     if masks.ndim < 2 or not masks.size:
         raise ParameterError(f"{name}.shape", masks.shape, "(N, ...), a clip first, not empty")

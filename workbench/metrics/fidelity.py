@@ -1,23 +1,26 @@
-"""Does an interpreter decide as the model it interprets?
+"""Fidelity metrics: how often does an interpreter make the same decisions as the model that it interprets?
 
 Conventions
 -----------
-``model`` (N, C) holds the outputs of the model that is explained, ``interpreter`` (N, C) those of its interpreter, a
-row a clip and a column a class. Fidelity asks for the model's decisions, right or wrong: true labels play no part.
+``model`` (N, C) holds the outputs of the model that is explained and ``interpreter`` (N, C) those of its interpreter,
+with one row per clip and one column per class. Fidelity compares with the model's decisions, right or wrong; true
+labels are not used.
 
-With one label a clip, the model's class is its largest output, of equal ones the first. Classes that the interpreter
-holds for equal share the places they take: a constant interpreter scores k / C, whatever the order of the classes.
+If each clip has one label, the model's class is its largest output (in a tie, the first). Ties between the
+interpreter's outputs count in proportion: a constant interpreter scores k / C, whatever the order of the classes.
 
-With several labels a clip, the model's decisions are ``positives`` (N, C), see :func:`decisions`, and the interpreter's
-are ``scores`` (N, C) in [0, 1]. A class without positives has no recall: it is skipped, and named in the result.
+If a clip can have several labels, the model's decisions are ``positives`` (N, C), see :func:`decisions`, and the
+interpreter's outputs are ``scores`` (N, C) in [0, 1]. Recall is undefined for a class without positives; such a class
+is skipped and listed in the result.
 
 Metrics
 -------
-* :func:`top_k_fidelity`: share of clips whose class is among the interpreter's k largest [1]_.
-* :func:`fidelity_interval`: the same with its interval, for other groups where there are any.
-* :func:`auprc`: area under precision against recall on the thresholds of :data:`GRID`, as published [1]_.
-* :func:`average_precision`: scikit-learn's form over all thresholds, a step function; the two are not comparable.
-* :func:`max_f1`: largest micro F1 on the same thresholds [1]_.
+* :func:`top_k_fidelity`: share of clips whose class is among the interpreter's k largest outputs [1]_.
+* :func:`fidelity_interval`: the same with its confidence interval, taking groups into account.
+* :func:`auprc`: area under the precision-recall curve on the thresholds of :data:`GRID`, as published [1]_.
+* :func:`average_precision`: scikit-learn's area over all thresholds, a step function; not comparable with
+  :func:`auprc`.
+* :func:`max_f1`: largest micro F1 on the thresholds of :data:`GRID` [1]_.
 
 References
 ----------
@@ -50,38 +53,40 @@ from .intervals import group_interval, jackknife_interval, members
 from .lasso import LARGEST
 
 GRID = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
-"""Thresholds of the paper; what lies strictly above one is positive."""
+"""Thresholds of the paper; a score strictly above a threshold is a positive."""
 
 
 class Area(NamedTuple):
-    """Area under precision against recall, in [0, 1]."""
+    """Area under the precision-recall curve, in [0, 1]."""
 
     macro: float
     """Mean over the classes with positives."""
     micro: float
-    """The area over all pairs of clip and class together."""
+    """Area of all pairs of clip and class pooled."""
     each: np.ndarray
-    """float64 (C,), one a class; NaN where skipped."""
+    """Area of each class, float64 (C,); NaN for a skipped class."""
     skipped: tuple
     """Names (or columns) of the classes without positives."""
 
 
 @checked
 def outputs(name: str, values: ArrayLike, *, probabilities: bool = False) -> np.ndarray:
-    """Outputs of a classifier as float64 (N, C), or an error that says what is wrong with them.
+    """Return outputs of a classifier as float64 (N, C), or raise an error that says what is wrong with them.
 
     Parameters
     ----------
     name : str
-        The argument, for the message.
+        Name of the argument, for error messages.
     values : array_like (N, C)
+        Outputs, one row per clip.
     probabilities : bool
-        They must lie in [0, 1]; what rounding (1e-6) left outside is put inside.
+        Whether the values must lie in [0, 1]; values at most 1e-6 outside, from rounding, are clipped.
 
     Raises
     ------
     ParameterError
-        Not two-dimensional, empty, NaN or infinite (the first row is named), not in [0, 1].
+        If the outputs are not two-dimensional, are empty, are not finite (the first such row is named), or are not in
+        [0, 1] although they must be.
     """
     values = numbers(name, values, finite=False, empty=True).astype(np.float64)
     if values.ndim != 2 or not values.size:
@@ -97,13 +102,19 @@ def outputs(name: str, values: ArrayLike, *, probabilities: bool = False) -> np.
     if len(bad):
         row, column = map(int, bad[0])
         value = float(values[row, column])
-        raise ParameterError(f"{name}[{row}, {column}]", value, "a probability, in [0, 1]; logits are none")
+        raise ParameterError(f"{name}[{row}, {column}]", value, "a probability, in [0, 1]; logits are not accepted")
     return values.clip(0, 1)
 
 
 @checked
 def validate(model: ArrayLike, interpreter: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs of model and interpreter, logits or probabilities, as float64 (N, C); errors as :func:`outputs`."""
+    """Return outputs of model and interpreter, logits or probabilities, as float64 (N, C).
+
+    Raises
+    ------
+    ParameterError
+        As in :func:`outputs`, or if the shapes differ.
+    """
     model, interpreter = outputs("model", model), outputs("interpreter", interpreter)
     _same_shape("interpreter", interpreter, "model", model)
     return model, interpreter
@@ -111,20 +122,20 @@ def validate(model: ArrayLike, interpreter: ArrayLike) -> tuple[np.ndarray, np.n
 
 @checked
 def top_k_fidelity(model: ArrayLike, interpreter: ArrayLike, *, k: int = 1) -> Score:
-    """Share of clips whose class, by the model, is among the k largest outputs of the interpreter.
+    """Share of clips for which the model's class is among the k largest outputs of the interpreter.
 
     Parameters
     ----------
     model, interpreter : array_like (N, C)
         Logits or probabilities.
     k : int
-        In [1, C].
+        Number of largest outputs, in [1, C].
 
     Returns
     -------
     Score
-        ``each`` (N,) is 1 or 0; between them where classes are equal to the interpreter: the chance that the model's is
-        drawn into the places left.
+        ``each`` (N,) is 1 or 0. With a tie at place k it is the probability that the model's class is among the first k
+        if tied classes are ordered at random.
 
     Examples
     --------
@@ -157,14 +168,14 @@ def fidelity_interval(
     model, interpreter, k
         As in :func:`top_k_fidelity`.
     groups : array_like (N,), optional
-        What must not leak, such as sources; default: every clip by itself.
+        Group of each clip, such as its source; by default every clip is its own group.
     level : float
-        Of the interval.
+        Confidence level of the interval.
 
     Returns
     -------
     fidelity, low, high : float in [0, 1]
-        Bounds are NaN with one group.
+        The bounds are NaN with one group.
     """
     fidelity, each = top_k_fidelity(model, interpreter, k=k)
     low, high = group_interval(each, groups, limits=(0, 1), level=level)
@@ -173,7 +184,7 @@ def fidelity_interval(
 
 @checked
 def decisions(probabilities: ArrayLike, thresholds: float | ArrayLike = 0.5) -> np.ndarray:
-    """Labels that a model gives: probabilities (N, C) strictly above ``thresholds``, one or (C,); bool (N, C)."""
+    """Labels that a model assigns: where probabilities (N, C) exceed ``thresholds``, a float or (C,); bool (N, C)."""
     probabilities = outputs("probabilities", probabilities, probabilities=True)
     thresholds = numbers("thresholds", thresholds)
     if thresholds.shape not in ((), (probabilities.shape[1],)):
@@ -183,10 +194,19 @@ def decisions(probabilities: ArrayLike, thresholds: float | ArrayLike = 0.5) -> 
 
 @checked
 def best_thresholds(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
-    """Threshold of :data:`GRID` with the largest F1 for each class, of equal ones the highest; float64 (C,).
+    """Threshold of :data:`GRID` with the largest F1 for each class (in a tie, the highest threshold); float64 (C,).
 
-    From true labels, bool (N, C), and probabilities of the training part. A class without positives is an error: it
-    tells nothing about its threshold.
+    Parameters
+    ----------
+    labels : array_like of bool (N, C)
+        True labels of training clips.
+    probabilities : array_like (N, C)
+        The model's probabilities for these clips.
+
+    Raises
+    ------
+    ParameterError
+        If arrays do not match, or a class has no positive, so that its threshold cannot be chosen.
     """
     tp, fp, positives = (each.sum(0) for each in _counts(labels, probabilities))
     if not positives.all():
@@ -196,19 +216,20 @@ def best_thresholds(labels: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
 
 @checked
 def auprc(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | None = None) -> Area:
-    """Area under precision against recall on the thresholds of the paper.
+    """Area under the precision-recall curve on the thresholds of the paper.
 
-    With P = (TP + 1e-9) / (TP + FP + 1e-9) and R = TP / (TP + FN) at each threshold of :data:`GRID`, (R, P) = (0, 1)
-    before them and (1, 0) after; trapezoids between.
+    Precision P = (TP + 1e-9) / (TP + FP + 1e-9) and recall R = TP / (TP + FN) are computed at each threshold of
+    :data:`GRID`. The point (R, P) = (0, 1) is put before them and (1, 0) after them, and the area is that of the
+    trapezoids between these points.
 
     Parameters
     ----------
     positives : array_like of bool (N, C)
         The model's decisions.
     scores : array_like (N, C)
-        The interpreter's, in [0, 1].
-    names : sequence of str, optional
-        Of the classes.
+        The interpreter's outputs, in [0, 1].
+    names : sequence of str (C,), optional
+        Names of the classes, for ``skipped``; by default column numbers.
 
     Returns
     -------
@@ -217,13 +238,15 @@ def auprc(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | Non
     Raises
     ------
     ParameterError
-        Shapes that differ, scores outside [0, 1] or NaN, entries of ``positives`` beside 0 and 1, no positive at all.
+        If shapes differ, scores are NaN or outside [0, 1], ``positives`` has entries other than 0 and 1, or there is no
+        positive at all.
 
     Notes
     -----
-    The first trapezoid begins at (0, 1), so scores that are all the same number above 0.05 are worth (1 + share) / 2
-    with ``share`` of the clips positive, and those below 1/2, far more than random scores (little above ``share``).
-    Read it beside the area of constant scores, which :func:`evaluate_multilabel` gives.
+    The first trapezoid begins at (0, 1). Let ``share`` be the share of positive clips. Scores that all equal one number
+    above 0.05 therefore have the area (1 + share) / 2, and those that all equal one number up to 0.05 have 1/2. Both
+    are far above random scores, whose area is little above ``share``. Compare with the area of constant scores that
+    :func:`evaluate_multilabel` returns.
 
     Examples
     --------
@@ -238,10 +261,11 @@ def auprc(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | Non
 def auprc_interval(
     positives: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
 ) -> dict[str, tuple[float, float]]:
-    """Intervals of :func:`auprc` for other groups, {"macro": (low, high), "micro": (low, high)}.
+    """Confidence intervals of :func:`auprc`, {"macro": (low, high), "micro": (low, high)}.
 
-    Parameters as there and in :func:`fidelity_interval`; by :func:`workbench.metrics.intervals.jackknife_interval`. A
-    class that is without positives when a group is left out is skipped there, as is a group without which none has any.
+    They are :func:`workbench.metrics.intervals.jackknife_interval` over the groups. The parameters are those of
+    :func:`auprc` and :func:`fidelity_interval`. When leaving a group out leaves a class without positives, that class
+    is skipped for this group; when no class has positives left, the group is skipped.
     """
     counts = _counts(positives, scores)
     member = members(groups, len(counts[0]))
@@ -260,9 +284,9 @@ def auprc_interval(
 
 @checked
 def average_precision(positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | None = None) -> Area:
-    """scikit-learn's average precision: sum over all thresholds of precision times the step of recall.
+    """scikit-learn's average precision: the sum over all thresholds of precision times the increase in recall.
 
-    Parameters, result and errors as in :func:`auprc`; constant scores are worth the share of positives.
+    Parameters, result and errors are those of :func:`auprc`. Constant scores have the share of positives as their area.
     """
     from sklearn.metrics import average_precision_score
 
@@ -277,9 +301,9 @@ def average_precision(positives: ArrayLike, scores: ArrayLike, *, names: Sequenc
 
 @checked
 def max_f1(positives: ArrayLike, scores: ArrayLike) -> float:
-    """Largest F1 of all pairs of clip and class together (micro) on the thresholds of :data:`GRID`.
+    """Largest micro F1 (all pairs of clip and class pooled) over the thresholds of :data:`GRID`.
 
-    Parameters and errors as in :func:`auprc`.
+    Parameters and errors are those of :func:`auprc`.
     """
     tp, fp, total = (each.sum((0, 1)) for each in _counts(positives, scores))
     return float(_f1(tp, fp, total).max())
@@ -294,22 +318,22 @@ def evaluate(
     ks: Sequence[int] = (1, 3, 5),
     level: float = 0.95,
 ) -> dict[str, float]:
-    """Fidelity of an interpreter of a model that gives one label a clip.
+    """Fidelity metrics for a model that gives each clip one label.
 
     Parameters
     ----------
     model, interpreter, groups
         As in :func:`fidelity_interval`.
     ks : sequence of int
-        Numbers of classes the model's may be among.
+        Values of k for the top-k fidelity.
     level : float
-        Of the intervals.
+        Confidence level of the intervals.
 
     Returns
     -------
     dict of str to float
-        For each k top_k, top_k_low, top_k_high; then chance, 1 / C, and majority, what an interpreter gets at k = 1
-        that always says the model's commonest class.
+        For each k top_k, top_k_low and top_k_high; then chance, which is 1 / C, and majority, the fidelity at k = 1 of
+        always predicting the model's most frequent class.
     """
     scores = {}
     for k in several("ks", ks, whole):
@@ -324,7 +348,7 @@ def evaluate(
 def evaluate_multilabel(
     positives: ArrayLike, scores: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
 ) -> dict[str, float]:
-    """Fidelity of an interpreter of a model that gives several labels a clip.
+    """Fidelity metrics for a model that can give each clip several labels.
 
     Parameters
     ----------
@@ -334,9 +358,9 @@ def evaluate_multilabel(
     Returns
     -------
     dict of str to float
-        For macro and micro: auprc with _low and _high, constant_auprc, what scores of 0.5 throughout would get, and
-        average_precision; then max_f1, the share of positives (average precision, micro, of constant scores), and the
-        number of classes skipped.
+        With the prefixes macro_ and micro_: auprc, auprc_low, auprc_high, constant_auprc, which is the area if all
+        scores are 0.5, and average_precision. Then max_f1; positives, the share of positives, which is also the micro
+        average precision of constant scores; and skipped, the number of skipped classes.
     """
     grid, steps = auprc(positives, scores), average_precision(positives, scores)
     constant = auprc(positives, np.full(np.shape(scores), 0.5))
@@ -367,7 +391,7 @@ def _multilabel(positives: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np
 
 
 def _counts(positives: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """True and false positives at each threshold (N, C, thresholds) and positives (N, C), float64; sums are counts."""
+    """True and false positives at each threshold (N, C, thresholds) and positives (N, C), as 0 or 1 in float64."""
     positives, scores = _multilabel(positives, scores)
     above = scores[..., None] > np.array(GRID)
     true = positives[..., None]
@@ -375,7 +399,7 @@ def _counts(positives: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.nda
 
 
 def _area(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """Area on the paper's grid of counts (..., thresholds) and positives (...); NaN without positives."""
+    """Area on the paper's thresholds from counts (..., thresholds) and positives (...); NaN without positives."""
     total = np.asarray(total)[..., None]
     precision = (tp + 1e-9) / (tp + fp + 1e-9)
     recall = np.divide(tp, total, out=np.full(tp.shape, np.nan), where=total > 0)
@@ -384,7 +408,7 @@ def _area(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 
 def _areas(tp: np.ndarray, fp: np.ndarray, total: np.ndarray) -> tuple[float, float]:
-    """Macro and micro area of counts (C, thresholds) and positives (C,)."""
+    """Macro and micro area from counts (C, thresholds) and positives (C,)."""
     return float(np.nanmean(_area(tp, fp, total))), float(_area(tp.sum(0), fp.sum(0), total.sum()))
 
 

@@ -1,8 +1,8 @@
-"""How far two sets of sounds lie apart as sets: the Frechet distance of their embeddings.
+"""Frechet audio distance: how far the distributions of embeddings of two sets of sounds lie apart.
 
-Kilgour et al., "Frechet audio distance: a metric for evaluating music enhancement algorithms" (Interspeech 2019), on
-the embeddings that it is given. Both sets are taken for normal distributions; the distance depends on how many sounds
-there are (with few, it is too large), so that it is read beside a floor: two halves of the real sounds, as large.
+The definition is that of Kilgour et al., "Frechet audio distance: a metric for evaluating music enhancement algorithms"
+(Interspeech 2019), on any embeddings. Both sets are modelled as normal distributions. The estimate is too large for
+small sets, so compare it with a floor: the distance between two disjoint sets of real sounds of the same size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..core.errors import ParameterError
 
 @checked
 def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """Squared Frechet distance of two normal distributions fitted to vectors, in the vectors' units squared.
+    """Squared Frechet distance between normal distributions fitted to two sets of vectors, in their units squared.
 
     |mean(x) - mean(y)|^2 + tr(X + Y - 2 (X^1/2 Y X^1/2)^1/2), where X and Y are the covariances (divided by the number
     of rows).
@@ -24,19 +24,20 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
     Parameters
     ----------
     x : array-like (N, D)
-        Embeddings of one set of sounds, a row a sound.
+        Embeddings of one set of sounds, one row per sound.
     y : array-like (M, D)
         Embeddings of the other set.
 
     Returns
     -------
     float
-        0 for the same distribution.
+        0 if means and covariances are equal.
 
     Raises
     ------
     ParameterError
-        Not two matrices of one width, fewer than two rows, or values that are not finite.
+        If the arrays are not two-dimensional with the same number of columns, have fewer than two rows, or have values
+        that are not finite.
     """
     x, y = (numbers(name, rows, ndim=2).astype(np.float64) for name, rows in (("x", x), ("y", y)))
     if x.shape[1] != y.shape[1]:
@@ -46,6 +47,6 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> float:
             raise ParameterError(name, rows.shape, "at least two rows")
     apart = x.mean(0) - y.mean(0)
     x, y = ((rows - rows.mean(0)) / np.sqrt(len(rows)) for rows in (x, y))
-    # the trace of the root is the sum of the singular values of x y': no root of a D x D matrix is needed
+    # tr((X^1/2 Y X^1/2)^1/2) is the sum of the singular values of x y', so no square root of a D x D matrix is needed
     shared = np.linalg.svd(x @ y.T, compute_uv=False).sum()
     return float(max(0.0, apart @ apart + np.square(x).sum() + np.square(y).sum() - 2 * shared))

@@ -1,21 +1,22 @@
-"""How a classifier's embeddings lie: collapsed or spread, near their prototypes or not; and are its odds honest?
+"""Geometry of a classifier's embeddings: spread within and between classes, distance to prototypes, calibration.
 
 Conventions
 -----------
-``z`` (N, k) holds embeddings and ``y`` (N,) their classes, of any sortable dtype. Classes count equally, however many
-clips they have. All is computed in float64.
+``z`` (N, k) holds embeddings and ``y`` (N,) their classes, of any sortable dtype. :func:`nc1`, :func:`nc2` and
+:func:`distances` weight all classes equally, however many clips they have. All sums are in float64.
 
 Metrics
 -------
-* :func:`nc1`: spread within classes against spread between them, 0 when each class is one point [1]_.
-* :func:`nc2`: how far the class means are from a simplex, 0 when they are one [1]_ [2]_.
+* :func:`nc1`: spread within classes relative to the spread between them; 0 when each class is one point [1]_.
+* :func:`nc2`: distance of the class means from a regular simplex; 0 when they form one [1]_ [2]_.
 * :func:`distances`: mean distance of clips to their class mean, and between class means.
-* :func:`silhouette`: is each clip nearer to its class than to the next? [3]_
-* :func:`nearest_alike`: is the clip that is nearest to each, of those of other groups, of its class?
-* :func:`alignment`: distance and cosine of embeddings and the points they were pulled to (also of a head's weights and
-  prototypes).
-* :func:`nearest_prototype`, :func:`head_gap`: classification by prototype, and what the head gets right beyond that.
-* :func:`expected_calibration_error`: do predictions of 80 % come true in 80 % of cases? [4]_
+* :func:`silhouette`: how much nearer each clip is to its own class than to the nearest other class [3]_.
+* :func:`nearest_alike`: whether the nearest clip of another group has the same class.
+* :func:`alignment`: distance and cosine between embeddings and their targets, or between a head's weights and the
+  prototypes.
+* :func:`nearest_prototype`, :func:`head_gap`: classification by the nearest prototype, and the accuracy that the
+  classifier's head has beyond it.
+* :func:`expected_calibration_error`: difference between predicted confidence and observed accuracy [4]_.
 * :func:`weighted_kappa`, :func:`rank_correlation`: agreement of ordered levels [5]_, and of any two rankings.
 
 References
@@ -55,39 +56,39 @@ from .classification import accuracy
 from .lasso import bounded
 
 BINS = 15
-"""How many bins the calibration error takes."""
+"""Default number of bins of the calibration error."""
 MOST_LEVELS = 10_000
-"""Between the lowest and the highest level of :func:`weighted_kappa`, which counts them all."""
+"""Largest difference between levels in :func:`weighted_kappa`, which makes a table of all levels between them."""
 SILHOUETTES = ("euclidean", "cosine", "correlation", "manhattan", "chebyshev", "sqeuclidean", "canberra", "braycurtis")
-"""Distances that :func:`silhouette` can be told to take."""
+"""Distances that :func:`silhouette` accepts as ``metric``."""
 
 
 class Distances(NamedTuple):
-    """Euclidean distances, averaged over classes and over pairs of classes."""
+    """Euclidean distances within and between classes; made by :func:`distances`."""
 
     intra: float
-    """Mean distance of clips to their class mean."""
+    """Distance of clips to their class mean, averaged over the clips of a class and then over classes."""
     inter: float
-    """Between class means."""
+    """Distance between class means, averaged over pairs of classes."""
 
 
 class Alignment(NamedTuple):
-    """Means over rows."""
+    """Alignment of vectors z with their targets p, averaged over rows; made by :func:`alignment`."""
 
     distance: float
-    """||z - p|| / ||p||; 0 on the target, 1 at the origin."""
+    """Mean of ||z - p|| / ||p||, which is 0 at the target and 1 at the origin."""
     cosine: float
-    """Mean cosine of z and p."""
+    """Mean cosine between z and p."""
 
 
 @checked
 def validate(z: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings float64 (N, k) and class indices int64 (N,), in sorted order of the labels.
+    """Return embeddings as float64 (N, k) and class indices as int64 (N,), in sorted order of the labels.
 
     Raises
     ------
     ParameterError
-        Wrong shapes, NaN or infinite embeddings (the row is named), fewer than two classes.
+        If shapes are wrong, embeddings are not finite (the row is named), or there are fewer than two classes.
     """
     z, y = _rows("z", z), labels("y", y)
     if y.shape != (len(z),):
@@ -100,10 +101,10 @@ def validate(z: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 @checked
 def nc1(z: ArrayLike, y: ArrayLike) -> float:
-    """Variability collapse, Tr(S_W S_B^+) / C (Papyan et al. 2020): 0 when every clip is at its class mean.
+    """Variability collapse, Tr(S_W S_B^+) / C (Papyan et al. 2020); 0 when every clip is at its class mean.
 
-    S_W and S_B are the mean covariance within classes and the covariance of the class means. Infinite when the means
-    coincide. It measures spread only along the directions between means.
+    S_W is the mean covariance within classes and S_B the covariance of the class means. The result is infinite when the
+    class means coincide. Only spread in the subspace of the class means counts.
     """
     z, y = validate(z, y)
     means = _means(z, y)
@@ -118,10 +119,11 @@ def nc1(z: ArrayLike, y: ArrayLike) -> float:
 
 @checked
 def nc2(z: ArrayLike, y: ArrayLike) -> float:
-    """Distance of the class means to a simplex: ||G / ||G|| - I_c / ||I_c|| ||, Frobenius norms (Zhu et al. 2021).
+    """Distance of the class means from a simplex: ||G / ||G|| - I_c / ||I_c|| ||, Frobenius norms (Zhu et al. 2021).
 
-    G is the Gram matrix of the means minus their mean, I_c = I - 1 1^T / C. Between 0 (equally long, all angles those
-    of a simplex; orthogonal means are one, once centred) and sqrt(2). NaN when the means coincide.
+    G is the Gram matrix of the centred class means, and I_c = I - 1 1^T / C. The value lies between 0 and sqrt(2). It
+    is 0 when the centred means form a regular simplex (equal lengths and equal angles), as orthogonal means of equal
+    length do. It is NaN when the means coincide.
     """
     z, y = validate(z, y)
     means = _means(z, y)
@@ -134,7 +136,7 @@ def nc2(z: ArrayLike, y: ArrayLike) -> float:
 
 @checked
 def distances(z: ArrayLike, y: ArrayLike) -> Distances:
-    """Mean distance of clips to their class mean, and mean distance between class means."""
+    """Mean Euclidean distance of clips to their class mean, and mean distance between class means."""
     from scipy.spatial.distance import pdist
 
     z, y = validate(z, y)
@@ -145,7 +147,7 @@ def distances(z: ArrayLike, y: ArrayLike) -> Distances:
 
 @checked
 def silhouette(z: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> float:
-    """Mean silhouette of the clips, in [-1, 1] (scikit-learn); ``metric``: one of :data:`SILHOUETTES`."""
+    """Mean silhouette of the clips by scikit-learn, in [-1, 1]; ``metric`` is one of :data:`SILHOUETTES`."""
     from sklearn.metrics import silhouette_score
 
     z, y = validate(z, y)
@@ -157,18 +159,19 @@ def silhouette(z: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> floa
 
 @checked
 def alignment(z: ArrayLike, targets: ArrayLike) -> Alignment:
-    """How near each row is to its target.
+    """Relative distance and cosine between each row and its target, averaged over rows.
 
     Parameters
     ----------
     z : array_like (N, k)
+        Embeddings. The cosine of a row of length 0 counts as 0.
     targets : array_like (N, k)
-        Row i is what ``z[i]`` was pulled to, such as ``prototypes[y]``.
+        Row i is the target of ``z[i]`` in training, as in ``prototypes[y]``.
 
     Raises
     ------
     ParameterError
-        Shapes that differ, or a target of length 0. A z of length 0 counts as cosine 0.
+        If shapes differ, or a target has length 0.
     """
     z, targets = _rows("z", z), _rows("targets", targets)
     if z.shape != targets.shape:
@@ -182,19 +185,19 @@ def alignment(z: ArrayLike, targets: ArrayLike) -> Alignment:
 
 @checked
 def nearest_prototype(z: ArrayLike, prototypes: ArrayLike) -> np.ndarray:
-    """Index of the prototype nearest to each row, int64 (N,); of equal ones the first."""
+    """Index of the prototype (C, k) nearest to each row of z (N, k), int64 (N,); in a tie, the first."""
     z, prototypes = _rows("z", z), _rows("prototypes", prototypes)
     if z.shape[1] != prototypes.shape[1]:
         raise ParameterError("prototypes.shape", prototypes.shape, f"(C, {z.shape[1]})")
     middle = prototypes.mean(0)
-    if np.abs(prototypes - middle).max() < 1e-3 * np.abs(middle).max():  # far from 0 products would lose the distances
+    if np.abs(prototypes - middle).max() < 1e-3 * np.abs(middle).max():  # far from 0, rounding would hide the distances
         z, prototypes = z - middle, prototypes - middle
     return (z @ prototypes.T - np.square(prototypes).sum(1) / 2).argmax(1)
 
 
 @checked
 def head_gap(true: ArrayLike, head: ArrayLike, nearest: ArrayLike) -> float:
-    """Accuracy of the head minus accuracy of the nearest prototype; labels (N,)."""
+    """Accuracy of the head's predictions minus that of the nearest prototypes' classes; all are labels (N,)."""
     return accuracy(true, head) - accuracy(true, nearest)
 
 
@@ -236,16 +239,18 @@ def nearest_alike(z: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -
 
 @checked
 def expected_calibration_error(probabilities: ArrayLike, y: ArrayLike, *, bins: int = BINS) -> float:
-    """Mean gap between confidence and accuracy over bins of equal width, weighted by their clips (Guo et al. 2017).
+    """Mean absolute difference between confidence and accuracy over bins of confidence (Guo et al. 2017).
+
+    Confidence is the largest probability of a clip. The mean is weighted by the number of clips in each bin.
 
     Parameters
     ----------
     probabilities : array_like (N, C)
-        Of the classes.
+        Probabilities of the classes; every row sums to 1.
     y : array_like of int (N,)
-        True class, as a column.
+        True class of each clip, as a column number.
     bins : int
-        Of confidence, the largest probability: (0, 1/bins], (1/bins, 2/bins] ...
+        Number of bins of equal width: (0, 1/bins], (1/bins, 2/bins] and so on.
 
     Returns
     -------
@@ -254,7 +259,7 @@ def expected_calibration_error(probabilities: ArrayLike, y: ArrayLike, *, bins: 
     Raises
     ------
     ParameterError
-        Rows that are not probabilities, classes that are not columns.
+        If rows are not probabilities, or classes are not column numbers.
     """
     p, y = _rows("probabilities", probabilities), labels("y", y)
     whole("bins", bins, least=1)
@@ -269,9 +274,10 @@ def expected_calibration_error(probabilities: ArrayLike, y: ArrayLike, *, bins: 
 
 @checked
 def weighted_kappa(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Agreement of ordered levels beyond chance, a miss by two levels costing four times a miss by one (Cohen 1968).
+    """Cohen's kappa with quadratic weights: agreement of ordered levels (N,) beyond chance (Cohen 1968).
 
-    Levels are whole numbers; NaN where there is one level alone, as chance agrees too.
+    An error of two levels costs four times as much as an error of one. Levels are whole numbers. The result is NaN if
+    there is only one level, because chance then agrees perfectly.
     """
     from sklearn.metrics import cohen_kappa_score
 
@@ -291,7 +297,7 @@ def weighted_kappa(true: ArrayLike, predicted: ArrayLike) -> float:
 
 @checked
 def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
-    """Spearman's rank correlation of two rows of numbers (N,), by scipy's ``spearmanr``; NaN if one is flat."""
+    """Spearman's rank correlation of two arrays (N,) by scipy's ``spearmanr``; NaN if one of them is constant."""
     from scipy.stats import spearmanr
 
     a, b = _pair("a", a, "b", b)
@@ -307,23 +313,23 @@ def evaluate(
     prototypes: ArrayLike | None = None,
     probabilities: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """All metrics of this module that the arrays allow.
+    """Compute every metric of this module for which the arrays are given.
 
     Parameters
     ----------
     z : array_like (N, k)
         Embeddings.
     y : array_like of int (N,)
-        True class, as row of ``prototypes`` and column of ``probabilities``.
+        True class, as the row number in ``prototypes`` and the column number in ``probabilities``.
     prototypes : array_like (C, k), optional
-        Adds ``distance``, ``cosine`` and ``nearest_accuracy``.
+        One prototype per class; adds ``distance``, ``cosine`` and ``nearest_accuracy``.
     probabilities : array_like (N, C), optional
-        Of a classifier; adds ``calibration_error`` and, with prototypes, ``head_gap``.
+        Probabilities from a classifier; adds ``calibration_error`` and, with prototypes, ``head_gap``.
 
     Returns
     -------
     dict of str to float
-        nc1, nc2, intra, inter, silhouette, then those.
+        nc1, nc2, intra, inter and silhouette, followed by those that were added.
     """
     prototypes = None if prototypes is None else _rows("prototypes", prototypes)
     probabilities = None if probabilities is None else _rows("probabilities", probabilities)
@@ -344,7 +350,7 @@ def evaluate(
 
 
 def _pair(name: str, values: ArrayLike, other_name: str, other: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Two rows of numbers, of one length."""
+    """Return both as arrays of numbers, or raise an error if their lengths differ."""
     values, other = numbers(name, values, ndim=1), numbers(other_name, other, ndim=1)
     if len(values) != len(other):
         raise ParameterError(f"len({other_name})", len(other), f"len({name})={len(values)}")

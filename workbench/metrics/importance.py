@@ -1,13 +1,14 @@
-"""Importance matrices: how much each code matters for each factor, and how well all of them together predict it.
+"""Importance matrices: how much each code matters for each factor, and how well all codes together predict it.
 
 Metrics
 -------
-* :func:`lasso_importance`: size of lasso weights between standardised codes and factors [1]_ [2]_.
-* :func:`mutual_information`: of histogrammed codes and factors, for MIG and modularity [3]_.
+* :func:`lasso_importance`: absolute lasso weights between standardised codes and factors [1]_ [2]_.
+* :func:`mutual_information`: mutual information of binned codes and factors, for MIG and modularity [3]_.
 
 The first returns an :class:`Importance`: the matrix R for :mod:`workbench.metrics.disentanglement`, and
-informativeness. By default that is held out: models are fitted on some groups (speakers, singers) and judged on others,
-because in-sample R^2 is high for anything when there are more codes than clips. R itself is from a fit on all rows.
+informativeness, the prediction score of the fitted models. By default informativeness is a held-out score: models are
+fitted on some groups (speakers, singers) and scored on others, because the in-sample R^2 of any codes is high when
+there are more codes than clips. R itself is from a fit on all rows.
 
 References
 ----------
@@ -42,40 +43,43 @@ from ..core.progress import Progress, reporter
 from .lasso import lasso, part, validate
 
 ALPHAS = tuple(0.1 * 2 ** (k / 2) for k in range(4, -6, -1))
-"""Lasso penalties to choose from, .4 to .018, strong to weak; .1 is the one of [2]_."""
+"""Lasso penalties to choose from, .4 to .018 in descending order; [2]_ uses .1."""
 FOLDS, INNER_FOLDS = 5, 4
-"""Grouped folds dealt when none are given, and those within a training part that choose a setting."""
+"""Number of grouped folds when none are given, and of those within the training rows that select the penalty."""
 BINS = 20
-"""Bins of equal width between a column's extremes, for codes and continuous factors, as in [3]_."""
+"""Number of bins of equal width between a column's extremes, for codes and continuous factors, as in [3]_."""
 MOST_BINS = 10_000
-"""More would be a number for each row, and none of them shared."""
+"""Largest number of bins allowed; with more, most rows would have a bin of their own."""
 Folds = Sequence[tuple[ArrayLike, ArrayLike]]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Importance:
-    """What a family of models knows of K factors through d codes."""
+    """Importance of d codes for K factors, and the prediction scores; made by :func:`lasso_importance`."""
 
     method: str
-    """"lasso"."""
+    """Method that the importances come from: "lasso"."""
     names: tuple[str, ...]
-    """(K,) factors."""
+    """Names of the factors, (K,)."""
     R: np.ndarray
-    """float64 (d, K), 0 or more; a column of 0 where the factor is constant."""
+    """Importances, float64 (d, K), 0 or more; a constant factor has a column of 0."""
     score: tuple[str, ...]
-    """(K,) what informativeness is: "r2", where 0 is no better than the training mean, or "accuracy"."""
+    """Kind of score of each factor, (K,): "r2", which is 0 for predicting the mean of the training rows."""
     in_sample: np.ndarray
-    """(K,) score of the models behind R on the rows they were fitted on; NaN where the factor is constant."""
+    """Score of the models behind R on the rows that they were fitted on, (K,); NaN for a constant factor."""
     held_out: np.ndarray
-    """(K,) score over all test rows together; NaN without folds."""
+    """Score over the test rows of all folds together, (K,); NaN without folds."""
     folds: np.ndarray
-    """(F, K) the same fold by fold."""
+    """Score on the test rows of each of F folds, (F, K)."""
     settings: np.ndarray
-    """(K,) penalty (lasso), depth (forest) or number of trees (boosting) of the models behind R."""
+    """Lasso penalty of the models behind R, (K,)."""
 
     @property
     def informativeness(self) -> np.ndarray:
-        """(K,) held-out score where there is one, else in-sample. Eastwood and Williams' NRMSE is (1 - r2)^.5."""
+        """Held-out score, or without folds the in-sample score, (K,).
+
+        The NRMSE of Eastwood and Williams is (1 - r2)^.5.
+        """
         return self.held_out if len(self.folds) else self.in_sample
 
     def __repr__(self) -> str:
@@ -85,7 +89,7 @@ class Importance:
 
 
 def classes(v: np.ndarray, discrete: np.ndarray, bins: int) -> list[np.ndarray]:
-    """Each column as class numbers: its values, or the bins of equal width between its extremes."""
+    """Return each column as class numbers, of its values if discrete, else of bins of equal width."""
     whole("bins", bins, least=2, most=MOST_BINS)
     cut = (column if kind else _binned(column, bins) for column, kind in zip(v.T, discrete, strict=True))
     return [np.unique(column, return_inverse=True)[1] for column in cut]
@@ -94,19 +98,19 @@ def classes(v: np.ndarray, discrete: np.ndarray, bins: int) -> list[np.ndarray]:
 def _binned(column: np.ndarray, bins: int) -> np.ndarray:
     try:
         edges = np.histogram_bin_edges(column, bins)
-    except ValueError:  # differences in the last digits alone: exact without what is common
+    except ValueError:  # values differ only in the last digits; subtracting the minimum keeps the differences exact
         column = column - column.min()
         edges = np.histogram_bin_edges(column, bins)
     return np.digitize(column, edges[:-1])
 
 
 def unit(a: np.ndarray) -> np.ndarray:
-    """Columns with a largest value from 1/2 to 1: scaled by a power of two, so that no digit of theirs changes."""
+    """Scale each column by a power of two, without rounding, so that its largest absolute value is in [1/2, 1)."""
     return np.ldexp(a, -np.frexp(np.abs(a).max(0))[1])
 
 
 def kinds(discrete: bool | ArrayLike, factors: int) -> np.ndarray:
-    """One bool a factor."""
+    """Return one bool for each factor: whether it is discrete."""
     flags = numbers("discrete", discrete, empty=True)
     if flags.dtype != bool or flags.shape not in ((), (factors,)):
         raise ParameterError("discrete", discrete, f"True, False, or one of these for each of {factors} factors")
@@ -114,7 +118,7 @@ def kinds(discrete: bool | ArrayLike, factors: int) -> np.ndarray:
 
 
 def entropy(numbers: np.ndarray) -> float:
-    """Return the entropy of class numbers, nats."""
+    """Entropy of class numbers, in nats."""
     share = np.bincount(numbers) / len(numbers)
     share = share[share > 0]
     return float(-(share * np.log(share)).sum())
@@ -122,20 +126,20 @@ def entropy(numbers: np.ndarray) -> float:
 
 @checked
 def mutual_information(z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike, bins: int = BINS) -> np.ndarray:
-    """Mutual information of each code with each factor, nats.
+    """Plug-in estimate of the mutual information of each code with each factor, in nats.
 
-    Plug-in estimate: independent variables get about (bins - 1) (classes - 1) / (2 n) instead of 0.
+    The estimate for independent variables is about (bins - 1) (classes - 1) / (2 n) instead of 0.
 
     Parameters
     ----------
     z : array_like (n, d)
-        Codes; each is cut into ``bins`` bins of equal width between its extremes.
+        Codes; each is divided into ``bins`` bins of equal width between its extremes.
     v : array_like (n, K)
         Factors.
     discrete : bool or array_like of bool (K,)
-        True: a factor's values are its classes. False: it is cut into bins as the codes are.
+        If True, the values of a factor are its classes. If False, it is divided into bins like the codes.
     bins : int
-        Default 20, as disentanglement_lib.
+        Number of bins; the default of 20 is that of disentanglement_lib.
 
     Returns
     -------
@@ -154,7 +158,7 @@ def mutual_information(z: ArrayLike, v: ArrayLike, *, discrete: bool | ArrayLike
 
 
 def _dealt(rows: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows dealt into folds, groups whole."""
+    """Divide the rows into folds without splitting a group."""
     from sklearn.model_selection import GroupKFold
 
     count = len(np.unique(groups[rows]))
@@ -167,7 +171,7 @@ def _dealt(rows: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[
 def _plan(
     folds: Folds | None, groups: ArrayLike | None, count: int, seed: int
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray, np.ndarray]:
-    """Outer folds, the rows they cover, and each row's group; refuses what leaks."""
+    """Return outer folds, the rows they cover, and each row's group; raise an error if a fold splits a group."""
     groups = np.arange(count) if groups is None else labels("groups", groups)
     if groups.shape != (count,):
         raise ParameterError("groups.shape", groups.shape, f"({count},): one a clip")
@@ -188,7 +192,7 @@ def _plan(
 
 
 def _ratio(loss: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """1 - loss / total, NaN where total is 0."""
+    """Return 1 - loss / total, NaN where total is 0."""
     return 1 - np.divide(loss, total, out=np.full(np.shape(total), np.nan), where=np.asarray(total) > 0)
 
 
@@ -206,32 +210,33 @@ def lasso_importance(
     seed: int = 0,
     progress: Progress | bool | None = None,
 ) -> Importance:
-    """Importance of a code: the size of its weight in a lasso regression of the factor on all codes, both standardised.
+    """Importance of codes as absolute weights of a lasso regression of each factor on all codes, all standardised.
 
     Parameters
     ----------
     z : array_like (n, d)
-        Codes; a constant one gets weight 0.
+        Codes; a constant code has weight 0.
     v : array_like (n, K)
-        Factors, as quantities.
+        Factors, as numbers.
     config : {"default", "paper"}
-        "paper", Mariotte et al.: one fit on all rows, penalty .1, informativeness in-sample. "default": each factor's
-        penalty is the one of least squared error over grouped folds within the rows at hand; informativeness is that
-        of this procedure on rows it never saw, R that of the procedure on all rows.
+        "paper", after Mariotte et al., makes one fit on all rows with penalty .1; informativeness is in-sample.
+        "default" selects each factor's penalty by the least squared error over grouped folds of the training rows.
+        Informativeness is then the score on the outer folds' test rows, and R comes from the same procedure on all
+        rows.
     alpha : float or sequence of float, optional
-        One penalty, or some to choose from; default :data:`ALPHAS` (paper: .1).
+        One penalty, or several to select from; by default :data:`ALPHAS`, or .1 with the paper's config.
     folds : sequence of (train, test) positions, optional
-        Outer folds; default: five, dealt by group. Not for the paper's config.
+        Outer folds as row numbers; by default five, without splitting a group. Not allowed with the paper's config.
     groups : array_like (n,), optional
-        What must not leak; default: every row its own.
+        Group of each row; a group is never split between training and test. By default every row is its own group.
     names : sequence of str (K,), optional
-        Of the factors.
+        Names of the factors.
     constant : {"raise", "nan"}
-        A factor with one value is an error, or scores NaN with importance 0.
+        Whether a constant factor is an error, or has score NaN and importance 0.
     seed : int
-        Of the dealing of folds.
+        Seed of the assignment of groups to folds.
     progress : callable (done, total) or bool, optional
-        True shows a bar; a callable is told about finished fits of all factors.
+        True shows a progress bar. A callable is called after each fit with the number done and the total.
 
     Returns
     -------
@@ -240,12 +245,13 @@ def lasso_importance(
     Raises
     ------
     ParameterError
-        Bad shapes or values; a constant factor; a group on both sides of a fold; folds with the paper's config.
+        If shapes or values are wrong, a factor is constant, a group is in both parts of a fold, or folds or several
+        penalties are given with the paper's config.
 
     Warns
     -----
     RuntimeWarning
-        A fit that did not converge; names the factor.
+        If a fit did not converge; the message names the factor.
     """
     z, v, names, varying = validate(z, v, names=names, constant=constant)
     report = reporter(progress)
@@ -265,7 +271,7 @@ def lasso_importance(
         if len(alphas) > 1:
             inner = _dealt(train, groups, INNER_FOLDS, seed)
             errors = [((_predicted(z, v, a, b, alphas, names, 1e-5)[0] - v[b]) ** 2).sum(1) for a, b in inner]
-            chosen = alphas[np.sum(errors, axis=0).argmin(0)]  # equal: the strongest
+            chosen = alphas[np.sum(errors, axis=0).argmin(0)]  # in a tie, the strongest penalty
         return chosen, *_predicted(z, v, train, np.arange(len(z)), chosen[None], names)
 
     losses, totals = np.zeros((2, len(plan), v.shape[1]))
@@ -292,7 +298,7 @@ def _predicted(
     names: Sequence[str],
     tolerance: float = 1e-8,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions (P, test, K) of lassos fitted on train, and their weights (P, d, K) between standardised columns."""
+    """Predictions (P, test, K) of lassos fitted on the training rows, and their standardised weights (P, d, K)."""
 
     def moments(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return a.mean(0), np.where((a != a[0]).any(0), a.std(0), 1)

@@ -1,25 +1,29 @@
-"""The lasso for many targets and penalties in one call.
+"""Lasso regression for many targets and many penalties in one call.
 
-Of every target v_k (a column of ``v``) and penalty alpha it finds the minimum of
+For every target v_k (a column of ``v``) and penalty alpha it finds the weights w and the intercept b that minimise
 
     1 / (2 n) ||v_k - b - Z w||^2 + alpha ||w||_1,
 
-scikit-learn's ``Lasso(alpha)``. What it saves over a loop of those:
+the objective of scikit-learn's ``Lasso(alpha)``. It is faster than a loop over such fits for these reasons:
 
-* All targets share the centred Z; one matrix product gives the correlations of all of them, and with these every
-  duality gap. A target takes part until its gap is small enough.
-* A target is solved on its working set alone: the codes it uses and those that violate the optimality condition most
-  (Massias, Gramfort, Salmon: Celer, ICML 2018). There coordinate descent, scikit-learn's ``lasso_path``, sees only the
-  Gram matrix (Friedman, Hastie, Tibshirani: Regularization paths for generalized linear models, J. Stat. Soft. 2010).
-* Once the support and its signs are right the minimum is the solution of a linear system, so coordinate descent stops
-  early and a Cholesky solve finishes (Lee, Battle, Raina, Ng: Efficient sparse coding algorithms, NIPS 2006).
-* Penalties go from strong to weak, each starting where the one before ended; cores take targets in turn.
+* All targets share the centred Z. One matrix product gives the correlations for all targets, and from them every
+  duality gap. A target is finished when its gap is small enough.
+* Each target is solved on a working set: the codes that it uses and those that violate the optimality condition most
+  (Massias, Gramfort, Salmon: Celer, ICML 2018). Coordinate descent, by scikit-learn's ``lasso_path``, then only needs
+  the Gram matrix of these codes (Friedman, Hastie, Tibshirani: Regularization paths for generalized linear models,
+  J. Stat. Soft. 2010).
+* Once the non-zero weights and their signs are known, the minimum is the solution of a linear system. Coordinate
+  descent therefore stops early and a Cholesky solve finishes (Lee, Battle, Raina, Ng: Efficient sparse coding
+  algorithms, NIPS 2006).
+* Penalties are fitted from strong to weak, each starting from the weights of the one before. Targets are fitted in
+  parallel threads.
 
 Where the minimum is not unique
 -------------------------------
-Codes that are equal on the given rows up to sign (in sparse codes: all those active on one clip only, once they are
-standardised) may share a weight in any way without a change of the objective. Here the first of them takes it all.
-Coordinate descent that cycles through all columns may divide it otherwise, so compare objectives, not coefficients.
+If codes are equal on the given rows up to sign, their weight can be shared among them in any way without changing the
+objective. Sparse codes that are active on only one and the same clip are such a case, once they are standardised. Here
+the first of them gets all the weight. Coordinate descent over all columns may divide it differently, so compare
+objectives rather than coefficients.
 
 Examples
 --------
@@ -46,41 +50,44 @@ from ..core.errors import ParameterError
 from ..core.warn import warn
 
 SMALLEST, LARGEST = 1e-70, 1e70
-"""Range of the largest value of a column (unless it is 0): squares of squares must be neither 0 nor infinite."""
+"""Allowed range of the largest value of a column, unless it is 0: fourth powers must neither vanish nor overflow."""
 WORKING_SET = 100
-"""Violating codes that a round may add to a target's working set; never fewer than it uses already."""
+"""Largest number of violating codes that a round adds to a working set, or the number already used if that is more."""
 INNER_TOLERANCE = 1e-4
-"""Where coordinate descent stops in the first round, scikit-learn's ``tol``; each further round asks for a tenth."""
+"""Tolerance of coordinate descent (scikit-learn's ``tol``) in the first round; each further round divides it by 10."""
 
 
 @checked
 def validate(
     z: ArrayLike, v: ArrayLike, *, names: Sequence[str] | None = None, constant: str = "raise"
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray]:
-    """Codes and factors as matrices, or an error that says what is wrong with them.
+    """Return codes and factors as matrices, or raise an error that says what is wrong with them.
 
     Parameters
     ----------
     z : array_like (n, d)
-        Codes; (n,) is one code.
+        Codes; an array (n,) is one code.
     v : array_like (n, K)
-        Factors, as numbers; (n,) is one factor.
+        Factors, as numbers; an array (n,) is one factor.
     names : sequence of str (K,), optional
-        Of the factors; default "factor 0" ...
+        Names of the factors; by default "factor 0", "factor 1" and so on.
     constant : {"raise", "nan"}
-        What to do with a factor that has one value: nothing can be said about it.
+        Whether a constant factor is an error ("raise") or is allowed ("nan").
 
     Returns
     -------
     z, v : np.ndarray float64
+        Arrays (n, d) and (n, K).
     names : tuple of str (K,)
+        Names of the factors.
     varying : np.ndarray of bool (K,)
         False where a factor is constant.
 
     Raises
     ------
     ParameterError
-        Shapes or lengths that do not fit; NaN or infinite values (row and column named); a constant factor.
+        If shapes or lengths do not match, values are not finite (row and column are named), or a factor is constant
+        and ``constant`` is "raise".
     """
     z, v = finite("z", z), finite("v", v, names)
     if len(z) != len(v):
@@ -112,23 +119,23 @@ def finite(name: str, array: ArrayLike, columns: Sequence[str] | None = None) ->
 
 
 def bounded(name: str, array: np.ndarray) -> np.ndarray:
-    """``array`` if sums of its squares, and of their squares, can be told from 0 and from infinity.
+    """Return ``array`` if no value is so large or so small that its fourth power would overflow or vanish in float64.
 
     Raises
     ------
     ParameterError
-        A column (last axis) whose largest value is above 1e70, or below 1e-70 and not 0.
+        If the largest absolute value of a column (last axis) is above 1e70, or is below 1e-70 and not 0.
     """
     largest = np.abs(array).max(axis=tuple(range(array.ndim - 1)))
     bad = (largest > LARGEST) | ((largest < SMALLEST) & (largest > 0))
     if bad.any():
         shown = f"values up to {float(largest[bad].flat[0]):.1e}"
-        raise ParameterError(name, shown, f"from {SMALLEST:.0e} to {LARGEST:.0e} (or 0): rescale it, squares count")
+        raise ParameterError(name, shown, f"from {SMALLEST:.0e} to {LARGEST:.0e} (or 0): rescale it")
     return array
 
 
 def part(name: str, rows: ArrayLike, count: int) -> np.ndarray:
-    """Positions in [0, count), at least one."""
+    """Return row numbers in [0, count) as int64, or raise an error; at least one is required."""
     rows = numbers(name, rows, empty=True)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows) or rows.min() < 0 or rows.max() >= count:
         raise ParameterError(name, f"{rows.dtype} {rows.shape}", f"at least one position in [0, {count})")
@@ -137,19 +144,19 @@ def part(name: str, rows: ArrayLike, count: int) -> np.ndarray:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class LassoFits:
-    """Fits of K targets at P penalties on d codes."""
+    """Lasso fits of K targets on d codes at P penalties; made by :func:`lasso`."""
 
     alphas: np.ndarray
-    """float64 (P, K): penalty of each fit, in the order given."""
+    """Penalty of each fit in the order given, float64 (P, K)."""
     coefficients: np.ndarray
-    """float64 (P, d, K)."""
+    """Weights w, float64 (P, d, K)."""
     intercepts: np.ndarray
-    """float64 (P, K)."""
+    """Intercepts b, float64 (P, K)."""
     gaps: np.ndarray
-    """float64 (P, K): duality gap as a share of the objective at w = 0; bounds how far the objective is too high."""
+    """Duality gap relative to the objective at w = 0, float64 (P, K): a bound of the distance to the minimum."""
 
     def predict(self, z: ArrayLike) -> np.ndarray:
-        """Targets from codes (n, d): float64 (P, n, K)."""
+        """Predict the targets from codes (n, d), float64 (P, n, K)."""
         z = finite("z", z)
         if z.shape[1] != self.coefficients.shape[1]:
             raise ParameterError("z.shape", z.shape, f"(n, {self.coefficients.shape[1]}), the codes of the fit")
@@ -167,25 +174,25 @@ def lasso(
     max_rounds: int = 50,
     workers: int | None = None,
 ) -> LassoFits:
-    """Fit every target at every penalty.
+    """Fit a lasso regression of every target at every penalty.
 
     Parameters
     ----------
     z : array_like (n, d)
-        Codes; used as float64, centred here, not scaled.
+        Codes. They are centred here but not scaled.
     v : array_like (n, K)
-        Targets; centred here, not scaled.
+        Targets. They are centred here but not scaled.
     alphas : float, array_like (P,) or (P, K)
-        Penalties, positive; (P, K) gives each target its own.
+        Positive penalties; with (P, K) each target has its own.
     names : sequence of str (K,), optional
-        Of the targets, for the warning.
+        Names of the targets, for the warning.
     tolerance : float
-        Duality gap at which a fit is done, as a share of the objective at w = 0. Most fits end far below, at rounding
-        error, because the last step is an exact solve.
+        Duality gap at which a fit is finished, relative to the objective at w = 0. Most fits end at rounding error, far
+        below it, because the last step is an exact solve.
     max_rounds : int
-        Working sets tried for one penalty.
+        Largest number of rounds, each with a new working set, for one penalty.
     workers : int, optional
-        Threads; default: one a core.
+        Number of threads; by default one per core.
 
     Returns
     -------
@@ -194,12 +201,12 @@ def lasso(
     Raises
     ------
     ParameterError
-        Shapes that do not fit, values that are not finite (named), a penalty that is not positive.
+        If shapes do not match, values are not finite (the first is named), or a penalty is not positive.
 
     Warns
     -----
     RuntimeWarning
-        A fit whose gap stayed above the tolerance; names the target.
+        If the gap of a fit stayed above the tolerance; the message names the target.
 
     Examples
     --------
@@ -245,9 +252,9 @@ def _descend(
     max_rounds: int,
     pool: ThreadPoolExecutor,
 ) -> np.ndarray:
-    """Bring ``weights`` (K, d) from where they are to the minimum at alpha (K,), in place; the relative gaps (K,).
+    """Minimise the objective at alpha (K,), starting from ``weights`` (K, d) and in place; return relative gaps (K,).
 
-    Here codes (d, n) and targets (K, n) are rows, so that what one fit reads lies together.
+    Here codes (d, n) and targets (K, n) are rows, so that the data of one fit are contiguous in memory.
     """
     from scipy.sparse import csr_array
 
@@ -257,7 +264,7 @@ def _descend(
     for left in range(max_rounds, -1, -1):
         residual = v[live] - csr_array(weights[live]) @ z
         correlation = residual @ z.T / n
-        # the residual, scaled into the dual feasible set, is the dual point
+        # the dual point is the residual, scaled until it is feasible
         scale = np.minimum(1, alpha[live] / np.maximum(np.abs(correlation).max(1), np.finfo(float).tiny))
         squared = (residual**2).sum(1)
         primal = squared / (2 * n) + alpha[live] * np.abs(weights[live]).sum(1)
@@ -272,8 +279,8 @@ def _descend(
             j = live[i]
             return _solve_one(z, v[j], alpha[j], weights[j], correlation[i], inner)
 
-        with warnings.catch_warnings(), _blas().limit(limits=1):  # cores take targets, so a target takes one core
-            warnings.simplefilter("ignore")  # coordinate descent that stops early is finished here or goes on
+        with warnings.catch_warnings(), _blas().limit(limits=1):  # targets run in parallel, each on one core
+            warnings.simplefilter("ignore")  # if coordinate descent stops early, later steps or rounds finish the fit
             weights[live] = list(pool.map(solve, range(len(live))))
         inner = max(inner / 10, 1e-14)
 
@@ -281,7 +288,7 @@ def _descend(
 def _solve_one(
     z: np.ndarray, v: np.ndarray, alpha: float, weights: np.ndarray, correlation: np.ndarray, tolerance: float
 ) -> np.ndarray:
-    """One target on one working set: coordinate descent, then the exact minimum with the signs it found."""
+    """Fit one target on one working set: coordinate descent, then the exact minimum for the signs that it found."""
     from sklearn import config_context
     from sklearn.linear_model import lasso_path
 
@@ -295,7 +302,7 @@ def _solve_one(
         return weights
     part = z[working].T  # Fortran order, as coordinate descent wants it
     gram, product = part.T @ part, part.T @ v
-    with config_context(skip_parameter_validation=True):  # else a third of the time
+    with config_context(skip_parameter_validation=True):  # validation would take a third of the time
         coefficients = lasso_path(
             part,
             v,
@@ -313,10 +320,11 @@ def _solve_one(
 
 
 def _finish(gram: np.ndarray, product: np.ndarray, penalty: float, weights: np.ndarray) -> np.ndarray:
-    """Minimum over weights of the same signs; or as far towards it as the signs last, twice (it lowers the objective).
+    """Return the weights of least objective with the same support and signs.
 
-    ``gram`` is Z'Z, ``product`` Z'v and ``penalty`` n alpha. Where the support's Gram matrix is singular the weights
-    stay as they are.
+    If a sign would change on the way, the step ends there, that weight becomes 0, and a second step follows without it;
+    both lower the objective. ``gram`` is Z'Z, ``product`` is Z'v and ``penalty`` is n alpha. If the Gram matrix of the
+    support is singular, the weights are not changed.
     """
     from scipy.linalg.lapack import dposv
 
@@ -328,7 +336,7 @@ def _finish(gram: np.ndarray, product: np.ndarray, penalty: float, weights: np.n
         signs, now = np.sign(weights[support]), weights[support]
         inner, linear = gram[np.ix_(support, support)], product[support] - penalty * signs
         _, target, failed = dposv(inner, linear)
-        # a nearly singular matrix passes, and its solution can be anywhere
+        # the solution for a nearly singular matrix can be wrong, so it must not raise the objective
         if failed or not target @ (inner @ target / 2 - linear) <= now @ (inner @ now / 2 - linear):
             break
         flips = np.flatnonzero(target * signs < 0)
@@ -343,8 +351,8 @@ def _finish(gram: np.ndarray, product: np.ndarray, penalty: float, weights: np.n
 
 
 def _first_of_equals(z: np.ndarray) -> np.ndarray:
-    """Positions of columns without those equal, up to sign, to one before them."""
-    # equal columns have equal projections on any direction, so only neighbours in that order need a look
+    """Return the positions of all columns that are not equal, up to sign, to an earlier column."""
+    # equal columns have equal projections on a random direction, so only neighbours in that order are compared
     projection = np.random.default_rng(0).standard_normal(len(z)) @ z
     signed = z * np.where(projection < 0, -1, 1)
     order = np.argsort(np.abs(projection), kind="stable")
@@ -362,7 +370,7 @@ def _first_of_equals(z: np.ndarray) -> np.ndarray:
 
 @cache
 def _blas():
-    """Handle on the BLAS libraries' thread counts; finding them takes longer than a small fit."""
+    """Controller of the BLAS libraries' thread counts, cached because finding them takes longer than a small fit."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

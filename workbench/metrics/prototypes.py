@@ -1,18 +1,19 @@
-"""Whether prototypes of a class differ, and whether they lie where their class is.
+"""Metrics of learnt prototypes: how different the prototypes of a class are, and whether they lie near their class.
 
 Conventions
 -----------
-``prototypes`` are (M, D) with their ``classes`` (M,), ``z`` real vectors (N, D) in the same units with labels ``y``
-(N,) of the same kind as ``classes``. Distances are Euclidean. Accuracies are in :mod:`.classification`, where
+``prototypes`` (M, D) have ``classes`` (M,). ``z`` (N, D) are embeddings of clips in the same units, with labels ``y``
+(N,) of the same type as ``classes``. Distances are Euclidean. Accuracies are in :mod:`.classification`, where
 class-normalised accuracy is :func:`~.classification.balanced_accuracy`.
 
 Metrics
 -------
-* :func:`diversity`: mean distance between prototypes of a class.
-* :func:`collapsed`: prototypes that share their nearest real vector with another: what one hears of them is one sound.
+* :func:`diversity`: mean distance between prototypes of the same class.
+* :func:`collapsed`: number of prototypes whose nearest embedding is already that of another, so that they would be
+  played as the same sound.
 * :func:`near_duplicates`: prototypes that pruning by distance would delete [1]_.
-* :func:`purity`: share of prototypes whose nearest real vector is of their class.
-* :func:`wrong_starts`: prototypes that start from another class than they are trained for.
+* :func:`purity`: share of prototypes whose nearest embedding is of their class.
+* :func:`wrong_starts`: number of prototypes that were initialised from another class than their own.
 
 References
 ----------
@@ -44,12 +45,12 @@ from .geometry import _rows, nearest_prototype
 
 @checked
 def validate(prototypes: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Prototypes float64 (M, D) and classes (M,).
+    """Return prototypes as float64 (M, D) and classes (M,).
 
     Raises
     ------
     ParameterError
-        Shapes that do not fit, NaN or infinite values (the row is named).
+        If shapes do not match, or values are not finite (the row is named).
     """
     prototypes, classes = _rows("prototypes", prototypes), labels("classes", classes)
     if classes.shape != (len(prototypes),):
@@ -59,7 +60,7 @@ def validate(prototypes: ArrayLike, classes: ArrayLike) -> tuple[np.ndarray, np.
 
 @checked
 def diversity(prototypes: ArrayLike, classes: ArrayLike) -> float:
-    """Mean over classes of the mean distance between two prototypes of the class; NaN where no class has two."""
+    """Mean over classes of the mean distance between two prototypes of the class; NaN if no class has two."""
     from scipy.spatial.distance import pdist
 
     prototypes, classes = validate(prototypes, classes)
@@ -69,18 +70,18 @@ def diversity(prototypes: ArrayLike, classes: ArrayLike) -> float:
 
 @checked
 def nearest(prototypes: ArrayLike, z: ArrayLike) -> np.ndarray:
-    """Row of z nearest to each prototype, int64 (M,)."""
+    """Row number in z (N, D) of the embedding nearest to each prototype (M, D), int64 (M,)."""
     return nearest_prototype(prototypes, z)
 
 
 @checked
 def collapsed(nearest: ArrayLike) -> int:
-    """Prototypes, beyond the first, that share a nearest real vector.
+    """Number of prototypes minus the number of different embeddings that are nearest to one of them.
 
     Parameters
     ----------
     nearest : array_like of int (M,)
-        Row of the nearest real vector of each prototype; :func:`nearest` finds it.
+        Row number of the embedding nearest to each prototype, as returned by :func:`nearest`.
     """
     nearest = _positions("nearest", nearest)
     return int(len(nearest) - len(np.unique(nearest)))
@@ -88,12 +89,13 @@ def collapsed(nearest: ArrayLike) -> int:
 
 @checked
 def near_duplicates(prototypes: ArrayLike, classes: ArrayLike) -> np.ndarray:
-    """Which prototypes pruning would delete, bool (M,).
+    """Which prototypes pruning by distance would delete, bool (M,).
 
-    In their order, a prototype goes whose nearest other prototype is of its class and nearer than the threshold, unless
-    it is the one that an earlier one was deleted for. The threshold, of mean squared differences over dimensions, is
-    the least between two different prototypes plus half the mean over all pairs, a prototype with itself included. It
-    moves with the set: the nearest pair of all is always within it, so that 0 does not come out by itself.
+    The distance is the mean over dimensions of squared differences. Prototypes are visited in order. One is deleted if
+    its nearest other prototype is of the same class and closer than a threshold, unless an earlier prototype was
+    deleted as a duplicate of it. The threshold is the smallest non-zero distance plus half the mean over all pairs,
+    including each prototype with itself. It depends on the set: the closest pair is always below it, so at least one
+    prototype is deleted whenever that pair is of one class.
     """
     from scipy.spatial.distance import cdist
 
@@ -114,8 +116,17 @@ def near_duplicates(prototypes: ArrayLike, classes: ArrayLike) -> np.ndarray:
 
 @checked
 def purity(classes: ArrayLike, y: ArrayLike, nearest: ArrayLike) -> float:
-    """Share of prototypes whose nearest real vector, row ``nearest`` (M,) of those labelled ``y`` (N,), is of their
-    class."""
+    """Share of prototypes whose nearest embedding is of their class.
+
+    Parameters
+    ----------
+    classes : array_like (M,)
+        Class of each prototype.
+    y : array_like (N,)
+        Class of each embedding.
+    nearest : array_like of int (M,)
+        Row number of the embedding nearest to each prototype, as returned by :func:`nearest`.
+    """
     classes, y = labels("classes", classes), labels("y", y)
     check_kinds("classes", classes, "y", y)
     nearest = _positions("nearest", nearest, len(y))
@@ -126,7 +137,7 @@ def purity(classes: ArrayLike, y: ArrayLike, nearest: ArrayLike) -> float:
 
 @checked
 def wrong_starts(classes: ArrayLike, started: ArrayLike) -> int:
-    """Prototypes of ``classes`` (M,) that ``started`` (M,) from another class."""
+    """Number of prototypes of ``classes`` (M,) that were initialised from another class, ``started`` (M,)."""
     classes, started = labels("classes", classes), labels("started", started)
     check_kinds("started", started, "classes", classes)
     if len(started) != len(classes):
@@ -136,7 +147,7 @@ def wrong_starts(classes: ArrayLike, started: ArrayLike) -> int:
 
 @checked
 def evaluate(prototypes: ArrayLike, classes: ArrayLike, z: ArrayLike, y: ArrayLike) -> dict[str, float]:
-    """All that prototypes and real vectors allow: diversity, collapsed, near_duplicates (a count) and purity."""
+    """Compute diversity, collapsed, near_duplicates (as a count) and purity of prototypes and embeddings."""
     prototypes, classes = validate(prototypes, classes)
     z, y = _rows("z", z), labels("y", y)
     if z.shape[1] != prototypes.shape[1] or y.shape != (len(z),):

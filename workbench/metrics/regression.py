@@ -1,26 +1,27 @@
-"""How well predicted numbers match true ones, and how sure that is.
+"""Scores of predicted numbers (R2, rank correlation) with confidence intervals that take groups of clips into account.
 
 Conventions
 -----------
-``true`` is (N,), one number a clip; ``predicted`` is (..., N): a row for each of several predictors of the same clips.
-A *group* is what must not leak between splits (speaker, singer, source); intervals are for other groups of the same
-kind, as those of :mod:`workbench.metrics.intervals`, and without groups every clip is one.
+``true`` is (N,), one number per clip; ``predicted`` is (..., N), with one row for each of several predictors of the
+same clips. A *group* is a set of clips that must not be split between training and test (one speaker, singer or
+source). As in :mod:`workbench.metrics.intervals`, the intervals treat the groups as a sample of all groups of the same
+kind, and without groups every clip is its own group.
 
 Metrics
 -------
-* :func:`r2`: share of the variance of the true numbers that the predicted ones account for.
-* :func:`rank_correlation`: Spearman's, which asks for the order alone.
-* :func:`r2_interval`, :func:`rank_interval`: their intervals.
-* :func:`r2_difference`: of two predictors of the same clips, with its interval.
+* :func:`r2`: coefficient of determination, the share of the variance of the true numbers that is explained.
+* :func:`rank_correlation`: Spearman's rank correlation, which depends on the order of the numbers only.
+* :func:`r2_interval`, :func:`rank_interval`: their confidence intervals.
+* :func:`r2_difference`: difference in R2 of two predictors of the same clips, with its interval.
 
 Notes
 -----
-Both figures are ratios of sums over clips, so that leaving a group out is a subtraction. Their standard errors are
-those of the jackknife over groups, of log(1 - R2) and of the inverse hyperbolic tangent of the correlation, on which
-scales they are nearly symmetric; the bias that the jackknife sees in log(1 - R2) (few groups spread less than many)
-widens the interval on its side. In simulations with up to 95 % of the variance between groups, 95 % intervals of R2
-cover the truth in 91 % of cases or more from six groups on (``python tests/benchmarks/bench_coverage.py --only
-regression``); with fewer groups bounds are NaN.
+Both metrics are functions of sums over clips, so leaving a group out is a subtraction. The standard errors come from
+the jackknife over groups. They are computed for log(1 - R2) and for the inverse hyperbolic tangent of the correlation,
+whose distributions are nearly symmetric. The jackknife's estimate of bias in log(1 - R2), which arises because few
+groups vary less than many, widens the interval on one side. In simulations with up to 95 % of the variance between
+groups, 95 % intervals of R2 cover the true value in 91 % of cases or more with six or more groups
+(``python tests/benchmarks/bench_coverage.py --only regression``); with fewer groups the bounds are NaN.
 
 Examples
 --------
@@ -43,22 +44,24 @@ from ..core.errors import ParameterError
 from .intervals import check_level, members
 
 FEWEST = 6
-"""Groups below which R2 and rank correlation have no interval: what few groups spread says little of many."""
+"""Fewest groups for an interval of R2 or of the rank correlation; fewer tell too little about the variance."""
 
 
 @checked
 def validate(true: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers as float64 arrays, or an error that says what is wrong with them.
+    """Return both as float64 arrays, or raise an error that says what is wrong with them.
 
     Parameters
     ----------
     true : array_like (N,)
+        True number of each clip.
     predicted : array_like (..., N)
+        Predicted numbers, one row per predictor.
 
     Raises
     ------
     ParameterError
-        Empty, NaN or infinite, or of unequal length.
+        If arrays are empty, not finite, or of unequal length.
     """
     true = numbers("true", true, ndim=1).astype(np.float64)
     predicted = numbers("predicted", predicted).astype(np.float64)
@@ -69,18 +72,20 @@ def validate(true: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndar
 
 @checked
 def r2(true: ArrayLike, predicted: ArrayLike) -> float | np.ndarray:
-    """Coefficient of determination: 1 - (squared errors) / (squared distances of the true numbers to their mean).
+    """Coefficient of determination: 1 - (sum of squared errors) / (sum of squared deviations from the true mean).
 
     Parameters
     ----------
     true : array_like (N,)
+        True number of each clip.
     predicted : array_like (..., N)
+        Predicted numbers, one row per predictor.
 
     Returns
     -------
-    float, or np.ndarray (...) up to 1
-        1 is perfect, 0 as good as always giving the mean of these clips, below 0 worse. NaN where all true numbers are
-        the same.
+    float, or np.ndarray (...)
+        1 is perfect, 0 is as good as predicting the mean of the true numbers, and below 0 is worse. NaN if all true
+        numbers are equal.
 
     Examples
     --------
@@ -99,15 +104,18 @@ def rank_correlation(true: ArrayLike, predicted: ArrayLike, within: ArrayLike | 
     Parameters
     ----------
     true : array_like (N,)
+        True number of each clip.
     predicted : array_like (..., N)
+        Predicted numbers, one row per predictor.
     within : array_like (N,), optional
-        Parts, such as the splits that clips were tested in: clips are ranked among those of their own part, as shares
-        of it. Predictors trained on different clips have different levels, which say nothing of the order.
+        Part of each clip, such as the fold in which it was tested. Clips are then ranked within their part, and ranks
+        are divided by its size. Use it when parts were predicted by different models, whose predictions may differ by
+        an offset.
 
     Returns
     -------
     float, or np.ndarray (...) in [-1, 1]
-        NaN where all true or all predicted numbers are the same.
+        NaN if all true or all predicted numbers are equal.
 
     Examples
     --------
@@ -123,21 +131,24 @@ def rank_correlation(true: ArrayLike, predicted: ArrayLike, within: ArrayLike | 
 def r2_interval(
     true: ArrayLike, predicted: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
 ) -> np.ndarray:
-    """Interval of :func:`r2`, for other groups.
+    """Confidence interval of :func:`r2` for clips that come in groups.
 
     Parameters
     ----------
     true : array_like (N,)
+        True number of each clip.
     predicted : array_like (..., N)
+        Predicted numbers, one row per predictor.
     groups : array_like (N,), optional
-        Group of each clip; default: every clip is one.
+        Group of each clip; by default every clip is its own group.
     level : float
         Confidence level.
 
     Returns
     -------
     np.ndarray float64 (..., 2)
-        Low and high bound, both below 1. NaN with fewer than :data:`FEWEST` groups, or where R2 is 1 or undefined.
+        Low and high bound, both below 1. They are NaN with fewer than :data:`FEWEST` groups, or if R2 is 1 or
+        undefined.
     """
     check_level(level)
     true, predicted = validate(true, predicted)
@@ -162,23 +173,28 @@ def rank_interval(
     *,
     level: float = 0.95,
 ) -> np.ndarray:
-    """Interval of :func:`rank_correlation`, for other groups; ranks stay those among all clips.
+    """Confidence interval of :func:`rank_correlation` for clips that come in groups.
+
+    When the jackknife leaves a group out, the ranks of the other clips are not computed again.
 
     Parameters
     ----------
     true : array_like (N,)
+        True number of each clip.
     predicted : array_like (..., N)
+        Predicted numbers, one row per predictor.
     groups : array_like (N,), optional
-        Group of each clip; default: every clip is one.
+        Group of each clip; by default every clip is its own group.
     within : array_like (N,), optional
-        As for :func:`rank_correlation`.
+        As in :func:`rank_correlation`.
     level : float
         Confidence level.
 
     Returns
     -------
     np.ndarray float64 (..., 2)
-        Low and high bound. NaN with fewer than :data:`FEWEST` groups, or where the correlation is undefined or ±1.
+        Low and high bound. They are NaN with fewer than :data:`FEWEST` groups, or if the correlation is undefined or
+        ±1.
     """
     check_level(level)
     true, predicted = validate(true, predicted)
@@ -198,22 +214,23 @@ def rank_interval(
 def r2_difference(
     true: ArrayLike, a: ArrayLike, b: ArrayLike, groups: ArrayLike | None = None, *, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """R2 of a minus R2 of b on the same clips, with its interval; what both find hard cancels.
+    """R2 of predictions a minus R2 of predictions b for the same clips, with its confidence interval.
 
     Parameters
     ----------
     true : array_like (N,)
+        True number of each clip.
     a, b : array_like (N,)
-        Two predictions of it.
+        Predictions of two models.
     groups : array_like (N,), optional
-        Group of each clip; default: every clip is one.
+        Group of each clip; by default every clip is its own group.
     level : float
         Confidence level.
 
     Returns
     -------
     difference, low, high : float
-        The bounds are NaN with fewer than two groups, or where the two never differ.
+        The bounds are NaN with fewer than two groups, or if leaving groups out does not change the difference.
     """
     check_level(level)
     true, a = validate(true, numbers("a", a, ndim=1))
@@ -238,21 +255,21 @@ def _by_group(values: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def _sums(true: np.ndarray, predicted: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each group: squared errors (..., G), what the variance of the true is made of (3, G), and clips (G,)."""
-    centred = true - true.mean()  # squares of large numbers that hardly differ would lose their digits
+    """For each group: squared errors (..., G), sums for the variance of the true numbers (3, G), and clips (G,)."""
+    centred = true - true.mean()  # without centring, squares of large numbers would lose the differences to rounding
     spread = _by_group(np.stack([np.ones(len(true)), centred, centred**2]), member)
     return _by_group((predicted - true) ** 2, member), spread, np.bincount(member)
 
 
 def _unexplained(errors: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """1 - R2 from sums; NaN where the true numbers do not differ."""
+    """Return 1 - R2 from the sums of :func:`_sums`; NaN where the true numbers do not vary."""
     count, total, squares = spread
     variance = squares - total**2 / count
     return errors / np.where(variance > 1e-12 * squares, variance, np.nan)
 
 
 def _ranks(true: np.ndarray, predicted: np.ndarray, within: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks among the clips of each part, as shares of it around 0."""
+    """Centred ranks within each part, divided by the number of its clips."""
     from scipy.stats import rankdata
 
     parts = np.zeros(len(true), int) if within is None else members(within, len(true))
@@ -265,7 +282,7 @@ def _ranks(true: np.ndarray, predicted: np.ndarray, within: ArrayLike | None) ->
 
 
 def _moments(a: np.ndarray, b: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Sums over each group that a correlation is made of, (6, ..., G)."""
+    """Sums over the clips of each group from which a correlation is computed, (6, ..., G)."""
     a = np.broadcast_to(a, b.shape)
     return np.stack([_by_group(values, member) for values in (np.ones(b.shape), a, b, a * a, b * b, a * b)])
 
@@ -279,17 +296,17 @@ def _correlation(moments: np.ndarray) -> np.ndarray:
 def _half_width(
     full: np.ndarray, without: np.ndarray, sizes: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Half the width of an interval and the bias of a figure (..., 1), from what it is without each group (..., G)."""
+    """Half-width of the interval and bias of a statistic (..., 1), from its values without each group (..., G)."""
     from scipy.stats import t
 
     count = len(sizes)
-    even = sizes.sum() ** 2 / (sizes**2).sum()  # Kish's: groups of equal size that would weigh as evenly
+    even = sizes.sum() ** 2 / (sizes**2).sum()  # Kish's effective number of groups
     error = np.sqrt((count - 1) / count * ((without - full) ** 2).sum(-1))
     return t.ppf(0.5 + level / 2, max(1.0, even - 1)) * error, (count - 1) * (without.mean(-1) - full[..., 0])
 
 
 def _known(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Bounds (..., 2), both or none."""
+    """Stack the bounds (..., 2); both are NaN if either is not finite."""
     bounds = np.stack([low, high], axis=-1)
     return np.where(np.isfinite(bounds).all(-1, keepdims=True), bounds, np.nan)
 

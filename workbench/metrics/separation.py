@@ -1,24 +1,24 @@
-"""Is what an interpretation plays the sound it speaks of? Against true stems and true times.
+"""Separation metrics: compare the sound of an interpretation with the true stem and the true times of an event.
 
 Conventions
 -----------
-``reference`` is the true stem, ``estimate`` the interpretation, ``mixture`` what the classifier heard: waveforms
-(..., samples) of one length, computed in float64; results have the leading axes. Ratios are in dB. Nothing is shifted,
-and no mean is removed.
+``reference`` is the true stem, ``estimate`` the interpretation and ``mixture`` the input of the classifier. They are
+waveforms (..., samples) of equal shape; sums are in float64 and results have the leading axes. Ratios are in dB.
+Waveforms are neither shifted in time nor centred.
 
-* A silent reference gives NaN: there is nothing to find.
-* A silent estimate gives 0 dB in :func:`sdr`, as the definition has it, and -inf in :func:`si_sdr`, like every
-  estimate without a part along the reference.
-* :func:`si_sdr` does not hear scale nor sign: a faint copy, and one turned upside down, are perfect. That a stem is
-  played far too softly shows in :func:`sdr` alone.
+* A silent reference gives NaN.
+* A silent estimate gives 0 dB in :func:`sdr`, by definition, and -inf in :func:`si_sdr`, as does every estimate that is
+  orthogonal to the reference.
+* :func:`si_sdr` ignores scale and sign: a faint copy and an inverted copy of the reference are perfect. Only
+  :func:`sdr` is lower when a stem is played far too softly.
 
 Metrics
 -------
 * :func:`si_sdr`: scale-invariant signal-to-distortion ratio [1]_.
-* :func:`sdr`: plain signal-to-distortion ratio, the energy of the reference over that of the difference [1]_.
-* :func:`improvement`: either, minus that of the mixture itself.
-* :func:`activity`, :func:`onset_overlap`: when the interpretation sounds, and the intersection of that with the true
-  times over their union.
+* :func:`sdr`: signal-to-distortion ratio, the energy of the reference divided by that of the difference [1]_.
+* :func:`improvement`: either ratio minus its value for the mixture.
+* :func:`activity`: the times at which a waveform sounds.
+* :func:`onset_overlap`: intersection over union of these times with the true times of the event.
 
 References
 ----------
@@ -50,22 +50,22 @@ from .lasso import bounded
 
 
 class Activity(NamedTuple):
-    """When a waveform sounds."""
+    """The frames in which a waveform sounds; made by :func:`activity`."""
 
     active: np.ndarray
-    """bool (frames,): at or above the threshold, or a short pause."""
+    """True for a frame at or above the threshold or in a short pause, bool (frames,)."""
     edges: np.ndarray
-    """float64 (frames + 1,), seconds; the last frame may be shorter."""
+    """Start of each frame and end of the last, which may be shorter, in seconds; float64 (frames + 1,)."""
 
 
 @checked
 def validate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike | None = None) -> tuple[np.ndarray, ...]:
-    """Waveforms as float64 (..., samples), or an error that says what is wrong with them.
+    """Return the waveforms as float64 (..., samples), or raise an error that says what is wrong with them.
 
     Raises
     ------
     ParameterError
-        No samples, NaN or infinite ones, shapes that differ.
+        If there are no samples, samples are not finite, or shapes differ.
     """
     waveforms = {"reference": reference, "estimate": estimate}
     if mixture is not None:
@@ -79,16 +79,17 @@ def validate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike | Non
 
 @checked
 def sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
-    """10 log10(||s||^2 / ||s - e||^2) of reference s and estimate e.
+    """Signal-to-distortion ratio 10 log10(||s||^2 / ||s - e||^2) of reference s and estimate e.
 
     Parameters
     ----------
     reference, estimate : array_like (..., samples)
+        Waveforms.
 
     Returns
     -------
     np.ndarray float64 (...)
-        dB; inf when they are equal, NaN for a silent reference.
+        Ratio in dB; inf if both are equal, NaN for a silent reference.
 
     Examples
     --------
@@ -101,17 +102,20 @@ def sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
 
 @checked
 def si_sdr(reference: ArrayLike, estimate: ArrayLike) -> np.ndarray:
-    """10 log10(||a s||^2 / ||a s - e||^2), a = <e, s> / ||s||^2, of reference s and estimate e.
+    """Scale-invariant signal-to-distortion ratio of reference s and estimate e.
+
+    It is 10 log10(||a s||^2 / ||a s - e||^2) with a = <e, s> / ||s||^2.
 
     Parameters
     ----------
     reference, estimate : array_like (..., samples)
+        Waveforms.
 
     Returns
     -------
     np.ndarray float64 (...)
-        dB; inf (or, by rounding, some 300) when they differ by a factor, -inf when the estimate is silent or orthogonal
-        to the reference, NaN for a silent reference.
+        Ratio in dB; inf (or, by rounding, about 300) if they differ only by a factor, -inf if the estimate is silent or
+        orthogonal to the reference, NaN for a silent reference.
 
     Examples
     --------
@@ -135,17 +139,19 @@ def improvement(
     *,
     metric: Callable[[ArrayLike, ArrayLike], np.ndarray] = si_sdr,
 ) -> np.ndarray:
-    """How much nearer to the reference the estimate is than the mixture it was taken from.
+    """Ratio of the estimate minus ratio of the mixture, both with respect to the reference.
 
     Parameters
     ----------
     reference, estimate, mixture : array_like (..., samples)
+        Waveforms.
     metric : {si_sdr, sdr}
+        Function that computes the ratio.
 
     Returns
     -------
     np.ndarray float64 (...)
-        dB. NaN for a silent reference, and where estimate and mixture are both perfect.
+        Improvement in dB; NaN for a silent reference, and if estimate and mixture are both perfect.
     """
     reference, estimate, mixture = validate(reference, estimate, mixture)
     if not callable(metric):
@@ -156,30 +162,33 @@ def improvement(
 
 @checked
 def activity(x: ArrayLike, rate: int, *, threshold: float = -30.0, gap: float = 0.25, frame: float = 0.01) -> Activity:
-    """Frames at most so many dB below the loudest one, and the short pauses between them.
+    """Find the frames in which a waveform sounds, including short pauses.
 
     Parameters
     ----------
     x : array_like (samples,)
         Waveform.
     rate : int
-        Hz.
+        Sampling rate in Hz.
     threshold : float
-        dB relative to the mean square of the loudest frame, below 0; so the level of the whole does not matter.
+        Level in dB, below 0, from which a frame sounds, relative to the mean square of the loudest frame. The result
+        therefore does not depend on the level of the waveform.
     gap : float
-        Seconds; a pause up to that long between sounding frames counts as sounding: the knocks of one event.
+        Longest pause, in seconds, between sounding frames that still counts as sounding, such as that between the
+        knocks of one event.
     frame : float
-        Seconds, of frames side by side.
+        Length of a frame in seconds; frames do not overlap.
 
     Returns
     -------
     Activity
-        Of silence: never.
+        A silent waveform has no active frame.
 
     Raises
     ------
     ParameterError
-        Not (samples,), NaN, a threshold not below 0, a negative gap, a frame without a sample.
+        If ``x`` is not (samples,) or not finite, the threshold is not below 0, the gap is negative, or a frame is
+        shorter than one sample.
     """
     x = _waveform("x", x)
     if x.ndim != 1:
@@ -210,28 +219,28 @@ def onset_overlap(
     gap: float = 0.25,
     frame: float = 0.01,
 ) -> float:
-    """Intersection over union of the time in which x sounds and the time in which the true event does.
+    """Intersection over union of the time in which x sounds and the time in which the true event sounds.
 
     Parameters
     ----------
     x : array_like (samples,)
-        Interpretation.
+        Waveform of the interpretation.
     intervals : array_like (M, 2)
-        True onsets and offsets in seconds; overlapping ones count once, and what lies outside x does not count.
+        True onsets and offsets in seconds. Overlapping intervals count once, and times outside ``x`` do not count.
     rate, threshold, gap, frame
         As in :func:`activity`.
 
     Returns
     -------
     float in [0, 1]
-        0 when one of both is empty, NaN when both are. Compare with what the mixture gets (an x that always sounds: the
-        share of time that the event takes) and with the stem itself, which may fade before its offset. Medians on 24
-        generated scenes: mixture .55, stem .98 (without gaps .63).
+        0 if one of the two sets of times is empty, NaN if both are. Compare with the value of the mixture and with that
+        of the stem, which may fade before its offset. If a waveform always sounds, its value is the share of time that
+        the event takes. Medians on 24 generated scenes: mixture .55, stem .98 (with ``gap=0`` .63).
 
     Raises
     ------
     ParameterError
-        As :func:`activity`; intervals of another shape, NaN, or an offset not after its onset.
+        As in :func:`activity`, or if intervals are not (M, 2), are not finite, or have an offset not after its onset.
 
     Examples
     --------
@@ -249,18 +258,19 @@ def onset_overlap(
 
 @checked
 def evaluate(reference: ArrayLike, estimate: ArrayLike, mixture: ArrayLike) -> dict[str, float]:
-    """Medians over clips of all ratios (:func:`onset_overlap` goes clip by clip: each has its own times).
+    """Median over clips of all ratios; :func:`onset_overlap` is not included, because each clip has its own times.
 
     Parameters
     ----------
     reference, estimate, mixture : array_like (N, samples)
+        Waveforms, one row per clip.
 
     Returns
     -------
     dict of str to float
-        si_sdr, si_sdr_improvement, sdr, sdr_improvement: medians in dB (means would not survive a silent
-        interpretation's -inf) over the clips with a number, NaN when none has; silent, the share of silent estimates;
-        skipped, that of silent references.
+        si_sdr, si_sdr_improvement, sdr and sdr_improvement: medians in dB over the clips where they are defined, NaN if
+        there are none. Medians are used because a silent interpretation has -inf. Then silent, the share of silent
+        estimates, and skipped, the share of silent references.
     """
     reference, estimate, mixture = (np.atleast_2d(x) for x in validate(reference, estimate, mixture))
     scores = {}
@@ -293,7 +303,7 @@ def _median(values: np.ndarray) -> float:
 
 
 def _intervals(intervals: ArrayLike) -> np.ndarray:
-    """Sorted and joined, float64 (M, 2)."""
+    """Return the intervals sorted, with overlapping ones joined, float64 (M, 2)."""
     intervals = numbers("intervals", intervals, finite=False, empty=True).astype(np.float64)
     if intervals.size == 0:
         return np.empty((0, 2))
@@ -312,6 +322,6 @@ def _intervals(intervals: ArrayLike) -> np.ndarray:
 
 
 def _covered(intervals: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Seconds of each frame that lie in an interval, float64 (frames,)."""
+    """Seconds of each frame that lie within an interval, float64 (frames,)."""
     onset, offset = intervals[:, :1], intervals[:, 1:]
     return np.clip(np.minimum(edges[1:], offset) - np.maximum(edges[:-1], onset), 0, None).sum(0)

@@ -1,22 +1,23 @@
-"""How well a sparse code reconstructs what it encodes, and how sparse it is.
+"""Metrics of sparse codes: how well they reconstruct their input, and how sparse they are.
 
 Conventions
 -----------
-``x`` are the vectors (N, D), ``x_hat`` their reconstructions in the same units, ``z`` the codes (N, latents); a latent
-is *active* on a row where it is not 0. All sums are in double precision. Sets too large for memory go through
-:class:`Scores`, part by part, with the same result.
+``x`` (N, D) are the vectors, ``x_hat`` their reconstructions in the same units, and ``z`` (N, latents) the codes. A
+latent is *active* on a row where it is not 0. All sums are in double precision. For sets too large for memory,
+:class:`Scores` computes the same results part by part.
 
 Metrics
 -------
-* :func:`mse`: mean squared error over rows and dimensions; in the units of x squared, so no two models compare by it.
-* :func:`fvu`: fraction of variance unexplained: the squared error over that of the best constant, the mean [1]_.
-  Predicting the mean scores 1, perfection 0; against 0 instead of the mean, vectors far from the origin would look
-  well explained whatever the code does.
+* :func:`mse`: mean squared error over rows and dimensions, in squared units of x, so it does not compare
+  reconstructions of different embeddings.
+* :func:`fvu`: fraction of variance unexplained, the squared error divided by that of predicting the mean [1]_. It is 0
+  for a perfect reconstruction and 1 for the mean. Divided by the squared length of x instead, the error of vectors far
+  from the origin would look small for any code.
 * :func:`explained_variance`: 1 - FVU.
 * :func:`cosine`: mean cosine between x and its reconstruction.
-* :func:`l0`: mean number of active latents a row.
+* :func:`l0`: mean number of active latents per row.
 * :func:`latent_density`: share of rows on which each latent is active.
-* :func:`dead_fraction`: share of latents active on no row. It falls as N grows: compare at equal N only.
+* :func:`dead_fraction`: share of latents that are active on no row. It falls as N grows, so compare at equal N only.
 
 References
 ----------
@@ -45,12 +46,12 @@ from .lasso import bounded
 
 @checked
 def validate(x: ArrayLike, x_hat: ArrayLike | None = None, *, name: str = "x") -> tuple[np.ndarray, ...]:
-    """Vectors and reconstructions as float64 (N, D), or an error that says what is wrong with them.
+    """Return vectors and reconstructions as float64 (N, D), or raise an error that says what is wrong with them.
 
     Raises
     ------
     ParameterError
-        Not two-dimensional, empty, of unequal shape, or not finite.
+        If arrays are not two-dimensional, empty, of unequal shape, or not finite.
     """
     arrays = {name: x} if x_hat is None else {name: x, f"{name}_hat": x_hat}
     arrays = {
@@ -70,12 +71,12 @@ def validate(x: ArrayLike, x_hat: ArrayLike | None = None, *, name: str = "x") -
 
 
 class Scores:
-    """Every metric of this module, accumulated over parts of a set.
+    """Metrics of this module accumulated over the parts of a set that is too large for memory.
 
     Parameters
     ----------
     mean : array_like (D,), optional
-        What FVU compares with; default: the mean of the rows that were added.
+        The mean in the denominator of FVU; by default that of all rows added.
 
     Examples
     --------
@@ -89,7 +90,7 @@ class Scores:
     def __init__(self, *, mean: ArrayLike | None = None):
         self.rows = 0
         self._reference = None if mean is None else numbers("mean", mean, ndim=1).astype(np.float64)
-        self._varies = False  # whether any row differs from the mean: rounding alone would leave some spread
+        self._varies = False  # whether any row differs from the mean; rounding alone can make the spread positive
         self._error = self._spread = self._cosine = 0.0
         self._first: np.ndarray | None = None
         self._mean: np.ndarray | None = None
@@ -97,7 +98,7 @@ class Scores:
 
     @checked
     def add(self, x: ArrayLike, x_hat: ArrayLike, z: ArrayLike) -> None:
-        """Take some more rows: x and x_hat (n, D), z (n, latents)."""
+        """Add rows: x and x_hat (n, D), z (n, latents)."""
         x, x_hat = validate(x, x_hat)
         z = numbers("z", z, empty=True)
         if z.ndim != 2 or len(z) != len(x):
@@ -129,7 +130,7 @@ class Scores:
         self._spread += float(np.square(x - mean).sum())
         if self._mean is None:
             self._mean = mean
-        else:  # the two parts' means differ (Chan, Golub, LeVeque 1983)
+        else:  # add the spread between the means of both parts (Chan, Golub, LeVeque 1983)
             apart = mean - self._mean
             self._spread += float(np.square(apart).sum()) * before * len(x) / self.rows
             self._mean = self._mean + apart * len(x) / self.rows
@@ -140,9 +141,9 @@ class Scores:
         return self._active / self.rows
 
     def result(self) -> dict[str, float]:
-        """mse, fvu, cosine, l0 and dead of all rows added so far.
+        """Return mse, fvu, cosine, l0 and dead (the dead fraction) of all rows added so far.
 
-        ``fvu`` is nan where every row equals the mean: there is no variance to explain.
+        ``fvu`` is nan if every row equals the mean, because there is then no variance to explain.
         """
         if not self.rows:
             raise ParameterError("rows", 0, "at least 1: nothing was added")
@@ -166,7 +167,7 @@ def _score(x: ArrayLike, x_hat: ArrayLike, metric: str, mean: ArrayLike | None =
 
 @checked
 def mse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean squared error over rows and dimensions of x and x_hat (N, D)."""
+    """Mean squared error between x and x_hat (N, D) over rows and dimensions."""
     return _score(x, x_hat, "mse")
 
 
@@ -177,13 +178,14 @@ def fvu(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> flo
     Parameters
     ----------
     x, x_hat : array_like (N, D)
+        Vectors and their reconstructions.
     mean : array_like (D,), optional
-        Default: that of x. The training set's, where x is a test set that the model must not know.
+        Mean in the denominator; by default that of x. For a test set pass the mean of the training set.
 
     Returns
     -------
     float
-        0 at best; nan where x does not vary.
+        0 at best; nan if x does not vary.
 
     Examples
     --------
@@ -195,19 +197,19 @@ def fvu(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> flo
 
 @checked
 def explained_variance(x: ArrayLike, x_hat: ArrayLike, *, mean: ArrayLike | None = None) -> float:
-    """1 - :func:`fvu`; below 0 where the mean would do better."""
+    """Explained variance, 1 - :func:`fvu`; below 0 if the mean would reconstruct x better."""
     return 1.0 - fvu(x, x_hat, mean=mean)
 
 
 @checked
 def cosine(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean over rows of the cosine between x and x_hat (N, D); a row of length 0 counts as 0."""
+    """Mean over rows of the cosine between x and x_hat (N, D); the cosine of a row of length 0 counts as 0."""
     return _score(x, x_hat, "cosine")
 
 
 @checked
 def l0(z: ArrayLike) -> float:
-    """Mean number of active latents a row of z (N, latents)."""
+    """Mean number of active latents per row of z (N, latents)."""
     return float(latent_density(z).sum())
 
 
@@ -226,12 +228,14 @@ def dead_fraction(z: ArrayLike) -> float:
 
 @checked
 def evaluate(x: ArrayLike, x_hat: ArrayLike, z: ArrayLike, *, mean: ArrayLike | None = None) -> dict[str, float]:
-    """All metrics that are one number: mse, fvu, cosine, l0, dead.
+    """Compute mse, fvu, cosine, l0 and dead (the dead fraction).
 
     Parameters
     ----------
     x, x_hat : array_like (N, D)
+        Vectors and their reconstructions.
     z : array_like (N, latents)
+        Codes.
     mean
         As in :func:`fvu`.
 

@@ -1,27 +1,28 @@
-"""Sparse non-negative matrix factorisation: a dictionary of spectra, and how much of each sounds in every frame.
+"""Sparse non-negative matrix factorisation (NMF): a dictionary of spectra and their activations in every frame.
 
 Conventions
 -----------
-As in scikit-learn, rows are samples: frames (N, F) ~ activations (N, K) @ components (K, F). With the letters of audio
-papers, where a spectrogram is (F, T): X = frames.T, ``W = components_.T`` (F, K), ``H = transform(X.T).T`` (K, T).
-Everything is non-negative, each component has Euclidean length 1, and
+As in scikit-learn, rows are samples: frames (N, F) ~ activations (N, K) @ components (K, F). Audio papers write a
+spectrogram as X (F, T). Then X = frames.T, ``W = components_.T`` (F, K) and ``H = transform(X.T).T`` (K, T).
+All of these are non-negative and each component has Euclidean length 1. The factorisation minimises
 
-    objective = D(X | W H) + sparsity * sum(H)
+    objective = D(X | W H) + sparsity * sum(H),
 
-is minimised, D being 1/2 ||X - W H||^2 ("euclidean"), the generalised Kullback-Leibler divergence ("kl") or that of
-Itakura and Saito ("is"), summed over all bins. Without the lengths fixed the penalty would be void: activations would
-shrink and components grow [1]_. Bins of W H, and for "is" those of X, count as at least 1e-9.
+where D is 1/2 ||X - W H||^2 ("euclidean"), the generalised Kullback-Leibler divergence ("kl") or the Itakura-Saito
+divergence ("is"), summed over all bins. If the lengths were not fixed, the penalty would have no effect, because
+activations could shrink while components grow [1]_. Bins of W H, and for "is" those of X, count as at least 1e-9.
 
-Updates, none of which lets the objective rise (of H under "is", and of W by "mu", observed; else a theorem):
+No update increases the objective. For H with "is", and for W with "mu", this is an observation; otherwise it is proved.
 
-* "mu", for every D: multiplicative, H by the usual rule, W by the rule for components of length 1 [1]_ [2]_.
-* "hals", Euclidean only and far faster: one row of H after the other to its exact minimum [3]_; then each component,
-  given all others, to its exact minimum over the non-negative unit sphere: the direction of the positive part of
-  (X - sum of the others) h_k.
+* "mu", for every D, makes multiplicative updates: H by the usual rule, W by the rule for components of length 1 [1]_
+  [2]_.
+* "hals", for "euclidean" only and much faster, sets one row of H after another to its exact minimum [3]_. Then it sets
+  each component, with all others fixed, to its exact minimum on the non-negative unit sphere: the direction of the
+  positive part of (X - sum of the others) h_k.
 
-Of the Euclidean objective everything follows from H X^T and H H^T, summed over tiles of frames in double precision, so
-W H is never formed and frames need not fit in memory. For given components, the Euclidean activations are solved for
-exactly, by block principal pivoting [4]_; those of the others (for "is" not convex) by multiplicative updates.
+The Euclidean updates need only H X^T and H H^T, which are summed over tiles of frames in double precision. Therefore W
+H is never computed and frames need not fit in memory. For given components, Euclidean activations are solved exactly by
+block principal pivoting [4]_; those of "kl" and "is" (which is not convex) by multiplicative updates.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""What comes in: arguments checked, frames given out in tiles."""
+"""Input of sparse NMF: checks of arrays, and frames that are read tile by tile."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor
 from ..core.checks import numbers
 from ..core.errors import ParameterError
 
-#: Frames at once, on the CPU and on a GPU.
+#: Frames per tile, on the CPU and on a GPU.
 TILE = {"cpu": 4096, "cuda": 131_072}
 BETAS = {"euclidean": 2, "kl": 1, "is": 0}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-#: Largest values of frames that are taken as they are: sums of their squares are neither 0 nor infinite in single
-#: precision, and the floor of W H (1e-9) is below them. Others are scaled by a power of two, which changes no digit.
+#: Range of the largest value of frames that are not scaled. Within it sums of squares neither vanish nor overflow in
+#: single precision, and the floor of W H (1e-9) is smaller. Other frames are divided by a power of two, which is exact.
 NORMAL = (1e-9, 1e12)
-#: Largest value of all: activations, and in double precision squares, still are numbers.
+#: Largest value allowed, so that activations, and squares in double precision, do not overflow.
 MOST = {torch.float32: 1e36, torch.float64: 1e150}
 
 
 def unit_of(largest: float, dtype: torch.dtype, name: str = "frames") -> float:
-    """What frames of such a largest value are counted in: 1 in the normal range, else the power of two next to it."""
+    """Return the unit by which frames with this largest value are divided: 1 within ``NORMAL``, else a power of two."""
     if largest > MOST[dtype]:
         raise ParameterError(name, f"values up to {largest:.1e}", f"{MOST[dtype]:.0e} at most in {dtype}")
     if largest == 0 or NORMAL[0] <= largest <= NORMAL[1]:
@@ -34,7 +34,7 @@ def unit_of(largest: float, dtype: torch.dtype, name: str = "frames") -> float:
 
 
 def check_values(name: str, x: Tensor, first: int = 0) -> None:
-    """x (n, F) is finite and non-negative, or an error that names the first row that is not."""
+    """Raise an error that names the first row of x (n, F) that is not finite or has a negative value."""
     for what, bad in (("finite", ~torch.isfinite(x)), ("non-negative", x < 0)):
         if bad.any():
             row = int(bad.any(1).nonzero()[0])
@@ -42,7 +42,7 @@ def check_values(name: str, x: Tensor, first: int = 0) -> None:
 
 
 def array(name: str, values: ArrayLike | Tensor) -> np.ndarray | Tensor:
-    """Numbers as they are, of any size (a memory map is not read), or an error."""
+    """Return an array of numbers without copying it (a memory map is not read), or raise an error."""
     if isinstance(values, Tensor) and not (values.is_complex() or values.is_sparse):
         return values.detach()
     if isinstance(values, Tensor) or (hasattr(values, "shape") and not hasattr(values, "__array__")):
@@ -54,20 +54,20 @@ def tensor(name: str, values: ArrayLike | Tensor, device: torch.device, dtype: t
     values = array(name, values)
     if not isinstance(values, Tensor):
         if not values.dtype.isnative or values.dtype.itemsize > 8 or min(values.strides, default=0) < 0:
-            values = np.ascontiguousarray(values, dtype=np.float64)  # what torch does not take
+            values = np.ascontiguousarray(values, dtype=np.float64)  # torch does not accept these arrays
         values = torch.from_numpy(values if values.flags.writeable else values.copy())
     return values.to(device, dtype)
 
 
 class Frames:
-    """Frames in tiles (n, F), the same at every pass."""
+    """Iterable of tiles (n, F) of frames, which are the same at every pass."""
 
     def __init__(self, source, *, tile: int | None, device: torch.device, dtype: torch.dtype, floor: float):
         self.tile, self.device, self.dtype, self.floor = tile or TILE[device.type], device, dtype, floor
         self.blocks = source if callable(source) else self._one_block(source)
         self.sizes: list[int] = []
         self.unit = 1.0
-        """What they are counted in, a power of two; see :data:`NORMAL`."""
+        """Power of two by which the frames are divided; see :data:`NORMAL`."""
         self._survey()
 
     def _one_block(self, source: ArrayLike | Tensor) -> Callable[[], list]:
@@ -77,7 +77,7 @@ class Frames:
             raise ParameterError("frames.shape", shape, "(N, F), not empty")
         size = int(np.prod(shape)) * self.dtype.itemsize
         if self.device.type == "cuda" and size < torch.cuda.mem_get_info(self.device)[0] // 3:
-            block = tensor("frames", block, self.device, self.dtype)  # once, not at every pass
+            block = tensor("frames", block, self.device, self.dtype)  # copy to the GPU once instead of at every pass
         return lambda: [block]
 
     def _raw(self) -> Iterator[Tensor]:
@@ -97,7 +97,7 @@ class Frames:
             yield x.clamp(min=self.floor) if self.floor else x
 
     def _survey(self) -> None:
-        """Look at every frame once: sizes of the tiles, bins, and the sum of squares."""
+        """Check every frame, and find the sizes of the tiles, the number of bins and the sum of squares."""
         largest, total, self.bins = 0.0, 0.0, None
         for x in self._raw():
             self.bins = self.bins or x.shape[1]

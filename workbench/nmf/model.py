@@ -1,4 +1,4 @@
-"""The estimator: a dictionary learnt from frames, by one pass after the other over all of them."""
+"""The estimator of sparse NMF, which learns components from frames in repeated passes over all of them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .frames import BETAS, DTYPES, Frames, check_values, tensor
 from .solving import activations as solved
 from .updates import FLOOR, balanced, directions, divergence, full_precision, hals, multiply, parts
 
-#: Coordinate passes over the activations in an iteration of "hals".
+#: Number of passes over the rows of H in each iteration of "hals".
 PASSES = 2
-#: Residual above which transform warns.
+#: Residual of the activations above which :meth:`SparseNMF.transform` warns.
 RESIDUAL = 1e-2
 
 Start = ArrayLike | None
@@ -33,45 +33,45 @@ Source = ArrayLike | Tensor | Callable[[], Iterable[np.ndarray | Tensor]]
 
 
 class SparseNMF:
-    """Sparse non-negative matrix factorisation with components of length 1, in the manner of scikit-learn.
+    """Sparse non-negative matrix factorisation with components of length 1 and the interface of scikit-learn.
 
     Parameters
     ----------
     components : int
-        K. More than there are frames is allowed.
+        Number of components K; it may be larger than the number of frames.
     sparsity : float
-        Weight of the sum of all activations, in the units of the frames.
+        Weight of the sum of all activations in the objective; a useful value depends on the scale of the frames.
     beta : {"euclidean", "kl", "is"}
         Divergence.
     algorithm : {"auto", "hals", "mu"}
-        "auto" is "hals" for "euclidean", else "mu" (the only one there).
+        "auto" is "hals" for "euclidean", and "mu", the only choice, for the others.
     iterations : int
-        At most so many.
+        Largest number of iterations.
     tolerance : float
-        Stop when an iteration lowers the objective by less than this share of it; 0: never.
+        Stop when an iteration lowers the objective by less than this share of it; with 0, never.
     seed : int
-        It draws the start; of several seeds, the lowest ``history_[-1]`` tells the best.
+        Seed of the initial components. The best of several seeds has the lowest ``history_[-1]``.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     dtype : {"float32", "float64"}
-        Precision of the updates. Sums over frames are in double precision anyhow.
+        Precision of the updates. Sums over frames are always in double precision.
     tile : int, optional
-        Frames at once; the result does not depend on it beyond rounding.
+        Number of frames processed at once; it changes the result only by rounding.
     progress : bool
-        Show a bar.
+        Whether to show a progress bar.
 
     Attributes
     ----------
     components_ : np.ndarray (K, F)
-        Rows of length 1, in the dtype asked for. ``W = components_.T``.
+        Components, one per row and of length 1, in the given dtype. ``W = components_.T``.
     history_ : np.ndarray float64 (iterations + 1,)
-        Objective at the start and after every iteration that was made.
+        Objective before the first iteration and after each one.
     residual_ : float
         Largest residual of the last :meth:`transform` (see :func:`activations`).
 
     Notes
     -----
-    A start is uniform random components, and activations equal within a frame that give the frame's sum.
+    Initial components are uniform random. Initial activations are equal within a frame and reproduce the frame's sum.
 
     Examples
     --------
@@ -103,11 +103,11 @@ class SparseNMF:
         self.device, self.dtype, self.tile, self.progress = device, dtype, tile, progress
 
     def get_params(self, deep: bool = True) -> dict[str, object]:
-        """The constructor's arguments, as scikit-learn asks for them."""
+        """Return the constructor's arguments by name, as scikit-learn expects."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self, **parameters: object) -> SparseNMF:
-        """Change some of them."""
+        """Set constructor arguments by name and return the estimator."""
         for name, value in parameters.items():
             choice("parameter", name, self.get_params())
             setattr(self, name, value)
@@ -126,19 +126,20 @@ class SparseNMF:
         Parameters
         ----------
         frames : array_like, memory map or tensor (N, F), or callable
-            Non-negative. A callable returns an iterable of tiles (n, F) and is called at every pass, with the same
-            tiles each time; of a memory map or a callable no more than a tile is in memory, beside the activations.
+            Non-negative frames. A callable returns an iterable of tiles (n, F); it is called for every pass and must
+            return the same tiles each time. Of a memory map or a callable only one tile and all activations are in
+            memory.
         y : ignored
         components : array_like (K, F), optional
-            Start with these; they are brought to length 1 and the activations of the start rescaled accordingly.
+            Initial components. They are scaled to length 1, and the given initial activations accordingly.
         activations : array_like (N, K), optional
-            Start with these.
+            Initial activations.
 
         Raises
         ------
         ParameterError
-            Frames that are negative, not finite, all zero or of unequal width, a start that does not fit, or a
-            parameter out of range.
+            If frames are negative, not finite, all zero or of unequal width, initial values have the wrong shape, or a
+            parameter is out of range.
         """
         self._fit(frames, components, activations)
         return self
@@ -151,16 +152,16 @@ class SparseNMF:
         components: ArrayLike | None = None,
         activations: ArrayLike | None = None,
     ) -> np.ndarray:
-        """:meth:`fit`, and the activations (N, K) of the last iteration: those of ``history_[-1]``."""
+        """Learn the components as :meth:`fit` does and return the activations (N, K) of the last iteration."""
         return self._fit(frames, components, activations)
 
     def transform(self, frames: ArrayLike | Tensor) -> np.ndarray:
-        """Activations (N, K) of frames for the components learnt: see :func:`activations`.
+        """Return the activations (N, K) of frames (N, F) for the learnt components, by :func:`activations`.
 
         Warns
         -----
         UserWarning
-            The solver stopped further from the minimum than a residual of 0.01.
+            If the solver stopped with a residual above 0.01.
         """
         options = {name: getattr(self, name) for name in ("sparsity", "beta", "device", "dtype")}
         h, residual = solved(frames, self._learnt(), **options)
@@ -170,7 +171,7 @@ class SparseNMF:
         return h
 
     def inverse_transform(self, activations: ArrayLike) -> np.ndarray:
-        """Frames (N, F) that activations (N, K) stand for."""
+        """Return the frames (N, F) that activations (N, K) reconstruct."""
         learnt, h = self._learnt(), numbers("activations", activations, empty=True)
         if h.ndim != 2 or h.shape[1] != len(learnt):
             raise ParameterError("activations.shape", h.shape, f"(N, {len(learnt)})")
@@ -178,12 +179,12 @@ class SparseNMF:
 
     @checked
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write the parameters, the components and the history to a folder, and return it.
+        """Write the parameters, the components and the history to a folder, and return the folder.
 
         Raises
         ------
         WeightsError
-            The folder cannot be written to.
+            If the folder cannot be written to.
         """
         components = {"components": torch.from_numpy(self._learnt())}
         record = {"parameters": self.get_params(), "objective": self.history_}
@@ -192,12 +193,12 @@ class SparseNMF:
     @classmethod
     @checked
     def load(cls, folder: str | os.PathLike) -> SparseNMF:
-        """Return what :meth:`save` wrote.
+        """Read a factorisation that :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            A folder that holds something else, or is damaged.
+            If the folder does not exist, is damaged, or holds something else.
         """
         tensors, record = read_fitted(folder, "SparseNMF")
         with reading(folder, "SparseNMF"):
@@ -212,7 +213,7 @@ class SparseNMF:
         return self.components_
 
     def _check(self) -> int:
-        """Parameters in range; the number of beta."""
+        """Check that the parameters are in range, and return the exponent of the divergence ``beta``."""
         choice("beta", self.beta, BETAS)
         choice("dtype", self.dtype, DTYPES)
         choice("algorithm", self.algorithm, ("auto", "hals", "mu"))
@@ -246,12 +247,12 @@ class SparseNMF:
         return h.contiguous().numpy()
 
     def _iterate(self, run: _Run) -> Tensor:
-        """Objectives (iterations + 1,)."""
+        """Make the iterations and return the objectives (iterations + 1,)."""
         costs = [] if run.late else [run.sweep(update=False)]
         with progress_bar(total=self.iterations, disable=not self.progress, desc="sparse NMF", leave=False) as bar:
             for _ in range(self.iterations):
                 costs.append(run.sweep())
-                if self.progress:  # reading the number waits for a GPU
+                if self.progress:  # reading the objective has to wait for a GPU
                     bar.set_postfix_str(f"objective {float(costs[-1]):.6g}", refresh=False)
                 bar.update()
                 if self.tolerance and len(costs) > 1 and costs[-2] - costs[-1] < self.tolerance * costs[-2]:
@@ -261,7 +262,7 @@ class SparseNMF:
         return torch.stack(costs)
 
     def _start(self, frames: Frames, components: Start, activations: Start) -> tuple[Tensor, list[Tensor]]:
-        """Components (K, F) of length 1 and activations of each tile (K, n)."""
+        """Return initial components (K, F) of length 1, and initial activations (K, n) of each tile."""
         start = {"components": components, "activations": activations}
         shapes = {"components": (self.components, frames.bins), "activations": (sum(frames.sizes), self.components)}
         for name, value in start.items():
@@ -289,16 +290,16 @@ class SparseNMF:
 
 
 class _Run:
-    """Components and activations while they are learnt."""
+    """State of a fit: the components and the activations of all tiles."""
 
     def __init__(self, frames: Frames, w: Tensor, h: list[Tensor], sparsity: float, beta: int, multiplicative: bool):
         self.frames, self.w, self.h, self.sparsity, self.beta = frames, w, h, sparsity, beta
         self.multiplicative = multiplicative
         self.late = beta != 2
-        """Whether :meth:`sweep` gives the objective of before its update, where that is what comes for free."""
+        """Whether :meth:`sweep` returns the objective before its update, because that costs no further pass."""
 
     def sweep(self, update: bool = True) -> Tensor:
-        """One pass over all frames, updating activations and then components; the objective."""
+        """Update activations and then components in one pass over all frames, and return the objective."""
         return (self._euclidean if self.beta == 2 else self._divergence)(update)
 
     def _euclidean(self, update: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Activations of given components."""
+"""Solvers for the activations of frames when the components are given, and the objective."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..core.errors import ParameterError
 from .frames import BETAS, DTYPES, TILE, array, check_values, tensor, unit_of
 from .updates import FLOOR, TINY, divergence, full_precision, hals, multiply, parts
 
-#: Coordinate passes from which the exact solver starts, and the frames it takes at once.
+#: Number of coordinate passes before the exact solver, and number of frames that it solves at once.
 WARM, SOLVED = 16, 1024
 
 
@@ -24,16 +24,18 @@ WARM, SOLVED = 16, 1024
 def objective(
     frames: ArrayLike, activations: ArrayLike, components: ArrayLike, *, sparsity: float = 0.0, beta: str = "euclidean"
 ) -> float:
-    """D(frames | activations @ components) + sparsity * sum(activations), in double precision.
+    """Objective of sparse NMF, D(frames | activations @ components) + sparsity * sum(activations), in double precision.
 
     Parameters
     ----------
     frames : array_like (N, F)
+        Non-negative frames.
     activations : array_like (N, K)
+        Non-negative activations.
     components : array_like (K, F)
-        Taken as they are; their lengths are not touched.
+        Non-negative components; they are not scaled to length 1.
     sparsity, beta
-        The same as in :class:`SparseNMF`.
+        As in :class:`SparseNMF`.
 
     Returns
     -------
@@ -42,7 +44,7 @@ def objective(
     Raises
     ------
     ParameterError
-        Values that are negative or not finite, shapes that do not fit, an objective too large for a number.
+        If values are negative or not finite, shapes do not match, or the objective overflows.
     """
     choice("beta", beta, BETAS)
     number("sparsity", sparsity, least=0)
@@ -76,33 +78,33 @@ def activations(
     device: str = "auto",
     dtype: str = "float32",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The activations of given components that minimise the objective, frame by frame.
+    """Find the activations of given components that minimise the objective, for each frame separately.
 
     Parameters
     ----------
     frames : array_like (..., F)
-        Non-negative; leading axes, such as clips and time, stay.
+        Non-negative frames; the result has the same leading axes, such as clips and time.
     components : array_like (K, F)
-        Non-negative, none of them zero.
+        Non-negative components; none may be all zero.
     sparsity, beta, device, dtype
-        The same as in :class:`SparseNMF`.
+        As in :class:`SparseNMF`.
     iterations, tolerance
-        With "kl" and "is", multiplicative updates stop at a residual of ``tolerance``, or when so many are done.
+        For "kl" and "is" only: multiplicative updates stop at a residual of ``tolerance``, or after ``iterations``.
 
     Returns
     -------
     h : np.ndarray (..., K)
         Activations.
     residual : np.ndarray float64 (...)
-        How far each frame is from the conditions of Karush, Kuhn and Tucker, gradient >= 0 and gradient * h = 0:
-        "euclidean": the largest change that exact minimisation of one entry would make, relative to the largest that
-        it would make from h = 0 (before the penalty). "kl", "is": with the gradient relative to its positive part and
-        h to the frame's largest, the largest of -gradient and min(h, gradient).
+        How far each frame is from the Karush-Kuhn-Tucker conditions, gradient >= 0 and gradient * h = 0. For
+        "euclidean" it is the largest change that an exact minimisation over one entry would make, relative to the
+        largest such change from h = 0 without the penalty. For "kl" and "is" it is the largest of -gradient and
+        min(h, gradient), where the gradient is divided by its positive part and h by the frame's largest activation.
 
     Raises
     ------
     ParameterError
-        Negative or not finite values, a component that is 0, shapes that do not fit, unknown ``beta``.
+        If values are negative or not finite, a component is all zero, shapes do not match, or ``beta`` is unknown.
     """
     choice("beta", beta, BETAS)
     choice("dtype", dtype, DTYPES)
@@ -123,7 +125,7 @@ def activations(
     rows = frames.reshape(math.prod(shape[:-1]), shape[-1])
     activations, residual = np.empty((len(rows), len(w)), dtype), np.empty(len(rows))
     largest = max((float(tensor("frames", x, place, kind).amax()) for x in _tiles(rows)), default=0.0)
-    # both counted in powers of two, where they are far from 1: activations then are in units of their ratio
+    # values far from 1 are divided by powers of two; the activations are then in units of the ratio of both
     unit, w_unit = unit_of(largest, kind), unit_of(float(w.max()), kind, "components")
     w, sparsity = w * (1 / w_unit), sparsity * unit ** (1 - BETAS[beta]) / w_unit
     with torch.no_grad(), full_precision():
@@ -148,7 +150,7 @@ def _tiles(rows: np.ndarray | Tensor) -> Iterator[np.ndarray | Tensor]:
 
 
 def _exact(x: Tensor, w: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
-    """Euclidean activations (n, K) of x (n, F), and residuals (n,)."""
+    """Return the exact Euclidean activations (n, K) of x (n, F), and residuals (n,)."""
     wide = w.double()
     gram, products = wide @ wide.T, wide @ x.T.double()
     c = products - sparsity
@@ -164,9 +166,10 @@ def _exact(x: Tensor, w: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
 def _pivoted(used: Tensor, c: Tensor, gram: Tensor, scale: Tensor) -> Tensor:
     """Block principal pivoting: argmin over h >= 0 of 1/2 h gram h - c h for every row of c (n, K), all float64.
 
-    ``used`` (n, K) says which entries may differ from 0 at first. Each round solves for those and swaps every entry
-    that is negative, or unused with a negative gradient; where that stops helping, the last such entry alone, which
-    is known to end. Frames that are done leave.
+    ``used`` (n, K) marks the entries that may initially differ from 0. Each round solves for these entries. Then it
+    exchanges every entry that violates the conditions: a used one that is negative, or an unused one with a negative
+    gradient. If the number of violations no longer falls, only the last violating entry is exchanged, which is known to
+    terminate. Solved frames are removed from later rounds.
     """
     n, size = c.shape
     h, todo = torch.zeros_like(c), torch.arange(n, device=c.device)
@@ -193,12 +196,12 @@ def _pivoted(used: Tensor, c: Tensor, gram: Tensor, scale: Tensor) -> Tensor:
 
 
 def _solved(used: Tensor, c: Tensor, gram: Tensor) -> Tensor:
-    """Solutions (n, K) of gram h = c on the used entries of each row, 0 elsewhere."""
+    """Return the solutions (n, K) of gram h = c on the used entries of each row, and 0 elsewhere."""
     most = max(1, int(used.sum(1).max()))
     index = used.byte().sort(dim=1, descending=True, stable=True).indices[:, :most]
     live = used.gather(1, index)
     system = gram[index[:, :, None], index[:, None, :]] * (live[:, :, None] & live[:, None, :])
-    # the ridge keeps components that repeat each other solvable, and moves the others by less than the tolerance
+    # the ridge makes the system solvable if components are equal, and changes other solutions less than the tolerance
     system.diagonal(dim1=1, dim2=2).add_(torch.where(live, 1e-13 * gram.diagonal().max(), 1.0))
     factor = torch.linalg.cholesky_ex(system).L
     h = torch.cholesky_solve((c.gather(1, index) * live)[..., None], factor)[..., 0]
@@ -206,7 +209,7 @@ def _solved(used: Tensor, c: Tensor, gram: Tensor) -> Tensor:
 
 
 def _iterated(x: Tensor, w: Tensor, sparsity: float, beta: int, iterations: int, tolerance: float):
-    """Multiplicative activations (n, K) and residuals (n,); frames that are done leave."""
+    """Return activations (n, K) by multiplicative updates, and residuals (n,); solved frames are removed early."""
     x = x.clamp(min=FLOOR if beta == 0 else 0.0)
     result = (x.sum(1) / w.sum()).expand(len(w), -1).contiguous()
     residual = torch.full((len(x),), float("inf"), dtype=torch.float64, device=x.device)

@@ -1,4 +1,4 @@
-"""The updates of sparse NMF, and its objective. Components are rows, w (K, F); activations h (K, n)."""
+"""Update rules and divergences of sparse NMF, for components as rows of w (K, F) and activations h (K, n)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-#: Least value of a bin of W H.
+#: Smallest value of a bin of W H.
 FLOOR = 1e-9
-#: Smaller activations and entries of components become 0, long before arithmetic on them turns slow (denormals).
+#: Smaller activations and entries of components are set to 0, so that no slow denormal numbers arise.
 TINY = 1e-30
-#: Rows of H between two products with the Gram matrix in a coordinate pass.
+#: Number of rows of H that are updated between two products with the Gram matrix in a coordinate pass.
 BLOCK = 20
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """No TF32: ratios of two products would amplify its errors."""
+    """Context without TF32, whose errors the ratio of two matrix products would amplify."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -28,7 +28,7 @@ def full_precision() -> Iterator[None]:
 
 
 def hals(h: Tensor, c: Tensor, gram: Tensor, passes: int) -> None:
-    """Coordinate passes over the rows of h (K, n), in place; c = W^T X - sparsity, gram = W^T W."""
+    """Make coordinate passes over the rows of h (K, n) in place; c = W^T X - sparsity, gram = W^T W."""
     length = gram.diagonal()[:, None]
     c, gram = c / length, gram / length
     for first in list(range(0, len(h), BLOCK)) * passes:
@@ -37,12 +37,12 @@ def hals(h: Tensor, c: Tensor, gram: Tensor, passes: int) -> None:
         for k in range(first, last):
             change = torch.maximum(step[k - first], -h[k])
             h[k] += change
-            if k + 1 < last:  # what the rows still to come in this block would otherwise not know
+            if k + 1 < last:  # account for this change in the steps of the remaining rows of the block
                 step[k + 1 - first :].addcmul_(gram[k + 1 : last, k, None], change, value=-1)
 
 
 def directions(w: Tensor, a: Tensor, gram: Tensor) -> Tensor:
-    """Each component to its minimum on the non-negative unit sphere given the others; a = H X^T, gram = H H^T."""
+    """Set each component in turn to its minimum on the non-negative unit sphere; a = H X^T, gram = H H^T."""
     for k in range(len(w)):
         direction = (a[k] - (gram[k] @ w - gram[k, k] * w[k])).clamp_(min=0)
         length = torch.linalg.vector_norm(direction)
@@ -51,11 +51,11 @@ def directions(w: Tensor, a: Tensor, gram: Tensor) -> Tensor:
 
 
 def balanced(w: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The multiplicative update of components of length 1; a and b are the two parts of the gradient (K, F)."""
+    """Multiplicative update of components of length 1; the gradient is b - a, with a and b (K, F) non-negative."""
     up, down = a + w * (b * w).sum(-1, keepdim=True), b + w * (a * w).sum(-1, keepdim=True)
     new = torch.nn.functional.threshold_(w * up / down.clamp_(min=TINY), TINY, 0.0)
     length = torch.linalg.vector_norm(new, dim=-1, keepdim=True)
-    return torch.where(length > 0, new / length, w)  # a component that never sounds stays as it is
+    return torch.where(length > 0, new / length, w)  # a component without activations does not change
 
 
 def multiply(h: Tensor, up: Tensor, down: Tensor) -> None:
@@ -64,14 +64,14 @@ def multiply(h: Tensor, up: Tensor, down: Tensor) -> None:
 
 
 def parts(x: Tensor, h: Tensor, w: Tensor, beta: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """L = W H (n, F), X L^(beta - 2) and L^(beta - 1), the last None where it is 1."""
+    """Return L = W H (n, F), X L^(beta - 2) and L^(beta - 1); the last is None for beta 1, where it is 1."""
     whole = (h.T @ w).clamp_(min=FLOOR)
     ratio = x / whole
     return (whole, ratio, None) if beta == 1 else (whole, ratio / whole, 1 / whole)
 
 
 def divergence(x: Tensor, whole: Tensor, beta: int) -> Tensor:
-    """D(x | whole), float64."""
+    """Divergence D(x | whole) summed over all bins, float64."""
     if beta == 2:
         return (x - whole).double().square_().sum() / 2
     if beta == 1:

@@ -1,23 +1,24 @@
-"""Linear probes, many at once: what can be read off a frozen representation with one linear map?
+"""Linear probes: how well does a linear model predict a property of a clip from the layers of a frozen encoder?
 
 Presets
 -------
 ``default``
-    Inputs standardised with the training clips' mean and standard deviation (constant columns become 0), multinomial
-    logistic regression ``sum over clips of cross-entropy + penalty / 2 * ||W||^2``, intercept free. This is
-    scikit-learn's ``LogisticRegression(C=1 / penalty)``. The penalty is the one of highest validation accuracy (ties:
-    of lowest validation cross-entropy), then the probe is fitted again on train and valid together.
+    Inputs are standardised with the mean and standard deviation of the training clips (constant columns become 0). The
+    probe is a multinomial logistic regression that minimises
+    ``sum over clips of cross-entropy + penalty / 2 * ||W||^2`` with an unpenalised intercept, as scikit-learn's
+    ``LogisticRegression(C=1 / penalty)``. The penalty with the highest validation accuracy is selected (in a tie, the
+    lowest validation cross-entropy), then the probe is fitted again on train and valid together.
 ``paper``
-    Mariotte et al. (arXiv 2509.24793): one ``torch.nn.Linear`` on the raw states, cross-entropy, Adam 1e-3, batches of
-    32, 120 epochs, constant rate, weights of the epoch with the lowest validation loss. No standardisation, no penalty.
+    The probe of Mariotte et al. (arXiv 2509.24793) is one ``torch.nn.Linear`` on the raw embeddings, trained on
+    cross-entropy by Adam with a constant learning rate of 1e-3, batches of 32 and 120 epochs. The weights of the epoch
+    with the lowest validation loss are kept. There is no standardisation and no penalty.
 
-Classes are read by :func:`fit_probes`; a column of numbers (tempo, pitch, a rating) by ridge regression,
-:func:`fit_regression`, under the same splits, groups and controls. :func:`pooled` joins splits and :func:`paired`
-compares, of either kind.
+:func:`fit_probes` predicts classes. :func:`fit_regression` predicts numbers (tempo, pitch, a rating) by ridge
+regression, with the same splits, groups and controls. :func:`pooled` joins the results of several splits, and
+:func:`paired` compares two results; both take either kind.
 
-Reading a probe: compare it with chance and majority, with other layers (:meth:`Probes.compare`) and with shuffled
-labels (``shuffle_labels``, in the spirit of the control tasks of Hewitt and Liang, EMNLP 2019). High accuracy alone
-says little.
+A high accuracy alone says little. Compare it with chance and majority, with other layers (:meth:`Probes.compare`) and
+with a probe of shuffled labels (``shuffle_labels``, after the control tasks of Hewitt and Liang, EMNLP 2019).
 """
 
 import lazy_loader

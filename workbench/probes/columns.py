@@ -1,4 +1,4 @@
-"""Every column of a table as a question: categories are classified, numbers are read."""
+"""Fit probes for every column of a table: classification for categories, regression for numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 20
-"""Categories above which a column is rather a name (of a file, a take) than a property."""
+"""Most categories of a column; one with more is probably an identifier, such as a file name, and is left out."""
 
 
 @checked
@@ -36,39 +36,39 @@ def fit_columns(
     device: str = "auto",
     progress: Progress | bool | None = None,
 ) -> dict[str, Probes | RegressionProbes]:
-    """Fit probes for every column of a table, on several splits, judged on all clips that were tested.
+    """Fit probes for every column of a table on several splits, and score them on the test clips of all splits.
 
     Parameters
     ----------
     layers : mapping of name to (N, D) array, or (L, N, D) array, or an object with ``layers`` and ``layer(name)``
         Clip embeddings.
     table : DataFrame (N rows)
-        Columns of numbers that are no classes (:func:`workbench.core.labels.are_classes`) are read by
-        :func:`fit_regression`, gaps allowed; all others are classified by :func:`fit_probes`.
+        Columns of numbers that are not class numbers (:func:`workbench.core.labels.are_classes`) are predicted by
+        :func:`fit_regression` and may have missing values; all others are classified by :func:`fit_probes`.
     splits : sequence of Split
-        Of the N clips; no clip is tested twice.
+        Splits of the N clips; no clip is tested twice.
     groups : array_like (N,), optional
-        What must not leak.
+        Group of each clip (singer, speaker, source), which must not be in both test and the other parts.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     progress : callable (done, total) or bool, optional
-        Told about finished columns.
+        True shows a progress bar; a callable is called after each column.
 
     Returns
     -------
     dict of column to Probes or RegressionProbes
-        In the table's order, without columns that cannot be asked about.
+        In the order of the table, without the columns that were left out.
 
     Raises
     ------
     ParameterError
-        No table, no split, and what the fits refuse.
+        If ``table`` is not a DataFrame, there is no split, or :func:`fit_probes` or :func:`fit_regression` raise it.
 
     Warns
     -----
     UserWarning
-        Columns that are left out, and why: one value, more than 20 categories, gaps among categories, a category that
-        the training part of a split lacks, or a number that does not vary within every part.
+        Names the columns that are left out and the reason: only one value, more than 20 categories, missing categories,
+        a category that the training part of a split lacks, or numbers that do not vary within every part.
     """
     if not hasattr(table, "columns") or not hasattr(table, "iloc"):
         raise ParameterError("table", type(table).__name__, "a pandas.DataFrame, a row a clip")
@@ -91,7 +91,7 @@ def fit_columns(
         report(done, len(table.columns))
     if left_out:
         said = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in left_out.items())
-        warn(f"columns that are not asked about: {said}")
+        warn(f"no probes were fitted for these columns: {said}")
     return fitted
 
 
@@ -103,7 +103,7 @@ def _does_not_vary(y: np.ndarray, splits: Sequence[Split]) -> str:
 
 
 def _no_classes(y: np.ndarray, splits: Sequence[Split]) -> str:
-    """Why a column cannot be classified; empty where it can."""
+    """Return the reason why a column cannot be classified; empty if it can."""
     used = y[np.unique(np.concatenate([rows for split in splits for rows in split]))]
     if any(missing(value) or str(value).strip() == "" for value in used.tolist()):
         return "it has gaps"

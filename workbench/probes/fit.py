@@ -1,4 +1,4 @@
-"""Probes are fitted to embeddings, labels and a split: checks, parts and folds, and the two configs."""
+"""Fit classification probes to embeddings, labels and a split, with the default or the paper's configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from . import inputs, logistic, paper
 from .result import Probes
 
 Fitted = tuple[Tensor, Tensor, np.ndarray]
-"""A layer's weights (S, D, C) and bias (S, C) in float64, and validation accuracy and cross-entropy (2, S, P)."""
+"""Weights (S, D, C) and bias (S, C) of a layer in float64, and validation accuracy and cross-entropy (2, S, P)."""
 
 
 @checked
@@ -41,39 +41,40 @@ def fit_probes(
     device: str = "auto",
     progress: Progress | bool | None = None,
 ) -> Probes:
-    """Fit one linear probe a layer (x seed) and judge it on the test clips.
+    """Fit one linear probe per layer (and seed) and score it on the test clips.
 
     Parameters
     ----------
     layers : mapping of name to (N, D) array, or (L, N, D) array, or an object with ``layers`` and ``layer(name)``
-        Clip embeddings; D may differ between layers. Used as float32. Only the rows in ``split`` are looked at.
+        Clip embeddings, used as float32; D may differ between layers. Only the rows in ``split`` are checked and used.
     y : array_like (N,)
         Labels: text, integers or bool.
     split : Split
-        Of the N clips. ``valid`` may be empty: the default then picks the penalty on five grouped folds of train, the
-        paper's config holds out one such fold; test never takes part in a choice.
+        Split of the N clips. If ``valid`` is empty, the default config selects the penalty on five grouped folds of
+        train, and the paper's config holds out one such fold. The test clips are never used for a selection.
     groups : array_like (N,), optional
-        What must not leak (singer, speaker, source). Whole groups go into inner folds and redrawn parts, and the
-        interval resamples the test groups. A group in both test and the rest is refused.
+        Group of each clip (singer, speaker, source). Inner folds and redrawn parts never split a group, and the
+        interval takes the test groups into account. A group in both test and train or valid is an error.
     config : {"default", "paper"}
         See :mod:`workbench.probes`.
     penalties : sequence of float, optional
-        L2 path of the default config; by default eight from .1 to 10,000, each 5.2 times the one before.
+        L2 penalties to select from in the default config; by default eight from .1 to 10,000, each 5.2 times the one
+        before.
     seeds : sequence of int, optional
-        None: the split as it is, one fit (paper's config: seed 0). Otherwise one probe a seed, S in all. The default
-        config's fit has no randomness: there a seed redraws which groups of train and valid together are train and
-        which are valid, in about the same proportion (without valid: four to one), and the probe is fitted on that
-        train part alone. The spread over seeds then says how much hangs on the training clips. In the paper's config a
-        seed draws the initial weights and the order of the clips.
+        With None there is one fit on the split as it is (in the paper's config with seed 0). Otherwise there is one
+        probe per seed, S in all. The fit of the default config is not random, so there a seed divides the groups of
+        train and valid anew into train and valid, in about the same proportion (without valid, four to one), and the
+        probe is fitted on the new train part alone. The spread over seeds then shows how much the result depends on
+        the choice of training clips. In the paper's config a seed draws the initial weights and the order of the clips.
     shuffle_labels : int, optional
-        Control: permutes the labels of train and valid with this seed. On the true test labels such a probe should be
-        near chance (or majority); more means a leak.
+        Seed of a control that permutes the labels of train and valid. The accuracy of such a probe on the true test
+        labels should be near chance or majority; a higher one points to a leak.
     level : float
-        Of the confidence interval.
+        Confidence level of the interval.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     progress : callable (done, total) or bool, optional
-        True shows a bar; a callable is told about finished fits (default config) or epochs (paper's config).
+        True shows a progress bar. A callable is called after finished fits (default config) or epochs (paper's config).
 
     Returns
     -------
@@ -82,16 +83,17 @@ def fit_probes(
     Raises
     ------
     ParameterError
-        Shapes that do not fit; NaN or infinite values (layer and clip named); split parts empty, overlapping or out of
-        range; a class of valid or test that train lacks; fewer than two classes; a group that leaks.
+        If shapes do not match, values are not finite (layer and clip are named), parts of the split are empty, overlap
+        or are out of range, valid or test has a class that train lacks, there are fewer than two classes, or a group is
+        in both test and another part.
 
     Warns
     -----
     RuntimeWarning
-        A fit whose gradient did not get down to ``TOLERANCE``.
+        If the gradient norm of a fit stayed above the tolerance.
     UserWarning
-        Nothing was learnt: all columns of a layer are constant in train, or, in the paper's config, no epoch had a
-        lower validation loss than the initial weights.
+        If nothing was learnt, because all columns of a layer are constant in train or, in the paper's config, because
+        no epoch had a lower validation loss than the initial weights.
 
     Examples
     --------
@@ -189,7 +191,7 @@ def _fit_default(
     device: torch.device,
     progress: Progress,
 ) -> list[Fitted]:
-    """Every layer x repeat x fold x penalty in one solve; then, where a repeat asks for it, the refits in another."""
+    """Fit every layer, repeat, fold and penalty in one call of the solver, and the refits on all rows in another."""
     finished, total = 0, len(arrays) * sum(len(folds) * len(path) + (refit is not None) for folds, refit in repeats)
 
     def report(fits: int) -> None:
@@ -238,7 +240,7 @@ def _fit_paper(
     device: torch.device,
     progress: Progress,
 ) -> list[Fitted]:
-    """Layers of equal D train as one stack."""
+    """Train the paper's probes; layers with the same D are trained together as one stack."""
     widths: dict[int, list[str]] = {}
     for name, array in arrays.items():
         widths.setdefault(array.shape[1], []).append(name)
@@ -268,7 +270,7 @@ def _fit_paper(
 
 
 def _score(array: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: Tensor, bias: Tensor) -> np.ndarray:
-    """(2, M, n): whether each of M probes is right on each of n rows, and its cross-entropy (nats) there."""
+    """Correctness (0 or 1) and cross-entropy (nats) of each of M probes on each of n rows, (2, M, n)."""
     x, y = (torch.from_numpy(values[rows]).to(weight.device) for values in (array, target))
     log = (x.to(weight) @ weight + bias[:, None]).log_softmax(-1)
     loss = -log.gather(-1, y.expand(len(log), -1)[..., None])[..., 0]
@@ -276,6 +278,6 @@ def _score(array: np.ndarray, target: np.ndarray, rows: np.ndarray, weight: Tens
 
 
 def _best(accuracy: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Position of the highest accuracy along the last axis; among equals, of the lowest cross-entropy."""
+    """Position of the highest accuracy along the last axis; in a tie, that with the lowest cross-entropy."""
     highest = np.isclose(accuracy, accuracy.max(-1, keepdims=True), rtol=0, atol=1e-12)
     return np.where(highest, loss, np.inf).argmin(-1)

@@ -1,4 +1,4 @@
-"""Fitted probes to a folder and back: every field of a result, arrays as tensors and the rest as text."""
+"""Save fitted probes to a folder and load them: arrays are stored as tensors, the other fields as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 def write(folder: str | Path, probes: object) -> Path:
-    """Write a result and all that is known of it (:func:`~workbench.core.fitting.write_fitted`)."""
+    """Write all fields of a result to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
     tensors, record = {}, {}
     weights = {f"weights.{i}": layer for i, layer in enumerate(probes.weights)}
     for name, value in (vars(probes) | weights).items():
@@ -27,12 +27,12 @@ def write(folder: str | Path, probes: object) -> Path:
 
 
 def read(folder: str | Path, kind: type[Result]) -> Result:
-    """Read what :func:`write` wrote.
+    """Read a result that :func:`write` wrote.
 
     Raises
     ------
     WeightsError
-        No such folder, a damaged one, or one that holds something else.
+        If the folder does not exist, is damaged, or holds something else.
     """
     tensors, record = read_fitted(folder, kind.__name__)
     given = {name: tensor.numpy() for name, tensor in tensors.items()}

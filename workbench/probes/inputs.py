@@ -1,4 +1,4 @@
-"""What a caller may pass to the probes, checked and brought into one form."""
+"""Checks of the arguments of the probes, and their conversion to arrays."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from ..core.labels import missing
 from ..core.splits import Split, deal
 
 SMALLEST = 1e-30
-"""Least that the largest value of a layer may be: smaller ones lose their digits in single precision."""
+"""A layer whose largest absolute value is smaller (and not 0) is refused: single precision would lose its digits."""
 PENALTIES = tuple(np.geomspace(0.1, 10_000.0, 8).tolist())
-"""Default L2 path, weak to strong; for standardised inputs and a loss summed over clips."""
+"""Default L2 penalties in ascending order, for standardised inputs and a loss summed over clips."""
 INNER_FOLDS = 5
-"""Folds of train that stand in for a missing valid part."""
+"""Number of folds of train on which the penalty is selected if there is no valid part."""
 
 Repeat = tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray | None]
-"""Pairs (train rows, validation rows) that choose the penalty; rows of the final fit, None: the first pair's."""
+"""Folds (train rows, validation rows) that select the penalty, and the rows of the final fit; None for no refit, when
+the fit on the first fold is final."""
 
 
 def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray]:
-    """Each layer as (N, D) float32, checked on the rows in use."""
+    """Return each layer as (N, D) float32, checked on the rows that are used."""
     if isinstance(layers, Mapping):
         named = {str(name): array for name, array in layers.items()}
         if len(named) < len(layers):
@@ -44,7 +45,7 @@ def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray
     arrays = {}
     for name, array in named.items():
         values = numbers(f"layers[{name!r}]", _plain(array), finite=False, empty=True)
-        with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+        with np.errstate(over="ignore"):  # values too large for float32 become inf and are reported below
             array = np.asarray(values, dtype=np.float32)
         if array.ndim != 2 or len(array) != count or not array.shape[1]:
             raise ParameterError(f"layers[{name!r}].shape", array.shape, f"({count}, D): one row a label in y")
@@ -63,16 +64,16 @@ def arrays(layers: object, count: int, used: np.ndarray) -> dict[str, np.ndarray
 
 
 def _plain(values: object) -> object:
-    """bfloat16 tensors as float32, which numpy has."""
+    """Return floating-point tensors as float32, because numpy has no bfloat16."""
     return values.detach().cpu().float() if isinstance(values, Tensor) and values.is_floating_point() else values
 
 
 def labels(y: object) -> np.ndarray:
-    """Labels as they are, (N,); missing ones stay, for those of the split to be looked at."""
+    """Return the labels as an array (N,); missing ones are kept, as only those within the split are checked."""
     try:
         array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
         if array.dtype.kind in "US" and isinstance(y, (list, tuple)):
-            array = np.asarray(y, dtype=object)  # in which [nan, "a"] is not yet "nan" and "a"
+            array = np.asarray(y, dtype=object)  # a text array would turn a missing label (nan) into the text "nan"
     except (ValueError, TypeError, RuntimeError):
         raise ParameterError("y", type(y).__name__, "labels (N,), one a clip") from None
     if array.ndim != 1:
@@ -81,7 +82,7 @@ def labels(y: object) -> np.ndarray:
 
 
 def codes(labels: np.ndarray, parts: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Classes of train (C,) and the class number of each clip (N,); -1 where a clip is not in the split."""
+    """Return the classes of train (C,) and the class number of each clip (N,), -1 for a clip outside the split."""
     used = np.concatenate(list(parts))
     values = labels[used]
     if values.dtype.kind in "Of":
@@ -114,7 +115,7 @@ def codes(labels: np.ndarray, parts: Split) -> tuple[np.ndarray, np.ndarray]:
 
 
 def members(groups: ArrayLike | None, parts: Split, count: int) -> np.ndarray:
-    """Group number of each clip (N,); without groups every clip is its own."""
+    """Return the group number of each clip (N,); without groups every clip is its own group."""
     if groups is None:
         return np.arange(count)
     shape = (len(groups),) if isinstance(groups, (list, tuple)) else np.shape(groups)
@@ -133,7 +134,7 @@ def members(groups: ArrayLike | None, parts: Split, count: int) -> np.ndarray:
 
 
 def listed(groups: ArrayLike) -> Sequence[object]:
-    """Groups as they are, or as Python's values; of a list with NaN and text numpy would make texts alone."""
+    """Return groups as a list of Python values; a numpy array of NaN and text would turn both into text."""
     return groups if isinstance(groups, (list, tuple)) else np.asarray(groups).tolist()
 
 
@@ -149,7 +150,7 @@ def path(penalties: Sequence[float] | None, config: str) -> np.ndarray:
 
 
 def repeats(target: np.ndarray, parts: Split, members: np.ndarray, seeds: Sequence[int] | None) -> list[Repeat]:
-    """What each repeat fits and validates on, and on which rows it is fitted again."""
+    """Return, for each repeat, the folds that select the penalty and the rows of the final fit."""
     development = np.concatenate([parts.train, parts.valid])
     if seeds is None and len(parts.valid):
         return [([(parts.train, parts.valid)], development)]
@@ -167,7 +168,7 @@ def repeats(target: np.ndarray, parts: Split, members: np.ndarray, seeds: Sequen
 
 
 def position(names: Sequence[str], layer: str | int) -> int:
-    """Position of a layer given by name or position; an error lists those there are."""
+    """Return the position of a layer given by name or position; the error lists the names of all layers."""
     if isinstance(layer, str) and layer in names:
         return names.index(layer)
     whole = isinstance(layer, (int, np.integer)) and not isinstance(layer, bool)
@@ -177,14 +178,14 @@ def position(names: Sequence[str], layer: str | int) -> int:
 
 
 def tested_once(test: np.ndarray) -> None:
-    """Refuse clips that two splits have tested."""
+    """Raise an error if a clip is in the test part of two splits."""
     rows, times = np.unique(test, return_counts=True)
     if (times > 1).any():
         raise ParameterError("probes.test", rows[times > 1][:5].tolist(), "tested once, by one of the splits")
 
 
 def joined_groups(probes: Sequence) -> np.ndarray | None:
-    """Groups of the test clips of several splits; where one has none, each of its clips is a group."""
+    """Return the groups of the test clips of several splits; in a split without groups each clip is its own."""
     if all(each.groups is None for each in probes):
         return None
     return np.concatenate([each.test.astype(str) if each.groups is None else each.groups for each in probes])

@@ -1,20 +1,20 @@
-"""Many L2-penalised multinomial logistic regressions solved together.
+"""Solver for many L2-penalised multinomial logistic regressions at once.
 
-One problem: features x (n, D), classes y (n,), penalty p > 0 minimise
+One problem has features x (n, D), classes y (n,) and a penalty p > 0. With z the standardised x it minimises
 
-    f(W, b) = 1/n [ sum_i cross_entropy(softmax(W z_i + b), y_i) + p/2 ||W||^2 ],   z standardised x,
+    f(W, b) = 1/n [ sum_i cross_entropy(softmax(W z_i + b), y_i) + p/2 ||W||^2 ],
 
-which is scikit-learn's ``LogisticRegression(C=1/p)`` on standardised features. (With two classes that has one weight
-vector, the difference of the two here; so that it stays the same model, W then weighs double.) What makes many of them
-fast:
+the objective of scikit-learn's ``LogisticRegression(C=1/p)`` on standardised features. With two classes scikit-learn
+has one weight vector, the difference of the two here; the penalty is then doubled, so that both have the same minimum.
+Many problems are solved fast for these reasons:
 
-* The penalty does not see rotations. So x is turned: into the span of its rows where n < D, and so that its leading
-  principal axes become coordinates. There the Hessian is nearly diagonal where it is large, and its diagonal a
-  preconditioner that leaves a tenth of the steps.
-* All penalties of one x share its products: logits and gradients are two matrix products for everything.
-* Logits are linear in the step length, so each problem's line search costs no product at all.
-* L-BFGS restarts now and then with the Hessian's true diagonal, and drops the problems that are done.
-* On the CPU each core works on its own stack of problems; on a GPU one stack is as large as memory allows.
+* The penalty is invariant to rotations of z. Therefore z is rotated so that its leading principal axes are the first
+  coordinates and, if n < D, reduced to the span of its rows. In these coordinates the largest entries of the Hessian
+  are nearly diagonal, and its diagonal is a preconditioner that reduces the number of steps to a tenth.
+* All penalties of one x share its matrix products: one for all logits and one for all gradients.
+* Logits are linear in the step length, so the line search needs no further matrix product.
+* L-BFGS is restarted after some steps with the exact diagonal of the Hessian, without the problems that have converged.
+* On the CPU each core works on its own stack of problems. On a GPU a stack is limited only by memory.
 """
 
 from __future__ import annotations
@@ -30,34 +30,36 @@ from torch import Tensor
 from ..core.warn import warn
 
 TOLERANCE = 1e-5
-"""A fit that stays is done when the gradient of f has this 2-norm or less (the same in any rotation)."""
+"""2-norm of the gradient of f at which a final fit has converged; it is the same in any rotation."""
 PATH_TOLERANCE = 1e-4
-"""The same for fits that only choose the penalty. scikit-learn stops at about 1e-3: a largest entry of 1e-4."""
+"""Tolerance of fits that only select the penalty. scikit-learn stops when the largest entry is 1e-4, a norm of about
+1e-3."""
 ROUNDS = {torch.float32: (8, 8, 8, 16, 32, 64), torch.float64: (128,) * 16}
-"""Steps between restarts of L-BFGS, in single precision and then in double for what is left. Wide features are done
-soonest with the Hessian's diagonal looked at often; few columns with a weak penalty need long memories."""
+"""Steps of L-BFGS between restarts, first in single precision, then in double for the remaining problems. Problems with
+many columns converge fastest with frequent updates of the Hessian's diagonal; those with few columns and a weak penalty
+need a long history."""
 AXES = 128
-"""Principal axes looked for (Halko, Martinsson, Tropp 2011); more cost more to find than they save in steps."""
+"""Number of principal axes (Halko, Martinsson, Tropp 2011); more take longer to compute than they save in steps."""
 BYTES = {"cpu": 2**25, "cuda": 2**32}
-"""What one stack may take; a single problem may take more. On the CPU small stacks stay in the caches."""
+"""Memory limit of a stack with several problems, in bytes. On the CPU it keeps a stack within the caches."""
 TOGETHER = 2**32
-"""Bytes that stacks worked on at the same time may take."""
+"""Memory limit, in bytes, of all stacks that are solved at the same time."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One training set, with every penalty to be tried on it."""
+    """One training set and the penalties to fit it with."""
 
     x: np.ndarray
-    """(N, D) float32 features of all clips, as they are."""
+    """Features of all clips, not standardised, float32 (N, D)."""
     rows: np.ndarray
-    """(n,) the clips to train on."""
+    """Row numbers of the training clips, (n,)."""
     y: np.ndarray
-    """(n,) int64 their classes in [0, C)."""
+    """Classes of the training clips in [0, C), int64 (n,)."""
     penalties: np.ndarray
-    """(P,) float64, the same P for all problems of one call."""
+    """Penalties, float64 (P,); P is the same for all problems of one call."""
     name: str
-    """What the warning calls it when a fit does not converge."""
+    """Name of the problem in the warning for a fit that does not converge."""
 
 
 def solve(
@@ -73,31 +75,32 @@ def solve(
     Parameters
     ----------
     problems : sequence of Problem
-        n and D may differ, P not.
+        Problems; n and D may differ between them, P must not.
     classes : int
-        C.
+        Number of classes C.
     device : torch.device
         CPU or CUDA.
     tolerance : float
-        2-norm of the gradient of f at which a fit is done.
+        2-norm of the gradient of f at which a fit has converged.
     progress : callable
-        Called with the number of fits just finished.
+        Called with the number of fits that have just finished.
 
     Returns
     -------
     list of (weights, bias)
-        One a problem: float64 (P, D, C) and (P, C) for the features as they were given; logits = x @ weights + bias.
+        For each problem float64 (P, D, C) and (P, C), for features that are not standardised: logits are
+        x @ weights + bias.
 
     Warns
     -----
     RuntimeWarning
-        A fit that did not reach the tolerance.
+        If a fit did not reach the tolerance.
     """
     if not problems:
         return []
     stacks: list[list[int]] = []
     for i in sorted(range(len(problems)), key=lambda i: problems[i].x.shape[1]):
-        # all of a stack are padded to its largest D, that of the last
+        # all problems of a stack are padded to its largest D, which is that of the last
         if stacks and (len(stacks[-1]) + 1) * _bytes(problems[i], classes) <= BYTES[device.type]:
             stacks[-1].append(i)
         else:
@@ -126,14 +129,14 @@ def solve(
 def _bytes(problem: Problem, classes: int) -> int:
     n, dim, width = len(problem.rows), problem.x.shape[1], len(problem.penalties) * classes
     rank = min(n, dim)
-    # features in double precision and turned; arrays as large as the logits; weights and about eight pairs of L-BFGS
+    # features in double precision and rotated; arrays of the size of the logits; weights and about eight L-BFGS pairs
     return 16 * n * dim + 4 * (3 * n * rank + 6 * n * width + 24 * rank * width)
 
 
 def _each(work: Callable, stacks: Sequence, largest: int, device: torch.device) -> Iterator:
-    """Results of ``work`` in order; on the CPU torch's threads take a stack each, or share one that is large.
+    """Yield the results of ``work`` in order; on the CPU each thread takes a stack, or all share a large one.
 
-    Threads that share small products wait for each other more than they compute.
+    Threads that share small matrix products spend most of the time waiting for each other.
     """
     if device.type != "cpu":
         yield from map(work, stacks)
@@ -143,7 +146,7 @@ def _each(work: Callable, stacks: Sequence, largest: int, device: torch.device) 
     inner = threads // workers if largest > BYTES["cpu"] else 1
 
     def alone(stack):
-        torch.set_num_threads(inner)  # of this worker
+        torch.set_num_threads(inner)  # this applies to the worker's thread only
         return work(stack)
 
     try:
@@ -159,7 +162,10 @@ def _each(work: Callable, stacks: Sequence, largest: int, device: torch.device) 
 def _solve_stack(
     problems: list[Problem], classes: int, device: torch.device, tolerance: float
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Weights, bias, gradient norms; smaller problems are padded with zero rows and columns, which change nothing."""
+    """Return weights, bias and gradient norms of each problem.
+
+    Smaller problems are padded with zero rows and columns, which do not change their solution.
+    """
     turned = [_turn(torch.from_numpy(problem.x[problem.rows]).to(device)) for problem in problems]
     rows, rank = max(len(z) for z, _, _ in turned), max(z.shape[1] for z, _, _ in turned)
     z = torch.zeros(len(problems), rows, rank + 1, device=device)
@@ -167,12 +173,12 @@ def _solve_stack(
     for g, ((member, _, _), problem) in enumerate(zip(turned, problems, strict=True)):
         n = len(member)
         z[g, :n, : member.shape[1]] = member
-        z[g, :n, -1] = 1  # the intercept; zero in padded rows, so that these drop out of every sum
+        z[g, :n, -1] = 1  # the column of the intercept; padded rows have 0 and do not count in any sum
         y[g, 0, torch.from_numpy(problem.y).to(device), torch.arange(n, device=device)] = 1
     count = torch.tensor([float(len(problem.rows)) for problem in problems], device=device)[:, None, None, None]
     penalty = torch.from_numpy(np.stack([problem.penalties for problem in problems])).to(device)
     if classes == 2:
-        penalty = 2 * penalty  # ||w1 - w0||^2 = 2 ||W||^2, as the two mirror each other
+        penalty = 2 * penalty  # at the minimum w0 = -w1, so scikit-learn's ||w1 - w0||^2 is 2 ||W||^2
     ridge = (penalty[..., None, None] / count).expand(-1, -1, 1, rank + 1).clone()
     ridge[..., -1] = 0
     weights, norms = _minimise(_Stack(z, y, ridge, count), tolerance)
@@ -185,24 +191,24 @@ def _solve_stack(
 
 
 def _turn(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
-    """Standardise and turn x (n, D).
+    """Standardise and rotate x (n, D).
 
-    Returns z float32 (n, R), R = min(n, D); a function that turns weights for z, float64 (R, M), into weights for x
-    (D, M); and the mean (D,) that those expect to be subtracted.
+    Returns z float32 (n, R) with R = min(n, D), a function that converts weights for z, float64 (R, M), to weights for
+    x - mean, (D, M), and the mean (D,).
     """
     x = x.double()
     mean = x.mean(0)
     x = x - mean
     deviation = x.square().mean(0).sqrt()
-    constant = deviation <= 1e-7 * mean.abs()  # what float32 rounding leaves of a constant column
+    constant = deviation <= 1e-7 * mean.abs()  # a constant column may deviate this much by float32 rounding
     scale = torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation))
     z = (x * scale).float()
     turns = []
     if len(z) < z.shape[1]:
-        turns.append(torch.geqrf(z.mT.contiguous()))  # z = R^T Q^T: R^T are the coordinates in the span of the rows
+        turns.append(torch.geqrf(z.mT.contiguous()))  # z = R^T Q^T, where R^T are coordinates in the span of the rows
         z = turns[0][0][: len(z)].triu().mT.contiguous()
     axes = _principal_axes(z)
-    # Q of these axes' QR has them as its first columns and any complement after, and is never formed
+    # Q of the axes' QR decomposition has them as first columns and completes the basis; it is never formed explicitly
     turns.append(torch.geqrf(axes))
     z = torch.ormqr(*turns[-1], z, left=False)
 
@@ -216,7 +222,7 @@ def _turn(x: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
 
 
 def _principal_axes(z: Tensor) -> Tensor:
-    """(R, k) orthonormal: about the k = min(``AXES``, R) leading right singular vectors of z (n, R), strong first."""
+    """Approximate the k = min(``AXES``, R) leading right singular vectors of z (n, R), the largest first, (R, k)."""
     generator = torch.Generator().manual_seed(0)
     sketch = torch.randn(z.shape[1], min(AXES, z.shape[1]), generator=generator).to(z.device)
     for _ in range(2):
@@ -227,19 +233,19 @@ def _principal_axes(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Stack:
-    """G training sets x P penalties in one dtype."""
+    """The problems of G training sets with P penalties each, padded to one shape."""
 
     z: Tensor
-    """(G, n, R), the last column ones."""
+    """Features, (G, n, R); the last column is 1."""
     y: Tensor
-    """(G, 1, C, n) one-hot."""
+    """One-hot classes, (G, 1, C, n)."""
     ridge: Tensor
-    """(G, P, 1, R) penalty over count, 0 for the intercept."""
+    """Penalty divided by the number of clips, (G, P, 1, R); 0 for the intercept."""
     count: Tensor
-    """(G, 1, 1, 1) rows that are real."""
+    """Number of clips without padding, (G, 1, 1, 1)."""
 
     def take(self, groups: Tensor, columns: Tensor, dtype: torch.dtype) -> _Stack:
-        """Those training sets and penalties alone."""
+        """Return a stack of the given training sets and penalties."""
         ridge = self.ridge[groups[:, None], columns]
         return _Stack(*(part.to(dtype) for part in (self.z[groups], self.y[groups], ridge, self.count[groups])))
 
@@ -248,18 +254,18 @@ class _Stack:
         return (weights.flatten(1, 2) @ self.z.mT).unflatten(1, weights.shape[1:3])
 
     def gradient(self, probability: Tensor, weights: Tensor) -> Tensor:
-        """Return the gradient of f at weights with these class probabilities (G, P, C, n)."""
+        """Gradient of f at weights that give these class probabilities (G, P, C, n)."""
         slopes = ((probability - self.y).flatten(1, 2) @ self.z).view_as(weights)
         return torch.addcmul(slopes / self.count, self.ridge, weights)
 
     def inverse_diagonal(self, probability: Tensor) -> Tensor:
-        """1 over the Hessian's diagonal (G, P, C, R)."""
+        """Inverse of the diagonal of the Hessian, (G, P, C, R)."""
         curvature = (probability * (1 - probability)).flatten(1, 2) @ self.z.square()
         return 1 / (curvature.unflatten(1, probability.shape[1:3]) / self.count + self.ridge).clamp_min(1e-9)
 
 
 def _minimise(stack: _Stack, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Weights float64 (G, P, C, R) that minimise f, and the norm of its gradient there (G, P)."""
+    """Return the weights float64 (G, P, C, R) that minimise f, and the norm of its gradient there (G, P)."""
     shape = (*stack.ridge.shape[:2], stack.y.shape[2], stack.z.shape[2])
     weights = torch.zeros(shape, dtype=torch.float64, device=stack.z.device)
     norms = torch.full(shape[:2], torch.inf, dtype=torch.float64, device=stack.z.device)
@@ -277,7 +283,7 @@ def _minimise(stack: _Stack, tolerance: float) -> tuple[Tensor, Tensor]:
 
 
 def _descend(stack: _Stack, weights: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor]:
-    """Steps of L-BFGS (Nocedal 1980) on all problems at once; weights and gradient norms (G, P) afterwards."""
+    """Take steps of L-BFGS (Nocedal 1980) on all problems at once; return weights and gradient norms (G, P)."""
     scores = stack.scores(weights)
     probability = scores.softmax(2)
     gradient = stack.gradient(probability, weights)
@@ -287,7 +293,7 @@ def _descend(stack: _Stack, weights: Tensor, steps: int, tolerance: float) -> tu
         active = _dot(gradient, gradient).sqrt() > tolerance
         if not active.any():
             break
-        direction = _direction(gradient, inverse, pairs) * active  # what is done stays where it is
+        direction = _direction(gradient, inverse, pairs) * active  # problems that have converged do not move
         ahead = stack.scores(direction)
         length, probability = _line_search(stack, scores, ahead, weights, direction, _dot(gradient, direction))
         move, before = length * direction, gradient
@@ -295,14 +301,14 @@ def _descend(stack: _Stack, weights: Tensor, steps: int, tolerance: float) -> tu
         gradient = stack.gradient(probability, weights)
         change = gradient - before
         curvature = _dot(move, change)
-        # where nothing moved the pair must do nothing
+        # a pair of a problem that did not move must have no effect
         rho = torch.where(curvature > torch.finfo(move.dtype).tiny, 1 / curvature, 0.0)
         pairs.append((move, change, rho))
     return weights, _dot(gradient, gradient).sqrt()[..., 0, 0]
 
 
 def _direction(gradient: Tensor, inverse: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """The two-loop recursion: minus the approximate inverse Hessian times the gradient."""
+    """Return minus the approximate inverse Hessian times the gradient, by the two-loop recursion of L-BFGS."""
     direction, alphas = -gradient, []
     for move, change, rho in reversed(pairs):
         alphas.append(rho * _dot(move, direction))
@@ -319,10 +325,10 @@ def _direction(gradient: Tensor, inverse: Tensor, pairs: list[tuple[Tensor, Tens
 def _line_search(
     stack: _Stack, scores: Tensor, ahead: Tensor, weights: Tensor, direction: Tensor, slope: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Step length of each problem (G, P, 1, 1) and the class probabilities there.
+    """Return the step length t of each problem (G, P, 1, 1) and the class probabilities there.
 
-    Newton on the convex f(t), kept inside the bracket found so far, until the slope is at most half of that at 0.
-    ``scores + t * ahead`` are the logits at t: no matrix product is needed.
+    Newton's method on the convex f(t), kept inside the bracket found so far, runs until the slope is at most half of
+    the slope at 0. The logits at t are ``scores + t * ahead``, so no matrix product is needed.
     """
     pull, count = stack.ridge * direction, stack.count
     linear, quadratic = _dot(pull, weights), _dot(pull, direction)
@@ -349,5 +355,5 @@ def _line_search(
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each problem: (G, P, ...) x (G, P, ...) -> (G, P, 1, 1)."""
+    """Inner product for each problem: (G, P, ...) x (G, P, ...) -> (G, P, 1, 1)."""
     return torch.linalg.vecdot(a.flatten(2), b.flatten(2))[..., None, None]

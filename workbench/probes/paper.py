@@ -1,4 +1,4 @@
-"""The probe of Mariotte et al. (arXiv 2509.24793): one linear layer trained with Adam, layers x seeds as one stack."""
+"""The probe of Mariotte et al. (arXiv 2509.24793): a linear layer trained with Adam, all layers and seeds at once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from ..core.fitting import threads
 
 EPOCHS = 120
-"""Passes over the training clips."""
+"""Number of passes over the training clips."""
 BATCH = 32
-"""Clips a step; the last batch of an epoch may be smaller."""
+"""Clips per step; the last batch of an epoch may be smaller."""
 RATE = 1e-3
-"""Adam's learning rate, constant."""
+"""Learning rate of Adam, constant."""
 SINGLE_THREAD = 4e6
-"""Multiplications in one step of the stack below which one CPU thread does it."""
+"""A step with fewer multiplications than this runs on a single CPU thread."""
 
 
 def train(
@@ -28,9 +28,9 @@ def train(
     seeds: Sequence[int],
     progress: Callable[[int], None] = lambda epochs: None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Train L x S linear layers side by side; each equals its own run alone.
+    """Train L x S linear layers at the same time, each independent of the others.
 
-    The run of one layer and seed is this loop, and nothing a member does touches another:
+    The result for one layer and seed is that of this loop:
 
         torch.manual_seed(seed); model = torch.nn.Linear(D, C); adam = torch.optim.Adam(model.parameters(), lr=1e-3)
         each epoch: for batch in torch.randperm(n).split(32): step on cross_entropy(model(x[batch]), y[batch])
@@ -39,23 +39,26 @@ def train(
     Parameters
     ----------
     x : Tensor float32 (L, n, D)
-        Training clips, not standardised.
+        Embeddings of the training clips, not standardised.
     y : Tensor int64 (n,)
+        Classes of the training clips in [0, C).
     x_valid : Tensor float32 (L, v, D)
+        Embeddings of the validation clips.
     y_valid : Tensor int64 (v,)
+        Classes of the validation clips.
     classes : int
-        C.
+        Number of classes C.
     seeds : sequence of int
-        S of them: initial weights and the order of the clips.
+        S seeds of the initial weights and of the order of the clips.
     progress : callable
         Called with 1 after each epoch.
 
     Returns
     -------
     weights, bias : Tensor float32 (L, S, D, C) and (L, S, C)
-        Of the epoch kept.
+        Weights of the epoch that was kept; the initial weights if no epoch had a finite validation loss.
     learnt : Tensor bool (L, S)
-        Whether its validation loss is lower than that of the initial weights, which are kept where no loss is a number.
+        Whether the validation loss of the kept epoch is lower than that of the initial weights.
     """
     layers, n, dim = x.shape
     generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
@@ -75,8 +78,8 @@ def train(
     best = torch.full((members, 1, 1), torch.inf, device=x.device)
     kept_weight, kept_bias = weight.detach().clone(), bias.detach().clone()
     x_valid = x_valid.repeat_interleave(len(seeds), 0) if members > layers else x_valid
-    # Steps of microseconds: threads that wait for each other cost more than they save, and beside any other busy
-    # process a hundred times more.
+    # For steps of microseconds the waiting of threads for each other costs more than they save, and a hundred times
+    # more when another process is busy.
     tiny = members * BATCH * dim * classes < SINGLE_THREAD
     with torch.no_grad(), threads(1 if tiny else torch.get_num_threads()):
         first = _loss(x_valid, target_valid, weight, bias)
@@ -85,7 +88,7 @@ def train(
             for batch in order.split(BATCH, dim=1):
                 clips = x[:, batch].view(members, batch.shape[1], dim)
                 logits = torch.baddbmm(bias, clips, weight.mT)
-                # d cross-entropy / d logits, written out: autograd would only add overhead
+                # the gradient of the cross-entropy with respect to the logits, without the overhead of autograd
                 error = (logits.softmax(-1) - target[batch].repeat(layers, 1, 1)) / batch.shape[1]
                 weight.grad, bias.grad = error.mT @ clips, error.sum(1, keepdim=True)
                 adam.step()
@@ -100,6 +103,6 @@ def train(
 
 
 def _loss(x: Tensor, target: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Mean cross-entropy (members, 1, 1) of one-hot targets (v, C)."""
+    """Mean cross-entropy over v clips with one-hot targets (v, C), (members, 1, 1)."""
     log = torch.baddbmm(bias, x, weight.mT).log_softmax(-1)
     return -(log * target).sum(-1).mean(1)[:, None, None]

@@ -1,7 +1,7 @@
-"""What fitted regression probes know: R2 and rank correlation with their intervals, and where each number is read best.
+"""Results of regression probes: R2 and rank correlation of each layer with intervals, and each number's best layer.
 
-Reading a probe: 0 is as good as always giving the mean of the tested clips, 1 is perfect. Compare with an untrained
-network, with the plain spectrum and with shuffled numbers, as with the probes of classes.
+An R2 of 1 is perfect, and 0 is as good as predicting the mean of the test clips. Compare it with an untrained network,
+with the spectrum and with shuffled numbers, as for classification probes.
 """
 
 from __future__ import annotations
@@ -25,42 +25,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class RegressionProbes:
-    """Fitted regression probes of L layers for A numbers, judged on n test clips; ``probes[name]`` is one number's."""
+    """Fitted regression probes of L layers for A targets (numbers), scored on n test clips.
+
+    ``probes[name]`` has the probes of one target alone.
+    """
 
     names: tuple[str, ...]
-    """Layers, in the order given."""
+    """Names of the layers, in the order given."""
     targets: tuple[str, ...]
-    """(A) what was read."""
+    """Names of the A targets that are predicted."""
     test: np.ndarray
-    """(n,) int64: test clips, as positions among all N clips."""
+    """Test clips as row numbers among all N clips, int64 (n,)."""
     true: np.ndarray
-    """(n, A) their numbers; NaN where one is not defined for a clip, which then counts for the others alone."""
+    """True targets of the test clips, (n, A); NaN where a target is undefined for a clip, which is then left out."""
     groups: np.ndarray | None
-    """(n,) their groups; None when none were given, or every test clip is a group of its own."""
+    """Groups of the test clips, (n,); None if none were given or every test clip is its own group."""
     split: np.ndarray
-    """(n,) int64: the split that each clip was tested in; all 0 but where :func:`workbench.probes.pooled` joined."""
+    """Number of the split in which each clip was tested, int64 (n,); 0 unless :func:`workbench.probes.pooled` joined
+    several."""
     predictions: np.ndarray
-    """(L, A, n) predicted numbers, for clips too whose own is not defined."""
+    """Predicted targets, (L, A, n), including clips for which the true target is undefined."""
     r2: np.ndarray
-    """(L, A) :func:`workbench.metrics.regression.r2` on test; NaN where fewer than two clips differ."""
+    """R2 on the test clips, (L, A), by :func:`workbench.metrics.regression.r2`; NaN if the true targets are equal."""
     interval: np.ndarray
-    """(L, A, 2) of it, for other test groups; NaN where there are fewer than six."""
+    """Confidence interval of ``r2`` over test groups, (L, A, 2); NaN with fewer than six groups."""
     rank_correlation: np.ndarray
-    """(L, A) Spearman's, of ranks within each split; NaN where predictions do not differ."""
+    """Spearman's correlation of ranks within each split, (L, A); NaN if all predictions are equal."""
     rank_interval: np.ndarray
-    """(L, A, 2) of it, as ``interval``."""
+    """Confidence interval of ``rank_correlation`` over test groups, (L, A, 2); NaN with fewer than six groups."""
     guess: np.ndarray
-    """(A,) R2 of always giving the mean of the training clips: 0, or a little below."""
+    """R2 of always predicting the mean of train and valid, (A,); 0 or below."""
     penalties: np.ndarray
-    """(P,) path tried, weak to strong."""
+    """Penalties to select from in ascending order, (P,)."""
     penalty: np.ndarray
-    """(L, A) chosen."""
+    """Selected penalty, (L, A)."""
     validation_path: np.ndarray
-    """(L, A, P) validation R2 along the path."""
+    """Validation R2 for each penalty, (L, A, P)."""
     weights: tuple[np.ndarray, ...]
-    """One (A, D) float64 array a layer, for inputs as they were given (standardisation folded in)."""
+    """Weights of each layer, float64 (A, D), for embeddings that are not standardised."""
     bias: np.ndarray
-    """(L, A) float64."""
+    """Intercepts, float64 (L, A)."""
 
     def __repr__(self) -> str:
         told = f"RegressionProbes({len(self.names)} layers, {len(self.targets)} numbers, {len(self.test)} test clips"
@@ -74,12 +78,12 @@ class RegressionProbes:
         return f"{told}; best on validation: layer {layer}, R2 {self.r2[best, 0]:.3f} {bounds}, rank {rank:+.3f})"
 
     def __getitem__(self, target: str | list[str]) -> RegressionProbes:
-        """The probes of one number alone, or of several, in the order asked for.
+        """Return the probes of one target, or of several in the order of the list.
 
         Raises
         ------
         ParameterError
-            No such number; the message lists those there are.
+            If there is no such target; the message lists the targets.
         """
         wanted = [target] if isinstance(target, str) or not isinstance(target, Sequence) else list(target)
         for name in wanted:
@@ -94,32 +98,32 @@ class RegressionProbes:
 
     @property
     def validation_r2(self) -> np.ndarray:
-        """(L, A) at the chosen penalty, of the probe fitted on train alone."""
+        """Validation R2 at the selected penalty, before the refit on train and valid, (L, A)."""
         return self.validation_path.max(-1)
 
     @property
     def best_layer(self) -> str:
-        """Layer of highest validation R2, of several numbers in the mean. Never by test."""
+        """Layer with the highest validation R2 (the mean over targets); the test clips are not used."""
         return self.names[int(np.nan_to_num(self.validation_r2, nan=-np.inf).mean(1).argmax())]
 
     def position(self, layer: str | int) -> int:
-        """Position of a layer given by name or position.
+        """Return the position of a layer given by name or position.
 
         Raises
         ------
         ParameterError
-            No such layer; the message lists those there are.
+            If there is no such layer; the message lists the layers.
         """
         return inputs.position(self.names, layer)
 
     @checked
     def predict(self, layer: str | int, x: ArrayLike) -> np.ndarray:
-        """Numbers of new embeddings.
+        """Predict the targets of new embeddings.
 
         Parameters
         ----------
         layer : str or int
-            Name or position.
+            Name or position of the layer.
         x : array_like (M, D)
             Embeddings of that layer, not standardised.
 
@@ -130,7 +134,7 @@ class RegressionProbes:
         Raises
         ------
         ParameterError
-            Another D than the layer's.
+            If the embeddings do not have the layer's D.
         """
         i = self.position(layer)
         x = numbers("x", x, empty=True).astype(np.float64)
@@ -139,14 +143,14 @@ class RegressionProbes:
         return x @ self.weights[i].T + self.bias[i]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a number and layer.
+        """Return the scores as a table with one row per target and layer.
 
         Returns
         -------
         DataFrame
             ``target``, ``layer``, ``r2``, ``low``, ``high``, ``rank`` (rank correlation), ``rank_low``, ``rank_high``,
-            ``guess`` (R2 of the training mean), ``validation_r2``, ``penalty``, ``clips`` (tested clips for which the
-            number is defined).
+            ``guess`` (R2 of predicting the training mean), ``validation_r2``, ``penalty``, and ``clips``, the number of
+            test clips for which the target is defined.
         """
         import pandas as pd
 
@@ -161,26 +165,27 @@ class RegressionProbes:
 
     @checked
     def peaks(self, controls: Mapping[str, RegressionProbes] | None = None, *, level: float = 0.95) -> pd.DataFrame:
-        """Where each number is read best, and by how much better than from the controls: one row a number.
+        """Return the best layer of each target and how much better it is than the controls.
 
         Parameters
         ----------
         controls : mapping of name -> RegressionProbes, optional
-            Of the same numbers, tested on the same clips. Of each the layer that is best on validation is taken.
+            Probes for the same targets and test clips, such as those of an untrained network. The layer of a control
+            with the highest validation R2 is used.
         level : float
-            Of the intervals.
+            Confidence level of the intervals.
 
         Returns
         -------
         DataFrame
-            Indexed by target: ``layer`` (best on validation), ``depth`` of it (0 the first layer, 1 the last), ``r2``
-            there; and for each control its ``r2``, the ``gain`` over it and its bounds ``low`` and ``high``, in columns
-            such as "untrained: gain".
+            One row per target, with ``layer`` (of highest validation R2), its ``depth`` (0 for the first layer, 1 for
+            the last) and its ``r2``. For each control there are its ``r2``, the ``gain`` of the layer over the control,
+            and the bounds ``low`` and ``high`` of the gain, in columns such as "untrained: gain".
 
         Raises
         ------
         ParameterError
-            A control of other numbers or other test clips.
+            If a control has other targets or other test clips.
         """
         import pandas as pd
 
@@ -205,7 +210,7 @@ class RegressionProbes:
 
     @property
     def history(self) -> pd.DataFrame:
-        """What was tried: a row a layer, number and penalty, with its validation R2."""
+        """Validation R2 of every layer, target and penalty, one row each."""
         import pandas as pd
 
         columns = {"layer": self.names, "target": self.targets, "penalty": self.penalties}
@@ -214,18 +219,18 @@ class RegressionProbes:
 
     @checked
     def save(self, folder: str | Path) -> Path:
-        """Write the probes and all that is known of them to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
+        """Write the probes and their scores to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
         return folders.write(folder, self)
 
     @classmethod
     @checked
     def load(cls, folder: str | Path) -> RegressionProbes:
-        """Read what :meth:`save` wrote.
+        """Read probes that :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            No such folder, a damaged one, or one that holds something else.
+            If the folder does not exist, is damaged, or holds something else.
         """
         return folders.read(folder, cls)
 
@@ -233,7 +238,7 @@ class RegressionProbes:
 def r2_paired(
     a: RegressionProbes, layer_a: str | int, b: RegressionProbes, layer_b: str | int, *, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """What :func:`workbench.probes.paired` says of regression probes."""
+    """Compare two regression probes; :func:`workbench.probes.paired` calls it."""
     for name, probes in (("a", a), ("b", b)):
         if len(probes.targets) > 1:
             raise ParameterError(f"{name}.targets", probes.targets[:5], f"one number: {name}[name]")
@@ -241,14 +246,14 @@ def r2_paired(
         raise ParameterError("b.test", f"{len(b.test)} clips", f"the {len(a.test)} test clips of a, with their numbers")
     rows = np.isfinite(a.true[:, 0])
     said = [probes.predictions[probes.position(at), 0, rows] for probes, at in ((a, layer_a), (b, layer_b))]
-    if not rows.any() or not np.isfinite(said).all():  # a number that could not be read
+    if not rows.any() or not np.isfinite(said).all():  # no probe could be fitted for this target
         return (float("nan"),) * 3
     groups = None if a.groups is None else a.groups[rows]
     return regression.r2_difference(a.true[rows, 0], *said, groups, level=level)
 
 
 def joined_regression(probes: Sequence[RegressionProbes]) -> RegressionProbes:
-    """What :func:`workbench.probes.pooled` makes of regression probes."""
+    """Join regression probes of several splits; :func:`workbench.probes.pooled` calls it."""
     first = probes[0]
     for each in probes[1:]:
         for name in ("names", "targets"):
@@ -266,7 +271,7 @@ def joined_regression(probes: Sequence[RegressionProbes]) -> RegressionProbes:
 
 
 def scores(true: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """R2 (L, A)."""
+    """R2 (L, A) of predictions (L, A, n) for true targets (n, A), which may be NaN."""
     out = np.full(predictions.shape[:2], np.nan)
     for a, rows in enumerate(np.isfinite(true).T):
         there = np.isfinite(predictions[:, a]).all()
@@ -278,7 +283,7 @@ def scores(true: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 def judged(
     *, test: np.ndarray, true: np.ndarray, predictions: np.ndarray, split: np.ndarray, groups, level: float = 0.95
 ) -> dict[str, np.ndarray]:
-    """R2 and rank correlation of all layers and numbers, with their intervals."""
+    """Compute R2 and rank correlation of all layers and targets, with their intervals."""
     r2 = scores(true, predictions)
     (interval, rank_interval), rank = np.full((2, *r2.shape, 2), np.nan), np.full(r2.shape, np.nan)
     for a, rows in enumerate(np.isfinite(true).T):

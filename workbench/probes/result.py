@@ -1,4 +1,4 @@
-"""What fitted probes know: accuracies with their intervals, predictions clip by clip, and comparisons."""
+"""Results of classification probes: accuracies with intervals, predictions for each clip, and paired comparisons."""
 
 from __future__ import annotations
 
@@ -23,73 +23,73 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two layers' probes on the same test clips."""
+    """Paired comparison of two layers' probes on the same test clips; made by :meth:`Probes.compare`."""
 
     a: str
-    """First layer."""
+    """Name of the first layer."""
     b: str
-    """Second layer."""
+    """Name of the second layer."""
     difference: float
     """Accuracy of a minus accuracy of b."""
     low: float
-    """Lower bound of the paired interval, for other test groups when there are any, else clips; NaN with one group."""
+    """Lower bound of the paired interval over test groups, or over clips without groups; NaN with one group."""
     high: float
-    """Upper bound."""
+    """Upper bound of the paired interval."""
     p_value: float
-    """Exact McNemar test; NaN with groups or several seeds, whose results are not independent clips."""
+    """p-value of the exact McNemar test; NaN with groups or several seeds, as it assumes independent results."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Probes:
-    """Fitted probes of L layers x S seeds (S = 1 when no seeds were given), judged on n test clips of C classes."""
+    """Fitted probes of L layers and S seeds (S = 1 without seeds), scored on n test clips with C classes."""
 
     names: tuple[str, ...]
-    """Layers, in the order given."""
+    """Names of the layers, in the order given."""
     classes: np.ndarray
-    """(C,) labels that training has, sorted."""
+    """Classes of the training clips, sorted, (C,)."""
     config: str
     """"default" or "paper"."""
     seeds: tuple[int, ...] | None
-    """Seeds as they were given."""
+    """Seeds that were given, or None."""
     test: np.ndarray
-    """(n,) int64: test clips, as positions among all N clips."""
+    """Test clips as row numbers among all N clips, int64 (n,)."""
     true: np.ndarray
-    """(n,) their labels."""
+    """True labels of the test clips, (n,)."""
     groups: np.ndarray | None
-    """(n,) their groups; None when none were given, or every test clip is a group of its own."""
+    """Groups of the test clips, (n,); None if none were given or every test clip is its own group."""
     split: np.ndarray
-    """(n,) int64: the split that each clip was tested in; all 0 but where :func:`pooled` joined several."""
+    """Number of the split in which each clip was tested, int64 (n,); 0 unless :func:`pooled` joined several."""
     accuracy: np.ndarray
-    """(L, S) on test."""
+    """Accuracy on the test clips, (L, S)."""
     balanced_accuracy: np.ndarray
-    """(L, S) mean recall over the test classes."""
+    """Mean recall over the classes of the test clips, (L, S)."""
     interval: np.ndarray
-    """(L, 2) of the mean accuracy over seeds, for other test groups; the spread over seeds is not in it."""
+    """Confidence interval of the accuracy averaged over seeds, (L, 2); it does not include the spread over seeds."""
     interval_kind: str
-    """"wilson", or "groups": that of :func:`workbench.metrics.intervals.group_interval`, since clips of one group are
-    not independent; NaN where the test part has one group."""
+    """"wilson" for independent clips, or "groups" for :func:`workbench.metrics.intervals.group_interval`, which is NaN
+    if the test part has only one group."""
     chance: float
-    """1 / C."""
+    """Accuracy of uniform guessing, 1 / C."""
     majority: float
-    """Test accuracy of always answering the commonest class of train."""
+    """Test accuracy of always predicting the most frequent class of train."""
     penalties: np.ndarray
-    """(P,) path tried, weak to strong; empty in the paper's config."""
+    """Penalties to select from in ascending order, (P,); empty in the paper's config."""
     penalty: np.ndarray
-    """(L, S) chosen; NaN in the paper's config."""
+    """Selected penalty, (L, S); NaN in the paper's config."""
     validation_path: np.ndarray
-    """(L, S, P) validation accuracy along the path; in the paper's config P = 1, that of the epoch kept."""
+    """Validation accuracy for each penalty, (L, S, P); in the paper's config P = 1, for the epoch that was kept."""
     validation_accuracy: np.ndarray
-    """(L, S) at the chosen penalty or epoch, of the probe fitted on train alone."""
+    """Validation accuracy at the selected penalty or epoch, before the refit on train and valid, (L, S)."""
     validation_loss: np.ndarray
-    """(L, S) cross-entropy (nats a clip) of the same."""
+    """Validation cross-entropy of the same probes in nats per clip, (L, S)."""
     predictions: np.ndarray
-    """(L, S, n) predicted labels."""
+    """Predicted labels of the test clips, (L, S, n)."""
     probabilities: np.ndarray
-    """(L, S, n, C) float32."""
+    """Class probabilities of the test clips, float32 (L, S, n, C)."""
     weights: tuple[np.ndarray, ...]
-    """One (S, D, C) float64 array a layer, for inputs as they were given (standardisation folded in)."""
+    """Weights of each layer, float64 (S, D, C), for embeddings that are not standardised."""
     bias: np.ndarray
-    """(L, S, C) float64."""
+    """Intercepts, float64 (L, S, C)."""
 
     def __repr__(self) -> str:
         best = self.position(self.best_layer)
@@ -104,12 +104,12 @@ class Probes:
         )
 
     def position(self, layer: str | int) -> int:
-        """Position of a layer given by name or position.
+        """Return the position of a layer given by name or position.
 
         Raises
         ------
         ParameterError
-            No such layer; the message lists those there are.
+            If there is no such layer; the message lists the layers.
         """
         return inputs.position(self.names, layer)
 
@@ -119,29 +119,29 @@ class Probes:
 
     @property
     def best_layer(self) -> str:
-        """Layer of highest validation accuracy (mean over seeds; ties: of lower cross-entropy). Never by test."""
+        """Layer with the highest mean validation accuracy over seeds (in a tie, the lowest cross-entropy)."""
         return self.names[self._ranked()[0]]
 
     @property
     def worst_layer(self) -> str:
-        """Layer of lowest validation accuracy (mean over seeds; ties: of higher cross-entropy). Never by test."""
+        """Layer with the lowest mean validation accuracy over seeds (in a tie, the highest cross-entropy)."""
         return self.names[self._ranked()[-1]]
 
     @checked
     def confusion(self, layer: str | int, *, normalise: bool = False) -> np.ndarray:
-        """Test clips by true class (rows) and predicted class (columns), in the order of ``classes``.
+        """Confusion matrix of the test clips: true classes in rows, predicted in columns, in the order of ``classes``.
 
         Parameters
         ----------
         layer : str or int
-            Name or position.
+            Name or position of the layer.
         normalise : bool
-            Divide each row by its sum.
+            Whether to divide each row by its sum.
 
         Returns
         -------
         np.ndarray (C, C)
-            int64 counts for one seed; float64 means over several seeds, or shares in [0, 1] when normalised.
+            int64 counts with one seed, float64 mean counts with several, or float64 shares in [0, 1] if normalised.
         """
         from sklearn.metrics import confusion_matrix
 
@@ -152,20 +152,20 @@ class Probes:
 
     @checked
     def confused(self, layer: str | int, n: int = 10) -> pd.DataFrame:
-        """Test clips that the probe of a layer gets wrong, the most confident first.
+        """Test clips that the probe of a layer classifies wrongly, with the highest confidence first.
 
         Parameters
         ----------
         layer : str or int
-            Name or position.
+            Name or position of the layer.
         n : int
-            At most so many rows.
+            Largest number of rows.
 
         Returns
         -------
         DataFrame
-            ``clip`` (position among all N clips), ``true``, ``predicted``, ``probability`` (of the predicted class,
-            mean over seeds), ``probability_true``.
+            ``clip`` (row number among all N clips), ``true``, ``predicted``, ``probability`` (of the predicted class,
+            mean over seeds) and ``probability_true`` (of the true class).
         """
         import pandas as pd
 
@@ -181,15 +181,15 @@ class Probes:
 
     @checked
     def compare(self, a: str | int, b: str | int, *, level: float = 0.95) -> Difference:
-        """Paired comparison of two layers on the same test clips; what both get right or wrong cancels.
+        """Paired comparison of two layers on the same test clips.
 
-        The interval is for other test groups when there are any, else for other clips; seeds are averaged first.
-        Two layers picked by their test accuracies make it optimistic.
+        Seeds are averaged first. The interval is over test groups, or over clips if there are no groups. It is
+        optimistic if the two layers were selected by their test accuracies.
 
         Parameters
         ----------
         a, b : str or int
-            Names or positions.
+            Names or positions of the layers.
         level : float
             Confidence level.
 
@@ -211,19 +211,19 @@ class Probes:
         Parameters
         ----------
         layer : str or int
-            Name or position.
+            Name or position of the layer.
         x : array_like (M, D)
             Embeddings of that layer, not standardised.
 
         Returns
         -------
         np.ndarray float64 (M, C)
-            Mean over seeds, columns in the order of ``classes``.
+            Mean over seeds, with columns in the order of ``classes``.
 
         Raises
         ------
         ParameterError
-            Another D than the layer's.
+            If the embeddings do not have the layer's D.
         """
         i = self.position(layer)
         x = numbers("x", x, empty=True).astype(np.float64)
@@ -234,14 +234,14 @@ class Probes:
         return (likelihood / likelihood.sum(-1, keepdims=True)).mean(0)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a layer: mean accuracy, its interval, the spread over seeds and the levels to beat.
+        """Return a table with one row per layer: mean accuracy, its interval, the spread over seeds, and baselines.
 
         Returns
         -------
         DataFrame
-            ``layer``, ``accuracy``, ``low``, ``high``, ``spread`` (standard deviation over seeds; 0 for one),
-            ``split_spread`` (the same over splits, of :func:`pooled` probes alone), ``balanced_accuracy``,
-            ``validation_accuracy``, ``penalty`` (median over seeds), ``chance``, ``majority``.
+            ``layer``, ``accuracy``, ``low``, ``high``, ``spread`` (standard deviation over seeds, 0 for one seed),
+            ``split_spread`` (standard deviation over splits, only for :func:`pooled` probes), ``balanced_accuracy``,
+            ``validation_accuracy``, ``penalty`` (median over seeds), ``chance`` and ``majority``.
         """
         import pandas as pd
 
@@ -256,9 +256,9 @@ class Probes:
 
     @property
     def history(self) -> pd.DataFrame:
-        """What was tried: a row a layer, seed and penalty (in the paper's config: the epoch kept), with its accuracy.
+        """Validation accuracy of every layer, seed and penalty (in the paper's config, of the epoch that was kept).
 
-        Columns layer, seed, penalty, validation_accuracy.
+        The columns are layer, seed, penalty and validation_accuracy.
         """
         import pandas as pd
 
@@ -269,18 +269,18 @@ class Probes:
 
     @checked
     def save(self, folder: str | Path) -> Path:
-        """Write the probes and all that is known of them to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
+        """Write the probes and their scores to a folder (:func:`~workbench.core.fitting.write_fitted`)."""
         return folders.write(folder, self)
 
     @classmethod
     @checked
     def load(cls, folder: str | Path) -> Probes:
-        """Read what :meth:`save` wrote.
+        """Read probes that :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            No such folder, a damaged one, or one that holds something else.
+            If the folder does not exist, is damaged, or holds something else.
         """
         return folders.read(folder, cls)
 
@@ -294,27 +294,28 @@ def paired(
     *,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """Difference of two results on the same test clips, of accuracy or of R2, what both find hard cancelled.
+    """Difference in accuracy or in R2 of two results on the same test clips, with its paired confidence interval.
 
     Parameters
     ----------
-    a, b : Probes, or RegressionProbes of one number
-        Judged on the same test clips, in the same order.
+    a, b : Probes, or RegressionProbes of one target
+        Results for the same test clips, in the same order.
     layer_a, layer_b : str or int, or list of these
-        Names or positions; of a list, as of several codes, a clip's results are averaged first (Probes alone).
+        Names or positions of the layers. With a list, which only Probes allow, each clip's results are averaged over
+        its layers first.
     level : float
         Confidence level.
 
     Returns
     -------
     difference, low, high : float
-        Accuracy or R2 of a minus that of b and its interval, for other test groups where there are some, else for other
-        clips; NaN where all test clips are of one group.
+        Accuracy or R2 of a minus that of b, and its interval over test groups, or over clips if there are no groups.
+        The bounds are NaN if all test clips are of one group.
 
     Raises
     ------
     ParameterError
-        Other test clips or labels, or no such layer.
+        If test clips or labels differ, or there is no such layer.
     """
     if isinstance(a, RegressionProbes) and isinstance(b, RegressionProbes):
         return r2_paired(a, layer_a, b, layer_b, level=level)
@@ -334,27 +335,29 @@ def paired(
 
 @checked
 def pooled(probes: Sequence[Probes | RegressionProbes]) -> Probes | RegressionProbes:
-    """Join the same probes, fitted on several splits, into one result over all clips that were tested.
+    """Join probes that were fitted on several splits into one result over the test clips of all splits.
 
-    Over folds every group is tested once, so that intervals rest on all groups and not on the few of one test part.
+    In cross-validation every group is tested once, so the intervals are then based on all groups instead of the few in
+    one test part.
 
     Parameters
     ----------
     probes : sequence of Probes, or of RegressionProbes
-        Of the same layers, classes, config and seeds, or of the same layers and numbers. No clip may have been tested
-        twice.
+        Results with the same layers, classes, config and seeds, or with the same layers and targets. No clip may be in
+        two test parts.
 
     Returns
     -------
     Probes or RegressionProbes
-        Accuracies and intervals are over all tested clips; ``split`` says where each was tested. Validation scores,
-        chance and majority are means over splits (majority weighed by test clips). ``weights``, ``bias``, ``penalty``,
-        and so :meth:`Probes.predict_proba`, are those of the first split.
+        Accuracies and intervals are over all test clips; ``split`` is the number of the split in which each was tested.
+        Validation scores are means over splits; ``majority`` (or ``guess``) is a mean weighted by the number of test
+        clips. ``weights``, ``bias`` and ``penalty``, and therefore predictions for new embeddings, are those of the
+        first split.
 
     Raises
     ------
     ParameterError
-        Probes that differ in more than their split, or a clip that two of them tested.
+        If probes differ in more than their split, or a clip is in two test parts.
     """
     probes = list(probes) if isinstance(probes, Iterable) else [probes]
     if probes and all(isinstance(each, RegressionProbes) for each in probes):

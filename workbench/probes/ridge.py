@@ -1,9 +1,9 @@
-"""Ridge regression of one or many numbers on every layer at once.
+"""Ridge regression probes: predict one or many numbers from every layer.
 
-``sum over clips of (y - Wx - b)^2 + penalty * ||W||^2`` on inputs standardised with the training clips' mean and
-deviation (constant columns become 0), intercept free. The penalty is the one of highest validation R2, for each layer
-and number by itself; then the probe is fitted again on train and valid together. All penalties of a layer, and all
-numbers that are defined for the same clips, share one eigendecomposition.
+A probe minimises ``sum over clips of (y - Wx - b)^2 + penalty * ||W||^2`` on inputs that are standardised with the mean
+and standard deviation of the training clips (constant columns become 0); the intercept is not penalised. For each layer
+and number the penalty with the highest validation R2 is selected, then the probe is fitted again on train and valid
+together. All penalties of a layer, and all numbers that are defined for the same clips, share one eigendecomposition.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from . import inputs
 from .regression import RegressionProbes, judged, scores
 
 MANY = 1000
-"""Rows and columns from which an eigendecomposition gains by several threads; below, they wait for each other."""
+"""Number of rows and columns from which several threads speed up an eigendecomposition; below it one thread is used."""
 PENALTIES = tuple(np.geomspace(0.1, 1e7, 17).tolist())
-"""Default path, weak to strong; for standardised inputs and squared errors summed over clips."""
+"""Default penalties in ascending order, for standardised inputs and squared errors summed over clips."""
 
 
 @checked
@@ -46,32 +46,32 @@ def fit_regression(
     device: str = "auto",
     progress: Progress | bool | None = None,
 ) -> RegressionProbes:
-    """Fit one ridge regression a layer and number, and judge it on the test clips.
+    """Fit one ridge regression per layer and number, and score it on the test clips.
 
     Parameters
     ----------
     layers : mapping of name to (N, D) array, or (L, N, D) array, or an object with ``layers`` and ``layer(name)``
-        Clip embeddings; D may differ between layers. Used as float32. Only the rows in ``split`` are looked at.
+        Clip embeddings, used as float32; D may differ between layers. Only the rows in ``split`` are checked and used.
     y : array_like (N,) or (N, A), mapping of name to (N,) numbers, table, or Attributes
-        What is to be read: tempo, pitch, a rating. NaN where a number is not defined for a clip: it is then fitted and
-        judged on the others.
+        The numbers to predict, such as tempo, pitch or a rating. Where a number is NaN, because it is undefined for a
+        clip, that clip is left out for this number.
     split : Split
-        Of the N clips. ``valid`` may be empty: the penalty is then picked on five grouped folds of train. Test never
-        takes part in a choice.
+        Split of the N clips. If ``valid`` is empty, the penalty is selected on five grouped folds of train. The test
+        clips are never used for a selection.
     groups : array_like (N,), optional
-        What must not leak (singer, speaker, source). Whole groups go into inner folds, and the interval is for other
-        groups. A group in both test and the rest is refused.
+        Group of each clip (singer, speaker, source). Inner folds never split a group, and the interval takes the test
+        groups into account. A group in both test and train or valid is an error.
     penalties : sequence of float, optional
-        Path; by default seventeen from .1 to ten million, each 3.2 times the one before.
+        Penalties to select from; by default seventeen from .1 to ten million, each 3.2 times the one before.
     shuffle_labels : int, optional
-        Control: permutes the numbers of train and valid with this seed. Judged on the true test numbers such a probe
-        should be near 0; more means a leak.
+        Seed of a control that permutes the numbers of train and valid. The R2 of such a probe on the true test numbers
+        should be near 0; a higher one points to a leak.
     level : float
-        Of the confidence interval.
+        Confidence level of the intervals.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1".
     progress : callable (done, total) or bool, optional
-        True shows a bar; a callable is told about finished layers.
+        True shows a progress bar; a callable is called after each layer.
 
     Returns
     -------
@@ -80,13 +80,14 @@ def fit_regression(
     Raises
     ------
     ParameterError
-        Shapes that do not fit; NaN or infinite embeddings (layer and clip named); infinite numbers; split parts empty
-        or out of range; a group that leaks; no number with two different values in train.
+        If shapes do not match, embeddings are not finite (layer and clip are named), numbers are infinite, parts of the
+        split are empty, overlap or are out of range, a group is in both test and another part, or no number has two
+        different values in train, validation and test.
 
     Warns
     -----
     UserWarning
-        Numbers that cannot be read, since train, validation or test has fewer than two different values of them.
+        Names the numbers that are not predicted because train, validation or test has fewer than two different values.
 
     Examples
     --------
@@ -147,7 +148,7 @@ def fit_regression(
 
 
 def _targets(y: object) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names (A) and numbers (N, A)."""
+    """Return the names (A) and the numbers (N, A)."""
     if hasattr(y, "names") and hasattr(y, "values") and not callable(y.values):  # Attributes
         names, values = y.names, np.asarray(y.values)
     elif hasattr(y, "columns") or isinstance(y, Mapping):
@@ -178,7 +179,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _varies(values: np.ndarray) -> np.ndarray:
-    """Which columns (A) have two different defined values."""
+    """Return which of A columns have at least two different values that are not NaN."""
     return np.array([len(np.unique(column[np.isfinite(column)])) > 1 for column in values.T])
 
 
@@ -195,11 +196,11 @@ def _say_what_cannot_be_read(targets: Sequence[str], values: np.ndarray, parts: 
 
 
 class _Ridge:
-    """Ridge regressions of one layer on some rows: every penalty and column from one eigendecomposition."""
+    """Ridge regressions of A columns on one layer for all penalties, from one eigendecomposition."""
 
     def __init__(self, x: Tensor, y: Tensor):
         self.mean, deviation = x.mean(0), x.std(0, correction=0)
-        flat = deviation <= 1e-7 * x.abs().amax(0)  # float32 inputs: smaller is rounding
+        flat = deviation <= 1e-7 * x.abs().amax(0)  # a smaller deviation of float32 inputs is rounding error
         self.scale = torch.where(flat, torch.inf, deviation)
         self.level = y.mean(0)
         x, y = (x - self.mean) / self.scale, y - self.level
@@ -212,13 +213,13 @@ class _Ridge:
         self.values = self.values.clamp_min(0)
 
     def predict(self, x: Tensor, penalties: Tensor) -> Tensor:
-        """(P, rows, A)."""
+        """Predict A columns for the rows of x with each of P penalties, (P, rows, A)."""
         seen = ((x - self.mean) / self.scale) @ self.basis
         shrunk = self.moment / (self.values + penalties[:, None])[..., None]
         return seen @ shrunk + self.level
 
     def weights(self, penalties: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights (A, D) and bias (A,) for inputs as they are, with a penalty for each of A columns."""
+        """Weights (A, D) and bias (A,) for inputs that are not standardised, with one penalty per column."""
         shrunk = self.moment / (self.values[:, None] + penalties)
         weight = (self.basis @ shrunk / self.scale[:, None]).T
         return weight, self.level - weight @ self.mean
@@ -227,7 +228,7 @@ class _Ridge:
 def _fit(
     x: Tensor, y: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]], refit: np.ndarray, path: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (A, D), bias (A,), penalty (A,) and validation R2 (A, P) of one layer; NaN for what cannot be read."""
+    """Return weights (A, D), bias (A,), penalty (A,) and validation R2 (A, P) of a layer; NaN without enough clips."""
     columns, dim = y.shape[1], x.shape[1]
     weight, bias = np.full((columns, dim), np.nan), np.full(columns, np.nan)
     penalty, scores = np.full(columns, path[0]), np.full((columns, len(path)), np.nan)

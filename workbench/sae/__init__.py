@@ -1,13 +1,13 @@
-"""Sparse autoencoders: a vector as a few of many learnt directions, many autoencoders trained at once.
+"""Sparse autoencoders: represent an embedding as a sum of a few out of many learnt directions.
 
-Forms
------
-:class:`SAEConfig` is the better form of the field and the default; ``config="paper"`` is that of Mariotte et al. (arXiv
-2509.24793). :func:`fit_saes` trains a grid of either over layers, sparsities and seeds; a loaded or trained
-:class:`SparseAutoencoder` encodes and decodes in the units of its input.
+Configurations
+--------------
+The defaults of :class:`SAEConfig` follow current practice; ``config="paper"`` is the autoencoder of Mariotte et al.
+(arXiv 2509.24793). :func:`fit_saes` trains a grid of autoencoders over layers, sparsities and seeds. A
+:class:`SparseAutoencoder`, loaded or trained, encodes and decodes in the units of its input.
 
-On a few hundred clip vectors, which is little for thousands of weights, neither form is always ahead on clips that it
-has not seen: look at both. The default leaves far fewer latents dead.
+With only a few hundred clips for thousands of weights, neither configuration is always better on unseen clips, so
+compare both. The default leaves far fewer latents dead.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Codes to compare a sparse code with: does training matter, or would any code with as many numbers do?"""
+"""Linear control codes with as many numbers as a sparse code has non-zero latents: is the sparse code any better?"""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from .data import positions
 
 @checked
 def principal_components(x: np.ndarray, k: int, *, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first k principal components: the best linear code of k numbers.
+    """Project onto the first k principal components, the linear code of k numbers with the least squared error.
 
     Parameters
     ----------
     x : ndarray (N, D)
+        Embeddings.
     k : int
-        Numbers kept, as many as a sparse code has non-zero latents.
+        Number of components, as many as the sparse code has non-zero latents.
     train : ndarray of int
-        Clips that mean and axes are fitted on.
+        Row numbers of the n clips on which mean and axes are fitted.
 
     Returns
     -------
     code : ndarray, float32 (N, min(k, D, n))
+        Coordinates along the components.
     reconstruction : ndarray, float32 (N, D)
+        Embeddings reconstructed from the code.
 
     Raises
     ------
     ParameterError
-        k below 1.
+        If ``x`` is not two-dimensional, ``k`` is below 1, or ``train`` has no valid rows.
     """
     x, train = _rows(x, train)
     mean, axes = x[train].mean(0), np.linalg.svd(x[train] - x[train].mean(0), full_matrices=False)[2]
@@ -37,9 +40,10 @@ def principal_components(x: np.ndarray, k: int, *, train: np.ndarray) -> tuple[n
 
 @checked
 def random_projection(x: np.ndarray, k: int, *, train: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """k random orthonormal directions: a linear code of k numbers that knows nothing of the data but their mean.
+    """Project onto k random orthonormal directions, a linear code that depends on the data only through their mean.
 
-    Parameters, returns and errors as in :func:`principal_components`; ``seed`` draws the directions.
+    Parameters, results and errors are those of :func:`principal_components`, and the code is (N, min(k, D)). ``seed``
+    draws the directions.
     """
     x, train = _rows(x, train)
     mean, rng = x[train].mean(0), np.random.default_rng(seed)
@@ -49,7 +53,7 @@ def random_projection(x: np.ndarray, k: int, *, train: np.ndarray, seed: int) ->
 
 def _rows(x: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x = numbers("x", x, ndim=2)
-    x = x.astype(np.result_type(x, np.float32), copy=False)  # integers and half precision cannot be factorised
+    x = x.astype(np.result_type(x, np.float32), copy=False)  # linalg accepts neither integers nor half precision
     return x, positions(train, "train", len(x))
 
 

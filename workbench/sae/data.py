@@ -1,4 +1,4 @@
-"""The vectors that autoencoders train on: checked, gathered by chunks, never held whole."""
+"""Training data of autoencoders: embeddings are checked and read in chunks, so they need not fit in memory."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numpy.typing import ArrayLike
 from ..core.checks import numbers
 from ..core.errors import ParameterError
 
-#: Bytes gathered at once, over all layers.
+#: Bytes that are read at once, over all layers.
 CHUNK = 2**27
-#: Rows that stand for a training set in its mean, its scale and its fingerprint.
+#: Number of training rows from which the mean, the scale and the fingerprint of a training set are computed.
 SAMPLE = 2**16
 
 
 def named(layers: object) -> dict[str, object]:
-    """Each layer's (N, D) array or array-like by name, shapes checked.
+    """Return each layer's array (N, D) by name, with checked shapes.
 
     Raises
     ------
     ParameterError
-        No layer, one that is not (N, D), or layers of different N.
+        If there is no layer, a layer is not (N, D), or layers differ in N.
     """
     if isinstance(layers, Mapping):
         arrays = {str(name): array for name, array in layers.items()}
@@ -47,7 +47,7 @@ def named(layers: object) -> dict[str, object]:
 
 
 def _array(name: str, array: object) -> object:
-    """What is asked for rows with ``array[rows]``: anything with a shape and a type of numbers, as it is."""
+    """Return an object that gives rows by ``array[rows]``; one with a shape and a numeric dtype is not converted."""
     if isinstance(array, torch.Tensor):
         return numbers(name, array.detach().cpu().float(), finite=False, empty=True)
     kind = getattr(getattr(array, "dtype", None), "kind", "f")
@@ -58,12 +58,12 @@ def _array(name: str, array: object) -> object:
 
 
 def positions(rows: ArrayLike, name: str, count: int) -> np.ndarray:
-    """Row positions, int64, of positions or of a mask (bool, N).
+    """Return row numbers as int64, from row numbers or a boolean mask (N,).
 
     Raises
     ------
     ParameterError
-        Empty, out of range, or neither.
+        If there are no rows, row numbers are out of range, or ``rows`` is neither row numbers nor a mask.
     """
     rows = numbers(name, rows, empty=True)
     if rows.dtype == bool and rows.shape == (count,):
@@ -78,20 +78,20 @@ def positions(rows: ArrayLike, name: str, count: int) -> np.ndarray:
 
 
 def chunk_rows(arrays: Mapping[str, object], copies: int = 1) -> int:
-    """Rows of all layers, ``copies`` times, that fit into :data:`CHUNK` bytes."""
+    """Return how many rows of all layers, each ``copies`` times, fit into :data:`CHUNK` bytes."""
     return max(1, CHUNK // (4 * copies * sum(array.shape[1] for array in arrays.values())))
 
 
 def _gather(array: object, rows: np.ndarray, name: str) -> np.ndarray:
-    """Rows of one layer, float32 (n, D); read in ascending order, returned in the order asked for.
+    """Return rows of one layer in the given order, float32 (n, D); they are read in ascending order.
 
     Raises
     ------
     ParameterError
-        NaN or infinite values: the layer and the row are named.
+        If values are not finite; the layer and the row are named.
     """
     order = np.argsort(rows, kind="stable")
-    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+    with np.errstate(over="ignore"):  # values too large for float32 become inf and are reported below
         read = np.asarray(array[rows[order]], dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(read).all(1))
     if len(bad):
@@ -103,18 +103,18 @@ def _gather(array: object, rows: np.ndarray, name: str) -> np.ndarray:
 
 
 def chunks(array: object, rows: np.ndarray, name: str, size: int) -> Iterator[np.ndarray]:
-    """:func:`_gather` by ``size`` rows at a time."""
+    """Yield rows of one layer, ``size`` at a time, as :func:`_gather` returns them."""
     for at in range(0, len(rows), size):
         yield _gather(array, rows[at : at + size], name)
 
 
 def sample(rows: np.ndarray, most: int | None = None) -> np.ndarray:
-    """All rows, or ``most`` (default: :data:`SAMPLE`) of them spread evenly."""
+    """Return all rows, or at most ``most`` (by default :data:`SAMPLE`) of them, evenly spaced."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most or SAMPLE)).astype(np.int64)]
 
 
 def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tuple[np.ndarray, float, str]]:
-    """Return, for each layer's sampled training rows, mean (D,), root mean variance a dimension, and a hash of them."""
+    """Return mean (D,), root of the mean variance per dimension, and a hash of each layer's sampled training rows."""
     moments = {}
     for name, array in arrays.items():
         count, total, squares, digest = 0, 0.0, 0.0, hashlib.sha256(train.tobytes())
@@ -122,7 +122,7 @@ def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tup
         for part in chunks(array, sample(train), name, chunk_rows(arrays)):
             digest.update(part.tobytes())
             origin = part[0].astype(np.float64) if origin is None else origin
-            moved = part - origin  # close to the mean: squares lose no digits
+            moved = part - origin  # subtracting a row keeps the squares small, so that they lose no digits
             count, total, squares = count + len(part), total + moved.sum(0), squares + np.square(moved).sum(0)
         mean = total / count
         variance = float(np.mean(np.maximum(squares / count - mean**2, 0)))
@@ -131,13 +131,13 @@ def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tup
 
 
 def order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Order (count,) in which a seed's members see the training rows in one epoch: a fresh permutation of all rows."""
+    """Return the permutation (count,) in which autoencoders of this seed see the training rows in this epoch."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def tensors(arrays: Mapping[str, object], rows: list[tuple[str, np.ndarray]], device: torch.device) -> torch.Tensor:
-    """Inputs (I, n, D) for a stack: of each (layer, rows) the rows."""
-    # memory of torch's own: where an array begins decides how products round, and a resumed run has to round alike
+    """Return the inputs (I, n, D) of a stack, one for each pair of layer name and rows."""
+    # torch allocates the memory, because rounding depends on alignment and a resumed run has to round in the same way
     x = torch.empty(len(rows), len(rows[0][1]), arrays[rows[0][0]].shape[1])
     for place, (name, at) in zip(x.numpy(), rows, strict=True):
         place[:] = _gather(arrays[name], at, name)

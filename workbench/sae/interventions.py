@@ -1,9 +1,9 @@
-"""Does a latent matter? Remove or amplify what it writes, and see what a linear probe of the embedding then says.
+"""Interventions on latents: remove or amplify a latent in an embedding and measure how a linear probe responds.
 
-An embedding is x = x_hat + e, and x_hat is a sum of latents times their decoder directions. Changing latent i by a
-factor moves the embedding by exactly (factor - 1) z_i d_i and leaves the error e alone, so nothing but the latent
-changes. A direction that merely correlates with a class and one that the probe reads can be told apart this way;
-Mariotte et al. (2025) do not test it.
+An embedding is x = x_hat + e, where x_hat is the sum of latents times their decoder directions and e is the error.
+Multiplying latent i by a factor moves the embedding by exactly (factor - 1) z_i d_i and does not change e. This
+distinguishes a latent whose direction the probe uses from one that is only correlated with a class, which Mariotte et
+al. (2025) do not test.
 """
 
 from __future__ import annotations
@@ -29,26 +29,28 @@ if TYPE_CHECKING:
 def intervene(
     x: np.ndarray, sae: SparseAutoencoder, latents: Sequence[int] | np.ndarray, *, factor: float = 0.0
 ) -> np.ndarray:
-    """Embeddings with some latents multiplied by a factor.
+    """Return embeddings in which some latents are multiplied by a factor.
 
     Parameters
     ----------
     x : ndarray (N, D)
+        Embeddings.
     sae : SparseAutoencoder
+        Autoencoder with D inputs.
     latents : sequence of int
-        Which latents change.
+        Numbers of the latents to change.
     factor : float
-        0 removes them, 1 changes nothing, 2 doubles them.
+        0 removes the latents, 1 changes nothing, 2 doubles them.
 
     Returns
     -------
     ndarray, float32 (N, D)
-        x + (factor - 1) * sum_i z_i d_i over the latents.
+        x + (factor - 1) * sum_i z_i d_i, where i runs over ``latents``.
 
     Raises
     ------
     ParameterError
-        A latent that the autoencoder does not have.
+        If the autoencoder does not have a latent.
     """
     decoder = _decoder(sae)
     latents = numbers("latents", latents, ndim=1, empty=True)
@@ -66,16 +68,17 @@ def _decoder(sae: SparseAutoencoder) -> np.ndarray:
 
 @checked
 def attributions(z: np.ndarray, decoder: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """What each latent adds to each class's logit, on average over clips.
+    """Mean contribution of each latent to the logit of each class of a linear probe.
 
     Parameters
     ----------
     z : ndarray (N, K)
-        Codes.
+        Codes of N clips.
     decoder : ndarray (K, D)
-        Directions.
+        Decoder directions d_k.
     weights : ndarray (D, C)
-        Of the probe. Each row is centred first: what is added to all logits alike changes no decision.
+        Weights w_c of the probe. Each row is centred first, because adding the same amount to all logits does not
+        change the probabilities.
 
     Returns
     -------
@@ -106,7 +109,9 @@ def ablations(
     factor: float = 0.0,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Change, class by class, the latents that speak for it most, and as many random ones, and ask the probe again.
+    """For each class, change the latents with the largest attributions and measure how a probe's probability changes.
+
+    As a control, as many random latents are changed.
 
     Parameters
     ----------
@@ -115,36 +120,42 @@ def ablations(
     y : ndarray (N,)
         Labels.
     sae : SparseAutoencoder
+        Autoencoder with D inputs.
     weights, bias : ndarray (D, C), (C,)
-        Of a linear probe on x.
+        Weights and intercepts of a linear probe on x.
     classes : sequence of C
-        In the order of the probe's columns.
+        Labels in the order of the probe's columns.
     choose, test : ndarray of int
-        Clips on which latents are chosen (by :func:`attributions`), and clips on which the probe is asked.
+        Row numbers of the clips on which latents are chosen (by :func:`attributions`), and of those on which the
+        probe's response is measured.
     groups : ndarray (N,), optional
-        What must not leak, for the intervals; default: every clip by itself.
+        Group of each clip, for the intervals; by default every clip is its own group.
     top : int
-        Latents changed together.
+        Number of latents that are changed together.
     draws : int
-        Random sets a class: of each clip as many of its other active latents. What these write is scaled to move
-        the embedding as far as the chosen ones do; weak latents would otherwise be no control for strong ones.
+        Number of random controls per class. A control changes, in each clip, as many other active latents, and its
+        displacement of the embedding is scaled to the length of that of the chosen latents, because weak latents would
+        not be a fair control for strong ones.
     factor : float
-        See :func:`intervene`.
+        Factor of the change, as in :func:`intervene`.
     seed : int
+        Seed of the random latents.
 
     Returns
     -------
     pandas.DataFrame
-        Index: class, kind ("chosen" or "random"). Columns: ``mean``, change of the probability of the class on its
-        own test clips; ``low``, ``high``, its 95 % interval (chosen: for other groups, NaN where the class has one
-        alone; random: the middle 95 % of the draws); ``others``, the same change on the other classes' clips;
-        ``flips``, share of the class's clips whose decision changes; ``moved``, length of the change over the spread of
-        the embeddings; ``latents``.
+        Two rows per class, indexed by class and kind ("chosen" or "random"). ``mean`` is the change of the class's
+        probability on its own test clips. ``low`` and ``high`` are, for "chosen", its 95 % interval over groups, NaN if
+        the class has only one; for "random", the range of the middle 95 % of the draws. ``others`` is the change of the
+        same probability on the clips of other classes, ``flips`` the share of the class's clips whose predicted class
+        changes, ``moved`` the length of the displacement relative to the spread of the embeddings, and ``latents`` the
+        numbers of the chosen latents.
 
     Raises
     ------
     ParameterError
-        ``top`` or ``draws`` below 1.
+        If shapes do not match, rows are out of range, ``top`` or ``draws`` is below 1, or no class occurs among both
+        ``choose`` and ``test``.
     """
     import pandas as pd
 
@@ -164,26 +175,26 @@ def ablations(
 def chosen_against_random(
     x: np.ndarray, y: np.ndarray, sae: SparseAutoencoder, *, seed: int = 0, **asked: object
 ) -> tuple[float, float, float]:
-    """How much more the chosen latents of :func:`ablations` change than the random ones, paired clip by clip.
+    """Compare the changes by chosen and by random latents of :func:`ablations`, paired by clip.
 
     Parameters
     ----------
     x, y, sae, seed
         As in :func:`ablations`.
     **asked
-        Its other arguments.
+        The other arguments of :func:`ablations`.
 
     Returns
     -------
     difference, low, high : float in [-1, 1]
-        Change of the probability of a test clip's class by the chosen latents minus that by the random ones (mean over
-        the draws, which are those of :func:`ablations`), averaged over the test clips of all classes; its 95 %
-        interval for other groups, NaN where there is one alone.
+        Change of the probability of a test clip's class by the chosen latents, minus the mean change by the random
+        draws of :func:`ablations`, averaged over the test clips of all classes, and its 95 % interval over groups. The
+        bounds are NaN with one group.
 
     Raises
     ------
     ParameterError
-        As :func:`ablations`.
+        As in :func:`ablations`.
     """
     every = list(_changes(x, y, sae, seed=seed, **asked))
     difference = np.concatenate([each.change - each.controls.mean(0) for each in every])
@@ -191,7 +202,7 @@ def chosen_against_random(
 
 
 class _Change(NamedTuple):
-    """What happens to the probability of a class on its own n test clips."""
+    """Changes of the probability of one class on its own n test clips."""
 
     name: object
     latents: list[int]
@@ -219,7 +230,7 @@ def _changes(
     factor: float = 0.0,
     seed: int = 0,
 ) -> Iterator[_Change]:
-    """Class by class what :func:`ablations` tells; classes without clips to choose on or to ask about are left out."""
+    """Yield the changes of each class for :func:`ablations`; classes absent from ``choose`` or ``test`` are skipped."""
     whole("top", top, least=1)
     whole("draws", draws, least=1)
     decoder, x, y = _decoder(sae), numbers("x", x, ndim=2), labels("y", y)
@@ -238,7 +249,7 @@ def _changes(
     spread, before = np.sqrt(x[test].var(0).sum()), _softmax(x[test] @ weights + bias)
 
     def ask(shift: np.ndarray, c: int) -> tuple[np.ndarray, dict[str, float]]:
-        """Changes of the class's probability on its own clips, and the rest of the row."""
+        """Return the changes of the class's probability on its own clips, and the other columns of its row."""
         after, own = _softmax((x[test] + shift) @ weights + bias), y[test] == classes[c]
         change = after[:, c] - before[:, c]
         rest = {
@@ -265,7 +276,7 @@ def _changes(
 
 
 def _bounds(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a mean of changes of a probability, for other groups."""
+    """Return the 95 % interval over groups of a mean change of probability."""
     low, high = group_interval(values, groups, limits=(-1, 1))
     return float(low), float(high)
 
@@ -275,14 +286,14 @@ def _middle(values: np.ndarray) -> dict[str, float]:
 
 
 def _some(z: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Codes with at most ``count`` active latents a row, drawn from those that are active there."""
+    """Return codes in which at most ``count`` active latents per row are kept, drawn at random."""
     lot = np.where(z > 0, rng.random(z.shape), 2.0)
     last = np.partition(lot, min(count, z.shape[1]) - 1, axis=1)[:, min(count, z.shape[1]) - 1, None]
     return z * (lot <= last)
 
 
 def _as_far(shift: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Rows of ``shift`` at the lengths of ``wanted``; a row of zeros stays."""
+    """Scale each row of ``shift`` to the length of the row of ``wanted``; a row of zeros does not change."""
     length = np.linalg.norm(shift, axis=1, keepdims=True)
     target = np.linalg.norm(wanted, axis=1, keepdims=True)
     return shift * np.divide(target, length, out=np.zeros_like(length), where=length > 0)

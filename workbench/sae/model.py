@@ -1,4 +1,4 @@
-"""One sparse autoencoder: its configuration, encode and decode, and its file."""
+"""A sparse autoencoder: its configuration, encoding and decoding, and saving and loading."""
 
 from __future__ import annotations
 
@@ -17,58 +17,60 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError, WeightsError
 from ..core.fitting import Config, read_fitted, reading, restored, settle, write_fitted
 
-#: Rows encoded at once.
+#: Number of rows that are encoded at once.
 ROWS = 4096
 
 
 @checked
 def k_of(sparsity: float, latents: int) -> int:
-    """Latents kept at a sparsity, ``int((1 - sparsity) * latents)`` in floating point, as in arXiv 2509.24793.
+    """Return the number of latents kept at a sparsity, ``int((1 - sparsity) * latents)``, as in arXiv 2509.24793.
 
-    Of 2048: .75 -> 512, .80 -> 409, .85 -> 307, .90 -> 204, .95 -> 102, .99 -> 20.
+    Of 2048: .75 -> 512, .80 -> 409, .85 -> 307, .90 -> 204, .95 -> 102, .99 -> 20. The product is in floating point.
 
     Raises
     ------
     ParameterError
-        ``sparsity`` outside [0, 1), or so high that no latent is kept; says which would do, and how many latents.
+        If ``sparsity`` is outside [0, 1), or so high that no latent is kept. The message says which sparsity or how
+        many latents are possible.
     """
     whole("latents", latents, least=1)
     if latents < (fewest := fewest_latents(sparsity)):
         highest = next(n / 1000 for n in range(999, -1, -1) if fewest_latents(n / 1000) <= latents)
-        expected = f"at most {highest:g} with latents={latents}, of which it keeps none; it takes latents={fewest}"
+        expected = f"at most {highest:g} with latents={latents}, or no latent is kept; it needs latents={fewest}"
         raise ParameterError("sparsity", sparsity, expected)
     return int((1 - sparsity) * latents)
 
 
 @checked
 def fewest_latents(sparsity: float) -> int:
-    """The smallest code that keeps a latent at a sparsity: 100 latents at .99.
+    """Return the smallest number of latents of which one is kept at a sparsity, such as 100 at .99.
 
     Raises
     ------
     ParameterError
-        ``sparsity`` outside [0, 1).
+        If ``sparsity`` is outside [0, 1).
     """
     if not 0 <= sparsity < 1:
         raise ParameterError("sparsity", sparsity, "in [0, 1)")
     fewest = math.ceil(1 / (1 - sparsity))
-    return fewest if int((1 - sparsity) * fewest) >= 1 else fewest + 1  # in floating point
+    return fewest if int((1 - sparsity) * fewest) >= 1 else fewest + 1  # the product may round to just below 1
 
 
 @dataclass(frozen=True)
 class SAEConfig(Config):
-    """Shape and training rules of a sparse autoencoder; the defaults are the better form, "paper" the paper's.
+    """Configuration of a sparse autoencoder and its training; the defaults follow current practice.
 
-    The form of Mariotte et al. (arXiv 2509.24793) is ReLU, then TopK, a biased encoder, an unbiased decoder, nothing
-    normalised or constrained, the initial weights of ``torch.nn.Linear``, and nothing done about dead latents.
+    The preset "paper", after Mariotte et al. (arXiv 2509.24793), has an encoder with bias, ReLU and TopK, and a decoder
+    without bias. Weights start as in ``torch.nn.Linear``. Inputs are not normalised, decoder directions are not
+    constrained, dead latents are not revived, and the learning rate is constant.
 
-    With ``s`` the input scale and ``b`` the pre-bias (1 and 0 where switched off),
+    With the input scale ``s`` and the pre-bias ``b`` (1 and 0 if switched off),
     ``z = top-k(ReLU(W_e (x / s - b) + b_e))`` and ``x_hat = s (W_d^T z + b)``.
 
     Raises
     ------
     ParameterError
-        A field out of range, such as ``k`` below 1 or above ``latents``.
+        If a field is out of range, such as ``k`` below 1 or above ``latents``.
     """
 
     PRESETS: ClassVar = {
@@ -83,34 +85,35 @@ class SAEConfig(Config):
     }
 
     dim: int
-    """The width D of the input vectors."""
+    """Number of dimensions D of the input vectors."""
     latents: int = 2048
-    """Size of the code."""
+    """Number of latents, the size of the code."""
     k: int = 102
-    """Latents kept of each vector (of ``batchtopk``: on average)."""
+    """Number of latents kept for each vector; with "batchtopk", on average."""
     activation: Literal["topk", "batchtopk"] = "topk"
-    """"topk", or "batchtopk": the k times batch largest of a batch; outside training, all above a learnt threshold
-    (Bussmann et al. 2024, arXiv 2412.06410)."""
+    """With "topk" the k largest activations of each vector are kept. With "batchtopk" (Bussmann et al. 2024, arXiv
+    2412.06410) it is the k times batch size largest of a batch, and after training all above a learnt threshold."""
     prefixes: Sequence[int] = ()
-    """Matryoshka (Bussmann et al. 2025, arXiv 2503.17547): the first so many latents must reconstruct by themselves
-    too; the loss is the mean over these prefixes and the whole code."""
+    """Sizes of nested codes, as in a Matryoshka autoencoder (Bussmann et al. 2025, arXiv 2503.17547). The first
+    latents, as many as each prefix says, must also reconstruct x; the loss is the mean over all prefixes and the whole code."""
     pre_bias: bool = True
-    """Train a vector that is subtracted from the input and added to the output; starts at the training mean."""
+    """Whether to train a vector, initially the training mean, that is subtracted from the input and added to the
+    output."""
     unit_norm_decoder: bool = True
-    """Keep every latent's decoder direction at length 1 (in scaled units)."""
+    """Whether to keep every latent's decoder direction at length 1 (for scaled inputs)."""
     tied_init: bool = True
-    """Start with encoder = decoder, of random directions (Gao et al. 2024, arXiv 2406.04093), and the encoder scaled so
-    that the first code reconstructs as well as it can; False: as ``torch.nn.Linear`` does."""
+    """Whether encoder and decoder start with the same random directions (Gao et al. 2024, arXiv 2406.04093), with the
+    encoder scaled to the least initial error. Otherwise they start as in ``torch.nn.Linear``."""
     normalise_input: bool = True
-    """Divide inputs by one number, so that their training variance is 1 a dimension on average."""
+    """Whether to divide inputs by one number, so that their mean variance per dimension is 1 on the training rows."""
     auxk: float = 1 / 32
-    """Weight of the AuxK loss, by which dead latents learn to reconstruct the residual (Gao et al. 2024); 0: off."""
+    """Weight of the AuxK loss, by which dead latents learn to reconstruct the residual (Gao et al. 2024), or 0."""
     auxk_latents: int = 256
-    """Dead latents used for each vector's residual."""
+    """Number of dead latents that reconstruct the residual of each vector."""
     dead_after: int = 2000
-    """A latent silent for a whole block of this many training vectors is dead during the next block."""
+    """Length of a block of training vectors; a latent that is inactive in a whole block is dead in the next block."""
     decay: float = 0.2
-    """Last share of the steps over which the learning rate falls linearly to 0."""
+    """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
 
     def __post_init__(self):
         counts = dict.fromkeys(("dim", "latents", "auxk_latents", "dead_after"), {"least": 1})
@@ -123,20 +126,22 @@ class SAEConfig(Config):
 
 
 class SparseAutoencoder:
-    """A trained (or untrained) sparse autoencoder in the units of its input: the training scale is folded in.
+    """A sparse autoencoder, trained or not, in the units of its input; the scale of training is part of its weights.
 
     ``z = top-k(ReLU(encoder (x - bias) + encoder_bias))``, ``x_hat = z decoder + bias``.
 
     Attributes
     ----------
     config : SAEConfig
+        Its configuration.
     encoder, decoder : Tensor, float32 (latents, D)
-        A row a latent. ``decoder[j]`` is what one unit of latent j adds to the reconstruction.
+        Weights with one row per latent. One unit of latent j adds ``decoder[j]`` to the reconstruction.
     encoder_bias : Tensor, float32 (latents,)
+        Bias of the encoder.
     bias : Tensor, float32 (D,)
-        Zero without ``pre_bias``.
+        Pre-bias, subtracted from the input and added to the output; zero without ``pre_bias``.
     threshold : Tensor, float32 (latents,), or None
-        ``batchtopk`` alone: a latent counts where it is above.
+        With "batchtopk", activations up to the threshold are set to 0; None with "topk".
     """
 
     def __init__(
@@ -173,12 +178,12 @@ class SparseAutoencoder:
     @torch.no_grad()
     @checked
     def encode(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
-        """Codes (N, latents), float32, of vectors (N, D); a tensor gives a tensor, anything else an ndarray.
+        """Return the codes, float32 (N, latents), of vectors (N, D); a tensor for a tensor, otherwise an ndarray.
 
         Raises
         ------
         ParameterError
-            Wrong shape; NaN or infinite values (the row is named).
+            If the shape is wrong or values are not finite (the row is named).
         """
         rows = self._rows(x, "x", self.config.dim)
         parts = [self._encode(part) for part in rows.split(ROWS)]
@@ -188,10 +193,10 @@ class SparseAutoencoder:
     @torch.no_grad()
     @checked
     def preactivations(self, x: np.ndarray | Tensor) -> np.ndarray | Tensor:
-        """What each latent sees in vectors (N, D) before ReLU and top-k, float32 (N, latents).
+        """Return the activation of each latent before ReLU and top-k for vectors (N, D), float32 (N, latents).
 
-        They are affine in x, so of the frames of a clip their mean over time is that of the mean frame: a latent's
-        activation of a pooled clip falls apart exactly into what each moment adds to it.
+        It is an affine function of x. Therefore the mean over the frames of a clip equals the pre-activation of the
+        mean frame, and the pre-activation of a pooled clip is an exact sum of contributions of its frames.
         """
         rows = self._rows(x, "x", self.config.dim)
         a = torch.addmm(self.encoder_bias, rows - self.bias, self.encoder.T)
@@ -207,13 +212,13 @@ class SparseAutoencoder:
     @torch.no_grad()
     @checked
     def decode(self, z: np.ndarray | Tensor) -> np.ndarray | Tensor:
-        """Reconstructions (N, D), float32, in the input's units, of codes (N, latents)."""
+        """Return the reconstructions, float32 (N, D) in the units of the input, of codes (N, latents)."""
         x_hat = torch.addmm(self.bias, self._rows(z, "z", self.config.latents), self.decoder)
         return x_hat if isinstance(z, Tensor) else x_hat.cpu().numpy()
 
     def _rows(self, values: np.ndarray | Tensor, name: str, width: int) -> Tensor:
         if not isinstance(values, Tensor):
-            with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+            with np.errstate(over="ignore"):  # values too large for float32 become inf and are reported below
                 values = numbers(name, values, empty=True, finite=False).astype(np.float32)
             values = torch.from_numpy(values)
         if values.ndim != 2 or values.shape[1] != width:
@@ -227,13 +232,13 @@ class SparseAutoencoder:
         return values
 
     def tensors(self) -> dict[str, Tensor]:
-        """The weights by name, those of :meth:`save`."""
+        """Return the weights by name, as :meth:`save` writes them."""
         names = ("encoder", "encoder_bias", "decoder", "bias", "threshold")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @checked
     def to(self, device: str | torch.device) -> SparseAutoencoder:
-        """The same on another device."""
+        """Return a copy of the autoencoder on another device."""
         device = device if isinstance(device, torch.device) else chosen_device(device)
         return SparseAutoencoder(self.config, **{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
@@ -245,12 +250,12 @@ class SparseAutoencoder:
     @classmethod
     @checked
     def load(cls, folder: str | Path) -> SparseAutoencoder:
-        """Read what :meth:`save` wrote.
+        """Read an autoencoder that :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            No such folder, a damaged one, or one that holds something else.
+            If the folder does not exist, is damaged, or holds something else.
         """
         tensors, record = read_fitted(folder, "SparseAutoencoder")
         config = restored(folder, record, "config", SAEConfig, what="sparse autoencoder")

@@ -1,7 +1,8 @@
-"""The figures of the paper (Mariotte et al. 2025, arXiv 2509.24793), to be printed beside one's own.
+"""Published results of Mariotte et al. (2025, arXiv 2509.24793), to be compared with one's own.
 
-From the outputs of the authors' notebook; accuracies in bold there are exact, the rest was read off plots (accuracy to
-0.6 points, error to 5 %, R^2 and completeness to .005). VocalSet, ten techniques, 400 test clips of five singers.
+They come from the outputs of the authors' notebook. The accuracies printed there in bold are exact. All other values
+were read off plots, to 0.6 points in accuracy, 5 % in error, and .005 in R^2 and completeness. The data are VocalSet
+with ten techniques, tested on 400 clips of five singers.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Mapping
 from ..core.checks import choice
 
 SPARSITIES = (0.75, 0.80, 0.85, 0.90, 0.95, 0.99)
-"""Fractions of latents kept at zero."""
+"""Sparsities, the shares of latents that are zero."""
 
 LAYERS = {"ast": ("6", "12"), "wavlm-base-plus": ("1", "12"), "mert-95m": ("4", "7"), "hubert-base": ("3", "12")}
-"""Hidden states that got sparse autoencoders, by encoder."""
+"""Hidden states on which sparse autoencoders were trained, for each encoder."""
 
 PROBE_ACCURACY = {
     "ast": [39.8, 68, 74.5, 78.9, 79.0, 81.0, 81.8, 78.2, 77.8, 78.4, 79.6, 80.2, 82.0],
@@ -22,9 +23,9 @@ PROBE_ACCURACY = {
     "mert-95m": [62.8, 57.8, 64.5, 68.5, 72.5, 58.6, 72.2, 76.2, 68.9, 45.3, 47.7, 68.4, 68.5],
     "hubert-base": [61.0, 69.8, 71.2, 73.0, 70.7, 67.3, 63.4, 60.8, 59.6, 57.2, 56.9, 57.5, 59.8],
 }
-"""Linear probe on hidden states 0 to 12, per cent."""
+"""Accuracy of a linear probe on hidden states 0 to 12, per cent."""
 
-# A row: the dense hidden state, then the code at each of the sparsities; None: not published.
+# Each row has the value of the dense hidden state, then that of the code at each sparsity; None if not published.
 _BY_SPARSITY = {
     "accuracy": {  # per cent
         ("ast", "6"): (81.8, 80.25, 81.5, 82.5, 80.75, 80.0, 78.0),
@@ -33,11 +34,11 @@ _BY_SPARSITY = {
         ("wavlm-base-plus", "12"): (55.0, 52.0, 50.25, 50.75, 52.5, 53.75, 45.75),
         ("mert-95m", "4"): (72.5, 72.0, 71.25, 70.75, 69.75, 69.75, 62.5),
         ("mert-95m", "7"): (76.2, 70.5, 71.0, 69.5, 70.75, 68.5, 67.5),
-        # two runs were labelled 75 % (70.0 and 66.5) and none 99 %: the latter was evaluated with k of the former
+        # two runs are labelled 75 % (70.0 and 66.5) and none 99 %; the second is the 99 % run evaluated with k of 75 %
         ("hubert-base", "3"): (73.0, 70.0, 71.25, 71.25, 67.25, 69.75, None),
         ("hubert-base", "12"): (59.8, 61.5, 58.0, 61.25, 56.0, 56.25, 50.5),
     },
-    "mse": {  # of whole test clips, inputs as they are
+    "mse": {  # of whole test clips, without normalised inputs
         ("ast", "6"): (None, 15e-3, 15e-3, 17e-3, 18e-3, 20e-3, 33e-3),
         ("ast", "12"): (None, 28e-3, 28e-3, 29e-3, 33e-3, 41e-3, 61e-3),
         ("wavlm-base-plus", "1"): (None, 2.3e-3, 2.0e-3, 0.85e-3, 1.0e-3, 1.2e-3, 2.5e-3),
@@ -47,7 +48,7 @@ _BY_SPARSITY = {
         ("hubert-base", "3"): (None, 1.25e-3, 1.3e-3, 1.3e-3, 1.3e-3, 1.8e-3, 3.4e-3),
         ("hubert-base", "12"): (None, 1.45e-3, 1.3e-3, 1.35e-3, 1.35e-3, 1.8e-3, 4.7e-3),
     },
-    "r2": {  # mean of the ten attributes with the highest, on the clips of the fit
+    "r2": {  # mean of the ten attributes with the highest R^2 on the clips of the fit
         ("ast", "6"): (0.850, 0.868, 0.870, 0.870, 0.866, 0.846, 0.775),
         ("ast", "12"): (0.864, 0.850, 0.849, 0.842, 0.837, 0.831, 0.760),
         ("wavlm-base-plus", "1"): (0.894, 0.907, 0.900, 0.913, 0.886, 0.882, 0.849),
@@ -57,7 +58,7 @@ _BY_SPARSITY = {
         ("hubert-base", "3"): (0.872, 0.858, 0.862, 0.857, 0.874, 0.850, 0.820),
         ("hubert-base", "12"): (0.774, 0.786, 0.786, 0.780, 0.773, 0.775, 0.733),
     },
-    "completeness": {  # mean of the same ten
+    "completeness": {  # mean of the same ten attributes
         ("ast", "6"): (0.567, 0.733, 0.740, 0.728, 0.716, 0.738, 0.749),
         ("ast", "12"): (0.545, 0.685, 0.658, 0.655, 0.643, 0.692, 0.770),
         ("wavlm-base-plus", "1"): (0.587, 0.665, 0.648, 0.735, 0.638, 0.651, 0.694),
@@ -84,22 +85,23 @@ _FAMILY_COUNTS: Mapping[tuple[str, str], tuple[float, ...]] = {
 
 
 def table(quantity: str):
-    """A table of the paper.
+    """Return a table of published results.
 
     Parameters
     ----------
     quantity : {"accuracy", "mse", "r2", "completeness", "families"}
+        Name of the quantity.
 
     Returns
     -------
     pandas.DataFrame
-        Rows (encoder, layer). Columns "dense" and the sparsities; of "families" the mean number of attributes of each
-        family among the ten of highest R^2.
+        One row per encoder and layer. The columns are "dense" and the sparsities. For "families" they are the families
+        of attributes, with the mean number of each among the ten attributes with the highest R^2.
 
     Raises
     ------
     ParameterError
-        For another quantity.
+        If the quantity is unknown.
     """
     import pandas as pd
 

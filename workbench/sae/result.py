@@ -1,4 +1,4 @@
-"""What a sweep gives back: its autoencoders, how each did, and how to get at one."""
+"""Result of a sweep: its autoencoders, their scores and their training history."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SAESweep:
-    """The autoencoders of a sweep and how they did.
+    """The autoencoders of a sweep with their scores and history; made by :func:`fit_saes`.
 
     Attributes
     ----------
     table : DataFrame
-        A row an autoencoder: layer, sparsity, k, seed; then, on the validation rows, mse (units of the input), fvu,
-        cosine, l0 and dead (share of latents silent on these rows); fvu and dead of at most 65,536 training rows; and
-        ``kept``, the step whose weights these are. See :mod:`workbench.metrics.sparse_coding`.
+        One row per autoencoder, with layer, sparsity, k and seed. On the validation rows: mse (squared units of the
+        input), fvu, cosine, l0 and dead, the share of latents that are never active. On at most 65,536 training rows:
+        train_fvu and train_dead. ``kept`` is the step at which the weights were kept. See
+        :mod:`workbench.metrics.sparse_coding`.
     history : DataFrame
-        FVU of every autoencoder on the rows that ``keep`` goes by, whenever it was looked at: layer, sparsity, k, seed,
-        step, fvu. Compared with the mean of the training rows.
+        FVU of every autoencoder at each evaluation, with layer, sparsity, k, seed, step and fvu. It is computed on the
+        validation rows that ``keep`` uses and is relative to the mean of the training rows.
     saes : tuple of SparseAutoencoder
-        In the order of ``table``.
+        The autoencoders in the order of ``table``.
     """
 
     table: pd.DataFrame
@@ -42,17 +43,17 @@ class SAESweep:
         return len(self.saes)
 
     def sae(self, **which: object) -> SparseAutoencoder:
-        """The one autoencoder with these values: ``sweep.sae(layer="6", sparsity=0.95)``.
+        """Return the autoencoder with the given values, as in ``sweep.sae(layer="6", sparsity=0.95)``.
 
         Parameters
         ----------
         **which
-            Any of layer, sparsity, k and seed; what takes one value only may be left out.
+            Any of layer, sparsity, k and seed; one with a single value in the sweep may be left out.
 
         Raises
         ------
         ParameterError
-            None or several have these values; the message lists the choice.
+            If no autoencoder or several have these values; the message lists the possible values.
         """
         keys = ["layer", "sparsity", "k", "seed"]
         if set(which) - set(keys):
@@ -77,7 +78,7 @@ class SAESweep:
 
     @checked
     def encode(self, x: np.ndarray, **which: object) -> np.ndarray:
-        """Codes, float32 (N, latents), of vectors (N, D) by :meth:`sae` ``(**which)``."""
+        """Return the codes, float32 (N, latents), of vectors (N, D) by the autoencoder :meth:`sae` ``(**which)``."""
         return self.sae(**which).encode(x)
 
     @checked
@@ -90,12 +91,12 @@ class SAESweep:
     @classmethod
     @checked
     def load(cls, folder: str | Path) -> SAESweep:
-        """Read what :meth:`save` wrote.
+        """Read a sweep that :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            No such folder, a damaged one, or one that holds something else.
+            If the folder does not exist, is damaged, or holds something else.
         """
         import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Sparse autoencoders in the file layout of SAELens (github.com/decoderesearch/SAELens), both ways."""
+"""Read and write sparse autoencoders in the file layout of SAELens (github.com/decoderesearch/SAELens)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..core.files import write_whole
 from ..core.saving import write_record
 from .model import SAEConfig, SparseAutoencoder
 
-#: First release series of SAELens whose layout this is; its readers look for it.
+#: First release of SAELens with the layout that is written here; readers of SAELens check it.
 LAYOUT = "6.0.0"
-#: Newest release series whose folders are read.
+#: Newest major release of SAELens whose folders can be read.
 NEWEST = 6
-#: Files that tell of folders of other programs.
+#: Files by which folders of other programs are recognised.
 FOREIGN = {
     "ae.pt": "a file of dictionary_learning",
     "sae.safetensors": "a file of sparsify",
     "params.npz": "a file of Gemma Scope",
     "hyperparams.json": "a file of Llama Scope",
 }
-#: Inputs divided by an average length of the training data (True: its name in the first releases).
+#: Values of ``normalize_activations`` for inputs divided by their average length (True in the first releases).
 AVERAGED = ("expected_average_only_in", True)
-#: Settings of training, of the host model and of its data, of all releases: they do not change what is computed.
+#: Settings, in all releases, of the training, of the host model and of its data; they do not affect the computation.
 SILENT = """
     act_store_device adam_beta1 adam_beta2 autocast autocast_lm aux_loss_coefficient b_dec_init_method
     cached_activations_path checkpoint_path compile_llm compile_sae context_size dataset_path dataset_trust_remote_code
@@ -51,13 +51,13 @@ SILENT = """
     train_batch_size_tokens training_tokens use_cached_activations use_ghost_grads use_sparse_activations verbose
     wandb_entity wandb_id wandb_log_frequency wandb_project
 """
-#: Settings that change what is computed, and are understood here.
+#: Settings that affect the computation and are supported here.
 UNDERSTOOD = (
     *("architecture", "d_in", "d_sae", "k", "activation_fn", "activation_fn_str", "activation_fn_kwargs"),
     *("apply_b_dec_to_input", "normalize_activations", "reshape_activations", "finetuning_scaling_factor"),
     "rescale_acts_by_decoder_norm",
 )
-#: Tensors of each architecture that can be held here, beside W_enc, W_dec and b_dec.
+#: Tensors of each supported architecture, in addition to W_enc, W_dec and b_dec.
 BIASES = {
     "topk": ("b_enc",),
     "standard": ("b_enc",),
@@ -70,8 +70,8 @@ BIASES = {
 def save_saelens(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write ``cfg.json`` and ``sae_weights.safetensors`` as ``sae_lens.SAE.load_from_disk`` expects them.
 
-    TopK becomes their "topk", BatchTopK their "jumprelu", as they do themselves. How it was trained travels in the
-    metadata, so that :func:`load_saelens` gives the same configuration back.
+    TopK is written as their "topk" and BatchTopK as their "jumprelu", as SAELens itself does. The training
+    configuration is stored in the metadata, so that :func:`load_saelens` restores it.
 
     Returns
     -------
@@ -104,18 +104,19 @@ def save_saelens(sae: SparseAutoencoder, folder: str | Path) -> Path:
 
 @checked
 def load_saelens(folder: str | Path) -> SparseAutoencoder:
-    """Read a folder that SAELens wrote, up to its 6th series, or :func:`save_saelens`.
+    """Read a folder that SAELens, up to release series 6, or :func:`save_saelens` wrote.
 
-    Their "topk", "jumprelu" and "standard" (ReLU: the top-k that keeps all) can be held here. So can "gated", which is
-    a JumpReLU: a gate with the magnitude's directions opens where the magnitude passes a threshold. Before 6.0 the k
-    of a top-k stood in ``activation_fn_kwargs``, of "standard" too.
+    The supported architectures are "topk", "jumprelu", "standard" (a ReLU, read as a top-k that keeps all latents) and
+    "gated". A gated autoencoder is read as a JumpReLU, because its gate has the same directions as its magnitude and
+    therefore opens where the magnitude exceeds a threshold. Before 6.0 the k of a top-k, also of "standard", was in
+    ``activation_fn_kwargs``.
 
     Raises
     ------
     WeightsError
-        Files that are missing or damaged; a newer series; another architecture or activation function; inputs
-        normalised at run time; settings and tensors that are not known, by name; shapes and figures that contradict
-        each other.
+        If files are missing or damaged, the release is newer, the architecture or activation function is not supported,
+        inputs are normalised at run time, settings or tensors are unknown (they are named), or shapes or values
+        contradict each other.
     """
     folder = Path(folder)
     config, weights = _read(folder)
@@ -146,7 +147,7 @@ def load_saelens(folder: str | Path) -> SparseAutoencoder:
         scale = weights["r_mag"].exp()
         encoder, encoder_bias = encoder * scale[:, None], weights["b_mag"]
         threshold = encoder_bias - weights["b_gate"] * scale
-    if config.get("rescale_acts_by_decoder_norm"):  # the code counts in decoder lengths: folded into the weights
+    if config.get("rescale_acts_by_decoder_norm"):  # activations are in units of decoder lengths: scale the weights
         norm = decoder.norm(dim=1).clamp_min(1e-8)
         encoder, encoder_bias, decoder = encoder * norm[:, None], encoder_bias * norm, decoder / norm[:, None]
     if not config.get("apply_b_dec_to_input", True):  # here b_dec is always subtracted, so it is added back
@@ -185,7 +186,7 @@ def _read(folder: Path) -> tuple[dict, dict[str, Tensor]]:
 
 
 def _form(config: dict, refuse: Callable[[str], NoReturn]) -> tuple[str, int | None]:
-    """Architecture and k (None: not a top-k); everything that would make other numbers than the weights is refused."""
+    """Return architecture and k (None if not a top-k); raise an error for unsupported settings."""
     meta = config.get("metadata") or config.get("meta") or {}
     version = str(config.get("sae_lens_version") or (meta.get("sae_lens_version") if isinstance(meta, dict) else ""))
     if (series := re.match(r"v?(\d+)\.", version)) and int(series[1]) > NEWEST:
@@ -223,8 +224,8 @@ def _form(config: dict, refuse: Callable[[str], NoReturn]) -> tuple[str, int | N
 
 
 def _simplify(config: dict, weights: dict[str, Tensor], refuse: Callable[[str], NoReturn]) -> None:
-    """Older names of tensors brought to the newer; the factor of finetuning moved from the weights to ``config``."""
-    if "log_threshold" in weights:  # of a checkpoint in training
+    """Rename tensors of older releases, and move the finetuning factor from the weights to ``config``."""
+    if "log_threshold" in weights:  # in checkpoints of a training
         weights["threshold"] = weights.pop("log_threshold").exp()
     factors = [weights.pop(n) for n in ("scaling_factor", "finetuning_scaling_factor") if n in weights]
     flag = config.pop("finetuning_scaling_factor", False)
@@ -241,7 +242,7 @@ def _simplify(config: dict, weights: dict[str, Tensor], refuse: Callable[[str], 
 
 
 def _own(config: dict, refuse: Callable[[str], NoReturn]) -> dict[str, Any]:
-    """How it was trained, where this package wrote it."""
+    """Return the fields of the training configuration, if this package wrote the folder."""
     meta = config.get("metadata")
     own = (meta.get("workbench") if isinstance(meta, dict) else None) or {}
     if not isinstance(own, dict):

@@ -1,12 +1,12 @@
-"""Many sparse autoencoders of one shape trained together, each exactly as it would be alone.
+"""Train many sparse autoencoders of one shape together, with the same result as training each alone.
 
-Weights are stacked, (M, latents, D), and so are Adam's moments. One step of the stack is a few batched products, one
-top-k and one fused Adam step; no number of one member enters another. Gradients are written out by hand: those of the
-loss through the latents that were kept are products that have to be formed anyway.
+Weights are stacked, (M, latents, D), and so are Adam's moments. One step of the stack is a few batched matrix products,
+one top-k and one fused Adam step; the members do not affect each other. Gradients are computed explicitly instead of by
+autograd.
 
-On a GPU all members step together. On a CPU the whole stack does not fit into the caches, and threads that share one
-product spend their time waiting for each other: there, threads take members (or, where these are small, a few members)
-each, and a large member's gradients are formed, used and forgotten by blocks of latents that stay in the cache.
+On a GPU all members are updated together. On a CPU the whole stack does not fit into the caches, and threads that share
+a product mostly wait for each other. There each thread takes one member, or a few small ones. The gradients of a large
+member are computed and applied block by block, with blocks of latents small enough to stay in the cache.
 """
 
 from __future__ import annotations
@@ -22,39 +22,41 @@ from torch import Tensor, nn
 
 from .model import SAEConfig, SparseAutoencoder
 
-#: Weights of one matrix that a CPU thread works on at once: more members while they are fewer, blocks of latents
-#: where one member has more.
+#: Number of weights of one matrix that a CPU thread processes at once: several members if they have fewer weights, a
+#: block of latents if one member has more.
 BLOCK = 2**17
-#: Adam's moment decays and the guard of its division, those of ``torch.optim.Adam``.
+#: Parameters betas and eps of Adam, with the defaults of ``torch.optim.Adam``.
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-#: Decay a step of the running threshold of BatchTopK.
+#: Decay per step of the running mean that is the threshold of BatchTopK.
 THRESHOLD_DECAY = 0.99
-#: Rows encoded at once for a loss.
+#: Number of rows that are encoded at once to compute a loss.
 ROWS = 512
 TRAINED = ("encoder", "encoder_bias", "decoder", "bias")
 
 
 class Stack:
-    """M sparse autoencoders that differ in k, seed and input.
+    """M sparse autoencoders (members) that differ in k, seed and input.
 
     Parameters
     ----------
     config : SAEConfig
-        What all share; its ``k`` is not used.
+        Configuration of all members; its ``k`` is not used.
     ks, seeds, inputs : sequence of int (M,)
-        Of each member: latents kept, seed of the initial weights, and which of the I inputs it sees.
+        For each member the number of latents kept, the seed of the initial weights, and the number of its input among
+        the I inputs.
     mean : ndarray, float32 (I, D)
-        Training mean of each input.
+        Mean of each input over the training rows.
     scale : ndarray, float32 (I,)
-        What each input is divided by.
+        Number by which each input is divided.
     device : torch.device
+        Where the members are trained.
 
     Attributes
     ----------
     state : dict of str to Tensor
-        Everything a resumed run needs, next to ``steps`` and ``seen``: weights, moments, dead latents, kept weights.
+        Weights, moments, dead latents and kept weights: with ``steps`` and ``seen`` all that is needed to resume.
     steps, seen : int
-        Steps taken; training vectors since dead latents were last told.
+        Number of steps taken, and number of training vectors in the current block of ``dead_after``.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class Stack:
         self._parts = [_Part(self, slice(at, min(at + each, members)), block) for at in range(0, members, each)]
 
     def restore(self, state: dict[str, Tensor], steps: int, seen: int) -> None:
-        """Go on from another stack's ``state``, ``steps`` and ``seen``."""
+        """Resume from the ``state``, ``steps`` and ``seen`` of another stack."""
         for name, tensor in self.state.items():
             tensor.copy_(state[name])
         self.steps, self.seen = steps, seen
@@ -112,13 +114,15 @@ class Stack:
             part.restore(steps)
 
     def calibrate(self, x: Tensor) -> None:
-        """Scale each member's encoder, before training, to the length at which its first code reconstructs x (I, n, D)
-        best: directions that are not orthogonal would together write each input many times over where k nears D."""
+        """Scale each member's encoder before training so that its first code reconstructs x (I, n, D) best.
+
+        Otherwise, with k near D, directions that are not orthogonal would add up to a multiple of the input.
+        """
         x = self._scaled(x)
         self._each(lambda part: part.calibrate(x))
 
     def train(self, x: Tensor, batch: int, rates: Sequence[float]) -> None:
-        """One step a batch of rows of x (I, n, D), the last batch being what is left; a learning rate a step."""
+        """Make one step per batch of rows of x (I, n, D), each with its own rate; the last batch may be smaller."""
         x = self._scaled(x)
         self._each(lambda part: part.train(x, batch, rates, self.seen))
         self.steps += len(rates)
@@ -126,13 +130,13 @@ class Stack:
             self.seen = 0 if self.seen + width >= self.config.dead_after else self.seen + width
 
     def errors(self, x: Tensor) -> Tensor:
-        """Sum over rows and dimensions of each member's squared error on x (I, n, D), float64 (M,), in x's units."""
+        """Return each member's squared error on x (I, n, D), summed over rows and dimensions and not scaled, (M,)."""
         scaled = self._scaled(x)
         sums = torch.cat(self._each(lambda part: part.errors(scaled)))
         return sums * self.scale[self.inputs].double().square()
 
     def keep(self, losses: Tensor) -> None:
-        """Remember the weights of the members whose loss (M,) is the lowest so far."""
+        """Keep the weights of those members whose loss (M,) is the lowest so far."""
         better = losses < self.state["kept.loss"]
         self.state["kept.loss"] = torch.where(better, losses, self.state["kept.loss"])
         for member in better.nonzero().flatten().tolist():
@@ -140,7 +144,7 @@ class Stack:
                 self.state[f"kept.{name}"][member] = self.state[name][member]
 
     def member(self, member: int, *, kept: bool = True) -> SparseAutoencoder:
-        """One member in the units of its input, with the weights that were kept or the present ones; on the CPU."""
+        """Return one member on the CPU in the units of its input, with the kept weights or with the current ones."""
         weights = {name: self.state[f"kept.{name}" if kept else name][member].cpu() for name in (*TRAINED, "threshold")}
         scale, batchwise = self.scale[self.inputs[member]].cpu(), self.config.activation == "batchtopk"
         return SparseAutoencoder(
@@ -156,12 +160,12 @@ class Stack:
         return x / self.scale[:, None, None] if self.config.normalise_input else x
 
     def _each(self, work) -> list:
-        """Results of ``work(part)`` in order."""
+        """Return the results of ``work(part)`` for all parts, in order."""
         if self._workers == 1:
             return [work(part) for part in self._parts]
 
         def alone(part: _Part):
-            torch.set_num_threads(self._inner)  # of this worker
+            torch.set_num_threads(self._inner)  # this applies to the worker's thread only
             return work(part)
 
         threads = torch.get_num_threads()
@@ -169,12 +173,15 @@ class Stack:
             with ThreadPoolExecutor(self._workers) as pool:
                 return list(pool.map(alone, self._parts))
         finally:
-            torch.set_num_threads(threads)  # the workers' setting is also what threads started later would get
+            torch.set_num_threads(threads)  # threads that start later would otherwise inherit the workers' setting
 
 
 def _initial_weights(config: SAEConfig, seed: int) -> dict[str, Tensor]:
-    """Encoder, encoder_bias and decoder before training; ``tied_init=False`` draws what ``torch.nn.Linear(D, latents)``
-    and then ``torch.nn.Linear(latents, D, bias=False)`` would after ``torch.manual_seed(seed)``."""
+    """Return the initial encoder, encoder_bias and decoder.
+
+    With ``tied_init=False`` they are those of ``torch.nn.Linear(D, latents)`` and then ``torch.nn.Linear(latents, D,
+    bias=False)`` after ``torch.manual_seed(seed)``.
+    """
     generator = torch.Generator().manual_seed(seed)
     if config.tied_init:
         directions = torch.randn(config.latents, config.dim, generator=generator)
@@ -196,7 +203,7 @@ def _widths(rows: int, batch: int) -> list[int]:
 
 
 class _Part:
-    """G neighbouring members that step together, on views of the stack's tensors."""
+    """G neighbouring members that are updated together, on views of the stack's tensors."""
 
     def __init__(self, stack: Stack, members: slice, block: int):
         config, self.config = stack.config, stack.config
@@ -207,7 +214,7 @@ class _Part:
         self.index = torch.tensor(self.inputs, device=device)
         self.k = max(ks)
         self.ks = torch.tensor(ks, device=device)[:, None] if len(set(ks)) > 1 else None
-        self.count = torch.zeros((), device=device)  # steps, as fused Adam wants them
+        self.count = torch.zeros((), device=device)  # number of steps, as a tensor for fused Adam
         self.reviving = False
         edges = [0, *config.prefixes, config.latents]
         self.levels = list(zip(edges[:-1], edges[1:], strict=True))
@@ -224,7 +231,7 @@ class _Part:
         self.reviving = bool(self.config.auxk and self.state["dead"].any())
 
     def take(self, x: Tensor, rows: slice) -> Tensor:
-        """Rows (G, n, D) of each member's input."""
+        """Return rows (G, n, D) of each member's input."""
         if self.shared:
             return x[self.inputs[0], rows].expand(len(self.inputs), -1, -1)
         return x[self.index, rows]
@@ -249,10 +256,11 @@ class _Part:
                     self.reviving = bool(self.state["dead"].any())
 
     def step(self, x: Tensor, rate: float) -> None:
-        """Gradients and one Adam step on x (G, B, D).
+        """Compute the gradients and make one Adam step on x (G, B, D).
 
-        The loss is ``mean over levels of |x - x_hat|^2 / (B D)``, plus ``auxk`` times that of the residual
-        reconstructed by dead latents, over the residual's own mean square.
+        The loss is ``mean over levels of |x - x_hat|^2 / (B D)``, where a level is a prefix or the whole code. Added
+        is ``auxk`` times the mean squared error with which dead latents reconstruct the residual, divided by the
+        residual's mean square.
         """
         state, cells = self.state, x.shape[1] * x.shape[2]
         centred = x - state["bias"][:, None] if self.config.pre_bias else x
@@ -262,7 +270,7 @@ class _Part:
         for lo, hi in self.levels:
             total = torch.baddbmm(total, z[..., lo:hi], state["decoder"][:, lo:hi])
             misses.append(total)
-        slopes = [total * (2 / (cells * len(misses)))]  # of each level's latents: they serve all levels from theirs on
+        slopes = [total * (2 / (cells * len(misses)))]  # a latent's gradient sums over its level and all larger ones
         for miss in misses[-2::-1]:
             slopes.insert(0, torch.add(slopes[0], miss, alpha=2 / (cells * len(misses))))
         bias_grad = slopes[0].sum(1)
@@ -288,7 +296,7 @@ class _Part:
             self.adam([[state[name]] for name in names], [bias_grad], rate)
 
     def adam(self, trained: list[list[Tensor]], grads: list[Tensor], rate: float) -> None:
-        # what torch.optim.Adam(fused=True) calls; here because it owns whole parameters, not blocks that share a step
+        # the function that torch.optim.Adam(fused=True) calls, which handles whole parameters and not blocks
         parameters, first, second = trained
         torch._fused_adam_(
             parameters,
@@ -311,7 +319,7 @@ class _Part:
         return torch.baddbmm(state["encoder_bias"][:, None], centred, state["encoder"].mT).relu_()
 
     def select(self, a: Tensor) -> Tensor:
-        """Code (G, B, latents) of the activations a; moves the threshold of BatchTopK."""
+        """Return the code (G, B, latents) of the activations a, and update the threshold of BatchTopK."""
         if self.config.activation == "topk":
             return _keep_top(a, self.k, None if self.ks is None else self.ks[:, None])
         rows = a.shape[1]
@@ -336,7 +344,7 @@ class _Part:
 
 
 def _keep_top(a: Tensor, most: int, ks: Tensor | None = None) -> Tensor:
-    """a with all but the ``ks`` (default: ``most``) largest of the last axis set to 0; equal values count apart."""
+    """Set all but the ``ks`` (by default ``most``) largest values along the last axis to 0."""
     values, index = a.topk(most, sorted=ks is not None)
     if ks is not None:
         values = values * (torch.arange(most, device=a.device) < ks)
@@ -344,11 +352,11 @@ def _keep_top(a: Tensor, most: int, ks: Tensor | None = None) -> Tensor:
 
 
 class _Block:
-    """Latents ``start`` to ``stop`` of a part: their weights and moments, and their gradients when asked for."""
+    """Latents ``start`` to ``stop`` of a part, with their weights, moments and gradients."""
 
     def __init__(self, state: dict[str, Tensor], levels: list[tuple[int, int]], start: int, stop: int):
         self.start, self.stop = start, stop
-        #: (level, first latent, last latent) of this block's share of each level
+        #: (level, first latent, end) of the latents of this block within each level
         self.shares = [(i, max(lo, start), min(hi, stop)) for i, (lo, hi) in enumerate(levels)]
         self.shares = [share for share in self.shares if share[1] < share[2]]
         self.trained = [
@@ -361,9 +369,10 @@ class _Block:
     def gradients(
         self, z: Tensor, slopes: list[Tensor], centred: Tensor, buffers: list[Tensor], unit_norm: bool
     ) -> Tensor:
-        """Fill ``grads``; the sum over the batch of the gradients of the pre-activations, (G, 1, latents here).
+        """Fill ``grads`` and return the gradients of the pre-activations summed over the batch, (G, 1, stop - start).
 
-        z is (G, B, latents); slopes are the loss's derivatives by the reconstruction of each level, (G, B, D).
+        z is (G, B, latents). slopes are the derivatives of the loss with respect to the reconstruction of each level,
+        (G, B, D).
         """
         z = z[..., self.start : self.stop]
         by_encoder, by_decoder = (buffer[:, : self.stop - self.start] for buffer in buffers)
@@ -377,7 +386,7 @@ class _Block:
                 by_decoder[:, here] = torch.bmm(z[..., here].mT, slopes[level])
         by_code = (by_code[0] if len(by_code) == 1 else torch.cat(by_code, -1)).mul_(z > 0)
         torch.bmm(by_code.mT, centred, out=by_encoder)
-        if unit_norm:  # what would only lengthen a direction
+        if unit_norm:  # remove the part of the gradient along the direction, which would only change its length
             by_decoder.sub_(self.decoder * (by_decoder * self.decoder).sum(-1, keepdim=True))
         sums = by_code.sum(1)
         self.grads = [by_encoder, by_decoder, sums]

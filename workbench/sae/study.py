@@ -1,4 +1,4 @@
-"""Sparse codes beside what they must be compared with: the embedding itself and other codes of as many numbers."""
+"""Compare sparse codes with controls: the embedding, untrained autoencoders, and linear codes of the same size."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ from .result import SAESweep
 
 @dataclass(frozen=True, eq=False)
 class Code:
-    """One code of N clips."""
+    """One code of N clips, sparse or a linear control; made by :func:`codes`."""
 
     kind: str
-    """The sweep or control that it comes from."""
+    """Name of the sweep or of the control that the code comes from."""
     sparsity: float
-    """Share of the sparse code's latents that are zero; a control has as many numbers as the sparse code non-zero."""
+    """Share of latents that are zero; for a control, that of the sparse code with the same k."""
     k: int
-    """Non-zero numbers a clip."""
+    """Number of non-zero entries per clip."""
     seed: int
-    """Seed of its weights or directions."""
+    """Seed of the weights or directions."""
     z: np.ndarray
-    """float32 (N, latents), or (N, k) of a dense control."""
+    """The code, float32 (N, latents), or (N, k) for a linear control."""
     x_hat: np.ndarray
-    """float32 (N, D), the reconstruction."""
+    """Reconstruction of the embeddings from the code, float32 (N, D)."""
     linear: bool = False
-    """Whether the code is linear in x."""
+    """Whether the code is a linear function of x."""
 
     @property
     def features(self) -> np.ndarray:
-        """What a probe is given: the code, or of a linear one the reconstruction.
+        """Input for a probe: the code, or the reconstruction if the code is linear.
 
-        The two hold the same, but probes standardise their inputs, which would blow up the principal components that
-        hardly vary.
+        Both contain the same information. Probes standardise their inputs, however, which would amplify principal
+        components with almost no variance.
         """
         return self.x_hat if self.linear else self.z
 
     @property
     def name(self) -> str:
-        """Unlike that of every other code of a study."""
+        """Name of the code, unique within a study: its kind, sparsity and seed."""
         return f"{self.kind}, {self.sparsity:.4g}, seed {self.seed}"
 
 
 @checked
 def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: np.ndarray) -> Iterator[Code]:
-    """Every sparse code of some sweeps, and for each sparsity and seed of the first the linear codes of k numbers.
+    """Yield the sparse codes of all sweeps, and linear control codes for each sparsity and seed of the first sweep.
 
     Parameters
     ----------
     x : ndarray (N, D)
         Embeddings of one layer.
     sweeps : mapping of name to SAESweep
-        Over this layer; one with ``steps=0`` is the control that was never trained.
+        Sweeps that include this layer; a sweep with ``steps=0`` is an untrained control.
     layer : str
-        The layer's name in the sweeps.
+        Name of the layer in the sweeps.
     train : ndarray of int
-        Clips that the linear codes are fitted on.
+        Row numbers of the clips on which the linear codes are fitted.
 
     Yields
     ------
     Code
-        Kinds: the names of the sweeps, "principal components" (the same for every seed, given once) and "random
-        projection".
+        Its ``kind`` is the name of a sweep, "principal components" (once per sparsity, as they do not depend on the
+        seed) or "random projection".
     """
     if not isinstance(sweeps, Mapping) or not sweeps or not all(isinstance(s, SAESweep) for s in sweeps.values()):
         raise ParameterError("sweeps", type(sweeps).__name__, "a mapping of name to SAESweep, at least one")
@@ -96,22 +96,25 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
 
 @checked
 def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, split: Split):
-    """One row a code: what it loses and what a probe reads from it.
+    """Return a table of the reconstruction error and the probe accuracy of each code.
 
     Parameters
     ----------
     x : ndarray (N, D)
+        Embeddings.
     codes : mapping of name to Code
+        Codes of these embeddings.
     probes : Probes
-        Fitted on the codes' ``features`` under the same names.
+        Probes fitted on the ``features`` of the codes, under the same names.
     split : Split
+        The split with which the codes and probes were fitted.
 
     Returns
     -------
     pandas.DataFrame
-        kind, sparsity, k, seed, fvu_train and fvu (on the training and on the test clips, each against the mean of
-        these clips), accuracy, low, high (of the accuracy on test, its 95 % interval). An FVU that is far lower on the
-        training clips means that the code knows them by heart.
+        One row per code: kind, sparsity, k, seed; fvu_train and fvu, on the training and on the test clips, each
+        relative to the mean of these clips; accuracy on the test clips, and the bounds low and high of its interval. An
+        fvu_train far below fvu means that the code has overfitted the training clips.
     """
     import pandas as pd
 
@@ -136,7 +139,7 @@ def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, split: Split
 
 PROTOCOLS = ("paper", "held out")
 PENALTIES = (0.2, 0.1, 0.05, 0.018)
-"""Penalties of the lasso to choose from in the protocol "held out"; the paper's .1 is among them."""
+"""Lasso penalties to select from in the protocol "held out", including the paper's .1."""
 
 
 @checked
@@ -149,7 +152,7 @@ def _attribute_table(
     groups: np.ndarray | None = None,
     protocol: str = "held out",
 ):
-    """One code by one protocol: for each attribute of ``v`` (N, A) what :func:`attribute_study` says of it."""
+    """Return the rows of :func:`attribute_study` for one code and one protocol, one per attribute of ``v`` (N, A)."""
     import pandas as pd
 
     choice("protocol", protocol, PROTOCOLS)
@@ -171,7 +174,7 @@ def _attribute_table(
         folds, options = [(development, test)], {"base": "alive", "zero": "skip"}
         apart = np.arange(len(z)) if groups is None else known(groups, len(z), "groups")
         first, second = (set(apart[rows].tolist()) for rows in (train, valid))
-        choosing = len(second) > 0 and len(first) > 1 and not first & second  # the inner folds need two groups
+        choosing = len(second) > 0 and len(first) > 1 and not first & second  # the lasso's inner folds need two groups
         folds = [(train, valid), *folds] if choosing else folds
         importance = lasso_importance(z, v, alpha=PENALTIES, folds=folds, groups=groups, **same)
         columns = {"r2": importance.folds[-1], "r2_valid": importance.folds[0] if choosing else np.nan}
@@ -188,37 +191,39 @@ def attribute_study(
     groups: np.ndarray | None = None,
     protocols: Sequence[str] = PROTOCOLS,
 ):
-    """What codes say of each attribute and how many of their numbers that takes, by protocols, as one tidy table.
+    """Measure how well codes predict each attribute (R^2) and how many latents that takes (completeness).
 
     Parameters
     ----------
     codes : mapping of (kind, sparsity) to ndarray (N, d)
+        Codes of N clips.
     attributes : Attributes
-        Of the same N clips. Attributes that are defined for fewer than half of the clips are left out, and those that
-        have one value in a part of the split, which nothing can be learnt from or asked about (a speaker who is on one
-        side alone). Elsewhere a clip without a value (of a pitch: nothing is voiced) takes the mean of the others.
+        Attributes of the same N clips. Left out are those that are defined for fewer than half of the clips and those
+        that have a single value in a part of the split. A missing value (such as the pitch of an unvoiced clip) is
+        replaced by the mean over the clips of the fit.
     split : Split
+        Split of the N clips.
     groups : ndarray (N,), optional
-        What must not leak.
+        Group of each clip; the penalty is selected on folds that do not split a group.
     protocols : sequence of {"paper", "held out"}
-        "paper": that of Mariotte et al. (2025): lasso with penalty .1 on the test clips, R^2 on the same clips,
-        completeness to the base of all codes, and 1 for an attribute that got no weight at all.
-        "held out": the penalty chosen within the clips that are not test, R^2 on the test clips, completeness to the
-        base of the codes that are used at all, nothing for an attribute without weights.
+        "paper", after Mariotte et al. (2025), fits a lasso with penalty .1 on the test clips and takes R^2 on the same
+        clips. Completeness has the logarithm base of all codes and is 1 for an attribute without any weight.
+        "held out" selects the penalty on the clips outside test and takes R^2 on the test clips. Completeness has the
+        base of the codes that have any weight and is NaN for an attribute without any weight.
 
     Returns
     -------
     pandas.DataFrame
-        kind, sparsity, protocol, attribute, family, ``r2``; ``r2_valid``, of the protocol "held out" the R^2 on the
-        validation clips of a fit on the training clips, for choosing attributes by (NaN without validation clips, and
-        where the training clips are of one group); ``completeness`` in [0, 1]; ``codes``, the effective number of
-        codes exp(H), which unlike completeness does not depend on how many codes there are. No rows where no
-        attribute is left.
+        One row per code, protocol and attribute: kind, sparsity, protocol, attribute, family and ``r2``.
+        ``r2_valid`` is, for "held out", the R^2 on the validation clips of a fit on the training clips, by which
+        attributes may be selected; it is NaN without validation clips, or if the training clips are of one group.
+        ``completeness`` is in [0, 1]. ``codes`` is the effective number of codes exp(H), which does not depend on the
+        number of codes as completeness does. The table is empty if every attribute is left out.
 
     Raises
     ------
     ParameterError
-        An unknown protocol, and what :func:`~workbench.metrics.importance.lasso_importance` refuses.
+        If a protocol is unknown, or :func:`~workbench.metrics.importance.lasso_importance` raises it.
     """
     import pandas as pd
 
@@ -245,7 +250,7 @@ def attribute_study(
 
 
 def _varies(values: np.ndarray) -> np.ndarray:
-    """Which columns have two different values at least; NaN is none."""
+    """Return which columns have at least two different finite values."""
     ends = ((np.min, np.inf), (np.max, -np.inf))
     low, high = (extreme(np.where(np.isfinite(values), values, end), axis=0) for extreme, end in ends)
     return low < high
@@ -253,22 +258,23 @@ def _varies(values: np.ndarray) -> np.ndarray:
 
 @checked
 def best_attributes(study, *, n: int = 10):
-    """The n attributes to average over: chosen without the test clips, or as the paper does.
+    """Select the n attributes over which results are averaged.
 
     Parameters
     ----------
     study : pandas.DataFrame
-        Of :func:`attribute_study`.
+        Result of :func:`attribute_study`.
     n : int
+        Number of attributes.
 
     Returns
     -------
     pandas.DataFrame
-        Rows of ``study``, protocol by protocol. "paper": of each code the n attributes of highest R^2, on the clips of
-        the fit, by falling R^2. "held out": the same attributes for every code, those of highest ``r2_valid`` averaged
-        over the codes, the highest first; an attribute that lacks a number for some code is not among them. Where
-        nothing was validated nothing can be chosen, and all attributes are there. The best on the test clips would look
-        good by luck alone, and one list a code would compare codes on different questions.
+        Rows of ``study``. For "paper" they are the n attributes of each code with the highest R^2 on the clips of the
+        fit, in descending order. For "held out" they are the same n attributes for every code, those with the highest
+        ``r2_valid`` averaged over codes, in descending order. Attributes without a value for some code are left out. If
+        there are no validation scores, all other attributes are returned. Selecting by the test clips would
+        overestimate R^2, and codes with different selections would not be comparable.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""A sweep: sparse autoencoders over layers, sparsities and seeds, trained together over data that is read once."""
+"""Train sparse autoencoders for a grid of layers, sparsities and seeds together, reading the data once per epoch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .stack import Stack
 
 #: Seconds between two checkpoints.
 CHECKPOINT_SECONDS = 300.0
-#: Training rows by which encoders are scaled before the first step.
+#: Number of training rows on which encoders are scaled before the first step.
 CALIBRATED = 1024
-#: Most steps from one look at the validation rows to the next; otherwise an epoch.
+#: Largest number of steps between two evaluations on the validation rows; they are an epoch apart if that is shorter.
 EVALUATE_STEPS = 2000
 
 
@@ -55,43 +55,46 @@ def fit_saes(
     progress: Progress | bool | None = True,
     **fields: object,
 ) -> SAESweep:
-    """Train one sparse autoencoder a layer x sparsity x seed, all together.
+    """Train one sparse autoencoder for each layer, sparsity and seed, all together.
 
     Parameters
     ----------
     layers : mapping of name to (N, D), or embeddings
-        Arrays, memory maps, or anything with ``shape`` and ``x[rows]``; used as float32. D may differ. Rows are asked
-        for in chunks of at most 128 MiB over all layers, so the whole need not fit into memory.
+        Arrays, memory maps, or other objects with ``shape`` and ``x[rows]``, used as float32. D may differ between
+        layers. Rows are read in chunks of at most 128 MiB over all layers, so the data need not fit in memory.
     split : Split
-        Of the N rows; ``test`` is not looked at.
+        Split of the N rows; ``test`` is not used.
     sparsities, ks : sequence, optional
-        Either shares of silent latents, in [0, 1), or latents kept; default: the paper's six, .75 to .99.
+        Either sparsities, the shares of latents that are zero, in [0, 1), or numbers of latents kept. By default the
+        paper's six sparsities, .75 to .99.
     seeds : sequence of int
-        A seed draws the initial weights and the order of the training rows, the same for every layer and sparsity.
+        Seeds of the initial weights and of the order of the training rows, the same for every layer and sparsity.
     config : SAEConfig or str
-        The form, or the name of one: "default" or "paper". Its ``dim`` and ``k`` are those of each layer and sparsity.
+        Configuration, or the name of one: "default" or "paper". ``dim`` and ``k`` are set for each layer and sparsity.
     epochs : int
-        Times that every training row is seen, at least once.
+        Number of passes over the training rows, at least 1.
     steps : int, optional
-        Instead of ``epochs``; 0 gives the untrained autoencoders, a control.
+        Number of steps, used instead of ``epochs``; 0 gives untrained autoencoders as a control.
     batch : int
-        Rows a step; an epoch's last batch is what is left.
+        Rows per step; the last batch of an epoch may be smaller.
     learning_rate : float
-        Of Adam, above 0 and at most 1; default forms let it fall to 0 over the last fifth.
+        Learning rate of Adam, above 0 and at most 1. With the default config it falls to 0 over the last fifth of the
+        steps.
     keep : {"best", "last", "last batch"}
-        Weights kept of each: those with the lowest error on all validation rows (looked at every epoch, at most 2,000
-        steps apart), the last, or, as the paper's code does, those with the lowest error on the last, possibly short,
-        batch of the validation rows.
+        Which weights to keep: "best" those with the lowest error on all validation rows, which is evaluated after every
+        epoch (or after every 2,000 steps of longer epochs); "last" those of the last step; "last batch" those with the
+        lowest error on the last, possibly smaller, batch of the validation rows, as in the paper's code.
     device : str
-        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1". "auto" and "cuda" share the autoencoders out to all
-        GPUs that this process sees (CUDA_VISIBLE_DEVICES).
+        "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1". "auto" and "cuda" distribute the autoencoders over
+        all GPUs that this process sees (CUDA_VISIBLE_DEVICES).
     checkpoint : path, optional
-        File to which the state is written every five minutes and at the end. The same call goes on from it, to the
-        same numbers as if it had never stopped; a finished one is read back.
+        File to which the state is written every five minutes and at the end. The same call resumes from it, with the
+        same result as an uninterrupted run; the result of a finished run is read from it.
     progress : bool or callable (done, total)
-        True shows a bar of steps.
+        True shows a progress bar of steps; a callable is called as steps are done.
     **fields
-        Fields of :class:`SAEConfig` in place of the config's, such as ``latents=512`` or ``activation="batchtopk"``.
+        Fields of :class:`SAEConfig` that replace those of ``config``, such as ``latents=512`` or
+        ``activation="batchtopk"``.
 
     Returns
     -------
@@ -100,18 +103,22 @@ def fit_saes(
     Raises
     ------
     ParameterError
-        Shapes, rows, sparsities or settings that cannot work; NaN or infinite values (layer and row named); a layer
-        whose rows are all equal; a loss that is no number at the end (the step is named); the checkpoint of a sweep
-        with other settings or data (each difference named).
+        If shapes, rows, sparsities or settings are invalid, values are not finite (layer and row are named), with
+        ``keep="last"`` the loss is not finite at the end (the step is named), or the checkpoint belongs to a sweep with
+        other settings or data (each difference is named).
+    WeightsError
+        If ``checkpoint`` is not a checkpoint of a sweep.
 
     Warns
     -----
     UserWarning
-        Autoencoders of which nothing was learnt: no later look at the validation rows found less error than the first.
+        If the validation rows of a layer are all equal, if the loss of an autoencoder became infinite or NaN, so that
+        weights of an earlier step are kept, or if an autoencoder learnt nothing, because no evaluation found a lower
+        error than that of the untrained one.
 
     Notes
     -----
-    On one machine, with one number of threads, the same call gives the same numbers.
+    The same call gives the same result on the same machine with the same number of threads.
     """
     arrays = data.named(layers)
     split = fitting(split, next(iter(arrays.values())).shape[0], needed=("train", "valid"))
@@ -150,7 +157,7 @@ def _configs(
     config: SAEConfig | str,
     fields: Mapping[str, object],
 ) -> dict[str, list[SAEConfig]]:
-    """Return, for each layer, a configuration a sparsity."""
+    """Return the configurations of each layer, one per sparsity."""
     if own := {"dim", "k"} & set(fields):
         raise ParameterError(own.pop(), fields, "left out: each layer has its dim, each sparsity its k")
     dims = {name: array.shape[1] for name, array in arrays.items()}
@@ -169,7 +176,7 @@ def _configs(
 
 @dataclass(eq=False)
 class _Run:
-    """A sweep under way: stacks of one D each, and where they are in the data."""
+    """State of a running sweep: its stacks, each with one D, and the position in the data."""
 
     arrays: dict[str, object]
     train: np.ndarray
@@ -187,15 +194,15 @@ class _Run:
     def __post_init__(self):
         self.epoch_steps = math.ceil(len(self.train) / self.batch)
         self.step, self.history, self._order = 0, [], {}
-        self.names: list[list[str]] = []  # of each stack's layers
+        self.names: list[list[str]] = []  # names of each stack's layers
         self.stacks: list[Stack] = []
-        self.places: list[torch.device] = []  # of each stack
+        self.places: list[torch.device] = []  # device of each stack
         self.members: list[tuple[str, SAEConfig, int]] = []
         dims = {array.shape[1]: None for array in self.arrays.values()}
         for dim in dims:
             names = [name for name, array in self.arrays.items() if array.shape[1] == dim]
             ks, count = range(len(self.configs[names[0]])), len(self.devices)
-            if len(names) >= count:  # a device has all of some layers, or where they are few some of all
+            if len(names) >= count:  # a device gets some layers with every k, or, with few layers, all with some k
                 shares = [(part.tolist(), ks) for part in np.array_split(names, count)]
             else:
                 shares = [(names, part) for part in np.array_split(ks, count)]
@@ -245,7 +252,7 @@ class _Run:
                 saved = time.monotonic()
 
     def advance(self) -> None:
-        """Train on the next chunk: to the end of the epoch, the next look at the validation rows, or what fits."""
+        """Train on the next chunk, which ends with the epoch, before the next evaluation, or at the memory limit."""
         at = self.step % self.epoch_steps
         stop = min(self.epoch_steps, at + self.steps - self.step, at + self.period - self.step % self.period)
         room = data.chunk_rows(self.arrays, len(self.seeds)) // self.batch
@@ -261,7 +268,7 @@ class _Run:
         if len(self.devices) == 1:
             for each in work:
                 train(*each)
-        else:  # a device waits for no other
+        else:  # one thread per device, so that devices do not wait for each other
             with ThreadPoolExecutor(len(work)) as pool:
                 list(pool.map(lambda each: train(*each), work))
         self.step += len(rates)
@@ -270,7 +277,7 @@ class _Run:
 
     @property
     def period(self) -> int:
-        """Steps between two looks at the validation rows."""
+        """Number of steps between two evaluations on the validation rows."""
         return min(self.epoch_steps, EVALUATE_STEPS)
 
     def order(self, seed: int) -> np.ndarray:
@@ -284,7 +291,7 @@ class _Run:
         return self.rate * min(1.0, (self.steps - step) / falling) if falling else self.rate
 
     def evaluate(self) -> None:
-        """Every member's FVU on the validation rows, and the weights to keep by it."""
+        """Compute every member's FVU on the validation rows and keep its weights if that is the lowest so far."""
         rows = self.valid
         if self.keep == "last batch":
             rows = rows[(len(rows) - 1) // self.batch * self.batch :]
@@ -296,7 +303,7 @@ class _Run:
                 means = torch.from_numpy(np.stack([self.statistics[name][0] for name in names]))
                 moved = x - means[:, None]
                 part = moved.square().sum((1, 2), dtype=torch.float64)
-                if not (part.isfinite() & (part > 0)).all():  # squares that single precision cannot hold
+                if not (part.isfinite() & (part > 0)).all():  # squares that overflow or vanish in single precision
                     part = moved.double().square().sum((1, 2))
                 spread += part.numpy()
                 errors = errors + stack.errors(x.repeat_interleave(len(self.seeds), 0).to(device))
@@ -308,10 +315,10 @@ class _Run:
         self.history.append([self.step, *fvus])
 
     def judge(self) -> None:
-        """Say of which autoencoders nothing was learnt; refuse those that are no numbers."""
+        """Warn of autoencoders that learnt nothing, and raise an error for weights that are not finite."""
         looked = np.array(self.history)
         if len(looked) < 2:
-            return  # nothing was to be learnt
+            return  # there were no steps
         names = [f"layer {name}, k={config.k}, seed {seed}" for name, config, seed in self.members]
         broken = ~np.isfinite(looked[:, 1:])
         if broken[0].any():
@@ -338,7 +345,7 @@ class _Run:
     # ---- checkpoints ----
 
     def settings(self) -> dict[str, object]:
-        """What has to agree for two runs to be one, as JSON would give it back."""
+        """Return the settings that a checkpoint must share with the run that resumes it, in types that JSON keeps."""
         layers = {name: [array.shape[1], self.statistics[name][2]] for name, array in self.arrays.items()}
         config = asdict(self.stacks[0].config)
         settings = {f"config.{name}": value for name, value in config.items() if name not in ("k", "dim")}
@@ -388,7 +395,7 @@ class _Run:
 
         saes = [stack.member(m) for stack in self.stacks for m in range(len(stack))]
         looked = np.array(self.history)
-        order = self._canonical()  # whatever the devices
+        order = self._canonical()  # an order that does not depend on the devices
         saes, members = [saes[i] for i in order], [self.members[i] for i in order]
         looked = looked[:, [0, *(1 + i for i in order)]]
         keys = [
@@ -410,7 +417,7 @@ class _Run:
         return SAESweep(pd.DataFrame(rows), pd.DataFrame(history), tuple(saes))
 
     def _canonical(self) -> list[int]:
-        """Positions of the members by dimensions, layer, sparsity and seed, each in the order in which it was given."""
+        """Return the members' positions sorted by D, layer, sparsity and seed, each in the order that was given."""
         dims = list(dict.fromkeys(array.shape[1] for array in self.arrays.values()))
         names = list(self.arrays)
 
