@@ -1,7 +1,7 @@
-"""Sound in and out: load, resample, cut, look at as a spectrogram, and back to sound.
+"""Sound in and out: load, resample, segment and write sounds, compute their spectrograms and invert these.
 
-A waveform is float32, (samples,) or (..., samples), nominally in [-1, 1], and always travels with its rate in Hz.
-Nothing here changes a level unless asked to: files that exceed full scale stay above it.
+A waveform is float32, (samples,) or (..., samples), nominally in [-1, 1], and is always passed together with its rate
+in Hz. No function changes the level of a sound unless asked to: files that exceed full scale stay above it.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from .core.warn import warn
 if TYPE_CHECKING:
     import torch
 
-#: Rates (Hz) an MP3 stream can have.
+#: Rates (Hz) that an MP3 stream can have.
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-#: Added to mel power before the logarithm: about -115 dB for the spectra of full-scale sound used here.
+#: Added to mel power before the logarithm; about -115 dB relative to the spectra of full-scale sound used here.
 LOG_FLOOR = 1e-10
 
-#: What one would hear, and is therefore told of: a mix to mono that is fainter than the loudest channel by so many dB
-#: (independent channels lose 3, one of two that is silent 6, opposite ones everything), a channel chosen alone by so
-#: many, a share of the energy that lies above half the new rate (5 per cent is 13 dB below the whole), and a peak above
-#: full scale (2 is 6 dB; compressed files of loud music reach 3).
+#: Limits beyond which a change to a sound is audible and is therefore reported. MIX_DB: by how many dB a mix to mono is
+#: fainter than the loudest channel (with two independent channels it loses 3 dB, with a silent one 6 dB, with opposite
+#: ones everything). CHANNEL_DB: the same for one chosen channel. BAND_SHARE: the share of the energy above half the new
+#: rate (5 per cent is 13 dB below the whole). PEAK: the largest magnitude (2 is 6 dB above full scale; compressed files
+#: of loud music reach 3).
 MIX_DB, CHANNEL_DB, BAND_SHARE, PEAK = 4.5, 40.0, 0.05, 2.0
-#: A peak beyond which floats are no sound within [-1, 1] (40 dB above it), but integers that nobody divided.
+#: Floats with a larger peak (40 dB above full scale) are taken for integers that were not divided by their full scale.
 MOST_PEAK = 100.0
-#: More channels than any recording has: a batch.
+#: An array with more channels than this is taken for a batch, as no recording has so many.
 MOST_CHANNELS = 64
-#: Highest rate, Hz, and longest waveform, samples, that are believed.
+#: Highest rate (Hz) and longest waveform (samples) that are accepted.
 MOST_RATE, MOST_SAMPLES = 10_000_000, 2**31
-#: Level in dB below which a sound is silence whatever becomes of it, and its mean square.
+#: Level in dB relative to full scale below which a sound counts as silence, and the mean square at that level.
 SILENT = -80.0
 SILENCE = 10 ** (SILENT / 10)
 
@@ -49,16 +50,16 @@ Source = str | os.PathLike | io.IOBase | tuple
 
 
 class Change(NamedTuple):
-    """What happened to a sound on its way in, where one would hear it; as text one line that begins with the file."""
+    """An audible change that loading made to a sound; ``str`` gives one line that begins with the file's name."""
 
     kind: str
-    """"level" (mixing to mono, or one channel), "band" (resampling) or "scale" (beyond full scale)."""
+    """"level" (mixing to mono or choosing a channel), "band" (resampling) or "scale" (a peak beyond full scale)."""
     source: str
     """The file, or "array"."""
     figure: float
-    """level: dB below the loudest channel (inf where all is gone); band: share of the energy; scale: the peak."""
+    """dB below the loudest channel ("level"; inf: silent), share of energy lost ("band"), or the peak ("scale")."""
     text: str
-    """What happened, with the figure and the way out; without the file."""
+    """What happened, with the figure and how to avoid it, without the file's name."""
 
     def __str__(self) -> str:
         return f"{self.source}: {self.text}"
@@ -74,24 +75,26 @@ def load(
     duration: float | None = None,
     report: Callable[[Change], object] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Read a sound from wherever it is, as float32 at its own level.
+    """Read a sound from a file or an array, as float32 at its own level.
 
     Parameters
     ----------
     source : path, binary file object, or (array or tensor, rate)
-        Files: whatever libsndfile reads (wav, flac, ogg, mp3, ...). Arrays: see :func:`as_channels`.
+        Files may have any format that libsndfile reads (wav, flac, ogg, mp3 and others); :func:`as_channels` says
+        which arrays are accepted.
     rate : int, optional
-        Resample to this rate (Hz, soxr "HQ"); by default the source's own.
+        Rate in Hz to resample to (soxr "HQ"); by default the source's own.
     mono : {"mean", "keep", "left", "right"} or int
-        "mean" averages the channels, an int takes that channel (0 first), "left" is 0 and "right" 1, "keep" returns
-        (channels, samples).
+        "mean" averages the channels, an int takes that channel (counted from 0), "left" is 0 and "right" 1, "keep"
+        returns (channels, samples).
     offset, duration : float
-        Seconds to skip and to read; by default all. A duration beyond the end gives what there is. What is read is
-        that slice of the whole sound, sample for sample, in compressed files too: they are decoded from the start,
-        and the pieces of a long one, in any order, cost little more than decoding it once.
+        Seconds to skip, and seconds to read; by default the whole sound is read. A duration beyond the end gives what
+        there is. The result equals that slice of the whole sound, sample for sample, in compressed files too: they are
+        decoded from the start, and reading the pieces of a long file, in any order, costs little more than decoding it
+        once.
     report : callable, optional
-        Called with each :class:`Change` that one would hear: a mix to mono that cancels, a band that resampling takes
-        away, a peak far beyond full scale. By default each is a warning.
+        Called with each audible :class:`Change`: channels that cancel in the mix to mono, a band that is lost by
+        resampling, a peak far beyond full scale. By default each is a warning.
 
     Returns
     -------
@@ -102,9 +105,9 @@ def load(
     Raises
     ------
     AudioError
-        The file is missing, damaged, cut short or empty, or holds samples that are not finite; names the file.
+        The file is missing, damaged, cut short or empty, or holds samples that are not finite; the error names it.
     ParameterError
-        An argument that cannot work.
+        An argument has a wrong type or a value out of its range.
     """
     mono = _channel(mono)
     if rate is not None:
@@ -159,7 +162,7 @@ def _warn(change: Change) -> None:
 
 
 def _mixing(channels: np.ndarray, peak: float, x: np.ndarray, mono: str | int, name: str) -> list[Change]:
-    """What is to be said of a sound (channels, samples) and what was made mono of it."""
+    """List the audible changes of scale and level between a sound (channels, samples) and the mono `x` made of it."""
     changes = []
     if peak > PEAK:
         beyond = 20 * np.log10(peak)
@@ -189,27 +192,27 @@ def _band(x: np.ndarray, y: np.ndarray, rate: int, to: int, name: str) -> Change
 
 
 def _power(x: np.ndarray) -> float:
-    """Mean square."""
+    """Return the mean square of all samples."""
     flat = x.ravel() if x.ndim > 1 else x
     return float(np.dot(flat, flat)) / flat.size
 
 
 def as_channels(x: np.ndarray | torch.Tensor, *, name: str = "x") -> np.ndarray:
-    """One sound as float32 (channels, samples), or an error that says why it is none.
+    """Return one sound as float32 (channels, samples), or raise an error that says why the array is not a sound.
 
     Parameters
     ----------
     x : array or tensor, (samples,) or (channels, samples)
         Floats are taken as they are; integers (of 8, 16 or 32 bits) are divided by their type's full scale.
     name : str
-        What errors call it.
+        What errors call the array.
 
     Raises
     ------
     ParameterError
-        Another shape: (samples, channels), as soundfile gives it, must be transposed, and a batch given one by one.
-        Truth values, complex numbers, text; integers of 64 bits, whose full scale no sound reaches; floats beyond 100,
-        which are integers that nobody divided.
+        The array has another shape: (samples, channels), as soundfile returns it, must be transposed, and the sounds of
+        a batch be given one by one. Or it holds booleans, complex numbers or text; integers of 64 bits, whose full
+        scale no sound reaches; or floats beyond 100, which are taken for integers not divided by their full scale.
     """
     x = numbers(name, x, ndim=(1, 2), finite=False, empty=True)
     check_axes(name, x.shape)
@@ -229,7 +232,7 @@ def as_channels(x: np.ndarray | torch.Tensor, *, name: str = "x") -> np.ndarray:
 
 
 def _peak(x: np.ndarray) -> float:
-    """Largest magnitude of the samples that are finite; 0 without any."""
+    """Return the largest magnitude of the samples that are finite; 0 if no sample is."""
     peak = max(x.max(), -x.min()) if x.size else 0.0
     return float(peak if np.isfinite(peak) else np.abs(x[np.isfinite(x)]).max(initial=0.0))
 
@@ -242,8 +245,8 @@ def check_axes(name: str, shape: tuple[int, ...], *, batch: bool = False) -> Non
     name : str
     shape : tuple of int
     batch : bool
-        Whether the axis before the last may be that of a batch, of which some are larger than a sound is long: then
-        only what cannot be one is refused.
+        Whether the axis before the last may count the sounds of a batch. A batch may have more sounds than samples, so
+        that only arrays with at most 64 values on the last axis and more than 64 on the one before are refused.
 
     Raises
     ------
@@ -275,7 +278,7 @@ def _from_array(source: tuple) -> tuple[np.ndarray, int, list[Change]]:
 
 
 def _name(source: Source) -> str:
-    """What errors call a source."""
+    """Return what errors call a source."""
     if hasattr(source, "read"):
         named = getattr(source, "name", None)
         return str(named) if isinstance(named, (str, os.PathLike)) else type(source).__name__
@@ -303,7 +306,7 @@ def _from_file(source: Source, name: object, offset: float, duration: float | No
 
 
 def _binary(source: io.IOBase, name: str) -> io.IOBase:
-    """An open file that can be read from its beginning."""
+    """Return an open binary file that can be read from its beginning; what cannot be sought is read into memory."""
     try:
         if not source.seekable():  # a pipe, a download
             source = io.BytesIO(source.read())
@@ -322,12 +325,12 @@ def _binary(source: io.IOBase, name: str) -> io.IOBase:
 
 @checked
 def resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
-    """Change the rate of (samples,) or (channels, samples), soxr "HQ"; the same array when the rates are equal.
+    """Resample (samples,) or (channels, samples) with soxr "HQ"; equal rates return the same array.
 
     Raises
     ------
     ParameterError
-        A rate that is not positive, an array of another shape ((samples, channels) must be transposed) or type.
+        A rate is not positive, or the array has another type or shape; (samples, channels) must be transposed.
     """
     for name, value in (("from_rate", from_rate), ("to_rate", to_rate)):
         whole(name, value, least=1, most=MOST_RATE)
@@ -356,7 +359,7 @@ def segment(
     hop: float | None = None,
     tail: Literal["pad", "keep", "drop"] = "pad",
 ) -> list[np.ndarray]:
-    """Cut a waveform into windows.
+    """Cut a waveform into windows of equal length.
 
     Parameters
     ----------
@@ -364,10 +367,10 @@ def segment(
     rate : int
         Hz.
     seconds, hop : float
-        Window and step; by default windows do not overlap.
+        Length of a window, and step from one window to the next, in seconds; by default windows do not overlap.
     tail : {"pad", "keep", "drop"}
-        What happens to a last window that is not full: zero-padded on the right, kept short, or left out (a sound
-        shorter than one window then gives none).
+        Whether a last window that is not full is zero-padded on the right, kept short, or left out (a sound shorter
+        than one window then gives an empty list).
 
     Returns
     -------
@@ -395,7 +398,7 @@ def _samples(name: str, seconds: float, rate: int) -> int:
 
 @checked
 def fit(x: np.ndarray, rate: int, *, seconds: float) -> np.ndarray:
-    """Exactly ``seconds``: the beginning of a longer waveform (samples,), a shorter one zero-padded on the right."""
+    """Cut a longer waveform (samples,) to its first ``seconds``, or zero-pad a shorter one on the right."""
     x = numbers("x", x, ndim=1, finite=False, empty=True)
     size = _samples("seconds", seconds, rate)
     return np.pad(x[:size], (0, max(size - len(x), 0)))
@@ -403,7 +406,7 @@ def fit(x: np.ndarray, rate: int, *, seconds: float) -> np.ndarray:
 
 @checked
 def level(x: np.ndarray) -> float:
-    """Root-mean-square level in dB relative to full scale (a full-scale square wave is 0); -inf for silence."""
+    """Return the root-mean-square level in dBFS: 0 for a full-scale square wave, -inf if all samples are 0."""
     x = numbers("x", x)
     power = float(np.mean(np.square(x, dtype=np.float64)))
     return 10 * float(np.log10(power)) if power > 0 else -np.inf
@@ -411,9 +414,9 @@ def level(x: np.ndarray) -> float:
 
 @checked
 def at_level(x: np.ndarray, to: float) -> np.ndarray:
-    """Turn a waveform (samples,) up or down to a root-mean-square level of ``to`` dB relative to full scale, float32.
+    """Scale a waveform (samples,) to a root-mean-square level of ``to`` dB relative to full scale, as float32.
 
-    What is quieter than -80 dB is taken for silence and stays as it is; peaks may pass full scale.
+    A waveform quieter than -80 dB counts as silence and is returned unchanged. Peaks may exceed full scale.
     """
     number("to", to)
     own, x = level(x), np.asarray(x, np.float32)
@@ -422,12 +425,14 @@ def at_level(x: np.ndarray, to: float) -> np.ndarray:
 
 @checked
 def write(path: str | os.PathLike, x: np.ndarray, rate: int) -> Path:
-    """Write (samples,) or (channels, samples) as wav or flac (16 bit), ogg or mp3, by suffix; all of it or nothing.
+    """Write (samples,) or (channels, samples) as wav or flac (16 bit), ogg or mp3; the suffix of the path decides.
+
+    The file appears under its name only when it is complete.
 
     Raises
     ------
     ParameterError
-        An unknown suffix, and else as of :func:`encode`.
+        The suffix is unknown, or :func:`encode` refuses the waveform or the rate.
     AudioError
         The file cannot be written.
     """
@@ -443,21 +448,21 @@ def write(path: str | os.PathLike, x: np.ndarray, rate: int) -> Path:
 
 @checked
 def encode(x: np.ndarray, rate: int, *, format: Literal["mp3", "ogg", "flac", "wav"] = "mp3") -> bytes:
-    """A waveform as the bytes of a sound file, at its own level.
+    """Return a waveform as the bytes of a sound file, at its own level.
 
     Parameters
     ----------
     x : np.ndarray (samples,) or (channels, samples), floats within [-1, 1]
     rate : int
-        Hz. MP3 knows nine rates; another one is resampled to the next higher (at most 48 kHz).
+        Hz. MP3 has nine rates; a waveform at another one is resampled to the next higher (at most 48 kHz).
     format : {"mp3", "ogg", "flac", "wav"}
 
     Raises
     ------
     ParameterError
-        An unknown format, a rate or a number of channels that it does not have; no samples, (samples, channels), which
-        must be transposed; samples that are no floats, not finite, or beyond full scale (they would be clipped): lower
-        the gain first.
+        The format is unknown or does not support the rate or the number of channels; there are no samples, or they are
+        (samples, channels), which must be transposed; samples are not floats, not finite, or beyond full scale, where
+        they would be clipped (lower the gain first).
     """
     import soundfile
 
@@ -488,15 +493,16 @@ def encode(x: np.ndarray, rate: int, *, format: Literal["mp3", "ogg", "flac", "w
 
 @checked
 def check_frames(n_fft: int, hop: int) -> None:
-    """Refuse frames that leave samples out, or from which a sound cannot be had back.
+    """Refuse frames from which the sound cannot be reconstructed.
 
-    A Hann window is 0 at its ends: with steps of more than half of it, samples are seen through the ends alone, the
-    squared windows that an inverse divides by nearly vanish there, and phase recovery has no overlap to work on.
+    A Hann window is 0 at its ends. With hops of more than half a window, some samples are covered only by these ends:
+    the sum of squared windows, by which the inverse transform divides, nearly vanishes there, and phase recovery has
+    no overlap to work on.
 
     Raises
     ------
     ParameterError
-        ``n_fft`` is odd or below 4, ``hop`` below 1 or above half of ``n_fft``.
+        ``n_fft`` is odd or below 4, or ``hop`` is below 1 or above half of ``n_fft``.
     """
     _check_size(n_fft)
     if not 1 <= hop <= n_fft // 2:
@@ -504,13 +510,13 @@ def check_frames(n_fft: int, hop: int) -> None:
         raise ParameterError("hop", hop, expected)
 
 
-#: Sum of squared windows below which no inverse divides by it: samples that only the ends of windows reach would be
-#: what masks or phase recovery leave there, thousands of times as loud.
+#: Smallest sum of squared windows by which an inverse transform divides. Where only the ends of windows reach, dividing
+#: would make the errors that masks or phase recovery leave there thousands of times as loud.
 LEAST_WINDOW = 0.1
 
 
 def window_tail(n_fft: int, hop: int, samples: int) -> np.ndarray:
-    """Sum of the squared Hann windows over the ``samples`` that follow the centre of the last frame, float64."""
+    """Sum the squared Hann windows over the ``samples`` after the centre of the last frame: float64 (samples,)."""
     window = np.hanning(n_fft + 1)[:-1] ** 2
     tail = np.zeros(samples)
     for start in range(n_fft // 2, n_fft, hop):
@@ -529,15 +535,15 @@ def _check_size(n_fft: int) -> None:
 def spectrogram(
     x: np.ndarray | torch.Tensor, *, n_fft: int = 1024, hop: int = 256, power: float | None = 2.0
 ) -> torch.Tensor:
-    """Short-time Fourier transform, centred, Hann window of ``n_fft`` samples.
+    """Compute a centred short-time Fourier transform with a Hann window of ``n_fft`` samples.
 
     Parameters
     ----------
     x : (..., samples)
         Floats.
     n_fft, hop : int
-        Samples; ``n_fft`` is even, and ``hop`` at most ``n_fft``, beyond which samples would be left out. Only up to
-        half of it a sound can be had back.
+        Samples. ``n_fft`` is even, and ``hop`` at most ``n_fft``, as a larger one would leave samples out. The sound
+        can be reconstructed only with a ``hop`` of at most half of ``n_fft``.
     power : float or None
         2 gives power, 1 magnitude, None the complex transform.
 
@@ -548,7 +554,8 @@ def spectrogram(
     Raises
     ------
     ParameterError
-        Such a window or step, ``power`` not positive, an array without samples, or (samples, channels).
+        ``n_fft`` or ``hop`` is out of its range, ``power`` is below 0.01 or above 100, or the array has no samples or
+        the shape (samples, channels).
     """
     import torch
 
@@ -570,7 +577,7 @@ def spectrogram(
 
 
 def _floats(name: str, x: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Return it as a tensor of floats, where it is, with its gradient."""
+    """Return the values as a tensor of floats; a tensor stays on its device and in its autograd graph."""
     import torch
 
     x = x if isinstance(x, torch.Tensor) else torch.as_tensor(numbers(name, x, finite=False, empty=True))
@@ -583,7 +590,7 @@ def _floats(name: str, x: np.ndarray | torch.Tensor) -> torch.Tensor:
 def mel_filters(
     rate: int, *, n_fft: int = 1024, n_mels: int = 80, f_min: float = 0.0, f_max: float | None = None
 ) -> torch.Tensor:
-    """Triangular mel filters, Slaney's scale and area norm: Tensor (n_fft // 2 + 1, n_mels)."""
+    """Return triangular mel filters with Slaney's scale and area norm: Tensor (n_fft // 2 + 1, n_mels)."""
     whole("rate", rate, least=1, most=MOST_RATE)
     _check_size(n_fft)
     whole("n_mels", n_mels, least=1, most=2**16)
@@ -597,13 +604,13 @@ def mel_filters(
 def mel_spectrogram(
     x: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **filters
 ) -> torch.Tensor:
-    """Mel power spectrogram: Tensor (..., n_mels, frames). ``filters``: see :func:`mel_filters`."""
+    """Compute a mel power spectrogram, Tensor (..., n_mels, frames); ``filters`` are options of :func:`mel_filters`."""
     S = spectrogram(x, n_fft=n_fft, hop=hop)
     return mel_filters(rate, n_fft=n_fft, **filters).to(S).T @ S
 
 
 def log_mel(x: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **filters) -> torch.Tensor:
-    """Natural logarithm of :func:`mel_spectrogram` + ``LOG_FLOOR``: Tensor (..., n_mels, frames)."""
+    """Compute the natural logarithm of :func:`mel_spectrogram` plus ``LOG_FLOOR``: Tensor (..., n_mels, frames)."""
     return (mel_spectrogram(x, rate, n_fft=n_fft, hop=hop, **filters) + LOG_FLOOR).log()
 
 
@@ -616,20 +623,20 @@ def griffin_lim(
     steps: int = 60,
     seed: int = 0,
 ) -> torch.Tensor:
-    """A waveform whose magnitude spectrogram is near the one given (fast Griffin-Lim; Perraudin et al. 2013).
+    """Find a waveform whose magnitude spectrogram is near the given one (fast Griffin-Lim; Perraudin et al. 2013).
 
     Parameters
     ----------
     magnitude : (..., n_fft // 2 + 1, frames)
-        Of :func:`spectrogram` with ``power=1``; its frames span at least half a window.
+        Spectrogram as :func:`spectrogram` computes it with ``power=1``; its frames span more than half a window.
     hop : int
-        Samples, as in the analysis; at most half of ``n_fft``.
+        Samples between frames, as in the analysis; at most half of ``n_fft``.
     length : int, optional
-        Samples of the result, below ``frames * hop``; by default (frames - 1) * hop.
+        Number of samples of the result, below ``frames * hop``; by default (frames - 1) * hop.
     steps : int
-        Iterations.
+        Number of iterations.
     seed : int
-        Of the random initial phase.
+        Seed of the random initial phase.
 
     Returns
     -------
@@ -638,8 +645,8 @@ def griffin_lim(
     Raises
     ------
     ParameterError
-        A magnitude that is complex, negative, not finite or of too few frames; a step with which no sound can be had
-        back (:func:`check_frames`); a length that the frames do not reach.
+        The magnitude is complex, negative, not finite or has too few frames; the hop allows no reconstruction
+        (:func:`check_frames`); or the frames do not reach the length.
     """
     import torch
 
@@ -652,7 +659,7 @@ def griffin_lim(
         raise ParameterError("magnitude", f"array of shape {tuple(S.shape)}", expected)
     length = (frames - 1) * hop if length is None else whole("length", length, least=1, most=frames * hop - 1)
     if window_tail(n_fft, hop, max(length - (frames - 1) * hop, 0)).min(initial=1.0) < LEAST_WINDOW:
-        S, frames = torch.cat((S, S[..., -1:]), -1), frames + 1  # the frame that the analysis left out: as the last
+        S, frames = torch.cat((S, S[..., -1:]), -1), frames + 1  # the analysis left the next frame out: repeat the last
     with torch.random.fork_rng(devices=[S.device] if S.is_cuda else []):
         torch.manual_seed(seed)
         return dependencies.load(
@@ -686,9 +693,10 @@ def _magnitude(name: str, values: np.ndarray | torch.Tensor) -> torch.Tensor:
 def mel_to_audio(
     mel: np.ndarray | torch.Tensor, rate: int, *, n_fft: int = 1024, hop: int = 256, **options
 ) -> torch.Tensor:
-    """Back from :func:`mel_spectrogram` (power) to sound: non-negative least squares, then :func:`griffin_lim`.
+    """Invert :func:`mel_spectrogram` (power) to sound by non-negative least squares and :func:`griffin_lim`.
 
-    ``options``: ``n_mels``, ``f_min``, ``f_max`` as in the analysis; ``length``, ``steps``, ``seed`` of Griffin-Lim.
+    ``options`` are ``n_mels``, ``f_min`` and ``f_max`` as in the analysis, and Griffin-Lim's ``length``, ``steps`` and
+    ``seed``.
 
     Returns
     -------
@@ -697,8 +705,8 @@ def mel_to_audio(
     Raises
     ------
     ParameterError
-        As of :func:`griffin_lim`; ``n_mels`` that is not that of ``mel``, or so many for ``n_fft`` that filters are
-        empty.
+        As :func:`griffin_lim` raises it; or ``n_mels`` differs from the number of bands of ``mel``, or is so large for
+        ``n_fft`` that some filters are empty.
     """
     import torch
 

@@ -270,7 +270,7 @@ def test_columns_become_label_group_and_factors(tmp_path):
         "id": (number, [7] * 12),
     }
     name = parquet(tmp_path / "set", train=made(12, **more))
-    clips = told(name, "group='speaker_id' (--group speaker_id) keeps them apart")
+    clips = told(name, "group='speaker_id' (--group speaker_id) keeps them on one side")
     assert clips.classes == ("cat", "dog") and clips.dropped == {}
     assert clips.factors == ("tempo", "take", "speaker_id", "path_column", "start_column", "id_column")
     assert clips.table["tempo"].tolist()[:2] == [60.1, 61.1] and clips.table["take"].isna().sum() == 3

@@ -92,7 +92,7 @@ def test_neighbours_in_the_last_digit_are_parted():
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
-        ([92.5] * 4, "column 'tempo' is 92.5 in all 4 clips: there is nothing to tell apart"),
+        ([92.5] * 4, "column 'tempo' is 92.5 in all 4 clips and cannot be cut into classes"),
         ([1.5, 2.5, np.inf, 3.5], "column 'tempo' is infinite in 1 clips"),
     ],
 )
@@ -103,7 +103,7 @@ def test_what_cannot_be_cut_is_refused(numbers, words):
 
 
 def test_words_cannot_be_cut_and_thirds_need_a_label():
-    with pytest.raises(DatasetError, match="column 'style' holds no numbers, of which thirds could be made"):
+    with pytest.raises(DatasetError, match="column 'style' does not hold numbers and cannot be cut into thirds"):
         _numbered(TEMPO, style=["a", "b"] * 30).with_label("style", thirds=True)
     with pytest.raises(ParameterError, match="thirds=True must be left out where no label= names the column"):
         load_dataset("voices", size=6, thirds=True)

@@ -1,4 +1,4 @@
-"""Datasets: `data_manifests/` become tables of clips with labels, factors, folds and lazy sound; and generated sets."""
+"""Datasets by name, as tables of clips with labels, factors and folds whose sound is read or made when asked for."""
 
 import lazy_loader
 

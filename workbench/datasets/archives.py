@@ -1,4 +1,7 @@
-"""Unpacking archives from strangers: nothing outside the folder, no links, no devices, no bombs, nothing partial."""
+"""Unpack archives that are not trusted.
+
+Refused are members outside the folder, links, devices and archive bombs; a failure leaves no partial files behind.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,16 @@ from ..core.checks import checked
 from ..core.download import human_bytes
 from ..core.errors import DatasetError
 
-#: An archive may unpack to this many times its own size, and a gigabyte; sound hardly packs, so real sets stay below.
+#: An archive may unpack to EXPANSION times its own size plus ALLOWANCE bytes; sound compresses little, so real sets
+#: stay below.
 EXPANSION = 20
 ALLOWANCE = 1_000_000_000
 CHUNK = 1 << 20
-#: What a packed tar begins with -> what opens it.
+#: First bytes of a compressed tar -> the function that opens it.
 PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open, b"\x5d\0\0": lzma.open}
-#: What other archives begin with -> their name.
+#: First bytes of archives that are not supported -> the name of their format.
 OTHERS = {b"\x28\xb5\x2f\xfd": "Zstandard", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!": "RAR", b"\x1f\x9d": "compress"}
-#: What the readers of archives raise at damage, each of them at other places.
+#: Exceptions that the readers of archives raise for damaged files.
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError)
 DAMAGE += (RuntimeError, NotImplementedError, ValueError, OverflowError, LookupError, AssertionError)
 
@@ -40,27 +44,28 @@ Unpacked = tuple[str, int, int]
 def unpack(archive: str | os.PathLike, into: str | os.PathLike, *, limit: int | None = None) -> list[Unpacked]:
     """Unpack a zip or tar (plain, gz, bz2 or xz) archive.
 
-    Everything goes to a hidden folder first and is moved when all of it is there; files of the same name are replaced.
+    All members are written to a hidden folder first and moved when they are complete; files of the same name are
+    replaced.
 
     Parameters
     ----------
     archive : path
     into : path
-        Made if need be.
+        Folder, which is made if it does not exist.
     limit : int, optional
-        Most bytes it may unpack to; by default a gigabyte and 20 times its own size.
+        Largest number of bytes that the archive may unpack to; by default 20 times its own size plus a gigabyte.
 
     Returns
     -------
     list of (path, bytes, crc32)
-        Files unpacked; paths relative to `into`, with /.
+        The unpacked files; paths are relative to `into` and use /.
 
     Raises
     ------
     DatasetError
-        It cannot be read to its very end (all checksums are looked at), or a member is absolute, leaves the folder, is
-        a link, a device, encrypted or there twice, or there is more in it than allowed; names the archive and the
-        member. Nothing is left behind then.
+        The archive cannot be read to its end (all checksums are verified); or a member has an absolute path, lies
+        outside the folder, is a link, a device, encrypted or there twice; or the archive unpacks to more than `limit`.
+        The error names the archive and the member, and nothing is left behind.
     """
     archive, into = Path(archive), Path(into)
     if not archive.is_file():
@@ -79,7 +84,7 @@ def unpack(archive: str | os.PathLike, into: str | os.PathLike, *, limit: int | 
     except DAMAGE as error:
         raise DatasetError(f"{archive}: is damaged or not an archive of this kind: {_say(error)}") from None
     except OSError as error:
-        if error.errno is None:  # gzip and bz2 say damage so
+        if error.errno is None:  # gzip and bz2 report damage in this way
             raise DatasetError(f"{archive}: is damaged: {error}") from None
         raise DatasetError(f"{archive}: cannot be unpacked into {into}: {error.strerror or error}") from None
     finally:
@@ -153,7 +158,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, BinaryIO]]:
 
 
 class _Watched:
-    """A stream that keeps what was read from it last, and lets nobody read more than allowed."""
+    """A stream that keeps the bytes that were read from it last."""
 
     def __init__(self, stream: BinaryIO):
         self.stream, self.last = stream, b""
@@ -175,7 +180,7 @@ def _tar_members(archive: Path, opener, limit: int) -> Iterator[tuple[str, int, 
                 if not member.isreg():
                     raise DatasetError(f"{archive}: member {name!r} is a link or a device, not a file; refused")
                 yield name, member.size, file.extractfile(member)
-            # tarfile stops without a word at a header that it cannot read, and at the end of a file that was cut
+            # tarfile stops without an error at a header that it cannot read, and at the end of a truncated file
             if len(watched.last) != tarfile.BLOCKSIZE or any(watched.last):
                 raise EOFError(f"its end is not there; it stops after {watched.tell()} bytes")
         rest = 0

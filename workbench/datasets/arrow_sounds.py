@@ -1,4 +1,4 @@
-"""Sounds in the rows of Arrow files, as the `datasets` library keeps them: read when a row is asked for."""
+"""Sounds in the rows of Arrow files, as the `datasets` library stores them, read when a row is asked for."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 
 class ArrowSounds(FileSounds):
-    """Sounds whose bytes are in rows of Arrow files; a clip without a place there is a file, found by its path.
+    """Sounds whose bytes are in rows of Arrow files; a clip that has no row there is a file, found by its path.
 
     Parameters
     ----------
     places : mapping of str to (int, int)
-        Id of a clip -> which of the files, and its row there.
+        Id of a clip -> index of its file in `files`, and its row there.
     files : sequence of str
-        Arrow files, in the streaming format.
+        Arrow files in the streaming format.
     column : str
-        Column of structs with the field bytes.
+        Column of structs that have the field "bytes".
     mono : {"mean", "left", "right"} or int
-        As of :class:`FileSounds`.
+        As for :class:`FileSounds`.
     """
 
     columns = ("id", "path")
@@ -59,7 +59,7 @@ class ArrowSounds(FileSounds):
         file.name = self.source(row)
         try:
             return audio.load(file, rate=rate, mono=self.mono, report=functools.partial(self.hear, file.name))
-        except ParameterError as error:  # a channel that this sound lacks: its own fault, the others may have it
+        except ParameterError as error:  # this sound lacks the channel; others of the set may have it
             raise AudioError(file.name, str(error)) from None
 
     def source(self, row: Row) -> Path | str:
@@ -76,14 +76,14 @@ class ArrowSounds(FileSounds):
         return "|".join(map(str, ("row", name, quick_look(self.files[file]), self.column, position, self.mono)))
 
     def identity(self, row: Row) -> str:
-        """That of a file with these bytes."""
+        """Return the identity that a file with the same bytes would have."""
         if row["id"] not in self.places:
             return super().identity(row)
         which = () if self.mono == "mean" else (self.mono,)
         return "|".join(map(str, (self._sha(row), 0.0, None, *which)))
 
     def alike(self, rows: Sequence[Row]) -> list[str]:
-        """Of the sounds in rows only those that agree in size are read whole."""
+        """Return a key for each row; sounds in Arrow rows are read whole only where they agree in size."""
         sizes = [self._bytes(row).size if row["id"] in self.places else -1 for row in rows]
         counts = dict(zip(*np.unique(sizes, return_counts=True), strict=True))
         files = iter(super().alike([row for row, size in zip(rows, sizes, strict=True) if size < 0]))
@@ -97,25 +97,27 @@ class ArrowSounds(FileSounds):
 
 @functools.lru_cache(maxsize=64)
 def cells_of(file: str, look: str, column: str) -> tuple[pyarrow.ChunkedArray, pyarrow.ChunkedArray | None]:
-    """Bytes and paths (None where there are none) of a column of sounds, mapped into memory and not read yet.
+    """Return the bytes and the paths of a column of sounds, mapped into memory but not read yet.
+
+    The second array is None where the column has no paths.
 
     Parameters
     ----------
     file : str
     look : str
-        Of :func:`quick_look`: a file that was replaced is opened anew.
+        What :func:`quick_look` returns for the file, so that a file that was replaced is opened again.
     column : str
 
     Raises
     ------
     AudioError
-        The file is no Arrow stream, or has no such column.
+        The file is not an Arrow stream, or has no such column.
     """
     import pyarrow
     from pyarrow import compute
 
     try:
-        with pyarrow.memory_map(file) as mapped:  # the arrays keep what is mapped
+        with pyarrow.memory_map(file) as mapped:  # the arrays keep the mapping alive
             sounds = pyarrow.ipc.open_stream(mapped).read_all()[column]
     except (OSError, KeyError, pyarrow.ArrowInvalid) as error:
         raise AudioError(printable(file), f"cannot be read ({error}); load the dataset again") from None

@@ -1,4 +1,4 @@
-"""Datasets by name: where they lie, how they are loaded, and what to do when they are not there."""
+"""Load, list and describe datasets by name, and say how to get one that is not on this machine."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Generated:
 
     module: str
     label: str
-    """Factor that the table's label is."""
+    """Factor that is used as the label."""
     group: str
-    """Factor that the table's group is."""
+    """Factor that is used as the group."""
 
 
 #: Generated sets by name.
@@ -48,9 +48,9 @@ GENERATED = {
     "utterances": Generated("workbench.datasets.generated.utterances", "emotion_like", "speaker"),
     "voices": Generated("workbench.datasets.generated.voices", "technique", "singer"),
 }
-#: Options of every set that lies in files.
+#: Options of every dataset that is stored in files.
 OPTIONS = ("missing", "mono")
-#: Clips of a generated set unless a size is asked for.
+#: Number of clips of a generated set if no size is given.
 GENERATED_SIZE = 1000
 
 Roots = "str | os.PathLike | Sequence[str | os.PathLike] | None"
@@ -58,12 +58,14 @@ Roots = "str | os.PathLike | Sequence[str | os.PathLike] | None"
 
 @checked
 def data_roots(root: Roots = None) -> list[Path]:
-    """Folders searched for datasets, in order: those given, those of WORKBENCH_DATA, the download cache.
+    """Return the folders searched for datasets, in order: those given, those of WORKBENCH_DATA, the download cache.
 
     Raises
     ------
+    ParameterError
+        `root` is neither a folder nor a list of folders.
     DatasetError
-        A root that was given is not a folder.
+        There is no folder of that name.
     """
     folders = [] if root is None else [root] if isinstance(root, (str, os.PathLike)) else root
     if not isinstance(folders, (list, tuple)) or not all(isinstance(folder, (str, os.PathLike)) for folder in folders):
@@ -77,7 +79,10 @@ def data_roots(root: Roots = None) -> list[Path]:
 
 @checked
 def known_datasets(root: Roots = None) -> list[str]:
-    """Return the names that :func:`load_dataset` knows: generated sets, manifests, parts of the data roots' tables."""
+    """Return the names of all datasets that :func:`load_dataset` knows.
+
+    These are the generated sets, the datasets with a manifest and the parts of the data roots' manifest.csv.
+    """
     return sorted([*GENERATED, *manifests(), *(part for folder in data_roots(root) for part in root_parts(folder))])
 
 
@@ -99,37 +104,42 @@ def load_dataset(
     Parameters
     ----------
     name : str or path
-        A name from :func:`list_datasets`; a part of a data root's manifest.csv; a folder whose sub-folders are the
-        labels (below train, valid and test folders if there are such); a csv with columns path and label, and maybe
-        id, group, split, fold, start, stop and factors; your own manifest (.yaml); or "hf:owner/name", a public set of
-        the Hugging Face hub ("hf:owner/name:config", "hf:owner/name@revision"), or "hf:folder", what the `datasets`
-        library reads: parquet files, or what ``save_to_disk`` wrote.
+        One of these: a name from :func:`list_datasets`; a part of a data root's manifest.csv; a folder whose
+        sub-folders are the labels (below train, valid and test folders if there are such); a csv with the columns path
+        and label, and optionally id, group, split, fold, start, stop and factors; your own manifest (.yaml);
+        "hf:owner/name", a public dataset of the Hugging Face hub (also "hf:owner/name:config" and
+        "hf:owner/name@revision"); or "hf:folder", a folder that the `datasets` library reads, such as parquet files or
+        what ``save_to_disk`` wrote.
     root : path or several, optional
-        Data roots searched first; then those of the environment variable WORKBENCH_DATA, then the download cache.
+        Data roots that are searched first; then come those of the environment variable WORKBENCH_DATA, then the
+        download cache.
     label : str, optional
-        Another column as the label; clips where it is empty are left out and counted. Where it holds numbers that are
-        no classes, :attr:`Clips.target` has the numbers and the labels are their thirds. A column called tags holds
-        sets ("bark+siren", "none"), which :attr:`Clips.tags` gives one by one.
+        Another column to use as the label; clips where it is empty are left out and counted. If it holds numbers that
+        are not classes, :attr:`Clips.target` has the numbers, and the labels are their thirds. A column called tags
+        holds sets of tags ("bark+siren", "none"), which :attr:`Clips.tags` returns as one column a tag.
     group : str, optional
-        Another column as the group (speaker, singer, source ...), of which none is ever on two sides of a split; "" for
-        none. Where nobody names one and a column looks like one, a warning asks.
+        Another column to use as the group (speaker, singer, source ...); clips of one group are never on two sides of a
+        split. "" means no groups. If no column is named and one looks like a group, a warning says so.
     fold : str, optional
         Column whose values are the folds, in place of any published split.
     size : int, optional
-        Generated sets: number of clips (1000 unless given). Others: this many clips at random, classes balanced.
+        For generated sets the number of clips (1000 by default); for others, how many clips are drawn at random with
+        classes balanced.
     seed : int
-        Of the generated set, or of the random choice.
+        Seed of the generated set or of the random draw.
     thirds : bool, optional
-        Whether a label of numbers is cut into thirds (over all clips, before size chooses some). By default it is
-        where they cannot be classes: more than two that are not whole, or more than 20 that are not 0, 1, 2 ...
-        without a gap, in a column that is not called an id, a class, a speaker or the like.
+        Whether a label that holds numbers is cut into thirds (over all clips, before `size` draws some). By default it
+        is cut if the numbers cannot be classes: if they are not whole and there are more than two different ones, or if
+        there are more than 20 different whole ones that do not run from 0 or 1 without a gap, in a column that is not
+        called an id, a class, a speaker or the like.
     **options
-        Published sets: ``split`` (a rule of the manifest, or "none").
-        Sets in files: ``missing``, what clips do whose file is not there, and in a csv those without a label: "raise"
-        (the default), or "skip": they are left out and counted in ``Clips.dropped``. In a folder, where nothing
-        promises a file, broken links and empty files are left out and named in a warning unless ``missing="raise"``.
-        ``mono``: "mean" of the channels (the default), or the number of one channel, 0 the first.
-        Sets of the hub: ``audio``, the column of the sounds; by default the first.
+        Published datasets take ``split``: the name of a split rule of the manifest, or "none".
+        Datasets in files take ``missing`` and ``mono``. ``missing`` says what happens to clips whose file is not there,
+        and to rows of a csv without a label: "raise" (the default) is an error, "skip" leaves them out and counts them
+        in ``Clips.dropped``. In a folder, where no table lists the files, broken links and empty files are left out and
+        named in a warning unless ``missing="raise"``. ``mono`` is "mean" (the mean of the channels, the default),
+        "left", "right" or the number of one channel, counted from 0.
+        Datasets of the hub also take ``audio``, the column of the sounds; by default it is the first such column.
 
     Returns
     -------
@@ -138,15 +148,15 @@ def load_dataset(
     Raises
     ------
     DatasetError
-        Unknown name (close matches are named), files not there (says what to get, where, under which licence, and
-        where to put it), or a table that is wrong (names the file and row).
+        The name is unknown (the error names close matches), files are missing (it says what to get, from where, under
+        which licence, and where to put it), or a table is wrong (it names the file and the row).
     ParameterError
-        A column or option the dataset does not have.
+        The dataset does not have the column or option.
 
     Warns
     -----
     UserWarning
-        Once, with all that was left out of a folder or csv, or taken otherwise than it is written.
+        Once, with everything that was left out of a folder or csv, or read in another way than it is written.
     """
     key = os.fspath(name)
     if not isinstance(key, str) or not key or "\0" in key:
@@ -183,7 +193,7 @@ def load_dataset(
 
 
 def _columns(clips: Clips, label: str | None, group: str | None, fold: str | None, thirds: bool | None) -> Clips:
-    """Clips with the columns that the caller names, and a question where a column looks like a group."""
+    """Use the columns that the caller names as label, group and fold; warn if an unnamed column looks like a group."""
     if label is None and thirds:
         raise ParameterError("thirds", thirds, "left out where no label= names the column that is cut")
     clips = clips if label is None else clips.with_label(label, thirds=thirds)
@@ -256,7 +266,7 @@ def _of_hub(name: str, label: str | None, thirds: bool | None, options: dict[str
 
 
 def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
-    """A part of some root's manifest.csv that has no manifest of its own here."""
+    """Load a part of a data root's manifest.csv for which this package has no manifest."""
     for root in roots:
         if name in root_parts(root):
             raw = read_part(root, name)
@@ -280,22 +290,22 @@ def _part(name: str, roots: Sequence[Path], options: dict[str, Any]) -> Clips:
 
 @checked
 def check_dataset_name(name: str, argument: str = "name", *, root: Roots = None) -> None:
-    """Refuse what :func:`load_dataset` cannot know, before anything is read.
+    """Refuse a name that :func:`load_dataset` cannot know, before anything is read.
 
     Parameters
     ----------
     name : str
-        As of :func:`load_dataset`.
+        As for :func:`load_dataset`.
     argument : str
-        What the caller calls it; named in the error.
+        Name of the caller's argument, for the error.
     root : path or several, optional
-        As of :func:`load_dataset`.
+        As for :func:`load_dataset`.
 
     Raises
     ------
     ParameterError
-        No known name, no folder or file that is there, no name of a set on the hub; a close name is offered. Whether
-        the clips of a published set are on this machine is not asked.
+        The name is not known, is no existing folder or file, and is no name of a dataset on the hub; the error offers a
+        close name. Whether the clips of a published dataset are on this machine is not checked.
     """
     own, reason = os.path.expanduser(name), ""
     if name.startswith(PREFIX):
@@ -311,7 +321,7 @@ def check_dataset_name(name: str, argument: str = "name", *, root: Roots = None)
 
 
 def _unknown(name: str, roots: Sequence[Path]) -> str:
-    """Why a text that is no known dataset, folder or file names nothing."""
+    """Say why a text is the name of no dataset, folder or file."""
     if os.path.lexists(os.path.expanduser(name)):
         return "is neither a folder nor a file that can be read"
     if _is_path(name):
@@ -337,7 +347,10 @@ def _without_missing(
     manifest: Manifest | None = None,
     listed: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Refuse or leave out rows whose file is not there; `listed`: paths come from looking, "" where nothing was."""
+    """Refuse or leave out rows whose file is missing.
+
+    With `listed`, paths were found by searching, and "" means that no file was found; they are not checked again.
+    """
     gone = ~np.array([bool(path) and (listed or os.path.isfile(path)) for path in table["path"]], bool)
     absent, table = table[gone], table[~gone].drop(columns=["_line", "_tail"], errors="ignore")
     if not len(absent):
@@ -356,7 +369,7 @@ def _without_missing(
 
 
 def how_to_get(manifest: Manifest, roots: Sequence[Path] = ()) -> str:
-    """What to do when a dataset is not here: what, how big, which licence, both ways to get it, where to put it."""
+    """Say how to get a dataset: its title, size and licence, how to fetch it or where to get it, where to put it."""
     folders = " or ".join(dict.fromkeys([manifest.name, *(manifest.layout.folders if manifest.layout else ())]))
     lines = []
     if roots:
@@ -377,12 +390,12 @@ def how_to_get(manifest: Manifest, roots: Sequence[Path] = ()) -> str:
 
 @checked
 def describe_dataset(name: str) -> Manifest:
-    """What is known of a dataset; print it, or read its fields.
+    """Return what is known about a dataset: print it, or read its fields.
 
     Raises
     ------
     DatasetError
-        Unknown name; close matches are named.
+        The name is unknown (the error names close matches), or is that of a dataset on the hub.
     """
     if name in GENERATED:
         maker = importlib.import_module(GENERATED[name].module)
@@ -411,18 +424,18 @@ def describe_dataset(name: str) -> Manifest:
 
 @checked
 def list_datasets(*, root: Roots = None) -> pd.DataFrame:
-    """All datasets by name.
+    """List all datasets by name.
 
     Parameters
     ----------
     root : path or several, optional
-        As in :func:`load_dataset`.
+        As for :func:`load_dataset`.
 
     Returns
     -------
     DataFrame
-        name, title, licence, access, clips (Int64, of the complete set), size (of the download), found (the folder
-        it lies in on this machine, "" where it does not).
+        Columns name, title, licence, access, clips (Int64, the number in the complete set), size (of the download) and
+        found (its folder on this machine, "" if it is not there, "built in" for generated sets).
     """
     roots = data_roots(root)
     rows = []

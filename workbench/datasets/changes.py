@@ -1,18 +1,20 @@
-"""Sounds changed on purpose by a known amount: higher, faster, louder, noisier, duller.
+"""Change the pitch, tempo, gain, noise or bandwidth of sounds by a known amount.
 
-:meth:`workbench.datasets.Clips.changed` makes a dataset of them. A sound is changed at its own rate when it is asked
-for, and then brought to the rate that is asked for; nothing is kept. Nothing is clipped or rescaled: what passes full
-scale stays float.
+:meth:`workbench.datasets.Clips.changed` makes a dataset of changed sounds. A sound is changed at its own rate when it
+is asked for, and then resampled to the requested rate; results are not stored. Nothing is clipped or rescaled: samples
+beyond full scale stay as they are, in float.
 
-- pitch: ``librosa.effects.pitch_shift``, a phase vocoder and a resampling; the length stays. Resonances move with it.
-- tempo: ``librosa.effects.time_stretch``, a phase vocoder; pitch stays.
-- gain: a factor.
-- noise: white, up to half the clip's own rate, at an exact ratio of the power of the whole clip to that of the noise.
-- lowpass: Butterworth of fourth order there and back, without delay: -6 dB at the cutoff, at least -48 an octave above.
+- pitch: ``librosa.effects.pitch_shift``, a phase vocoder followed by resampling; the length is kept, and resonances
+  (formants) are shifted as well.
+- tempo: ``librosa.effects.time_stretch``, a phase vocoder; the pitch is kept.
+- gain: multiplication by a constant.
+- noise: white noise up to half the clip's own rate, at an exact ratio of the clip's mean power to the noise's.
+- lowpass: a fourth-order Butterworth filter, applied forwards and backwards and so without delay; -6 dB at the cutoff,
+  -48 dB or less an octave above.
 
 The phase vocoder (Flanagan and Golden, "Phase vocoder", Bell System Technical Journal 45 (1966) 1493-1509) smears
-attacks and makes voices sound as from afar. At an amount of no change it is exact, and no control: its mark is heard in
-a change there and back.
+attacks and makes voices sound distant. An amount that means no change returns the sound bit for bit, and therefore is
+no control for these artefacts; a change and its inverse, one after the other, leave only the artefacts.
 """
 
 from __future__ import annotations
@@ -33,11 +35,11 @@ from .contents import printable
 from .sounds import Row, Sounds, _Told
 
 VERSION = 1
-#: Seconds of the phase vocoder's window, of which the nearest power of two in samples is taken.
+#: Seconds of the phase vocoder's window; the nearest power of two in samples is used.
 WINDOW = 0.0464
-#: Order of the low-pass, before it goes there and back.
+#: Order of the low-pass filter, which is applied twice (forwards and backwards).
 ORDER = 4
-#: Change -> the amount of no change, at which a sound is itself bit for bit, and the bounds of amounts.
+#: Change -> the amount that leaves a sound as it is, bit for bit, and the bounds of amounts.
 AMOUNTS: dict[str, tuple[float, dict[str, float]]] = {
     "pitch": (0.0, {"least": -36, "most": 36}),
     "tempo": (1.0, {"least": 0.1, "most": 10}),
@@ -48,12 +50,13 @@ AMOUNTS: dict[str, tuple[float, dict[str, float]]] = {
 
 
 def checked_amounts(change: str, amount: object, count: int) -> np.ndarray:
-    """The amount of each clip, float64 (count,).
+    """Return the amount for each clip, float64 (count,).
 
     Raises
     ------
     ParameterError
-        An unknown change, an amount out of its bounds (of several the first is named), as many as there are no clips.
+        The change is unknown, an amount is out of its bounds (the error names the first), or the number of amounts is
+        neither one nor the number of clips.
     """
     bounds = AMOUNTS[choice("change", change, AMOUNTS)][1] | {"infinite": "most" not in AMOUNTS[change][1]}
     several = hasattr(amount, "__array__") or isinstance(amount, Sequence) and not isinstance(amount, str)
@@ -66,17 +69,17 @@ def checked_amounts(change: str, amount: object, count: int) -> np.ndarray:
 
 
 class ChangedSounds(_Told):
-    """The sounds of another source, each changed by the amount that stands in its row.
+    """The sounds of another source, each changed by the amount in its row.
 
     Parameters
     ----------
     sounds : Sounds
-        Where they come from.
+        Source of the sounds before the change.
     change : {"pitch", "tempo", "gain", "noise", "lowpass"}
     column : str
-        Of the table: the amount (semitones, factor, dB, dB, Hz).
+        Column of the table with the amounts: in semitones, as a factor, in dB, in dB, in Hz, in the order above.
     seed : int
-        Of the noise, together with what the sound is.
+        Seed of the noise, which also depends on the identity of the sound.
     """
 
     def __init__(self, sounds: Sounds, change: str, column: str, seed: int = 0):
@@ -96,7 +99,7 @@ class ChangedSounds(_Told):
         return audio.load((np.asarray(x, np.float32), own), rate=rate, report=functools.partial(self._report, row))
 
     def _report(self, row: Row, change: audio.Change) -> None:
-        if change.kind != "scale":  # beyond full scale a sound goes on purpose
+        if change.kind != "scale":  # a change may go beyond full scale on purpose
             self.hear(printable(str(self.source(row))), change)
 
     def source(self, row: Row) -> Path | str:
@@ -113,7 +116,7 @@ class ChangedSounds(_Told):
         return [key + self._mark(row) for key, row in zip(self.sounds.alike(rows), rows, strict=True)]
 
     def _mark(self, row: Row) -> str:
-        """What the change adds to what a sound is; nothing where it is none."""
+        """Return what the change adds to a sound's identity; "" where the amount means no change."""
         amount = float(row[self.column])
         if amount == AMOUNTS[self.change][0]:
             return ""
@@ -143,7 +146,7 @@ def _window(rate: int) -> int:
 
 
 def _long(x: np.ndarray, size: int) -> np.ndarray:
-    """With zeros behind it where it is shorter than a window."""
+    """Append zeros to a sound that is shorter than a window."""
     return np.pad(x, (0, max(size - len(x), 0)))
 
 
@@ -152,7 +155,7 @@ def _louder(x: np.ndarray, rate: int, decibels: float) -> np.ndarray:
 
 
 def _noisy(x: np.ndarray, ratio: float, seed: str) -> np.ndarray:
-    """With noise; silence stays silence, which no ratio can be had to. One clip has one noise, whatever the ratio."""
+    """Add white noise at a ratio in dB; silence gets none, and a clip has the same noise at any ratio."""
     rng = np.random.default_rng(int(hashlib.sha256(seed.encode()).hexdigest(), 16))
     noise = rng.standard_normal(len(x))
     power = np.square(x, dtype=np.float64).mean() / 10 ** (ratio / 10)
@@ -160,7 +163,7 @@ def _noisy(x: np.ndarray, ratio: float, seed: str) -> np.ndarray:
 
 
 def _lowpassed(x: np.ndarray, rate: int, cutoff: float) -> np.ndarray:
-    """Without what lies above; a cutoff of half the rate or more has nothing above it."""
+    """Remove what lies above the cutoff; a cutoff of half the rate or more changes nothing."""
     from scipy.signal import butter, sosfiltfilt
 
     if cutoff >= rate / 2:

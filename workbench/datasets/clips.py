@@ -1,4 +1,4 @@
-"""Clips: a dataset's table, and the sound of each row when it is asked for."""
+"""A dataset as `Clips`: its table with one row a clip, and the sound of each row, loaded when it is asked for."""
 
 from __future__ import annotations
 
@@ -31,38 +31,39 @@ from .thirds import cut_at_terciles
 
 #: Columns that say where a sound lies in a file; sounds in memory cannot have them.
 _TAKEN = ("path", "start", "stop")
-#: Bytes of waveforms that are held in memory; more lie in a file.
+#: Largest number of bytes of waveforms that are held in memory; larger arrays are mapped from a temporary file.
 IN_MEMORY = 4e9
 
 
 class Clips:
-    """One dataset: a table with a row a clip, and the clips' sounds, decoded or made when asked for.
+    """One dataset: a table with one row a clip, and the sounds of the clips, decoded or made when they are asked for.
 
     Parameters
     ----------
     table : DataFrame
-        Columns id and label; split, fold and group where known; then factors and anything else that goes with a clip.
+        Has the columns id and label; split, fold and group where known; and factors and other properties of a clip.
     sounds : Sounds
-        Where a row's sound comes from.
+        Source of the sound of each row.
     name, title, licence, citation : str
     factors : sequence of str
         Columns that are known properties of a clip.
     dropped : mapping of str to int
-        What was left out on the way here, and how many clips.
+        Reason -> number of clips that were left out before for it.
     target_name : str
-        Column of the numbers of which the labels are thirds; "" where the labels are words.
+        Column of numbers whose thirds are the labels; "" where the labels are words.
 
     Attributes
     ----------
     table : DataFrame
-        RangeIndex; id (str, unique), label, split, group (str, "" where there is none), fold (Int64).
+        The table with a RangeIndex and at least the columns id (str, unique), label, split and group (str, "" where
+        there is none) and fold (Int64).
     generated : bool
         Whether the sounds were made by this package; results on them must say so.
 
     Raises
     ------
     DatasetError
-        No rows, a column is missing, or ids repeat (their rows are named).
+        There are no rows, a column is missing, or ids repeat (the error names their rows).
     """
 
     @checked
@@ -110,7 +111,7 @@ class Clips:
         mono: str | int = "mean",
         **columns: Sequence[Any],
     ) -> Clips:
-        """A dataset from sounds in memory.
+        """Make a dataset of sounds in memory.
 
         Parameters
         ----------
@@ -119,15 +120,15 @@ class Clips:
             Hz.
         name : str
         mono : {"mean", "left", "right"} or int
-            Mean of the channels, or one of them.
+            Whether to use the mean of the channels or one of them.
         **columns : sequences, one value a sound
-            id, label, split, fold, group, and any factors; by default ids are "0", "1", ... and labels "".
+            Columns id, label, split, fold, group and any factors; by default ids are "0", "1", ... and labels "".
 
         Raises
         ------
         ParameterError
-            What is no sound (names which), a column of another length, or a label that says missing (None, NaN,
-            "nan"): "" is a clip without a label.
+            An array is not a sound (the error names it), a column has another length than `arrays`, or a label means
+            "missing" (None, NaN, "nan"); a clip without a label has the label "".
         """
         whole("rate", rate, least=1)
         if isinstance(arrays, (str, bytes, Mapping)) or not hasattr(arrays, "__len__") or not len(arrays):
@@ -182,25 +183,25 @@ class Clips:
 
     @property
     def labels(self) -> np.ndarray:
-        """str (N,); "" where a clip has no label."""
+        """Label of each clip, str (N,); "" where a clip has none."""
         return self.table["label"].to_numpy(dtype=str)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The labels there are, sorted."""
+        """The different labels, sorted; "" is not among them."""
         return tuple(sorted(set(self.table["label"]) - {""}))
 
     @property
     def target(self) -> np.ndarray | None:
-        """float64 (N,): the number of each clip where a column of numbers is the question; None where labels are words.
+        """Value of each clip in the column :attr:`target_name`, float64 (N,); None where labels are words.
 
-        The labels are then its thirds, as :meth:`with_label` says, and :attr:`target_name` is the column.
+        Where there is a target, the labels are its thirds, as :meth:`with_label` says.
         """
         return self.table[self.target_name].to_numpy(np.float64) if self.target_name else None
 
     @property
     def tags(self) -> pd.DataFrame | None:
-        """The tags of a dataset whose label is a set ("bark+siren", "none"): bool (N, C), a column a tag; else None."""
+        """Tags of each clip, bool (N, C) with one column a tag; None unless labels are sets ("bark+siren", "none")."""
         if "tags" not in self.table or not (self.table["tags"] == self.table["label"]).all():
             return None
         sets = [_tag_set(label) for label in self.table["label"]]
@@ -208,7 +209,7 @@ class Clips:
         return pd.DataFrame([[name in tags for name in names] for tags in sets], columns=names)
 
     def summary(self) -> pd.DataFrame:
-        """Clips, groups and (where known) seconds of each class, and the range of its target; index: label."""
+        """Count clips, groups and (where known) seconds of each class, with the range of its target; index: label."""
         by_label = self.table.assign(group=self.table["group"].replace("", pd.NA)).groupby("label")
         counts = pd.DataFrame({"clips": by_label.size(), "groups": by_label["group"].nunique()})
         if "seconds" in self.table:
@@ -230,23 +231,24 @@ class Clips:
 
     @checked
     def audio(self, i: int, *, rate: int | None = None) -> tuple[np.ndarray, int]:
-        """The sound of row i: channels averaged, level untouched.
+        """Return the sound of row i, mono and at its own level; :func:`load_dataset`'s `mono` chose the channels.
 
         Parameters
         ----------
         i : int
         rate : int, optional
-            Resample to this rate (Hz); by default the clip's own.
+            Rate in Hz to resample to; by default the clip's own.
 
         Returns
         -------
         x : np.ndarray, float32 (samples,)
         rate : int
+            Hz.
 
         Raises
         ------
         AudioError
-            Cannot be decoded; names the clip and its file.
+            The sound cannot be decoded; the error names the clip and its file.
         """
         if rate is not None:
             whole("rate", rate, least=1)
@@ -259,10 +261,10 @@ class Clips:
 
     @checked
     def waveforms(self, *, rate: int, seconds: float, progress: bool = True) -> np.ndarray:
-        """All sounds at one rate and length, each brought to a peak of 1 (silence stays silence).
+        """Return all sounds at one rate and length, each scaled to a peak of 1 (silence stays silence).
 
-        Longer ones are cut, shorter ones zero-padded on the right. What is larger than 4 GB is kept in a temporary
-        file on disk, mapped into memory.
+        Longer sounds are cut and shorter ones zero-padded on the right. An array larger than 4 GB is mapped into memory
+        from a temporary file.
 
         Returns
         -------
@@ -283,24 +285,24 @@ class Clips:
 
     @checked
     def source(self, i: int) -> Path | str:
-        """The file of row i, or how its sound is made."""
+        """Return the file of row i, or a text that says where its sound comes from."""
         return self.sounds.source(self._row(i))
 
     @checked
     def signature(self, i: int) -> str:
-        """Cheap identity of row i's sound, for a cache: made without decoding, changes when the sound may have."""
+        """Return a cache key of row i's sound; it is made without decoding and changes when the sound may have."""
         return self.sounds.signature(self._row(i))
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over ids, labels, groups, targets and what the sounds are (recipe, or all bytes).
+        """Hash of ids, labels, groups, targets and the sounds (their recipe, or all bytes), 16 hexadecimal digits.
 
-        Files are read whole for it, once: their content is remembered in the cache folder until they are touched.
+        Each file is read whole once; its checksum is stored in the cache folder until the file changes.
 
         Warns
         -----
         UserWarning
-            Files that cannot be read, which count as unreadable; sounds that are there twice under other labels.
+            Some files cannot be read, which count as unreadable, or a sound is there twice under different labels.
         """
         digest, identities, unread = hashlib.sha256(), [], []
         rows = zip(*(self.table[c].tolist() for c in ("id", "label", "group")), strict=True)
@@ -322,7 +324,7 @@ class Clips:
         return digest.hexdigest()[:16]
 
     def _tell_twins(self, keys: list[str]) -> None:
-        """Warn of sounds that are there under two labels."""
+        """Warn of sounds that are there twice under different labels."""
         rows = pd.DataFrame({"key": keys, "id": self.table["id"], "label": self.table["label"]})
         rows = rows[rows["key"].duplicated(keep=False) & (rows["key"] != "unreadable")]
         several = [group["id"].tolist() for _, group in rows.groupby("key", sort=False) if group["label"].nunique() > 1]
@@ -340,7 +342,7 @@ class Clips:
         *,
         seed: int = 0,
     ) -> Clips:
-        """The same clips with their sounds changed on purpose (:mod:`workbench.datasets.changes` says how).
+        """Return the same clips with their sounds changed by a known amount, as :mod:`workbench.datasets.changes` says.
 
         >>> clips.changed("pitch", 2).audio(0)  # two semitones higher  # doctest: +SKIP
         >>> clips.changed("pitch", 2).changed("pitch", -2)  # there and back: what the change leaves  # doctest: +SKIP
@@ -349,23 +351,26 @@ class Clips:
         ----------
         change : {"pitch", "tempo", "gain", "noise", "lowpass"}
         amount : float or array_like (N,)
-            For all clips, or for each: semitones; factor (2 is twice as fast); dB (up to 40, never clipped); dB by
-            which the clip is louder than the noise; Hz above which nothing is left. At 0, 1, 0, infinity and infinity
-            a sound is itself, bit for bit.
+            One amount for all clips, or one for each. Its unit is semitones for "pitch"; for "tempo" a factor (2 is
+            twice as fast); dB for "gain" (up to 40, never clipped); for "noise" the level of the clip above the noise
+            in dB; for "lowpass" the cutoff in Hz. The amounts 0, 1, 0, infinity and infinity leave a sound as it is,
+            bit for bit.
         seed : int
-            Of the noise, together with what the sound is: a clip has the same noise wherever it lies and at any level.
+            Seed of the noise, which also depends on the sound itself: a clip has the same noise in any file and at any
+            amount.
 
         Returns
         -------
         Clips
-            Ids, labels, groups and all else as they are, so that rows match by id, and a new column "pitch_change" (of
-            a second change of pitch "pitch_change_2" ...) with the amounts; with "tempo" `seconds` follows. Factors and
-            other columns stay those of the sounds before: the pitch of a note that was moved is the old one.
+            The clips with the same ids, labels, groups and other columns, so that rows match by id, and a new column
+            "pitch_change" (after a second change of pitch "pitch_change_2", and so on) with the amounts. "tempo" also
+            changes `seconds`. Factors keep their values from before the change: the pitch of a note that was shifted is
+            the old one.
 
         Raises
         ------
         ParameterError
-            An unknown change, an amount out of its bounds, as many amounts as there are no clips.
+            The change is unknown, an amount is out of its bounds, or the number of amounts is neither one nor N.
         """
         amounts, table = checked_amounts(change, amount, len(self)), self.table.copy()
         column = f"{change}_change"
@@ -395,7 +400,7 @@ class Clips:
 
     @checked
     def take(self, rows: np.ndarray | Sequence[int]) -> Clips:
-        """The rows at these positions, in this order, or where a boolean mask (N,) is true."""
+        """Return the rows at these positions, in this order, or the rows where a boolean mask (N,) is true."""
         try:
             rows = np.asarray(rows)
         except ValueError:
@@ -409,7 +414,7 @@ class Clips:
         return self._with(self.table[rows] if rows.dtype == bool else self.table.iloc[rows.astype(int)])
 
     def where(self, **columns: Any) -> Clips:
-        """Rows whose columns have a value, one of several values, or a value a function says yes to.
+        """Return the rows whose columns have a given value, one of several values, or a value that a function accepts.
 
         >>> clips.where(technique=["vibrato", "straight"], midi=lambda m: m > 60)  # doctest: +SKIP
         """
@@ -430,7 +435,7 @@ class Clips:
 
     @checked
     def sample(self, n: int, *, seed: int = 0, per: str | None = None) -> Clips:
-        """n rows at random, in the table's order; with `per`, up to n for each value of that column."""
+        """Draw n rows at random, in the table's order; with `per`, up to n rows for each value of that column."""
         whole("n", n, least=1)
         if per is None and n > len(self):
             raise ParameterError("n", n, f"between 1 and the {len(self)} clips of {self.name}")
@@ -443,9 +448,9 @@ class Clips:
 
     @checked
     def balanced(self, size: int, *, seed: int = 0) -> Clips:
-        """`size` rows at random with the classes as equal as they can be, in the table's order.
+        """Draw `size` rows at random with classes as balanced as possible, in the table's order.
 
-        Classes are served in turn, so that sizes differ by one at most unless a class runs out of clips.
+        The numbers of clips of two classes differ by at most one, unless a class has too few clips.
         """
         whole("size", size, least=1)
         if size >= len(self):
@@ -458,26 +463,27 @@ class Clips:
 
     @checked
     def with_label(self, column: str, *, thirds: bool | None = None) -> Clips:
-        """The same clips labelled by another column; clips where it is empty are left out, and counted in `dropped`.
+        """Label the clips by another column; clips where it is empty are left out and counted in `dropped`.
 
         Parameters
         ----------
         column : str
         thirds : bool, optional
             Whether numbers are cut at the terciles of all clips into classes such as "tempo below 92", "tempo between
-            92 and 118" (92 among them) and "tempo from 118", in this order; :attr:`target` then holds the numbers. By
-            default those are cut that cannot be classes: more than two that are not whole, or more than 20 that do not
-            run from 0 or 1 without a gap and whose column is not called an id, a class, a speaker or the like.
+            92 and 118" (92 included) and "tempo from 118", in this order; :attr:`target` then holds the numbers. By
+            default numbers are cut that cannot be classes: if they are not whole and there are more than two different
+            ones, or if there are more than 20 different whole ones that do not run from 0 or 1 without a gap, in a
+            column that is not called an id, a class, a speaker or the like.
 
         Raises
         ------
         DatasetError
-            The column is empty; thirds of what are no numbers, or of numbers that are all equal.
+            The column is empty; or thirds are asked for and its values are not numbers, or are all equal.
 
         Warns
         -----
         UserWarning
-            With the thirds and their sizes, where a column is cut by default.
+            A column was cut by default; the warning names the thirds and their sizes.
         """
         words, named = self._words(column)
         table, target_name = self.table[named].copy(), ""
@@ -491,7 +497,7 @@ class Clips:
         return self._with(table, target_name, **({f"without {column}": lost} if lost else {}))
 
     def with_group(self, column: str) -> Clips:
-        """The same clips with another column as the group, which is never on two sides of a split; "" for none."""
+        """Use another column as the group, which is never on two sides of a split; "" for no groups."""
         table = self.table.copy()
         if column:
             words, named = self._words(column)
@@ -501,7 +507,7 @@ class Clips:
         return self._with(table)
 
     def with_fold(self, column: str) -> Clips:
-        """The same clips with the values of another column as folds, numbered in order; clips without are in none."""
+        """Use the values of another column as folds, numbered in order; clips without a value are in no fold."""
         values, table = self._column(column), self.table.copy()
         words, named = self._words(column)
         kinds = sorted(set(values[named]), key=lambda value: (not isinstance(value, Real), value))
@@ -516,7 +522,7 @@ class Clips:
         return self._with(table)
 
     def _words(self, column: str) -> tuple[pd.Series, pd.Series]:
-        """A column as text, and whether a clip has a value there."""
+        """Return a column as text, and for each clip whether it has a value there."""
         values = self._column(column)
         words = pd.Series([tidy(str(value)) for value in values.astype(object)], values.index, dtype=object)
         named = values.notna() & ~words.str.lower().isin(["", "nan", "<na>"])
@@ -525,14 +531,14 @@ class Clips:
         return words, named
 
     def relabel(self, names: Mapping[str, str]) -> Clips:
-        """The clips of these labels alone, under new names: labels given one name become one class.
+        """Keep only the clips with these labels, under new names; labels that get the same name become one class.
 
         >>> clips.relabel({"neutral": "calm", "calm": "calm", "angry": "angry"})  # doctest: +SKIP
 
         Raises
         ------
         ParameterError
-            A label that no clip has.
+            No clip has one of the labels, or a new name is empty.
         """
         if not isinstance(names, Mapping) or not names:
             raise ParameterError("names", names, "a mapping of labels to new names")
@@ -551,7 +557,7 @@ class Clips:
 
     @checked
     def groups(self, by: str | None = None) -> np.ndarray:
-        """str (N,): the group of each clip by a column (default: group); a clip without one is a group of its own."""
+        """Return the group of each clip, str (N,), from a column (default: group); an empty one is its own group."""
         column = self._column(by or "group")
         values = np.array([str(value) for value in column.astype(object)], dtype=str)
         alone = (values == "") | column.isna().to_numpy(bool)
@@ -566,27 +572,29 @@ class Clips:
         by: str | None = None,
         seed: int = 0,
     ) -> Split:
-        """Train, validation and test rows, never with a group on two sides.
+        """Split the rows into train, validation and test, so that no group is on two sides.
 
         Parameters
         ----------
         test : str, int, float or several, optional
             A split's name ("test"), a fold ("fold5" or 5), several of these, or the share to draw at random (0.2).
-            By default the publisher's test split, else the publisher's last fold, else a fifth drawn at random.
+            By default this is the publisher's test split, else the publisher's last fold, else a fifth drawn at random.
         valid : the same, optional
-            By default the publisher's validation split, else a fifth of what is left; 0 for none. Clips are drawn
-            whole groups at a time, classes in proportion, and never from the publisher's validation or test split.
+            By default this is the publisher's validation split if `test` is a published split too, else a fifth of the
+            remaining clips; 0 means none. Whole groups are drawn, with classes in proportion. If `test` is a published
+            split, clips are drawn from the published training split alone (or, without one, from the clips that are in
+            no split).
         by : str, optional
-            Column whose values must not be on two sides; by default the dataset's group. "id" lets every clip stand
-            alone: say so when you report it.
+            Column whose values must not be on two sides; by default the dataset's group. With "id" every clip is its
+            own group, which a report must mention.
         seed : int
 
         Raises
         ------
         DatasetError
-            A group is on two sides, a side is empty, or test has none of train's classes.
+            A group is on two sides, train or test is empty, or test has none of train's classes.
         ParameterError
-            A name or fold the dataset does not have.
+            The dataset does not have a split or fold of that name.
         """
         groups = self.groups(by)
         names, folds = self.table["split"].to_numpy(str), self._fold_numbers()
@@ -597,14 +605,14 @@ class Clips:
 
     @checked
     def testable(self, least: int = 3) -> Clips:
-        """The clips of classes that can be learnt, chosen on and tested: those that at least so many groups have.
+        """Keep the clips of classes that occur in at least `least` groups, for training, validation and test.
 
-        A class of fewer is named in a warning and left out.
+        Classes in fewer groups are left out and named in a warning.
 
         Raises
         ------
         DatasetError
-            No two classes would be left.
+            Fewer than two classes would be left.
         """
         counts = pd.Series(self.groups()).groupby(self.labels).nunique()
         kept = sorted(counts.index[counts >= least])
@@ -625,16 +633,17 @@ class Clips:
         return self.where(label=kept)
 
     def folds(self, n: int | None = None, *, valid: bool = True, by: str | None = None, seed: int = 0) -> list[Split]:
-        """One split a fold, each fold testing once: the publisher's folds, or grouped random ones.
+        """Return one split for each fold, which is its test part: the publisher's folds, or random ones by group.
 
         Parameters
         ----------
         n : int, optional
-            Make n random folds; by default the publisher's, or 5 where there are none (of fewer groups as many).
+            Number of random folds. By default the publisher's folds are used; where there are none, 5 random ones are
+            made, or as many as there are groups if those are fewer.
         valid : bool
-            Validate on the fold after the test fold; False leaves it in train.
+            Whether the fold after the test fold is the validation part; False leaves it in train.
         by, seed
-            As in :meth:`split`.
+            As for :meth:`split`.
         """
         groups, fold = self.groups(by), self._fold_numbers()
         if n is not None or not (fold >= 0).any():
@@ -650,14 +659,14 @@ class Clips:
 
     @functools.cached_property
     def _alike(self) -> np.ndarray | None:
-        """str (N,): equal where the sounds are; None where no sound is there twice."""
+        """Key of each sound, str (N,), equal where the sounds are; None where no sound is there twice."""
         if self.generated or not hasattr(self.sounds, "alike"):
             return None
         keys = np.array(self.sounds.alike([self._row(i) for i in range(len(self))]))
         return keys if len(set(keys)) < len(keys) else None
 
     def _tell_leaks(self, splits: list[Split]) -> None:
-        """Warn, once a dataset, of the same sound on two sides of a split."""
+        """Warn of the first pair of sides of a split that share a sound."""
         if self._alike is None:
             return
         for split in splits:
@@ -675,7 +684,7 @@ class Clips:
                     return
 
     def _named(self) -> list[frozenset[str]]:
-        """The classes that each clip names: its label, or the tags of it."""
+        """Return the classes of each clip: its label, or the tags in it."""
         if self.tags is not None:
             return [_tag_set(label) for label in self.labels]
         return [frozenset([label] if label else []) for label in self.labels]
@@ -685,7 +694,7 @@ class Clips:
 
 
 def _tag_set(label: str) -> frozenset[str]:
-    """The tags of a label such as "bark+siren"; "none" and "" have none."""
+    """Return the tags in a label such as "bark+siren"; "none" and "" have none."""
     return frozenset(label.split("+")) - {"none", ""}
 
 
@@ -694,11 +703,11 @@ def _short(rows: np.ndarray) -> object:
 
 
 def _check_words(column: str, values: list[object]) -> None:
-    """Check arrays' ids, labels, splits and groups: each text or a number; an id or label is not what says missing."""
+    """Check that the ids, labels, splits or groups of arrays are text or numbers, and that ids and labels are given."""
     for i, value in enumerate(values):
         if not (value is None or value is pd.NA or np.isscalar(value)) or isinstance(value, bytes):
             raise ParameterError(f"{column}[{i}]", value, "text or a number")
-        # "none" may be meant: of labels that are sets of tags it is the empty one
+        # "none" is allowed: among labels that are sets of tags it is the empty set
         said = value not in ("", "none") and is_missing(value) if isinstance(value, str) else False
         gone = said or (not isinstance(value, str) and pd.isna(value))
         if column in ("id", "label") and gone or column == "id" and value == "":
@@ -707,7 +716,7 @@ def _check_words(column: str, values: list[object]) -> None:
 
 
 def _sound(name: str, x: object) -> np.ndarray:
-    """An array of samples, checked, in its own type."""
+    """Check an array of samples and return it in its own type."""
     audio.as_channels(x, name=name)
     return numbers(name, x, finite=False)
 
@@ -725,7 +734,7 @@ def _refuse_twins(ids: pd.Series, name: str) -> None:
 
 
 def _standard(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """A copy with the columns every table has, checked."""
+    """Return a checked copy of the table that has the columns of every dataset."""
     for column in ("id", "label"):
         if column not in table:
             raise DatasetError(f"{name}: the table has no column {column!r}, only {', '.join(map(str, table.columns))}")

@@ -1,4 +1,4 @@
-"""What a file's bytes are: its sha256, read once and remembered for as long as the file has not been touched."""
+"""Identify files by their content: the sha256 of a file is computed once and stored until the file changes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from ..core.errors import AudioError
 from ..core.files import cache_folder
 
-#: A file changed so lately (nanoseconds) may change again within one tick of the file system's clock: not remembered.
+#: The checksum of a file that changed less than this many nanoseconds ago is not stored, as the file may change again
+#: within one tick of the file system's clock.
 LATELY = 2_000_000_000
 #: Bytes from the middle of a file that are compared before two files of one size are read whole.
 PEEK = 4096
 
 
 def printable(path: str | os.PathLike) -> str:
-    """A path as text that can be printed and stored: bytes of a name that are not UTF-8 as backslash escapes."""
+    """Return a path as text that can be printed and stored; bytes that are not UTF-8 become backslash escapes."""
     text = os.fspath(path)
     if text.isascii():
         return text
@@ -27,7 +28,10 @@ def printable(path: str | os.PathLike) -> str:
 
 
 def on_disk(text: str) -> str:
-    r"""The path that :func:`printable` made the text from: ``b/\xe1.wav`` where there is no file of that very name."""
+    r"""Return the path from which :func:`printable` made the text.
+
+    Escapes such as ``\xe1`` become bytes again, unless a file of exactly this name exists.
+    """
     if "\\x" not in text or os.path.lexists(text):
         return text
     pieces = text.split("\\x")
@@ -40,7 +44,7 @@ def on_disk(text: str) -> str:
 
 
 def why_no_file(path: str) -> str:
-    """ " (a broken link)" and the like, for a message about a path that is no file; "" where there is nothing."""
+    """Return why a path is not a file, such as " (a broken link)", for a message; "" where nothing has that path."""
     if not path or not os.path.lexists(path):
         return ""
     if os.path.islink(path) and not os.path.exists(path):
@@ -49,9 +53,9 @@ def why_no_file(path: str) -> str:
 
 
 def quick_look(path: str) -> str:
-    """Size, times and number of a file on its disk: whatever is written to it or put in its place changes one of them.
+    """Return a file's size, mtime, ctime and inode as text; writing to the file or replacing it changes the text.
 
-    The time of change (ctime) is kept by the system and cannot be set back, as the time of modification can.
+    The system keeps the ctime, which cannot be set back as the mtime can.
 
     Raises
     ------
@@ -70,9 +74,10 @@ def _stat(path: str) -> os.stat_result:
 
 
 class Contents:
-    """The sha256 of files, remembered from one process to the next in a text file of "look sha256 check" lines.
+    """The sha256 of files, kept between processes in a text file whose lines are "key sha256 crc32".
 
-    A line that is damaged or cut short is skipped: its file is read again.
+    The key is a hash of the file's path and of what :func:`quick_look` returns. A line that is damaged or cut short is
+    skipped, and its file is read again.
     """
 
     def __init__(self, memory: Path):
@@ -90,12 +95,12 @@ class Contents:
                 self._known[look] = sha
 
     def of(self, path: str) -> str:
-        """Sha256 of a file's bytes, hexadecimal.
+        """Return the sha256 of a file's bytes, hexadecimal.
 
         Raises
         ------
         AudioError
-            It cannot be read.
+            The file cannot be read.
         """
 
         def read() -> str:
@@ -108,7 +113,7 @@ class Contents:
         return self._remembered(path, "", read)
 
     def of_part(self, path: str, part: str, read: Callable[[], bytes]) -> str:
-        """Sha256 of a part of a file, hexadecimal, by the part's name; `read` gives its bytes where they are needed."""
+        """Return the sha256 of a named part of a file, hexadecimal; `read`, called if needed, returns its bytes."""
         return self._remembered(path, f"|{part}", lambda: hashlib.sha256(read()).hexdigest())
 
     def _remembered(self, path: str, part: str, read: Callable[[], str]) -> str:
@@ -127,7 +132,7 @@ class Contents:
         return hashlib.sha256(what.encode()).hexdigest()[:32]
 
     def save(self) -> None:
-        """Write down what is new. Where that cannot be, nothing is lost but the time to read the files again."""
+        """Append the new checksums to the text file; where it cannot be written, files are read again next time."""
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return
@@ -150,7 +155,7 @@ _CONTENTS: dict[Path, Contents] = {}
 
 
 def contents() -> Contents:
-    """The memory of this process, of the cache folder as it is set now."""
+    """Return this process's checksums for the cache folder as it is set now."""
     memory = cache_folder() / "contents.txt"
     if memory not in _CONTENTS:
         _CONTENTS[memory] = Contents(memory)
@@ -158,9 +163,10 @@ def contents() -> Contents:
 
 
 def alike(paths: Sequence[str]) -> list[str]:
-    """A key for each file, equal where their bytes are; only files that agree in size and in a peek are read whole.
+    """Return a key for each file; keys are equal where the bytes of the files are.
 
-    A file that cannot be read is like no other.
+    Only files that agree in size and in a few bytes from their middle are read whole. A file that cannot be read has a
+    key of its own.
     """
     keys = [_size_key(path, i) for i, path in enumerate(paths)]
     for look in (_peek, contents().of):

@@ -1,4 +1,4 @@
-"""Tables in text files, as people and programs write them: encodings, delimiters, ragged rows, true line numbers."""
+"""Read csv and tsv files of any common encoding and delimiter, and keep the line number of each row for messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .contents import printable
 
 DELIMITERS = (",", ";", "\t", "|")
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-#: Suffix -> what to do with such a file instead.
+#: Suffix of files that are not read -> what to do instead.
 OTHERS = {
     ".parquet": "write it as csv: pandas.read_parquet(...).to_csv(..., index=False)",
     ".feather": "write it as csv: pandas.read_feather(...).to_csv(..., index=False)",
@@ -35,34 +35,35 @@ OTHERS = {
 
 
 def read_rows(file: Path, delimiter: str | None = None) -> pd.DataFrame:
-    """A csv as text, empty cells as "".
+    """Read a csv as text; empty cells are "".
 
     Parameters
     ----------
     file : Path
-        UTF-8, or UTF-16 with its mark; else read as Windows-1252. May be packed (.gz, .bz2, .xz).
+        Text in UTF-8, or in UTF-16 with a byte order mark; other text is read as Windows-1252. The file may be
+        compressed (.gz, .bz2, .xz).
     delimiter : str, optional
-        By default comma, semicolon, tab or bar: whichever cuts the header into the most cells.
+        By default comma, semicolon, tab or bar: the one that divides the header into the most cells.
 
     Returns
     -------
     DataFrame
-        Index: the line of the file where a row begins. ``attrs["notes"]``: what a reader should be told, and
-        ``attrs["delimiter"]``. Cells beyond the header that are empty are gone, and so are blank lines, lines that
-        begin with "# " and columns without a name.
+        Its index is the line of the file where each row begins; ``attrs["notes"]`` holds texts for a warning and
+        ``attrs["delimiter"]`` the delimiter. Left out are blank lines, comment lines (that begin with "# ", or have one
+        cell that begins with "#"), empty cells beyond the header, and columns without a name.
 
     Raises
     ------
     DatasetError
-        It cannot be read, is no text, has two columns of one name, or rows of another length than the header; names
-        the lines.
+        The file cannot be read, is not text, has two columns of one name, or has rows of another length than the
+        header; the error names the lines.
     """
     where, notes = printable(file), []
     if (hint := OTHERS.get(file.suffix.lower())) is not None:
         raise DatasetError(f"{where}: {file.suffix} files are not read as tables; {hint}")
     text = _text(file, where, notes)
     first = text.split("\n", 1)[0]
-    if (match := re.fullmatch(r'"?sep=(.)"?', first.strip())) is not None:  # Excel's way to say it
+    if (match := re.fullmatch(r'"?sep=(.)"?', first.strip())) is not None:  # Excel's way to name the delimiter
         delimiter, text = match[1], "\n" + text.partition("\n")[2]
     if delimiter is None:
         head = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
@@ -127,7 +128,7 @@ def _rows(text: str, delimiter: str, where: str) -> tuple[list[int], list[list[s
 
 
 def _as_wide(header: list[str], rows: list[list[str]], lines: list[int], where: str) -> list[list[str]]:
-    """Rows as wide as the header; a row that is longer only by empty cells is cut."""
+    """Return rows as wide as the header; empty cells beyond it are cut off."""
     width = len(header)
     if all(len(row) == width for row in rows):
         return rows
@@ -142,7 +143,7 @@ def _as_wide(header: list[str], rows: list[list[str]], lines: list[int], where: 
 
 
 def _is_count(column: pd.Series) -> bool:
-    """Is it the row number that pandas writes unless it is told not to?"""
+    """Whether the column is the row number that pandas writes by default."""
     return (
         len(column) > 0
         and column.iloc[0] in ("0", "1")

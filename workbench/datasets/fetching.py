@@ -1,4 +1,8 @@
-"""Downloads that go on where they stopped, are checked before they count, and can be verified later."""
+"""Download published datasets and verify them.
+
+A download that was interrupted is resumed, its checksum is verified before it counts, and its files can be verified
+again later.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ from .tables import finish
 if TYPE_CHECKING:
     pass
 
-#: What is known of a fetched set, in its folder: URL -> checksum and the files it gave.
+#: File in a fetched dataset's folder: URL -> the checksum and the files that came from it.
 JOURNAL = ".fetched.json"
 
 
@@ -38,18 +42,20 @@ def fetch(
     progress: bool = True,
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Download and unpack a published dataset; what is already there and complete is not downloaded again.
+    """Download and unpack a published dataset; files that are there and complete are not downloaded again.
 
     Parameters
     ----------
     name : str
     root : path, optional
-        Data root; the set goes into a folder of its name. By default the download cache, which is searched last.
+        Data root, in which the dataset gets a folder of its name. By default this is the download cache, which is
+        searched last when a dataset is loaded.
     confirm : callable, optional
-        Asked with a question that states title, licence, size and place; False stops. By default these are only told.
+        Called before the download with a question that states size and licence; an answer of False stops. By default
+        nothing is asked.
     progress : bool
     say : callable
-        Told what happens, line by line.
+        Called with each line that reports what happens: first title, licence, citation, size and folder.
 
     Returns
     -------
@@ -59,7 +65,8 @@ def fetch(
     Raises
     ------
     DatasetError
-        Unknown name; not to be had without asking, or at all (says what to do); or the download fails.
+        The name is unknown, the dataset cannot be downloaded without asking its publisher or at all (the error says
+        what to do), the answer to `confirm` was False, or the download fails.
     """
     for argument, value in (("confirm", confirm), ("say", say)):
         if value is not None and not callable(value):
@@ -118,7 +125,7 @@ def _crc(path: Path) -> int:
 
 
 def _is_done(file: RemoteFile, done: dict, folder: Path) -> bool:
-    """The journal has it with today's checksum, and its files are there in their size."""
+    """Whether the journal has the file with the checksum of the manifest, and its files are there in the same size."""
     entry = done.get(file.url)
     if entry is None or entry["checksum"] != file.checksum:
         return False
@@ -148,29 +155,29 @@ def _write_journal(folder: Path, done: dict) -> None:
 
 @checked
 def verify(name: str, *, root: Roots = None, deep: bool = True) -> pd.DataFrame:
-    """Check a dataset on this machine against what is known of its files.
+    """Check a dataset on this machine against what is known about its files.
 
-    Known are: sha256 of each file (parts of a data root), sizes and CRC-32 of what was fetched, the manifest's own
-    checksums, the number of clips, and the files that the dataset's tables name.
+    Checked are the sha256 of each file of a data root's part, size and CRC-32 of files that were fetched, the checksums
+    of the manifest, the number of clips, and whether the files that the dataset's tables name are there.
 
     Parameters
     ----------
     name : str
         A published dataset, or a part of a data root.
     root : path or several, optional
-        As in :func:`~workbench.datasets.load_dataset`.
+        As for :func:`~workbench.datasets.load_dataset`.
     deep : bool
-        Read all files; False looks at names and sizes only.
+        Whether to read all files. False checks only names and sizes of files, and the manifest's own checksums.
 
     Returns
     -------
     DataFrame
-        file, problem ("missing", "damaged", "clip count"), expected, found. Empty: nothing is wrong.
+        Columns file, problem ("missing", "damaged" or "clip count"), expected and found; no rows if all is right.
 
     Raises
     ------
     DatasetError
-        The dataset is not on this machine (says how to get it).
+        The name is unknown, the dataset is generated, or it is not on this machine (the error says how to get it).
     """
     roots = data_roots(root)
     manifest = manifests().get(name)

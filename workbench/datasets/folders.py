@@ -1,4 +1,4 @@
-"""A user's own folder of sounds, whose sub-folders are the labels: what is in it, and what had to be left out."""
+"""Read a user's own folder of sounds, whose sub-folders are the labels, and report what was left out."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ SPLITS = {
     "eval": "test",
     "evaluation": "test",
 }
-#: Sounds and films that libsndfile does not read.
+#: Suffixes of audio and video files that libsndfile does not read.
 _FILMS = (
     ".m4a .m4b .m4r .mp4 .m4v .mov .qt .aac .adts .3gp .3g2 .amr .awb .wma .asf .wmv .webm .weba .mka .mkv "
     ".avi .flv .ac3 .eac3 .dts .ape .wv .tta .tak .mpc .alac .ra .rm .dsf .dff .shn .spx .ogv .ogx .mpg .mpeg "
     ".aa .aax .raw .pcm .gsm .vox"
 )
 UNREAD = frozenset(_FILMS.split())
-#: What the bytes of a sound begin with that libsndfile reads whatever its name is.
+#: First bytes of sound files that libsndfile reads, whatever their suffix is.
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"riff\x2e\x91", b"NIST_1A")
-#: Suffixes of files that lie beside sounds and are none; any other file without a known suffix is looked into.
+#: Suffixes of files that are not sounds; of files with any other unknown suffix the first bytes are read.
 _NO_SOUNDS = (
     ".txt .csv .tsv .json .jsonl .xml .yaml .yml .md .rst .pdf .html .lab .textgrid .eaf .rttm .ctm .stm "
     ".trans .npy .npz .pt .pth .h5 .hdf5 .parquet .pkl .mat .png .jpg .jpeg .gif .svg .py .sh .ipynb .log .db "
@@ -51,29 +51,29 @@ _BESIDE = frozenset(_NO_SOUNDS.split())
 
 @dataclass
 class Own:
-    """A user's own set as it was read."""
+    """A user's own dataset as it was read."""
 
     table: pd.DataFrame
     factors: tuple[str, ...] = ()
     dropped: dict[str, int] = field(default_factory=dict)
-    """What was left out: reason, and how many clips."""
+    """Reason -> number of clips that were left out for it."""
     notes: list[str] = field(default_factory=list)
-    """What a user should be told, once."""
+    """Texts for a warning to the user."""
     target_name: str = ""
-    """Column of the numbers of which the labels are thirds."""
+    """Column of numbers whose thirds are the labels; "" where the labels are words."""
 
 
 class _Survey:
-    """What lies below a folder, in sorted order, links followed but never round in circles."""
+    """All files below a folder, in sorted order; links are followed, except those that lead back to a parent folder."""
 
     def __init__(self, folder: Path):
         self.top = os.fspath(folder)
         self.sounds: list[str] = []
         self.guessed: list[str] = []
-        """Taken in by what they begin with, not by their name."""
+        """Files that are taken as sounds because of their first bytes, not their suffix."""
         self.unread: list[str] = []
         self.bad: dict[str, list[str]] = {}
-        """Reason -> files with a sound's name that cannot be one."""
+        """Reason -> files with the suffix of a sound, or folders, that cannot be read for it."""
         self.hidden: list[str] = []
         self.tables: list[str] = []
         self.folders: list[str] = []
@@ -161,24 +161,27 @@ def _begins_like_a_sound(path: str) -> bool:
 
 
 def read_folder(folder: Path, missing: str | None = None) -> Own:
-    """Sounds below a folder: label is the first sub-folder, or the second where the first are train, valid and test.
+    """Read the sounds below a folder, whose sub-folders are the labels.
+
+    The labels are the second level of sub-folders if those of the first level are train, valid and test, or folds.
 
     Parameters
     ----------
     folder : Path
     missing : {None, "raise", "skip"}
-        What broken links, pipes and empty files with the name of a sound do: they are left out and named in the notes,
-        are an error, or are left out and only counted.
+        What to do with broken links, pipes and empty files that have the suffix of a sound: None leaves them out and
+        names them in the notes, "raise" is an error, "skip" leaves them out and only counts them.
 
     Returns
     -------
     Own
-        Table with id (path without suffix), label, split, path, and fold where the sub-folders are folds.
+        Its table has the columns id (path without suffix), label, split, path, and fold where sub-folders are folds.
 
     Raises
     ------
     DatasetError
-        There are no sounds, it is a data root with a manifest.csv, or some sounds lie beside the label folders.
+        There are no sounds, the folder is a data root with a manifest.csv, or some sounds lie outside the folders that
+        are labels.
     """
     where = printable(folder)
     parts = root_parts(folder)
@@ -227,14 +230,14 @@ def _table(folder: Path, rows: list[_Row]) -> pd.DataFrame:
 class _Row:
     path: str
     inner: list[str]
-    """Parts of the path from the label on."""
+    """Parts of the path, beginning with the label."""
     split: str = ""
     fold: int | None = None
     label: str = ""
 
 
 def _sorted_out(pieces: list[list[str]], where: str) -> tuple[list[_Row], list[str], int]:
-    """Rows with split, fold and label; notes; and how many sounds beside split folders were left out."""
+    """Return rows with split, fold and label; notes; and how many sounds outside the split folders were left out."""
     notes: list[str] = []
     tops = {piece[0] for piece in pieces if len(piece) > 1}
     flat = [piece for piece in pieces if len(piece) == 1]
@@ -274,7 +277,7 @@ def _sorted_out(pieces: list[list[str]], where: str) -> tuple[list[_Row], list[s
 
 
 def _prefixed(tops: set[str]) -> dict[str, str]:
-    """Splits of folders such as train-clean-100, where all are of that kind."""
+    """Return the split of each folder where all have names such as train-clean-100, else an empty mapping."""
     heads = {top: SPLITS.get(re.split(r"[-_. ]", tidy(top).lower())[0], "") for top in tops}
     return heads if all(heads.values()) and len(set(heads.values())) > 1 else {}
 
@@ -289,7 +292,7 @@ def _folds(rows: list[_Row], tops: set[str]) -> list[str]:
 
 
 def _inner_splits(rows: list[_Row]) -> list[str]:
-    """Whether folders lie as label/split/sound."""
+    """Set the splits of rows if all folders are of the form label/split/sound; return a note if so."""
     second = [SPLITS.get(tidy(row.inner[1]).lower(), "") if len(row.inner) > 2 else "" for row in rows]
     if not all(second) or len(set(second)) < 2:
         return []
@@ -332,7 +335,7 @@ def _label(rows: list[_Row], where: str, notes: list[str]) -> None:
         )
 
 
-# --- what is said -------------------------------------------------------------------------------------------------
+# --- notes --------------------------------------------------------------------------------------------------------
 
 
 def _counted(reason: str, paths: Sequence[str]) -> str:

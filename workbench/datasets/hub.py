@@ -1,8 +1,9 @@
-"""Public sets by their name on the Hugging Face hub, and folders in the layouts of the `datasets` library.
+"""Load public datasets by their name on the Hugging Face hub, and folders that the `datasets` library reads.
 
-"hf:owner/name", with ":config" behind it where a set has several configurations and "@revision" behind that for another
-state of it; or "hf:folder", of parquet files, of sounds with a metadata file, or as ``save_to_disk`` writes it. The
-library (extra `datasets`) finds, downloads and keeps the set; its sounds are decoded here, as any other file is.
+A name is "hf:owner/name", followed by ":config" if the dataset has several configurations and by "@revision" for
+another revision of it; or "hf:folder", where the folder holds parquet files, sounds with a metadata file, or what
+``save_to_disk`` wrote. The library (extra `datasets`) finds, downloads and caches the dataset; its sounds are decoded
+by this package, as all others are.
 """
 
 from __future__ import annotations
@@ -37,28 +38,28 @@ if TYPE_CHECKING:
 PREFIX = "hf:"
 ADDRESS = re.compile(r"(?P<path>.+?)(:(?P<config>[\w.+ -]+))?(@(?P<revision>[\w./-]+))?")
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-#: Files that save_to_disk puts into a folder.
+#: Files that save_to_disk writes into a folder.
 SAVED = ("dataset_dict.json", "state.json")
-#: Columns of every table, or of pieces of files: another column of such a name gets "_column" behind it.
+#: Columns that this package gives a meaning; a column of the same name with another meaning is renamed "..._column".
 TAKEN = ("id", "split", "fold", "group", "path", "seconds", "start", "stop")
 
 
 @dataclass(frozen=True)
 class HubSet:
-    """A set as it was read."""
+    """A dataset of the hub as it was read."""
 
     own: Own
     sounds: ArrowSounds
     about: dict[str, str]
-    """name, licence and citation."""
+    """The values of name, licence and citation."""
 
 
 @dataclass(frozen=True)
 class _Address:
-    """Where a set is."""
+    """Where a dataset is found."""
 
     path: str
-    """A folder, or owner/name."""
+    """A folder, or owner/name on the hub."""
     config: str | None
     revision: str | None
     local: bool
@@ -73,31 +74,32 @@ def read_hub(
     column: str | None = None,
     mono: str | int = "mean",
 ) -> HubSet:
-    """A set of the hub, or a folder that the `datasets` library reads.
+    """Read a dataset of the hub, or a folder that the `datasets` library reads.
 
     Parameters
     ----------
     name : str
-        "hf:owner/name", "hf:owner/name:config", either with "@revision" behind it, or "hf:folder".
+        "hf:owner/name" or "hf:owner/name:config", both optionally followed by "@revision", or "hf:folder".
     label : str, optional
-        Column that is the label; by default "label", or the only one of classes.
+        Column that is the label; by default "label", or the only column of classes if there is no "label".
     missing : {None, "raise", "skip"}
-        What rows without a label do.
+        What to do with rows without a label, as for :func:`read_table`.
     thirds : bool, optional
-        As in :meth:`Clips.with_label`.
+        As for :meth:`Clips.with_label`.
     column : str, optional
         Column of the sounds; by default the first.
     mono : {"mean", "left", "right"} or int
-        As of :class:`FileSounds`.
+        As for :class:`FileSounds`.
 
     Raises
     ------
     DependencyError
         The library is not installed.
     DatasetError
-        There is no such set, it cannot be reached or read, or has no sounds or no label; says what to do.
+        There is no such dataset, it cannot be reached or read, or it has no sounds or no label; the error says what to
+        do.
     ParameterError
-        `column` is no column of sounds.
+        `column` is not a column of sounds.
     """
     address = hub_address(name)
     library = dependencies.load("datasets")
@@ -135,12 +137,14 @@ def read_hub(
 
 
 def hub_address(name: str) -> _Address:
-    """Where a set is: what has an existing folder's name is that folder; else config and revision are cut off.
+    """Parse the name of a dataset into its folder, or its name on the hub with configuration and revision.
+
+    A text that is the path of an existing folder means that folder.
 
     Raises
     ------
     DatasetError
-        A file, or a text that is no name of a set on the hub.
+        The text is the path of a file, or is not a name that a dataset on the hub can have.
     """
     text = name.removeprefix(PREFIX)
     if Path(text).expanduser().is_dir() and text:
@@ -160,7 +164,7 @@ def hub_address(name: str) -> _Address:
 
 
 def _load(library: ModuleType, name: str, address: _Address) -> dict[str, datasets.Dataset | None]:
-    """The rows of each split, mapped into memory; None where it is empty."""
+    """Return the rows of each split, mapped into memory; None for an empty split."""
     try:
         with _without_torchcodec():
             if address.local and any((Path(address.path) / file).is_file() for file in SAVED):
@@ -169,19 +173,19 @@ def _load(library: ModuleType, name: str, address: _Address) -> dict[str, datase
             builder.download_and_prepare()
             counts = {split: about.num_examples for split, about in builder.info.splits.items()}
             return {split: builder.as_dataset(split=split) if count else None for split, count in counts.items()}
-    except Exception as error:  # the library, its readers and the hub's client raise dozens of kinds
+    except Exception as error:  # the library, its readers and the hub's client raise dozens of types
         raise DatasetError(f"{name}: {_why(error, address)}") from error
 
 
 def _saved(library: ModuleType, folder: Path) -> dict[str, datasets.Dataset | None]:
-    """What save_to_disk wrote: one split, or a folder each."""
+    """Load what save_to_disk wrote: a single split, or one folder for each split."""
     splits = {"train": folder}
     if (folder / SAVED[0]).is_file():
         splits = {name: folder / name for name in json.loads((folder / SAVED[0]).read_text(encoding="utf-8"))["splits"]}
     found = {}
     for split, place in splits.items():
         rows = library.load_from_disk(place, keep_in_memory=False) if any(place.glob("*.arrow")) else None
-        # rows chosen out of others are written to a file of their own
+        # selected rows are stored as indices, and are written to a file of their own here
         chosen = rows is not None and (place / "indices.arrow").is_file()
         found[split] = rows.flatten_indices() if chosen else rows
     return found
@@ -189,9 +193,9 @@ def _saved(library: ModuleType, folder: Path) -> dict[str, datasets.Dataset | No
 
 @contextlib.contextmanager
 def _without_torchcodec() -> Iterator[None]:
-    """While a set is loaded: where torchcodec is not here, something that stands for it.
+    """Put a placeholder in the place of torchcodec, where it cannot be imported, while a dataset is loaded.
 
-    The library asks for it before it stores the path or the bytes of a sound as they are, for which it does nothing.
+    The library imports torchcodec before it stores the path or the bytes of a sound, but does not use it for that.
     """
     try:
         importlib.import_module("torchcodec.encoders")
@@ -211,7 +215,7 @@ def _without_torchcodec() -> Iterator[None]:
 
 
 def _why(error: Exception, address: _Address) -> str:
-    """Why a set does not load, and what to do."""
+    """Say why a dataset does not load, and what to do."""
     text, kinds, cause = " ".join(str(error).split()), set(), error
     while cause is not None:
         kinds.add(type(cause).__name__)
@@ -256,7 +260,7 @@ def _about(address: _Address, rows: datasets.Dataset) -> dict[str, str]:
 
 
 def _licence_of_card(address: _Address) -> str:
-    """The licence that a set's README.md begins with; it lies beside the set, or where its download is kept."""
+    """Return the licence from the header of a dataset's README.md, in its folder or in the hub's cache; "" if none."""
     import yaml
 
     card = Path(address.path) / "README.md"
@@ -278,7 +282,7 @@ def _licence_of_card(address: _Address) -> str:
 
 
 def _holds_sounds(feature: object) -> bool:
-    """An Audio feature, or structs of bytes and path where nothing says what they are."""
+    """Whether a column has the type Audio, or holds structs of bytes and path without a declared type."""
     return type(feature).__name__ == "Audio" or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
 
 
@@ -287,13 +291,13 @@ def _is_class(feature: object) -> bool:
 
 
 def _is_plain(feature: object) -> bool:
-    """Words, numbers, classes: no lists, structs, sounds or pictures."""
+    """Whether a column holds words, numbers or classes, and not lists, structs, sounds or pictures."""
     is_value = type(feature).__name__ == "Value"
     return _is_class(feature) or (is_value and "binary" not in feature.dtype and feature.dtype != "null")
 
 
 def _names(features: Mapping[str, Any]) -> set[str]:
-    """Columns of words, even where they read like numbers."""
+    """Return the columns that hold words, even if these look like numbers."""
     numeric = re.compile("u?int|float|double|decimal|bool")
     plain = {each for each, feature in features.items() if _is_plain(feature)}
     words = {each for each in plain if _is_class(features[each]) or not numeric.match(features[each].dtype)}
@@ -319,7 +323,7 @@ def _sounds_in(name: str, features: Mapping[str, Any], column: str | None, notes
 
 
 def _label_in(name: str, features: Mapping[str, Any], label: str | None, several: bool) -> str:
-    """The label's column; of several splits their name can be one."""
+    """Return the column of the label, which may be "split_name" if there are several splits."""
     plain = [each for each, feature in features.items() if _is_plain(feature)]
     classes = [each for each in plain if _is_class(features[each])]
     plain += ["split_name"] if several else []
@@ -334,8 +338,8 @@ def _label_in(name: str, features: Mapping[str, Any], label: str | None, several
 
 
 def _words(feature: Any, values: list) -> list[str]:
-    """Values as text, "" where there is none."""
-    if _is_class(feature):  # -1: what is kept secret of a test split
+    """Return values as text, "" where one is missing."""
+    if _is_class(feature):  # -1: the label of a test split that is not published
         return ["" if value is None or value < 0 else feature.names[value] for value in values]
     if feature.dtype in ("float16", "float32"):
         values = [None if value is None else np.float32(value) for value in values]
@@ -345,7 +349,10 @@ def _words(feature: Any, values: list) -> list[str]:
 def _rows(
     name: str, splits: Mapping[str, datasets.Dataset], column: str, folder: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All rows as text, their sounds by name, and in a second table where these are: path, file and position."""
+    """Return all rows as text, with the names of their sounds, and a second table of where the sounds are.
+
+    The columns of the second table are those of :func:`_where`.
+    """
     frames, sounds, count = [], [], 0
     for split, part in splits.items():
         plain = [each for each, feature in part.features.items() if _is_plain(feature)]
@@ -360,7 +367,7 @@ def _rows(
 
 
 def _where(name: str, part: datasets.Dataset, column: str, folder: str, first: int) -> pd.DataFrame:
-    """Of each sound: its name (tail), its path, and the file and row it is in, -1 where it is a file of its own."""
+    """Return for each sound its name (tail), its path, the number of its Arrow file (-1: its own file) and its row."""
     from pyarrow import compute
 
     rows = []
@@ -370,7 +377,7 @@ def _where(name: str, part: datasets.Dataset, column: str, folder: str, first: i
         paths = [None] * len(sizes) if paths is None else paths.to_pylist()
         for position, (size, path) in enumerate(zip(sizes, paths, strict=True)):
             tail = PurePosixPath(path or "").name if size else path or ""
-            if size:  # what a file was called where the set was made
+            if size:  # the name that the file had where the dataset was made
                 rows.append((tail or f"sound {position}", tail or f"sound {position}", number, position))
             else:
                 rows.append((tail, _file(tail, folder), -1, position))
@@ -380,20 +387,23 @@ def _where(name: str, part: datasets.Dataset, column: str, folder: str, first: i
 
 
 def _file(path: str, folder: str) -> str:
-    """The file of a path that may be relative to the set's folder; "" where there is none."""
+    """Return the file of a path, which may be relative to the dataset's folder; "" if there is no such file."""
     forms = [path, os.path.join(folder, path)] if path else []
     return next((printable(form) for form in forms if os.path.isfile(form)), "")
 
 
 def _stems(sounds: pd.DataFrame) -> pd.Series:
-    """What ids are made of: the names of the sounds or, where these repeat, split and number."""
+    """Return the names from which ids are made: those of the sounds or, if these repeat, split and row number."""
     stems = [os.path.splitext(os.path.basename(tail))[0] for tail in sounds["tail"]]
     nameless = len(set(stems)) < len(stems) or any(stem.startswith("sound ") or not stem for stem in stems)
     return pd.Series([f"{row}." for row in sounds.index] if nameless else [f"{stem}." for stem in stems], sounds.index)
 
 
 def _ours(raw: pd.DataFrame, column: str, label: str, splits: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Our names -> the set's, and the rows with the splits they came in; other columns make way for ours."""
+    """Return the rows, with the split they came in as a column, and a mapping of our column names to theirs.
+
+    Columns that have one of our names but another meaning are renamed.
+    """
     ours = {"path": column, "label": label}
     usable = {
         "id": lambda words: words.is_unique and not words.map(is_missing).any(),
@@ -419,5 +429,5 @@ def _ours(raw: pd.DataFrame, column: str, label: str, splits: list[str]) -> tupl
 
 
 def _side(split: str) -> str:
-    """train, valid or test of a split's name such as "validation" or "train.clean.100"; "" of any other."""
+    """Return train, valid or test for a split's name such as "validation" or "train.clean.100"; "" for any other."""
     return SPLITS.get(split) or SPLITS.get(re.split(r"[-_. ]", split)[0], "")

@@ -1,4 +1,4 @@
-"""Words that name a class or a group: as clean as they can be made without guessing, and what is said of the rest."""
+"""Clean words that name a class or a group, and report words that are merged or look alike."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-#: What programs write where there is nothing, in lower case.
+#: What programs write for a missing value, in lower case.
 MISSING = frozenset({"", "nan", "n/a", "na", "#n/a", "<na>", "null", "none", "nat", "(null)"})
-#: Signs without a width that stripping leaves: a file's mark, joiners.
+#: Characters without a width that str.strip does not remove: the byte order mark and joiners.
 _UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060"))
 
 
 def tidy(word: str) -> str:
-    """Without blanks around it, in Unicode's composed form (NFC): what looks the same is the same."""
+    """Remove surrounding blanks and compose Unicode (NFC), so that words that look the same are equal."""
     if word.isascii():
         return word.strip()
     return unicodedata.normalize("NFC", word.translate(_UNSEEN)).strip()
 
 
 def is_missing(word: str) -> bool:
-    """Does the word say that there is nothing?"""
+    """Whether the word means that the value is missing."""
     return word.strip().lower() in MISSING
 
 
 def merged(what: str, words: Iterable[str]) -> list[str]:
-    """At most one note: words that differed in blanks or Unicode form alone and were taken as one."""
+    """Return at most one note, which names words that differ only in blanks or Unicode form and are taken as one."""
     forms: dict[str, set[str]] = {}
     for word in set(words):
         forms.setdefault(tidy(word), set()).add(word)
@@ -37,7 +37,7 @@ def merged(what: str, words: Iterable[str]) -> list[str]:
 
 
 def look_alike(what: str, words: Iterable[str]) -> list[str]:
-    """At most one note: words that may be meant to be one (case, the way a number is written), and are kept apart."""
+    """Return at most one note, which names words that are kept separate and differ only in case or number format."""
     forms: dict[object, set[str]] = {}
     for word in set(words) - {""}:
         is_number = re.fullmatch(r"[+-]?\d{1,15}(\.\d*)?", word)
@@ -50,6 +50,6 @@ def look_alike(what: str, words: Iterable[str]) -> list[str]:
 
 
 def fold_number(text: str) -> int | None:
-    """Number of a fold: 3, "3.0" as pandas writes it, "fold3", "cv-03"; None where there is none."""
+    """Return the number of a fold written as "3", "3.0" (as pandas does), "fold3" or "cv-03"; None without a number."""
     match = re.fullmatch(r"(\d{1,9})(?:\.0*)?|(?=.*[^\W\d]).*?(?<!\d)(\d{1,9})", text.strip(), re.DOTALL)
     return None if match is None else int(match[1] or match[2])

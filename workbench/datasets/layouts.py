@@ -1,8 +1,8 @@
-"""Finding the files of a published dataset, and reading their rows as its manifest describes them.
+"""Find the files of a published dataset, and read their rows as its manifest describes them.
 
-Reading gives text columns as the publisher wrote them, with the sound's path in `_path` ("" where there is no such
-file), the part of the path that belongs to the set in `_tail` and the line or file it came from in `_line`;
-:mod:`workbench.datasets.tables` makes the table of these.
+Reading yields text columns as the publisher wrote them, with the path of the sound in `_path` ("" where there is no
+such file), the part of that path inside the dataset in `_tail`, and the line or file that a row came from in `_line`;
+:mod:`workbench.datasets.tables` turns them into the dataset's table.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from ..core.errors import DatasetError
 from .delimited import read_rows
 from .schema import Layout, Manifest, placeholders
 
-#: What libsndfile decodes.
+#: Suffixes of the files that libsndfile decodes.
 SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64")
 SOUNDS += (".wave", ".bwf", ".mp2", ".mpga", ".aifc", ".aifr", ".snd", ".sph", ".nist", ".voc", ".iff", ".8svx", ".svx")
-#: Columns of a data root's own manifest.csv that go with each clip beside its factors.
+#: Columns of a data root's manifest.csv that are kept for each clip besides its factors.
 CARRIED = ("seconds", "licence", "attribution", "sha256")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a dataset lies."""
+    """Where the files of a dataset are."""
 
     folder: Path
     """Folder below which its files are."""
     kind: str
-    """"part" (of the root's manifest.csv), "folder" (the set's own) or "root" (the root itself is the set)."""
+    """"part" (of the root's manifest.csv), "folder" (the dataset's own) or "root" (the root itself is the dataset)."""
 
 
 # --- walking ----------------------------------------------------------------------------------------------------
 
 
 def _files_below(folder: Path, suffixes: Sequence[str] | None = None, depth: int | None = None) -> Iterator[str]:
-    """Paths of files below a folder, relative, with /, in sorted order; hidden files, resource forks and __MACOSX not.
+    """Yield relative paths (with /) of the files below a folder, in sorted order, without hidden files and __MACOSX.
 
     Parameters
     ----------
     folder : Path
     suffixes : sequence of str, optional
-        Lower-case suffixes to keep; by default all.
+        Lower-case suffixes of the files to yield; by default all.
     depth : int, optional
-        Number of folders to go down.
+        Number of levels of sub-folders to enter; by default all.
     """
     top = os.fspath(folder)
     for where, folders, names in os.walk(top):
@@ -80,7 +80,7 @@ def _matches(pattern: str, place: Place, suffixes: Sequence[str] | None) -> Iter
 
 
 def locate(tail: str, place: Place) -> Path | None:
-    """The file of a set whose path ends with `tail`: the shallowest, or None."""
+    """Return the file of a dataset whose path ends with `tail`, or None; of several, the one in the fewest folders."""
     direct = place.folder / tail
     if direct.is_file() or place.kind == "root":
         return direct if direct.is_file() else None
@@ -89,11 +89,11 @@ def locate(tail: str, place: Place) -> Path | None:
 
 
 def find(manifest: Manifest, roots: Sequence[Path]) -> Place | None:
-    """The first place among the data roots where a dataset's files are.
+    """Return the first place among the data roots where the files of a dataset are, or None.
 
-    In each root, in this order: a part of its manifest.csv, a folder with the dataset's name or one of the layout's
-    folder names, and the root itself in the publisher's layout (not where it has a manifest.csv: that one speaks for
-    the root).
+    Looked for in each root are, in this order, a part of its manifest.csv, a folder with the dataset's name or one of
+    the layout's folder names, and the root itself in the publisher's layout (unless it has a manifest.csv, which then
+    describes the root).
     """
     for root in roots:
         parts = root_parts(root)
@@ -120,7 +120,7 @@ def _has_files(layout: Layout, place: Place) -> bool:
 
 
 def root_parts(root: Path) -> tuple[str, ...]:
-    """Names in the `part` column of a root's manifest.csv; empty where there is none."""
+    """Return the names in the `part` column of a root's manifest.csv; empty if there is no such file or column."""
     file = Path(root) / "manifest.csv"
     if not file.is_file():
         return ()
@@ -136,12 +136,12 @@ def _root_table(file: Path, changed: int) -> pd.DataFrame:
 
 
 def read_part(root: Path, part: str) -> pd.DataFrame:
-    """Rows of one part of a root's manifest.csv, its factors as columns of their own.
+    """Read the rows of one part of a root's manifest.csv, with a column for each factor.
 
     Raises
     ------
     DatasetError
-        The file lacks a column, or a row's factors are not JSON; names the line.
+        The file lacks a column, or a row's factors are not a JSON object (the error names the line).
     """
     file = Path(root) / "manifest.csv"
     table = _root_table(file, file.stat().st_mtime_ns)
@@ -169,7 +169,7 @@ def read_part(root: Path, part: str) -> pd.DataFrame:
 
 
 def _read_csv(file: Path, header: int = 1) -> pd.DataFrame:
-    """A csv or tsv as text, empty cells as "", index: the line in the file; several header lines joined by a dot."""
+    """Read a csv or tsv as text, indexed by the line in the file; names in several header lines are joined by a dot."""
     if header == 1:
         return read_rows(file, "\t" if file.suffix == ".tsv" else ",")
     try:
@@ -184,7 +184,7 @@ def _read_csv(file: Path, header: int = 1) -> pd.DataFrame:
 
 
 def read(manifest: Manifest, place: Place) -> pd.DataFrame:
-    """Text columns of a dataset's rows, as published."""
+    """Read the rows of a dataset as text columns, as they were published."""
     if place.kind == "part":
         return _read_local(manifest, place)
     layout = manifest.layout
@@ -233,7 +233,7 @@ def _read_table(layout: Layout, place: Place) -> tuple[pd.DataFrame, Path, str]:
 
 
 def _one_row_per_clip(raw: pd.DataFrame, layout: Layout) -> pd.DataFrame:
-    """Annotators' rows of a clip become one: trusted rows alone where there are some; any row with a tag sets it."""
+    """Merge the rows of a clip: a tag applies if any row has it, of the trusted rows alone if there are some."""
     trusted = np.ones(len(raw), bool)
     for column, values in layout.trust.items():
         trusted &= raw[column].isin(values).to_numpy()
@@ -261,7 +261,7 @@ def _read_text(layout: Layout, place: Place) -> tuple[pd.DataFrame, Path, str]:
 
 
 def _look_up(tails: list[str], folder: Path, base: Path, source: str) -> list[str]:
-    """Paths of sounds by the end of their path, "" where there is none; looks below `base` first, then `folder`."""
+    """Find sounds by the end of their path, below `base` if possible, else below `folder`; "" if there is none."""
     by_name: dict[str, list[str]] = {}
     for path in _files_below(folder, SOUNDS):
         by_name.setdefault(path.rsplit("/", 1)[-1], []).append(path)

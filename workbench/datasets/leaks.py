@@ -1,4 +1,7 @@
-"""What looks like a group and is not named as one: clips of one speaker, source or session on both sides of a split."""
+"""Find columns that look like a group (a speaker, a source, a session) although no group is named.
+
+Without a group, clips of one speaker can be on both sides of a split.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from ..core.labels import names_a_group, words_of
 
 
 def unnamed_group(table: pd.DataFrame) -> str:
-    """A question about a column, or a beginning of the files' names, that looks like a group; empty where none does.
+    """Return a warning about a column, or about beginnings of file names, that look like a group; "" if none does.
 
     Parameters
     ----------
     table : DataFrame
-        A dataset's; where its column group is used already, nothing is asked.
+        Table of a dataset. If its column group is not empty, the result is "".
     """
     if table["group"].astype(str).str.strip().ne("").any() or len(table) < 4:
         return ""
@@ -29,9 +32,10 @@ def unnamed_group(table: pd.DataFrame) -> str:
             if _is_shared(values.to_numpy(), labels[values.index.to_numpy()] if len(values) < len(labels) else labels):
                 return (
                     f"the column {column!r} ({values.nunique()} values) looks like what clips of one {words[0]} share, "
-                    "and no group is named: they will be on both sides of a split, which can be worth more than all "
-                    f"that is to be measured. group={column!r} (--group {column}) keeps them apart, "
-                    'group="" (--group "") says that it is none'
+                    "and no group is named: clips with the same value will be on both sides of a split, which can "
+                    "raise scores by more than the effect that is measured. "
+                    f"group={column!r} (--group {column}) keeps them on one side, "
+                    'group="" (--group "") says that it is not a group'
                 )
     if "path" in table and table["path"].astype(bool).all():
         starts = np.array([re.split(r"[-_. ]", PurePath(str(path)).stem)[0].lower() for path in table["path"]])
@@ -41,15 +45,15 @@ def unnamed_group(table: pd.DataFrame) -> str:
             return (
                 f"the names of files begin with one of {len(set(starts))} words ({few} ...), each of several labels, "
                 "and no group is named: if these are speakers, sources or takes, clips of one will be on both sides of "
-                "a split; a csv with a column of them, named by group= (--group), keeps them apart"
+                "a split; a csv with a column of them, named by group= (--group), keeps them on one side"
             )
     return ""
 
 
 def _is_shared(values: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether several values each stand with more than one clip, and are not the labels in other words."""
+    """Whether most values have more than one clip, and some value has clips of different labels."""
     kinds, counts = np.unique(values, return_counts=True)
     if not 2 <= len(kinds) < len(values) or np.median(counts) < 2:
         return False
     pairs = len({*zip(values.tolist(), labels.tolist(), strict=True)})
-    return pairs > len(kinds)  # else each value has one label: a finer name of it
+    return pairs > len(kinds)  # else each value has one label, and is a finer class

@@ -1,6 +1,6 @@
-"""Reading and checking manifests, one YAML file a dataset.
+"""Read and check the manifests of datasets, of which each is one YAML file.
 
-An unknown field, a wrong value or a column that the layout does not give is a
+An unknown field, a wrong value or a column that the layout does not yield raises a
 :class:`~workbench.core.errors.DatasetError` that names the file, the field, its value and what was expected.
 """
 
@@ -34,12 +34,12 @@ from .schema import (
 
 
 def _shown(value: object) -> str:
-    """Return its repr, but short whatever it is."""
+    """Return the repr of a value, cut to about 200 characters."""
     text = repr(value) if isinstance(value, str) and len(value) <= 200 else reprlib.repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-# --- the kinds of values: each checks one YAML value and converts it, or says what it expected -------------------
+# --- kinds of values: each function checks and converts one YAML value, or says what it expected -----------------
 
 
 class _Wrong(Exception):
@@ -202,7 +202,7 @@ KINDS: dict[str, Callable[[object], Any]] = {
 
 
 def _build(cls: type, raw: object) -> Any:
-    """A dataclass from its YAML mapping; raises _Wrong with the path of what is wrong."""
+    """Make a dataclass of its YAML mapping; raises _Wrong with the path of the wrong field."""
     known = {f.name: f for f in fields(cls)}
     if not isinstance(raw, dict):
         raise _Wrong(f"a mapping with {', '.join(known)}", raw)
@@ -280,7 +280,7 @@ def _check_layout(layout: Layout) -> None:
 
 
 def _columns_used(manifest: Manifest) -> list[tuple[str, str]]:
-    """(field, column) wherever a manifest speaks of a column."""
+    """Return (field, column) for each place where a manifest names a column."""
     layout = manifest.layout
     used = [(".label", manifest.label)]
     used += [(f".factors.{name}", name) for name in manifest.factors]
@@ -303,7 +303,10 @@ def _columns_used(manifest: Manifest) -> list[tuple[str, str]]:
 
 @functools.cache
 def _loader() -> type:
-    """YAML's safe loader, without what surprises: 010 is no 8, no is no False, a name counts once, nothing points."""
+    """Return YAML's safe loader in a stricter form.
+
+    010 is not octal, "no" is not a boolean, and repeated keys and aliases are errors.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -346,8 +349,8 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
     Raises
     ------
     DatasetError
-        The file is missing, is not YAML, or a field is wrong; names the file, the field, its value, what was
-        expected and, where there is one, a close match.
+        The file is missing, is not YAML, or a field is wrong; the error names the file, the field, its value, what was
+        expected and, if there is one, a close match.
     """
     import yaml
 
@@ -368,7 +371,7 @@ def read_manifest(path: str | os.PathLike) -> Manifest:
 
 
 def _manifest_folder() -> Path:
-    """Where the manifests are: inside the installed package, else at the top of the repository."""
+    """Return the folder of the manifests: inside the installed package, else at the top of the repository."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "data_manifests", package.parent / "data_manifests"):
         if folder.is_dir():
@@ -378,5 +381,5 @@ def _manifest_folder() -> Path:
 
 @functools.cache
 def manifests() -> dict[str, Manifest]:
-    """All manifests that come with the package, by name."""
+    """Return all manifests that come with the package, by name."""
     return {path.stem: read_manifest(path) for path in sorted(_manifest_folder().glob("*.yaml"))}

@@ -1,4 +1,4 @@
-"""A user's own table: a csv with a row a clip, as people and programs write it; and rows that came another way."""
+"""Read a user's own table of clips: a csv with one row a clip, or rows of text from another source."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .labels import MISSING, fold_number, look_alike, merged, tidy
 from .layouts import SOUNDS
 from .thirds import cut_at_terciles
 
-#: Names of the column of paths, as letters and digits in lower case: "File name" and "file_name" are "filename".
+#: Names that the column of paths may have, in lower case and without other signs: "File_name" is "filename".
 PATHS = ("path", "file", "filename", "filepath", "audio", "audiopath", "audiofile", "audiofilepath", "audiofilename")
 PATHS += ("wav", "wavpath", "wavfile", "sound", "soundpath", "soundfile", "fname")
-#: Our other columns -> the names they may have, in the same form.
+#: Name of another column of a dataset's table -> names that it may have in a csv, in the same form.
 KNOWN = {
     "id": ("id",),
     "group": ("group",),
@@ -38,30 +38,32 @@ KNOWN = {
 
 
 def read_table(file: Path, label: str | None = None, missing: str | None = None, thirds: bool | None = None) -> Own:
-    """A csv or tsv with a row a clip.
+    """Read a csv or tsv with one row a clip.
 
     Parameters
     ----------
     file : Path
-        Columns: path (or file, filename, filepath, audio ...), relative to the csv or absolute; label; and where
-        there are: id, group, split (train, valid, test), fold, seconds, start and stop (seconds, for pieces of a
-        longer sound). Case, blanks and underscores of these names do not matter. All other columns are factors.
+        The table. It has the columns path (or file, filename, filepath, audio ...), relative to the csv or absolute,
+        and label; it may have id, group, split (train, valid, test), fold, seconds, and start and stop (in seconds, for
+        pieces of a longer sound). Case, blanks and underscores of these names do not matter. Other columns are factors.
     label : str, optional
         Column that is the label; by default "label".
     missing : {None, "raise", "skip"}
-        What rows without a label do: an error that names them (the default too), or left out and counted.
+        What to do with rows without a label: None and "raise" are an error that names them, "skip" leaves them out and
+        counts them. If no row has a label, all rows are kept.
     thirds : bool, optional
         Whether a label of numbers is cut into thirds, as in :meth:`Clips.with_label`; its numbers are then a factor.
 
     Returns
     -------
     Own
-        Table with `_line`, the line of the csv, `_tail`, the path as written, and path "" where there is no such file.
+        Its table also has `_line`, the line of the csv, and `_tail`, the path as written; path is "" where there is no
+        such file.
 
     Raises
     ------
     DatasetError
-        A column is missing, or a value cannot be used; names the file and the line.
+        A column is missing, or a value cannot be used; the error names the file and the line.
     """
     where = printable(file)
     raw = read_rows(file)
@@ -88,22 +90,24 @@ def read_raw(
     thirds: bool | None = None,
     names: Collection[str] = (),
 ) -> Own:
-    """Rows of text, wherever they came from, to the table of a dataset.
+    """Make the table of a dataset from rows of text.
 
     Parameters
     ----------
     raw : DataFrame of str
-        Index: what a message calls the row; ``attrs["row"]`` is the word before it ("line ", where there is none).
+        Its index is what messages call a row; ``attrs["row"]`` is the word before it, by default "line ".
     ours : mapping of str to str
-        Our names (path and label, and those of :data:`KNOWN` that there are) -> the table's. Others are factors.
+        Names of the dataset's columns (path, label and those of :data:`KNOWN`) -> names in `raw`. Columns of `raw` that
+        are not named become factors.
     where : str
-        The set, for messages.
+        Name of the dataset, for messages.
     resolve : callable
-        Paths as written -> names that ids are made of, paths ("" where there is no such file), and notes.
+        Called with the paths as written; returns the names from which ids are made, the paths of the files ("" where
+        there is no such file), and notes.
     label, missing, thirds
-        As of :func:`read_table`.
+        As for :func:`read_table`.
     names : collection of str
-        Columns whose values are names even where they read like numbers, unless thirds of them are asked for.
+        Columns whose values are names even if they look like numbers, unless `thirds` asks for numbers.
     """
     columns = [str(column) for column in raw.columns]
     own = Own(pd.DataFrame(index=raw.index), notes=list(raw.attrs["notes"]))
@@ -126,7 +130,7 @@ def read_raw(
         table["label"], numbers = words, None
         notes = merged("labels", written[words.index]) + look_alike("labels", words) if words.any() else []
     own.notes += notes
-    if ours["label"] == "tags":  # sets of tags stay known as such: Clips.tags
+    if ours["label"] == "tags":  # by this column Clips.tags knows that the labels are sets
         table["tags"] = table["label"]
     for column in ("group", "split", "fold"):
         if column in ours:
@@ -158,9 +162,9 @@ def read_raw(
 
 
 def _target_name(column: str, table: pd.DataFrame) -> str:
-    """The column that keeps the numbers of which the labels are thirds: its own, or where that is ours another."""
+    """Return the name of the column that keeps the target: its own, or another if every dataset has such a column."""
     name = "number" if column in ("label", "path", *KNOWN) and column != "seconds" else column
-    while name in table and name != "seconds":  # which is the same numbers
+    while name in table and name != "seconds":  # a column "seconds" holds the same numbers
         name += "_"
     return name
 
@@ -173,12 +177,12 @@ def _squash(name: str) -> str:
 
 
 def _columns(raw: pd.DataFrame, label: str | None, where: str) -> dict[str, str]:
-    """Our names -> the table's; path and label are there."""
+    """Map names of a dataset's columns to those of the table; raise an error if there is no path or label."""
     columns = [str(column) for column in raw.columns]
     ours = {}
     for name, forms in {"path": PATHS, **KNOWN}.items():
         hits = [column for form in forms for column in columns if _squash(column) == form]
-        hits = [column for column in hits if column in forms] or hits  # spelled just so goes first
+        hits = [column for column in hits if column in forms] or hits  # an exact spelling goes first
         if hits:
             ours[name] = hits[0]
     wanted = label or "label"
@@ -201,7 +205,7 @@ def _columns(raw: pd.DataFrame, label: str | None, where: str) -> dict[str, str]
 def _with_label(
     raw: pd.DataFrame, column: str, label: str | None, missing: str | None, where: str, notes: list[str]
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows with a label, which is made tidy; all of them where none has one."""
+    """Return the rows that have a label, with the label cleaned; if no row has one, return all of them."""
     written = raw[column]
     words = _tidy(written)
     gone = _missing(words)
@@ -295,14 +299,17 @@ def _seconds(where: str, raw: pd.DataFrame, column: str, text: pd.Series, comma:
 
 
 def _decimal(words: pd.Series, comma: bool) -> pd.Series:
-    """1,5 as 1.5 where the comma does not part the cells and all are such numbers."""
+    """Read a decimal comma (1,5 as 1.5) where the comma is not the delimiter and all cells are such numbers."""
     if comma and words[words != ""].str.fullmatch(r"[+-]?\d*,?\d+").all():
         return words.str.replace(",", ".", regex=False)
     return words
 
 
 def _guess(text: pd.Series, comma: bool) -> pd.Series:
-    """Numbers where every filled cell is one (codes such as 007 stay text), else tidy text; what says missing is so."""
+    """Convert a column to numbers if every filled cell is one (codes such as 007 stay text), else to clean text.
+
+    Cells that mean "missing" become missing numbers; as text only "nan" becomes "".
+    """
     words = _tidy(text)
     numeric = _decimal(words.where(~_missing(words), ""), comma)
     filled = numeric[numeric != ""]
@@ -333,7 +340,7 @@ def _ids(
     ids = [os.path.splitext(name)[0] for name in names]
     if len(set(ids)) == len(ids):
         return ids
-    # several pieces of one file, or files that differ in suffix only
+    # names repeat for pieces of one file, or for files that differ in suffix only
     if {"start", "stop"} & set(table.columns):
         return [f"{name}:{line}" for name, line in zip(names, table["_line"], strict=True)]
     twice = table["path"].duplicated(keep=False) & (table["path"] != "")
@@ -346,7 +353,7 @@ def _ids(
 
 
 def _resolve(file: Path, written: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """Paths as text with /; where the files are, "" where there is none; and what was done to find them."""
+    """Return the paths as text with /, the paths of the files ("" for none), and notes on how they were found."""
     base, notes = os.path.dirname(os.fspath(file)), []
     names, paths = [], []
     for text in written:
@@ -371,7 +378,10 @@ def _resolve(file: Path, written: Sequence[str]) -> tuple[list[str], list[str], 
 
 
 def _another_way(base: str, text: str) -> tuple[str, str]:
-    """(name, path) of a file written as an address, with ~, with \\, in another Unicode form; path "" if not there."""
+    """Find a file whose path is a file: address, or is written with ~, with \\ or in another Unicode form.
+
+    Returns its name and its path, which is "" if there is no such file.
+    """
     name = unquote(re.sub(r"^file:(//(localhost)?)?", "", text)) if text.startswith("file:") else text
     if re.match(r"/[A-Za-z]:[/\\]", name):  # file:///C:/...
         name = name[1:]
@@ -387,7 +397,10 @@ def _another_way(base: str, text: str) -> tuple[str, str]:
 
 
 def _moved(base: str, lost: list[tuple[int, str]]) -> dict[int, tuple[str, int]]:
-    """Absolute paths of another machine that end like files below the csv's folder: row -> (path, parts left off)."""
+    """Find files below the csv's folder for absolute paths of another machine that end in the same way.
+
+    Returns row -> (path, number of parts that were left off at the beginning).
+    """
     moved: dict[int, tuple[str, int]] = {}
     vain = 0
     for i, name in lost:

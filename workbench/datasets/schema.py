@@ -1,6 +1,6 @@
-"""What a manifest may say: the fields of its dataclasses are the fields of the YAML.
+"""Fields of a dataset's manifest, as dataclasses whose fields are those of the YAML file.
 
-`data_manifests/README.md` shows them with examples; :mod:`workbench.datasets.manifest` reads and checks them.
+`data_manifests/README.md` explains them with examples; :mod:`workbench.datasets.manifest` reads and checks them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ..core.download import human_bytes
 ACCESS = ("open", "on_request", "unreleased", "generated")
 ARCHIVES = ("zip", "tar", "tar.gz")
 TYPES = {"str": str, "int": int, "float": float, "bool": bool}
-#: What stands in the braces of a template: a column and, if need be, how wide it is and what fills it (0>6).
+#: A placeholder in a template: a column in braces, if needed with the fill, alignment and width of a format (0>6).
 PLACEHOLDER = r"\{(\w+)(?::(?:[^{}]?[<>^])?\d{0,2})?\}"
-#: Columns every table has; a factor cannot take these names.
+#: Names of columns that a factor cannot have.
 RESERVED = ("id", "label", "split", "fold", "group", "path", "seconds", "start", "stop")
 
 
@@ -37,11 +37,11 @@ class RemoteFile:
     checksum: str | None = _of("checksum")
     """"md5:...", "sha1:..." or "sha256:..." as published, or null with a `why`."""
     unpack: str | None = _of("archive", default=None)
-    """zip, tar, tar.gz, true (told from the URL) or false."""
+    """zip, tar, tar.gz, true (the URL's suffix says which) or false."""
     to: str = _of("folder", default="")
-    """Folder inside the dataset's own that the file (or what it unpacks to) goes into."""
+    """Folder inside the dataset's folder into which the file is put or unpacked."""
     why: str = _of("text", default="")
-    """Why size or checksum is not known."""
+    """Why the size or the checksum is not known."""
 
     @property
     def filename(self) -> str:
@@ -51,42 +51,42 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the publisher's files become rows: exactly one of `paths`, `csv` and `text`."""
+    """How the publisher's files become rows; exactly one of `paths`, `csv` and `text` is given."""
 
     paths: str = _of("regex", default="")
-    """Regular expression for the end of a sound's path; each named group is a column."""
+    """Regular expression for the end of a sound's path; each named group becomes a column."""
     csv: str = _of("relative", default="")
-    """Table with one row a clip, comma separated (tab if it ends in .tsv)."""
+    """Table with one row a clip, separated by commas (by tabs if its name ends in .tsv)."""
     header: int = _of("positive", default=1)
-    """Header lines of the csv; several are joined by a dot (`track.genre_top`)."""
+    """Number of header lines of the csv; names in several lines are joined by a dot (`track.genre_top`)."""
     columns: Mapping[str, str] = _of("names", default_factory=dict)
-    """Our name -> the csv's name. Columns not named here are left out."""
+    """Name of a column here -> its name in the csv. Columns that are not named here are left out."""
     text: str = _of("regex", default="")
-    """Regular expression for the end of a text file's path, read with `rows`."""
+    """Regular expression for the end of the path of text files, which are read with `rows`."""
     rows: str = _of("regex", default="")
-    """Regular expression found again and again in such a file, each find a row."""
+    """Regular expression that is searched in such a text file; each match becomes a row."""
     audio: str = _of("template", default="")
-    """Template, for `csv` and `text`, of a sound's file, such as `{file}.wav`, found by the end of its path."""
+    """Template of a sound's path for `csv` and `text`, such as `{file}.wav`; a file is found by the end of its path."""
     one_row_per: str = _of("text", default="")
-    """csv with several rows a clip (annotators): the column that tells clips apart."""
+    """Column that identifies a clip, for a csv that has several rows a clip, such as one for each annotator."""
     trust: Mapping[str, tuple[str, ...]] = _of("choices", default_factory=dict)
-    """Where, with `one_row_per`, a clip has rows with these values, only they count."""
+    """Column -> values; with `one_row_per`, if a clip has rows with these values, only those rows count."""
     tags: Mapping[str, str] = _of("names", default_factory=dict)
-    """Tag -> csv column holding 1 where it was heard. Gives a 0/1 column a tag and a column `tags` ("a+b")."""
+    """Tag -> csv column that is 1 where it applies. Each tag becomes a 0/1 column, and `tags` joins them ("a+b")."""
     values: Mapping[str, Mapping[str, str]] = _of("names of names", default_factory=dict)
-    """Column -> (published value -> ours); other values stay."""
+    """Column -> (published value -> the value used here); other values stay as they are."""
     midi: Mapping[str, str] = _of("names", default_factory=dict)
-    """New column -> column with a note name (A4, Cs3) whose MIDI number it holds."""
+    """New column of MIDI numbers -> the column of note names (A4, Cs3) from which they are computed."""
     keep: Mapping[str, tuple[str, ...]] = _of("choices", default_factory=dict)
-    """Column -> the values whose rows are used, after `values`."""
+    """Column -> values whose rows are used, as they are after `values`."""
     drop: Mapping[str, tuple[str, ...]] = _of("choices", default_factory=dict)
-    """Column -> the values whose rows are left out."""
+    """Column -> values whose rows are left out, as they are after `values`."""
     folders: tuple[str, ...] = _of("places", default=())
-    """Folders the set is known to unpack to, looked for in a data root beside the dataset's own name."""
+    """Folders to which the set is known to unpack; a data root is searched for them as for the dataset's own name."""
 
     @property
     def gives(self) -> tuple[str, ...]:
-        """Names of the columns that reading this layout gives."""
+        """Names of the columns that reading with this layout yields."""
         names = [*self.columns, *self.midi, *self.tags, *(["tags"] if self.tags else [])]
         for pattern in (self.paths, self.text, self.rows):
             names += re.compile(pattern).groupindex
@@ -98,15 +98,19 @@ class SplitRule:
     """Which clips are train, valid and test: by the values of a column, or by the publisher's lists of files."""
 
     column: str = _of("text", default="")
+    """Column whose values decide."""
     train: tuple[str, ...] = _of("texts", default=())
+    """Values of the column that mean train."""
     valid: tuple[str, ...] = _of("texts", default=())
+    """Values of the column that mean valid."""
     test: tuple[str, ...] = _of("texts", default=())
+    """Values of the column that mean test."""
     lists: Mapping[str, str] = _of("files of parts", default_factory=dict)
     """train, valid or test -> text file with one path a line, as in the archive."""
     rest: str = _of("part", default="")
-    """Where clips go that nothing names; left out of the split by default."""
+    """Part for clips that neither a value nor a list assigns; by default they are in no part."""
     group: tuple[str, ...] | None = _of("texts", default=None)
-    """Group for this split, where it differs from the dataset's; [] for none."""
+    """Group columns for this split, where they differ from the dataset's; [] for no group."""
 
 
 @dataclass(frozen=True)
@@ -114,52 +118,53 @@ class Local:
     """The dataset as a part of a data root that has its own `manifest.csv` (columns file, part, label, factors ...)."""
 
     part: str = _of("text")
+    """Value of the column part for the rows of this dataset."""
     columns: Mapping[str, str] = _of("names", default_factory=dict)
-    """Our column -> column or factor of that file, where the names differ."""
+    """Name of a column here -> the column or factor of that file, where the names differ."""
     clips: int | None = _of("count", default=None)
-    """Clips of the part."""
+    """Number of clips of the part."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One dataset."""
+    """What is known about one dataset."""
 
     name: str = _of("name")
-    """The name, as in `load_dataset(name)`; also the file's name."""
+    """Name for `load_dataset(name)`, and name of the manifest's file without suffix."""
     title: str = _of("text")
     licence: str = _of("text")
     citation: str = _of("text")
     homepage: str = _of("url")
     access: str = _of("access")
-    """open (anyone may download), on_request (the publisher must be asked) or unreleased."""
+    """open (anyone may download), on_request (the publisher must be asked) or unreleased; generated sets: generated."""
     label: str = _of("text")
-    """Column that is the label unless another is asked for."""
+    """Column that is the label by default."""
     obtain: str = _of("text", default="")
-    """How to get the files, where they cannot simply be fetched."""
+    """How to get the files if they cannot be downloaded directly."""
     notes: str = _of("text", default="")
     files: tuple[RemoteFile, ...] = _of("files", default=())
     checks: Mapping[str, str] = _of("checksums", default_factory=dict)
-    """File inside the dataset -> checksum, for `verify`."""
+    """Path inside the dataset -> checksum of the file, for `verify`."""
     layout: Layout | None = _of("layout", default=None)
     id: str = _of("template", default="")
-    """Template of a clip's id over the columns; by default its path without suffix."""
+    """Template of a clip's id, made of columns; by default the id is the path without suffix."""
     factors: Mapping[str, str] = _of("types", default_factory=dict)
-    """Column -> str, int, float or bool."""
+    """Column of a factor -> its type: str, int, float or bool."""
     group: tuple[str, ...] = _of("texts", default=())
-    """Column(s) whose clips belong together and must not be on both sides of a split."""
+    """Column(s) that define the groups; clips with equal values must not be on both sides of a split."""
     fold: str = _of("text", default="")
-    """Column with the publisher's fold number."""
+    """Column with the publisher's fold numbers."""
     splits: Mapping[str, SplitRule] = _of("splits", default_factory=dict)
-    """Name -> rule; "default" is used unless another is asked for."""
+    """Name of a split -> its rule; "default" is used unless another is asked for."""
     clips: int | None = _of("count", default=None)
-    """Clips of the complete set as the publisher released it."""
+    """Number of clips of the complete set as the publisher released it."""
     extent: str = _of("text", default="")
-    """How much sound it is: hours, or about how many clips where `clips` is not certain."""
+    """Amount of sound: hours, or an approximate number of clips where `clips` is not known."""
     local: Local | None = _of("local", default=None)
 
     @property
     def size(self) -> str:
-        """Download size for people: "2.1 GB", "more than 5.7 GB" where some sizes are unknown, "" without files."""
+        """Download size: "2.1 GB", "more than 5.7 GB" or "unknown size" if some are missing, "" without files."""
         known = [file.bytes for file in self.files if file.bytes is not None]
         if not self.files:
             return ""
@@ -169,7 +174,7 @@ class Manifest:
 
     @property
     def amount(self) -> str:
-        """Clips and hours for people, as far as they are known: "2,000 clips, 2.8 h"."""
+        """Number of clips and extent as text, as far as they are known: "2,000 clips, 2.8 h"."""
         clips = "" if self.clips is None else f"{self.clips:,} clips"
         return ", ".join(filter(None, [clips, self.extent]))
 
@@ -192,5 +197,5 @@ class Manifest:
 
 
 def placeholders(template: str) -> list[str]:
-    """Names in the braces of a template: "{track:0>6}.mp3" -> ["track"]."""
+    """Return the names in the braces of a template: "{track:0>6}.mp3" -> ["track"]."""
     return [match[1] for match in re.finditer(PLACEHOLDER, template)]

@@ -1,4 +1,4 @@
-"""Where the sound of a table's row comes from: a file, memory, or a recipe that is rendered when asked for."""
+"""Sources of the sound of a table's row: files, arrays in memory, or recipes that are rendered when asked for."""
 
 from __future__ import annotations
 
@@ -19,42 +19,43 @@ from ..core.errors import AudioError, ParameterError
 from ..core.warn import warn
 from .contents import alike, contents, on_disk, printable, quick_look
 
-#: A clip may be so much shorter (seconds) than its start and stop say before that is told: it may be rounding.
+#: A clip that is shorter than its start and stop say by more than this (seconds) is reported; less may be rounding.
 SHORT = 0.05
 
 Row = Mapping[str, Any]
 
 
 class Sounds(Protocol):
-    """Where the sound of a row comes from. Implementations pickle and hold no open files."""
+    """A source of the sound of each row. Implementations can be pickled and hold no open files."""
 
     generated: bool
+    """Whether the sounds are made by this package."""
     columns: tuple[str, ...]
-    """Columns of the table it reads; columns that are not there are left out of the row."""
+    """Columns of the table that it reads; a row holds those of them that the table has."""
 
     def audio(self, row: Row, rate: int | None) -> tuple[np.ndarray, int]:
-        """Float32 mono (samples,) and its rate (Hz)."""
+        """Return the sound as mono float32 (samples,), and its rate (Hz)."""
 
     def source(self, row: Row) -> Path | str:
-        """The file, or words."""
+        """Return the file of the sound, or a text that says where it comes from."""
 
     def signature(self, row: Row) -> str:
-        """Changes whenever the sound may have changed; made without decoding it."""
+        """Return a text that changes whenever the sound may have changed, made without decoding the sound."""
 
     def identity(self, row: Row) -> str:
-        """What the sound is, wherever it lies."""
+        """Return a text that depends on the content of the sound alone, wherever it is stored."""
 
     def alike(self, rows: Sequence[Row]) -> list[str]:
-        """A key for each row, equal where the sounds are the same; made from as little reading as that takes."""
+        """Return a key for each row, equal where the sounds are the same; no more is read than this needs."""
 
 
 def channel(mono: object) -> str | int:
-    """The choice of channels as it goes into an identity: "mean", or a channel's number (left is 0, right is 1).
+    """Return the choice of channels in the form that identities use: "mean", or a number (left is 0, right is 1).
 
     Raises
     ------
     ParameterError
-        It is none.
+        `mono` is not a choice of channels.
     """
     if isinstance(mono, str) and mono in ("mean", "left", "right"):
         return {"mean": "mean", "left": 0, "right": 1}[mono]
@@ -64,7 +65,7 @@ def channel(mono: object) -> str | int:
 
 
 class _Told:
-    """What is said of a set's sounds, each kind of thing once: in `said`, which goes with the set, not with a clip."""
+    """Warn of the sounds of a dataset, once for each kind of warning; `said` holds the kinds that were given."""
 
     def __init__(self) -> None:
         self.said: set[str] = set()
@@ -72,19 +73,19 @@ class _Told:
     def tell(self, kind: str, text: str) -> None:
         if kind not in self.said:
             self.said.add(kind)
-            warn(f"{text} (said once a dataset)")
+            warn(f"{text} (this warning is given once for each dataset)")
 
     def hear(self, source: str, change: audio.Change) -> None:
         self.tell(change.kind, f"{source}: {change.text}")
 
 
 class FileSounds(_Told):
-    """Sounds in files: `path`, and where a row is a piece of one, `start` and `stop` in seconds.
+    """Sounds in files: a row has a `path` and, if it is a piece of the file, `start` and `stop` in seconds.
 
     Parameters
     ----------
     mono : {"mean", "left", "right"} or int
-        Mean of the channels, or one of them. It is part of what a sound is: another channel is another sound.
+        Whether to use the mean of the channels or one of them. It is part of a sound's identity.
     """
 
     generated = False
@@ -107,7 +108,7 @@ class FileSounds(_Told):
         options = {"rate": rate, "mono": self.mono, "offset": start, "duration": wanted, "report": hear}
         try:
             x, rate = audio.load(on_disk(row["path"]), **options)
-        except ParameterError as error:  # a channel that this file lacks: its own fault, the others may have it
+        except ParameterError as error:  # this file lacks the channel; others of the set may have it
             raise AudioError(name, str(error)) from None
         if wanted is not None and wanted - len(x) / rate > SHORT:
             end = start + len(x) / rate
@@ -132,7 +133,7 @@ class FileSounds(_Told):
 
 
 class ArraySounds(_Told):
-    """Sounds already in memory, found by the row's id.
+    """Sounds in memory, found by the id of the row.
 
     Parameters
     ----------
@@ -140,7 +141,7 @@ class ArraySounds(_Told):
     rate : int
         Hz.
     mono : {"mean", "left", "right"} or int
-        As of :class:`FileSounds`.
+        As for :class:`FileSounds`.
     """
 
     generated = False
@@ -170,22 +171,22 @@ class ArraySounds(_Told):
 
 @functools.lru_cache(maxsize=512)  # a five-second clip at 24 kHz is half a megabyte
 def _rendered(module: str, recipe: Any) -> np.ndarray:
-    # A notebook asks for the same few hundred clips once an encoder, a map and a player: making them is the slow part.
+    # A notebook asks for the same few hundred clips for each encoder, map and player, and making them is slow.
     x = importlib.import_module(module).render(recipe)
     x.setflags(write=False)
     return x
 
 
 class GeneratedSounds(_Told):
-    """Sounds made when asked for by a module of this package from a recipe in the row.
+    """Sounds that a module of this package makes from a row when they are asked for.
 
     Parameters
     ----------
     module : str
-        Such as "workbench.datasets.generated.voices". It has RATE, VERSION, recipe(row) -> recipe whose repr says
-        everything, and render(recipe) -> float32 (samples,).
+        Name of the module, such as "workbench.datasets.generated.voices". It has RATE, VERSION, recipe(row), whose
+        result has a repr that determines the sound, and render(recipe) -> float32 (samples,).
     columns : tuple of str
-        Columns the recipe is made from.
+        Columns from which the recipe is made.
     """
 
     generated = True
@@ -208,7 +209,7 @@ class GeneratedSounds(_Told):
 
     def signature(self, row: Row) -> str:
         maker = self._maker
-        # the name as it was before the sets had a folder: what is stored keeps its key
+        # the module's former name, so that embeddings stored under it are still found
         name = f"workbench.datasets.{self.module.rpartition('.')[2]}"
         return f"generated|{name}|{maker.VERSION}|{maker.RATE}|{maker.recipe(row)!r}"
 

@@ -1,4 +1,7 @@
-"""Train, validation and test: grouped so that nothing leaks, and checked wherever they come from. Arrays in and out."""
+"""Split clips into train, validation and test by group, and check published and drawn splits for leaks.
+
+The functions take and return arrays.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,24 @@ from ..core.errors import DatasetError, ParameterError
 from ..core.splits import Split, deal
 from ..core.warn import warn
 
-#: Share of the clips drawn for a test or validation set where nobody says how many.
+#: Default share of the clips that is drawn for a test or validation part.
 SHARE = 0.2
 TOO_FEW = "two groups are too few: one is to be learnt from, one to choose settings on and one to be tested on"
 ONE_LEFT = "one group is left to learn from and to choose settings on; test fewer groups, or ask for valid=0"
-#: A side of a split: a published name, a fold, several of these, or a share to draw.
+#: How a part of a split is given: a published name, a fold, several of these, or a share to draw.
 Side = str | int | float | Sequence[str | int | float] | None
 
 
 @checked
 def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int = 0) -> np.ndarray:
-    """Deal clips into n folds: groups stay whole, classes are spread as evenly as that allows.
+    """Assign clips to n folds; groups are kept whole, and classes are spread as evenly as that allows.
 
     Parameters
     ----------
     labels : np.ndarray of str (N,)
     groups : np.ndarray of str (N,)
     n : int
-        2 or more.
+        Number of folds, 2 or more.
     seed : int
 
     Returns
@@ -47,8 +50,8 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
 
     Notes
     -----
-    By :func:`workbench.core.splits.deal`; where every clip is a group of its own, by scikit-learn's StratifiedKFold,
-    shuffled.
+    Uses :func:`workbench.core.splits.deal`, or scikit-learn's shuffled StratifiedKFold where every clip is a group of
+    its own.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -62,10 +65,10 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
     if count < len(groups):
         return deal(labels, groups, [1 / n] * n, seed=seed)
     if np.unique(labels, return_counts=True)[1].max() < n:
-        labels = np.zeros(len(labels), int)  # scikit-learn refuses where every class is smaller than n
+        labels = np.zeros(len(labels), int)  # scikit-learn raises an error where every class is smaller than n
     folds = np.empty(len(labels), int)
     with warnings.catch_warnings():
-        # small classes cannot be in every fold; that is said where it matters, when a split is made
+        # small classes cannot be in every fold; a warning comes later, when a split is made of the folds
         warnings.filterwarnings("ignore", message="The least populated class")
         dealt = StratifiedKFold(n, shuffle=True, random_state=seed).split(np.zeros(len(labels)), labels)
         for fold, (_, members) in enumerate(dealt):
@@ -83,7 +86,7 @@ def _a_row_each(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.
 
 @checked
 def _draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0) -> np.ndarray:
-    """Choose about `share` of the clips at random, whole groups only, classes in proportion.
+    """Draw about `share` of the clips at random, in whole groups, with classes in proportion.
 
     Parameters
     ----------
@@ -122,20 +125,20 @@ def choose(
     seed: int = 0,
     name: str = "the dataset",
 ) -> Split:
-    """Put published, named and drawn parts together, as `Clips.split` says. The result is not checked.
+    """Make a split of published, named and drawn parts, as `Clips.split` says. The result is not checked.
 
     Parameters
     ----------
     names : np.ndarray of str (N,)
-        Published split of each clip, "" where none.
+        Published split of each clip, "" if it has none.
     folds : np.ndarray of int (N,)
-        Published fold, -1 where none.
+        Published fold of each clip, -1 if it has none.
     labels, groups : np.ndarray of str (N,)
     test, valid
-        A split's name, a fold, several of these, a share to draw, or None for what is published.
+        A split's name, a fold, several of these, a share to draw, or None for the published part.
     seed : int
     name : str
-        The dataset, for messages.
+        Name of the dataset, for messages.
     """
     if test is None:
         test = "test" if "test" in names else int(folds.max()) if (folds >= 0).any() else SHARE
@@ -174,7 +177,7 @@ def _several(asked: Side) -> list:
 
 
 def _published(part: str, asked: object, names: np.ndarray, folds: np.ndarray, name: str) -> np.ndarray:
-    """Mask of the clips of a published split or fold."""
+    """Return a mask (N,) of the clips of a published split or fold."""
     text = str(asked)
     if text and text in names:
         return names == text
@@ -189,7 +192,10 @@ def _published(part: str, asked: object, names: np.ndarray, folds: np.ndarray, n
 
 @checked
 def each_fold(folds: np.ndarray, *, valid: bool = True) -> list[Split]:
-    """A split a fold, in ascending order; clips with fold -1 are in none. `valid`: validate on the fold after."""
+    """Return one split for each test fold, in ascending order; clips with fold -1 are left out.
+
+    With `valid`, the next fold is the validation part.
+    """
     folds = checked_numbers("folds", folds, ndim=1)
     numbers = sorted(set(folds[folds >= 0]))
     if len(numbers) < 2 or (valid and len(numbers) < 3):
@@ -211,21 +217,21 @@ def check(
     name: str = "the dataset",
     by: str = "group",
 ) -> None:
-    """Refuse a split that leaks, is empty, or tests classes that were never trained.
+    """Refuse a split that leaks, has an empty part, or tests no class that is in train.
 
     Parameters
     ----------
     split : Split
     groups : np.ndarray of str (N,)
     classes : sequence of sets of str (N,)
-        Which each clip belongs to: one, several, or none.
+        Classes of each clip, of which there may be one, several or none.
     name, by : str
-        The dataset and its group column, for the message.
+        Names of the dataset and its group column, for the message.
 
     Raises
     ------
     DatasetError
-        A group is on two sides (up to five are named); train or test is empty; or no class of test is in train.
+        A group is on two sides (the error names up to five); train or test is empty; or no class of test is in train.
 
     Warns
     -----

@@ -1,4 +1,4 @@
-"""From the text columns of a published dataset to its table: values, types, labels, groups, folds and splits."""
+"""Turn the text columns of a published dataset into its table, with types, labels, groups, folds and splits."""
 
 from __future__ import annotations
 
@@ -20,23 +20,31 @@ SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 def finish(
     manifest: Manifest, raw: pd.DataFrame, place: Place, *, split: str = "default", group: str | None = None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Text columns to the table of a dataset.
+    """Make the table of a dataset from its text columns.
 
     Parameters
     ----------
     manifest, raw, place
-        From :func:`find` and :func:`read`.
+        The manifest, the rows that :func:`read` returned, and the place that :func:`find` returned.
     split : str
-        Which of the manifest's split rules; "none" for no split.
+        Name of one of the manifest's split rules; "none" for no split.
     group : str, optional
-        Another group column than the manifest's; "" for none.
+        Group column to use in place of the manifest's; "" for no group.
 
     Returns
     -------
     table : DataFrame
-        id, label, split, fold, group, path, then carried columns and factors; `_line` and `_tail` as read, for
-        messages about rows.
+        Columns id, label, split, fold, group and path, then those of :data:`CARRIED` and the factors; `_line` and
+        `_tail` are kept for messages about rows.
     factors : tuple of str
+        Names of the factors.
+
+    Raises
+    ------
+    DatasetError
+        The label's column or a list of the split is missing, or a value cannot be converted.
+    ParameterError
+        There is no such split rule or group column.
     """
     raw = raw.copy()
     layout = manifest.layout
@@ -87,7 +95,7 @@ def _ids(manifest: Manifest, raw: pd.DataFrame) -> list[str]:
 
 
 def _rule(manifest: Manifest, split: str, raw: pd.DataFrame, place: Place) -> SplitRule | None:
-    """The rule asked for; None for no split, or where the default cannot be applied to a part of a data root."""
+    """Return the rule asked for; None for no split, or if a part of a data root lacks what the default needs."""
     if split == "none" or (split == "default" and "default" not in manifest.splits):
         return None
     if split not in manifest.splits:
@@ -131,7 +139,7 @@ def _folds(values: pd.Series, lines: pd.Series) -> list[int]:
 
 
 def _midi_number(note: str, line: object = "") -> int:
-    """MIDI number of a note name: A4 is 69, Cs3 and C#3 are 49, Bb2 is 46."""
+    """Return the MIDI number of a note name: A4 is 69, Cs3 and C#3 are 49, Bb2 is 46."""
     match = re.fullmatch(r"([A-G])([s#b]?)(-?\d+)", note.strip())
     if match is None:
         raise DatasetError(
@@ -142,7 +150,7 @@ def _midi_number(note: str, line: object = "") -> int:
 
 
 def typed(values: pd.Series, kind: str, name: str, lines: pd.Series) -> pd.Series:
-    """Text to the type a manifest gives a factor; empty cells become missing values."""
+    """Convert text to the type that a manifest gives a factor; empty cells become missing values (or stay "")."""
     if kind == "str":
         return values.astype(object).astype(str)
     text = values.astype(object).astype(str).str.strip()

@@ -1,4 +1,4 @@
-"""Frozen pretrained models behind one small interface: waveforms in, frames of every layer out.
+"""Frozen pretrained models behind one small interface, which turns waveforms into frames of every layer.
 
 >>> from workbench.encoders import extract, load_encoder
 >>> encoder = load_encoder("mini", device="cpu")
@@ -7,7 +7,7 @@
 >>> sorted(index for index, arrays in extract(encoder, clips, progress=False))
 [0, 1]
 
-Your own model is a subclass of :class:`Encoder`; batching, caching, probing and the notebooks then work with it::
+To use your own model, write a subclass of :class:`Encoder`; batching, caching, probing and the notebooks work with it::
 
     class Mine(Encoder):
         def __init__(self):

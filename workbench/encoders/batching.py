@@ -1,25 +1,25 @@
-"""Run an encoder over many clips: batches by total length, true lengths respected, memory back-off.
+"""Run an encoder over many clips, in batches of bounded total length that are made smaller when memory runs out.
 
-Clips are loaded when they are needed, a window of them at a time; a window is sorted by length and cut into batches
-of at most ``batch_seconds`` of padded sound. What may share a batch is the encoder's padding policy:
+Clips are loaded when they are needed, a group of them at a time. Each group is sorted by length and cut into batches of
+at most ``batch_seconds`` of padded sound. Which clips may share a batch depends on the encoder's padding policy:
 
-- "masked": any lengths, with bounded waste (at most a quarter more sound than there is); padding changes nothing;
-- "equal": clips of one length only, because padding would change the numbers;
-- "fixed": any, each counted as the front end's window.
+- "masked": clips of any length, with at most a quarter more sound than there is, because padding changes nothing;
+- "equal": clips of equal length, because padding would change the numbers;
+- "fixed": any clips, each of which counts as long as the front end's window.
 
-An encoder with a window ("fixed" ones, and others that cut longer clips) does not hear what lies behind it; one
-warning says how much that is. Without one, a clip longer than five minutes (:data:`LONGEST_SECONDS`) is not encoded
-whole: memory and, where a network attends over everything, time would grow beyond bounds. It is cut into windows of
-five minutes that overlap by ten seconds. Each is encoded alone, its outer five seconds (:data:`CONTEXT_SECONDS`) are
-heard but not kept, and the kept frames follow each other without gap: as many as the whole clip would give, at the
-same times. Their mean and deviation are those of all kept frames together. The numbers are those of the whole clip
-where a frame depends on less than five seconds around it; where it depends on more (attention, a normalisation over
-the clip) they are those of its window. A layer that gives one frame a clip (frame rate 0) gives one a window, weighted
-by its seconds in a mean.
+An encoder with a window ("fixed" ones, and others that cut longer clips) ignores the sound beyond it; one warning says
+how much that is. Other encoders do not encode a clip of more than five minutes (:data:`LONGEST_SECONDS`) whole, as
+memory and, with attention over the whole clip, time would grow without bound. Such a clip is cut into windows of five
+minutes that overlap by ten seconds. Each window is encoded alone, and the frames of its outer five seconds
+(:data:`CONTEXT_SECONDS`) serve as context and are dropped. The kept frames follow each other without gap: there are as
+many as the whole clip would give, at the same times, and mean and deviation are taken over all of them. A frame equals
+that of the whole clip if it depends on less than five seconds around it; if it depends on more (attention, a
+normalisation over the clip), it is a frame of its window. A layer that gives one frame a clip (frame rate 0) gives one
+frame a window, which a mean weights by the window's seconds.
 
-On the CPU several batches run side by side, each on its share of the cores, where the encoder can (its attribute
-``reentrant``, which :func:`load_encoder` sets): many small matrices gain little from a second core, two batches do.
-Frames are pooled on the device over true frames only, so only what is asked for travels back.
+On the CPU several batches run in parallel, each on its share of the cores, if the encoder allows it (its attribute
+``reentrant``, which :func:`load_encoder` sets): a second core speeds up small matrices little, but a second batch does.
+Frames are pooled on the device, over true frames only, so that only the requested arrays are copied to the CPU.
 """
 
 from __future__ import annotations
@@ -45,25 +45,25 @@ from .interface import Encoder, Layer
 from .own import as_encoder
 
 BATCH_SECONDS = {"cpu": 32.0, "mps": 96.0, "cuda": 480.0}
-"""Padded seconds a batch by device when ``batch_seconds`` is not given; halved when memory runs out."""
+"""Padded seconds a batch by device if ``batch_seconds`` is not given; the number is halved when memory runs out."""
 WINDOW_SECONDS = 1200.0
-"""Most seconds of sound held at once (75 MB at 16 kHz)."""
+"""Seconds of sound that are held in memory at once (75 MB at 16 kHz), or four batches if those are more."""
 LONGEST_SECONDS = 300.0
 """A longer clip is encoded in windows of this length."""
 CONTEXT_SECONDS = 5.0
-"""Sound on either side of a window that is heard but whose frames are not kept."""
+"""Seconds on either side of a window that are encoded as context and whose frames are dropped."""
 AT_ONCE_SECONDS = 600.0
-"""Padded seconds that are in work at once, at most, where several batches run side by side."""
+"""Largest number of padded seconds in all batches that run in parallel."""
 WASTE = 1.25
-"""Padded over true samples that a batch of a "masked" encoder may reach."""
+"""Largest ratio of padded to true samples in a batch of a "masked" encoder."""
 MOST_WORKERS = 4
-"""Batches that run side by side on the CPU, at most; the cores are shared out among them."""
+"""Largest number of batches that run in parallel on the CPU; they share the cores."""
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 POOLINGS = ("mean", "mean+std", None)
 
 
 class Waveforms(Protocol):
-    """What :func:`extract` reads: a length, and float32 (samples,) at the encoder's rate by position."""
+    """What :func:`extract` reads: a sequence of waveforms, float32 (samples,) at the encoder's rate."""
 
     def __len__(self) -> int: ...
 
@@ -71,7 +71,7 @@ class Waveforms(Protocol):
 
 
 class _Part(NamedTuple):
-    """Where a window lies in its clip: which of how many, samples of context before it, samples kept of it."""
+    """Place of a window in its clip: its number, how many there are, samples of context before it, samples kept."""
 
     number: int
     count: int
@@ -105,53 +105,56 @@ def extract(
     Parameters
     ----------
     encoder : Encoder or nn.Module
-        A torch module becomes one by :func:`encoder_from`, which reads its rate.
+        A torch module is turned into an encoder by :func:`encoder_from`, which reads its rate.
     waveforms : sequence of np.ndarray, float32 (samples,)
-        At ``encoder.rate``. Only ``len()`` and indexing are used, once a clip, so it may decode lazily.
+        Waveforms at ``encoder.rate``. Only ``len()`` and indexing are used, once for each clip, so that the sequence
+        may decode lazily.
     layers : "all", str, int or several of these
-        Which of ``encoder.layers``.
+        Names or positions in ``encoder.layers``.
     pooling : {"mean", "mean+std", None}
-        Over the true frames of a clip: the mean, (D,); mean and population standard deviation, (2 D,);
-        or none, (T, D).
+        How the true frames of a clip are pooled: their mean, (D,); mean and population standard deviation, (2 D,);
+        or not at all, (T, D).
     batch_seconds : float, optional
-        Most padded seconds a batch; by device when None (:data:`BATCH_SECONDS`). One clip always makes a batch.
+        Largest number of padded seconds in a batch; by default it depends on the device (:data:`BATCH_SECONDS`). A
+        longer clip is a batch of its own.
     dtype : {"auto", "float32", "bfloat16", "float16"}
-        Compute precision: "auto" is :func:`compute_dtype`, which the encoder's fingerprint knows when it comes
-        from :func:`load_encoder`; anything else changes the numbers without the fingerprint knowing.
+        Compute precision. "auto" is what :func:`compute_dtype` returns, and is part of the fingerprint of an encoder
+        from :func:`load_encoder`; another precision changes the numbers, but not the fingerprint.
     names : sequence of str, optional
-        What error messages call the clips.
+        Names of the clips in error messages.
     on_error : callable (index, AudioError), optional
-        Called for a clip that cannot be loaded or encoded, which is then left out; without it the error is raised.
+        Called for a clip that cannot be loaded or encoded, which is then left out; by default the error is raised.
     loaders : int
-        Threads that load clips ahead of need; 0 loads them in the calling thread. Needs thread-safe indexing.
+        Number of threads that load clips in advance, for which indexing must be thread-safe; 0 loads clips in the
+        calling thread.
     progress : bool
-        A progress bar in seconds of sound.
+        Whether to show a progress bar in seconds of sound.
 
     Yields
     ------
     index : int
         Position in ``waveforms``.
     arrays : list of np.ndarray, float32
-        One a layer, in the order of ``encoder.layers``.
+        One array for each layer, in the order of ``encoder.layers``.
 
     Raises
     ------
     ParameterError
-        A wrong argument, raised at the call; or an encoder whose frames are not what it declares.
+        An argument is wrong (raised at the call), or the encoder's frames are not what it declares.
     AudioError
-        A clip that is not a finite, non-empty (samples,) array, that gives non-finite frames, or that alone does
-        not fit into memory; names the clip.
+        A clip is not a finite, non-empty array (samples,), gives frames that are not finite, or does not fit into
+        memory even alone; the error names the clip.
 
     Warns
     -----
     UserWarning
-        Clips are longer than the encoder's window, if it has one; says how many seconds are left out. Or a layer's
-        frame rate is a tenth or more beside what clips of a second or longer show.
+        Clips are longer than the encoder's window (the warning says how many seconds are left out), or the frame rate
+        that a layer declares differs by a tenth or more from what clips of at least a second show.
 
     Notes
     -----
-    Clips shorter than ``encoder.minimum`` samples are zero-padded to it and count as that long. When memory runs
-    out the batch is cut in half, and later batches keep to the smaller size; the results do not depend on it.
+    Clips shorter than ``encoder.minimum`` samples are zero-padded to it and count as that long. When memory runs out,
+    the size of batches is halved for the rest of the clips; the results do not depend on it.
     """
     encoder, left_out = as_encoder(encoder), []
     options = {"pooling": pooling, "batch_seconds": batch_seconds, "dtype": dtype, "names": names}
@@ -181,10 +184,10 @@ def stream(
     on_window: Callable[[int, int], None] | None = None,
     left_out: list[float] | None = None,
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """:func:`extract` for a caller that warns and shows progress itself.
+    """Run :func:`extract` for a caller that gives the warnings itself.
 
-    ``on_window`` is called with the clip and the number of its windows whenever one of them is done; to ``left_out``
-    go the seconds that each clip has beyond the encoder's window.
+    ``on_window`` is called with the clip's index and the number of its windows whenever one of them is done. The
+    seconds that clips have beyond the encoder's window are appended to ``left_out``.
     """
     encoder = as_encoder(encoder)
     chosen = encoder.select(layers)
@@ -211,7 +214,7 @@ def stream(
 
 
 class _Job(NamedTuple):
-    """What stays the same for all clips."""
+    """Options of a run, which are the same for all clips."""
 
     encoder: Encoder
     layers: tuple[int, ...]
@@ -222,7 +225,7 @@ class _Job(NamedTuple):
     on_window: Callable[[int, int], None] | None
     left_out: list[float]
     rated: dict[str, str]
-    """Layers whose frame rate has been looked at, and what is wrong with it or nothing."""
+    """Name of a layer whose frame rate has been checked -> a warning, or "" if there is none to give."""
 
     def report(self, error: AudioError, index: int) -> None:
         if self.on_error is None:
@@ -231,7 +234,7 @@ class _Job(NamedTuple):
 
 
 def unheard(encoder: Encoder, left_out: Sequence[float], clips: int) -> str:
-    """The warning that clips are longer than what an encoder hears of them."""
+    """Return the warning that clips are longer than the encoder's window."""
     return (
         f"{len(left_out)} of {clips} clips are longer than the {encoder.window:g} s that encoder {encoder.name} hears: "
         f"{sum(left_out):.1f} s behind that are left out (workbench.audio.segment cuts sounds into windows; "
@@ -240,7 +243,7 @@ def unheard(encoder: Encoder, left_out: Sequence[float], clips: int) -> str:
 
 
 def beyond(encoder: Encoder, samples: int) -> float:
-    """Seconds of a clip that an encoder with a window does not hear; less than a tenth of a second is none."""
+    """Return the seconds of a clip beyond the encoder's window; 0 without a window, or if they are less than 0.1."""
     if not encoder.window:
         return 0.0
     seconds = samples / encoder.rate - encoder.window
@@ -248,7 +251,7 @@ def beyond(encoder: Encoder, samples: int) -> float:
 
 
 def windowed(encoder: Encoder, samples: int) -> str:
-    """How a clip of this length is cut, in words that a key can hold; empty where it is encoded whole."""
+    """Return how a clip of this length is cut into windows, as text for a key; "" if it is encoded whole."""
     if encoder.window or samples <= LONGEST_SECONDS * encoder.rate:
         return ""
     return f"windows of {LONGEST_SECONDS:g} s, context {CONTEXT_SECONDS:g} s"
@@ -256,14 +259,15 @@ def windowed(encoder: Encoder, samples: int) -> str:
 
 @checked
 def compute_dtype(encoder: Encoder, dtype: str = "auto") -> str:
-    """The precision an encoder computes in: "float32", or "bfloat16" on a GPU (cuda) unless it says otherwise.
+    """Return the precision in which an encoder computes, "float32", "bfloat16" or "float16".
 
     Parameters
     ----------
     encoder : Encoder
-        Its attribute ``compute``, set by :func:`load_encoder`, decides where there is one.
+        For "auto", its attribute ``compute``, which :func:`load_encoder` sets, is used if it has one; else the
+        precision is "bfloat16" on cuda and "float32" elsewhere.
     dtype : str
-        "auto" or the precision itself.
+        "auto", or the precision itself.
     """
     choice("dtype", dtype, PRECISIONS)
     if dtype != "auto":
@@ -275,23 +279,23 @@ def compute_dtype(encoder: Encoder, dtype: str = "auto") -> str:
 def _plan(
     samples: Sequence[int], *, padding: Literal["masked", "equal", "fixed"], budget: float, window: int = 0
 ) -> list[list[int]]:
-    """Cut clips into batches, longest first.
+    """Divide clips into batches, the longest clips first.
 
     Parameters
     ----------
     samples : sequence of int
-        Length of each clip.
+        Length of each clip in samples.
     padding : {"masked", "equal", "fixed"}
-        The encoder's policy.
+        The encoder's padding policy.
     budget : float
-        Most padded samples a batch; a clip longer than that is a batch of its own.
+        Largest number of padded samples in a batch; a longer clip is a batch of its own.
     window : int
-        Samples that a clip counts where ``padding == "fixed"``.
+        Number of samples that each clip counts if ``padding == "fixed"``.
 
     Returns
     -------
     list of list of int
-        Positions in ``samples``; each appears once.
+        Positions in ``samples``, each of them once.
     """
     batches: list[list[int]] = []
     first = total = 0
@@ -324,10 +328,10 @@ def _run(job: _Job, waveforms, seconds, loaders, progress):
     with bar, _side_by_side(workers) as submit:
         for clips in _windows(job, waveforms, seconds, loaders):
             sound = sum(clip.samples for clip in clips)
-            if clips:  # the total is a guess that each window improves
+            if clips:  # the total is an estimate, which becomes better with each group of clips
                 done, spent = done + len({clip.index for clip in clips}), spent + sound / encoder.rate
                 bar.total = round(spent / done * len(waveforms))
-            # few clips still make a batch for every worker
+            # divide even few clips into a batch for each worker
             share = min(budget, max(len(clips) * window, sound) / workers)
             queue = deque(_batches(clips, encoder.padding, share, window))
             running: deque = deque()
@@ -359,7 +363,7 @@ def _run(job: _Job, waveforms, seconds, loaders, progress):
 
 
 def _room(running: deque, batch: list[_Clip], workers: int, rate: int) -> bool:
-    """Whether one more batch may start: one waits for each worker, but long ones are not all held at once."""
+    """Whether one more batch may be submitted: one beyond the number of workers, within AT_ONCE_SECONDS in all."""
     if len(running) > workers - (workers == 1):
         return False
     sizes = [len(clips) * max(clip.samples for clip in clips) for clips in (batch, *(b for b, _ in running))]
@@ -367,7 +371,7 @@ def _room(running: deque, batch: list[_Clip], workers: int, rate: int) -> bool:
 
 
 class _Parts:
-    """Puts the windows of long clips together again."""
+    """Joins the results of the windows of long clips."""
 
     def __init__(self, job: _Job):
         self.job = job
@@ -375,7 +379,7 @@ class _Parts:
         self._waiting: dict[int, list] = {}
 
     def add(self, clip: _Clip, result: list | None) -> tuple[list[np.ndarray] | None, str | None]:
-        """The arrays of a clip, or why it has none; neither while windows are missing."""
+        """Add a result; return the arrays of its clip, or why it has none, or neither while windows are missing."""
         if clip.part is None or clip.index in self.failed:
             return (None, None) if clip.index in self.failed else (result, _problem(self.job, clip, result))
         if result is None:
@@ -394,7 +398,7 @@ class _Parts:
 
 
 def _merged(parts: list[list], layer: int, pooling: str | None) -> np.ndarray:
-    """One layer of a whole clip from its windows; lets go of theirs."""
+    """Join one layer of a clip from its windows, whose arrays are freed."""
     windows = [part[layer] for part in parts]
     for part in parts:
         part[layer] = None
@@ -413,7 +417,7 @@ def _merged(parts: list[list], layer: int, pooling: str | None) -> np.ndarray:
 
 
 def _workers(encoder: Encoder) -> int:
-    """Batches that run side by side on the CPU: small matrices keep two cores busier in two batches than in one."""
+    """Return the number of batches that run in parallel: 1, or on the CPU up to MOST_WORKERS for reentrant encoders."""
     if encoder.device.type != "cpu" or not getattr(encoder, "reentrant", False):
         return 1
     return min(torch.get_num_threads(), MOST_WORKERS)
@@ -421,7 +425,7 @@ def _workers(encoder: Encoder) -> int:
 
 @contextmanager
 def _side_by_side(workers: int) -> Iterator[Callable[..., Future]]:
-    """A submit function; with one worker it runs at once in the calling thread."""
+    """Give a function that submits a call to the workers; with one worker it is run at once in the calling thread."""
     if workers == 1:
 
         def submit(function, *arguments) -> Future:
@@ -437,24 +441,24 @@ def _side_by_side(workers: int) -> Iterator[Callable[..., Future]]:
             yield pool.submit
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            torch.set_num_threads(threads)  # the workers' setting is also what threads started later would get
+            torch.set_num_threads(threads)  # threads that start later would get the workers' setting, too
 
 
 def _batches(clips: list[_Clip], padding: str, budget: float, window: int) -> list[list[_Clip]]:
-    """Windows of long clips alone, then batches of the others."""
+    """Return each window of a long clip as a batch, followed by batches of the other clips."""
     whole = [clip for clip in clips if clip.part is None]
     order = _plan([clip.samples for clip in whole], padding=padding, budget=budget, window=window)
     return [[clip] for clip in clips if clip.part is not None] + [[whole[i] for i in batch] for batch in order]
 
 
 def _cut(encoder: Encoder, clip: _Clip) -> list[_Clip]:
-    """The windows of a long clip; a clip that is not long as it is."""
+    """Return the windows of a long clip, or the clip itself if it is not long."""
     if not windowed(encoder, len(clip.x)):
         return [clip]
     unit, n = _unit(encoder), len(clip.x)
     context = -(-round(CONTEXT_SECONDS * encoder.rate) // unit) * unit
     step = (round(LONGEST_SECONDS * encoder.rate) - 2 * context) // unit * unit
-    starts = range(0, n - context, step)  # what remains behind the last is no longer than its context
+    starts = range(0, n - context, step)  # the rest after the last window is no longer than its context
     windows = []
     for k, start in enumerate(starts):
         end = n if k == len(starts) - 1 else start + step
@@ -466,7 +470,7 @@ def _cut(encoder: Encoder, clip: _Clip) -> list[_Clip]:
 
 
 def _unit(encoder: Encoder) -> int:
-    """Samples in which every layer has a whole number of frames, so that windows begin where frames do."""
+    """Return the samples in which every layer has a whole number of frames, so that windows begin where frames do."""
     periods = [
         Fraction(encoder.rate) / Fraction(layer.frame_rate).limit_denominator(1000)
         for layer in encoder.layers
@@ -477,14 +481,14 @@ def _unit(encoder: Encoder) -> int:
 
 
 def _eval(encoder: Encoder) -> None:
-    """Dropout, LayerDrop and batch statistics would change the numbers: every module goes to eval mode."""
+    """Set every module to eval mode, as dropout, LayerDrop and batch statistics would change the numbers."""
     for module in (encoder, *vars(encoder).values()):
         if isinstance(module, nn.Module):
             module.eval()
 
 
 def _windows(job: _Job, waveforms, seconds, loaders) -> Iterator[list[_Clip]]:
-    """Lists of loaded clips: the first small so that results come soon, then up to WINDOW_SECONDS."""
+    """Yield lists of loaded clips; the first is small, so that results come soon, later ones have WINDOW_SECONDS."""
     encoder = job.encoder
     limit = min(4 * seconds, WINDOW_SECONDS) * encoder.rate
     clips: list[_Clip] = []
@@ -506,7 +510,7 @@ def _windows(job: _Job, waveforms, seconds, loaders) -> Iterator[list[_Clip]]:
 
 
 def _loaded(waveforms, loaders: int) -> Iterator[tuple[int, np.ndarray | AudioError]]:
-    """(index, array or the error its loading raised), in order, loaded a few ahead when there are loaders."""
+    """Yield (index, array or the error that loading raised) in order; loaders load a few clips in advance."""
 
     def load(index: int):
         try:
@@ -553,7 +557,7 @@ def _check(loaded, index: int, minimum: int, name) -> _Clip:
 
 
 def _problem(job: _Job, clip: _Clip, arrays: list[np.ndarray] | None) -> str | None:
-    """Why a clip's result cannot be used, or None."""
+    """Return why the result of a clip cannot be used, or None."""
     encoder = job.encoder
     if arrays is None:
         seconds = clip.samples / encoder.rate
@@ -570,7 +574,7 @@ def _problem(job: _Job, clip: _Clip, arrays: list[np.ndarray] | None) -> str | N
 
 
 def _attempt(job: _Job, batch: list[_Clip]) -> list[list] | None:
-    """Results of a batch, or None when memory ran out (whatever the failed attempt held is free again)."""
+    """Return the results of a batch, or None if memory ran out; the memory of a failed attempt is freed."""
     try:
         return _encode(job, batch)
     except (RuntimeError, MemoryError) as error:
@@ -613,7 +617,7 @@ def _encode(job: _Job, batch: list[_Clip]) -> list[list]:
 
 @contextmanager
 def _precision(device: str, name: str) -> Iterator[None]:
-    """Compute in this precision; on the CPU its convolutions stay in float32."""
+    """Compute in this precision, except that convolutions on the CPU stay in float32."""
     if name == "float32":
         yield
         return
@@ -622,10 +626,10 @@ def _precision(device: str, name: str) -> Iterator[None]:
 
 
 class _FullConvolutions(TorchFunctionMode):
-    """Convolutions in float32 also under autocast.
+    """Computes convolutions in float32 also under autocast.
 
-    On processors with matrix tiles (AMX), oneDNN's bfloat16 kernel gives values that are wrong by as much as they are
-    large where a group has few channels (seen with torch 2.14: 6 and 8 channels, kernels of 8 and 16).
+    On processors with matrix tiles (AMX), oneDNN's bfloat16 kernel has relative errors of about 1 if a group has few
+    channels (seen with torch 2.14: 6 and 8 channels, kernels of 8 and 16).
     """
 
     functions = frozenset({torch.conv1d, torch.conv2d, torch.conv3d})
@@ -640,7 +644,7 @@ class _FullConvolutions(TorchFunctionMode):
 
 
 def _check_outputs(encoder: Encoder, outputs: object, layers: Sequence[int], rows: int) -> None:
-    """Refuse what ``forward`` gave where it is not what its encoder declares."""
+    """Raise an error if the outputs of ``forward`` are not what the encoder declares."""
 
     def wrong(expected: str) -> ParameterError:
         return ParameterError("encoder", encoder.name, f"one whose forward gives {expected}")
@@ -659,13 +663,13 @@ def _check_outputs(encoder: Encoder, outputs: object, layers: Sequence[int], row
         if counts.shape != (rows,) or counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
             shape = f"{counts.dtype} of shape {tuple(counts.shape)}"
             raise wrong(f"whole lengths ({rows},) at layer {name}, not {shape}")
-        least, most = torch.stack(counts.aminmax()).tolist() if rows else (0, 0)  # together: a GPU is waited for once
+        least, most = torch.stack(counts.aminmax()).tolist() if rows else (0, 0)  # in one transfer from the GPU
         if least < 0 or most > frames.shape[1]:
             raise wrong(f"lengths from 0 to T = {frames.shape[1]} at layer {name}, not {counts.tolist()}")
 
 
 def _check_rates(job: _Job, batch: list[_Clip], outputs: list[tuple[Tensor, Tensor]]) -> None:
-    """Note, once a layer, a frame rate that is a tenth or more beside what a clip of a second or longer shows."""
+    """Note for each layer, once, whether its frame rate is off by a tenth or more for a clip of at least a second."""
     encoder, row = job.encoder, max(range(len(batch)), key=lambda i: batch[i].samples)
     seconds = batch[row].samples / encoder.rate
     heard = (min(seconds, encoder.window), max(seconds, encoder.window)) if encoder.window else (seconds, seconds)
@@ -675,7 +679,7 @@ def _check_rates(job: _Job, batch: list[_Clip], outputs: list[tuple[Tensor, Tens
             continue
         count, (low, high) = int(counts[row]), (part * layer.frame_rate for part in heard)
         job.rated[layer.name] = ""
-        edges = max(2, 0.2 * layer.frame_rate)  # what a front end without padding loses at a clip's ends
+        edges = max(2, 0.2 * layer.frame_rate)  # frames that a front end without padding lacks at the ends of a clip
         if count < low - max(edges, 0.1 * low) or count > high + max(edges, 0.1 * high):
             job.rated[layer.name] = (
                 f"encoder {encoder.name} declares {layer.frame_rate:g} frames a second at layer {layer.name} and gives "
@@ -684,7 +688,7 @@ def _check_rates(job: _Job, batch: list[_Clip], outputs: list[tuple[Tensor, Tens
 
 
 def _window(job: _Job, clip: _Clip, frames: Tensor, counts: Tensor, layer: Layer):
-    """Return, of one window and layer, the frames that are kept, or their weight, mean and mean squared deviation."""
+    """Return the kept frames of a window at one layer, or their weight, mean and variance if they are pooled."""
     part, rate, count = clip.part, job.encoder.rate, int(counts[0])
     weight, kept = part.kept / rate, slice(0, count)
     if layer.frame_rate:
@@ -706,12 +710,12 @@ def _window(job: _Job, clip: _Clip, frames: Tensor, counts: Tensor, layer: Layer
 
 
 def _pool(frames: Tensor, counts: Tensor, pooling: str | None) -> list[np.ndarray]:
-    """One array a row, float32 on the CPU, from (B, T, D) and the true number of frames of each row."""
+    """Return one array for each row, float32 on the CPU, from frames (B, T, D) and their true number in each row."""
     if pooling is None:
         array = frames.float().cpu().numpy()
         return [array[i, :n].copy() for i, n in enumerate(counts.tolist())]
     padded = torch.arange(frames.shape[1], device=frames.device) >= counts[:, None]
-    # what lies behind a row's last frame is undefined, it may even be NaN: replaced, not multiplied by zero
+    # frames behind a row's last one are undefined and may be NaN: they are replaced, not multiplied by zero
     y = frames.float().masked_fill(padded[:, :, None], 0.0)
     n = counts[:, None].float()
     mean = y.sum(1) / n

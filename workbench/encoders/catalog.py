@@ -1,6 +1,6 @@
-"""The encoders known by name, before anything of them is loaded.
+"""The encoders that have a name here, and what is known about them before they are loaded.
 
-Revisions are commits of the Hugging Face hub; sizes are what a fetch downloads. Licences are those of the weights.
+Revisions are commits of the Hugging Face hub, sizes those of the download, licences those of the weights.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ FIXED_WHISPER = (
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What is known of an encoder before it is loaded."""
+    """What is known about an encoder before it is loaded."""
 
     name: str
-    """What :func:`load_encoder` takes."""
+    """Name for :func:`load_encoder`."""
     family: str
     """"built-in", "efficientat", "huggingface" or "encodecmae"."""
     title: str
-    """One line."""
+    """Description in one line."""
     rate: int
     """Sample rate in Hz."""
     layers: int
@@ -46,46 +46,46 @@ class EncoderSpec:
     dim: int
     """Length of a frame of the last layer."""
     frame_rate: float
-    """Frames a second of the last layer; 0 where they are no time series."""
+    """Frames a second of the last layer; 0 if its frames are not a time series."""
     padding: str
-    """How zero-padding and batch-mates change the numbers."""
+    """Whether zero-padding and the other clips of a batch change the numbers."""
     licence: str
     """Licence of the weights."""
     citation: str
-    """Paper."""
+    """Paper to cite."""
     source: str = ""
-    """Hub id or address of the file; empty where nothing is downloaded."""
+    """Hub id, or URL of the file; empty if nothing is downloaded."""
     revision: str | None = None
-    """Hub commit; None where there is none."""
+    """Commit on the hub, or None."""
     files: tuple[str, ...] = ()
-    """What is fetched."""
+    """Names of the files to download."""
     size: int | None = 0
-    """Bytes to fetch; None where not known."""
+    """Bytes to download; None if the size is not known."""
     sha256: str | None = None
-    """Checksum of the single file; None where not recorded."""
+    """Checksum of the single file; None if it is not recorded."""
     config: dict = field(default_factory=dict, repr=False)
-    """Shape of the network for seeded random weights: config.json without what is default in transformers."""
+    """Configuration of the network for random weights: config.json without values that are default in transformers."""
     preprocess: dict = field(default_factory=dict, repr=False)
-    """Front end that goes with ``config``."""
+    """Configuration of the front end for random weights, as in preprocessor_config.json."""
 
     @property
     def wanted(self) -> Wanted:
-        """What is looked for on disk and on the net."""
+        """The files to look for on disk or to download."""
         return Wanted(self.name, self.source, self.revision, self.files, self.size, self.sha256, self.licence)
 
 
 @dataclass(frozen=True)
 class EncodecMAEConfig:
-    """The shape of one of the released models."""
+    """The dimensions of one of the released models."""
 
     layers: int
-    """Layers of the visible encoder."""
+    """Number of layers of the encoder, which is called visible encoder in the paper."""
     dim: int = 768
-    """D, length of a frame behind the linear map."""
+    """D, the length of a frame after the linear map."""
     heads: int = 12
-    """Heads of the attention, ``dim // heads`` wide: 85 channels in the large models, 1020 in all."""
+    """Number of attention heads, each ``dim // heads`` wide (in the large models 85 channels, and 1020 in all)."""
     mel: bool = False
-    """Version 2 with the mel front end."""
+    """Whether it is version 2, with the mel front end."""
 
 
 CONFIGS = {
@@ -96,7 +96,7 @@ CONFIGS = {
     "encodecmae-mel-base-st": EncodecMAEConfig(10, mel=True),
     "encodecmae-mel-large-st": EncodecMAEConfig(20, 1024, mel=True),
 }
-"""The released models by name; "st" had an extra stage of self-training."""
+"""The released models by name; those with "st" were trained in an additional stage of self-training."""
 _FILES = {
     "encodecmae-small": ("encodecmae-small/model.pt", 207_986_541),
     "encodecmae-base": ("encodecmae-base/model.pt", 255_255_453),
@@ -105,7 +105,7 @@ _FILES = {
     "encodecmae-mel-base-st": ("encodecmae-v2/mel256-ec-base_st.pt", None),
     "encodecmae-mel-large-st": ("encodecmae-v2/mel256-ec-large_st.pt", None),
 }
-"""Hub repository and file, and its bytes where known."""
+"""Name of a model -> its repository and file on the hub, and the file's size in bytes if it is known."""
 _SHA256 = {
     "encodecmae-small": "9c0403b6785655aaecd1df45cbc2e87668c88f85d99f4bd8cb12cf13c4c1eb90",
     "encodecmae-base": "1174f528715256a10e80434d4fbff2e694e9fc6b85d894681de6f6068016991c",
@@ -119,7 +119,7 @@ _COMMON = {
 
 
 def _encodecmae_specs() -> list[EncoderSpec]:
-    """What is known of each released EnCodecMAE."""
+    """Return the spec of each released EnCodecMAE."""
     rows = []
     for name, (file, size) in _FILES.items():
         config = CONFIGS[name]
@@ -332,13 +332,13 @@ SPECS: dict[str, EncoderSpec] = {
 
 
 def list_encoders() -> pd.DataFrame:
-    """The encoders known by name, one row each.
+    """List the encoders that have a name, one row each.
 
     Returns
     -------
     pandas.DataFrame
-        Columns name, title, rate (Hz), layers, dim, frame_rate (Hz), size (MB to fetch; 0 for built-in ones, missing
-        where not known), licence, source, revision.
+        Columns name, title, rate (Hz), layers, dim, frame_rate (Hz), size (MB to download; 0 for built-in encoders,
+        missing if not known), licence, source and revision.
     """
     import pandas as pd
 
@@ -350,12 +350,12 @@ def list_encoders() -> pd.DataFrame:
 
 @checked
 def describe_encoder(name: str) -> EncoderSpec:
-    """What is known of an encoder by name, without loading it.
+    """Return what is known about an encoder by name, without loading it.
 
     Raises
     ------
     ParameterError
-        No such name; the message offers close ones and lists all.
+        There is no such name; the message lists all names and suggests close ones.
     """
     if name not in SPECS:
         raise ParameterError("name", name, known_names(name))
@@ -363,7 +363,7 @@ def describe_encoder(name: str) -> EncoderSpec:
 
 
 def known_names(name: str, others: Iterable[str] = ()) -> str:
-    """Return what is expected where a name is unknown: all of them (and of ``others``), and those that are close."""
+    """Return the end of an error about an unknown name: all known names (and ``others``), and close ones."""
     known = (*others, *SPECS)
     close = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     guess = f" (did you mean {' or '.join(close)}?)" if close else ""

@@ -1,12 +1,12 @@
-"""EfficientAT: MobileNetV3 audio taggers trained on AudioSet, at any width (mn01_as ... mn40_as).
+"""EfficientAT: MobileNetV3 audio taggers trained on AudioSet, of any width (mn01_as to mn40_as).
 
-Own implementation of the family of Schmid, Koutini and Widmer, "Efficient large-scale audio tagging via
-transformer-to-CNN knowledge distillation", ICASSP 2023; weights (MIT) are published as release files of
+This is an implementation of the models of Schmid, Koutini and Widmer, "Efficient large-scale audio tagging via
+transformer-to-CNN knowledge distillation", ICASSP 2023. The weights (MIT) are published as release files of
 github.com/fschmid56/EfficientAT.
 
-Padding: every convolution near the end of a clip and every squeeze-excitation block (a mean over the whole
-map) would see zeros appended to a clip, so the policy is "equal": only clips of equal length share a batch,
-and then the numbers are those of the clip alone.
+Padding is "equal": convolutions near the end of a clip and squeeze-excitation blocks (a mean over the whole feature
+map) would see appended zeros, so that only clips of equal length share a batch; the numbers are then those of the clip
+alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _BLOCKS = (
 
 
 def _round8(channels: float) -> int:
-    """Nearest multiple of 8, never below 8 nor more than 10 % below ``channels``."""
+    """Round to a multiple of 8 that is at least 8, and not more than 10 % below ``channels``."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -69,7 +69,7 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int, acti
 
 
 class _Gate(nn.Module):
-    """Squeeze-excitation over the whole map: mean, two linear maps, ReLU between, Sigmoid after."""
+    """Squeeze-excitation over the whole feature map: mean, linear map, ReLU, linear map, sigmoid."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -82,7 +82,7 @@ class _Gate(nn.Module):
 
 
 class _Squeeze(nn.Module):
-    """One gate under the name the published checkpoints use (they allow several side by side)."""
+    """One gate, under the name that the published checkpoints use (which allow several in parallel)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -113,12 +113,12 @@ class _Block(nn.Module):
 
 
 class EfficientATNet(nn.Module):
-    """The network alone: (B, 1, 128, T) normalised log-mel in, AudioSet logits (B, 527) out.
+    """The network without its front end, from normalised log-mel (B, 1, 128, T) to AudioSet logits (B, 527).
 
     Parameters
     ----------
     width : float
-        Multiplier of every channel count (0.4 for mn04_as), rounded to multiples of 8.
+        Factor on all numbers of channels (0.4 for mn04_as), which are rounded to multiples of 8.
     """
 
     def __init__(self, width: float):
@@ -149,7 +149,7 @@ class EfficientATNet(nn.Module):
 
 
 class FrontEnd(nn.Module):
-    """Waveform to the log-mel image the networks were trained on, evaluation setting (no augmentation)."""
+    """Computes the log-mel image on which the networks were trained, without augmentation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class FrontEnd(nn.Module):
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=False), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, samples) at 32 kHz, samples >= 514, to (B, 1, 128, 1 + (samples - 1) // 320)."""
+        """Map (B, samples) at 32 kHz, with samples >= 514, to (B, 1, 128, 1 + (samples - 1) // 320)."""
         x = x[:, 1:] - 0.97 * x[:, :-1]
         spectrum = torch.stft(x, N_FFT, HOP, WINDOW, self.window, center=True, return_complex=True)
         mel = self.banks @ spectrum.abs().square()
@@ -169,16 +169,17 @@ class FrontEnd(nn.Module):
 
 
 class EfficientAT(Encoder):
-    """A frozen EfficientAT tagger: 17 taps ``features.0`` ... ``features.16`` and AudioSet logits.
+    """A frozen EfficientAT tagger with the 17 layers ``features.0`` ... ``features.16`` and AudioSet logits.
 
-    Frames of a tap are the mean over frequency of its map, (B, T, C); the mean over time of ``features.16`` is
-    the embedding its classifier reads (384-d at width 0.4). 32 kHz in; taps run at 50 to 3.125 frames a second.
+    The frames of a layer are the mean of its feature map over frequency, (B, T, C); the mean of ``features.16`` over
+    time is the embedding that the classifier reads (384-d at width 0.4). Waveforms are at 32 kHz; layers have 50 to
+    3.125 frames a second.
 
     Parameters
     ----------
     net : EfficientATNet
     name : str
-        What :attr:`name` says, "mn04_as" for instance.
+        The encoder's name, such as "mn04_as".
     device : str or torch.device, optional
     """
 
@@ -211,7 +212,7 @@ class EfficientAT(Encoder):
             return self.front_end(F.pad(x, (0, samples[0] - x.shape[1])))
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """See :meth:`Encoder.forward`; raises ParameterError when the lengths differ."""
+        """Encode a batch, see :meth:`Encoder.forward`; raises ParameterError if the lengths differ."""
         outputs = []
         y = self._mel(x, lengths)
         for i in range(max(layers) + 1):
@@ -222,24 +223,24 @@ class EfficientAT(Encoder):
         return outputs
 
     def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Scores of the 527 AudioSet classes before the sigmoid.
+        """Return the logits of the 527 AudioSet classes, before the sigmoid.
 
         Parameters
         ----------
         x : Tensor, float32 (B, samples)
-            At 32 kHz, on :attr:`device`. Gradients flow to it unless inference mode is on.
+            Waveforms at 32 kHz on :attr:`device`. Gradients flow to them unless inference mode is on.
         lengths : Tensor, int64 (B,)
-            All equal.
+            Lengths in samples, all equal.
 
         Returns
         -------
         Tensor, float32 (B, 527)
-            In the order of AudioSet's class list.
+            Logits in the order of AudioSet's class list.
 
         Raises
         ------
         ParameterError
-            When the lengths differ.
+            If the lengths differ.
         """
         return self.net(self._mel(x, lengths))
 
@@ -252,7 +253,7 @@ def _width(name: str) -> float:
 
 
 def _read(path: Path, net: EfficientATNet, name: str) -> dict[str, Tensor]:
-    """The state dict in a checkpoint, checked key by key and shape by shape against the network."""
+    """Read the state dict of a checkpoint, whose keys and shapes must be those of the network."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -287,17 +288,17 @@ def load_efficientat(
     device: str | torch.device = "cpu",
     random_weights: int | None = None,
 ) -> EfficientAT:
-    """An EfficientAT encoder from a published checkpoint, or with seeded random weights.
+    """Load an EfficientAT encoder from a published checkpoint, or make one with seeded random weights.
 
     Parameters
     ----------
     name : str
-        "mn04_as" and the like; the two digits are ten times the width, which the checkpoint must fit.
+        Name such as "mn04_as"; the two digits are ten times the width, which the checkpoint must have.
     weights : path or None
         The ``.pt`` file (a plain state dict, loaded with ``weights_only``); None only with ``random_weights``.
     device : str or torch.device, optional
     random_weights : int, optional
-        Seed; the architecture without training, as a control. Not together with ``weights``.
+        Seed for random weights in the same architecture, as an untrained control. It excludes ``weights``.
 
     Returns
     -------
@@ -306,9 +307,9 @@ def load_efficientat(
     Raises
     ------
     ParameterError
-        Name of no known form, or neither or both of ``weights`` and ``random_weights``.
+        The name does not have this form, or neither or both of ``weights`` and ``random_weights`` are given.
     WeightsError
-        File missing, unreadable, or with missing, unexpected or misshapen entries (all listed).
+        The file is missing or unreadable, or has missing, unexpected or wrongly shaped entries (the error lists them).
     """
     width = _width(name)
     if (weights is None) == (random_weights is None):

@@ -1,25 +1,27 @@
 """EnCodecMAE: masked autoencoders that predict EnCodec's codes, from its latents (version 1) or from mel bands (2).
 
-Own implementation of the model of Pepino, Riera and Ferrer, "EnCodecMAE: leveraging neural codecs for universal audio
-representation learning" (2023, arXiv 2309.07391), which reads the released checkpoints: 24 kHz sound becomes frames
-(front end), a linear map and sinusoidal positions with a learned scale follow, then a ResiDual transformer
-(:mod:`.residual`). Nothing is masked out, and the decoder half of the pretraining is not built.
+This is an implementation of the model of Pepino, Riera and Ferrer, "EnCodecMAE: leveraging neural codecs for universal
+audio representation learning" (2023, arXiv 2309.07391), which reads the released checkpoints. A front end turns 24 kHz
+sound into frames; a linear map, sinusoidal positions with a learned scale and a ResiDual transformer (:mod:`.residual`)
+follow. No frame is masked out, and the decoder of the pretraining is not built.
 
-- Version 1 (``encodecmae-small``, ``-base``, ``-large``): the encoder half of EnCodec 24 kHz (Defossez et al. 2022,
-  arXiv 2210.13438), 128 continuous numbers a frame, 75 frames a second. The network is transformers'; its weights come
-  out of the checkpoint. PECMAE (arXiv 2402.09318) uses ``encodecmae-base``.
-- Version 2 (``encodecmae-mel-...``): 256 log-mel bands as Kaldi computes them (Hann window of 26.56 ms every 13.28 ms,
-  in samples 637 and 318; HTK-compatible; 20 Hz to 12 kHz), (x + 6.12) / 4.82, 75.5 frames a second. Its entries have
-  other names. No version 2 file was at hand when this was written: layout and front end follow the authors' code, the
-  sizes and checksums of the files are not recorded, and a file that does not fit is refused with its first odd keys.
+- Version 1 (``encodecmae-small``, ``-base``, ``-large``): the front end is the encoder of EnCodec 24 kHz (Defossez et
+  al. 2022, arXiv 2210.13438), with 128 continuous numbers a frame and 75 frames a second. The network is that of
+  transformers, with the weights of the checkpoint. PECMAE (arXiv 2402.09318) uses ``encodecmae-base``.
+- Version 2 (``encodecmae-mel-...``): the front end computes 256 log-mel bands as Kaldi does (Hann window of 26.56 ms
+  every 13.28 ms, in samples 637 and 318; HTK-compatible; 20 Hz to 12 kHz), then (x + 6.12) / 4.82, at 75.5 frames a
+  second. The entries of its checkpoints have other names. No file of version 2 was available when this was written:
+  layout and front end follow the authors' code, sizes and checksums of the files are not recorded, and a file that does
+  not fit is refused with the first keys that differ.
 
-Layers: "0" is the input of the transformer, "1" to "9" its normalised stream, the last its output, as the authors'
-feature extraction gives them; see :meth:`.residual.ResiDualStack.outputs`.
+Layer "0" is the input of the transformer, the layers from "1" on are its normalised stream, and the last layer is its
+output, as in the authors' feature extraction; see :meth:`.residual.ResiDualStack.outputs`.
 
-Padding: "masked". The front end sees each clip at its own length, because EnCodec's convolutions reflect a clip at its
-ends, and attention leaves padded frames out. As in the authors' code a last frame of fewer than 320 samples is
-returned but not attended to. Clips shorter than one frame (320 samples; version 2: 637) are zero-padded to it. The
-authors cut long sounds into windows of 4 s, each with positions from 0; here a clip is one window: segment it for that.
+Padding is "masked": the front end gets each clip at its own length, because EnCodec's convolutions pad by reflection at
+the ends of a clip, and attention leaves padded frames out. As in the authors' code, a last frame of fewer than 320
+samples is returned but not attended to. Clips shorter than one frame (320 samples; version 2: 637) are zero-padded to
+it. The authors cut long sounds into windows of 4 s, each with positions from 0; here a clip is one window, so segment
+it first to get theirs.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from .residual import ResiDualStack, released_to_own, sinusoidal
 FRONT_END_VERSION = 1
 RATE, HOP = 24000, 320
 LATENT, BANDS = 128, 256
-"""Numbers a frame of the two front ends; the checkpoint's first linear map tells which it wants."""
+"""Length of a frame of the two front ends; the first linear map of a checkpoint shows which one it was trained with."""
 MEL = {
     "num_mel_bins": BANDS,
     "sample_frequency": float(RATE),
@@ -57,25 +59,25 @@ MEL = {
 MEL_WINDOW, MEL_HOP = 637, 318  # torchaudio rounds the two times down to samples
 MEL_MEAN, MEL_STD = -6.12, 4.82
 NESTED = "encoder.encodecmae_model."
-"""Before every entry where a summary autoencoder's checkpoint holds the model."""
+"""Prefix of the model's entries in the checkpoint of a summary autoencoder."""
 NOT_NEEDED = ("target_encoder.", "decoder.", "decoder_projector.", "head.", "extra_head.", "masker.", "loss.")
-"""Entries of the pretraining: codebooks, decoder, prediction heads."""
+"""Prefixes of entries that only pretraining uses: codebooks, decoder, prediction heads."""
 SECOND_NAMES = {
     "wav_encoder.post_net.": "feat_projector.",
     "wav_encoder.encoder.": "wav_encoder.",
     "visible_encoder.post_net.": "decoder_projector.",
     "masker.positional_encoder.": "positional_encoder.",
 }
-"""Prefixes of version 2 and what version 1 calls them."""
+"""Prefix of entries in version 2 -> the prefix of version 1."""
 
 
 def encodec_half(half: str, settings: object = None) -> nn.Module:
-    """The encoder or the decoder of EnCodec, untrained; the codebooks are never built.
+    """Build the encoder or the decoder of EnCodec without training; the codebooks are not built.
 
-    Convolutions start Kaiming-normal without biases: with those of torch a signal would drown in the biases.
+    Convolutions are initialised Kaiming-normal with biases of 0; with torch's default, biases would exceed the signal.
 
-    ``half`` is "encoder", (B, 1, samples) to (B, 128, T), or "decoder", back; ``settings`` is a transformers
-    EncodecConfig, by default that of the 24 kHz model.
+    ``half`` is "encoder", which maps (B, 1, samples) to (B, 128, T), or "decoder", which maps them back. ``settings``
+    is an EncodecConfig of transformers, by default that of the 24 kHz model.
     """
     from transformers import EncodecConfig
     from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder
@@ -90,7 +92,7 @@ def encodec_half(half: str, settings: object = None) -> nn.Module:
 
 
 def encodec_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Entries of half an EnCodec as transformers names them today, from its older files or from Meta's own layout.
+    """Rename the entries of EnCodec's encoder or decoder from transformers' older files, or Meta's, to today's names.
 
     Meta's ``model.N`` is ``layers.N``, its ``.conv.conv.`` and ``.convtr.convtr.`` are ``.conv.``; the weight norm's
     ``weight_g`` and ``weight_v`` are ``parametrizations.weight.original0`` and ``original1``.
@@ -105,7 +107,7 @@ def encodec_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _LatentFront(nn.Module):
-    """EnCodec's encoder: (B, samples) of one length to (B, ceil(samples / 320), 128), before quantisation."""
+    """EnCodec's encoder without quantisation, from (B, samples) of equal length to (B, ceil(samples / 320), 128)."""
 
     hop, minimum = HOP, HOP
 
@@ -118,7 +120,7 @@ class _LatentFront(nn.Module):
 
 
 class _MelFront(nn.Module):
-    """Kaldi's log-mel bands, normalised: (B, samples) of one length to (B, 1 + (samples - 637) // 318, 256)."""
+    """Kaldi's log-mel bands, normalised: (B, samples) of equal length to (B, 1 + (samples - 637) // 318, 256)."""
 
     hop, minimum = MEL_HOP, MEL_WINDOW
 
@@ -128,7 +130,7 @@ class _MelFront(nn.Module):
 
 
 class EncodecMAENet(nn.Module):
-    """The network: front end, linear map, positions, visible encoder; see the module.
+    """The network: front end, linear map, positions and transformer; see the module.
 
     Parameters
     ----------
@@ -144,7 +146,7 @@ class EncodecMAENet(nn.Module):
         self.visible = ResiDualStack(config.dim, config.layers, config.heads)
 
     def features(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, samples) to the front end's frames (B, T, 128 or 256), 0 behind a clip's last, and their number (B,)."""
+        """Map (B, samples) to the front end's frames (B, T, 128 or 256), 0 where padded, and their number (B,)."""
         by_row: dict[int, Tensor] = {}
         for n in lengths.unique().tolist():  # a clip's frames depend on where it ends
             rows = (lengths == n).nonzero()[:, 0]
@@ -154,7 +156,7 @@ class EncodecMAENet(nn.Module):
         return nn.utils.rnn.pad_sequence(clips, batch_first=True), counts
 
     def encode(self, features: Tensor, attended: Tensor, depth: int | None = None) -> list[Tensor]:
-        """Frames of layers 0 ... depth, (B, T, D), where no frame attends to those from ``attended`` (B,) on."""
+        """Return frames (B, T, D) of layers 0 to depth; only the first ``attended`` (B,) frames are attended to."""
         y = self.projector(features)
         y = y + self.scale * sinusoidal(y.shape[1], self.config.dim, device=y.device)
         padding = torch.arange(y.shape[1], device=y.device) >= attended[:, None]
@@ -188,7 +190,7 @@ class EncodecMAE(Encoder):
         self.fingerprint = fingerprint(*parts, "float32", weights=net.state_dict())
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """See :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
+        """Encode a batch, see :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
         x = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= lengths[:, None], 0.0)
         x = F.pad(x, (0, max(0, self.minimum - x.shape[1])))
         lengths = lengths.clamp(min=self.minimum)
@@ -200,12 +202,12 @@ class EncodecMAE(Encoder):
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint file by name, mapped into memory as they are used; code in it is never run.
+    """Read the tensors of a checkpoint file by name, mapped into memory if possible; code in the file is never run.
 
     Parameters
     ----------
     path : path
-        A state dict, or a dict that holds one as "state_dict" (beside optimiser states, say).
+        File with a state dict, or with a dict that holds one as "state_dict" (with optimiser states, for instance).
 
     Returns
     -------
@@ -214,7 +216,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
     Raises
     ------
     WeightsError
-        Not there, damaged, no state dict, or with objects other than tensors and plain values.
+        The file is missing or damaged, holds no state dict, or holds objects other than tensors and plain values.
     """
     path = Path(path)
     if not path.is_file():
@@ -235,12 +237,12 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], *, path: Path | str, name: str) -> None:
-    """Load a state dict that must be the module's to the last key and shape.
+    """Load a state dict into a module whose keys and shapes must be exactly the same.
 
     Raises
     ------
     WeightsError
-        How many keys are missing, left over or of another shape, and the first of them.
+        Keys are missing, unexpected or of another shape; the error says how many, and names the first of them.
     """
     own = module.state_dict()
     shapes = [
@@ -263,10 +265,10 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, path: Path | str, nam
 def _own_entries(
     state: Mapping[str, Tensor], config: EncodecMAEConfig, *, path: Path | str, name: str
 ) -> dict[str, Tensor]:
-    """What :class:`EncodecMAENet` needs of a released state dict, as it names and orders it.
+    """Return the entries of a released state dict that :class:`EncodecMAENet` has, in its names and channel order.
 
-    The state dict is of version 1 or 2, or of a summary autoencoder that contains version 1; one without an
-    EnCodecMAE, or with the other front end, is a WeightsError that begins with ``path``.
+    The state dict may be of version 1, of version 2, or of a summary autoencoder that contains version 1. If it has no
+    EnCodecMAE, or one with another front end, a WeightsError that begins with ``path`` is raised.
     """
     if any(key.startswith(NESTED) for key in state):
         state = {key.removeprefix(NESTED): value for key, value in state.items() if key.startswith(NESTED)}
@@ -299,7 +301,7 @@ def _own_entries(
 
 
 def _first_name(key: str) -> str:
-    """What version 1 calls an entry of version 2."""
+    """Return the name in version 1 of an entry of version 2."""
     prefix = next((prefix for prefix in SECOND_NAMES if key.startswith(prefix)), None)
     return key if prefix is None else SECOND_NAMES[prefix] + key.removeprefix(prefix)
 
@@ -312,24 +314,25 @@ def load_encodecmae(
     device: str | torch.device = "cpu",
     random_weights: int | None = None,
 ) -> EncodecMAE:
-    """An EnCodecMAE from a released checkpoint, or with seeded random weights.
+    """Load an EnCodecMAE from a released checkpoint, or make one with seeded random weights.
 
     Parameters
     ----------
     name : str
         One of :data:`CONFIGS`.
     weights : path or None
-        ``model.pt``, or a summary autoencoder's checkpoint that holds the model; None only with ``random_weights``.
+        ``model.pt``, or the checkpoint of a summary autoencoder that holds the model; None only with
+        ``random_weights``.
     device : str or torch.device
     random_weights : int, optional
-        Seed: the network before training, front end included, as a control.
+        Seed for random weights in the same architecture, front end included, as an untrained control.
 
     Raises
     ------
     ParameterError
-        Unknown name; neither or both of ``weights`` and ``random_weights``.
+        The name is unknown, or neither or both of ``weights`` and ``random_weights`` are given.
     WeightsError
-        File missing or damaged, of another version or size (with the first keys that do not fit).
+        The file is missing or damaged, or is of another version or size (the error names the first keys that differ).
     """
     if name not in CONFIGS:
         raise ParameterError("name", name, f"among {', '.join(CONFIGS)}")

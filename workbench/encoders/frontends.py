@@ -1,9 +1,10 @@
-"""Front ends of transformers models: waveforms and lengths to a model's inputs, and lengths to numbers of frames.
+"""Front ends of transformers models, which turn waveforms and lengths into a model's inputs and count its true frames.
 
-Each has ``rate`` (Hz), ``padding``, ``window`` (seconds) and ``minimum`` (samples) as :class:`.interface.Encoder`
-means them, ``frame_rate`` (Hz), ``parts`` (what its numbers depend on, for the fingerprint), and three methods:
-``inputs(x, lengths)`` gives the keyword arguments of the model, ``frames(lengths, total, layer)`` the true frames of
-each row where ``total`` came out of that layer; ``layers(model)`` gives (D, frames a second) of every layer.
+Each front end has ``rate`` (Hz), ``padding``, ``window`` (seconds) and ``minimum`` (samples) with the meaning they have
+in :class:`.interface.Encoder`, ``frame_rate`` (Hz), ``parts`` (the settings on which its numbers depend, for the
+fingerprint), and three methods. ``inputs(x, lengths)`` returns the keyword arguments of the model. ``frames(lengths,
+total, layer)`` returns the number of true frames of each row, where the layer gave ``total`` frames. ``layers(model)``
+returns (D, frames a second) of each layer.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ from .towers import frames, reason
 
 
 def mask(lengths: Tensor, total: int) -> Tensor:
-    """(B, total) True where a sample or frame belongs to the clip."""
+    """Return a mask (B, total) that is True where a sample or frame belongs to the clip."""
     return torch.arange(total, device=lengths.device) < lengths[:, None]
 
 
 class _MaskedGroupNorm(nn.Module):
-    """Group norm with one group a channel over the true frames only.
+    """Group norm with one group for each channel, whose statistics are taken over the true frames only.
 
-    ``frames`` is set before a pass, (B,), or None where all frames are true; each thread has its own.
+    ``frames``, the true frames of each row (B,) or None if there is no padding, is set before a forward pass; each
+    thread has its own.
     """
 
     def __init__(self, norm: nn.GroupNorm):
@@ -48,17 +50,17 @@ class _MaskedGroupNorm(nn.Module):
         self._batch.frames = frames
 
     def __getstate__(self) -> dict:
-        return {name: value for name, value in vars(self).items() if name != "_batch"}  # which cannot be copied
+        return {name: value for name, value in vars(self).items() if name != "_batch"}  # not to be copied
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         self._batch = threading.local()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) to (B, C, T)."""
+        """Normalise (B, C, T) over T."""
         frames = self.frames
         if frames is None:
-            # in float32 also under autocast, as below: over one or two frames, half precision is mostly rounding
+            # in float32 also under autocast, as below: with one or two frames, half precision is mostly rounding error
             return F.group_norm(x.float(), x.shape[1], self.weight, self.bias, self.eps)
         padded = ~mask(frames, x.shape[2])[:, None]
         n = frames[:, None, None]
@@ -69,7 +71,7 @@ class _MaskedGroupNorm(nn.Module):
 
 
 class WaveformFront:
-    """Front end of the wav2vec2 kind: samples go in, normalised over the clip where the model was trained so."""
+    """Front end of wav2vec2 and similar models: samples, normalised over the clip if the model was trained that way."""
 
     padding, window = "masked", None
 
@@ -87,7 +89,7 @@ class WaveformFront:
             first = model.feature_extractor.conv_layers[0]
             self.norm = first.layer_norm = _MaskedGroupNorm(first.layer_norm)
         if getattr(config, "conv_pos_batch_norm", False):
-            self.padding = "equal"  # the batch norm moves the zeros that the position convolution should see
+            self.padding = "equal"  # the batch norm changes the zeros that the position convolution should see
         self.parts = (self.rate, self.normalize)
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
@@ -112,12 +114,12 @@ class WaveformFront:
 
 
 class FilterbankFront:
-    """AST's front end: Kaldi filterbank of 128 bands, cut or zero-padded to ``max_length`` frames."""
+    """AST's front end: a Kaldi filterbank of 128 bands, cut or zero-padded to ``max_length`` frames."""
 
     padding, frame_rate = "fixed", 0.0
 
     def __init__(self, config, preprocess: dict, model: nn.Module):
-        load("torchaudio.compliance.kaldi")  # transformers takes it as it is, or not at all
+        load("torchaudio.compliance.kaldi")  # transformers uses it if it can be imported
         from transformers import ASTFeatureExtractor
 
         self.extractor = ASTFeatureExtractor.from_dict(preprocess)
@@ -130,7 +132,7 @@ class FilterbankFront:
         self.parts = (self.rate, *(getattr(self.extractor, key) for key in keys))
 
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        most = self.minimum + (self.extractor.max_length - 1) * self.hop  # what lies behind would be computed in vain
+        most = self.minimum + (self.extractor.max_length - 1) * self.hop  # the extractor cuts what is beyond
         clips = [row[: min(n, most)] for row, n in zip(x.cpu().numpy(), lengths.tolist(), strict=True)]
         values = self.extractor(clips, sampling_rate=self.rate, return_tensors="pt")["input_values"]
         return {"input_values": values.to(x.device)}
@@ -143,7 +145,7 @@ class FilterbankFront:
 
 
 class WhisperFront:
-    """Whisper's front end, of whatever encoder: log-mel of ``chunk_length`` seconds, scaled by the clip's maximum."""
+    """Whisper's front end, which other encoders use as well: log-mel of fixed length, scaled by the clip's maximum."""
 
     padding, minimum = "fixed", 1
 
@@ -165,12 +167,12 @@ class WhisperFront:
             _rows(x, lengths), sampling_rate=self.rate, return_attention_mask=self.masked, return_tensors="pt"
         )
         inputs = {"input_features": features["input_features"].to(x.device)}
-        if self.masked:  # encoders that do not attend to what lies behind the clip
+        if self.masked:  # encoders that do not attend to frames behind the clip
             inputs["input_features_mask"] = features["attention_mask"].to(x.device)
         return inputs
 
     def _log_mel(self, x: Tensor) -> Tensor:
-        """What the extractor computes, in operations that gradients pass through."""
+        """Compute what the extractor computes, with differentiable operations."""
         size, hop = self.extractor.n_fft, self.extractor.hop_length
         x = F.pad(x[:, : self.samples], (0, max(self.samples - x.shape[1], 0)))
         spectrum = torch.stft(x, size, hop, window=torch.hann_window(size, device=x.device), return_complex=True)
@@ -180,7 +182,7 @@ class WhisperFront:
         return (level.maximum(level.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
     def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
-        """A frame counts where it begins inside the clip; layers behind a pooling have fewer, longer ones."""
+        """Count the frames that begin inside the clip; layers after a pooling have fewer, longer frames."""
         samples = self.samples // total
         return ((lengths + samples - 1) // samples).clamp(max=total)
 
@@ -194,7 +196,7 @@ class WhisperFront:
 
 
 class CutWhisperFront(WhisperFront):
-    """The same log-mel, cut behind the clip's last frame: for :class:`.towers.CutWhisper`."""
+    """Whisper's log-mel cut after the clip's last frame, for :class:`.towers.CutWhisper`."""
 
     padding = "equal"
 
@@ -202,7 +204,7 @@ class CutWhisperFront(WhisperFront):
         x = x[:, : self.samples]
         hop = self.extractor.hop_length
         count = 2 * (-(-x.shape[1] // (2 * hop)))
-        # silence as far as a frame of the clip can see into it, so that these are the frames of the 30 s
+        # as much silence as the clip's frames overlap, so that they equal those of the 30 s
         whole = count * hop + self.extractor.n_fft
         rows = list(F.pad(x, (0, whole - x.shape[1])).cpu().numpy())
         features = self.extractor(rows, sampling_rate=self.rate, padding="longest", return_tensors="pt")
@@ -215,7 +217,7 @@ class CutWhisperFront(WhisperFront):
 class ClapFront:
     """CLAP's front end: log-mel of ``max_length_s`` seconds; shorter clips are repeated, longer ones cut.
 
-    transformers takes a random part of a longer clip; here it is the first one, so that numbers can be had again.
+    transformers takes a random part of a longer clip; here it is the beginning, so that results are reproducible.
     """
 
     padding, minimum, frame_rate = "fixed", 1, 0.0
@@ -232,7 +234,7 @@ class ClapFront:
     def inputs(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         rows = [row[: self.samples] for row in _rows(x, lengths)]
         features = self.extractor(rows, sampling_rate=self.rate, return_tensors="pt")
-        # with fusion the extractor calls a clip of every batch longer, by chance; none is
+        # with fusion the extractor marks a random clip of every batch as longer; after the cut none is
         longer = torch.zeros(len(rows), 1, dtype=torch.bool, device=x.device)
         return {"input_features": features["input_features"].to(x.device), "is_longer": longer}
 
@@ -247,7 +249,7 @@ class ClapFront:
 
 
 class OtherFront:
-    """Any other model through its own feature extractor, for clips of equal length; frames are what comes out."""
+    """Front end of any other model: its own feature extractor, for clips of equal length."""
 
     padding, window, frame_rate = "equal", None, 0.0
 
@@ -269,7 +271,7 @@ class OtherFront:
         self.minimum = self._minimum(model)
 
     def _minimum(self, model: nn.Module) -> int:
-        """Shortest power-of-two multiple of 12.5 ms that gives finite frames; longer clips give frames too."""
+        """Return the samples of the shortest clip of 12.5 ms times a power of two for which all frames are finite."""
         problem = None
         for samples in (self.rate // 80 * 2**i for i in range(10)):
             try:
@@ -282,7 +284,7 @@ class OtherFront:
                 problem = "it gives no hidden states" if not states else "its hidden states are no frames (B, T, D)"
                 if not states or any(s.ndim != 3 for s in states):
                     break
-            except Exception as error:  # too short for the network, or not to be called so: the longest clip tells
+            except Exception as error:  # too short, or a wrong call: the longest clip decides
                 problem = reason(error)
         raise ParameterError(
             "model_type",
@@ -312,17 +314,17 @@ class OtherFront:
         return {key: torch.as_tensor(value).to(x.device) for key, value in inputs.items()}
 
     def frames(self, lengths: Tensor, total: int, layer: int) -> Tensor:
-        """All frames, unless the extractor pads: then those that begin inside the clip."""
+        """Count all frames, or if the extractor pads those that begin inside the clip."""
         if not self.rates or not self.rates[layer]:
             return torch.full_like(lengths, total)
         within = torch.ceil(lengths * self.rates[layer] / self.rate - 1e-6).long().clamp(min=1)
         return torch.where(within < total - 1, within, torch.full_like(lengths, total))
 
     def layers(self, model: nn.Module) -> list[tuple[int, float]]:
-        """(D, frames a second) of each layer, from the frames that a longer clip has more.
+        """Return (D, frames a second) of each layer, measured by how many more frames a longer clip has.
 
-        The difference in length is a multiple of every stride that has no other factors than 2^10, 3 and 5^2
-        (times the extractor's hop), so that no frame is lost or won at the ends.
+        The difference in length is a multiple of every stride (times the extractor's hop) whose prime factors are
+        within 2^10, 3 and 5^2, so that effects at the ends of a clip cancel.
         """
         hop = getattr(self.extractor, "hop_length", 1)
         more = hop * 480 if isinstance(hop, int) and hop > 1 else 76_800
@@ -339,7 +341,7 @@ class OtherFront:
         return [(state.shape[2], rate) for state, rate in zip(short, self.rates, strict=True)]
 
     def _fixed(self, states: list[Tensor]) -> list[tuple[int, float]]:
-        """The extractor pads or cuts every clip to one length: frames of the clip only."""
+        """Return the layers of a model whose extractor pads or cuts every clip to one length."""
         seconds = getattr(self.extractor, "chunk_length", None) or 0
         samples = getattr(self.extractor, "n_samples", None) or seconds * self.rate
         if not samples:
@@ -350,7 +352,7 @@ class OtherFront:
 
 
 def _feature_extractor(preprocess: dict):
-    """(the feature extractor of a preprocessor_config.json, its type)."""
+    """Return the feature extractor of a preprocessor_config.json, and its type."""
     load("torchaudio.compliance.kaldi")
     import transformers
 

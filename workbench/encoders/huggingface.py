@@ -4,42 +4,42 @@ A model is a local folder with ``config.json``, ``preprocessor_config.json`` and
 read with ``weights_only``); code that lies beside it is never run. Layers are the hidden states: "0" is the input
 of block 1, "12" the output of block 12, exactly as transformers returns them.
 
-What zero-padding in a batch does to the numbers:
+The padding policy (see :class:`.interface.Encoder`) and the layers depend on the model:
 
-- HuBERT, WavLM, wav2vec2, UniSpeech, MERT: "masked", nothing. Attention is masked, and where the first convolution
-  has a group norm over time (the base models) its statistics are taken over the true frames only, so that a clip
-  gets in any batch what transformers gives for it alone. (transformers itself pads such models without a mask.)
-  Their normalisation to zero mean and unit variance, where ``do_normalize`` asks for it, is over the true samples.
-- AST: "fixed"; 1024 filterbank frames (10.24 s), zero-padded or cut. Its frames are tokens: class and distillation
-  token, then 12 x 101 patches, low frequencies first; all of them, over padding too, enter a mean, as in the
-  sparse-autoencoder paper. They are no time series, so the frame rate is 0.
-- Whisper, and every encoder with its front end (Qwen2-Audio, Voxtral, AudioFlamingo 3, GLM-ASR): "fixed"; 30 s,
+- HuBERT, WavLM, wav2vec2, UniSpeech, MERT: "masked". Attention is masked, and where the first convolution has a group
+  norm over time (the base models), its statistics are taken over the true frames only, so that a clip has in any batch
+  the numbers that transformers computes for it alone. (transformers itself pads such models without a mask.) If
+  ``do_normalize`` is set, the normalisation to zero mean and unit variance is over the true samples.
+- AST: "fixed", 1024 filterbank frames (10.24 s), zero-padded or cut. Its frames are tokens: class and distillation
+  token, then 12 x 101 patches, low frequencies first. A mean is over all tokens, including those of padding, as in the
+  sparse-autoencoder paper. Tokens are not a time series, so the frame rate is 0.
+- Whisper, and every encoder with its front end (Qwen2-Audio, Voxtral, AudioFlamingo 3, GLM-ASR): "fixed", 30 s,
   zero-padded or cut; frames beyond the clip's end are dropped.
-- CLAP's audio tower: "fixed"; 10 s as its front end says, shorter clips repeated, longer ones cut (transformers takes a
-  random part). Its layers are tokens of an image, without a frame rate; the last is the vector in the space of texts,
-  where ``encoder.text(["a dog", ...])`` puts words.
-- EnCodec, DAC, Mimi: "equal"; the last layer is what the quantiser would get.
-- any other model with hidden states of shape (B, T, D): "equal", clips of one length share a batch.
+- CLAP's audio tower: "fixed", 10 s by its front end; shorter clips are repeated, longer ones cut (transformers takes a
+  random part). Its layers are tokens of an image, without a frame rate. The last layer is the vector in the space
+  shared with texts, to which ``encoder.text(["a dog", ...])`` maps words.
+- EnCodec, DAC, Mimi: "equal"; the last layer is the input of the quantiser.
+- Any other model with hidden states of shape (B, T, D): "equal".
 
-Layers may differ in length (an encoder that pools between its blocks or behind the last): each has its own frame rate
-and its own count of true frames. Of a whole model (Whisper, a language model with an audio tower, a fine-tuned
-checkpoint with its heads) only the audio encoder is built and read; what stands beside it in the checkpoint is listed
-by ``describe()["left_out"]``. An encoder's own weight that is missing or of another shape is an error.
+Layers may differ in length, as in an encoder that pools between its blocks or after the last: each has its own frame
+rate and its own number of true frames. Of a larger model (Whisper, a language model with an audio tower, a fine-tuned
+checkpoint with its heads) only the audio encoder is built and read; ``describe()["left_out"]`` lists the other entries
+of the checkpoint. A weight of the encoder that is missing or has another shape is an error.
 
-``config="paper"`` puts WavLM weights into the wav2vec2 network, as the code of arXiv 2509.24793 does: the gated
+``config="paper"`` loads WavLM weights into the wav2vec2 network, as the code of arXiv 2509.24793 does: the gated
 relative position bias (``gru_rel_pos_const``, ``gru_rel_pos_linear``, ``rel_attn_embed``) is left out.
 
 ``config="cut"`` runs Whisper on the positions of the clip alone: features, position embeddings and attention end where
-the clip ends, instead of running over 30 s of mostly silence. The numbers are others, because the network was trained
-with the silence, and the more so the shorter a clip is. Measured with whisper-tiny.en, clip means of the cut context
-against those of 30 s, layer 0 to 4: over ten utterances of LibriSpeech (7.2 s on average) the cosine is 1.000, 1.000,
-.999, .998, .989 and the relative difference .001, .027, .052, .062, .147, in a seventh of the time; over 150 spoken
-digits of FSDD (.46 s) 1.000, .989, .978, .959, .793 and .01, .14, .21, .28, .67, in a 24th of the time. A linear probe
-of the digit, speakers held out, gets .64, .80, .90, .96, .95 of them right where 30 s gives .65, .87, .96, .96, .97.
-Clips beyond 30 s are cut as ever.
+the clip ends, instead of covering 30 s of mostly silence. As the network was trained with the silence, the numbers
+differ, and more so for shorter clips. Measured with whisper-tiny.en on clip means, cut against 30 s, at layers 0 to 4:
+for ten utterances of LibriSpeech (7.2 s on average) the cosine is 1.000, 1.000, .999, .998, .989 and the relative
+difference .001, .027, .052, .062, .147, in a seventh of the time; for 150 spoken digits of FSDD (.46 s) the cosine is
+1.000, .989, .978, .959, .793 and the difference .01, .14, .21, .28, .67, in a 24th of the time. A linear probe of the
+digit with held-out speakers has an accuracy of .64, .80, .90, .96, .95, against .65, .87, .96, .96, .97 with 30 s.
+Clips beyond 30 s are cut in both cases.
 
-MERT is loaded as the HuBERT network that it is when its options are off; with the CQT input or with deep-norm it is
-refused. ``attention_relax`` is only used by the deep-norm layers, and a softmax does not change under it.
+MERT is loaded into the HuBERT network, which it equals if its options are off; with the CQT input or with deep-norm it
+is refused. ``attention_relax`` is used by the deep-norm layers only, and the softmax is invariant to it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ from .towers import CutWhisper, Tower, frames, reason, tower
 
 CODE_VERSION = 1
 OF_ONE_PART = ("hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat", "audio-spectrogram-transformer")
-"""Types that are an audio encoder and nothing else, known without building them."""
+"""Model types that are only an audio encoder, which is known without building them."""
 FRONTS = {
     **dict.fromkeys(OF_ONE_PART, WaveformFront),
     "audio-spectrogram-transformer": FilterbankFront,
@@ -76,13 +76,13 @@ FRONTS = {
     "clap_audio_model": ClapFront,
     "WhisperFeatureExtractor": WhisperFront,
 }
-"""Front end by model type, or by the feature extractor that the model comes with."""
+"""Model type, or type of a model's feature extractor -> front end."""
 POSITION_BIAS = re.compile(
     r"^encoder\.layers\.\d+\.attention\.(gru_rel_pos_(const|linear\.\w+)|rel_attn_embed\.weight)$"
 )
 REMOTE = "remote code is never run"
 RATE_WITHIN = ("GraniteSpeechFeatureExtractor",)
-"""Feature extractors that keep their rate deeper than at the top of preprocessor_config.json."""
+"""Feature extractors whose rate is nested in preprocessor_config.json instead of at its top level."""
 NOT_IN_FINGERPRINT = {
     "transformers_version", "architectures", "id2label", "label2id", "dtype", "torch_dtype", "auto_map",
     "output_hidden_states", "return_dict", "problem_type", "tokenizer_class", "task_specific_params",
@@ -96,15 +96,15 @@ class HuggingFaceEncoder(Encoder):
     ----------
     name : str
     model : torch.nn.Module
-        Takes the front end's inputs and ``output_hidden_states``.
+        Model that takes the front end's inputs and ``output_hidden_states``.
     front : front end
-        Turns waveforms and lengths into the model's inputs, and lengths into numbers of frames.
+        One of :mod:`.frontends`.
     layers : tuple of Layer
     device : torch.device
     record : dict
-        What :meth:`describe` adds: model class, config, revision, weights left out ...
+        What :meth:`describe` adds, such as model class, config, revision and weights that were left out.
     parts : tuple
-        What the fingerprint hashes besides the weights.
+        What the fingerprint depends on besides the weights.
     """
 
     def __init__(self, name, model, front, layers, *, device, record, parts):
@@ -119,26 +119,26 @@ class HuggingFaceEncoder(Encoder):
         self.record = record
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """See :meth:`Encoder.forward`."""
+        """Encode a batch, see :meth:`Encoder.forward`."""
         with torch.autocast(self.device.type, enabled=False):  # front ends stay in float32
             inputs = self.front.inputs(x, lengths)
         states = frames(self.model(**inputs, output_hidden_states=True))
         return [(states[i], self.front.frames(lengths, states[i].shape[1], i)) for i in layers]
 
     def describe(self) -> dict[str, object]:
-        """See :meth:`Encoder.describe`; adds the model class, config, revision and what was left out."""
+        """Extend :meth:`Encoder.describe` by model class, config, revision and weights that were left out."""
         return {**super().describe(), **self.record}
 
 
 class ClapEncoder(HuggingFaceEncoder):
-    """CLAP's audio tower, and :meth:`text` for the vectors of words in the space of its last layer."""
+    """CLAP's audio tower, with :meth:`text` for the vectors of texts in the space of its last layer."""
 
     read_words: Callable[[], tuple]
-    """Gives the tokenizer and the text tower; :func:`load_huggingface` sets it."""
+    """Function that returns the tokenizer and the text tower; :func:`load_huggingface` sets it."""
     _words: tuple | None = None
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors of texts, to be compared with those of sounds; tokenizer and text tower are read at the first call.
+        """Embed texts, for comparison with sounds; tokenizer and text tower are read at the first call.
 
         Parameters
         ----------
@@ -147,15 +147,15 @@ class ClapEncoder(HuggingFaceEncoder):
         Returns
         -------
         np.ndarray, float32 (N, D)
-            In the space of the last layer and, like it, as the projection gives them: not of length 1. CLAP compares by
-            cosine, so divide both by their lengths (what ``ClapModel.get_text_features`` gives is so divided).
+            Vectors in the space of the last layer, like it directly after the projection and not of length 1. CLAP
+            compares by cosine, so divide both by their lengths (``ClapModel.get_text_features`` does so).
 
         Raises
         ------
         ParameterError
-            A text that is none, is empty or has more tokens than the model has positions.
+            A text is not a string, is empty, or has more tokens than the model has positions.
         WeightsError
-            The folder lacks the tokenizer's files or the text tower's weights.
+            The folder lacks the files of the tokenizer or the weights of the text tower.
         """
         texts = several("texts", texts, _text)
         if self._words is None:
@@ -163,7 +163,7 @@ class ClapEncoder(HuggingFaceEncoder):
         tokenizer, model = self._words
         most = model.config.max_position_embeddings - model.config.pad_token_id - 1
         rows = []
-        for text in texts:  # one by one: no padding, and few texts are ever asked for
+        for text in texts:  # one by one, without padding, as texts are few
             inputs = tokenizer(text, return_tensors="pt").to(self.device)
             if (count := inputs["input_ids"].shape[1]) > most:
                 raise ParameterError("texts", f"{text[:40]}... ({count} tokens)", f"texts of at most {most} tokens")
@@ -180,7 +180,7 @@ def _text(name: str, text: object) -> str:
 
 
 def _words(folder: Path, settings, seed: int | None, device: torch.device) -> tuple:
-    """The tokenizer and the text tower of a CLAP folder."""
+    """Load the tokenizer and the text tower of a CLAP folder."""
     from transformers import AutoTokenizer, ClapTextModelWithProjection
 
     if not (folder / "tokenizer.json").is_file() and not (folder / "merges.txt").is_file():
@@ -209,24 +209,24 @@ def load_huggingface(
     preprocess: dict | None = None,
     revision: str | None = None,
 ) -> HuggingFaceEncoder:
-    """A transformers model from a local folder, or with seeded random weights.
+    """Load a transformers model from a local folder, or make one with seeded random weights.
 
     Parameters
     ----------
     name : str
-        What the encoder calls itself.
+        The encoder's name.
     folder : path or None
-        Holds config.json, preprocessor_config.json and, unless ``random_weights``, the weights. None only with
-        ``random_weights``, ``architecture`` and ``preprocess``.
+        Folder with config.json, preprocessor_config.json and, unless ``random_weights`` is given, the weights. None
+        only with ``random_weights``, ``architecture`` and ``preprocess``.
     device : str or torch.device
     config : {"default", "paper", "cut"}
         "paper": WavLM weights in the wav2vec2 network; "cut": Whisper on the clip's own positions (see the module).
     random_weights : int, optional
-        Seed: the network of the configuration as it is before training, as a control.
+        Seed for random weights in the configured network, as an untrained control.
     architecture, preprocess : dict, optional
-        In place of the folder's config.json and preprocessor_config.json.
+        Settings to use instead of the folder's config.json and preprocessor_config.json.
     revision : str, optional
-        Recorded where the folder is the hub cache's for that commit.
+        Commit on the hub, recorded if the folder is the hub cache's for that commit.
 
     Returns
     -------
@@ -235,9 +235,10 @@ def load_huggingface(
     Raises
     ------
     WeightsError
-        A file is missing or damaged, or the checkpoint's entries are not those of the network (all listed).
+        A file is missing or damaged, or the checkpoint's entries are not those of the network (the error lists up to 20
+        of each kind).
     ParameterError
-        Model type, MERT option or config that is not supported.
+        The model type, an option of MERT or `config` is not supported.
     """
     architecture = _json(folder, "config.json") if architecture is None else architecture
     preprocess = _preprocess(folder) if preprocess is None else preprocess
@@ -252,7 +253,7 @@ def load_huggingface(
     front_of = FRONTS.get(audio.settings.model_type) or FRONTS.get(preprocess.get("feature_extractor_type"), OtherFront)
     if config == "cut":
         model, front_of = CutWhisper(model), CutWhisperFront
-    # torch on WavLM's float bias beside a boolean mask; the result is right
+    # torch warns of WavLM's float bias together with a boolean mask; the result is right
     warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask")
     model.eval()
     with _quiet():
@@ -280,7 +281,7 @@ def load_huggingface(
 
 
 def _transformers() -> str:
-    """Major and minor version: what a hidden state is has changed between them."""
+    """Return the major and minor version of transformers, between which hidden states have changed."""
     import transformers
 
     return ".".join(transformers.__version__.split(".")[:2])
@@ -302,7 +303,7 @@ def _json(folder: Path | str | None, file: str) -> dict:
 
 
 def _preprocess(folder: Path | str | None) -> dict:
-    """Settings of the feature extractor; newer folders keep them inside processor_config.json."""
+    """Read the settings of the feature extractor, which newer folders have inside processor_config.json."""
     file, within = Path(folder) / "preprocessor_config.json", Path(folder) / "processor_config.json"
     options = None
     if not file.exists() and within.exists():
@@ -322,7 +323,7 @@ def _preprocess(folder: Path | str | None) -> dict:
 
 
 def _settings(architecture: dict, config: str):
-    """The transformers configuration object for a config.json, without any remote code."""
+    """Make the transformers configuration object for a config.json, without any remote code."""
     from transformers import CONFIG_MAPPING
 
     kind = architecture.get("model_type")
@@ -357,7 +358,7 @@ def _whole(settings) -> type:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """transformers' own loading table and progress bar say in other words what is checked here."""
+    """Silence transformers' loading report and progress bar; the weights are checked here."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -378,7 +379,7 @@ def _random(tower: Tower, seed: int) -> nn.Module:
 
 
 def _load(tower: Tower, folder: Path, config: str) -> tuple[nn.Module, list[str]]:
-    """The network with a folder's weights, and the checkpoint entries that are no part of it; else an error."""
+    """Return the network with a folder's weights, and the entries of the checkpoint that are not part of it."""
     network = tower.network
     with _quiet():
         with torch.device("meta"):
@@ -397,7 +398,7 @@ def _load(tower: Tower, folder: Path, config: str) -> tuple[nn.Module, list[str]
             )
         except Exception as error:
             raise WeightsError(f"{folder}: weights cannot be read ({reason(error)})") from error
-    # heads of pretraining and fine-tuning stand beside the encoder's own parts, never inside one
+    # heads of pretraining and fine-tuning are parts of their own, never inside a part of the encoder
     parts = {key.split(".")[0] for key in bare.state_dict()}
     surplus = set(info["unexpected_keys"])
     heads = {key for key in surplus if key.split(".")[0] not in parts or key.endswith("masked_spec_embed")}
@@ -422,7 +423,10 @@ def _some(keys, most: int = 20) -> str:
 
 
 def _entries(folder: Path) -> dict[str, Callable[[], Tensor]]:
-    """How to read each entry of a folder's weights, of one file or of several with an index; nothing is run."""
+    """Return name -> function that reads an entry of a folder's weights, from one file or several with an index.
+
+    No code in the files is run.
+    """
     for name in WEIGHT_FILES:
         path = folder / name
         if not path.is_file():
@@ -448,7 +452,10 @@ def _file_entries(path: Path) -> dict[str, Callable[[], Tensor]]:
 
 
 def _prefix(entries: Iterable[str], own: set[str]) -> str:
-    """Where the network stands inside a checkpoint, "" or "model.audio_tower.": where most of its keys are found."""
+    """Return the prefix of the network's entries in a checkpoint, such as "" or "model.audio_tower.".
+
+    It is the prefix under which most keys of the network are found.
+    """
     votes: Counter[str] = Counter()
     for key in entries:
         names = key.split(".")

@@ -1,8 +1,8 @@
-"""What an encoder is: a frozen model that turns waveforms into frames, layer by layer.
+"""The interface of an encoder, a frozen model that turns waveforms into frames of each of its layers.
 
-Any torch module that takes waveforms becomes one by :func:`~workbench.encoders.encoder_from`. To write one yourself,
-subclass :class:`Encoder`, fill in the attributes in ``__init__`` and write ``forward``; batching, padding, caching,
-probing and the notebooks then work with it.
+:func:`~workbench.encoders.encoder_from` makes an encoder of any torch module that takes waveforms. To write one
+yourself, subclass :class:`Encoder`, set the attributes in ``__init__`` and write ``forward``; batching, padding,
+caching, probing and the notebooks then work with it.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ class Layer:
     """One place in a network where frames can be read."""
 
     name: str
-    """What the family calls it: "0" ... "12" for transformer hidden states, "features.4" for a convolution block."""
+    """Its name, such as "0" to "12" for the hidden states of a transformer, or "features.4" for a convolution block."""
     dim: int
     """Length D of one frame."""
     frame_rate: float
-    """Frames a second (Hz); 0.0 when the layer gives one frame a clip."""
+    """Frames a second (Hz); 0.0 if the frames are not a time series, as with one frame a clip."""
 
 
 class Encoder(ABC):
-    """A frozen model: waveforms and lengths in, frames of each layer and their lengths out.
+    """A frozen model that maps waveforms and their lengths to frames of each layer and their lengths.
 
     Attributes
     ----------
     name : str
-        Registry name or the path it was loaded from.
+        Registry name, or the path from which it was loaded.
     rate : int
-        Sample rate (Hz) of the waveforms it takes.
+        Sample rate (Hz) of its waveforms.
     layers : tuple of Layer
-        Where frames can be read, input side first.
+        Places where frames can be read, from the input to the output.
     fingerprint : str
-        Hash of everything that changes the numbers: weights, front end and its code version, padding policy,
-        compute dtype. Equal fingerprints promise equal frames.
+        Hash of everything that changes the numbers: weights, front end and its code version, padding policy and
+        compute dtype. Encoders with equal fingerprints give equal frames.
     padding : {"masked", "equal", "fixed"}
-        What zero-padding a clip in a batch does. "masked": nothing (up to float tolerance); "equal": it would change
-        the numbers, so only clips of equal length share a batch; "fixed": the front end pads or cuts every clip to
-        ``window`` seconds itself, so batch-mates cannot matter.
+        Effect of zero-padding a clip in a batch. "masked": none (up to float tolerance). "equal": it would change the
+        numbers, so that only clips of equal length share a batch. "fixed": the front end pads or cuts every clip to
+        ``window`` seconds, so that the other clips of a batch have no effect.
     window : float or None
-        Seconds the front end pads or cuts to, where ``padding == "fixed"``; with another policy, seconds that it cuts
-        longer clips to, or None where it hears all.
+        With ``padding == "fixed"``, seconds to which the front end pads or cuts; with another policy, seconds to which
+        it cuts longer clips, or None if it uses the whole clip.
     minimum : int
-        Shortest waveform in samples that gives a frame; shorter clips are zero-padded to it on the right.
+        Samples of the shortest waveform that gives a frame; shorter clips are zero-padded to it on the right.
     device : torch.device
     recipe : mapping or None
-        What :func:`~workbench.encoders.load_encoder` was given, but for the device; None where it was made otherwise.
+        Arguments given to :func:`~workbench.encoders.load_encoder`, without the device; None for other encoders.
     """
 
     name: str
@@ -93,25 +93,25 @@ class Encoder(ABC):
         Parameters
         ----------
         x : Tensor, float32 (B, samples)
-            Zero-padded on the right.
+            Waveforms, zero-padded on the right.
         lengths : Tensor, int64 (B,)
-            True samples of each row.
+            Number of true samples of each row.
         layers : sequence of int
-            Positions in ``self.layers``, ascending.
+            Positions in ``self.layers``, in ascending order.
 
         Returns
         -------
-        list of (frames, lengths), one a layer asked for
-            ``frames`` (B, T, D) and ``lengths`` int64 (B,); frames past a row's length are undefined.
+        list of (frames, lengths), one for each of ``layers``
+            ``frames`` (B, T, D) and ``lengths`` int64 (B,); frames beyond a row's length are undefined.
         """
 
     def select(self, layers: str | int | Sequence[str | int] = "all") -> tuple[int, ...]:
-        """Positions in ``self.layers`` of the layers asked for: "all", a name, a position, or several of these.
+        """Return the positions in ``self.layers`` of "all" layers, of a name or position, or of several of these.
 
         Raises
         ------
         ParameterError
-            For a layer the encoder does not have; the message lists those it has.
+            The encoder does not have such a layer; the message lists its layers.
         """
         names = [layer.name for layer in self.layers]
 
@@ -130,7 +130,7 @@ class Encoder(ABC):
         return tuple(sorted(set(several("layers", layers, position))))
 
     def describe(self) -> dict[str, object]:
-        """What a run records about its encoder (plain types only)."""
+        """Return what a run records about its encoder, in plain types."""
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
@@ -144,12 +144,12 @@ class Encoder(ABC):
 
 
 def check_encoder(encoder: object) -> None:
-    """Refuse an encoder of one's own whose attributes cannot be worked with.
+    """Refuse an object that is not an encoder, or an encoder with missing or wrong attributes.
 
     Raises
     ------
     ParameterError
-        It is no :class:`Encoder`, or an attribute is missing or wrong; the message names it and says what to write.
+        It is not an :class:`Encoder`, or an attribute is missing or wrong; the message names it and says what to write.
     """
     if not isinstance(encoder, Encoder):
         raise ParameterError("encoder", encoder, "an Encoder, as load_encoder(name) returns, or a torch module")
@@ -172,12 +172,12 @@ def check_encoder(encoder: object) -> None:
 
 
 def check_fingerprint(encoder: Encoder) -> None:
-    """Refuse an encoder of one's own that does not say when its numbers change.
+    """Refuse an encoder without a fingerprint, by which changes of its numbers are noticed.
 
     Raises
     ------
     ParameterError
-        Its fingerprint is missing or no text; the message says what to write.
+        Its fingerprint is missing or not text; the message says what to write.
     """
     mark = getattr(encoder, "fingerprint", None)
     if not isinstance(mark, str) or not mark:

@@ -1,9 +1,9 @@
-"""``logmel``: the trivial control. Log-mel frames of the sound itself; no network, no weights.
+"""``logmel``, the trivial control: log-mel frames of the sound, without a network or weights.
 
 With ``pooling="mean+std"`` a clip becomes 128 numbers: mean and standard deviation of 64 mel bands. A pretrained
-encoder that does not beat this has learnt nothing that matters for the task.
+encoder that is not better than this has learnt nothing that matters for the task.
 
-Padding: "masked"; frames are analysed without centring, so each looks at true samples of its clip only.
+Padding is "masked": frames are computed without centring, so that each depends on true samples of its clip only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ RATE, N_FFT, HOP, N_MELS, FLOOR = 16000, 512, 160, 64, 1e-6
 class LogMelStatistics(Encoder):
     """Log-mel frames: 64 HTK mel bands from 0 to 8 kHz, natural logarithm of power, 100 frames a second, 16 kHz.
 
-    0 dB power is a full-scale sine; Hann window of 512 samples; 1e-6 (-60 dB) is added before the logarithm.
+    A full-scale sine has a power of 1 (0 dB). The Hann window has 512 samples, and 1e-6 (-60 dB) is added to the power
+    before the logarithm.
 
     Parameters
     ----------
@@ -35,7 +36,7 @@ class LogMelStatistics(Encoder):
     rate = RATE
     padding = "masked"
     minimum = N_FFT
-    compute = "float32"  # a matrix product in half precision would blur the bands, and there is no time to win
+    compute = "float32"  # half precision would make the bands inaccurate and save no time
 
     def __init__(self, *, device: str | torch.device = "cpu"):
         self.device = torch.device(device)
@@ -47,7 +48,7 @@ class LogMelStatistics(Encoder):
         self.fingerprint = fingerprint("logmel", CODE_VERSION, self.padding, RATE, N_FFT, HOP, N_MELS, FLOOR)
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """See :meth:`Encoder.forward`."""
+        """Encode a batch, see :meth:`Encoder.forward`."""
         spectrum = torch.stft(x, N_FFT, HOP, N_FFT, self._window, center=False, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()
         frames = (power.transpose(1, 2) @ self._banks + FLOOR).log()

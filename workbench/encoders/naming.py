@@ -1,4 +1,4 @@
-"""What a text that names an encoder can mean, told before anything is loaded or run: without torch, at once."""
+"""Check texts that name an encoder, without importing torch and before anything is loaded or run."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ FORM = "path/to/file.py:name"
 
 @checked
 def check_encoder_name(text: str, argument: str = "name_or_path", *, others: Iterable[str] = ()) -> None:
-    """Refuse what :func:`load_encoder` cannot know, before anything is loaded or run.
+    """Refuse a text that :func:`load_encoder` cannot know, before anything is loaded or run.
 
     Parameters
     ----------
     text : str
-        A name, folder, hub id, or code of one's own.
+        A name, a folder, a hub id, or code of the user's own.
     argument : str
-        What the caller calls it; named in the error.
+        Name of the caller's argument, for the error.
     others : iterable of str
-        Names that the caller knows besides.
+        Further names that the caller accepts.
 
     Raises
     ------
     ParameterError
-        No name of the registry, folder or hub id, and no code of one's own that is there; close names are offered.
+        The text is no name of the registry, folder, hub id or existing code of the user's own; the error suggests close
+        names.
     """
     place = os.path.expanduser(text)
     if text.strip() and (text in (*SPECS, *others) or os.path.isdir(place)):
@@ -54,28 +55,28 @@ def check_encoder_name(text: str, argument: str = "name_or_path", *, others: Ite
 
 
 class OwnCode(NamedTuple):
-    """What a text such as ``models/net.py:make`` names."""
+    """Code that a text such as ``models/net.py:make`` names."""
 
     text: str
-    """As it was written."""
+    """The text as it was written."""
     source: str
-    """A path that ends in ``.py``, or a module's name with dots."""
+    """A path that ends in ``.py``, or the dotted name of a module."""
     name: str
-    """What is taken of it; dots go into classes and objects."""
+    """Name of the object in that file or module; dots are attributes of classes and objects."""
 
     @property
     def file(self) -> Path | None:
-        """The file from the root; None for a module by name."""
+        """Absolute path of the file; None for a module."""
         return Path(self.source).expanduser().absolute() if self.source.endswith(".py") else None
 
     @property
     def whole(self) -> str:
-        """The same with a path from the root, for processes that work elsewhere."""
+        """The text with an absolute path, for processes with another working folder."""
         return self.text if self.file is None else f"{self.file}:{self.name}"
 
 
 def own_code(text: object) -> OwnCode | None:
-    """What a text names, where it has the form of code of one's own; None for anything else."""
+    """Parse a text of the form ``file.py:name`` or ``module:name``; return None for any other text."""
     source, colon, name = str(text).rpartition(":")
     if not colon or not all(part.isidentifier() for part in name.split(".")):
         return None
@@ -85,12 +86,12 @@ def own_code(text: object) -> OwnCode | None:
 
 
 def check_own_code(code: OwnCode, argument: str = "name_or_path") -> None:
-    """Refuse what cannot be there, without running anything.
+    """Refuse code that cannot exist, without running any.
 
     Raises
     ------
     ParameterError
-        No such file, one that is no Python, or one in which nothing has that name.
+        There is no such file or module, the file is not Python code, or nothing in it has that name.
     """
     if code.file is None:
         top = code.source.partition(".")[0]
@@ -117,7 +118,7 @@ def check_own_code(code: OwnCode, argument: str = "name_or_path") -> None:
 
 @contextlib.contextmanager
 def importing(folder: Path) -> Iterator[None]:
-    """``import`` looks into this folder first."""
+    """Make ``import`` search this folder first."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -127,7 +128,7 @@ def importing(folder: Path) -> Iterator[None]:
 
 
 def no_name(code: OwnCode, names: Iterable[str], argument: str = "name_or_path") -> ParameterError:
-    """The error of code in which nothing has that name; close ones are offered."""
+    """Return the error for code in which nothing has that name; it suggests close names."""
     known = sorted(name for name in names if not name.startswith("_"))
     near = get_close_matches(code.name, known, 3, 0.4)
     guess = f"; did you mean {' or '.join(near)}?" if near else ""

@@ -1,4 +1,4 @@
-"""Any torch module that takes waveforms, as an encoder: :func:`encoder_from`.
+"""Make an encoder of any torch module that takes waveforms, with :func:`encoder_from`.
 
 >>> import torch
 >>> from workbench.encoders import encoder_from
@@ -7,9 +7,9 @@
 >>> [(layer.name, layer.dim, layer.frame_rate) for layer in mine.layers]
 [('0', 8, 100.0), ('1', 8, 100.0), ('2', 4, 50.0)]
 
-Which layers there are, how their tensors are read, their frame rates and what padding does are measured
-(:mod:`.stages`). The numbers are those of the module itself: what is done to a sound before it (a normalisation, a
-feature extractor) belongs into its ``forward``.
+The layers, the axes of their tensors, their frame rates and the effect of padding are measured (:mod:`.stages`). The
+frames are exactly those of the module: what a sound needs before it, such as a normalisation or a feature extractor,
+must be part of its ``forward``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .untrained import reset
 
 CODE_VERSION = 1
 RATE_NAMES = ("rate", "sample_rate", "sampling_rate")
-"""Attributes of a module, or of its ``config``, that are taken for Hz where they are whole numbers of 1000 or more."""
+"""Attributes of a module or its ``config`` that are taken for the rate in Hz if they are whole and at least 1000."""
 _TORCHS_OWN = frozenset(vars(nn.Module())) - {"_forward_hooks", "_forward_pre_hooks"}
 
 
@@ -50,17 +50,18 @@ class ModuleEncoder(Encoder):
     Parameters
     ----------
     module : nn.Module
-        In eval mode and on ``device``; it is not copied here.
+        The module in eval mode and on ``device``; it is not copied here.
     measured : Measured
     rate : int
+        Hz.
     name : str
     device : torch.device
     record : dict
         What :meth:`describe` adds.
     """
 
-    reentrant = False  # nothing is known of what a module keeps from one batch to the next
-    compute = "float32"  # as its owner runs it
+    reentrant = False  # a module may keep state from one batch to the next
+    compute = "float32"  # no autocast, as the module was written
 
     def __init__(self, module, measured: Measured, *, rate: int, name: str, device: torch.device, record: dict):
         self.module, self.measured, self.record = module, measured, record
@@ -74,12 +75,12 @@ class ModuleEncoder(Encoder):
         self.record["counted_by_type_only"] = by_type
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """See :meth:`Encoder.forward`; gradients flow to ``x``.
+        """Encode a batch, see :meth:`Encoder.forward`; gradients flow to ``x``.
 
         Raises
         ------
         ParameterError
-            Lengths differ although padding would change the numbers.
+            The lengths differ, although padding would change the numbers.
         """
         if self.padding == "equal" and len(lengths) and bool((lengths != lengths[0]).any()):
             raise ParameterError("lengths", lengths.tolist(), f"all equal for {self.name}: padding changes its numbers")
@@ -102,13 +103,13 @@ class ModuleEncoder(Encoder):
         return [read(reading, heard[reading.name], len(x)) for reading in readings]
 
     def untrained(self, seed: int) -> ModuleEncoder:
-        """The same module with fresh weights, as ``random_weights`` of :func:`encoder_from` makes it."""
+        """Return an encoder of the same module with new random weights, as :func:`encoder_from` makes it."""
         layers = [layer.name for layer in self.layers]
         options = {"rate": self.rate, "layers": layers, "device": self.device, "random_weights": seed}
         return encoder_from(self.module, name=self.name, **options)
 
     def describe(self) -> dict[str, object]:
-        """See :meth:`Encoder.describe`; adds what was measured, and the layers left out with the reasons."""
+        """Extend :meth:`Encoder.describe` by what was measured, and by the layers left out with the reasons."""
         measured = self.measured
         found = {"input": measured.form, "minimum": self.minimum, "one_clip_at_a_time": measured.alone}
         return {**super().describe(), **found, **self.record, "left_out": dict(measured.left_out)}
@@ -125,48 +126,48 @@ def encoder_from(
     random_weights: int | None = None,
     padding: Literal["auto", "equal"] = "auto",
 ) -> ModuleEncoder:
-    """Any torch module that takes waveforms, as a frozen encoder.
+    """Make a frozen encoder of any torch module that takes waveforms.
 
     Parameters
     ----------
     module : nn.Module
-        Takes float waveforms (B, samples) or (B, 1, samples), which of them is tried, and nothing else. The encoder
-        has a copy of it, in eval mode and without gradients of the weights: the module stays as it is, and what becomes
-        of it later does not change the encoder.
+        A module whose only argument is float waveforms, (B, samples) or (B, 1, samples); both shapes are tried. The
+        encoder has a copy of it, in eval mode and without gradients of the weights, so that the module is not changed,
+        and later changes of the module do not affect the encoder.
     rate : int, optional
-        Hz at which it hears. None reads its attribute ``rate``, ``sample_rate`` or ``sampling_rate``, or that of its
-        ``config``.
+        Sample rate (Hz) of its waveforms. By default it is read from the module's attribute ``rate``, ``sample_rate``
+        or ``sampling_rate``, or from that of its ``config``.
     layers : "all", name or several names
-        Where frames are read: sub-modules as ``module.named_modules()`` calls them, and "output" for what the module
-        itself gives. "all" are the entries of its outermost ``nn.ModuleList`` and ``nn.Sequential`` on every path, the
-        children that hold none, and its output, as far as they can be read and differ;
-        ``describe()["left_out"]`` says why the others are not among them.
+        Where frames are read: sub-modules by their names in ``module.named_modules()``, and "output" for the output of
+        the module itself. "all" means the entries of its outermost ``nn.ModuleList`` and ``nn.Sequential`` on every
+        path, children that contain no such list, and the output, as far as they can be read and differ from each other;
+        ``describe()["left_out"]`` gives the reason for each of the others.
     name : str, optional
-        The class's name by default.
+        Name of the encoder; by default that of the module's class.
     device : str or torch.device
     random_weights : int, optional
-        Seed: the same network with fresh weights, as a control. Sub-modules reset themselves; parameters that no reset
-        reaches are permuted within themselves (``describe()`` counts them).
+        Seed for new random weights in the same network, as an untrained control. Sub-modules reset their parameters;
+        parameters that no reset changes are permuted within themselves (``describe()`` counts them).
     padding : {"auto", "equal"}
-        "auto" measures whether zeros behind a clip change its numbers; "equal" takes it that they do.
+        "auto" measures whether zeros behind a clip change its frames; "equal" assumes that they do.
 
     Returns
     -------
     ModuleEncoder
-        Axes, D, frame rates and the shortest clip are measured with seeded noise of 2 s, or of 8 s where 2 s fail. A
-        layer without an axis that grows with the clip has the frame rate 0: one vector a clip, or tokens. Frames are
-        (T, D), whatever the order of the axes; what is neither clip nor time is flattened into D.
+        Axes, D, frame rates and the shortest clip are measured with seeded noise of 2 s, or of 8 s if 2 s fail. A layer
+        without an axis that grows with the clip has the frame rate 0: it gives one vector a clip, or tokens. Frames are
+        (T, D) whatever the order of the axes; axes that are neither clips nor time are flattened into D.
 
     Raises
     ------
     ParameterError
-        No rate; a layer that the module does not have (near names are given) or that cannot be read (the reason is); a
-        module that cannot be copied, or does not take waveforms of any length from :attr:`minimum` on.
+        There is no rate; the module does not have a layer (the error suggests close names), or a layer cannot be read
+        (it says why); the module cannot be copied, or does not take waveforms of every length from :attr:`minimum` on.
 
     Warns
     -----
     UserWarning
-        Something that the module holds cannot be told apart by content: its fingerprint knows only the type.
+        The module holds an object whose content cannot be compared, so that only its type is in the fingerprint.
 
     Examples
     --------
@@ -192,25 +193,25 @@ def encoder_from(
     encoder = ModuleEncoder(own, measured, rate=rate, name=name, device=place, record=record)
     if by_type := encoder.record["counted_by_type_only"]:
         warn(
-            f"of {', '.join(by_type)} in {name} it cannot be told whether they change: the fingerprint, by which "
-            "stored embeddings are found again, knows their types only"
+            f"changes of {', '.join(by_type)} in {name} cannot be noticed: the fingerprint, by which stored embeddings "
+            "are found again, depends on their types only"
         )
     return encoder
 
 
 def as_encoder(encoder: Encoder | nn.Module, *, kept: bool = False) -> Encoder:
-    """An encoder whose attributes are checked; of a torch module the one that :func:`encoder_from` makes.
+    """Return an encoder with checked attributes; a torch module is turned into one by :func:`encoder_from`.
 
     Parameters
     ----------
     encoder : Encoder or nn.Module
     kept : bool
-        Whether its frames are to be found again: it must have a fingerprint then.
+        Whether its frames will be stored, for which it must have a fingerprint.
 
     Raises
     ------
     ParameterError
-        It is neither, or cannot be worked with.
+        The object is neither, or an attribute is missing or wrong.
     """
     if isinstance(encoder, nn.Module) and not isinstance(encoder, Encoder):
         return encoder_from(encoder)
@@ -221,7 +222,7 @@ def as_encoder(encoder: Encoder | nn.Module, *, kept: bool = False) -> Encoder:
 
 
 def _rate(module: nn.Module) -> int:
-    """Hz as a module's attributes say."""
+    """Return the rate in Hz from the attributes of a module or its config, or raise an error."""
     found = _said_rate(module) or _said_rate(getattr(module, "config", None))
     if found is not None:
         return found
@@ -241,7 +242,7 @@ def _said_rate(part: object) -> int | None:
 
 
 def _asked(module: nn.Module, layers: str | Sequence[str]) -> list[str]:
-    """Names of layers that the module has."""
+    """Check that the module has the layers asked for, and return their names."""
     known = [*(name for name, _ in module.named_modules() if name), OUTPUT]
 
     def check(argument: str, name: object) -> str:
@@ -255,7 +256,7 @@ def _asked(module: nn.Module, layers: str | Sequence[str]) -> list[str]:
 
 
 def _copied(module: nn.Module) -> nn.Module:
-    """A copy; tensors that gradients lead to, which torch does not copy, are taken without them."""
+    """Copy a module; tensors that are not leaves of the graph, which torch does not copy, are copied detached."""
     memo = {
         id(value): value.detach().clone()
         for part in module.modules()
@@ -268,15 +269,15 @@ def _copied(module: nn.Module) -> nn.Module:
         raise ParameterError("module", type(module).__name__, f"one that copy.deepcopy can copy ({error})") from error
 
 
-# --- what decides a module's numbers ------------------------------------------------------------------------------
+# --- the fingerprint of a module ----------------------------------------------------------------------------------
 
 
 def identity(module: nn.Module) -> tuple[list[object], dict[str, Tensor], list[str]]:
-    """What a module is: plain values, weights, and the names of what could only be told by its type.
+    """Return what determines a module's numbers: plain values, weights, and names of objects known by type only.
 
-    Weights and buffers (also those that a state dict leaves out) count by their content, its print by its text, classes
-    that are not of installed packages by their code and all that it takes from outside, and other attributes and hooks
-    by their content. Classes of packages count by their names and the package's version.
+    Included are the content of weights and buffers (also those that a state dict leaves out), the module's repr, the
+    code of its classes with everything that this code refers to (for classes of installed packages only their names and
+    the package's version), and the content of other attributes and hooks.
     """
     weights = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     by_type: list[str] = []
@@ -293,9 +294,9 @@ def identity(module: nn.Module) -> tuple[list[object], dict[str, Tensor], list[s
 
 
 def _attributes(name: str, part: nn.Module) -> Iterator[tuple[str, object]]:
-    """What a module holds besides weights, buffers and sub-modules."""
+    """Yield the attributes of a module other than weights, buffers and sub-modules."""
     for key, value in sorted(vars(part).items()):
-        if key in _TORCHS_OWN or (isinstance(part, nn.RNNBase) and "_weight" in key):  # weights once more
+        if key in _TORCHS_OWN or (isinstance(part, nn.RNNBase) and "_weight" in key):  # the weights again
             continue
         value = list(value.values()) if key in ("_forward_hooks", "_forward_pre_hooks") else value
         if not (key.startswith("_forward") and not value):
@@ -303,12 +304,12 @@ def _attributes(name: str, part: nn.Module) -> Iterator[tuple[str, object]]:
 
 
 def _told(name: str, value: object, by_type: list[str]) -> object:
-    """A value in plain types; by its type, and noted, where that cannot be done."""
+    """Return a value in plain types or, if that cannot be done, its type, with an entry in `by_type`."""
     try:
         return plain(name, value)
     except Exception:  # objects of others fail in any way
         pass
-    if isinstance(value, type):  # the code of a class refers to something that cannot be told: all of its file counts
+    if isinstance(value, type):  # the class refers to something that has no plain form: use the text of its whole file
         try:
             return value.__qualname__, inspect.getsource(sys.modules[value.__module__])
         except (OSError, TypeError, KeyError):

@@ -1,8 +1,8 @@
-"""Encoders in the user's own code: ``path/to/file.py:name`` and ``module:name``.
+"""Load encoders from the user's own code, named as ``path/to/file.py:name`` or ``module:name``.
 
-``name`` is an :class:`.interface.Encoder`, a torch module, or a function or class that gives one. It is called with
-those of ``device`` and ``random_weights`` that its signature has. The file is run as Python runs a script: with its
-folder first among those that ``import`` looks into. Whoever names a file trusts it.
+``name`` is an :class:`.interface.Encoder`, a torch module, or a function or class that returns one. A function or class
+is called with ``device`` and ``random_weights``, as far as its signature has them. The file is run like a script, with
+its folder first in the search path of ``import``; name only files that you trust.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _PACKAGES = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platl
 
 
 def load_own_code(code: OwnCode, *, device: torch.device, random_weights: int | None) -> Encoder:
-    """The encoder that one's own code names.
+    """Load the encoder that the user's own code names.
 
     Raises
     ------
     ParameterError
-        No such file, module or name; an error in it (its line is named); something that is no encoder and no torch
-        module; or no way to untrained weights.
+        There is no such file, module or name; the code raises an error (the message names its line); the object is
+        neither an encoder nor a torch module; or random weights are asked for and cannot be made.
     """
     check_own_code(code)
     with importing(Path.cwd() if code.file is None else code.file.parent):
@@ -68,12 +68,12 @@ def load_own_code(code: OwnCode, *, device: torch.device, random_weights: int | 
 
 
 def load_object(thing: Encoder | nn.Module, *, device: torch.device | None, random_weights: int | None) -> Encoder:
-    """An encoder or a torch module as :func:`load_encoder` gives encoders; ``device`` is for modules.
+    """Return an encoder for an encoder or a torch module; only a module is moved to ``device``.
 
     Raises
     ------
     ParameterError
-        It cannot be worked with, or untrained weights are asked for and it holds no torch module.
+        An attribute is missing or wrong, or random weights are asked for and the encoder holds no torch module.
     """
     if not isinstance(thing, Encoder):
         return encoder_from(thing, device="auto" if device is None else device, random_weights=random_weights)
@@ -86,7 +86,7 @@ def load_object(thing: Encoder | nn.Module, *, device: torch.device | None, rand
 
 
 def _untrained(encoder: Encoder, seed: int) -> Encoder:
-    """A copy of an encoder whose torch modules have fresh weights."""
+    """Return a copy of an encoder whose torch modules have new random weights."""
     parts = {name: value for name, value in vars(encoder).items() if isinstance(value, nn.Module)}
     if isinstance(encoder, nn.Module):
         parts = {"": encoder}
@@ -112,7 +112,7 @@ def _untrained(encoder: Encoder, seed: int) -> Encoder:
 
 @contextlib.contextmanager
 def _running(code: OwnCode) -> Iterator[None]:
-    """An error in the user's code becomes one that names the user's line."""
+    """Turn an error in the user's code into a ParameterError that names the user's line."""
     try:
         yield
     except WorkbenchError:
@@ -131,7 +131,7 @@ def _is_own(file: str) -> bool:
 
 
 def _executed(file: Path) -> ModuleType:
-    """A file run anew, as a module whose name depends on the file's alone."""
+    """Run a file as a module whose name depends only on the file's name."""
     name = f"own_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     module = importlib.util.module_from_spec(spec)
@@ -161,7 +161,7 @@ def _found(code: OwnCode, module: ModuleType) -> object:
 
 
 def _taken(code: OwnCode, thing: object) -> set[str]:
-    """Which arguments a callable has."""
+    """Return the names of a callable's arguments; none may be required besides ``device`` and ``random_weights``."""
     if not callable(thing):
         expected = f"an Encoder or a torch module, or what gives one: {code.name} is {_kind(thing)}"
         raise ParameterError("name_or_path", code.text, expected)
@@ -181,7 +181,7 @@ def _kind(thing: object) -> str:
 
 
 def _print(module: ModuleType) -> str:
-    """Hash of a file's content; empty for a module without one."""
+    """Return a hash of the content of a module's file; "" if it has none."""
     file = getattr(module, "__file__", None)
     if file is None or not os.path.isfile(file):
         return ""

@@ -1,4 +1,4 @@
-"""The one call that loads any encoder: :func:`load_encoder`."""
+"""Load any encoder, by name, from a folder, from the hub or from your own code, with :func:`load_encoder`."""
 
 from __future__ import annotations
 
@@ -37,28 +37,27 @@ def load_encoder(
     ----------
     name_or_path : str, path, Encoder or nn.Module
         A registry name (:func:`list_encoders`); a folder with a transformers model; a hub id, "owner/model" or
-        "owner/model@revision"; code of one's own, "path/to/file.py:name" or "module:name", where ``name`` is an
-        encoder, a torch module, or a function that gives one (:mod:`.own_code`; the file is run); or such an object
+        "owner/model@revision"; your own code, "path/to/file.py:name" or "module:name", where ``name`` is an encoder, a
+        torch module, or a function that returns one (:mod:`.own_code`; the file is run); or an encoder or torch module
         itself.
     device : str or torch.device
-        "auto" takes cuda, then mps, then cpu.
+        "auto" is cuda if available, else mps, else cpu.
     weights : path, optional
-        The file or folder with the weights, or a folder that holds it; else they are looked for in the folders of
-        ``WORKBENCH_WEIGHTS`` and in the download caches.
+        The file or folder with the weights, or a folder that contains it. By default the weights are looked for in the
+        folders of ``WORKBENCH_WEIGHTS`` and in the download caches.
     random_weights : int, optional
-        Seed: the same network before training, as a control. For registry names nothing needs to be on disk. A function
-        of one's own that takes ``random_weights`` makes its own control; else torch modules are reset
-        (:func:`encoder_from`).
+        Seed for random weights in the same network, as an untrained control. With a registry name, nothing needs to be
+        on disk. A function of your own that takes ``random_weights`` makes its own control; otherwise the parameters of
+        torch modules are reset (:func:`encoder_from`).
     config : {"default", "paper", "cut"}
-        "paper" for WavLM: its weights in the wav2vec2 network, as the code of arXiv 2509.24793 loads them.
-        "cut" for Whisper: positions of the clip's own length only, instead of 30 s for every clip. On one-second words
-        its clip vectors differ from those of 30 s (see :mod:`.huggingface` for how much); it is part of the
-        fingerprint.
+        "paper" loads WavLM weights into the wav2vec2 network, as the code of arXiv 2509.24793 does. "cut" runs Whisper
+        on positions of the clip's own length only, instead of 30 s for every clip; the frames differ from those of 30 s
+        (:mod:`.huggingface` says how much). The choice is part of the fingerprint.
     fetch : bool
-        Download what is missing; size and licence are printed first.
+        Whether to download what is missing; size and licence are printed first.
     dtype : {"auto", "float32", "bfloat16", "float16"}
-        Compute precision of :func:`extract`: "auto" is bfloat16 on cuda and float32 elsewhere, for torch modules
-        float32. Part of the fingerprint.
+        Compute precision of :func:`extract`. "auto" is bfloat16 on cuda and float32 elsewhere; for torch modules and
+        ``logmel`` it is float32. The precision is part of the fingerprint.
 
     Returns
     -------
@@ -67,10 +66,11 @@ def load_encoder(
     Raises
     ------
     ParameterError
-        Unknown name, device, config or precision; options that exclude each other; code of one's own that fails or
-        gives something else.
+        The name, device, config or precision is unknown; options exclude each other; or your own code fails or returns
+        something else.
     WeightsError
-        Weights missing (what, how big, which licence, how to get them), damaged, or not fitting the network.
+        The weights are missing (the error says which, how large, under which licence and how to get them), are damaged,
+        or do not fit the network.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def load_encoder(
     else:
         encoder = _load_own(spec, place, weights, random_weights, fetch)
     if code is None:
-        encoder.reentrant = True  # no family keeps anything of one batch for the next
+        encoder.reentrant = True  # these encoders keep no state between batches
     encoder.recipe = {
         "name_or_path": _whole_path(name_or_path) if code is None else code.whole,
         "weights": None if weights is None else str(Path(weights).expanduser().absolute()),
@@ -122,7 +122,7 @@ def load_encoder(
 
 
 def _computing(encoder: Encoder, dtype: str) -> Encoder:
-    """The encoder, with the precision that it computes in; its fingerprint knows it."""
+    """Set the precision of an encoder, as an attribute and as part of its fingerprint."""
     encoder.compute = compute_dtype(encoder, dtype)
     if encoder.compute != "float32":
         encoder.fingerprint = fingerprint(encoder.fingerprint, encoder.compute, "float32 convolutions on the CPU")
@@ -130,7 +130,7 @@ def _computing(encoder: Encoder, dtype: str) -> Encoder:
 
 
 def _for_published(name: str, weights, config: str, fetch: bool) -> None:
-    """Refuse options of published models."""
+    """Refuse options that apply to published models only."""
     given = {"weights": (weights, None), "config": (config, "default"), "fetch": (fetch, False)}
     for option, (value, default) in given.items():
         if value != default:
@@ -138,7 +138,7 @@ def _for_published(name: str, weights, config: str, fetch: bool) -> None:
 
 
 def _load_object(thing: Encoder | nn.Module, device, random_weights: int | None, dtype: str) -> Encoder:
-    """An encoder or module that is in memory already."""
+    """Return an encoder for an encoder or module that is in memory."""
     loaded = load_object(thing, device=chosen_device(device), random_weights=random_weights)
     if loaded is not thing:
         return _computing(loaded, dtype)
@@ -150,7 +150,7 @@ def _load_object(thing: Encoder | nn.Module, device, random_weights: int | None,
 
 
 def _whole_path(name_or_path: str | Path) -> str:
-    """A folder from the root, where it is one that is there; else the name."""
+    """Return the absolute path of an existing folder, or any other name as it is."""
     folder = Path(name_or_path).expanduser()
     named = str(name_or_path) in SPECS or not folder.is_dir()
     return str(name_or_path) if named else str(folder.absolute())
@@ -187,7 +187,7 @@ def _load_hub(spec: EncoderSpec, device, weights, random_weights, config, fetch)
 
 
 def _load_other(name_or_path, device, weights, random_weights, config, fetch) -> Encoder:
-    """A folder, or a hub id that the registry does not have."""
+    """Load a transformers model from a folder, or by a hub id that is not in the registry."""
     from .huggingface import load_huggingface
 
     folder = Path(name_or_path).expanduser()

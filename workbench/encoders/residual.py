@@ -1,4 +1,4 @@
-"""The transformer of EnCodecMAE and of the summary autoencoder: ResiDual streams, one feed-forward for all layers.
+"""The transformer of EnCodecMAE and of the summary autoencoder, with ResiDual streams and a shared feed-forward block.
 
 Two streams a = b = x run through the layers (Xie et al., "ResiDual: transformer with dual residual connections",
 2023, arXiv 2304.14802). In each layer
@@ -6,11 +6,11 @@ Two streams a = b = x run through the layers (Xie et al., "ResiDual: transformer
     u = attention(a),     a = norm1(a + u),  b = b + u
     f = feed_forward(a),  a = norm2(a + f),  b = b + f
 
-and the stack gives a + final_norm(b). All layers share one feed-forward block; the attention has no biases.
+and the output of the stack is a + final_norm(b). All layers share one feed-forward block; the attention has no biases.
 This is the form of EnCodecMAE (Pepino, Riera and Ferrer, 2023, arXiv 2309.07391).
 
-Released weights repeat the shared block under every layer and interleave the heads: channel d * heads + h is number d
-of head h. :func:`released_to_own` gathers the block and puts the channels of a head side by side, as is usual.
+Released weights repeat the shared block for each layer and interleave the heads: channel d * heads + h is channel d of
+head h. :func:`released_to_own` keeps one copy of the block and puts the channels of a head side by side, as is usual.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ from torch import Tensor, nn
 from ..core.checks import whole
 from ..core.errors import ParameterError, WeightsError
 
-#: Largest size of anything here.
+#: Largest number of frames, layers, heads or channels that is accepted.
 MOST = 10**6
-#: Largest table of positions that is kept, in numbers (8 MB).
+#: Largest table of positions that is cached, in numbers (8 MB).
 _KEPT = 2**21
 RELEASED = re.compile(r"^encoder_layers\.(\d+)\.(att_layer|ff_layer|norm1|norm2)\.(.+)$")
 
 
 def sinusoidal(frames: int, dim: int, *, device: str | torch.device = "cpu") -> Tensor:
-    """Positions 0 ... frames - 1 as sines (even columns) and cosines (odd columns), base 10000.
+    """Return sinusoidal position embeddings of positions 0 ... frames - 1, with base 10000.
 
     Parameters
     ----------
     frames : int
-        T.
+        Number of positions T.
     dim : int
-        D, even.
+        Length D of an embedding, even.
     device : str or torch.device
 
     Returns
     -------
     Tensor, float32 (T, D)
-        Column 2i is sin(t / 10000^(2i / D)), column 2i + 1 its cosine (Vaswani et al. 2017).
+        Column 2i is sin(t / 10000^(2i / D)), column 2i + 1 is the cosine of the same angle (Vaswani et al. 2017).
 
     Raises
     ------
     ParameterError
-        A size is no whole number or out of range, or ``dim`` is odd.
+        A size is not a whole number or is out of range, or ``dim`` is odd.
     """
     whole("frames", frames, least=0, most=MOST)
     if whole("dim", dim, least=2, most=MOST) % 2:
         raise ParameterError("dim", dim, "even")
     if frames * dim > _KEPT:
         return _positions(frames, dim).to(device)
-    place = torch.empty(0, device=device).device  # "cuda" is whichever GPU is the present one
+    place = torch.empty(0, device=device).device  # "cuda" is the current GPU
     return _kept_positions(frames, dim, place).clone()
 
 
@@ -71,13 +71,13 @@ def _positions(frames: int, dim: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _kept_positions(frames: int, dim: int, device: torch.device) -> Tensor:
-    """The same on the device, kept: a sampler asks for them at every step, and a copy to a GPU waits for all before."""
-    with torch.inference_mode(False):  # what is kept from inference could not be used in training
+    """Cache positions on the device: a sampler needs them at every step, and a copy to a GPU would synchronise."""
+    with torch.inference_mode(False):  # tensors made in inference mode could not be used in training
         return _positions(frames, dim).to(device)
 
 
 class _Attention(nn.Module):
-    """Multi-head self-attention without biases; heads that do not divide ``dim`` are ``dim // heads`` wide."""
+    """Multi-head self-attention without biases, with heads ``dim // heads`` wide also if this leaves a remainder."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -94,7 +94,7 @@ class _Attention(nn.Module):
 
 
 class _Layer(nn.Module):
-    """What a layer has for itself: attention and two norms."""
+    """The parts of a layer that are not shared: attention and two norms."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -115,19 +115,20 @@ class ResiDualStack(nn.Module):
     Parameters
     ----------
     dim : int
-        D.
+        Length D of a frame.
     layers, heads : int
+        Number of layers, and of attention heads.
     hidden : int
         Width of the feed-forward block (linear, ReLU, linear).
 
     Raises
     ------
     ParameterError
-        A size below 1, or more heads than ``dim``.
+        A size is below 1, or there are more heads than ``dim``.
 
     Notes
     -----
-    Matrices start Xavier-uniform from torch's global generator, biases at 0: seed it, or load weights.
+    Matrices are initialised Xavier-uniform from torch's global generator (seed it, or load weights), biases to 0.
     """
 
     def __init__(self, dim: int, layers: int, heads: int, hidden: int = 4096):
@@ -147,13 +148,13 @@ class ResiDualStack(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """The output of the stack.
+        """Return the output of the stack.
 
         Parameters
         ----------
         x : Tensor, float32 (B, T, D)
         padding : Tensor, bool (B, T), optional
-            True where a frame is padding: no frame attends to it. Each row needs one frame that is not.
+            True where a frame is padding, to which no frame attends. Each row needs at least one frame that is not.
 
         Returns
         -------
@@ -163,18 +164,19 @@ class ResiDualStack(nn.Module):
         return self.outputs(x, padding)[-1]
 
     def outputs(self, x: Tensor, padding: Tensor | None = None, *, depth: int | None = None) -> list[Tensor]:
-        """Frames of layers 0 ... depth, each (B, T, D).
+        """Return the frames of layers 0 to depth, each (B, T, D).
 
-        Layer 0 is ``x``; layer i is stream a behind layer i, which is all that layer i + 1 reads; the last is the
-        output of the stack, a + final_norm(b), as the model's authors use it. (As with the hidden states of
-        transformers, the final norm enters the last layer only: it never saw the stream b of an earlier one.)
+        Layer 0 is ``x``; layer i is stream a after layer i, from which the attention of layer i + 1 reads; the last
+        layer is the output of the stack, a + final_norm(b), as the model's authors use it. (The final norm is applied
+        in the last layer only, as with the hidden states of transformers, because it was not trained on the stream b of
+        earlier layers.)
 
         Parameters
         ----------
         x, padding
             As for :meth:`forward`.
         depth : int, optional
-            Last layer wanted; later ones are not computed. By default all.
+            Last layer to return; later ones are not computed. By default all layers are returned.
         """
         if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != self.dim or not x.is_floating_point():
             raise ParameterError("x", _told(x), f"frames (B, T, {self.dim}) of floats")
@@ -202,14 +204,14 @@ def _told(value: object) -> object:
 
 
 def _deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tensor:
-    """Put the channels of a head side by side: row h * d + j takes row j * heads + h of the released matrix.
+    """Put the channels of a head side by side: row h * d + j is row j * heads + h of the released matrix.
 
     Parameters
     ----------
     weight : Tensor (heads * d, inputs), or (outputs, heads * d) with ``columns``
     heads : int
     columns : bool
-        For the output matrix of an attention, whose columns are the channels.
+        Whether the columns are the channels, as in the output matrix of an attention.
 
     Returns
     -------
@@ -227,25 +229,25 @@ def _deinterleave(weight: Tensor, heads: int, *, columns: bool = False) -> Tenso
 
 
 def released_to_own(state: Mapping[str, Tensor], heads: int) -> dict[str, Tensor]:
-    """Entries of a released stack as :class:`ResiDualStack` names and orders them.
+    """Convert the entries of a released stack to the names and the channel order of :class:`ResiDualStack`.
 
     Parameters
     ----------
     state : mapping of str to Tensor
         ``encoder_layers.<i>.att_layer.<wq, wk, wv, wo>.weight``, ``.ff_layer.<0, 2>.<weight, bias>`` repeated for
-        every i, ``.norm1``, ``.norm2``, and ``final_norm``; without the prefix of the stack.
+        every i, ``.norm1``, ``.norm2``, and ``final_norm``, without the prefix of the stack.
     heads : int
 
     Returns
     -------
     dict of str to Tensor
-        For ``load_state_dict``, which finds what is missing, left over or of another shape; entries of other names
-        keep theirs.
+        Entries for ``load_state_dict``, which finds those that are missing, unexpected or of another shape; entries
+        with other names keep them.
 
     Raises
     ------
     WeightsError
-        The feed-forward blocks of two layers differ, so that the model is another one.
+        The feed-forward blocks of two layers differ, so that the checkpoint is of another model.
     """
     whole("heads", heads, least=1)
     if not isinstance(state, Mapping):

@@ -1,9 +1,9 @@
-"""Where a torch module can be read, and how: the axes, rates and shortest clip of its stages, measured.
+"""Measure how frames can be read from the stages of a torch module: their axes, frame rates and the shortest clip.
 
-Nothing of a module's code is known here. It is given noise: two clips and three, of one length and of twice that. The
-axis that goes from 2 to 3 is the batch; the one that grows with the length is time; the others are flattened to D. How
-many frames a length gives is asked of the module too, and whether zero-padding or other clips in the batch change its
-numbers.
+A stage is a sub-module whose output is read. Nothing is assumed about the module's code; it is run on noise, with two
+clips and three, and with clips of one length and of twice that length. The axis that grows from 2 to 3 is the batch,
+the axis that grows with the length is time, and the others are flattened to D. The number of frames for clips of other
+lengths, and whether zero-padding or the other clips of a batch change the numbers, are measured too.
 """
 
 from __future__ import annotations
@@ -23,46 +23,46 @@ from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 from ..core.errors import ParameterError
 
 OUTPUT = "output"
-"""Layer name of what the module itself gives."""
+"""Layer name of the output of the module itself."""
 FORMS = ("(B, samples)", "(B, 1, samples)")
 """Shapes of waveforms that are tried, in this order."""
 SECONDS = (2.0, 8.0)
-"""Lengths of the noise that are tried; each is also doubled."""
+"""Lengths of the noise in seconds, which are tried in this order; each is also doubled."""
 TOLERANCE = 2e-5
-"""Difference, relative to a layer's largest number, up to which numbers count as equal."""
+"""Largest difference, relative to a layer's largest number, up to which numbers count as equal."""
 ODD = (0.37, 0.53, 0.71, 0.89, 1.43)
-"""Further lengths, as shares of the noise's, made odd: the number of frames must follow its law there too."""
+"""Further lengths, as fractions of the noise's (made odd), at which the formula of frame counts is checked."""
 _CHANNELS_FIRST = (_ConvNd, _BatchNorm, _AvgPoolNd, _MaxPoolNd, _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd)
 _PASSED_OVER = (nn.Dropout, nn.Identity, nn.ReLU, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How frames (B, T, D) are read from what one stage gives."""
+    """How frames (B, T, D) are read from the output of one stage."""
 
     name: str
-    """Layer name: the sub-module's, or :data:`OUTPUT`."""
+    """Layer name: the sub-module's name, or :data:`OUTPUT`."""
     ndim: int
-    """Axes of its tensor."""
+    """Number of axes of its tensor."""
     batch: int
     """The axis of the clips."""
     time: int | None
-    """The axis that grows with the clip; None where none does."""
+    """The axis that grows with the length of a clip, or None."""
     channels: int
-    """Where none does and there are several: the axis of D, once the clips' axis is the first."""
+    """The axis of D if no axis grows and there are several, counted with the axis of the clips moved to the front."""
     dim: int
-    """D."""
+    """Length D of a frame."""
     hop: int | None = None
-    """Samples a frame, where the number of frames is exactly ``(samples - start) // hop + first``."""
+    """Samples between frames if the number of frames is exactly ``(samples - start) // hop + first``, else None."""
     start: int = 0
     first: int = 0
     frame_rate: float = 0.0
-    """Frames a second (Hz); 0 where no axis grows."""
+    """Frames a second (Hz); 0 if no axis grows."""
     copied: bool = False
-    """Whether a later stage writes into its tensor, so that it must be copied while it is right."""
+    """Whether a later stage writes into its tensor, so that it must be copied before that."""
 
     def frames(self, tensor: Tensor) -> Tensor:
-        """(B, T, D) of a tensor of this stage."""
+        """Return the frames (B, T, D) in a tensor of this stage."""
         if self.time is None:
             y = tensor.movedim(self.batch, 0)
             if y.ndim <= 2:
@@ -72,39 +72,39 @@ class Reading:
         return y.flatten(2) if y.ndim > 2 else y[..., None]
 
     def count(self, samples: int) -> int:
-        """True frames of a clip of so many samples, by the law."""
+        """Return the number of true frames of a clip, by the formula at :attr:`hop`."""
         return (samples - self.start) // self.hop + self.first
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What noise has shown of a module."""
+    """What was measured of a module with noise."""
 
     form: str
-    """The shape of waveforms that it takes, one of :data:`FORMS`."""
+    """The shape of its waveforms, one of :data:`FORMS`."""
     readings: tuple[Reading, ...]
     """The stages that can be read, in the order of their calls."""
     left_out: dict[str, str]
-    """Why the others cannot."""
+    """Name of another stage -> why it cannot be read."""
     minimum: int
-    """Shortest clip, in samples, of which every stage gives a frame."""
+    """Samples of the shortest clip for which every stage gives a frame."""
     padding: str
-    """"masked" where zeros behind a clip change nothing, else "equal"."""
+    """"masked" if zeros behind a clip change nothing, else "equal"."""
     alone: bool
-    """Whether the other clips of a batch change a clip's numbers, so that each goes through by itself."""
+    """Whether the other clips of a batch change a clip's numbers, so that each clip is run alone."""
     doubled: bool
-    """Whether the module fails on a batch of one, which then goes through twice."""
+    """Whether the module fails on a batch of one clip, which is then run as a batch of two copies."""
 
 
 def stage_names(module: nn.Module) -> list[str]:
-    """The stages of a network: entries of its outermost lists, children that hold none, and its output."""
+    """Return the stages of a network: entries of its outermost lists, children that contain no list, and its output."""
 
     def lists(part: nn.Module) -> bool:
         return isinstance(part, (nn.ModuleList, nn.Sequential)) and not isinstance(part, ParametrizationList)
 
     def below(part: nn.Module, prefix: str) -> Iterator[str]:
         for name, child in part.named_children():
-            if is_parametrized(part) and name == "parametrizations":  # of its weights, not of sounds
+            if is_parametrized(part) and name == "parametrizations":  # these compute weights, not frames
                 continue
             if lists(part) or not any(map(lists, child.modules())):
                 yield f"{prefix}{name}"
@@ -115,7 +115,7 @@ def stage_names(module: nn.Module) -> list[str]:
 
 
 def tensor_of(output: object) -> Tensor | None:
-    """The floating-point tensor in what a module gives: ``last_hidden_state``, else the first one; None without one."""
+    """Return the floating-point tensor in a module's output: ``last_hidden_state``, else the first one, else None."""
     if isinstance(output, Tensor):
         return output if output.is_floating_point() else None
     if isinstance(output, Mapping):
@@ -131,7 +131,7 @@ def tensor_of(output: object) -> Tensor | None:
 
 @contextmanager
 def listening(module: nn.Module, names: Sequence[str], copied: Sequence[str] = ()) -> Iterator[dict[str, list]]:
-    """What the stages give while the module runs: (tensor or None, its version) of each call, by name, as called."""
+    """Record the outputs of the stages while the module runs: name -> (tensor or None, its version) of each call."""
     heard: dict[str, list] = {}
 
     def keep(name: str) -> Callable:
@@ -156,7 +156,7 @@ def listening(module: nn.Module, names: Sequence[str], copied: Sequence[str] = (
 def run(
     module: nn.Module, x: Tensor, names: Sequence[str], *, form: str, copied: Sequence[str] = (), doubled: bool = False
 ) -> dict[str, list]:
-    """One forward of waveforms (B, samples); what :func:`listening` heard."""
+    """Run a module on waveforms (B, samples) and return what :func:`listening` recorded."""
     weight = next((each for each in module.parameters() if each.is_floating_point()), x)
     x = x.to(weight.dtype)
     if doubled and len(x) == 1:
@@ -167,7 +167,7 @@ def run(
 
 
 def read(reading: Reading, calls: list, rows: int) -> Tensor:
-    """Frames (rows, T, D) of one stage from what :func:`run` heard of it."""
+    """Return the frames (rows, T, D) of one stage from what :func:`run` recorded of it."""
     tensor = calls[0][0]
     if tensor.ndim != reading.ndim:
         raise ParameterError(
@@ -179,7 +179,7 @@ def read(reading: Reading, calls: list, rows: int) -> Tensor:
 def measure(
     module: nn.Module, names: Sequence[str], *, rate: int, device: torch.device, padding: str, asked: bool
 ) -> Measured:
-    """Find out how the stages of a module in eval mode are read; see the module's docstring.
+    """Measure how the stages of a module in eval mode are read; see the docstring at the top of this file.
 
     Parameters
     ----------
@@ -187,12 +187,13 @@ def measure(
     names : sequence of str
         Stages, as :func:`stage_names` gives them.
     rate : int
-        Hz.
+        Sample rate, Hz.
     device : torch.device
-        Where the module lies.
+        Device of the module.
     padding : {"auto", "equal"}
+        Whether to measure the effect of padding, or to assume that it changes the numbers.
     asked : bool
-        Whether the stages were asked for by name: one that cannot be read is then an error.
+        Whether the user named the stages, so that one that cannot be read is an error.
 
     Raises
     ------
@@ -229,14 +230,14 @@ class _Measuring:
         readings = tuple(self.readings)
         return Measured(self.form, readings, self.left_out, self.minimum, padding, self.alone, self.doubled)
 
-    # ---- which shape it takes, and which axes it gives ----
+    # ---- the shape of its input, and the axes of its outputs ----
 
     def _run(self, x: Tensor, form: str | None = None) -> dict[str, list]:
         options = {"form": form or self.form, "copied": self.copied, "doubled": self.doubled}
         return run(self.module, x.to(self.device), self.names, **options)
 
     def _find_form(self) -> None:
-        """Set the form, the length of the noise, the readings, and those left out."""
+        """Find and set the shape of waveforms, the length of the noise, the readings and the stages left out."""
         errors, tried = [], []
         for seconds in SECONDS:
             self.samples = n = round(seconds * self.rate)
@@ -269,7 +270,7 @@ class _Measuring:
         return readings, left_out
 
     def _reading(self, name: str, calls: list[list]) -> Reading | str:
-        """How a stage is read from its calls with 2 clips, with 3 and with 2 of twice the length; or why it is not."""
+        """Return how a stage is read, or why it is not, from its calls with 2 clips, 3, and 2 of twice the length."""
         if len(calls[0]) != 1:
             return "is not called in a forward" if not calls[0] else f"is called {len(calls[0])} times in a forward"
         if any(len(each) != 1 or each[0][0] is None for each in calls):
@@ -308,7 +309,7 @@ class _Measuring:
         return self.names if self.asked else "all"
 
     def _keep(self) -> None:
-        """Go on with the readings there are; where layers were asked for by name, that must be all of them."""
+        """Continue with the remaining readings; raise an error if a layer that was asked for is not among them."""
         readings = [reading.name for reading in self.readings]
         missing = [name for name in self.names if name not in readings]
         if self.asked and missing:
@@ -320,10 +321,10 @@ class _Measuring:
         self.names = readings
         self.copied = [reading.name for reading in self.readings if reading.copied]
 
-    # ---- whether the numbers are a clip's own ----
+    # ---- whether other clips of a batch change the numbers ----
 
     def _compare_batches(self) -> None:
-        """Leave out what changes from one forward to the next; see whether batch-mates or a batch of one matter."""
+        """Leave out stages that differ between two equal runs; measure if other clips, or a batch of one, matter."""
         self.copied = [reading.name for reading in self.readings if reading.copied]
         x = self.noise[:, : self.samples]
         whole, again = self._frames(x), self._frames(x)
@@ -348,7 +349,7 @@ class _Measuring:
         self.left_out[reading.name] = reason
 
     def _drop_repeated(self) -> None:
-        """Of stages with the same numbers only the first stays: dropout, say, or an output that is the last stage."""
+        """Keep only the first of stages with equal numbers, as of dropout, or of an output and the last stage."""
         frames, kept = self._frames(self.noise[:1, : self.samples | 1]), []
         for reading in list(self.readings):
             own = frames[reading.name]
@@ -365,7 +366,7 @@ class _Measuring:
     # ---- lengths ----
 
     def _counts(self, samples: int) -> dict[str, int] | None:
-        """Frames of each stage for one clip of so many samples; None where the module cannot take it."""
+        """Return the number of frames of each stage for one clip of so many samples; None if the module fails on it."""
         if samples not in self.shapes:
             try:
                 frames = self._frames(self.noise[:1, :samples])
@@ -379,7 +380,7 @@ class _Measuring:
         return self.shapes[samples]
 
     def _shortest(self) -> int:
-        """Fewest samples that the module can take, and gives a frame of at every stage."""
+        """Return the fewest samples for which the module gives a frame at every stage."""
         return _least(lambda n: self._counts(n) is not None, 0, self.samples)
 
     def _check_lengths(self) -> None:
@@ -394,7 +395,7 @@ class _Measuring:
         return sorted({max(n, self.minimum) for n in (self.minimum, *odd, self.samples, 2 * self.samples)})
 
     def _timed(self, reading: Reading) -> Reading:
-        """With its frame rate, and the law that its number of frames follows, where there is one."""
+        """Add the frame rate to a reading and, if there is one, the formula of its number of frames."""
         if reading.time is None:
             return reading
 
@@ -410,13 +411,16 @@ class _Measuring:
             odd = [m for m, each in self.shapes.items() if each and lawful.count(m) != each[reading.name]]
             if not odd:
                 return lawful
-            if max(odd) < start:  # clips shorter than a frame's window
+            if max(odd) < start:  # the formula fails only for clips shorter than a window
                 return replace(lawful, hop=None)
         slope = (count(most) - count(n)) / (most - n) if self._counts(most) else slope
         return replace(reading, frame_rate=slope * self.rate)
 
     def _law(self, count: Callable[[int], int], low: int, most: int) -> tuple[int, int, int] | None:
-        """Samples at which the next frame begins to be there, which it is, and the samples from one to the next."""
+        """Return the samples at which the next frame appears, the number of frames there, and the samples to the next.
+
+        None if the numbers of frames do not follow such a formula.
+        """
         if count(most) <= low:
             return None
         start = _least(lambda m: count(m) > low, self.minimum, most)
@@ -430,7 +434,7 @@ class _Measuring:
         return start, first, hop
 
     def _ignores_padding(self) -> bool:
-        """Whether a short clip's numbers are its own also with zeros behind it, in a batch with longer ones."""
+        """Whether a short clip has the same frames alone and with zeros behind it in a batch with longer clips."""
         if self.alone or self.doubled or any(reading.hop is None for reading in self.readings):
             return False
         for shares in ((0.37, 1.0), (0.89, 0.53, 1.43)):
@@ -448,7 +452,7 @@ class _Measuring:
 
 
 def _least(true: Callable[[int], bool], low: int, high: int) -> int:
-    """Smallest whole number above ``low`` for which it is true, where it is at ``high`` and from there upwards."""
+    """Return the smallest whole number above ``low`` for which a monotonic condition is true, as it is at ``high``."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if true(middle) else (middle, high)

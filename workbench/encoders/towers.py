@@ -1,8 +1,9 @@
-"""Which part of a transformers model turns sound into frames, and how that part is built and called.
+"""Find the audio encoder in a transformers model, the part that turns sound into frames, and how to build and call it.
 
 A model type may be the audio encoder itself (HuBERT), an encoder and a decoder (Whisper), a language model with an
 audio tower (Qwen2-Audio), a pair of towers (CLAP) or a codec (EnCodec, Mimi, DAC). Only the audio encoder is built and
-only its weights are read; where it stands is said by the configuration, or found by building the whole without weights.
+only its weights are read. The configuration says which part it is; otherwise the whole model is built without weights
+and searched.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from torch import Tensor, nn
 from ..core.errors import ParameterError
 
 FIRST_INPUTS = ("input_values", "input_features", "audio_mel")
-"""What the first argument of an audio encoder is called."""
+"""Names that the first argument of an audio encoder may have."""
 PARTS = ("audio_tower", "audio_encoder", "speech_encoder", "encoder")
-"""What models call the part that is their audio encoder."""
+"""Names that a model's audio encoder may have."""
 WITHIN = ("audio_config", "audio_encoder", "audio_encoder_config", "codec_config", "encoder")
-"""Where configurations keep that of an audio encoder or codec; one of a type of its own is enough."""
+"""Names of an audio encoder's or codec's configuration inside another; it counts if its model type is known."""
 
 
 class Tower(NamedTuple):
     """The audio encoder of a model type."""
 
     network: type
-    """Class to build or to load: takes ``settings``."""
+    """Class of the network to build or load, which takes ``settings``."""
     settings: object
-    """Its configuration."""
+    """Configuration of the network."""
     kept: Callable[[nn.Module], nn.Module] = staticmethod(lambda model: model)
-    """What, of the network, is called with the front end's inputs."""
+    """Function that returns the part of the network that is called with the front end's inputs."""
 
 
 def tower(settings) -> Tower:
-    """The audio encoder of a transformers configuration.
+    """Return the audio encoder of a transformers configuration.
 
     Raises
     ------
     ParameterError
-        The type has none, or one that cannot be had without a package that is not installed.
+        The model type has no audio encoder, or its model cannot be built, for instance without a missing package.
     """
     import transformers
 
@@ -74,7 +75,7 @@ def tower(settings) -> Tower:
 
 
 def reason(error: BaseException) -> str:
-    """An error of a library in one line."""
+    """Return an error of a library as one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
@@ -86,7 +87,7 @@ def _hears(module: nn.Module) -> bool:
 
 
 def frames(output) -> list[Tensor]:
-    """Layers of a model's output, each (B, T, D): the hidden states, else the last one or a codec's latents."""
+    """Return the layers of a model's output, each (B, T, D): hidden states or the last one, and a codec's latents."""
     states = list(getattr(output, "hidden_states", None) or ())
     if getattr(output, "latents", None) is not None:
         states.append(output.latents.transpose(1, 2))
@@ -99,12 +100,12 @@ def frames(output) -> list[Tensor]:
 
 
 class CodecFrames(nn.Module):
-    """The encoder of a codec up to the quantiser: what comes out is what would be quantised.
+    """The encoder of a codec without its quantiser; its output is what would be quantised.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        Takes (B, channels, samples), gives (B, D, T) or an output with ``latents``.
+        Module that maps (B, channels, samples) to (B, D, T).
     """
 
     def __init__(self, encoder: nn.Module):
@@ -112,14 +113,14 @@ class CodecFrames(nn.Module):
         self.encoder = encoder
 
     def forward(self, input_values: Tensor, output_hidden_states: bool = True):
-        """A plain output with ``latents`` (B, D, T)."""
+        """Return an output with ``latents`` (B, D, T)."""
         from transformers.utils import ModelOutput
 
         return ModelOutput(latents=self.encoder(input_values))
 
 
 class CutWhisper(nn.Module):
-    """Whisper's encoder on as many positions as the features have frames, instead of all 1500.
+    """Whisper's encoder on as many positions as its features need, instead of all 1500.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ class CutWhisper(nn.Module):
         self.encoder, self.config = encoder, encoder.config
 
     def forward(self, input_features: Tensor, output_hidden_states: bool = True):
-        """Hidden states (B, T, D) as the encoder itself names them: before each block, and behind the last norm."""
+        """Return the hidden states (B, T, D) as the encoder itself does: before each block, and after the last norm."""
         from transformers.utils import ModelOutput
 
         encoder = self.encoder
@@ -203,4 +204,4 @@ SPECIAL: dict[str, Callable] = {
         for part in ("", "_thinker", "_audio_encoder", "_encoder")
     },
 }
-"""Types whose audio encoder no rule finds."""
+"""Model type -> function that returns its audio encoder, for types in which the rules above do not find it."""

@@ -1,4 +1,4 @@
-"""The untrained control of any torch module: its weights drawn anew with a seed."""
+"""Give any torch module new random weights from a seed, as an untrained control."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..core.errors import ParameterError
 
 
 def reset(module: nn.Module, seed: int) -> dict[str, int]:
-    """Give a module fresh weights, in place and on the CPU; torch's global random state stays as it was.
+    """Give a module new random weights, in place and on the CPU, without changing torch's global random state.
 
-    Every sub-module that can ``reset_parameters`` does so, the innermost first. Parameters that no reset has changed
-    (those made in ``__init__`` by hand, or by ``weight_norm``) are permuted within themselves, unless all their numbers
-    are equal. Buffers (filter banks, windows) stay; running statistics are what the resets make of them.
+    ``reset_parameters`` is called on every sub-module that has it, the innermost first. Parameters that no reset has
+    changed (those made by hand in ``__init__``, or by ``weight_norm``) are permuted within themselves, unless all their
+    numbers are equal. Buffers such as filter banks and windows are kept; resets may change running statistics.
 
     Parameters
     ----------
@@ -25,12 +25,13 @@ def reset(module: nn.Module, seed: int) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        How many parameters were "reset", "permuted", and are "constant" as they were.
+        Number of parameters that were "reset", that were "permuted", and that are unchanged because they are
+        "constant".
 
     Raises
     ------
     ParameterError
-        A ``reset_parameters`` fails, or the module has no weights that could be drawn anew.
+        A ``reset_parameters`` fails, or the module has no weights that could be made random.
     """
     before = {name: value.detach().clone() for name, value in module.named_parameters()}
     counts = {"reset": 0, "permuted": 0, "constant": 0}
@@ -54,7 +55,7 @@ def reset(module: nn.Module, seed: int) -> dict[str, int]:
 
 
 def _renewal(part: nn.Module) -> Callable[[], object] | None:
-    """A sub-module's own reset; torch's attention and Transformer spell theirs with an underscore."""
+    """Return a sub-module's reset function; that of torch's attention and Transformer begins with an underscore."""
     own = getattr(part, "reset_parameters", None)
     if own is None and isinstance(part, (nn.MultiheadAttention, nn.Transformer)):
         own = part._reset_parameters
@@ -62,7 +63,7 @@ def _renewal(part: nn.Module) -> Callable[[], object] | None:
 
 
 def _drawn(value: Tensor, before: Tensor | None, generator: torch.Generator) -> str:
-    """What became of one parameter; it is permuted where it still is what it was."""
+    """Permute a parameter that no reset has changed, and return what became of it."""
     if before is None or value.shape != before.shape or not torch.equal(value, before):
         return "reset"
     flat = value.flatten()

@@ -1,8 +1,8 @@
-"""Sets that are made when they are asked for: every factor exact, every mixture with its true stems, seeded.
+"""Generated datasets, made from a seed when they are asked for, with exact factors and the true stems of each mixture.
 
-A module a set (``voices``, ``notes``, ``scenes``, ``scenes_multi``, ``utterances``) has ``table(size, seed)``, the
-``recipe`` of a row of it and ``render`` of a recipe, with the same samples on every machine; the other modules are
-what they are made with.
+The modules ``voices``, ``notes``, ``scenes``, ``scenes_multi`` and ``utterances`` are one dataset each. They have
+``table(size, seed)``, ``recipe(row)`` for a row of the table, and ``render(recipe)``, which returns the same samples on
+every machine. The other modules are the synthesisers.
 """
 
 import lazy_loader

@@ -1,12 +1,13 @@
-"""The instruments of the generated set `notes`: what each sounds like, how it is played, and its eight specimens.
+"""The instruments of the generated set `notes`: their timbre, how they are played, and eight specimens of each.
 
-Each instrument is built on the cues that textbooks name (Fletcher and Rossing, "The Physics of Musical Instruments",
-2nd ed., 1998): the place of plucking and the stiffness of strings, the odd harmonics of a cylinder closed at one end,
-the formants of a double reed, brass that grows brighter with level, the breath of a flute, the ranks of an organ, the
-partials of bells and bars. The numbers are a sound designer's, not measured on recordings.
+Each instrument has the acoustic cues that textbooks name (Fletcher and Rossing, "The Physics of Musical Instruments",
+2nd ed., 1998): the plucking point and the stiffness of strings, the odd harmonics of a cylinder closed at one end, the
+formants of a double reed, brass that grows brighter with level, the breath of a flute, the ranks of an organ, the
+partials of bells and bars. The numbers were chosen by ear, not measured on recordings.
 
 Sustained instruments are sums of harmonics (`SUSTAINED`), struck and plucked ones sums of decaying modes (`STRUCK`).
-A specimen is one violin in one room: tuning, body, noise and recording are its own, and no recipe can change them.
+A specimen is one particular instrument (one violin, say) in one room. It has its own tuning, body, noise and recording,
+which no recipe can change.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ RANGES = {
     "violin": (55, 91),
 }
 INSTRUMENTS = tuple(RANGES)
-#: Specimens of each instrument: violin1 to violin8.
+#: Number of specimens of each instrument, such as violin1 to violin8.
 SPECIMENS = 8
 
 _OWN = {
@@ -56,36 +57,36 @@ ARTICULATIONS = ("flutter", "long", "muted", "staccato", "tremolo", "vibrato")
 
 
 def articulations(instrument: str) -> tuple[str, ...]:
-    """Articulations in which an instrument is played."""
+    """Return the articulations in which an instrument is played."""
     return _OWN[instrument]
 
 
 @dataclass(frozen=True)
 class _Specimen:
-    """One instrument, its player's habits and the room it stands in.
+    """One particular instrument, the habits of its player and its room.
 
     Attributes
     ----------
     tuning : float
-        Cents above the tempered pitch.
+        Deviation from equal temperament, cents (above is positive).
     shelf : float
-        Treble shelf of body and microphone together, dB.
+        Gain of a treble shelf for body and microphone together, dB.
     body : numpy.ndarray, shape (R, 3)
-        Resonances: centre in Hz, half width in Hz, gain in dB.
+        Resonances of the body: centre in Hz, half width in Hz, gain in dB.
     noise : float
-        Noise of playing relative to what is usual for the instrument, dB.
+        Level of the playing noise relative to the instrument's usual one, dB.
     decay : float
-        Ringing time relative to what is usual.
+        Decay time relative to the instrument's usual one, a factor.
     decay_time : float
-        Time in which the room's echo falls by 60 dB, s.
+        Reverberation time of the room (decay by 60 dB), s.
     direct_to_reverberant : float
-        Direct over reverberant sound, dB.
+        Direct-to-reverberant ratio, dB.
     background : float
         Level of the room's background noise, dBFS.
     traits : tuple of float
-        Twelve numbers from 0 to 1 with a meaning of their own for each instrument.
+        Twelve numbers from 0 to 1, whose meaning depends on the instrument.
     seed : tuple of int
-        Draws the echoes of the room.
+        Seed of the room's echoes.
     """
 
     tuning: float
@@ -100,7 +101,7 @@ class _Specimen:
     seed: tuple[int, ...]
 
     def gain(self, f):
-        """Gain of body and microphone at frequencies in Hz, any shape."""
+        """Return the gain (a factor) of body and microphone at frequencies in Hz, of any shape."""
         decibels = np.zeros_like(f)
         for centre, width, peak in self.body.tolist():
             distance = (f - centre) / width
@@ -129,7 +130,7 @@ _BODIES = {
 
 
 def specimen(instrument: str, number: int) -> _Specimen:
-    """The specimen with this number (1 to 8); always the same."""
+    """Return the specimen with this number (1 to 8), which is always the same."""
     seed = (4211, INSTRUMENTS.index(instrument), number)
     rng = Draws(seed)
     size = rng.between(0.9, 1.1)  # a larger body resonates lower
@@ -137,7 +138,7 @@ def specimen(instrument: str, number: int) -> _Specimen:
         (centre * size * rng.between(0.94, 1.06), width * rng.between(0.7, 1.4), peak + rng.between(-3.0, 3.0))
         for centre, width, peak in _BODIES[instrument]
     ]
-    # A few ripples that no two specimens share.
+    # A few ripples of the frequency response that differ between specimens.
     for octave in range(5):
         centre = 250.0 * float(exp2(octave + rng.between(-0.5, 0.5)))
         body.append((centre, centre * rng.between(0.08, 0.2), rng.between(-5.0, 5.0)))
@@ -160,26 +161,28 @@ def specimen(instrument: str, number: int) -> _Specimen:
 
 @dataclass(frozen=True)
 class Sustained:
-    """How a blown or bowed instrument speaks.
+    """Parameters of a blown or bowed instrument.
 
     Attributes
     ----------
     strength : callable
-        ``(k, f, effort, specimen) -> amplitude``: harmonic numbers (K, 1), frequencies in Hz (K, T), effort 0 to 1.
+        ``(k, f, effort, specimen) -> amplitude`` of harmonics with numbers k (K, 1) at frequencies f in Hz (K, T), for
+        an effort of playing from 0 to 1.
     attack, late, release : float
-        Seconds in which the fundamental rises; by which each octave above it comes later; in which all fall by 60 dB.
+        In seconds: rise time of the fundamental; delay of each octave above it; time in which all harmonics decay by
+        60 dB.
     noise : float
-        Level of the noise of playing against that of the tone, dB, at medium effort.
+        Level of the playing noise relative to the tone at medium effort, dB.
     burst : float
-        The same at the onset, dB more.
+        Gain of that noise at the onset, dB.
     colour : callable
         ``(f, f0) -> amplitude``: spectrum of that noise.
     scoop : float
-        Cents by which the tone begins off pitch.
+        Deviation of the pitch at the onset, cents.
     vibrato_rate, vibrato_extent : tuple of float
-        Hz; cents to either side: lowest and highest.
+        Lowest and highest rate of vibrato in Hz, and its extent in cents to either side.
     swell : float
-        Share of the amplitude that vibrato takes with it.
+        Depth of the amplitude modulation by vibrato, a share of the amplitude.
     """
 
     strength: Callable
@@ -199,7 +202,7 @@ _OCTAVES = np.array([round(math.log2(k), 6) for k in range(1, 129)])[:, None]
 
 
 def _falling(k, decibels_per_octave):
-    """Amplitude of harmonics that lose so many dB an octave."""
+    """Amplitude of harmonics that fall by so many dB an octave."""
     return from_decibels(-decibels_per_octave * _OCTAVES[: len(k)])
 
 
@@ -211,7 +214,7 @@ def _low_pass(f, corner, order=1):
 
 def _bowed(corner):
     def strength(k, f, effort, made):
-        place = 0.07 + 0.07 * made.traits[0]  # of the bow on the string; it misses the modes with a node there
+        place = 0.07 + 0.07 * made.traits[0]  # of the bow on the string; modes with a node there are not excited
         missed = 0.35 + 0.65 * np.abs(sine(0.5 * k * place))
         return _falling(k, 5.5 - effort) * missed * _low_pass(f, corner * (0.5 + 1.3 * effort))
 
@@ -220,7 +223,7 @@ def _bowed(corner):
 
 def _clarinet(k, f, effort, made):
     fall = 9.5 + 2.0 * made.traits[0] - 5.0 * effort
-    # Even harmonics are weak where the bore still acts as closed at one end: the lower, the weaker.
+    # Even harmonics are weak where the bore acts as closed at one end: the lower their frequency, the weaker.
     even = from_decibels(-(22.0 + 8.0 * made.traits[1]) * _low_pass(f, 1500.0 + 600.0 * made.traits[2]))
     return np.where(k % 2 == 0, even, 1.0) * _falling(k, fall) * _low_pass(f, 3200.0 + 3500.0 * effort)
 
@@ -244,7 +247,7 @@ def _organ_pipe(k, f, effort, made):
 
 
 def _hiss(low, high):
-    """Noise between two corners."""
+    """Return a spectrum of noise between two corner frequencies, Hz."""
 
     def colour(f, f0):
         return (f / (f + low)) * _low_pass(f, high)
@@ -273,7 +276,7 @@ SUSTAINED = {
     ),
 }
 
-#: Ranks of an organ: pitch against the eight-foot rank, strength, and effort from which on the rank is drawn.
+#: Ranks of an organ: pitch relative to the eight-foot rank, strength, and least effort at which the rank sounds.
 RANKS = ((1.0, 1.0, 0.0), (2.0, 0.6, 0.0), (4.0, 0.5, 0.4), (3.0, 0.35, 0.4), (0.5, 0.4, 0.8), (6.0, 0.35, 0.8))
 
 
@@ -282,21 +285,21 @@ RANKS = ((1.0, 1.0, 0.0), (2.0, 0.6, 0.0), (4.0, 0.5, 0.4), (3.0, 0.35, 0.4), (0
 
 @dataclass(frozen=True)
 class Struck:
-    """How a plucked or struck instrument rings.
+    """Parameters of a plucked or struck instrument.
 
     Attributes
     ----------
     modes : callable
-        ``(f0, effort, specimen, place) -> (frequency, amplitude, decay)``, each (M,): Hz, relative, seconds to -60 dB.
-        `place` is where on the string or bar it is struck, 0 to 1.
+        ``(f0, effort, specimen, place) -> (frequency, amplitude, decay)`` of the modes, each (M,): in Hz, relative, and
+        as the seconds of a decay by 60 dB. `place` from 0 to 1 is where the string or bar is struck.
     damping : float
-        Seconds in which the sound falls by 60 dB once it is stopped.
+        Seconds in which the sound decays by 60 dB after it is stopped.
     noise : float
-        Peak of the noise of the stroke against that of the tone, dB, at medium effort.
+        Peak of the noise of the stroke relative to the peak of the tone at medium effort, dB.
     noise_decay : float
-        Seconds to -60 dB.
+        Seconds in which that noise decays by 60 dB.
     noise_band : tuple of float
-        Hz: centre and half width of the noise.
+        Centre and half width of its band, Hz.
     """
 
     modes: Callable
@@ -330,33 +333,33 @@ def _bass(f0, effort, made, place):
 
 
 def _piano(f0, effort, made, place):
-    # Stiffness is least around f0 = 100 Hz and grows to either side, faster to the treble.
+    # Stiffness is smallest around f0 = 100 Hz and grows on either side, faster towards the treble.
     stiffness = (1.2e-4 + 1.2e-4 * made.traits[0]) * (0.6 + 60.0 / f0 + f0 * f0 / 1.6e5)
     k, f = _string(f0, stiffness, 50)
     hammer = _low_pass(f, (500.0 + 250.0 * made.traits[1] + 1.2 * f0) * float(exp2(2.0 * effort)))
     amplitude = (0.15 + np.abs(sine(0.5 * k / (7.0 + 2.0 * made.traits[2])))) * hammer
     decay = 7.0 * math.sqrt(110.0 / f0) / (1.0 + 0.08 * k + f * f / 9.0e6)
-    # Two strings a little apart: they beat, and one of them, which loses less to the bridge, rings on.
+    # Two slightly detuned strings beat; the second loses less energy to the bridge and rings longer.
     apart = 1.0 + 0.0003 + 0.0005 * made.traits[3]
     strings = np.concatenate([f, f * apart]), np.concatenate([amplitude, 0.35 * amplitude])
     return *strings, np.concatenate([0.35 * decay, decay])
 
 
-#: Partials of a bell against its prime: hum, prime, tierce, quint, nominal, and six above.
+#: Partials of a bell relative to its prime: hum, prime, tierce, quint, nominal, and six above.
 BELL = (0.5, 1.0, 1.183, 1.506, 2.0, 2.514, 2.662, 3.011, 4.166, 5.433, 6.796)
 _BELL_STRENGTHS = (0.5, 0.75, 0.8, 0.35, 1.0, 0.3, 0.35, 0.6, 0.45, 0.35, 0.25)
 _BELL_DECAYS = (14.0, 7.0, 6.0, 3.5, 4.5, 2.6, 2.4, 2.4, 1.6, 1.1, 0.8)
 
 
 def _bell(f0, effort, made, place):
-    # Hum, tierce and the rest are out of tune by as much as founders leave them; the prime is the pitch.
+    # All partials but the prime, which is the pitch, are out of tune by as much as those of real bells.
     off = np.array([made.traits[i % 12] - 0.5 for i in range(len(BELL))]) * 0.03
     off[1] = 0.0
     f = f0 * np.array(BELL) * (1.0 + off)
     hard = _low_pass(f, (1.6 + 1.2 * made.traits[11] + 5.0 * effort) * f0)
     amplitude = np.array(_BELL_STRENGTHS) * hard * (0.7 + 0.6 * np.abs(sine(place + 0.13 * np.arange(len(f)))))
     decay = np.array(_BELL_DECAYS) * math.sqrt(440.0 / f0)
-    # No bell is quite round: each mode is a pair that beats, but for the prime.
+    # As no bell is exactly round, each mode except the prime is a pair of modes that beat.
     split = np.array([0.6 + 1.8 * made.traits[(i + 5) % 12] for i in range(len(f))])
     split[1] = 0.0
     pair = np.concatenate([f, f + split]), np.concatenate([amplitude, 0.4 * amplitude])

@@ -1,7 +1,8 @@
-"""From a recipe of the generated set `notes` to sound: harmonics, decaying modes, noise of playing, and a room.
+"""Synthesise the recipes of the generated set `notes` from harmonics, decaying modes, playing noise and a room.
 
-Harmonics of one pitch are made from the first by the recursion ``sin (k+1)x = 2 cos x sin kx - sin (k-1)x``, so that
-each may have an amplitude curve of its own. All arithmetic is that of `portable_math`: the same bits on every machine.
+Harmonics of one pitch are computed from the first by the recursion ``sin (k+1)x = 2 cos x sin kx - sin (k-1)x``, so
+that each can have its own amplitude curve. All arithmetic is that of `portable_math`, which gives the same bits on
+every machine.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ SAMPLES = int(RATE * SECONDS)
 
 EFFORTS = {"pp": 0.0, "mf": 0.5, "ff": 1.0}
 
-_HOP = 120  # samples of a step of a control curve: 200 a second
+_HOP = 120  # samples between two values of a control curve, which has 200 values a second
 _CONTROL = RATE // _HOP
 _FRAMES = SAMPLES // _HOP
-_BAND = 10500.0  # nothing is made above, Hz
+_BAND = 10500.0  # Hz above which there are no harmonics
 _MINUS_60_DB = -9.965784284662087  # as a power of two
-_WINDOW = 1200  # samples of half a window in which the level is taken: 50 ms
+_WINDOW = 1200  # samples (50 ms) of half a window in which the level is measured
 
 
 def render(recipe) -> np.ndarray:
-    """Play one recipe.
+    """Return the sound of one recipe.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def render(recipe) -> np.ndarray:
     Raises
     ------
     ParameterError
-        If the level asked for would drive the peak of this clip beyond full scale.
+        If at the recipe's level the peak of the clip would exceed full scale.
     """
     check_recipe(recipe)
     rng = Draws(recipe.random_seed)
@@ -75,7 +76,7 @@ def render(recipe) -> np.ndarray:
 
 
 def loudest(x) -> float:
-    """RMS of the loudest 100 ms, taken every 50 ms."""
+    """Return the RMS of the loudest 100 ms window, with windows every 50 ms."""
     squares = (x * x).reshape(-1, _WINDOW)
     sums = np.array([ordered_sum(row) for row in squares])
     return float(np.sqrt((sums[1:] + sums[:-1]).max() / (2 * _WINDOW)))
@@ -90,7 +91,7 @@ def _specimen(instrument: str, name: str):
 
 
 def _sustained(recipe, made, rng):
-    """A blown or bowed note."""
+    """Return a blown or bowed note."""
     how = SUSTAINED[recipe.instrument]
     time = np.arange(_FRAMES) / _CONTROL - recipe.onset
     cents, level = _gesture(recipe, how, time, rng)
@@ -100,7 +101,7 @@ def _sustained(recipe, made, rng):
 
 
 def _tone(recipe, made, f, level, time, most=128):
-    """A tone of a frequency curve in Hz and an amplitude curve, both (T,), with `most` harmonics at most."""
+    """Return a tone with a frequency curve in Hz and an amplitude curve, both (T,), and up to `most` harmonics."""
     how, effort = SUSTAINED[recipe.instrument], EFFORTS[recipe.dynamic]
     top = min(_BAND, most * float(f.max()))
     k = np.arange(1.0, int(top / float(f.max())) + 1.0)[:, None]
@@ -110,10 +111,10 @@ def _tone(recipe, made, f, level, time, most=128):
 
 
 def _gesture(recipe, how, time, rng):
-    """Deviation of pitch in cents and amplitude over the note, each (T,)."""
+    """Return the pitch deviation in cents and the amplitude over the note, each (T,)."""
     cents = 2.5 * drift(rng, _FRAMES, 0.15 * _CONTROL)
     level = from_decibels(0.6 * drift(rng, _FRAMES, 0.1 * _CONTROL))
-    if recipe.articulation != "staccato":  # nobody holds a note quite even
+    if recipe.articulation != "staccato":  # a held note is never quite even
         level = level * (1.0 - 0.25 * rng.random() * ramp(time / max(recipe.duration, 0.1)))
     cents = cents + how.scoop * exp2(-np.maximum(time, 0.0) / 0.018) * np.where(time < -0.05, 0.0, 1.0)
     if recipe.articulation == "vibrato":
@@ -130,7 +131,7 @@ def _gesture(recipe, how, time, rng):
 
 
 def _speaking(recipe, how, k, time, effort):
-    """Rise and fall of each harmonic, (K, T)."""
+    """Return the amplitude envelope of each harmonic, (K, T)."""
     haste = (1.45 - 0.7 * effort) * (0.65 if recipe.articulation == "staccato" else 1.0)
     octaves = np.minimum(np.sqrt(k) - 1.0, 5.0)  # about the octaves above the fundamental up to the 32nd
     start = how.late * haste * np.maximum(octaves, 0.0)
@@ -139,12 +140,12 @@ def _speaking(recipe, how, k, time, effort):
 
 
 def _released(since, seconds):
-    """Gain after the end of a note, falling by 60 dB in so many seconds."""
+    """Return the gain at times since the end of a note, which falls by 60 dB in so many seconds."""
     return exp2(np.maximum(since, 0.0) * (_MINUS_60_DB / seconds))
 
 
 def _shelf(f, decibels):
-    """Tilt around 1.5 kHz: `decibels` more far above it than far below."""
+    """Return the gain of a tilt around 1.5 kHz, which is higher by `decibels` far above it than far below."""
     half = float(from_decibels(0.5 * decibels))
     zero, pole = 1500.0 / half, 1500.0 * half
     return np.sqrt((1.0 + (f / zero) * (f / zero)) / (1.0 + (f / pole) * (f / pole)))
@@ -152,7 +153,7 @@ def _shelf(f, decibels):
 
 @lru_cache(maxsize=1)
 def _signs() -> list[float]:
-    """Signs of the harmonics (Rudin-Shapiro): they keep the peaks of bright tones low."""
+    """Return signs of the harmonics (a Rudin-Shapiro sequence), which keep the peaks of bright tones low."""
     signs = [1.0, 1.0]
     while len(signs) < 128:
         signs += [sign if i < len(signs) // 2 else -sign for i, sign in enumerate(signs)]
@@ -160,7 +161,7 @@ def _signs() -> list[float]:
 
 
 def _harmonics(f, amplitudes):
-    """Sum of harmonics of a frequency curve (T,) in Hz with amplitude curves (K, T)."""
+    """Sum the harmonics of a frequency curve (T,) in Hz, with amplitude curves (K, T)."""
     phase = upsample(np.cumsum(f) / _CONTROL, _HOP)
     turn = phase - np.floor(phase)
     twice = 2.0 * cosine(turn)
@@ -174,7 +175,7 @@ def _harmonics(f, amplitudes):
 
 
 def _ranks(recipe, made, f, level, time):
-    """The ranks of an organ; more of them are drawn for a louder sound."""
+    """Sum the ranks of an organ; more ranks sound at a louder dynamic."""
     total = np.zeros(SAMPLES)
     for number, (ratio, share, effort) in enumerate(RANKS):
         if EFFORTS[recipe.dynamic] >= effort:
@@ -190,13 +191,13 @@ def _ranks(recipe, made, f, level, time):
 
 
 def _struck(recipe, made, rng):
-    """A struck or plucked note, or many in a row."""
+    """Return a struck or plucked note, or a tremolo of several strokes."""
     how = STRUCK[recipe.instrument]
     effort = EFFORTS[recipe.dynamic]
     f, amplitude, decay = how.modes(recipe.f0, effort, made, rng.random())
     amplitude = amplitude * made.gain(f) * _shelf(f, recipe.brightness)
     decay = np.minimum(decay * made.decay, 30.0)
-    if recipe.articulation == "muted":  # a hand on the strings takes the treble first
+    if recipe.articulation == "muted":  # a hand on the strings damps the treble first
         decay = decay / (1.0 + 3.0 * decay * (1.0 + f / 900.0))
         amplitude = amplitude / (1.0 + (f / 1500.0) * (f / 1500.0))
     total = np.zeros(SAMPLES)
@@ -206,7 +207,7 @@ def _struck(recipe, made, rng):
         grain = _stroke(f, amplitude * rng.between(0.85, 1.0, len(f)), decay, SAMPLES - start, rng)
         grain += _knock(how, made, len(grain), effort, rng) * float(np.abs(grain).max())
         grain *= 1.0 if i == 0 else rng.between(0.75, 1.0)
-        if end < SAMPLES:  # the next stroke stops what still rings, all but a rest
+        if end < SAMPLES:  # the next stroke damps the one before to a fifth
             since = np.arange(len(grain)) / RATE - (end - start) / RATE
             grain *= 0.2 + 0.8 * ramp(1.0 - since / 0.012)
         total[start:] += grain
@@ -215,7 +216,7 @@ def _struck(recipe, made, rng):
 
 
 def _strokes(recipe, rng):
-    """First samples of the strokes of a note."""
+    """Return the sample at which each stroke of a note begins."""
     count = max(int(recipe.duration * recipe.tremolo_rate), 1) if recipe.articulation == "tremolo" else 1
     period = 0.0 if count == 1 else 1.0 / recipe.tremolo_rate
     late = [0.0, *(rng.between(-0.08, 0.08) for _ in range(count - 1))]
@@ -223,7 +224,7 @@ def _strokes(recipe, rng):
 
 
 def _stroke(f, amplitude, decay, samples, rng):
-    """Sum of decaying modes, each with a random phase but for the first."""
+    """Sum decaying modes, each with a random phase."""
     total = np.zeros(samples)
     for number in np.flatnonzero(amplitude > 1e-4 * amplitude.max()).tolist():
         length = min(samples, int(1.3 * decay[number] * RATE) + 1)  # -78 dB
@@ -234,7 +235,7 @@ def _stroke(f, amplitude, decay, samples, rng):
 
 
 def _mode(frequency, decay, phase, samples):
-    """A sine that falls by 60 dB in `decay` seconds, each half made from the one before: shape (samples,)."""
+    """Return a sine that decays by 60 dB in `decay` seconds, (samples,), made by doubling the part that is done."""
     fall = float(exp2(_MINUS_60_DB / (decay * RATE)))
     c, s = fall * float(cosine(frequency / RATE)), fall * float(sine(frequency / RATE))
     real, imag = np.empty((2, samples))
@@ -251,12 +252,12 @@ def _mode(frequency, decay, phase, samples):
 
 
 def _bins():
-    """Frequencies of the rows of a spectrum for `shaped_noise` at this rate, Hz, shape (513, 1)."""
+    """Return the frequencies of a spectrum's rows for `shaped_noise` at this rate, Hz, shape (513, 1)."""
     return np.arange(513)[:, None] * (RATE / 1024)
 
 
 def _noise(recipe, how, made, time, rng):
-    """Noise of bow or breath with a burst at the onset, RMS against a tone of level 1."""
+    """Return the noise of bow or breath with a burst at the onset, its level relative to a tone of RMS 1."""
     f = _bins()
     x = shaped_noise(how.colour(f, recipe.f0) * made.gain(f) * np.clip((_BAND - f) / 1500.0, 0.0, 1.0), SAMPLES, rng)
     steady = float(from_decibels(how.noise + made.noise - 4.0 * (EFFORTS[recipe.dynamic] - 0.5)))
@@ -269,7 +270,7 @@ def _noise(recipe, how, made, time, rng):
 
 
 def _knock(how, made, samples, effort, rng):
-    """Noise of one stroke, its peak against a tone of peak 1."""
+    """Return the noise of one stroke, its peak relative to a tone of peak 1."""
     f = _bins()
     centre, width = how.noise_band
     distance = (f - centre * (0.8 + 0.4 * made.traits[10])) / width
@@ -283,7 +284,7 @@ def _knock(how, made, samples, effort, rng):
 
 
 def _room(x, made):
-    """Add the specimen's room: two stages of sparse echoes (velvet noise), set to its direct-to-reverberant ratio."""
+    """Add the specimen's room: two stages of sparse echoes (velvet noise) at its direct-to-reverberant ratio."""
     rng = Draws((*made.seed, 1))
     wet = _echoes(x, rng, taps=6, start=20, end=480, decay=0.02)
     wet = _echoes(wet, rng, taps=12, start=120, end=int(0.8 * made.decay_time * RATE), decay=made.decay_time)
@@ -292,7 +293,7 @@ def _room(x, made):
 
 
 def _echoes(x, rng, *, taps, start, end, decay):
-    """Sum of delayed copies, one at random in each of as many equal slots, falling by 60 dB in `decay` s."""
+    """Sum `taps` delayed copies, at a random delay in each of as many equal slots, that decay by 60 dB in `decay` s."""
     out = np.zeros_like(x)
     slot = (end - start) / taps
     for n in range(taps):
@@ -303,7 +304,7 @@ def _echoes(x, rng, *, taps, start, end, decay):
 
 
 def _background(made, rng):
-    """Pink-like noise of the room at the specimen's level: white noises held for 1, 2, 4 ... 256 samples."""
+    """Return the room's noise at the specimen's level: a sum of white noises held for 1, 2, 4 ... 256 samples."""
     total = np.zeros(SAMPLES)
     for octave in range(9):
         held = rng.between(-1.0, 1.0, SAMPLES // 2**octave + 1)

@@ -1,12 +1,12 @@
 """Generated set `notes`: instrument x pitch x dynamic x articulation x specimen, every factor exact.
 
-Single notes of twelve instruments, two seconds each, with the cues that tell real ones apart: see `note_instruments`.
-There are eight specimens of each instrument, each with a tuning, a body, noises and a room of its own; the specimen is
-the group that must not leak, and train, valid and test share none. It is synthetic sound: how well a model reads it
-says nothing yet about recordings.
+Single notes of twelve instruments, two seconds each, with the cues that distinguish real instruments (see
+`note_instruments`). Each instrument has eight specimens with their own tuning, body, noises and room. The specimen is
+the group that must not leak; train, valid and test have different specimens. The sound is synthetic: a model's results
+on it need not hold for recordings.
 
-A row of `table` holds all that is needed to play it: ``render(recipe(row))``. ``table(100)`` is the beginning of
-``table(1000)``, and the same seed gives the same bits on every machine (see `portable_math`).
+A row of `table` determines its sound: ``render(recipe(row))``. ``table(100)`` is the beginning of ``table(1000)``, and
+the same seed gives the same bits on every machine (see `portable_math`).
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ __all__ = [
     "table",
 ]
 
-VERSION = 1  # raised whenever a recipe sounds different from before
+VERSION = 1  # is increased whenever the sound of a recipe changes
 
 DYNAMICS = tuple(EFFORTS)
-#: Level of each dynamic, dBFS RMS over the loudest 100 ms; each clip lies within `SPREAD` dB of it.
+#: Level of each dynamic, dBFS RMS over the loudest 100 ms; the level of each clip is within `SPREAD` dB of it.
 LEVELS = {"pp": -42.0, "mf": -32.0, "ff": -22.0}
 SPREAD = 2.0
 #: Numbers of the specimens of every instrument that are kept for validation and test.
@@ -91,32 +91,32 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class NoteRecipe:
-    """All that determines one clip. Change a field with `dataclasses.replace` to hear that factor alone change.
+    """All parameters of one clip. `dataclasses.replace` gives the same clip with one factor changed.
 
     Attributes
     ----------
     instrument : str
         One of `INSTRUMENTS`.
     specimen : str
-        The instrument's name and a number from 1 to 8: violin3.
+        The instrument's name followed by a number from 1 to 8, such as violin3.
     articulation : str
         One of ``articulations(instrument)``.
     dynamic : str
-        pp, mf or ff: how hard it is played, which decides spectrum, attack and noise. The table sets the level too.
+        pp, mf or ff: how hard the note is played. It changes spectrum, attack and noise; `table` sets the level to fit.
     f0 : float
-        Pitch in Hz: the fundamental without vibrato, the first mode of a string or bar, the prime of a bell.
+        Pitch in Hz: the fundamental without vibrato, the first mode of a string or bar, or the prime of a bell.
     level : float
-        RMS over the loudest 100 ms, dBFS, before background noise.
+        RMS over the loudest 100 ms without background noise, dBFS.
     brightness : float
-        Treble of this note against the specimen's usual, dB.
+        Treble of this note relative to the specimen's usual treble, dB.
     onset, duration : float
-        Begin of the note in the clip; time from there to its release; seconds.
+        Seconds from the beginning of the clip to the note, and from there to its release.
     vibrato_rate, vibrato_extent : float
-        Hz; cents to either side of the note. NaN unless the articulation is vibrato.
+        In Hz, and in cents to either side of the note. NaN unless the articulation is vibrato.
     tremolo_rate : float
         Strokes, bow changes or flutters a second. NaN unless the articulation is tremolo or flutter.
     random_seed : int
-        Draws noise, phases and drift.
+        Seed of noise, phases and drift.
     """
 
     instrument: str
@@ -157,7 +157,7 @@ class NoteRecipe:
 
 
 def recipe(row: Mapping) -> NoteRecipe:
-    """Recipe of one row of `table` (a Series, a dict, or a row read back from a csv file).
+    """Return the recipe of one row of `table` (a Series, a dict, or a row read from a csv file).
 
     Raises
     ------
@@ -168,10 +168,10 @@ def recipe(row: Mapping) -> NoteRecipe:
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
-    """Table of the first `size` clips of the endless set with this seed.
+    """Return the table of the first `size` clips of the endless set with this seed.
 
-    Instruments are balanced in every run of twelve clips, the eight specimens of each in every 96, the dynamics of
-    each in every 36. The first 48 clips hold every instrument in every split.
+    Every twelve clips have each instrument once, every 36 each dynamic of each instrument, every 96 each of its eight
+    specimens. The first 48 clips have every instrument in every split.
 
     Parameters
     ----------
@@ -184,8 +184,8 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns id, label (the instrument), split (train, valid or test: disjoint specimens), group (the specimen), the
-        `FACTORS`, and random_seed. midi is the whole number of the note; f0 in Hz is that note in the specimen's
-        tuning, and a few cents off as players are. NaN where a factor has no meaning.
+        `FACTORS`, and random_seed. midi is the MIDI number of the note; f0 in Hz is that note in the specimen's tuning,
+        with a random deviation of up to 4 cents. A factor is NaN where it has no meaning.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def _row(index: int, seed: int) -> dict:
 
 
 def _specimen_order(seed: int, instrument: int, block: int) -> list[int]:
-    """Numbers of all specimens once; test and validation come early, so that small tables too have all splits."""
+    """Return all specimen numbers, with test and validation early, so that small tables have all splits."""
     rng = Draws((seed, 1100 + instrument, block))
     pools = {"x": TEST_SPECIMENS, "v": VALID_SPECIMENS}
     pools["t"] = tuple(n for n in range(1, SPECIMENS + 1) if n not in TEST_SPECIMENS + VALID_SPECIMENS)
@@ -221,7 +221,7 @@ def _specimen_order(seed: int, instrument: int, block: int) -> list[int]:
 
 
 def _draw(instrument, which, dynamic, articulation, rng) -> tuple[NoteRecipe, int]:
-    """Draw what the design leaves open: a recipe and the note number."""
+    """Draw the remaining factors: return the recipe and the note number."""
 
     def between(low, high, digits=3):
         return round(rng.between(low, high), digits)

@@ -1,11 +1,12 @@
-"""Arithmetic that gives the same bits on every machine, for generated sets.
+"""Arithmetic for the generated sets that gives the same bits on every machine.
 
 ``numpy.sin``, ``exp`` and the FFT differ in the last bits between processors and builds (vector width, fused
-multiply-add, the system's maths library). The functions here use nothing but element-wise ``+ - * /``, ``sqrt``,
-rounding and comparisons, one NumPy call an operation. IEEE 754 prescribes the result of each of these to the bit and
-an element-wise call leaves nothing to reorder, so a sound made with them can be promised bit for bit. For the same
-reason complex numbers are kept as two real arrays (NumPy's complex product may be fused), and random numbers are made
-from the raw bits of PCG64, whose stream NumPy guarantees for all versions (that of ``Generator`` it does not).
+multiply-add, the system's maths library). The functions here use only element-wise ``+ - * /``, ``sqrt``, rounding and
+comparisons, with one NumPy call for each operation. IEEE 754 defines the result of each of these to the bit, and an
+element-wise call has no order of operations that could vary, so that sounds made with them are reproducible bit for
+bit. For the same reason complex numbers are kept as two real arrays (NumPy's complex product may be fused), and random
+numbers are made from the raw bits of PCG64: NumPy guarantees its stream for all versions, but not that of
+``Generator``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _TAU = 6.283185307179586
 
 
 def _coefficients(base: float, powers: list[int], alternate: bool) -> list[float]:
-    """Taylor coefficients ``(+-) base**n / n!``, multiplied out one factor at a time (no libm)."""
+    """Return Taylor coefficients ``(+-) base**n / n!``, multiplied one factor at a time without the maths library."""
     out = []
     for order, power in enumerate(powers):
         value = 1.0
@@ -79,9 +80,9 @@ def from_decibels(decibels):
 
 
 def ordered_sum(x) -> float:
-    """Sum of a 1-d array in a fixed order: halves are added until one number is left.
+    """Sum a 1-d array in a fixed order: its halves are added until one number is left.
 
-    NumPy's own ``sum`` leaves the order of additions open, and with it the last bits.
+    The order of additions in NumPy's own ``sum`` may vary, and with it the last bits.
     """
     while len(x) > 1:
         half = len(x) // 2
@@ -93,18 +94,18 @@ def ordered_sum(x) -> float:
 
 
 def rms(x) -> float:
-    """Root of the mean square of a 1-d array."""
+    """Return the root mean square of a 1-d array; 0 if it is empty."""
     return math.sqrt(ordered_sum(x * x) / len(x)) if len(x) else 0.0
 
 
 def interpolate(knots, positions):
-    """Linear interpolation in a table at fractional positions (clamped to the table).
+    """Interpolate a table linearly at fractional positions, which are clamped to the table.
 
     Parameters
     ----------
     knots : numpy.ndarray, shape (K,)
     positions : numpy.ndarray of float64
-        In units of knots: 0 is the first, K - 1 the last.
+        Positions in units of knots: 0 is the first, K - 1 the last.
     """
     low = np.clip(np.floor(positions).astype(np.int64), 0, len(knots) - 2)
     part = np.clip(positions - low, 0.0, 1.0)
@@ -113,7 +114,7 @@ def interpolate(knots, positions):
 
 
 def upsample(curve, factor: int):
-    """Linear interpolation of a control curve to `factor` times its rate; the last value is held.
+    """Interpolate a control curve linearly to `factor` times its rate; the last value is held.
 
     Parameters
     ----------
@@ -129,39 +130,39 @@ def upsample(curve, factor: int):
 
 
 class Draws:
-    """Random numbers that are the same for a seed on every machine and with every NumPy version.
+    """Random numbers that depend on the seed alone, not on the machine or the version of NumPy.
 
     Parameters
     ----------
     seed : int or sequence of int
-        Not negative.
+        One or several numbers, none of them negative.
     """
 
     def __init__(self, seed):
         self._bits = np.random.PCG64(np.random.SeedSequence(seed))
 
     def random(self, shape=None):
-        """Uniform in [0, 1): a float, or a float64 array of `shape`."""
+        """Draw uniformly from [0, 1): a float, or a float64 array of `shape`."""
         if shape is None:
             return (self._bits.random_raw() >> 11) * 2.0**-53
         return (self._bits.random_raw(shape) >> np.uint64(11)) * 2.0**-53
 
     def between(self, low, high, shape=None):
-        """Uniform in [low, high)."""
+        """Draw uniformly from [low, high)."""
         return low + (high - low) * self.random(shape)
 
     def below(self, count: int) -> int:
-        """A whole number from 0 to count - 1."""
+        """Draw a whole number from 0 to count - 1."""
         return int(self.random() * count)
 
     def permutation(self, count: int) -> list[int]:
-        """The numbers from 0 to count - 1 in random order."""
+        """Return the numbers from 0 to count - 1 in random order."""
         keys = self.random(count).tolist()
         return sorted(range(count), key=keys.__getitem__)
 
 
 def drift(rng: Draws, frames: int, step: float):
-    """Slow random curve between -1 and 1: random knots every `step` frames, joined by smooth steps.
+    """Return a slow random curve between -1 and 1: random knots every `step` frames, joined by smooth steps.
 
     Returns
     -------
@@ -182,14 +183,14 @@ def _twiddles(length: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
 
 
 def inverse_fft(real, imag):
-    """Unnormalised inverse Fourier transform along the first axis (Stockham, radix 4).
+    """Compute the unnormalised inverse Fourier transform along the first axis (Stockham, radix 4).
 
     ``out[n] = sum_k in[k] * exp(+2 pi i k n / N)``
 
     Parameters
     ----------
     real, imag : numpy.ndarray of float64, shape (N, B)
-        N a power of four; B transforms side by side, which keeps the inner loops long.
+        B inputs of length N, a power of four, which are transformed side by side to keep the inner loops long.
 
     Returns
     -------

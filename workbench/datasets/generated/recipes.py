@@ -1,4 +1,4 @@
-"""What the generated sets share in checking what they are given: sizes, seeds, rows and recipes."""
+"""Argument checks of the generated sets: sizes, seeds, rows and recipes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ KINDS = {"str": (str, "text"), "int": (int, "a whole number"), "float": (float, 
 
 
 def check_size(size: int, seed: int) -> None:
-    """Refuse arguments of a `table` that are not whole numbers in range."""
+    """Refuse a size or a seed of a `table` that is not a whole number in range."""
     whole("size", size, least=1)
     check_seed(seed)
 
 
 def check_row(row: Mapping, columns: tuple[str, ...]) -> None:
-    """Refuse what is no row of a table, or lacks one of the columns."""
+    """Refuse an object that is not a row of a table, or a row that lacks one of the columns."""
     if not isinstance(row, (Mapping, pd.Series)):
         raise ParameterError("row", type(row).__name__, "a row of the table: a Series or a dict")
     for column in columns:
@@ -32,7 +32,7 @@ def check_row(row: Mapping, columns: tuple[str, ...]) -> None:
 
 
 def read_row(recipe: type, row: Mapping) -> dict[str, object]:
-    """The fields of a recipe, each of its own type, from a row (also one that a csv file made text)."""
+    """Return the fields of a recipe from a row, each converted to its type; a row read from a csv file may be text."""
     columns = _columns(recipe)
     check_row(row, tuple(columns))
     return {name: read_cell(row, name, kind) for name, kind in columns.items()}
@@ -40,12 +40,12 @@ def read_row(recipe: type, row: Mapping) -> dict[str, object]:
 
 @functools.cache
 def _columns(recipe: type) -> dict[str, str]:
-    """The fields of a recipe and their types, by name."""
+    """Return the names of a recipe's fields with their types."""
     return {field.name: field.type for field in fields(recipe)}
 
 
 def read_cell(row: Mapping, column: str, kind: str) -> object:
-    """One cell of a row as "str", "int" or "float"."""
+    """Return one cell of a row, converted to the type named "str", "int" or "float"."""
     convert, expected = KINDS[kind]
     value = row[column]
     try:
@@ -58,13 +58,13 @@ def read_cell(row: Mapping, column: str, kind: str) -> object:
 
 
 def check_recipe(recipe: object) -> None:
-    """Refuse what is no recipe."""
+    """Refuse an object that is not a recipe."""
     if not hasattr(recipe, "random_seed"):
         raise ParameterError("recipe", type(recipe).__name__, "a recipe, as recipe(row) makes it")
 
 
 def check_kinds(recipe: object) -> None:
-    """Refuse a field that is not of its type; NaN is allowed, as where a factor has no meaning."""
+    """Refuse a field that does not have its type; NaN is allowed, as it marks a factor without a meaning."""
     for name, kind in _columns(type(recipe)).items():
         value, exact = getattr(recipe, name), KINDS.get(kind, (None,))[0]
         if exact is None or type(value) is exact:

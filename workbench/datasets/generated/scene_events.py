@@ -1,9 +1,9 @@
-"""From a class and a maker to the sound of one event: the synthesisers behind `scenes` and `scenes_multi`.
+"""Synthesise one sound event of a class for the generated sets `scenes` and `scenes_multi`.
 
 Sounds with a pitch contour (tone, voice, whistle) read a band-limited cycle from a table; struck ones (metal, thump)
-are sums of decaying partials; clicks are short pieces of shaped noise. The numbers are a sound designer's, chosen for
-classes that a listener tells apart, not measured on recordings. All arithmetic is that of `portable_math`: the same
-bits on every machine.
+are sums of decaying partials; clicks are short pieces of shaped noise. The numbers were chosen by ear so that listeners
+can distinguish the classes; they were not measured on recordings. All arithmetic is that of `portable_math`, which
+gives the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .portable_math import (
 from .scene_makers import CLASSES, maker
 
 RATE = 44100
-_HOP = 49  # samples of a step of a control curve: 900 a second
+_HOP = 49  # samples between two values of a control curve, which has 900 values a second
 _STEPS = RATE // _HOP
 _TABLE = 2048  # samples of a cycle
 _BLOCK = 1024  # samples of a block of shaped noise
@@ -35,22 +35,23 @@ _MINUS_60_DB = -9.965784284662087  # as a power of two
 
 
 def sound(label: str, site: str, seconds: float, *, pitch: float, rate: float, random_seed: int) -> np.ndarray:
-    """One event, alone.
+    """Return the sound of one event without a background.
 
     Parameters
     ----------
     label, site : str
+        Class of the event, and the site whose maker of this class sounds (see `scene_makers`).
     seconds : float
     pitch : float
-        Semitones above the maker's.
+        Semitones above the maker's pitch.
     rate : float
-        Times the maker's.
+        Factor on the maker's rate.
     random_seed : int
 
     Returns
     -------
     numpy.ndarray of float64, shape (round(seconds * 44100),)
-        RMS level 1, silent at both ends.
+        The sound at an RMS of 1, faded to silence at both ends.
     """
     rng = Draws((random_seed, CLASSES.index(label)))
     made = maker(label, site)
@@ -62,19 +63,19 @@ def sound(label: str, site: str, seconds: float, *, pitch: float, rate: float, r
 
 
 def ramp(position):
-    """Smooth step from 0 to 1 while `position` goes from 0 to 1."""
+    """Return a smooth step from 0 to 1 as `position` goes from 0 to 1."""
     position = np.clip(position, 0.0, 1.0)
     return position * position * (3.0 - 2.0 * position)
 
 
 def shaped_noise(spectrum, samples: int, rng: Draws) -> np.ndarray:
-    """Noise with a given spectrum.
+    """Return noise with a given spectrum.
 
     Parameters
     ----------
     spectrum : numpy.ndarray of float64, shape (513, 1) or (513, B)
-        Magnitude at multiples of 43.07 Hz: for all the time, or for B stretches of 1024 samples
-        (``B >= samples // 1024 + 2``).
+        Magnitude at multiples of 1/1024 of the rate (43.07 Hz), either for the whole sound or for each of B blocks of
+        1024 samples (``B >= samples // 1024 + 2``).
     samples : int
     rng : Draws
 
@@ -85,7 +86,7 @@ def shaped_noise(spectrum, samples: int, rng: Draws) -> np.ndarray:
     half, pairs = _BLOCK // 2, samples // _BLOCK + 2
     white = rng.between(-1.0, 1.0, (2, _BLOCK, pairs))
     spectrum = np.concatenate([spectrum, spectrum[-2:0:-1]])[:, :pairs]
-    # A spectrum without symmetry: real and imaginary part of its transform are two independent noises.
+    # The spectrum is not Hermitian, so that the real and imaginary parts of its transform are two independent noises.
     first, second = inverse_fft(white[0] * spectrum, white[1] * spectrum)
     window = sine((np.arange(_BLOCK) + 0.5) / (2.0 * _BLOCK))
     blocks = np.stack([first.T, second.T], axis=1).reshape(2 * pairs, _BLOCK) * window
@@ -96,7 +97,7 @@ def shaped_noise(spectrum, samples: int, rng: Draws) -> np.ndarray:
 
 
 def bins():
-    """Frequencies of the rows of a spectrum for `shaped_noise`, Hz, shape (513, 1)."""
+    """Return the frequencies of a spectrum's rows for `shaped_noise` at 44.1 kHz, Hz, shape (513, 1)."""
     return np.arange(_BLOCK // 2 + 1)[:, None] * (RATE / _BLOCK)
 
 
@@ -104,16 +105,16 @@ def bins():
 
 
 def _regular(rng, seconds, rate, length):
-    """Onsets in seconds of strokes at even intervals (2 % off at most), the last one complete, and their strengths."""
+    """Return onsets in seconds of strokes at even intervals (within 2 %), all of them complete, and their strengths."""
     onsets = np.arange(max(int((seconds - length) * rate) + 1, 1)) / rate
     onsets[1:] += rng.between(-0.02, 0.02, len(onsets) - 1) / rate
     return onsets, rng.between(0.8, 1.0, len(onsets))
 
 
 def _irregular(rng, seconds, rate, length, *, apart=0.0):
-    """Onsets of strokes, `apart` s or more from each other, the last one complete, and their strengths.
+    """Return onsets of complete strokes at irregular intervals of at least `apart` seconds, and their strengths.
 
-    Their intervals are 0.25 to 2.5 times ``1 / rate``, which is the mean.
+    The intervals are 0.25 to 2.5 times ``1 / rate``, their mean.
     """
     wide = rng.random(int(4.0 * seconds * rate) + 2)
     intervals = np.maximum((0.25 + 2.25 * wide * wide) / rate, apart)
@@ -123,12 +124,12 @@ def _irregular(rng, seconds, rate, length, *, apart=0.0):
 
 
 def _times(samples):
-    """Times in seconds of the steps of a control curve that covers `samples`."""
+    """Return the times in seconds of the values of a control curve that covers `samples`."""
     return np.arange(samples // _HOP + 2) / _STEPS
 
 
 def _stroke_curves(times, onsets, length):
-    """Number of the last stroke begun and share of it gone by (above 1: over), at each time."""
+    """Return for each time the number of the last stroke that began, and the part of it that is over (above 1: all)."""
     number = np.maximum(np.searchsorted(onsets, times, side="right") - 1, 0)
     return number, (times - onsets[number]) / length
 
@@ -137,7 +138,7 @@ def _stroke_curves(times, onsets, length):
 
 
 def _cycle(strengths):
-    """One cycle of a sum of harmonics with alternating phases, and its first sample again, shape (2049,)."""
+    """Return one cycle of a sum of harmonics with alternating phases, followed by its first sample, shape (2049,)."""
     turns = np.arange(_TABLE + 1) / _TABLE
     total = np.zeros(_TABLE + 1)
     for number, strength in enumerate(strengths, start=1):
@@ -147,7 +148,7 @@ def _cycle(strengths):
 
 
 def _sing(strengths, frequency, amplitude, samples):
-    """Read a cycle at a frequency (Hz) and an amplitude, both given at each step of the control curve."""
+    """Read a cycle from its table, with control curves of the frequency (Hz) and the amplitude."""
     strengths = strengths[: max(int(0.45 * RATE / float(frequency.max())), 1)]
     phase = upsample(np.cumsum(frequency) / _STEPS, _HOP)[:samples]
     phase -= np.floor(phase)
@@ -155,7 +156,7 @@ def _sing(strengths, frequency, amplitude, samples):
 
 
 def _tone_colour(made):
-    """Odd harmonics strong, even ones weaker, as of a loudspeaker horn."""
+    """Return strengths of harmonics as of a loudspeaker horn, in which even ones are weaker than odd ones."""
     fall = 1.1 + 0.8 * made.colour[1]
     even = 0.1 + 0.6 * made.colour[2]
     return [float(exp2(-fall * round(math.log2(k), 6))) * (even if k % 2 == 0 else 1.0) for k in range(1, 13)]
@@ -184,7 +185,7 @@ def _alarm(made, frequency, rate, samples, rng):
 
 
 def _voice_colour(made):
-    """Harmonics of a pulse through three formants, relative to the maker's own pitch."""
+    """Return strengths of the harmonics of a pulse through three formants, at the maker's own pitch."""
     first, second = 650.0 + 500.0 * made.colour[0], 1500.0 + 1100.0 * made.colour[1]
     f = made.pitch * np.arange(1.0, 25.0)
     gain = np.full_like(f, 0.03)
@@ -241,7 +242,7 @@ def _birdsong(made, frequency, rate, samples, rng):
 
 
 def partial(frequency: float, decay: float, samples: int) -> np.ndarray:
-    """A sine that falls by 60 dB in `decay` seconds, each half made from the one before: shape (samples,)."""
+    """Return a sine that decays by 60 dB in `decay` seconds, (samples,), made by doubling the part that is done."""
     fall = float(exp2(_MINUS_60_DB / (decay * RATE)))
     c, s = fall * float(cosine(frequency / RATE)), fall * float(sine(frequency / RATE))
     real, imag = np.empty((2, samples))
@@ -255,12 +256,12 @@ def partial(frequency: float, decay: float, samples: int) -> np.ndarray:
 
 
 def _falling(decay, samples):
-    """Envelope that falls by 60 dB in `decay` seconds."""
+    """Return an envelope that decays by 60 dB in `decay` seconds."""
     return exp2(np.arange(samples) * (_MINUS_60_DB / (decay * RATE)))
 
 
 def _strike(out, onsets, strengths, grains):
-    """Add a grain at each onset (s), the grains in turn."""
+    """Add a grain to `out` at each onset (s), taking the grains in turn."""
     for i, (onset, strength) in enumerate(zip(onsets.tolist(), strengths.tolist(), strict=True)):
         grain, start = grains[i % len(grains)], round(onset * RATE)
         target = out[start : start + len(grain)]
@@ -273,7 +274,7 @@ _BELL = (1.0, 2.0, 2.4, 3.0, 4.0, 5.3, 6.7)
 
 
 def _metal(made, frequency, decay, rng):
-    """One strike of a bell or chime: inharmonic partials, the higher ones shorter."""
+    """Return one strike of a bell or chime: inharmonic partials, of which higher ones decay faster."""
     samples = round(decay * RATE)
     total = np.zeros(samples)
     for k, ratio in enumerate(_BELL):
@@ -301,7 +302,7 @@ def _chimes(made, frequency, rate, samples, rng):
 
 
 def _thump(made, frequency, rng):
-    """One blow on wood or one stroke of a piston: four low modes."""
+    """Return one blow on wood or one stroke of a piston, made of four low modes."""
     decay = 0.10 + 0.12 * made.colour[0]
     total = np.zeros(round(decay * RATE))
     for k, ratio in enumerate((1.0, 1.7, 2.6, 4.1)):
@@ -309,7 +310,7 @@ def _thump(made, frequency, rng):
         strength = rng.between(0.8, 1.0) * (0.4 + 0.6 * made.colour[k + 4]) / (1.0 + 0.3 * k)
         total += strength * partial(frequency * tuned, decay / (1.0 + 0.4 * k), len(total))
     fall = _falling(decay, len(total))
-    return total - fall * (ordered_sum(total) / ordered_sum(fall))  # a blow leaves no pressure behind
+    return total - fall * (ordered_sum(total) / ordered_sum(fall))  # the mean pressure of a blow is 0
 
 
 def _knock(made, frequency, rate, samples, rng):
@@ -327,7 +328,7 @@ def _engine(made, frequency, rate, samples, rng):
 
 
 def _clicks(made, frequency, rng):
-    """Six short pieces of noise around a centre frequency, 93 ms each."""
+    """Return six short pieces of noise around a centre frequency, 93 ms each."""
     f, width = bins(), 0.45 + 0.4 * made.colour[0]
     distance = (f - frequency) / (width * frequency)
     high = (f - 2.6 * frequency) / (0.8 * frequency)

@@ -1,7 +1,7 @@
-"""The twelve classes of the generated sets `scenes` and `scenes_multi` and who makes them: twenty sites.
+"""The twelve classes of the generated sets `scenes` and `scenes_multi`, and the makers of their sounds at twenty sites.
 
-A class is a timbre together with a time pattern. Each timbre serves two classes and each pattern four, so that neither
-the spectrum nor the time pattern alone tells the classes apart:
+A class is a combination of a timbre and a time pattern. Each timbre has two classes and each pattern four, so that
+neither the spectrum nor the time pattern alone identifies the class:
 
 =======  =========  ========  =========
 timbre   sustained  regular   irregular
@@ -15,11 +15,11 @@ whistle             cricket   birdsong
 =======  =========  ========  =========
 
 Both classes of a timbre draw pitch and colour from the same ranges. A *sustained* sound has no gap from onset to
-offset; *regular* and *irregular* ones are strokes at even and at uneven intervals.
+offset; *regular* and *irregular* sounds are strokes at even and at uneven intervals.
 
-Each of the twenty sites has its own siren, its own bell and so on: pitch, rate and colour of these makers are fixed,
-and an event varies its maker's pitch and rate a little. The makers of a class cover its range of pitches and its range
-of rates evenly.
+A maker is the particular siren, bell and so on of one site. Pitch, rate and colour of a maker are fixed, and each event
+deviates a little from its maker's pitch and rate. The makers of a class cover its range of pitches and its range of
+rates evenly.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ EVENTS = {
 CLASSES = tuple(EVENTS)
 SITES = tuple(f"site{number:02d}" for number in range(20))
 
-#: Hz between which the makers of a timbre lie: fundamental, lowest partial, or centre of the noise of a click.
+#: Range of the makers' pitch for each timbre, Hz: the fundamental, the lowest partial, or the centre of a click's
+#: noise.
 PITCHES = {
     "tone": (550.0, 1400.0),
     "metal": (350.0, 1100.0),
@@ -57,7 +58,7 @@ PITCHES = {
     "voice": (280.0, 620.0),
     "whistle": (2200.0, 4800.0),
 }
-#: Strokes, cycles or arcs a second between which the makers of a class lie.
+#: Range of the makers' rate for each class: strokes, cycles or arcs a second.
 RATES = {
     "alarm": (2.0, 5.0),
     "bark": (1.8, 3.2),
@@ -76,14 +77,14 @@ RATES = {
 
 @dataclass(frozen=True)
 class _Maker:
-    """What one site's sound of one class is like.
+    """Parameters of the sound of one class at one site.
 
     Attributes
     ----------
     pitch, rate : float
-        Hz, within `PITCHES`; strokes, cycles or arcs a second, within `RATES`.
+        Pitch in Hz, within `PITCHES`; strokes, cycles or arcs a second, within `RATES`.
     colour : tuple of float
-        Eight numbers from 0 to 1 for whatever else the timbre leaves open.
+        Eight numbers from 0 to 1 for other parameters, which depend on the class.
     """
 
     pitch: float
@@ -93,7 +94,7 @@ class _Maker:
 
 @cache
 def maker(label: str, site: str) -> _Maker:
-    """The maker of a class at a site, the same for all seeds of the sets."""
+    """Return the maker of a class at a site, which is the same for all seeds."""
     number, place = CLASSES.index(label), SITES.index(site)
     rng = Draws((731, number))
     steps = [rng.permutation(len(SITES))[place] for _ in range(2)]

@@ -1,8 +1,8 @@
-"""From a recipe of the generated sets `scenes` and `scenes_multi` to sound: backgrounds, stems and their sum.
+"""Synthesise the recipes of the generated sets `scenes` and `scenes_multi`: backgrounds, stems and their sum.
 
-A scene is the sum of its stems, one a class and one for the background, and nothing else is done to it: no room, no
-limiter. Each event and the background draw from streams of their own, so that taking an event away, moving it or
-changing its level leaves all else as it was, to the bit.
+A scene is the exact sum of its stems, one for each class and one for the background; there is no room and no limiter.
+Each event and the background have their own random streams, so that removing an event, moving it or changing its level
+leaves the rest of the scene as it was, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SECONDS = 5.0
 SAMPLES = int(RATE * SECONDS)
 BACKGROUNDS = ("rain", "room", "street", "wind")
 
-_HOP = 441  # samples of a step of a background's level: 100 a second
+_HOP = 441  # samples between two values of a background's level, which has 100 values a second
 _STEPS = SAMPLES // _HOP
 
 
 def stems(recipe) -> dict[str, np.ndarray]:
-    """The parts of which a scene is the sum.
+    """Return the stems whose sum is a scene.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def stems(recipe) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to numpy.ndarray of float32, shape (220500,)
-        "background", then a waveform for each class in the order of its first event. Added in this order they are
-        ``render(recipe)``, to the bit. Events of one class share a stem; outside its events it is exactly zero.
+        "background", then the stem of each class in the order of its first event. Added in this order, the stems equal
+        ``render(recipe)`` bit for bit. Events of one class share a stem, which is exactly zero outside of them.
     """
     check_recipe(recipe)
     parts = {"background": _background(recipe).astype(np.float32)}
@@ -47,7 +47,7 @@ def stems(recipe) -> dict[str, np.ndarray]:
 
 
 def render(recipe) -> np.ndarray:
-    """The sound of one scene.
+    """Return the sound of one scene.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def render(recipe) -> np.ndarray:
     Raises
     ------
     ParameterError
-        If the levels asked for would drive the peak of this scene beyond full scale.
+        If at the recipe's levels the peak of the scene would exceed full scale.
     """
     check_recipe(recipe)
     x = np.zeros(SAMPLES, np.float32)
@@ -88,7 +88,7 @@ def _event(event) -> np.ndarray:
 
 
 def _background(recipe) -> np.ndarray:
-    """Noise coloured and moved as its name says, RMS over the whole scene as the recipe says, faded at the edges."""
+    """Return the background noise at the recipe's RMS level over the whole scene, faded at both ends."""
     rng = Draws((recipe.random_seed, 1000))
     site = Draws((733, BACKGROUNDS.index(recipe.background), SITES.index(recipe.site)))
     colour = [site.random() for _ in range(4)]
@@ -100,7 +100,7 @@ def _background(recipe) -> np.ndarray:
 
 
 def _swell(rng, seconds: float, depth: float):
-    """Slow random gain of up to `depth` dB to either side, one knot every so many seconds, shape (samples,)."""
+    """Return a slow random gain within +-`depth` dB, with one knot every so many seconds, shape (samples,)."""
     return upsample(from_decibels(depth * drift(rng, _STEPS, seconds * 100.0)), _HOP)
 
 
@@ -138,7 +138,7 @@ def _street(colour, rng):
 
 
 def _wind(colour, rng):
-    """Low noise in gusts; the stronger the gust, the higher its resonance."""
+    """Low noise in gusts, whose resonance rises with their strength."""
     f, blocks = bins(), SAMPLES // 1024 + 2
     gust = drift(rng, blocks, (0.5 + 0.7 * colour[0]) * RATE / 1024.0)
     centre = (420.0 + 260.0 * colour[1]) * (1.0 + 0.5 * gust)

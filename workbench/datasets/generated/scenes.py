@@ -1,15 +1,15 @@
 """Generated set `scenes`: one sound event of twelve classes over a background, every stem, onset and level known.
 
-Five seconds at 44.1 kHz as in ESC-50 (Piczak, ACM Multimedia 2015), one class a scene; `scenes_multi` is its sister
-with one to four overlapping classes. The twelve classes are six timbres in three time patterns (`scene_makers`): which
-part of a scene is the event and which the background, when it begins and when it ends is known exactly, so that an
-explanation can be scored against the truth. The sounds are synthetic and imitate no recording.
+Scenes of five seconds at 44.1 kHz as in ESC-50 (Piczak, ACM Multimedia 2015) with one class each; `scenes_multi` has
+one to four overlapping classes. The twelve classes combine six timbres and three time patterns (`scene_makers`). The
+stems of event and background and the times at which an event begins and ends are known exactly, so that an explanation
+can be scored against the truth. The sounds are synthetic and do not imitate recordings.
 
-Twenty sites each have a siren, a bell, a background ... of their own; splits and folds hold sites out, and with them
-the makers of all sounds.
+Each of twenty sites has its own siren, bell, background and so on. Splits and folds hold out whole sites, and with them
+the makers of all their sounds.
 
-A row of `table` holds all that is needed: ``render(recipe(row))`` and ``stems(recipe(row))``. The same seed gives the
-same bits on every machine (see `portable_math`). Own scenes are made with `scene`:
+A row of `table` determines its sound: ``render(recipe(row))`` and ``stems(recipe(row))``. The same seed gives the same
+bits on every machine (see `portable_math`). `scene` makes scenes of your own:
 
 >>> both = scene([SceneEvent("bell", onset=0.5, seconds=3.0), SceneEvent("bark", onset=1.5)], background="rain", snr=0)
 >>> sorted(stems(both))
@@ -51,7 +51,7 @@ __all__ = [
     "table",
 ]
 
-VERSION = 1  # raised whenever a recipe sounds different from before
+VERSION = 1  # is increased whenever the sound of a recipe changes
 
 FACTORS = (
     *("event", "timbre", "pattern", "site", "background", "snr", "level"),
@@ -66,7 +66,7 @@ _EVENT_LIMITS = {
     "pitch": (-12.0, 12.0),
     "rate": (0.5, 2.0),
 }
-#: Values between which `table` draws: dBFS and dB.
+#: Ranges from which `table` draws the level of an event (dBFS) and the signal-to-noise ratio (dB).
 LEVELS, SNRS = (-40.0, -30.0), (0.0, 24.0)
 
 
@@ -79,17 +79,17 @@ class SceneEvent:
     label : str
         One of `CLASSES`.
     site : str
-        One of `SITES`: whose siren, bell ... it is.
+        One of `SITES`, whose maker of this class sounds.
     onset, seconds : float
-        Beginning and length, s. Outside of it the event is silent, to the bit.
+        Beginning and length, s. Before and after, the event is exactly zero.
     level : float
         RMS level from onset to offset, dBFS.
     pitch : float
         Semitones above the maker's usual pitch.
     rate : float
-        Strokes, cycles or arcs a second relative to the maker's usual rate.
+        Factor on the maker's usual rate of strokes, cycles or arcs.
     random_seed : int
-        Draws what is left: timing of irregular strokes, strengths, noise.
+        Seed of the timing of irregular strokes, of strengths and of noise.
     """
 
     label: str
@@ -116,26 +116,26 @@ class SceneEvent:
 
     @property
     def offset(self) -> float:
-        """End, s."""
+        """Time at which the event ends, s."""
         return round(self.onset + self.seconds, 6)
 
 
 @dataclass(frozen=True)
 class SceneRecipe:
-    """All that determines one scene. Change a field with `dataclasses.replace` to hear that alone change.
+    """All parameters of one scene. `dataclasses.replace` gives the same scene with one parameter changed.
 
     Attributes
     ----------
     events : tuple of SceneEvent
-        In any order; none at all leaves the background.
+        Events in any order; without any, only the background sounds.
     background : str
         One of `BACKGROUNDS`.
     background_level : float
         RMS level of the background over the whole scene, dBFS.
     site : str
-        One of `SITES`: whose background it is.
+        One of `SITES`, whose background sounds.
     random_seed : int
-        Draws the noise of the background.
+        Seed of the noise of the background.
     """
 
     events: tuple[SceneEvent, ...]
@@ -155,21 +155,21 @@ class SceneRecipe:
 
     @property
     def snr(self) -> float:
-        """Level of the loudest event over that of the background, dB; -inf without events."""
+        """Level of the loudest event relative to the background, dB; -inf without events."""
         return max((event.level for event in self.events), default=-math.inf) - self.background_level
 
     def with_snr(self, snr: float) -> SceneRecipe:
-        """The same scene with its background that many dB below the loudest event."""
+        """Return the same scene with its background `snr` dB below the loudest event."""
         return replace(self, background_level=round(self.background_level + self.snr - snr, 6))
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Classes that sound, in alphabetical order."""
+        """Classes of the events, in alphabetical order."""
         return tuple(sorted({event.label for event in self.events}))
 
     @property
     def overlap(self) -> float:
-        """Share of the time in which an event sounds that two or more of them sound; 0 without events."""
+        """Fraction of the time with any event in which two or more events sound; 0 without events."""
         times = sorted({time for event in self.events for time in (event.onset, event.offset)})
         some = several = 0.0
         for start, end in zip(times[:-1], times[1:], strict=True):
@@ -193,20 +193,20 @@ def scene(
     site: str | None = None,
     random_seed: int = 0,
 ) -> SceneRecipe:
-    """Your own scene: given events, their overlap in your hand, over a background at a given signal-to-noise ratio.
+    """Make a scene of your own events over a background at a given signal-to-noise ratio.
 
     Parameters
     ----------
     events : sequence of SceneEvent
-        At least one.
+        At least one event; events may overlap.
     background : str
         One of `BACKGROUNDS`.
     snr : float
-        Level of the loudest event, from its onset to its offset, over that of the background, dB.
+        Level of the loudest event, from its onset to its offset, relative to the background, dB.
     site : str, optional
-        Whose background; by default that of the first event.
+        Site whose background sounds; by default the site of the first event.
     random_seed : int
-        Draws the noise of the background.
+        Seed of the noise of the background.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def scene(
     Raises
     ------
     ParameterError
-        No events, or a value that cannot be rendered.
+        There are no events, or a value cannot be rendered.
     """
     if not isinstance(events, Sequence) or not events or not all(isinstance(event, SceneEvent) for event in events):
         raise ParameterError("events", events, "a list of one or more SceneEvent")
@@ -225,7 +225,7 @@ def scene(
 
 
 def recipe(row: Mapping) -> SceneRecipe:
-    """Recipe of one row of `table` (a Series, a dict, or a row read back from a csv file).
+    """Return the recipe of one row of `table` (a Series, a dict, or a row read from a csv file).
 
     Raises
     ------
@@ -250,9 +250,9 @@ def _events(text: str) -> tuple[SceneEvent, ...]:
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
-    """Table of the first `size` scenes of the endless set with this seed, one event each.
+    """Return the table of the first `size` scenes of the endless set with this seed, with one event each.
 
-    Each class occurs once in every 12 scenes, at each site once in every 240; each background once in every 4.
+    Every 12 scenes have each class once, every 240 each class once at each site, and every 4 each background once.
 
     Parameters
     ----------
@@ -266,8 +266,8 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     pandas.DataFrame
         Columns id, label (the class), split (train, valid or test: 12, 4 and 4 sites), fold (1 to 5 of four sites
         each; 4 is valid, 5 is test), group (the site), the `FACTORS` (snr in dB, level in dBFS, onset and offset in
-        s, pitch and rate relative to the maker's), then what `recipe` reads besides: events (JSON),
-        background_level (dBFS), random_seed. ``table(100)`` is the beginning of ``table(1000)``.
+        s, pitch and rate relative to the maker's), and three more that `recipe` reads: events (JSON), background_level
+        (dBFS) and random_seed. ``table(100)`` is the beginning of ``table(1000)``.
 
     Raises
     ------
@@ -300,21 +300,21 @@ TAIL = ("events", "background_level", "random_seed")
 
 
 def place(id: str, label: str, site: str) -> dict:
-    """First columns of a row: which site belongs to which split and fold."""
+    """Return the first columns of a row; the site determines split and fold."""
     fold = SITES.index(site) % 5 + 1
     split = {4: "valid", 5: "test"}.get(fold, "train")
     return dict(zip(HEAD, (id, label, split, fold, site), strict=True))
 
 
 def described(made: SceneRecipe) -> dict:
-    """Columns of a scene that both tables have."""
+    """Return the columns of a scene that the tables of `scenes` and `scenes_multi` share."""
     row = {"site": made.site, "background": made.background, "snr": round(made.snr, 2)}
     events = json.dumps([asdict(event) for event in made.events])
     return row | {"events": events, "background_level": made.background_level, "random_seed": made.random_seed}
 
 
 def site_in_turn(seed: int, stream: int, turn: int) -> str:
-    """Site of the turn-th scene of a stream: all sites once in twenty turns, each fold once in five."""
+    """Return the site of the turn-th scene of a stream; twenty turns have each site once, five turns each fold once."""
     block, slot = divmod(turn, len(SITES))
     fold = shuffled(seed, stream, 2 * (turn // 5), 5)[turn % 5]
     member = shuffled(seed, stream + 50, 5 * block + fold, 4)[slot // 5]
@@ -322,7 +322,7 @@ def site_in_turn(seed: int, stream: int, turn: int) -> str:
 
 
 def draw_event(label: str, site: str, rng: Draws, *, seconds: tuple[float, float], level: float) -> SceneEvent:
-    """An event with length, onset, pitch and rate from `rng`."""
+    """Draw an event's length, onset, pitch and rate from `rng`."""
     length = round(rng.between(*seconds), 3)
     return SceneEvent(
         label=label,
@@ -337,6 +337,6 @@ def draw_event(label: str, site: str, rng: Draws, *, seconds: tuple[float, float
 
 
 def draw_scene(events: tuple[SceneEvent, ...], index: int, seed: int, snr: float, rng: Draws) -> SceneRecipe:
-    """Put events over one of the backgrounds, which take turns."""
+    """Make a scene of events over one of the backgrounds, which take turns."""
     background = BACKGROUNDS[shuffled(seed, 300, index // len(BACKGROUNDS), len(BACKGROUNDS))[index % len(BACKGROUNDS)]]
     return scene(events, background=background, snr=snr, random_seed=rng.below(2**32))

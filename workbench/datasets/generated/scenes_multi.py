@@ -1,7 +1,7 @@
 """Generated set `scenes_multi`: one to four overlapping classes over a background, every stem, onset and level known.
 
-The multi-label sister of `scenes`, in the manner of SONYC-UST (Cartwright et al., DCASE 2020): the label is the set of
-classes ("bark+siren"), each class is a 0/1 factor too, and clips of a site stay on one side of a split. Events,
+The multi-label version of `scenes`, modelled on SONYC-UST (Cartwright et al., DCASE 2020): the label is the set of
+classes ("bark+siren"), each class is also a 0/1 factor, and all clips of a site are on one side of a split. Events,
 backgrounds, recipes and stems are those of `scenes`; only the table differs.
 """
 
@@ -35,15 +35,15 @@ __all__ = ["CLASSES", "FACTORS", "RATE", "SECONDS", "VERSION", "recipe", "render
 
 FACTORS = ("tags", *CLASSES, "count", "overlap", "site", "background", "snr")
 
-# Five scenes share out the twelve classes among them.
+# Numbers of classes of five scenes, which have each of the twelve classes once.
 _COUNTS = (1, 2, 2, 3, 4)
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
-    """Table of the first `size` scenes of the endless set with this seed.
+    """Return the table of the first `size` scenes of the endless set with this seed.
 
-    In every five scenes each class occurs once and each fold once; one scene in five has one class, two have two, one
-    three and one four.
+    Every five scenes have each class once and each fold once; one of the five has one class, two have two, one has
+    three and one has four.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns id, label (the classes in alphabetical order, joined by "+"), split, fold, group (the site) and the
-        last three columns as in `scenes.table`; the `FACTORS`: tags (as label), a 0/1 column a class, count (of
-        classes), overlap (share of the sounding time in which several classes sound), site, background, and snr (of
-        the loudest event, dB).
+        last three columns as in `scenes.table`; and the `FACTORS`: tags (equal to label), a 0/1 column for each class,
+        count (number of classes), overlap (fraction of the time with any event in which several sound), site,
+        background, and snr (level of the loudest event relative to the background, dB).
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""From a recipe of the generated set `utterances` to sound: syllables, their timing, their pitch contour.
+"""Synthesise the recipes of the generated set `utterances`: syllables, their timing and their pitch contour.
 
-The voice is that of `voices`: the same twenty people, the same source and tract (`voice_synthesis`), the same syllables
-as its technique *spoken*. What is new here is the string of different consonants and vowels and the control of pitch:
+The voice is that of `voices`: the same twenty speakers, the same source and tract (`voice_synthesis`), and syllables as
+in its technique *spoken*. In addition, consonants and vowels vary from syllable to syllable, and pitch is controlled:
 the contour, a declination with accents (Pierrehumbert, J. Acoust. Soc. Am. 66 (1979) 363-369), is drawn as a shape and
 then scaled, so that its median and its standard deviation over the voiced time are exactly those of the recipe.
 
-Each part of the sound draws from a stream of its own. A recipe with one field changed therefore keeps all that does
-not follow from that field: syllables, relative timing, shape of the contour, consonant and background noise.
+Each part of the sound has its own random stream. Changing one field of a recipe therefore changes only what depends on
+that field; syllables, relative timing, shape of the contour, consonant and background noise stay as they were.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .voice_synthesis import RATE, _aspiration, _background, _hiss, _pulses
 from .voice_tract import SINGERS, VOWELS
 from .voices import VoiceRecipe
 
-#: Consonants by their spelling: (manner, place), the manners as `voice_gestures` numbers them.
+#: Spelling of a consonant -> (manner, place), with the numbers of manners as in `voice_gestures`.
 NASAL, STOP, FRICATIVE = 1, 2, 3
 CONSONANTS = {
     **{"m": (NASAL, 0), "n": (NASAL, 1), "ng": (NASAL, 2)},
@@ -41,28 +41,28 @@ CONSONANTS = {
 }
 #: Seconds of background before the first syllable and after the last.
 BEFORE, AFTER = 0.12, 0.18
-#: Longest sound in seconds; the frame grid of `voice_gestures` ends there.
+#: Longest sound in seconds, the length of the frame grid of `voice_gestures`.
 LONGEST = FRAMES / FRAME_RATE
-#: Amplitude of the glottal pulses from which a frame counts as voiced; the strongest have 1.
+#: A frame is voiced if the amplitude of its glottal pulses (at most 1) exceeds this.
 VOICED = 0.1
-#: Background noise below the voice, dB.
+#: Level of the voice above the background noise, dB.
 SNR = 45.0
 
-_SHAPES = 13  # tract shapes of a vowel: itself, then for each place four on the way from the consonant
-_STEP = 0.018  # seconds that one of them lasts
+_SHAPES = 13  # tract shapes of a vowel: its own, then for each place four between the consonant and the vowel
+_STEP = 0.018  # seconds for which each of these four is held
 _MURMUR = ((270.0, 1000.0), (270.0, 1450.0), (270.0, 1900.0))  # F1 and F2 of [m], [n], [ng] in an average man
 
 
 @lru_cache
 def usual_pitch(speaker: str) -> float:
-    """Pitch at which a speaker speaks when nothing raises or lowers it, Hz: the 0 of `pitch_relative`."""
+    """Return the usual pitch of a speaker in Hz, relative to which `pitch_relative` is measured."""
     person = SINGERS[speaker]
     note = 56.0 + 0.5 * (person.low - 57) if person.gender == "female" else 47.0 + 0.5 * (person.low - 44)
     return round(440.0 * float(exp2((note - 69.0) / 12.0)), 3)
 
 
 def parse(content: str) -> list[tuple[int, int, int]]:
-    """Manner, place and vowel (as numbers) of each syllable of a string such as "ta mi shu".
+    """Return manner, place and vowel (as numbers) of each syllable of a string such as "ta mi shu".
 
     Raises
     ------
@@ -80,18 +80,18 @@ def parse(content: str) -> list[tuple[int, int, int]]:
 
 
 def duration(recipe) -> float:
-    """Length of a recipe's sound in seconds, a whole number of samples."""
+    """Return the length of a recipe's sound in seconds, rounded to a whole number of samples."""
     return round((BEFORE + len(recipe.content.split()) / recipe.rate + AFTER) * RATE) / RATE
 
 
 def f0_curve(recipe) -> np.ndarray:
-    """The true fundamental frequency of a recipe.
+    """Return the true fundamental frequency of a recipe over time.
 
     Returns
     -------
     numpy.ndarray of float64, shape (milliseconds,)
-        Hz, a value a millisecond; NaN where no voice sounds. Its median is the recipe's `pitch_median`, the standard
-        deviation of ``12 * log2`` of it the recipe's `pitch_spread`.
+        F0 in Hz, one value for each millisecond; NaN in unvoiced frames. Its median is the recipe's `pitch_median`, and
+        the standard deviation of ``12 * log2(f0)`` is the recipe's `pitch_spread`.
     """
     made = _gesture(recipe)
     f0 = np.where(made.voice > VOICED, recipe.pitch_median * exp2(made.cents / 1200.0), np.nan)
@@ -99,7 +99,7 @@ def f0_curve(recipe) -> np.ndarray:
 
 
 def render(recipe) -> np.ndarray:
-    """Speak one recipe.
+    """Return the sound of one recipe.
 
     Parameters
     ----------
@@ -108,19 +108,19 @@ def render(recipe) -> np.ndarray:
     Returns
     -------
     numpy.ndarray of float32, shape (samples,)
-        `duration` seconds at 24 kHz. Not rounded to 16 bit, so that two recipes that differ in loudness alone differ
-        by a constant factor, down to the last digit of float32.
+        `duration` seconds at 24 kHz. They are not rounded to 16 bit, so that two recipes that differ only in loudness
+        differ by a constant factor within float32 precision.
 
     Raises
     ------
     ParameterError
-        If the loudness asked for would drive the peak of this clip beyond full scale.
+        If at the recipe's loudness the peak of the clip would exceed full scale.
     """
     check_recipe(recipe)
     made, voice = _gesture(recipe), _voice(recipe.speaker)
     samples = round(duration(recipe) * RATE)
     phase = np.cumsum(recipe.pitch_median * exp2(made.cents / 1200.0)) / FRAME_RATE
-    # Without a gate the tract would ring on through closures: an open glottis or closed lips damp it.
+    # An open glottis or closed lips damp the tract in closures; the gate does so here.
     gate = upsample(_ramp(made.voice / VOICED), RATE // FRAME_RATE)
     voiced = (_pulses(voice, made, phase, _stream(recipe, 1)) * gate)[:samples]
     breath = _aspiration(voice, made, phase, _stream(recipe, 2))[:samples]
@@ -150,7 +150,7 @@ def _stream(recipe, number: int) -> Draws:
 
 @lru_cache
 def _voice(speaker: str) -> VoiceRecipe:
-    """The speaker's habits as `voice_synthesis` wants them, the same whatever an utterance's pitch and level."""
+    """Return a speaker's voice as a recipe for `voice_synthesis`, independent of an utterance's pitch and level."""
     person = SINGERS[speaker]
     none = float("nan")
     return VoiceRecipe(
@@ -182,7 +182,7 @@ def _voice(speaker: str) -> VoiceRecipe:
 
 @lru_cache
 def _all_shapes(speaker: str) -> tuple[np.ndarray, np.ndarray]:
-    """Formants (68, 5) and closure (68,) of all the shapes of a speaker's tract: 13 a vowel, then three murmurs."""
+    """Return formants (68, 5) and closure (68,) of all shapes of a speaker's tract: 13 a vowel, then three murmurs."""
     voice, tract = _voice(speaker), SINGERS[speaker].tract
     shapes = [_consonant_shapes(replace(voice, vowel=vowel)) for vowel in VOWELS]
     size = tract * (1.0 if SINGERS[speaker].gender == "male" else 1.15)
@@ -194,7 +194,7 @@ def _all_shapes(speaker: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gesture(recipe) -> Gesture:
-    """Control curves of a recipe on the frame grid of `voice_gestures`, silent after the last syllable."""
+    """Return the control curves of a recipe on the frame grid of `voice_gestures`, silent after the last syllable."""
     rng, syllables = _stream(recipe, 0), parse(recipe.content)
     count = len(syllables)
     weight = rng.between(0.75, 1.3, count)
@@ -210,7 +210,7 @@ def _gesture(recipe) -> Gesture:
         following = syllables[i + 1] if i + 1 < count else None
         sounding, hissing = _syllable(rng, manner, start, gap, end)
         voice, hiss = np.maximum(voice, sounding), np.maximum(hiss, hissing)
-        after = start <= _TIME  # what follows the last syllable keeps its shape
+        after = start <= _TIME  # frames after the last syllable keep its shape
         colour[after] = place
         state[after] = _states(manner, place, vowel, gap, end, following)[after]
     used, state = np.unique(state, return_inverse=True)
@@ -229,10 +229,10 @@ def _gesture(recipe) -> Gesture:
 
 
 def _syllable(rng, manner, start, gap, end):
-    """Voicing and consonant noise of one syllable: consonant from `start` to `gap`, vowel to `end`, each (FRAMES,)."""
+    """Return voicing and consonant noise, (FRAMES,), of a syllable: consonant from `start` to `gap`, vowel to `end`."""
     loud, strength = rng.between(0.55, 1.0), rng.between(0.25, 0.6)
     voice = loud * _envelope(gap - 0.01, end + 0.05, 0.04, min(0.12, 0.6 * (end - gap)))
-    if manner == NASAL:  # the voice goes on, muffled
+    if manner == NASAL:  # the voice continues, muffled
         return np.maximum(voice, 0.3 * loud * _envelope(start - 0.01, gap + 0.03, 0.02, 0.03)), np.zeros(FRAMES)
     if manner == STOP:  # silence, then a burst
         return voice, 0.5 * _envelope(gap - 0.016, gap + 0.012, 0.004, 0.015)
@@ -240,18 +240,18 @@ def _syllable(rng, manner, start, gap, end):
 
 
 def _breath(voice):
-    """Aspiration: with the voice, and more of it where the voice stops or starts and the glottis is open, (FRAMES,)."""
+    """Return the aspiration, (FRAMES,): it follows the voice, and is stronger where the voice starts or stops."""
     total = np.cumsum(np.pad(voice, (31, 30)))
     around = (total[61:] - total[:-61]) / 61.0
     return voice + 4.0 * np.maximum(around - voice, 0.0)
 
 
 def _states(manner, place, vowel, gap, end, following):
-    """Tract shape in every frame: out of the consonant, the vowel, and towards the next consonant, (FRAMES,)."""
+    """Return the tract shape of every frame, (FRAMES,): from the consonant, the vowel, towards the next consonant."""
     first = _SHAPES * vowel
     step = np.maximum(np.floor((_TIME - gap + 0.02) / _STEP), 0.0).astype(np.int64)
     state = np.where(step < 4, first + 1 + 4 * place + step, first)
-    if following is not None:  # a shorter way, not all of it: the consonant's own shapes take over at its onset
+    if following is not None:  # only the last two shapes, as the consonant's own follow at its onset
         left = np.floor((end - _TIME) / _STEP).astype(np.int64)
         state = np.where((step >= 4) & (left < 2), first + 1 + 4 * following[1] + 2 + np.maximum(left, 0), state)
     if manner == NASAL:
@@ -260,7 +260,7 @@ def _states(manner, place, vowel, gap, end, following):
 
 
 def _melody(count: int, rng: Draws):
-    """Height of the contour at each syllable, arbitrary units: declination, and accents that are never neighbours."""
+    """Return the height of the contour at each syllable in arbitrary units: a declination and non-adjacent accents."""
     strong = rng.random(count) < 0.45
     strong[1:] &= ~strong[:-1]
     height = rng.between(-0.4, 0.4, count) + strong * rng.between(0.4, 1.4, count)
@@ -268,7 +268,7 @@ def _melody(count: int, rng: Draws):
 
 
 def _along(melody, bounds):
-    """Join the heights by smooth steps; each is reached at three fifths of its syllable, in the vowel, (FRAMES,)."""
+    """Join the heights by smooth steps, (FRAMES,); each is reached at three fifths of its syllable, in the vowel."""
     i = np.clip(np.searchsorted(bounds, _TIME, side="right") - 1, 0, len(melody) - 1)
     position = i + (_TIME - bounds[i]) / (bounds[i + 1] - bounds[i]) - 0.6
     position = np.clip(position, 0.0, len(melody) - 1.0)
@@ -278,7 +278,7 @@ def _along(melody, bounds):
 
 
 def _scaled(contour, voice, spread: float):
-    """Cents around the median with a standard deviation of `spread` semitones over the voiced frames, (FRAMES,)."""
+    """Return cents around the median, (FRAMES,), scaled to a standard deviation of `spread` semitones when voiced."""
     inside = contour[voice > VOICED]
     away = inside - ordered_sum(inside) / len(inside)
     return (contour - np.median(inside)) * (100.0 * spread / rms(away))

@@ -1,23 +1,24 @@
 """Generated set `utterances`: syllable strings x pitch x pitch spread x loudness x rate x speaker, and a known rule.
 
 Two to four seconds of meaningless, speech-like syllables by twenty invented speakers (those of `voices`). The class of
-an utterance is a toy: it names no emotion of anybody, it is drawn from a published table of probabilities
-(`rule`) that depends on nothing but the levels, low, middle or high, of three factors:
+an utterance is a toy and not anybody's emotion: it is drawn with probabilities (`rule`) that depend only on the levels
+(low, middle or high) of three factors:
 
-- `pitch_relative`, semitones between the utterance's median pitch and what is usual for its speaker,
+- `pitch_relative`, semitones between the utterance's median pitch and the usual pitch of its speaker,
 - `pitch_spread`, standard deviation of the pitch in semitones,
 - `loudness`, RMS level of the whole sound in dBFS.
 
-Speaking rate, content, speaker and gender have no influence on it: `rate` is the placebo that an honest explanation
-must leave out. So an explanation that a model gives of its decision can be compared with the truth. The directions of
-the effects are borrowed from what is reported of acted emotion (Juslin and Laukka, Psychological Bulletin 129 (2003)
-770-814); the sizes are invented.
+Speaking rate, content, speaker and gender do not influence the class; a correct explanation must not use `rate`. The
+explanation that a model gives of its decision can thus be compared with the truth. The directions of the effects are
+those reported for acted emotion (Juslin and Laukka, Psychological Bulletin 129 (2003) 770-814); their sizes are
+invented.
 
-The three levels are drawn independently and evenly, each value evenly within its level; between two levels lies a gap,
-so that a measurement which is right within 0.2 semitones, 10 % or 0.5 dB finds the level. All is exact, and
-``dataclasses.replace(recipe, loudness=-30.0)`` is the same utterance with that one factor changed.
+The three levels are drawn independently and uniformly, and each value uniformly within its level. Between two levels is
+a gap, so that a measurement with an error below 0.2 semitones (`pitch_relative`), 10 % (`pitch_spread`) or 0.5 dB
+(`loudness`) finds the level. ``dataclasses.replace(recipe, loudness=-30.0)`` is the same utterance with that one factor
+changed.
 
-A row of `table` holds all that is needed: ``render(recipe(row))``. ``table(100)`` is the beginning of ``table(1000)``;
+A row of `table` determines its sound: ``render(recipe(row))``. ``table(100)`` is the beginning of ``table(1000)``, and
 the same seed gives the same bits on every machine (see `portable_math`).
 """
 
@@ -71,19 +72,19 @@ __all__ = [
     "usual_pitch",
 ]
 
-VERSION = 1  # raised whenever a recipe sounds different from before or a label is drawn differently
+VERSION = 1  # is increased whenever the sound of a recipe or the drawing of a label changes
 
-#: The classes; the word says that they are made, not felt.
+#: The classes; "generated" says that they are not felt emotions.
 CLASSES = ("generated_neutral", "generated_happy", "generated_angry", "generated_sad", "generated_fearful")
-#: The factors that decide about the class, in the order of the axes of `levels` and `EFFECTS`.
+#: The factors that determine the probabilities of the classes, in the order in which `levels` and `EFFECTS` have them.
 RULE_FACTORS = ("pitch_relative", "pitch_spread", "loudness")
-#: Values between which each level (low, middle, high) of a factor is drawn.
+#: Ranges from which the values of each level (low, middle, high) of a factor are drawn.
 RANGES = {
     "pitch_relative": ((-4.0, -1.6), (-1.2, 1.2), (1.6, 4.0)),
     "pitch_spread": ((0.7, 1.2), (1.5, 2.3), (2.9, 4.0)),
     "loudness": ((-40.0, -35.0), (-34.0, -29.0), (-28.0, -23.0)),
 }
-#: The level of a value is the number of these that it reaches.
+#: Thresholds between levels: the level of a value is the number of thresholds that it reaches.
 CUTS = {"pitch_relative": (-1.4, 1.4), "pitch_spread": (1.35, 2.6), "loudness": (-34.5, -28.5)}
 #: What each level adds to the logit of each class, float64 (factor 3, level 3, class 5).
 EFFECTS = np.array(
@@ -93,7 +94,7 @@ EFFECTS = np.array(
         [[-1.0, -2.0, -6.0, 4.0, 0.0], [3.0, 2.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 6.0, -4.0, 0.0]],
     ]
 )
-#: Logit of each class before that, (5,): chosen so that each class is drawn with a probability of 20.0 %.
+#: Intercept of the logit of each class, (5,), chosen so that each class is drawn with a probability of 20.0 %.
 INTERCEPTS = np.array([0.0, -0.35, -0.96, -1.1, 0.1])
 
 FACTORS = (
@@ -101,19 +102,19 @@ FACTORS = (
     *("pitch_level", "spread_level", "loudness_level"),
 )
 _RATES = (3.0, 6.5)  # syllables a second
-_SECONDS = (1.9, 3.5)  # of speech, before it is made a whole number of syllables
+_SECONDS = (1.9, 3.5)  # of speech, before rounding to a whole number of syllables
 # What can be spoken.
 _LIMITS = {"pitch_median": (50.0, 600.0), "pitch_spread": (0.0, 6.0), "loudness": (-90.0, 0.0), "rate": (1.0, 10.0)}
 
 
 @dataclass(frozen=True)
 class UtteranceRecipe:
-    """All that determines one clip. Change a field with `dataclasses.replace` to hear that factor alone change.
+    """All parameters of one clip. `dataclasses.replace` gives the same clip with one factor changed.
 
     Attributes
     ----------
     speaker : str
-        A name in `voice_tract.SINGERS`; decides tract, glottal source and usual pitch.
+        A name in `voice_tract.SINGERS`; determines tract, glottal source and usual pitch.
     content : str
         Two or more syllables such as "ta mi shu".
     pitch_median : float
@@ -121,11 +122,11 @@ class UtteranceRecipe:
     pitch_spread : float
         Standard deviation of the fundamental frequency over the voiced time, semitones.
     loudness : float
-        RMS level of the clip, dBFS. Another value multiplies every sample by the same factor.
+        RMS level of the clip, dBFS. Another value multiplies all samples by one factor.
     rate : float
-        Syllables a second from the onset of the first to the end of the last.
+        Syllables a second, from the onset of the first to the end of the last.
     random_seed : int
-        Draws accents, relative durations, jitter and noise.
+        Seed of accents, relative durations, jitter and noise.
     """
 
     speaker: str
@@ -157,12 +158,12 @@ class UtteranceRecipe:
 
     @property
     def levels(self) -> np.ndarray:
-        """Levels of the three `RULE_FACTORS`, int64 (3,): what `rule` wants."""
+        """Levels of the three `RULE_FACTORS`, int64 (3,), as `rule` takes them."""
         return levels([getattr(self, name) for name in RULE_FACTORS])
 
 
 def levels(values) -> np.ndarray:
-    """Levels of factor values.
+    """Return the levels of factor values.
 
     Parameters
     ----------
@@ -187,11 +188,12 @@ def levels(values) -> np.ndarray:
 
 
 def rule(levels) -> np.ndarray:
-    """The truth: probability of each class given the levels of the three `RULE_FACTORS`.
+    """Return the true probability of each class, given the levels of the three `RULE_FACTORS`.
 
-    The logit of class c is ``INTERCEPTS[c] + sum over f of EFFECTS[f, level of f, c]``, a sum without interactions as
-    a linear head on one-hot levels has it, and the probabilities are its softmax. Who knows the levels and always says
-    the likeliest class is right in 86.5 % of all cases; who knows one of them, in 46 to 48 %; who knows none, in 20 %.
+    The logit of class c is ``INTERCEPTS[c] + sum over f of EFFECTS[f, level of f, c]``, a sum without interactions like
+    that of a linear layer on one-hot levels; the probabilities are the softmax of the logits. The best classifier that
+    knows all three levels has an accuracy of 86.5 %; one that knows a single level has 46 to 48 %; one that knows none
+    has 20 %.
 
     Parameters
     ----------
@@ -201,7 +203,7 @@ def rule(levels) -> np.ndarray:
     Returns
     -------
     numpy.ndarray of float64, shape (..., 5)
-        In the order of `CLASSES`.
+        Probabilities, in the order of `CLASSES`.
 
     Raises
     ------
@@ -218,7 +220,7 @@ def rule(levels) -> np.ndarray:
 
 
 def recipe(row: Mapping) -> UtteranceRecipe:
-    """Recipe of one row of `table` (a Series, a dict, or a row read back from a csv file).
+    """Return the recipe of one row of `table` (a Series, a dict, or a row read from a csv file).
 
     Raises
     ------
@@ -229,10 +231,10 @@ def recipe(row: Mapping) -> UtteranceRecipe:
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
-    """Table of the first `size` clips of the endless set with this seed.
+    """Return the table of the first `size` clips of the endless set with this seed.
 
-    The 27 combinations of levels occur once in every 27 clips, the twenty speakers once in every 20; a quarter of the
-    clips is spoken by the five test speakers.
+    Every 27 clips have each combination of levels once, every 20 each speaker once; a quarter of the clips is spoken by
+    the five test speakers.
 
     Parameters
     ----------
@@ -280,7 +282,7 @@ def _choose(probabilities, uniform: float) -> int:
 
 
 def _draw(speaker: str, drawn: dict[str, float], rng: Draws) -> UtteranceRecipe:
-    """A recipe with the three drawn factors; rate, content and random seed from `rng`."""
+    """Make a recipe with the three drawn factors, and with rate, content and random seed from `rng`."""
     rate = round(rng.between(*_RATES), 3)
     count = round(rng.between(*_SECONDS) * rate)
     consonants = tuple(CONSONANTS)

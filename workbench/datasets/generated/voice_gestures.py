@@ -1,8 +1,8 @@
-"""What a singer does in time: the control curves of the ten techniques of the generated set `voices`.
+"""Control curves of the ten singing techniques of the generated set `voices`.
 
-Each technique turns a recipe into a `Gesture`: pitch, voicing, breath and the succession of vocal-tract shapes at a
+Each technique turns a recipe into a `Gesture`: pitch, voicing, breath and the sequence of vocal-tract shapes at a
 thousand frames a second. `voice_synthesis` turns the gesture into sound. The techniques are those of VocalSet (Wilkins
-et al., ISMIR 2018); their rates lie in the ranges reported for people, such as a vibrato around 6 Hz (Prame, J. Acoust.
+et al., ISMIR 2018); their rates are in the ranges reported for people, such as a vibrato around 6 Hz (Prame, J. Acoust.
 Soc. Am. 96 (1994) 1979-1984) and a vocal fry around 50 Hz (Blomgren et al., J. Acoust. Soc. Am. 103 (1998) 2649-2658).
 """
 
@@ -25,7 +25,7 @@ MELODIES = {
     "scale": (-4, -2, 0, 1, 3, 1, 0, -2, -4),
     "arpeggio": (-4, 0, 3, 8, 3, 0, -4),
 }
-# Where F2 of a spoken syllable starts from, relative to 2200 Hz: lips, teeth, palate.
+# F2 at which a spoken syllable starts, relative to 2200 Hz, for consonants at the lips, teeth and palate.
 _LOCI = (0.45, 0.85, 1.1)
 
 
@@ -35,7 +35,7 @@ class Gesture:
 
     Attributes
     ----------
-    cents : pitch relative to the recipe's f0; its median over voiced frames, vibrato set aside, is 0.
+    cents : pitch relative to the recipe's f0; its median over voiced frames, without vibrato, is 0.
     voice : amplitude of the glottal pulses, 0 or more.
     breath : amplitude of the aspiration noise.
     hiss : amplitude of consonant noise (spoken only).
@@ -43,8 +43,8 @@ class Gesture:
     state : int, index of the tract shape.
     shapes : formants F1 to F5 in Hz of each tract shape, shape (S, 5).
     pitches : pitch in Hz that each tract shape was made for, shape (S,).
-    closed : 0 to 1, how far the lips muffle each tract shape, shape (S,).
-    alternate : 0 to 1, weakening of every second glottal pulse.
+    closed : 0 to 1, how much closed lips muffle each tract shape, shape (S,).
+    alternate : a number from 0 to 1, by which every second glottal pulse is weakened.
     """
 
     cents: np.ndarray
@@ -60,13 +60,13 @@ class Gesture:
 
 
 def gesture(recipe, rng: Draws) -> Gesture:
-    """Control curves of a recipe.
+    """Return the control curves of a recipe.
 
     Parameters
     ----------
     recipe : VoiceRecipe
     rng : Draws
-        Draws what the recipe leaves open: onsets, drift, syllables.
+        Source of what the recipe does not determine, such as onsets, drift and syllables.
     """
     return _MAKERS[recipe.technique](recipe, rng)
 
@@ -77,7 +77,7 @@ def _centred(cents, voice):
 
 
 def _ramp(position):
-    """Smooth step from 0 to 1 while `position` goes from 0 to 1."""
+    """Return a smooth step from 0 to 1 as `position` goes from 0 to 1."""
     x = np.clip(position, 0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
 
@@ -86,23 +86,23 @@ _TIME = np.arange(FRAMES) / FRAME_RATE
 
 
 def _span(rng, shortest: float = 3.2, longest: float = 4.6) -> tuple[float, float]:
-    """Start and stop of the phonation in seconds."""
+    """Draw the start and the end of the phonation in seconds."""
     start = rng.between(0.06, 0.3)
     return start, min(start + rng.between(shortest, longest), SECONDS - 0.08)
 
 
 def _envelope(start, stop, attack, release):
-    """Amplitude that rises after `start` and has fallen to 0 at `stop`, seconds."""
+    """Return an amplitude that rises from `start` on and reaches 0 again at `stop`; all arguments are in seconds."""
     return _ramp((_TIME - start) / attack) * _ramp((stop - _TIME) / release)
 
 
 def _cycles(rate, start: float = 0.0):
-    """Running count of cycles of a rate curve in Hz."""
+    """Return the phase in cycles of a rate curve in Hz."""
     return start + np.cumsum(rate) / FRAME_RATE
 
 
 def _melody(recipe, rng, start, stop):
-    """Pitch steps in cents and the index of the note that sounds, both (FRAMES,)."""
+    """Return the melody's pitch in cents and the index of the current note, both (FRAMES,)."""
     degrees = MELODIES[recipe.context]
     if len(degrees) == 1:
         return np.zeros(FRAMES), np.zeros(FRAMES, dtype=np.int64)
@@ -116,7 +116,7 @@ def _melody(recipe, rng, start, stop):
 
 
 def _vibrato(recipe, rng, start):
-    """Vibrato in cents that sets in after the onset; 0 where the recipe has none."""
+    """Return the vibrato in cents, which begins after the onset; 0 if the recipe has none."""
     if not recipe.vibrato_extent > 0.0:
         return np.zeros(FRAMES)
     rate = recipe.vibrato_rate * (1.0 + 0.03 * drift(rng, FRAMES, 400.0))
@@ -126,24 +126,24 @@ def _vibrato(recipe, rng, start):
 
 
 def _wander(rng, cents: float):
-    """Slow involuntary drift plus a faster tremor, in cents."""
+    """Return a slow involuntary drift plus a faster tremor, in cents."""
     return cents * (drift(rng, FRAMES, 500.0) + 0.4 * drift(rng, FRAMES, 90.0))
 
 
 def _shapes(recipe, semitones):
-    """Tract shape for each note of a melody: F1 gives way where the pitch would pass it."""
+    """Return the tract shape and the pitch in Hz of each note of a melody; F1 is raised where pitch would exceed it."""
     pitches = recipe.f0 * exp2(np.array(semitones) / 12.0)
     shapes = np.array([recipe.formants_at(pitch) for pitch in pitches])
     return shapes, pitches
 
 
 def _swell(rng, decibels: float):
-    """Slow change of loudness as an amplitude factor (a first-order stand-in for the exponential)."""
+    """Return a slow change of loudness as a factor (to first order in place of the exponential)."""
     return 1.0 + 0.115 * decibels * drift(rng, FRAMES, rng.between(700.0, 1800.0))
 
 
 def _sung(recipe, rng) -> Gesture:
-    """Belt, breathy, straight and vibrato: they differ in source, level, onset and vibrato, not in outline."""
+    """Sing belt, breathy, straight or vibrato, which differ in source, level, onset and vibrato."""
     start, stop = _span(rng)
     belted, breathed = recipe.technique == "belt", recipe.technique == "breathy"
     attack = rng.between(0.02, 0.05) if belted else rng.between(0.04, 0.14)
@@ -161,7 +161,7 @@ def _sung(recipe, rng) -> Gesture:
 
 
 def _trill(recipe, rng) -> Gesture:
-    """Two neighbouring notes in fast alternation; the lower one, a little longer, is the median."""
+    """Alternate two neighbouring notes fast; the lower one is held slightly longer and is the median."""
     start, stop = _span(rng)
     rate = recipe.modulation_rate * (1.0 + 0.06 * drift(rng, FRAMES, 500.0))
     grown = _ramp((_TIME - start) / rng.between(0.02, 0.5))
@@ -174,7 +174,7 @@ def _trill(recipe, rng) -> Gesture:
 
 
 def _trillo(recipe, rng) -> Gesture:
-    """One note struck again and again at the glottis, the way Caccini asks for it, often getting faster."""
+    """Repeat one note with the glottis, often faster and faster, as Caccini describes the trillo."""
     start, stop = _span(rng)
     hurry = rng.between(0.0, 0.35)
     rate = recipe.modulation_rate * (1.0 + hurry * (2.0 * (_TIME - start) / (stop - start) - 1.0))
@@ -191,7 +191,7 @@ def _trillo(recipe, rng) -> Gesture:
 
 
 def _lip_trill(recipe, rng) -> Gesture:
-    """The lips flap 18 to 30 times a second: each flap lets a short, brighter puff of voice through."""
+    """Flap the lips 18 to 30 times a second; each flap lets a short, brighter puff of voice through."""
     start, stop = _span(rng)
     steps, note = _melody(recipe, rng, start, stop)
     rate = recipe.modulation_rate * (1.0 + 0.08 * drift(rng, FRAMES, 250.0))
@@ -217,7 +217,7 @@ def _lip_trill(recipe, rng) -> Gesture:
 
 
 def _inhaled(recipe, rng) -> Gesture:
-    """Phonation on the breath in: noise first, a voice that slides and cracks, a swell with a sudden end."""
+    """Phonate while inhaling: first noise, then a voice that slides and cracks and swells to a sudden end."""
     start, stop = _span(rng, 2.2, 4.2)
     outline = _envelope(start, stop, rng.between(0.4, 0.75) * (stop - start), rng.between(0.02, 0.06))
     slide = rng.between(-60.0, 260.0) * (_TIME - start) / (stop - start)
@@ -237,7 +237,7 @@ def _inhaled(recipe, rng) -> Gesture:
 
 
 def _vocal_fry(recipe, rng) -> Gesture:
-    """Single glottal pulses, far apart and uneven, each ringing out before the next."""
+    """Make single glottal pulses, far and irregularly apart, so that each decays before the next."""
     start, stop = _span(rng)
     cents = 140.0 * drift(rng, FRAMES, rng.between(500.0, 1200.0)) + 60.0 * drift(rng, FRAMES, 120.0)
     cents -= rng.between(0.0, 400.0) * _ramp((_TIME - stop + 0.9) / 0.9)
@@ -248,7 +248,7 @@ def _vocal_fry(recipe, rng) -> Gesture:
 
 
 def _spoken(recipe, rng) -> Gesture:
-    """Syllables on one vowel with changing consonants, in phrases that fall in pitch; no note is held."""
+    """Speak syllables on one vowel with changing consonants, in phrases that fall in pitch; no note is held."""
     start, stop = _span(rng, 3.8, 4.7)
     voice, hiss, cents = np.zeros((3, FRAMES))
     colour, state = np.zeros((2, FRAMES), dtype=np.int64)
@@ -265,7 +265,7 @@ def _spoken(recipe, rng) -> Gesture:
         voice, hiss = np.maximum(voice, sounding), np.maximum(hiss, hissing)
         inside = (time <= _TIME) & (end > _TIME)
         colour[inside] = place
-        # Four steps of formant movement out of the consonant into the vowel, which is shape 0.
+        # Four steps of formant movement from the consonant to the vowel, which is shape 0.
         step = np.maximum(np.floor((_TIME - gap + 0.02) / 0.018), 0.0).astype(np.int64)
         state[inside] = np.where(step < 4, 1 + place * 4 + step, 0)[inside]
         accent = rng.between(-80.0, 380.0) * (1.0 if rng.random() < 0.45 else 0.15)
@@ -280,10 +280,10 @@ def _spoken(recipe, rng) -> Gesture:
 
 
 def _syllable(rng, kind, time, gap, end):
-    """Voicing and consonant noise of one syllable: consonant from `time` to `gap`, vowel to `end`, seconds."""
+    """Return voicing and consonant noise of one syllable: consonant from `time` to `gap`, vowel to `end`, seconds."""
     loud = rng.between(0.55, 1.0)
     voice, hiss = loud * _envelope(gap - 0.01, end + 0.02, 0.04, 0.06), np.zeros(FRAMES)
-    if kind == 1:  # nasal or liquid: the voice goes on, muffled
+    if kind == 1:  # nasal or liquid: the voice continues, muffled
         voice = np.maximum(voice, 0.3 * loud * _envelope(time - 0.01, gap + 0.03, 0.02, 0.03))
     elif kind == 2:  # stop: silence, then a burst
         hiss = 0.5 * _envelope(gap - 0.016, gap + 0.012, 0.004, 0.015)
@@ -293,7 +293,7 @@ def _syllable(rng, kind, time, gap, end):
 
 
 def _consonant_shapes(recipe):
-    """The vowel, then for each of three places of articulation four shapes on the way to the vowel, (13, 5)."""
+    """Return the vowel's shape, then for each of three places of articulation four shapes towards it, (13, 5)."""
     vowel = np.array(recipe.formants_at(recipe.f0))
     shapes = [vowel]
     for place in _LOCI:

@@ -1,16 +1,16 @@
-"""From control curves to sound: the source-filter synthesiser behind the generated set `voices`.
+"""Source-filter synthesiser of the generated set `voices`, which turns control curves into sound.
 
-Voiced sound is a train of glottal closures, each answered by one grain: the response of the glottis, the vocal tract
-and the microphone to that closure, laid down at the exact fraction of a sample (the idea of FOF synthesis: Rodet,
-"Time-domain formant-wave-function synthesis", Computer Music Journal 8(3), 1984). The glottis is the causal-anticausal
-linear model of Doval, d'Alessandro and Henrich ("The voice source as a causal/anticausal linear filter", VOQUAL
-2003): an anticausal pole pair set by open quotient and asymmetry, then a first-order spectral tilt, expressed like
-Klatt and Klatt's TL (J. Acoust. Soc. Am. 87 (1990) 820-857) as dB lost at 3 kHz. The tract is a cascade of fourteen
-resonances. Aspiration is noise through the same resonances, with a first formant damped by the open glottis, and
-pulsates with the glottal cycle. A small room (velvet noise: Karjalainen and Jarvelainen, AES 2007) and background
-noise follow. The voice has nothing above 11.5 kHz, so nothing folds.
+Voiced sound is a sequence of glottal closures. For each, one grain is added at the exact fraction of a sample: the
+response of the glottis, the vocal tract and the microphone to that closure (as in FOF synthesis: Rodet, "Time-domain
+formant-wave-function synthesis", Computer Music Journal 8(3), 1984). The glottis is the causal-anticausal linear model
+of Doval, d'Alessandro and Henrich ("The voice source as a causal/anticausal linear filter", VOQUAL 2003): an anticausal
+pole pair set by open quotient and asymmetry, then a first-order spectral tilt, expressed like Klatt and Klatt's TL (J.
+Acoust. Soc. Am. 87 (1990) 820-857) as dB lost at 3 kHz. The tract is a cascade of fourteen resonances. Aspiration is
+noise through the same resonances, with a first formant damped by the open glottis, and pulsates with the glottal cycle.
+Then a small room (velvet noise: Karjalainen and Jarvelainen, AES 2007) and background noise are added. The voice has
+nothing above 11.5 kHz, so that there is no aliasing.
 
-All arithmetic is that of `portable_math`: the same bits on every machine.
+All arithmetic is that of `portable_math`, which gives the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ SAMPLES = int(RATE * SECONDS)
 _HOP = RATE // FRAME_RATE
 
 _GRAIN = 1024  # samples of one grain: 43 ms
-_BEFORE = 320  # of them before the closure, for the opening phase
-_PHASES = 8  # grains are tabled at eighths of a sample and interpolated between
-_BLOCK = 256  # noise frames
+_BEFORE = 320  # samples of a grain before the closure, for the opening phase
+_PHASES = 8  # grains are tabulated at eighths of a sample and interpolated between
+_BLOCK = 256  # samples of a block of noise
 
 
 def render(recipe) -> np.ndarray:
-    """Sing one recipe.
+    """Return the sound of one recipe.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def render(recipe) -> np.ndarray:
     Raises
     ------
     ParameterError
-        If the loudness asked for would drive the peak of this clip beyond full scale.
+        If at the recipe's loudness the peak of the clip would exceed full scale.
     """
     check_recipe(recipe)
     rng = Draws(recipe.random_seed)
@@ -80,7 +80,7 @@ def render(recipe) -> np.ndarray:
 
 
 def _finish(x, recipe):
-    """Fade the edges, set the level, check the peak, round to the 16-bit grid."""
+    """Remove the mean, fade both ends, set the level, check the peak, and round to 16 bits."""
     fade = np.arange(1, 241) / 241.0
     fade = fade * fade * (3.0 - 2.0 * fade)
     x = x - ordered_sum(x) / len(x)
@@ -98,9 +98,9 @@ def _finish(x, recipe):
 
 
 def _pulses(recipe, made, phase, rng):
-    """Lay one grain down at every glottal closure."""
+    """Add one grain at every glottal closure."""
     count = int(phase[-1])
-    # A triangular deviation of each closure; two neighbours share it, hence the factor (period jitter = sqrt 2 sd).
+    # Each closure deviates with a triangular distribution; a period has two closures (period jitter = sqrt 2 sd).
     spread = 1.7320508 * recipe.jitter * (rng.random(count) + rng.random(count) - 1.0)
     closure = np.arange(1, count + 1) + np.clip(spread, -0.45, 0.45)
     closure = closure[(closure > phase[0]) & (closure < phase[-1])]
@@ -134,14 +134,14 @@ def _pulses(recipe, made, phase, rng):
 
 @lru_cache(maxsize=1)
 def _delays():
-    """Phase factors that put bin k of a grain at each tabled fraction of a sample, behind the opening phase."""
+    """Return phase factors that delay bin k of a grain by the opening phase and each tabulated fraction of a sample."""
     bins = np.arange(_GRAIN // 2)[:, None]
     turns = -bins * ((np.arange(_PHASES + 1) / _PHASES + _BEFORE) / _GRAIN)[None, :]
     return cosine(turns), sine(turns)
 
 
 def _grains(recipe, made):
-    """Response to one glottal closure for each tract shape and fraction of a sample, shape (S, 9, 1024)."""
+    """Return the response to a glottal closure for each tract shape and fraction of a sample, shape (S, 9, 1024)."""
     real, imag = _voice_spectrum(recipe, made)
     c, s = _delays()
     count = len(real)
@@ -158,11 +158,11 @@ def _grains(recipe, made):
 
 
 def _voice_spectrum(recipe, made):
-    """Spectrum of glottis, tract and microphone per tract shape: real and imaginary part, each (S, 512)."""
+    """Return the spectrum of glottis, tract and microphone for each tract shape: real and imaginary part, (S, 512)."""
     f = np.arange(_GRAIN // 2) * (RATE / _GRAIN)
     real, imag = _tract(recipe, made, f, damping=0.0)
     pitches = made.pitches[:, None]
-    # Anticausal pole pair: half a sine of the open phase, growing towards the closure.
+    # Anticausal pole pair: half a sine over the open phase, which grows towards the closure.
     opened = np.minimum(recipe.open_quotient / pitches, 0.009)
     asymmetry = 0.88 - 0.25 * recipe.open_quotient  # pressed voices close faster
     centre = 0.5 / opened
@@ -182,7 +182,7 @@ def _voice_spectrum(recipe, made):
 
 
 def _evening(power, pitches):
-    """Gain per tract shape that halves, in dB, the jumps of level which notes make when they hit or miss a formant."""
+    """Return a gain for each tract shape that halves (in dB) the effect of harmonics that hit or miss a formant."""
     gains = []
     for row, pitch in zip(power, pitches, strict=True):
         harmonics = np.arange(1.0, np.floor(11000.0 / pitch) + 1.0) * (pitch * _GRAIN / RATE)
@@ -191,7 +191,7 @@ def _evening(power, pitches):
 
 
 def _tract(recipe, made, f, *, damping: float):
-    """Fourteen resonances in cascade, microphone and the limit of the band: two arrays (S, len(f))."""
+    """Return the spectrum of fourteen resonances in cascade, microphone and band limit: two arrays (S, len(f))."""
     person = SINGERS[recipe.singer]
     spacing = 1000.0 * person.tract * (1.0 if person.gender == "male" else 1.15)
     poles = all_poles(made.shapes, spacing)
@@ -225,12 +225,12 @@ def _divide(a, b, c, d):
 
 
 def _coloured_noise(envelope, rng):
-    """Gaussian noise with a given spectrum, level 1.
+    """Return Gaussian noise with a given spectrum and an RMS of 1.
 
     Parameters
     ----------
     envelope : numpy.ndarray, shape (129, 1) or (129, 470)
-        Magnitude at multiples of 93.75 Hz, for all the time or for each 10.7 ms.
+        Magnitude at multiples of 93.75 Hz, for the whole sound or for each 10.7 ms.
 
     Returns
     -------
@@ -240,7 +240,7 @@ def _coloured_noise(envelope, rng):
     pairs = SAMPLES // _BLOCK + 2
     white = rng.between(-1.0, 1.0, (2, _BLOCK, pairs))
     envelope = np.concatenate([envelope, envelope[-2:0:-1]])
-    # A spectrum without symmetry: real and imaginary part of its transform are two independent noises.
+    # The spectrum is not Hermitian, so that the real and imaginary parts of its transform are two independent noises.
     first, second = inverse_fft(white[0] * envelope, white[1] * envelope)
     window = sine((np.arange(_BLOCK) + 0.5) / (2.0 * _BLOCK))
     blocks = np.stack([first.T, second.T], axis=1).reshape(2 * pairs, _BLOCK) * window
@@ -252,7 +252,7 @@ def _coloured_noise(envelope, rng):
 
 
 def _aspiration(recipe, made, phase, rng):
-    """Breath noise through the tract of the first shape, pulsating with the glottis."""
+    """Return breath noise filtered by the first tract shape, pulsating with the glottis."""
     f = np.arange(_BLOCK // 2 + 1) * (RATE / _BLOCK)
     real, imag = _tract(recipe, made, f, damping=150.0)
     source = np.sqrt((f * f + 90000.0) / (f * f + 2250000.0))
@@ -261,7 +261,7 @@ def _aspiration(recipe, made, phase, rng):
 
 
 def _breathing(recipe, phase):
-    """Aspiration over the glottal cycle: strongest while the glottis is open, weakest after it closes."""
+    """Return the gain of aspiration over the glottal cycle: largest while the glottis is open, least when it closes."""
     cycle = upsample(phase, _HOP)
     cycle = cycle - np.floor(cycle)
     arch = 4.0 * cycle * (1.0 - cycle)
@@ -270,7 +270,7 @@ def _breathing(recipe, phase):
 
 
 def _hiss(made, rng):
-    """Noise of the consonants of speech: a burst from the lips, [s], or a duller [sh]."""
+    """Return the noise of consonants: a burst from the lips, [s], or a duller [sh]."""
     f = np.arange(_BLOCK // 2 + 1)[:, None] * (RATE / _BLOCK)
     centre, width = np.array([1500.0, 6500.0, 3200.0]), np.array([1800.0, 1600.0, 1100.0])
     distance = (f - centre) / width
@@ -281,7 +281,7 @@ def _hiss(made, rng):
 
 
 def _background(rng):
-    """Pink-like room noise: white noises held for 1, 2, 4 ... 256 samples (Voss and Clarke 1978)."""
+    """Return pink-like room noise: a sum of white noises held for 1, 2, 4 ... 256 samples (Voss and Clarke 1978)."""
     total = np.zeros(SAMPLES)
     for octave in range(9):
         held = rng.between(-1.0, 1.0, SAMPLES // 2**octave + 1)
@@ -290,7 +290,7 @@ def _background(rng):
 
 
 def _room(x, recipe, rng):
-    """Add a small room: two stages of sparse random echoes, set to the wanted direct-to-reverberant ratio."""
+    """Add a small room: two stages of sparse random echoes at the recipe's direct-to-reverberant ratio."""
     wet = _echoes(x, rng, taps=8, start=20, end=500, decay=0.02)
     wet = _echoes(wet, rng, taps=14, start=120, end=int(0.8 * recipe.decay_time * RATE), decay=recipe.decay_time)
     wet[1:] = 0.5 * (wet[1:] + wet[:-1])
@@ -299,7 +299,7 @@ def _room(x, recipe, rng):
 
 
 def _echoes(x, rng, *, taps, start, end, decay):
-    """Sum of `taps` delayed copies, one at random in each of as many equal slots, falling 60 dB in `decay` s."""
+    """Sum `taps` delayed copies, at a random delay in each of as many equal slots, that decay by 60 dB in `decay` s."""
     out = np.zeros_like(x)
     slot = (end - start) / taps
     for n in range(taps):

@@ -3,11 +3,11 @@
 Vowel formants are the averages of 45 men and 48 women of Hillenbrand, Getty, Clark and Wheeler, "Acoustic
 characteristics of American English vowels", J. Acoust. Soc. Am. 97 (1995) 3099-3111, table V (the set has [e] and
 [o], which Peterson and Barney 1952 lack). Bandwidths follow Hawks and Miller, "A formant bandwidth estimation
-procedure for vowel synthesis", J. Acoust. Soc. Am. 97 (1995) 1343-1344. Trained voices draw F3, F4 and F5 together
-into the singer's formant (Sundberg, "Articulatory interpretation of the 'singing formant'", J. Acoust. Soc. Am. 55
-(1974) 838-844); a first formant that would fall below the sung pitch follows it up (Sundberg 1975), and belters tune
-it to the second harmonic (Schutte and Miller 1993). The singers are invented; only their number, sexes and names
-follow VocalSet (Wilkins, Seetharaman, Wahl and Pardo, ISMIR 2018).
+procedure for vowel synthesis", J. Acoust. Soc. Am. 97 (1995) 1343-1344. In trained voices F3, F4 and F5 move together
+and form the singer's formant (Sundberg, "Articulatory interpretation of the 'singing formant'", J. Acoust. Soc. Am. 55
+(1974) 838-844); a first formant that would be below the sung pitch is raised above it (Sundberg 1975), and in belting
+it is tuned to the second harmonic (Schutte and Miller 1993). The singers are invented; only their number, sexes and
+names follow VocalSet (Wilkins, Seetharaman, Wahl and Pardo, ISMIR 2018).
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class _Singer:
     tract : float
         Formant frequencies relative to the average of the gender (above 1: a short vocal tract).
     ring : float
-        0 to 1, how strongly the singer's formant is formed.
+        Strength of the singer's formant, 0 to 1.
     tilt, hnr : float
-        Habitual offsets in dB to the technique's spectral tilt and harmonics-to-noise ratio.
+        Offsets in dB to the technique's spectral tilt and harmonics-to-noise ratio.
     vibrato_rate, vibrato_extent : float
-        Habits, Hz and cents to either side.
+        Usual vibrato, in Hz and in cents to either side.
     jitter, shimmer : float
         Irregularity of period and amplitude from cycle to cycle, relative standard deviation.
     """
@@ -98,12 +98,12 @@ _ROWS = (
 )
 SINGERS = {row[0]: _Singer(*row) for row in _ROWS}
 
-# Share of the singer's formant that a technique leaves.
+# Strength of the singer's formant in a technique, relative to its strongest.
 _RING = {"belt": 0.8, "straight": 0.7, "vibrato": 1.0, "trill": 0.9, "trillo": 0.7, "breathy": 0.2}
 
 
 def formants(technique: str, vowel: str, singer: str, f0: float, *, openness=0.0, frontness=0.0):
-    """First five formants of one sung note.
+    """Return the first five formants of one sung note.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def formants(technique: str, vowel: str, singer: str, f0: float, *, openness=0.0
     Returns
     -------
     tuple of float
-        F1 to F5, Hz, rounded to 0.1 Hz.
+        F1 to F5 in Hz, rounded to 0.1 Hz.
     """
     person = SINGERS[singer]
     size = person.tract * (1.0 if person.gender == "male" else 1.15)
@@ -124,13 +124,13 @@ def formants(technique: str, vowel: str, singer: str, f0: float, *, openness=0.0
     f5 = f4 + 950.0 * size
     f1, f2 = f1 * (1.0 + openness), f2 * (1.0 + frontness)
     ring = person.ring
-    if technique == "lip_trill":  # lips all but closed: every formant falls, F1 most, vowels draw together
+    if technique == "lip_trill":  # lips nearly closed: all formants fall, F1 most, and vowels become alike
         f1, f2, f3 = 0.35 * f1 + 150.0 * size, 0.6 * f2 + 380.0 * size, 0.94 * f3
     elif technique == "belt":  # wide mouth, high larynx
-        f1, f2, ring = 1.12 * f1, 1.04 * f2, max(ring, 0.7)  # twang does without training
+        f1, f2, ring = 1.12 * f1, 1.04 * f2, max(ring, 0.7)  # twang needs no training
         if abs(2.0 * f0 / f1 - 1.0) < 0.25:
             f1 = 2.0 * f0 * 1.01
-    elif technique == "inhaled":  # larynx rises when the breath goes in
+    elif technique == "inhaled":  # the larynx rises while inhaling
         f1, f2 = 1.05 * f1, 1.03 * f2
     ring *= 0.75 * _RING.get(technique, 0.0)
     scale = 0.5 + 0.5 * size
@@ -145,7 +145,7 @@ def formants(technique: str, vowel: str, singer: str, f0: float, *, openness=0.0
 
 
 def all_poles(five, spacing: float):
-    """Add the formants above the fifth, evenly spaced like those of a tube, up to beyond 13 kHz.
+    """Add formants above the fifth, evenly spaced like those of a tube, up to beyond 13 kHz.
 
     Parameters
     ----------
@@ -162,14 +162,14 @@ def all_poles(five, spacing: float):
 
 
 def bandwidths(frequencies, f0):
-    """Formant bandwidths in Hz after Hawks and Miller (1995), prolonged linearly above 5 kHz.
+    """Return formant bandwidths in Hz after Hawks and Miller (1995), extended linearly above 5 kHz.
 
     Parameters
     ----------
     frequencies : numpy.ndarray, shape (S, P)
         Formant frequencies, Hz.
     f0 : numpy.ndarray, shape (S, 1)
-        Pitch, Hz; bandwidths grow with it (here up to 400 Hz, the range of speech they were fitted on).
+        Pitch, Hz; bandwidths grow with it up to 400 Hz, the limit of the speech to which they were fitted.
     """
     low = (165.327516, -6.73636734e-1, 1.80874446e-3, -4.52201682e-6, 7.49514000e-9, -4.70219241e-12)
     high = (15.8146139, 8.10159009e-2, -9.79728215e-5, 5.28725064e-8, -1.07099364e-11, 7.91528509e-16)

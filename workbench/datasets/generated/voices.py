@@ -1,15 +1,15 @@
 """Generated set `voices`: singing techniques x vowel x pitch x singer x loudness x context, every factor exact.
 
 The ten techniques, five vowels, twenty singers (nine women, eleven men) and the singer-disjoint test split mirror
-VocalSet (Wilkins, Seetharaman, Wahl and Pardo, ISMIR 2018), so that a notebook written for it runs at once, without a
-download. It is synthetic sound: how well a model reads it says nothing yet about human singers.
+VocalSet (Wilkins, Seetharaman, Wahl and Pardo, ISMIR 2018), so that a notebook written for it runs without a download.
+The sound is synthetic: a model's results on it need not hold for human singers.
 
-A row of `table` holds all that is needed to sing it: ``render(recipe(row))``. The sound depends on that row alone;
-``table(100)`` is the beginning of ``table(1000)``, and the same seed gives the same bits on every machine (see
-`portable_math`). The rate is 24 kHz: the band of the breath noise that tells the techniques apart is kept, the rates
-that encoders want (16 kHz, 24 kHz, 32 kHz, 48 kHz) are simple ratios of it, and it costs half of 44.1 kHz.
+A row of `table` determines its sound: ``render(recipe(row))``. ``table(100)`` is the beginning of ``table(1000)``, and
+the same seed gives the same bits on every machine (see `portable_math`). The rate is 24 kHz, which keeps the band of
+the breath noise that distinguishes the techniques, is a simple ratio of the rates of encoders (16 kHz, 24 kHz, 32 kHz,
+48 kHz), and costs about half as much as 44.1 kHz.
 
-Formants and singers: `voice_tract`. Techniques: `voice_gestures`. Sound: `voice_synthesis`.
+`voice_tract` has the formants and the singers, `voice_gestures` the techniques, and `voice_synthesis` makes the sound.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "table",
 ]
 
-VERSION = 1  # raised whenever a recipe sounds different from before
+VERSION = 1  # is increased whenever the sound of a recipe changes
 
 TECHNIQUES = (
     "belt",
@@ -69,7 +69,7 @@ CONTEXTS = (*_SUNG, "phrase")
 
 @dataclass(frozen=True)
 class VoiceRecipe:
-    """All that determines one clip. Change a field with `dataclasses.replace` to hear that factor alone change.
+    """All parameters of one clip. `dataclasses.replace` gives the same clip with one factor changed.
 
     Attributes
     ----------
@@ -78,42 +78,42 @@ class VoiceRecipe:
     vowel : str
         a, e, i, o or u.
     singer : str
-        A name in `voice_tract.SINGERS`; decides the size of the vocal tract and the singer's formant.
+        A name in `voice_tract.SINGERS`; determines the size of the vocal tract and the singer's formant.
     context : str
-        long_tone, scale, arpeggio, or phrase (spoken).
+        long_tone, scale or arpeggio; phrase for the technique spoken.
     f0 : float
-        Median pitch over the voiced part, vibrato set aside, Hz.
+        Median pitch over the voiced part, without vibrato, Hz.
     loudness : float
         RMS level of the clip, dBFS.
     vibrato_rate, vibrato_extent : float
-        Hz; cents to either side of the note. NaN where the technique has no vibrato.
+        In Hz, and in cents to either side of the note. NaN where the technique has no vibrato.
     modulation_rate : float
-        Hz: alternations of a trill, strokes of a trillo, flaps of a lip trill, syllables of speech; else NaN.
+        Alternations of a trill, strokes of a trillo, flaps of a lip trill or syllables of speech a second; else NaN.
     modulation_depth : float
-        0 to 1, amplitude lost between strokes or flaps (trillo, lip_trill), else NaN.
+        Amplitude lost between strokes of a trillo or flaps of a lip trill, 0 to 1; else NaN.
     trill_interval : float
-        Cents between the two notes of a trill, else NaN.
+        Cents between the two notes of a trill; else NaN.
     hnr : float
-        Harmonics-to-noise ratio, dB: power of the voiced sound over power of the aspiration noise, whole clip,
-        before room and background.
+        Harmonics-to-noise ratio, dB: the power of the voiced sound over the power of the aspiration noise, over the
+        whole clip and before room and background are added.
     tilt : float
-        Spectral tilt of the source, dB lost at 3 kHz on top of the glottal pulse's 6 dB an octave.
+        Spectral tilt of the source: dB lost at 3 kHz in addition to the glottal pulse's 6 dB an octave.
     open_quotient : float
-        Share of the period in which the glottis is open.
+        Fraction of the period in which the glottis is open.
     jitter, shimmer : float
-        Relative standard deviation of period and of pulse amplitude from cycle to cycle.
+        Relative standard deviation of the period and of the pulse amplitude from cycle to cycle.
     openness, frontness : float
         Relative deviation of F1 and of F2 from the singer's mean for the vowel.
     microphone : float
-        Treble shelf of the recording, dB.
+        Gain of the recording's treble shelf, dB.
     direct_to_reverberant : float
-        Direct over reverberant sound, dB.
+        Direct-to-reverberant ratio, dB.
     decay_time : float
-        Time in which the room's echo falls by 60 dB, s.
+        Reverberation time of the room (decay by 60 dB), s.
     snr : float
-        Voice over background noise, dB, whole clip.
+        Level of the voice relative to the background noise over the whole clip, dB.
     random_seed : int
-        Draws noise, jitter, drift and timing.
+        Seed of noise, jitter, drift and timing.
     """
 
     technique: str
@@ -160,7 +160,7 @@ class VoiceRecipe:
             raise ParameterError("random_seed", self.random_seed, "0 or more")
 
     def formants_at(self, pitch: float) -> tuple[float, ...]:
-        """F1 to F5 in Hz of a note of this clip at `pitch` Hz."""
+        """Return F1 to F5 in Hz of a note of this clip at `pitch` Hz."""
         return formants(
             self.technique, self.vowel, self.singer, pitch, openness=self.openness, frontness=self.frontness
         )
@@ -203,8 +203,8 @@ FACTORS = (
     *("openness", "frontness", "microphone", "direct_to_reverberant", "decay_time", "snr"),
 )
 
-# Ranges from which a technique draws: loudness (dBFS), tilt (dB), open quotient, hnr (dB). The loudest leave 3 dB
-# above the highest peak found in 1,500 clips, so that no row of a table clips.
+# Ranges of a technique: loudness (dBFS), tilt (dB), open quotient, hnr (dB). The loudest are 3 dB below those at which
+# the highest peak of 1,500 clips would reach full scale, so that no row of a table clips.
 _RANGES = {
     "belt": ((-25.0, -18.5), (0.0, 4.0), (0.38, 0.54), (24.0, 36.0)),
     "breathy": ((-39.0, -23.0), (13.0, 25.0), (0.70, 0.92), (2.0, 13.0)),
@@ -220,12 +220,12 @@ _RANGES = {
 
 
 def contexts(technique: str) -> tuple[str, ...]:
-    """Contexts in which a technique occurs."""
+    """Return the contexts in which a technique occurs."""
     return _CONTEXTS.get(technique, ("long_tone",))
 
 
 def recipe(row: Mapping) -> VoiceRecipe:
-    """Recipe of one row of `table` (a Series, a dict, or a row read back from a csv file).
+    """Return the recipe of one row of `table` (a Series, a dict, or a row read from a csv file).
 
     Raises
     ------
@@ -236,10 +236,10 @@ def recipe(row: Mapping) -> VoiceRecipe:
 
 
 def table(size: int, *, seed: int = 0) -> pd.DataFrame:
-    """Table of the first `size` clips of the endless set with this seed.
+    """Return the table of the first `size` clips of the endless set with this seed.
 
-    Techniques are balanced in every run of ten clips, singers and vowels within each technique in every 200 and 50
-    clips; a quarter of the clips is sung by the five test singers.
+    Every ten clips have each technique once, every 50 each vowel once in each technique, every 200 each singer once in
+    each technique. A quarter of the clips is sung by the five test singers.
 
     Parameters
     ----------
@@ -252,8 +252,8 @@ def table(size: int, *, seed: int = 0) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns id, label (the technique), split (train, valid or test: disjoint singers), group (the singer), the
-        `FACTORS`, and random_seed. f1 to f3 in Hz are those of the median note. NaN where a factor has no meaning
-        (midi of speech and fry, the rate of a vibrato that is not there).
+        `FACTORS`, and random_seed. f1 to f3 in Hz are the formants of the median note. A factor is NaN where it has no
+        meaning, such as midi for speech and fry, or the vibrato rate of a technique without vibrato.
 
     Raises
     ------
@@ -281,12 +281,12 @@ def _row(index: int, seed: int) -> dict:
 
 
 def shuffled(seed: int, stream: int, block: int, count: int) -> list[int]:
-    """Permutation of one block of a stream; depends on nothing else, so larger tables begin like smaller ones."""
+    """Return the permutation of one block of a stream, which does not depend on the number of blocks."""
     return Draws((seed, stream, block)).permutation(count)
 
 
 def singer_order(seed: int, technique: int, block: int) -> list[str]:
-    """All singers once, with one test singer among any four, so that small tables too have all splits."""
+    """Return all singers once, with one test singer in any four in a row, so that small tables have all splits."""
     rng = Draws((seed, 100 + technique, block))
     pools = {"x": TEST_SINGERS, "v": VALID_SINGERS}
     pools["t"] = tuple(name for name in SINGERS if name not in TEST_SINGERS + VALID_SINGERS)
@@ -295,7 +295,7 @@ def singer_order(seed: int, technique: int, block: int) -> list[str]:
 
 
 def _draw(technique, vowel, singer, context, key) -> tuple[VoiceRecipe, float]:
-    """Draw what the design leaves open: a recipe and the note number (NaN for speech and fry)."""
+    """Draw the remaining factors: return the recipe and the note number (NaN for speech and fry)."""
     rng = Draws(key)
     person = SINGERS[singer]
 
@@ -336,7 +336,7 @@ def _draw(technique, vowel, singer, context, key) -> tuple[VoiceRecipe, float]:
 
 
 def _pitch(technique, context, person, rng) -> tuple[float, float]:
-    """Note number and median pitch in Hz, within the singer's range and the technique's part of it."""
+    """Draw the note number and the median pitch in Hz, within the singer's range and the technique's part of it."""
     if technique == "vocal_fry":
         return math.nan, round(26.0 + 36.0 * rng.random(), 3)
     if technique == "spoken":
@@ -353,18 +353,18 @@ def _pitch(technique, context, person, rng) -> tuple[float, float]:
 
 
 def _vibrato_habit(technique, person, between) -> tuple[float, float]:
-    """Vibrato rate (Hz) and extent (cents), NaN for techniques without."""
+    """Draw the vibrato's rate (Hz) and extent (cents); NaN for techniques without vibrato."""
     rate = round(person.vibrato_rate + between(-0.4, 0.4), 3)
     if technique == "vibrato":
         return rate, round(max(person.vibrato_extent * between(0.7, 1.35), 35.0), 3)
-    if technique in ("straight", "belt", "breathy"):  # what is left of the habit
+    if technique in ("straight", "belt", "breathy"):  # a rest of the singer's habit
         share = {"straight": 0.12, "belt": 0.4, "breathy": 0.3}[technique]
         return rate, round(person.vibrato_extent * share * between(0.0, 1.0, 4), 3)
     return math.nan, math.nan
 
 
 def _modulation(technique, between, rng) -> tuple[float, float, float]:
-    """Rate (Hz), amplitude depth and interval (cents) of whatever the technique alternates."""
+    """Draw the rate (Hz), the amplitude depth and the interval (cents) of the technique's modulation; else NaN."""
     if technique == "trill":
         return between(4.6, 7.4, 3), math.nan, round((100.0, 200.0)[rng.below(2)] + between(-15.0, 15.0), 2)
     if technique == "trillo":

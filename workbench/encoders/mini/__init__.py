@@ -1,4 +1,4 @@
-"""``mini``, the built-in encoder: its network and weights, and the training, sounds and measurements that made it."""
+"""``mini``, the built-in encoder: its network and weights, its training, and the sounds it was trained on."""
 
 import lazy_loader
 

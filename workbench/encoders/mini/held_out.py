@@ -1,7 +1,7 @@
-"""Who is held out when ``mini`` is trained: clips that no weight has seen, by speaker, source and pitch.
+"""Clips that are held out when ``mini`` is trained, by speaker, source and pitch.
 
-Three parts, of which a training holds out one; together they are all clips of four sets, each once, so that three
-trainings judge every clip by a network that has never heard its group. The weights in the package hold out part 0.
+The clips of four sets are divided into three parts, of which each training holds out one. Three trainings together can
+so evaluate every clip with a network that was not trained on its group. The weights in the package hold out part 0.
 
 | part | digits (FSDD), speakers | ESC-10, folds | Philharmonia, pitches | words, speakers |
 |---|---|---|---|---|
@@ -25,31 +25,31 @@ PARTS = 3
 FOLDS = ((5,), (1, 2), (3, 4))
 DIGIT_SPEAKERS = (("theo", "yweweler"), ("george", "jackson"), ("lucas", "nicolas"))
 PITCHES = (0.22, 0.61, 1.0)
-"""Where the parts end in a random order of all pitches."""
+"""Fractions of all pitches, in a random order, at which the parts end."""
 GROUPS = {"esc10": "fold", "fsdd": "speaker", "philharmonia": "midi", "speech_commands": "speaker"}
-"""Part of the folder -> the factor that must not leak."""
+"""Set in the audio folder -> the factor that must not leak."""
 
 
 def read_table(root: Path | str, part: int = 0) -> pd.DataFrame:
-    """The audio folder's manifest with one column a factor, the task's group, and who is held out.
+    """Read the audio folder's manifest, with columns for the factors, the group and whether a clip is held out.
 
     Parameters
     ----------
     root : path
-        Folder with ``manifest.csv`` (columns file, part, label, factors as JSON ...).
+        Folder with ``manifest.csv`` (columns file, part, label, factors as JSON and others).
     part : int
-        0, 1 or 2.
+        Number of the part that is held out: 0, 1 or 2.
 
     Returns
     -------
     DataFrame
-        One row a clip; ``group`` is what must not leak (fold, speaker, pitch), ``held_out`` is True for the
-        clips that only the evaluation may hear.
+        One row a clip; ``group`` is the factor that must not leak (fold, speaker or pitch), ``held_out`` is True for
+        clips that are used for evaluation only.
 
     Raises
     ------
     DatasetError
-        No manifest there.
+        The folder has no manifest.
     ParameterError
         There is no such part.
     """
@@ -83,7 +83,7 @@ def read_table(root: Path | str, part: int = 0) -> pd.DataFrame:
 
 
 def task_rows(table: pd.DataFrame, task: str) -> pd.DataFrame:
-    """The clips of one task; Philharmonia without unpitched ones and those of instruments absent in training."""
+    """Return the clips of one task; of Philharmonia only pitched ones, and instruments that are in training."""
     rows = table[table["part"] == task]
     if task == "philharmonia":
         rows = rows[rows["midi"].notna()]

@@ -1,8 +1,8 @@
-"""What the teachers of ``mini`` say of drawn sounds: lessons, made once, kept on disk, read in every epoch.
+"""Lessons for ``mini``: batches of sounds with the frames of its teachers, stored on disk and read in every epoch.
 
-A lesson is one batch of distorted sounds (:mod:`.sounds`) with the frames that each teacher gives at two depths, a
-middle and a last one. Teachers hear just what the student hears. Frames faster than the student's 25 a second are
-averaged to them; slower ones stay as they are. Whisper hears a clip's own length ("cut"), not 30 s.
+A lesson is one batch of distorted sounds (:mod:`.sounds`) with the frames that each teacher computes from them at two
+layers, a middle and a late one. Frame rates above the student's 25 a second are reduced to it by averaging; lower ones
+are kept. Whisper runs on a clip's own length ("cut"), not on 30 s.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from .network import HOP, frame_mask
 from .sounds import SECONDS, SHARES, Corpus, draw_batch, halve
 
 VERSION = 1
-"""Of everything that changes a lesson and is not in its fingerprint already: draws, distortions, teachers' frames."""
+"""Increased when draws, distortions or teachers' frames change in a way that the fingerprint would not notice."""
 BATCH = {"short": 28, "long": 10}
-"""Clips of a lesson, each in two views."""
+"""Number of clips of a lesson, each of which has two views."""
 SOUNDS = "sounds"
 
 
 @dataclass(frozen=True)
 class Taught:
-    """One depth of one teacher, and where the student learns it."""
+    """One layer of one teacher, and the layer of the student that learns it."""
 
     teacher: str
-    """Name of an encoder of the registry."""
+    """Name of the teacher in the registry of encoders."""
     layer: str
-    """Its layer."""
+    """Name of the teacher's layer."""
     at: int
-    """The student's layer that learns it."""
+    """Position of the student's layer that learns it."""
     weight: float
-    """Of its losses."""
+    """Weight of its losses."""
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ TAUGHT = (
 
 
 def taught(teachers: Sequence[str]) -> list[Taught]:
-    """The entries of ``TAUGHT`` of some teachers, each with the name of an encoder."""
+    """Return the entries of ``TAUGHT`` for the teachers with these names."""
     known = {entry.teacher for entry in TAUGHT}
     for name in teachers:
         if name not in known:
@@ -72,12 +72,12 @@ def taught(teachers: Sequence[str]) -> list[Taught]:
 
 
 def student_frames(lengths: Tensor) -> Tensor:
-    """Frames at 25 Hz of clips of ``lengths`` samples at 16 kHz, (B,)."""
+    """Return the number of frames at 25 Hz, (B,), of clips of ``lengths`` samples at 16 kHz."""
     return (lengths // HOP + 1 + 3) // 4
 
 
 def inside(lengths: Tensor, frames: int, total: int) -> Tensor:
-    """(B, frames) True where a frame of a lesson belongs to its clip; ``frames`` may be slower than the student's.
+    """Return a mask (B, frames), True where a frame of a lesson belongs to its clip, also for slower frames.
 
     ``lengths`` are samples at 16 kHz, ``total`` is the width of the batch in frames of the student.
     """
@@ -87,7 +87,7 @@ def inside(lengths: Tensor, frames: int, total: int) -> Tensor:
 
 @torch.inference_mode()
 def _frames(teacher: Encoder, layers: list[int], x: Tensor, lengths: Tensor, total: int) -> list[Tensor]:
-    """The teacher's frames for 32 kHz sounds at no more than ``total`` a row, float16 (B, T, D)."""
+    """Compute a teacher's frames for 32 kHz sounds, averaged to at most ``total`` a row: float16 (B, T, D)."""
     if teacher.rate == 16000:
         x, lengths = halve(x), lengths // 2
     if teacher.padding == "equal":
@@ -103,22 +103,22 @@ def _frames(teacher: Encoder, layers: list[int], x: Tensor, lengths: Tensor, tot
 
 
 class Lessons:
-    """Lessons on disk: a file for the sounds of each, and one for each teacher.
+    """Lessons on disk: for each, a file with its sounds and one with the frames of each teacher.
 
     Parameters
     ----------
     folder : Path
-        Trainings that agree in sounds, seed and held-out part share what is in it.
+        Folder of the files, which trainings with the same sounds, seed and held-out part share.
     count : int
-        How many.
+        Number of lessons.
     teachers : sequence of str
-        Names of encoders whose weights are found (``WORKBENCH_WEIGHTS``).
+        Names of encoders whose weights can be found (``WORKBENCH_WEIGHTS``).
     root : Path
-        Audio folder with ``manifest.csv``; a lesson of another manifest is another lesson.
+        Audio folder with ``manifest.csv``; with another manifest the lessons are others.
     part : int
-        Which clips are not heard (:func:`.held_out.read_table`).
+        Part of the clips that is held out (:func:`.held_out.read_table`).
     seed : int
-        Of every draw; a lesson depends on it and on its number alone.
+        Seed of all random draws; a lesson depends on it and on its number.
     """
 
     def __init__(self, folder: Path, count: int, teachers: Sequence[str], *, root: Path, part: int, seed: int):
@@ -137,13 +137,13 @@ class Lessons:
         return self.folder / source / f"{i:05d}.safetensors"
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        """Tensors "x" int16 (B, samples) at 16 kHz, "lengths" (B,), and float16 (B, T, D) by name of what is taught."""
+        """Return "x" int16 (B, samples) at 16 kHz, "lengths" (B,), and frames float16 (B, T, D) by `Taught.name`."""
         from safetensors.torch import load_file
 
         return {name: y for source in self.sources for name, y in load_file(str(self._path(source, i))).items()}
 
     def make(self) -> None:
-        """Write what is missing."""
+        """Make and write the files that are missing."""
         missing = {i: [s for s in self.sources if not self._path(s, i).is_file()] for i in range(self.count)}
         missing = {i: sources for i, sources in missing.items() if sources}
         if not missing:

@@ -1,13 +1,13 @@
 """``mini``: the built-in encoder, a small transformer trained by this project and shipped in the package.
 
-16 kHz mono in, 25 frames a second out. Log-mel frames go through a fixed bank of spectro-temporal modulation
-filters (ripples of several rates, scales and directions, as in Chi, Ru and Shamma, "Multiresolution
-spectrotemporal analysis of complex sounds", JASA 2005), whose magnitudes a trained projection takes to the network's
-width: layer "0". Pre-norm transformer layers with rotary positions (Su et al., "RoFormer", 2021) follow. What it was
-trained on and how well it does is in ``mini.md`` beside this file.
+It maps 16 kHz mono to 25 frames a second. Log-mel frames go through a fixed bank of spectro-temporal modulation filters
+(ripples of several rates, scales and directions, as in Chi, Ru and Shamma, "Multiresolution spectrotemporal analysis of
+complex sounds", JASA 2005). A trained projection maps the magnitudes of these to the network's width, which gives layer
+"0". Pre-norm transformer layers with rotary positions (Su et al., "RoFormer", 2021) follow. The model card ``mini.md``
+beside this file describes its training data and its results.
 
-Padding: "masked". The front end is local and never looks at the whole clip, its filters see silence beyond a
-clip's last frame just as they would without batch-mates, attention leaves padded frames out.
+Padding is "masked": the front end is local, its filters see silence beyond a clip's last frame as they do for the clip
+alone, and attention leaves padded frames out.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ FRONT_ENDS = ("ripples", "log-mel")
 
 @dataclass(frozen=True)
 class MiniConfig:
-    """The shape of the network; stored beside the weights."""
+    """The dimensions of the network, stored with the weights."""
 
     n_mels: int = 80
-    """Slaney mel bands, 0 to 8 kHz."""
+    """Number of mel bands (Slaney's) from 0 to 8 kHz."""
     dim: int = 256
     """Length of a frame at every layer."""
     layers: int = 6
-    """Transformer layers; with the stem's output there is one tap more."""
+    """Number of transformer layers; with layer "0" there is one more layer that can be read."""
     heads: int = 8
-    """Attention heads."""
+    """Number of attention heads."""
     expansion: int = 2
-    """Hidden width of the feed-forward part over ``dim``."""
+    """Hidden width of the feed-forward block, as a multiple of ``dim``."""
     front_end: str = "ripples"
-    """What is projected to layer "0": magnitudes of modulations, or "log-mel", four plain frames side by side."""
+    """What is projected to layer "0": magnitudes of modulations ("ripples") or four concatenated frames ("log-mel")."""
 
     def __post_init__(self):
         for entry in fields(self):
@@ -64,10 +64,10 @@ class MiniConfig:
 
 
 class LogMel(nn.Module):
-    """Log-mel frames at 100 Hz; nothing is taken from the clip itself.
+    """Log-mel frames at 100 Hz, without a normalisation over the clip.
 
-    (ln(power + 1e-8) - ln 1e-8) / 4: digital silence is 0, a full-scale sine about 4.6. Hann window of 512
-    samples, centred, zeros outside the clip.
+    The values are (ln(power + 1e-8) - ln 1e-8) / 4, so that digital silence is 0 and a full-scale sine about 4.6. The
+    Hann window has 512 samples and is centred, with zeros outside the clip.
     """
 
     def __init__(self, n_mels: int):
@@ -80,7 +80,7 @@ class LogMel(nn.Module):
         self.register_buffer("window", window / (window.sum() / 2), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, samples) to (B, 1 + samples // 160, n_mels)."""
+        """Map (B, samples) to (B, 1 + samples // 160, n_mels)."""
         x = F.pad(x, (N_FFT // 2, N_FFT // 2))
         spectrum = torch.stft(x, N_FFT, HOP, N_FFT, self.window, center=False, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()
@@ -90,8 +90,8 @@ class LogMel(nn.Module):
 class _Ripples(nn.Module):
     """Magnitudes of spectro-temporal modulations around every fourth log-mel frame, in every fourth band.
 
-    One average and 24 quadrature pairs of Hann-windowed ripples, 17 frames (170 ms) by 13 bands: 0, 5, 10, 20 Hz
-    by 0, .06, .12, .25 cycles a band, rising and falling.
+    The filters are one average and 24 quadrature pairs of Hann-windowed ripples of 17 frames (170 ms) by 13 bands, with
+    rates of 0, 5, 10, 20 Hz and scales of 0, .06, .12, .25 cycles a band, rising and falling.
     """
 
     def __init__(self) -> None:
@@ -110,18 +110,18 @@ class _Ripples(nn.Module):
 
     @staticmethod
     def size(n_mels: int) -> int:
-        """Numbers a frame."""
+        """Return the length of a frame."""
         return 25 * ((n_mels - 1) // 4 + 1)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """(B, T, n_mels) to (B, (T + 3) // 4, 25 * bands)."""
+        """Map (B, T, n_mels) to (B, (T + 3) // 4, 25 * bands)."""
         y = F.conv2d(mel[:, None], self.bank, stride=4, padding=(8, 6))
         pairs = (y[:, 1::2].square() + y[:, 2::2].square() + 1e-4).sqrt()
         return torch.cat((y[:, :1], pairs), 1).transpose(1, 2).flatten(2)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions on (B, heads, T, d): pairs (i, i + d/2) turn by an angle that grows with time."""
+    """Apply rotary positions to (B, heads, T, d): pairs (i, i + d/2) are rotated by an angle that grows with time."""
     a, b = x.chunk(2, -1)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
@@ -136,7 +136,7 @@ class _TransformerLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.up = nn.Linear(dim, expansion * dim)
         self.down = nn.Linear(expansion * dim, dim)
-        with torch.no_grad():  # a layer begins close to the identity: the stem's frames are good ones already
+        with torch.no_grad():  # a layer starts close to the identity, as the stem's frames are useful already
             self.out.weight *= 0.2
             self.down.weight *= 0.2
 
@@ -150,7 +150,7 @@ class _TransformerLayer(nn.Module):
 
 
 class MiniNet(nn.Module):
-    """The network: waveforms and lengths in, frames of every layer out.
+    """The network, which maps waveforms and lengths to the frames of every layer.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class MiniNet(nn.Module):
         self.log_mel = LogMel(config.n_mels)
         self.ripples = _Ripples() if config.front_end == "ripples" else None
         size = _Ripples.size(config.n_mels) if self.ripples else 4 * config.n_mels
-        # mean and spread of each of these numbers over training sounds: see training
+        # mean and standard deviation of each of these numbers over training sounds, which the training sets
         self.register_buffer("centre", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
         self.project = nn.Linear(size, config.dim)
@@ -172,7 +172,7 @@ class MiniNet(nn.Module):
         )
 
     def modulations(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, samples) to magnitudes of ripples (B, T, 500), or plain log-mel (B, T, 320), and their lengths."""
+        """Map (B, samples) to magnitudes of ripples (B, T, 500), or to log-mel (B, T, 320), and their lengths."""
         mel = self.log_mel(x)
         counts = lengths // HOP + 1
         mel = mel * frame_mask(counts, mel.shape[1])[..., None]
@@ -182,12 +182,12 @@ class MiniNet(nn.Module):
         return self.ripples(mel), (counts + 3) // 4
 
     def stem(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, samples) to the frames of layer "0", (B, T, dim), and their lengths."""
+        """Map (B, samples) to the frames of layer "0", (B, T, dim), and their lengths."""
         y, counts = self.modulations(x, lengths)
         return self.project((y - self.centre) / self.scale), counts
 
     def encode(self, y: Tensor, counts: Tensor, depth: int | None = None) -> list[Tensor]:
-        """Frames of layers 0 ... depth from the stem's output."""
+        """Return the frames of layers 0 to depth, from the stem's output."""
         keys = frame_mask(counts, y.shape[1])[:, None, None]
         half = self.config.dim // self.config.heads // 2
         speed = 10000.0 ** (-torch.arange(half, device=y.device) / half)
@@ -205,12 +205,12 @@ class MiniNet(nn.Module):
 
 
 def frame_mask(counts: Tensor, total: int) -> Tensor:
-    """(B, total) True where a frame belongs to the clip."""
+    """Return a mask (B, total) that is True where a frame belongs to the clip."""
     return torch.arange(total, device=counts.device) < counts[:, None]
 
 
 class Mini(Encoder):
-    """The built-in encoder: layers "0" (projected modulations) to "6", 256-d, 25 frames a second, from 16 kHz.
+    """The built-in encoder at 16 kHz: layers "0" (projected modulations) to "6", 256-d, 25 frames a second.
 
     Parameters
     ----------
@@ -240,8 +240,8 @@ class Mini(Encoder):
         )
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """See :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
-        # what a caller left beyond a row's length must not leak through the analysis window
+        """Encode a batch, see :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
+        # samples beyond a row's length must not leak through the analysis window
         x = x * frame_mask(lengths, x.shape[1])
         if x.shape[1] < self.minimum:
             x = F.pad(x, (0, self.minimum - x.shape[1]))
@@ -260,7 +260,7 @@ def save_mini(net: MiniNet, path: Path | str, *, note: dict[str, str] | None = N
     net : MiniNet
     path : path
     note : dict of str to str, optional
-        Kept in the file's metadata (command, seed, steps ...).
+        Entries for the file's metadata, such as command and steps.
     """
     path = Path(path)
     state = {key: value.half() for key, value in net.state_dict().items()}
@@ -300,15 +300,15 @@ def load_mini(
     weights: Path | str | None = None,
     random_weights: int | None = None,
 ) -> Mini:
-    """The built-in encoder with the shipped weights, others, or seeded random ones.
+    """Load the built-in encoder with the weights of the package, with others, or with seeded random ones.
 
     Parameters
     ----------
     device : str or torch.device, optional
     weights : path, optional
-        A file written by :func:`save_mini`; None takes the one in the package.
+        A file written by :func:`save_mini`; by default the one in the package.
     random_weights : int, optional
-        Seed; the architecture without training, as a control. Not together with ``weights``.
+        Seed for random weights in the same architecture, as an untrained control. It excludes ``weights``.
 
     Returns
     -------
@@ -317,9 +317,9 @@ def load_mini(
     Raises
     ------
     ParameterError
-        ``weights`` and ``random_weights`` together.
+        Both ``weights`` and ``random_weights`` are given.
     WeightsError
-        File missing, unreadable, or with missing, unexpected or misshapen entries (all listed).
+        The file is missing or unreadable, or has missing, unexpected or wrongly shaped entries (the error lists them).
     """
     if random_weights is None:
         return Mini(_read(WEIGHTS if weights is None else Path(weights)), device=device)

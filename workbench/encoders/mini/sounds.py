@@ -1,6 +1,6 @@
-"""The sounds ``mini`` is trained on: decoded clips, seeded generated sounds, and their distortions.
+"""The sounds on which ``mini`` is trained: decoded clips, seeded generated sounds, and their distortions.
 
-Everything works at the teacher's 32 kHz; the student reads every second sample of a half-band filtered copy.
+All sounds are made at 32 kHz, the rate of one of the teachers; the student gets a copy that is resampled to 16 kHz.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...core.dependencies import load
 
 RATE = 32000
 
-# share of each part among the clips of a batch; "" stands for generated sounds
+# share of each set among the clips of a batch; "" stands for generated sounds
 SHARES = {
     "short": {"fsdd": 0.27, "speech_commands": 0.20, "philharmonia": 0.25, "librispeech": 0.20, "": 0.08},
     "long": {
@@ -35,17 +35,17 @@ SHARES = {
 }
 SECONDS = {"short": 1.0, "long": 3.0}
 STRETCHED = 0.35
-"""Share of the views that last longer or shorter at the same pitch."""
+"""Fraction of the views that are stretched or compressed in time at the same pitch."""
 IN_ROOMS = 0.3
-"""Share of the views that sound in a room."""
+"""Fraction of the views with reverberation."""
 
 
 @dataclass
 class Corpus:
-    """Every clip that training may hear, decoded once: 16-bit, 32 kHz, by part."""
+    """All clips for training, decoded once to 16 bits at 32 kHz."""
 
     parts: dict[str, list[np.ndarray]]
-    """Part -> waveforms, int16 (samples,)."""
+    """Name of a set -> its waveforms, int16 (samples,)."""
 
     @classmethod
     def read(cls, root: Path | str, table: pd.DataFrame) -> Corpus:
@@ -58,7 +58,7 @@ class Corpus:
         return cls(parts)
 
     def draw(self, rng: np.random.Generator, kind: str) -> np.ndarray:
-        """One clip, float32 (samples,): a part by its share, then any of its clips (stems by length)."""
+        """Draw one clip, float32 (samples,): first a set by its share, then one of its clips."""
         shares = SHARES[kind]
         part = str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
         if not part:
@@ -68,15 +68,15 @@ class Corpus:
 
 
 def _glide(rng: np.random.Generator, n: int, points: int, spread: float) -> np.ndarray:
-    """A smooth random curve of n samples around 0."""
+    """Return a random curve of n samples around 0, linear between random knots."""
     knots = rng.normal(0, spread, points)
     return np.interp(np.linspace(0, points - 1, n), np.arange(points), knots)
 
 
 def generate(rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """A random sound, float32 (samples,) at 32 kHz: sung or played note, glide, noise, clicks.
+    """Make a random sound, float32 (samples,) at 32 kHz: a note with or without a glide, noise or clicks.
 
-    Notes have vibrato, tremolo, a harmonic slope or vowel-like resonances, breath noise and an envelope.
+    Notes have vibrato, tremolo, a spectral slope, in half of them vowel-like resonances, breath noise and an envelope.
     """
     n = int(seconds * RATE)
     t = np.arange(n) / RATE
@@ -114,7 +114,7 @@ def generate(rng: np.random.Generator, seconds: float) -> np.ndarray:
 
 
 def _crop(rng: np.random.Generator, x: np.ndarray, size: int) -> np.ndarray:
-    """A random stretch of at most ``size`` samples; of several tries the loudest, so that silence is rare."""
+    """Return a random piece of at most ``size`` samples, the loudest of three, so that silence is rare."""
     if len(x) <= size:
         return x
     starts = rng.integers(0, len(x) - size, 3)
@@ -122,13 +122,13 @@ def _crop(rng: np.random.Generator, x: np.ndarray, size: int) -> np.ndarray:
 
 
 def _speed(x: np.ndarray, factor: float) -> np.ndarray:
-    """Play ``x`` faster: pitch, formants and duration move together (linear interpolation)."""
+    """Play ``x`` faster, which changes pitch, formants and duration together (by linear interpolation)."""
     positions = np.arange(0, len(x) - 1, factor)
     return np.interp(positions, np.arange(len(x)), x).astype(np.float32)
 
 
 def _stretch(x: np.ndarray, factor: float) -> np.ndarray:
-    """Let ``x`` last ``1 / factor`` times as long at its own pitch (phase vocoder)."""
+    """Stretch ``x`` to ``1 / factor`` of its duration at the same pitch (phase vocoder)."""
     n_fft, hop, window = 1024, 256, torch.hann_window(1024)
     spectrum = torch.stft(torch.from_numpy(np.ascontiguousarray(x)), n_fft, hop, window=window, return_complex=True)
     advance = torch.linspace(0, np.pi * hop, n_fft // 2 + 1)[:, None]
@@ -137,7 +137,7 @@ def _stretch(x: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _in_rooms(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Some rows with the echo of a room: noise that decays by 60 dB in .08 to .8 s, -12 to 3 dB beside the sound."""
+    """Add reverberation to some rows: noise that decays by 60 dB in .08 to .8 s, at -12 to 3 dB re the direct sound."""
     rows = np.flatnonzero(rng.uniform(size=len(x)) < IN_ROOMS)
     if not len(rows):
         return x
@@ -156,10 +156,10 @@ def _in_rooms(x: Tensor, rng: np.random.Generator) -> Tensor:
 def draw_batch(
     corpus: Corpus, rng: np.random.Generator, kind: str, clips: int, *, distort: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Two views of each of ``clips`` clips, one after the other: (2 clips, samples) at 32 kHz and true lengths.
+    """Draw two views of each of ``clips`` clips: (2 * clips, samples) at 32 kHz, and their true lengths.
 
-    A view is the clip's same stretch at a speed and a duration of its own, in a room, with gain, filter, noise or a
-    quiet clip mixed in.
+    Rows i and clips + i are views of the same piece of a clip, each with its own speed, duration, reverberation, gain,
+    filter, noise, and a quiet other clip mixed in.
     """
     size = int(SECONDS[kind] * RATE)
     x, lengths = np.zeros((2 * clips, size), np.float32), np.full(2 * clips, 1)
@@ -207,7 +207,7 @@ def _distort(x: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def halve(x: Tensor) -> Tensor:
-    """(B, samples) at 32 kHz to 16 kHz: the upper half of the spectrum dropped, with a 500 Hz slope below."""
+    """Resample (B, samples) from 32 kHz to 16 kHz by cutting the spectrum, with a slope of 500 Hz below 8 kHz."""
     size = x.shape[1] // 2
     spectrum = torch.fft.rfft(x[:, : 2 * size])[:, : size // 2 + 1]
     slope = torch.linspace(0, RATE / 4, size // 2 + 1).sub(RATE / 4).div(-500).clamp(max=1)

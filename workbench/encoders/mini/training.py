@@ -1,13 +1,14 @@
 """Train ``mini``: ``python -m workbench.encoders.mini.training --help``.
 
-The student learns what frozen teachers say of the same sounds (:mod:`.lessons`): frames of a middle and of a last
-layer of a speech model, and of the last stages of a tagger, each at a layer of its own. Three losses a teacher's layer:
-its frames, their mean over the clip, and the cluster that a frame belongs to, as in HuBERT (Hsu et al. 2021).
+The student learns to predict the frames of frozen teachers for the same sounds (:mod:`.lessons`): those of a middle and
+of the last layer of a speech model, and of late stages of a tagger. Each layer of a teacher has three losses: for its
+frames, for their mean over the clip, and for the cluster that a frame belongs to, as in HuBERT (Hsu et al. 2021).
 
-Self-supervision beside: in every second view spans of the input are hidden, whose frames have to be guessed from what
-is around them, and the layer before the last tells a clip's two views from other clips.
+Self-supervision is added: in one of a clip's two views, spans of the input are masked, and the teachers' frames must be
+predicted from their context; and a contrastive loss at the layer before the last distinguishes a clip's two views from
+other clips.
 
-Labels are never used. Held-out clips (see :mod:`.held_out`) are never decoded.
+Labels are not used. Held-out clips (see :mod:`.held_out`) are never decoded.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ if TYPE_CHECKING:
 
 LESSONS = 640
 PREPARED = 60
-"""Lessons from which centres, scales and clusters are fitted."""
+"""Number of lessons from which centres, scales and clusters are fitted."""
 CLUSTERS = 512
 CONTRASTED_AT = 5
 CONTRAST_WEIGHT = 0.1
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 1e-3, 0.03, 100
 HIDDEN, SPAN = 0.35, 5
-"""Share of a masked view's frames that is hidden, and how many lie together."""
+"""Fraction of a masked view's frames that are hidden, and the length of a hidden span in frames."""
 
 
 class _Head(nn.Module):
-    """Reads one layer of one teacher out of the student's frames; dropped after training."""
+    """Predicts one layer of one teacher from the student's frames; it is dropped after training."""
 
     def __init__(self, dim: int, entry: Taught, frames: list[Tensor], inside: list[Tensor], seed: int):
         super().__init__()
@@ -57,7 +58,7 @@ class _Head(nn.Module):
         for y, own in zip(frames, inside, strict=True):
             total[: y.shape[1]] += (y * own[..., None]).sum(0)
             count[: y.shape[1]] += own.sum(0)[:, None]
-        # Whisper's frames hold their position in the clip, which the student cannot know and need not
+        # Whisper's frames contain their position in the clip, which the student cannot know and need not
         positions = total / count.clamp(min=1)
         rest = torch.cat([(y - positions[: y.shape[1]])[own] for y, own in zip(frames, inside, strict=True)])
         scale = rest.std(0)
@@ -73,7 +74,10 @@ class _Head(nn.Module):
         self.clusters = nn.Linear(dim, CLUSTERS)
 
     def losses(self, y: Tensor, own: Tensor, target: Tensor, inside: Tensor) -> dict[str, Tensor]:
-        """Of the student's frames (B, T, dim), those in their clip (B, T), and the teacher's (B, T', D) and (B, T')."""
+        """Compute the losses of the student's frames (B, T, dim) for the teacher's (B, T', D).
+
+        ``own`` (B, T) and ``inside`` (B, T') are True where a frame of the student or the teacher is in its clip.
+        """
         target = (target.float() - self.positions[: target.shape[1]]) / self.scale
         y = y.float()
         mean = (y * own[..., None]).sum(1) / own.sum(1, keepdim=True)
@@ -95,7 +99,7 @@ class _Head(nn.Module):
 
 
 class _Heads(nn.Module):
-    """What training needs beside the network, and drops afterwards."""
+    """Modules that only training needs, and that are dropped afterwards."""
 
     def __init__(self, dim: int, heads: Sequence[_Head]):
         super().__init__()
@@ -105,7 +109,7 @@ class _Heads(nn.Module):
 
 
 def _fit_stem(net: MiniNet, frames: Tensor, seed: int) -> None:
-    """Where the projection begins: principal axes, their spread evened out by half, then turned at random."""
+    """Initialise the projection: partly whitened principal axes, rotated at random."""
     net.centre.copy_(frames.mean(0))
     net.scale.copy_(frames.std(0) + 1e-3)
     values, axes = torch.linalg.eigh(torch.cov(((frames - net.centre) / net.scale).T))
@@ -119,7 +123,7 @@ def _fit_stem(net: MiniNet, frames: Tensor, seed: int) -> None:
 
 @torch.no_grad()
 def _prepare(net: MiniNet, lessons: Lessons, seed: int) -> _Heads:
-    """Fit the stem's statistics, and make a head for everything that is taught."""
+    """Fit the stem's statistics, and make a head for each layer that is taught."""
     first = [lessons[i] for i in range(min(PREPARED, len(lessons)))]
     frames = []
     for lesson in first:
@@ -139,7 +143,7 @@ def _prepare(net: MiniNet, lessons: Lessons, seed: int) -> _Heads:
 
 
 def _disturb(x: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
-    """What only the student hears, anew in every epoch: a gain from -15 to 9 dB, and noise in four rows of ten."""
+    """Distort the student's input only: a gain from -15 to 9 dB, and noise in four of ten rows on average."""
     rows = len(x)
     level = x.square().mean(1, keepdim=True).sqrt() + 1e-5
     noise = np.where(rng.uniform(size=rows) < 0.4, rng.uniform(-40, -12, rows), -200.0)
@@ -150,7 +154,7 @@ def _disturb(x: Tensor, lengths: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _draw_mask(rng: np.random.Generator, own: Tensor) -> Tensor:
-    """Spans of hidden frames in the second half of the rows (the first half is left whole), (B, T)."""
+    """Draw hidden frames, bool (B, T), in spans and in the second half of the rows only (the second views)."""
     rows, frames = own.shape
     starts = rng.uniform(size=(rows, frames)) < HIDDEN / SPAN
     starts[: rows // 2] = False
@@ -161,7 +165,7 @@ def _draw_mask(rng: np.random.Generator, own: Tensor) -> Tensor:
 
 
 def _contrast(heads: _Heads, y: Tensor, own: Tensor) -> Tensor:
-    """Cross entropy of finding a clip's other view among those of the batch."""
+    """Return the cross entropy of identifying a clip's other view among those of the batch."""
     mean = (y.float() * own[..., None]).sum(1) / own.sum(1, keepdim=True)
     a, b = F.normalize(heads.contrast(mean).float(), dim=1).chunk(2)
     similar, same = a @ b.T / 0.1, torch.arange(len(a), device=a.device)
@@ -171,7 +175,7 @@ def _contrast(heads: _Heads, y: Tensor, own: Tensor) -> Tensor:
 def _losses(
     net: MiniNet, heads: _Heads, lesson: Mapping[str, Tensor], rng: np.random.Generator, *, alone: bool
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of one lesson, and its terms; ``alone`` leaves out self-supervision."""
+    """Return the loss of one lesson, and its terms; ``alone`` leaves out self-supervision."""
     lengths = lesson["lengths"]
     x = _disturb(lesson["x"].float() / 32767, lengths, rng)
     stem, counts = net.stem(x, lengths)
@@ -194,12 +198,12 @@ def _losses(
 
 
 def learning_rate(step: int, steps: int, *, highest: float = LEARNING_RATE, warm_up: int = WARM_UP) -> float:
-    """Linear warm-up, then half a cosine to zero."""
+    """Return the learning rate of a step: a linear warm-up, then half a cosine to zero."""
     return highest * min(step / warm_up, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
 def optimizer(net: nn.Module, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW that lets matrices decay, and vectors not; the learning rate is set at every step."""
+    """Return AdamW with weight decay for matrices, not for vectors; :func:`step_once` sets the learning rate."""
     groups = [[p for p in net.parameters() if (p.ndim > 1) == matrices] for matrices in (True, False)]
     decays = (weight_decay, 0.0)
     return torch.optim.AdamW(
@@ -208,7 +212,7 @@ def optimizer(net: nn.Module, betas: tuple[float, float], weight_decay: float) -
 
 
 def step_once(adam: torch.optim.Optimizer, net: nn.Module, loss: Tensor, rate: float) -> None:
-    """One step down the gradient of a loss, cut to length 1, at a learning rate."""
+    """Take one step with a learning rate, with the norm of the gradient clipped to 1."""
     for group in adam.param_groups:
         group["lr"] = rate
     adam.zero_grad(set_to_none=True)
@@ -218,9 +222,9 @@ def step_once(adam: torch.optim.Optimizer, net: nn.Module, loss: Tensor, rate: f
 
 
 def in_rounds(advance: Callable[[int], dict[str, float]], steps: int, every: int) -> tuple[Callable, int]:
-    """A training of single steps as the rounds of :func:`workbench.core.fitting.train`, and how many they are.
+    """Group single steps into rounds for :func:`workbench.core.fitting.train`; return its function and their number.
 
-    ``advance(step)`` gives what a round gives the means of, and the seconds that it took.
+    ``advance(step)`` takes a step and returns its losses; a round returns their means and the seconds that it took.
     """
 
     def round_of(i: int) -> dict[str, float]:
@@ -248,43 +252,43 @@ def train_mini(
     every: int = 100,
     command: str = "",
 ) -> pd.DataFrame:
-    """Train and write the weights; goes on from ``out`` + ".checkpoint" when that is there.
+    """Train ``mini`` and write its weights; continue from ``out`` + ".checkpoint" if that exists.
 
     Parameters
     ----------
     root : Path
         Audio folder with ``manifest.csv``.
     teachers : sequence of str
-        Names of encoders whose weights are found (``WORKBENCH_WEIGHTS``); see ``lessons.TAUGHT``.
+        Names of encoders whose weights can be found (``WORKBENCH_WEIGHTS``); see ``lessons.TAUGHT``.
     seed, steps : int
-        Every random draw of a step depends on these and the step's number alone, so a resumed run goes on as
-        the undisturbed one would have.
+        Seed, and number of steps. The random draws of a step depend on the seed and the step's number alone, so that a
+        resumed run continues exactly as an uninterrupted one.
     out : Path
-        Where the float16 safetensors go at the end.
+        Path of the weights, float16 safetensors, which are written at the end.
     part : int
-        Which clips are held out (:func:`.held_out.read_table`).
+        Part of the clips that is held out (:func:`.held_out.read_table`).
     front_end : {"ripples", "log-mel"}
-        Of the network (:class:`.network.MiniConfig`).
+        Front end of the network (:class:`.network.MiniConfig`).
     alone : bool
-        Teachers alone, without self-supervision.
+        Whether to learn from teachers alone, without self-supervision.
     lessons : Path, optional
-        Folder for what the teachers say, 3 GB a part and seed; by default ``out`` + ".lessons".
+        Folder for the lessons, of 3 GB for each part and seed; by default ``out`` + ".lessons".
     device : str
-        Where the student is trained; teachers are heard on the CPU.
+        Device on which the student is trained; teachers run on the CPU.
     every : int
-        Steps from one checkpoint to the next.
+        Number of steps between two checkpoints.
     command : str
-        Kept in the weights' metadata.
+        Command for the weights' metadata.
 
     Returns
     -------
     pandas.DataFrame
-        A row every so many steps: the mean losses, and seconds.
+        One row for every `every` steps, with the mean losses and the seconds.
 
     Raises
     ------
     ParameterError
-        Unknown teachers, or the checkpoint there is of another training.
+        A teacher is unknown, or the checkpoint is of another training.
     """
     whole("steps", steps, least=1)
     whole("every", every, least=1)
@@ -317,7 +321,7 @@ def train_mini(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m workbench.encoders.mini.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="audio folder with manifest.csv")
     parser.add_argument("--teachers", nargs="+", default=["whisper-tiny.en", "mn04_as"], help="names of encoders")
