@@ -3,8 +3,9 @@
     workbench run sae pecmae --out RUNS
     python notebooks/pictures/make.py RUNS
 
-This needs the extra ``test`` (playwright, Pillow) and a Chromium on the path. Pages are opened without a network. The
-yellow disc shows where the mouse is, because the picture of a page has no pointer.
+This needs the extra ``test`` (playwright, Pillow) and a Chromium on the path. Pages are opened
+without a network. The yellow disc shows where the mouse is, because the picture of a page has no
+pointer.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ WIDTH, COLOURS = 760, 64
 FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=user-gesture-required"]
 POINTER = """() => {
   const pointer = document.createElement("div");
-  pointer.style.cssText = `position: fixed; z-index: 99999; width: 16px; height: 16px; border: 2px solid #000;
-    border-radius: 50%; background: #ffd33dcc; pointer-events: none; transform: translate(-50%, -50%); left: -50px`;
+  pointer.style.cssText = `position: fixed; z-index: 99999; width: 16px; height: 16px; left: -50px;
+    border: 2px solid #000; border-radius: 50%; background: #ffd33dcc; pointer-events: none;
+    transform: translate(-50%, -50%)`;
   document.body.append(pointer);
   document.addEventListener("mousemove", (event) => {
     pointer.style.left = `${event.clientX}px`;
@@ -45,7 +47,7 @@ POINTS = """(map) => {
 
 
 def sound_map(page: Page) -> Iterator[tuple[Locator, float]]:
-    """Click a point of some classes: yields what to photograph, and for how many seconds that is shown."""
+    """Click points of some classes; yields what to photograph, and for how many seconds."""
     one = page.locator(".wb-map").first
     one.scroll_into_view_if_needed()
     yield one, 0.5
