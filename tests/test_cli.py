@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 import workbench
 from workbench.cli import app
-from workbench.runs import find_notebooks, read_results
+from workbench.runs import find_notebooks
+from workbench.runs.recording import read_results
 
 NOTEBOOK = ["seed = 0\nscale = 'smoke'\nnames = ['a']", "from workbench.runs import record\nrecord(twice=2 * seed)"]
 

@@ -125,9 +125,7 @@ def main() -> None:
         for name, (notebook, steps) in FILMS.items():
             source = options.runs / notebook / f"{notebook}.html"
             if not source.is_file():
-                sys.exit(
-                    f"{source}: no such page; `workbench run sae pecmae --out {options.runs}` makes it"
-                )
+                sys.exit(f"{source}: no such page; the command at the head of this file makes it")
             page = browser.new_page(viewport={"width": 1000, "height": 900})
             page.context.set_offline(True)
             page.goto(source.resolve().as_uri())

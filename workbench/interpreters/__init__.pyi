@@ -26,7 +26,6 @@ from .psi import Psi as Psi
 from .psi import Theta as Theta
 from .spectra import Spectra as Spectra
 from .spectra import normalised as normalised
-from .tagger import TaggerConfig as TaggerConfig
 from .tagger import fit_tagger as fit_tagger
 from .vibi import Vibi as Vibi
 from .vibi import VibiConfig as VibiConfig

@@ -106,7 +106,7 @@ def summary_sentences(told: Any, rate: int, *, most: int, wanted: int) -> list[s
 
     Parameters
     ----------
-    told : Summaries
+    told : what :func:`workbench.sonify.summarise` gives
     rate : int
         Of the codec, Hz.
     most : int

@@ -6,7 +6,6 @@ from .listing import notebook_text as notebook_text
 from .notebooks import copy_notebooks as copy_notebooks
 from .notebooks import find_notebooks as find_notebooks
 from .parameters import split_values as split_values
-from .recording import read_results as read_results
 from .recording import record as record
 from .running import run as run
 from .scales import settings as settings

@@ -18,7 +18,7 @@ from ..core.fitting import VERSION, restored
 from ..core.saving import write_tensors
 from ..encoders import Encoder, load_encoder
 from .autoencoder import SummaryAutoencoder
-from .catalog import BUILT_IN, known_autoencoders
+from .catalog import BUILT_IN, PUBLISHED, known_autoencoders
 from .network import SummaryConfig, SummaryNet
 from .published import load_published
 from .window import WindowConfig, WindowNet
@@ -59,6 +59,7 @@ def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note:
 def load_autoencoder(
     name_or_path: str | os.PathLike = "mini-mel",
     *,
+    weights: str | os.PathLike | None = None,
     device: str | torch.device = "auto",
     encoder: Encoder | None = None,
     codec: Codec | None = None,
@@ -70,8 +71,11 @@ def load_autoencoder(
     ----------
     name_or_path : str or path
         "mini-mel", the built-in one (frames of ``mini``, latents of the mel codec, 2 s), a file written by
-        :func:`save_autoencoder`, or "pecmae-4s", "pecmae-1s", "pecmae-10s", which
-        :func:`load_published` finds with EnCodecMAE in the same file.
+        :func:`save_autoencoder`, or one of those that PECMAE's authors released: "pecmae-4s", "pecmae-1s" and
+        "pecmae-10s", whose files hold EnCodecMAE too.
+    weights : path, optional
+        The file of a released one, or a folder that holds it. By default it is looked for in the folders of
+        ``WORKBENCH_WEIGHTS`` and in the download cache.
     device : str or torch.device
         Where encoder and codec are loaded; those given stay where they are.
     encoder, codec : optional
@@ -94,7 +98,9 @@ def load_autoencoder(
     if name.startswith("pecmae-"):
         if encoder is not None:
             raise ParameterError("encoder", encoder.name, f"None for {name}, whose file holds its own")
-        return load_published(name, codec=codec, device=device, fetch=fetch)
+        return load_published(name, weights=weights, codec=codec, device=device, fetch=fetch)
+    if weights is not None:
+        raise ParameterError("weights", str(weights), f"None for {name}: weights= is for {', '.join(PUBLISHED)}")
     path = WEIGHTS / f"{name}.safetensors" if name in BUILT_IN else Path(name_or_path).expanduser()
     settings, state = _read(path)
     if (kind := settings.get("network", "transformer")) not in NETWORKS:
