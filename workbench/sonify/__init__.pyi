@@ -4,6 +4,5 @@ from .files import load_autoencoder as load_autoencoder
 from .files import save_autoencoder as save_autoencoder
 from .published import load_published as load_published
 from .summaries import Judge as Judge
-from .summaries import Summaries as Summaries
 from .summaries import fit_judge as fit_judge
 from .summaries import summarise as summarise
