@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -259,15 +259,15 @@ def removal_differences(
 
 
 def prototype_sounds(
-    learnt: LearntPrototypes, told, model: SummaryAutoencoder, split: Split, *, steps: int, seed: int
+    learnt: LearntPrototypes, told: Any, model: SummaryAutoencoder, split: Split, *, steps: int, seed: int
 ) -> list[PrototypeSounds]:
     """Every prototype as the autoencoder sounds it, with the training segment nearest to it.
 
     Parameters
     ----------
     learnt : LearntPrototypes
-    told : what :func:`workbench.sonify.summarise` gives
-        The vectors that it was trained on.
+    told : Summaries
+        The vectors that it was trained on, as :func:`workbench.sonify.summarise` gives them.
     model : SummaryAutoencoder
         What decodes a vector.
     split : Split
@@ -287,7 +287,7 @@ def prototype_sounds(
 
 
 def prototype_differences(
-    learnt: LearntPrototypes | None, told, split: Split, *, device: str = "auto"
+    learnt: LearntPrototypes | None, told: Any, split: Split, *, device: str = "auto"
 ) -> dict[str, tuple[float, float, float]]:
     """How much more test segments the prototypes name rightly than each of ``RIVALS``, with its interval."""
     if learnt is None:
@@ -301,7 +301,7 @@ def prototype_differences(
     return {name: difference_interval(right, rival, groups, limits=(-1, 1)) for name, rival in pairs}
 
 
-def _real(told, i: int, point: np.ndarray) -> RealClip:
+def _real(told: Any, i: int, point: np.ndarray) -> RealClip:
     distance = float(np.linalg.norm(told.z[i] - point))
     return RealClip(f"{told.labels[i]}: {told.names[i].split('/')[-1]}", *told.audio(i), distance)
 
