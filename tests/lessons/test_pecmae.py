@@ -188,6 +188,8 @@ def test_recall_is_read_against_fewer_prototypes_and_the_references():
     elsewhere = study(**{"prototypes, K = 5": 0.8, "mini, K = 5": 0.6})
     (other,) = lesson.other_encoder_sentences(elsewhere, "prototypes, K = 5", over="3 splits")
     assert "mini, K = 5" in other and "20.0 points" in other
+    (none,) = lesson.other_encoder_sentences(study(**{"prototypes, K = 5": 0.8}), "prototypes, K = 5", over="1 split")
+    assert none.startswith("No other encoder was asked for")
 
 
 def test_orders_ablations_and_sizes():

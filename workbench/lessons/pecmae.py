@@ -273,7 +273,9 @@ def other_encoder_sentences(runs: pd.DataFrame, heard: str, *, over: str) -> lis
     """The prototypes that can be heard beside those among the mean frames of other encoders, which cannot."""
     others = [name for name in dict.fromkeys(runs["model"]) if ", K = " in name and not name.startswith("prototypes")]
     of = f"Mean recall, {over}"
-    return [compared(heard, name, setting_difference(runs, heard, name), of=of, missing=SINGLE) for name in others]
+    gaps = {name: setting_difference(runs, heard, name) for name in others}
+    sentences = [compared(heard, name, gap, of=of, missing=SINGLE) for name, gap in gaps.items()]
+    return sentences or ["No other encoder was asked for: nothing stands beside the prototypes that can be heard."]
 
 
 def published() -> pd.DataFrame:
