@@ -1,16 +1,16 @@
-"""Prototypes, predefined and learnt.
+"""Prototype-based classifiers, with predefined or learnt prototypes.
 
-Predefined: the points that embeddings are to go to are drawn first, then the network is trained. After Almudévar et
-al., Predefined prototypes for intra-class separation and disentanglement (arXiv 2406.16145). :mod:`.sets` draws them,
-:mod:`.factors` lets them depend on factors such as pitch and loudness, :mod:`.losses` pulls embeddings to them (and
-:mod:`.rival_losses` holds the losses they are compared with), :mod:`.training` trains :mod:`.networks`
-(:mod:`.extractors` puts inputs, network and settings together), :mod:`.explaining` reads decisions, :mod:`.studies`
-compares trainings and asks what the paper leaves open.
+Predefined prototypes are fixed points in embedding space, drawn before training, to which the network learns to map
+clips. They follow Almudévar et al., Predefined prototypes for intra-class separation and disentanglement (arXiv
+2406.16145). :mod:`.sets` draws prototypes, and :mod:`.factors` makes them depend on factors such as pitch and loudness.
+:mod:`.losses` has the loss that pulls embeddings towards them, and :mod:`.rival_losses` the losses to compare with.
+:mod:`.training` trains the networks of :mod:`.networks`, and :mod:`.extractors` chooses inputs, network and settings.
+:mod:`.explaining` explains decisions, and :mod:`.studies` compares trainings.
 
-Learnt: examples in the space of summary vectors, which can be heard. After Alonso-Jiménez et al., Leveraging
-pre-trained autoencoders for interpretable prototype learning of music audio (arXiv 2402.09318). :mod:`.learnt` is the
-classifier made of them, :mod:`.references` what it is read against, :mod:`.apnet` its rival, :mod:`.adversarial` how
-near the other class is.
+Learnt prototypes are points in the space of summary vectors that can be converted to sound. They follow Alonso-Jiménez
+et al., Leveraging pre-trained autoencoders for interpretable prototype learning of music audio (arXiv 2402.09318).
+:mod:`.learnt` has the classifier, :mod:`.references` the baselines, :mod:`.apnet` the method that it is compared with,
+and :mod:`.adversarial` measures the distance of a segment to the decision for another class.
 """
 
 import lazy_loader

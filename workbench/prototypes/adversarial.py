@@ -1,6 +1,6 @@
-"""How near the other class is: a vector moved until the decision changes.
+"""Adversarial examples for prototype classifiers: how far must a vector move until another class is predicted?
 
-After an open question of Alonso-Jiménez et al. (arXiv 2402.09318).
+Alonso-Jiménez et al. (arXiv 2402.09318) leave this as an open question.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from .tracks import vectors
 
 @dataclass(frozen=True)
 class Adversarial:
-    """How far a vector moves before the decision is the target; made by :func:`adversarial_example`."""
+    """The shortest move of a vector that changes the decision to a target; made by :func:`adversarial_example`."""
 
     z: np.ndarray
-    """Moved to just beyond the boundary, float32 (D,); as it was where no way flips it."""
+    """The vector moved just across the decision boundary, float32 (D,); unchanged if no move changes the decision."""
     prototype: int
-    """The target's prototype that is reached with the shortest move."""
+    """Number of the target's prototype towards which the move is shortest."""
     length: float
-    """L2 length of the move in the units of z; infinite where the decision does not flip on the way."""
+    """L2 length of the move in the units of z; infinite if the decision does not change on the way."""
     relative: float
-    """Length over the distance of z to the nearest of the real vectors given; NaN without any."""
+    """Length divided by the distance of z to the nearest of the real vectors; NaN without real vectors."""
     share: float
-    """Length over the whole way to the prototype, in [0, 1]."""
+    """Length divided by the distance to the prototype, in [0, 1], or infinite."""
     random_flips: float
-    """Share of random directions of equal length that change the decision to the target."""
+    """Share of moves of equal length in random directions that change the decision to the target."""
     towards_others: float
-    """Median length of the move towards real vectors of the target class; infinite if most do not flip; NaN without."""
+    """Median length of moves towards real vectors of the target class; infinite if most of these do not change the
+    decision, NaN without such vectors."""
 
 
 @checked
@@ -49,25 +50,28 @@ def adversarial_example(
     points: int = 200,
     seed: int = 0,
 ) -> Adversarial:
-    """Move a segment's vector on the straight line to a prototype of another class until that is the decision.
+    """Move a segment's vector straight towards a prototype of another class until that class is predicted.
 
     Parameters
     ----------
     model : LearntPrototypes
+        The classifier.
     z : array_like (D,)
-        One segment.
+        Summary vector of one segment.
     target : label
-        The class wanted.
+        The class to be predicted.
     real : array_like (N, D), optional
-        Real vectors, not z itself: the unit in which the move is read.
+        Vectors of real sounds other than z. The move is reported relative to the distance to the nearest one.
     real_labels : array_like (N,), optional
-        Their labels; then moves towards up to ``directions`` real vectors of the target class are compared.
+        Labels of the real vectors; with them, moves towards up to ``directions`` real vectors of the target class are
+        measured as a control.
     directions : int
-        Controls of each kind.
+        Number of controls of each kind.
     points : int
-        Places looked at on each line; the boundary is then halved down to a thousandth of a step.
+        Number of points tested on each line; the boundary between two of them is then found by bisection to a
+        thousandth of their distance.
     seed : int
-        Draws the controls.
+        Seed of the controls.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def adversarial_example(
     Raises
     ------
     ParameterError
-        A target that the model does not know, or that z is decided as already.
+        If the model does not have the target class, or predicts it for z already.
     """
     if not isinstance(model, LearntPrototypes):
         raise ParameterError("model", type(model).__name__, "LearntPrototypes, as fit_prototypes gives them")
@@ -116,7 +120,7 @@ def adversarial_example(
 
 
 def _flip(model: LearntPrototypes, start: np.ndarray, end: np.ndarray, column: int, points: int) -> float:
-    """Least share of the way at which the decision is the column; infinite where it never is."""
+    """Return the smallest share of the way at which class ``column`` is predicted; infinite if it never is."""
 
     def decided(shares: np.ndarray) -> np.ndarray:
         return model.logits(start + shares[:, None] * (end - start)).argmax(1) == column

@@ -1,10 +1,11 @@
-"""APNet: prototypes in the latent space of a spectrogram autoencoder, the rival whose prototypes can be heard too.
+"""APNet: a classifier with learnt prototypes in the latent space of a spectrogram autoencoder, which can be played.
 
 After Zinemanas, Rocamora, Miron, Font, Serra: An interpretable deep learning model for automatic sound classification,
 Electronics 10(7), 850, 2021. A convolutional encoder maps a log-mel spectrogram, scaled to [-1, 1], to a latent
-(C, T/4, F/4); a prototype is such a latent. Similarities are ``exp(-d)`` at each latent frequency, d being the squared
-difference summed over time and channels, and each prototype weighs its frequencies. A decoder maps latents back: it is
-told where the encoder's maxima were (unpooling masks), so that a prototype needs the masks of a real sound to be heard.
+(C, T/4, F/4), and a prototype is such a latent. The similarity at each latent frequency is ``exp(-d)``, where d is the
+squared difference summed over time and channels; each prototype has a weight for each frequency. A decoder maps latents
+back to spectrograms. It needs unpooling masks, the positions of the encoder's maxima, so that decoding a prototype
+takes the masks of a real sound.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING_VERSION = 1
-"""To be raised when training changes its numbers: checkpoints of before are then refused."""
+"""To be increased when a change of the training changes its results; older checkpoints are then refused."""
 _TERMS = ("loss", "cross_entropy", "reconstruction", "distance")
 _SLOPE = 0.3
 """Slope of LeakyReLU below 0."""
 _KERNEL = 5
-"""Width of every convolution."""
+"""Kernel size of every convolution."""
 _ROWS = 64
-"""Spectrograms judged at once."""
+"""Number of spectrograms that are evaluated at once."""
 
 Masks = tuple[Tensor, Tensor]
-"""Where the maxima were before the first and the second pooling, 0 or 1: (B, C, T, F) and (B, C, T/2, F/2)."""
+"""Positions (0 or 1) of the maxima of the first and the second pooling, (B, C, T, F) and (B, C, T/2, F/2)."""
 
 
 _PAPER = {"learning_rate": 1e-3, "epochs": 200, "patience": 100}
@@ -52,11 +53,12 @@ _PAPER = {"learning_rate": 1e-3, "epochs": 200, "patience": 100}
 
 @dataclass(frozen=True)
 class APNetConfig(Config):
-    """Shape and training of an APNet; the fields' values suit some thousand short sounds on a CPU.
+    """Configuration of an APNet and its training; the defaults suit a few thousand short sounds on a CPU.
 
-    "paper" is the published setting for Medley-solos-DB (44.1 kHz, window 4096, hop 1024, 256 mels, 3 s),
-    "urbansound8k" (22.05 kHz, 4096, 1024, 128 mels, 4 s) and "speech_commands" (16 kHz, 1024, 256, 80 mels, 1 s, where
-    60 frames are what the published number of parameters asks for) those for other sounds.
+    The preset "paper" is the published setting for Medley-solos-DB (44.1 kHz, window 4096, hop 1024, 256 mels, 3 s).
+    "urbansound8k" (22.05 kHz, window 4096, hop 1024, 128 mels, 4 s) and "speech_commands" (16 kHz, window 1024, hop
+    256, 80 mels, 1 s) are those for other sets. For the latter the number of frames, 60, was derived from the published
+    number of parameters.
     """
 
     PRESETS: ClassVar = {
@@ -72,25 +74,26 @@ class APNetConfig(Config):
     }
 
     frames: int = 64
-    """The input has so many frames, T, a multiple of 4."""
+    """Number of frames T of the input, a multiple of 4."""
     bands: int = 64
-    """The input has so many bands, F, a multiple of 4."""
+    """Number of mel bands F of the input, a multiple of 4."""
     filters: int = 12
-    """Every convolution and the latent have so many channels."""
+    """Number of channels C of every convolution and of the latent."""
     per_class: int = 5
-    """There are so many prototypes for each class, in number: which class they serve is learnt."""
+    """Number of prototypes divided by the number of classes; which class a prototype represents is learnt."""
     loss_weights: tuple[float, float, float] = (10.0, 5.0, 5.0)
-    """Cross-entropy, reconstruction and distance to prototypes have these weights in the loss."""
+    """Weights in the loss of cross-entropy, reconstruction error and distance to the prototypes."""
     own_class_start: bool = False
-    """The last layer starts with 1/K for K prototypes of a class, -1/K for the others, as for UrbanSound8K."""
+    """Whether the last layer starts with 1/K for the K prototypes of a class and -1/K for others, as for UrbanSound8K.
+    """
     learning_rate: float = 3e-3
-    """Adam's learning rate; 1e-3 in the paper."""
+    """Learning rate of Adam; 1e-3 in the paper."""
     epochs: int = 30
-    """The training sounds are seen at most so many times."""
+    """Largest number of passes over the training sounds."""
     patience: int = 10
-    """The training stops after so many epochs without a better validation accuracy."""
+    """Number of epochs without a better validation accuracy after which training stops."""
     batch: int = 32
-    """A step is made on so many sounds."""
+    """Number of sounds per step."""
 
     def __post_init__(self):
         weights = several("loss_weights", self.loss_weights, lambda name, weight: number(name, weight, least=0))
@@ -105,20 +108,21 @@ class APNetConfig(Config):
 
     @property
     def latent(self) -> tuple[int, int, int]:
-        """(C, T/4, F/4), the shape of a prototype."""
+        """Shape of a latent and of a prototype, (C, T/4, F/4)."""
         return self.filters, self.frames // 4, self.bands // 4
 
 
 class APNetwork(nn.Module):
-    """Encoder, decoder and prototypes on scaled spectrograms (B, T, F).
+    """Encoder, decoder, prototypes and last layer of an APNet, for scaled spectrograms (B, T, F).
 
     Attributes
     ----------
     prototypes : Tensor (M, C, T/4, F/4)
+        Prototypes in latent space.
     frequency_weights : Tensor (M, F/4)
-        What each prototype's similarity at a latent frequency counts.
+        Weight of each prototype's similarity at each latent frequency.
     dense : Tensor (classes, M)
-        Last layer, without bias.
+        Weights of the last layer, which has no bias.
     """
 
     def __init__(self, config: APNetConfig, classes: int):
@@ -139,7 +143,7 @@ class APNetwork(nn.Module):
             self.dense.data = (2.0 * own - 1) / config.per_class + noise
 
     def encode(self, x: Tensor) -> tuple[Tensor, Masks]:
-        """Latents (B, C, T/4, F/4) and where the maxima were."""
+        """Return the latents (B, C, T/4, F/4) of spectrograms (B, T, F), and the unpooling masks."""
         h, masks = x[:, None], []
         for convolution in self.encoder[:2]:
             before = F.leaky_relu(convolution(h), _SLOPE)
@@ -148,29 +152,29 @@ class APNetwork(nn.Module):
         return F.leaky_relu(self.encoder[2](h), _SLOPE), tuple(masks)
 
     def decode(self, latents: Tensor, masks: Masks) -> Tensor:
-        """Scaled spectrograms (B, T, F)."""
+        """Return the scaled spectrograms (B, T, F) that latents and unpooling masks decode to."""
         h = latents
         for convolution, mask in zip(self.decoder[:2], masks[::-1], strict=True):
             h = F.leaky_relu(_twice(convolution(h)) * mask, _SLOPE)
         return torch.tanh(self.decoder[2](h))[:, 0]
 
     def distances(self, latents: Tensor) -> Tensor:
-        """Squared difference of latents and prototypes over time and channels, (B, M, F/4)."""
+        """Return the squared differences of latents and prototypes summed over time and channels, (B, M, F/4)."""
         a, b = (each.permute(3, 0, 1, 2).flatten(2) for each in (latents, self.prototypes))  # (F/4, B or M, C T/4)
         squares = a.square().sum(2)[:, :, None] + b.square().sum(2)[:, None]
         return torch.baddbmm(squares, a, b.mT, alpha=-2).clamp_min(0).permute(1, 2, 0)
 
     def similarities(self, distances: Tensor) -> Tensor:
-        """Weighed sum over frequencies of exp(-d), (B, M)."""
+        """Return the weighted sum over frequencies of exp(-d), (B, M)."""
         return torch.einsum("bmf,mf->bm", torch.exp(-distances), self.frequency_weights)
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Bring the weights of each frequency, over all prototypes, to length 1."""
+        """Scale the weights of each frequency, a vector over all prototypes, to length 1."""
         self.frequency_weights.div_(self.frequency_weights.norm(dim=0).clamp_min(1e-7))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits (B, classes), reconstructions (B, T, F) and distances (B, M, F/4)."""
+        """Return logits (B, classes), reconstructions (B, T, F) and distances (B, M, F/4)."""
         latents, masks = self.encode(x)
         distances = self.distances(latents)
         return self.similarities(distances) @ self.dense.T, self.decode(latents, masks), distances
@@ -178,62 +182,63 @@ class APNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class APNet(TrackClassifier):
-    """A trained APNet; made by :func:`fit_apnet`. Spectrograms are log-mels (N, T, F), frames first."""
+    """A trained APNet; made by :func:`fit_apnet`. It takes log-mel spectrograms (N, T, F), frames first."""
 
     CONFIG: ClassVar = APNetConfig
 
     config: APNetConfig
-    """How it was trained."""
+    """Configuration of the network and its training."""
     labels: np.ndarray
-    """(C,) sorted labels; columns of the logits."""
+    """Sorted labels of the C classes, in the order of the columns of the logits, (C,)."""
     low: float
-    """Least value of the training spectrograms, which is scaled to -1."""
+    """Smallest value of the training spectrograms, which is scaled to -1."""
     high: float
-    """Greatest value, which is scaled to 1."""
+    """Largest value of the training spectrograms, which is scaled to 1."""
     network: APNetwork = field(repr=False)
     """The trained network, in eval mode, on the CPU."""
     history: pd.DataFrame = field(repr=False)
-    """Row an epoch: training means of loss, cross_entropy, reconstruction and distance; valid_accuracy, valid_loss."""
+    """One row per epoch: means over the training sounds of loss, cross_entropy, reconstruction and distance, and
+    valid_accuracy and valid_loss."""
     epoch: int
-    """The epoch kept, 0 first."""
+    """Number of the epoch whose weights were kept, from 0."""
     seconds: float
-    """Time of the training."""
+    """Duration of the training in seconds."""
 
     @property
     @torch.no_grad()
     def classes(self) -> np.ndarray:
-        """Column of the class of each prototype, int64 (M,): what the network decides of the prototype itself.
+        """Class of each prototype as a column number, int64 (M,): the network's prediction for the prototype itself.
 
-        Nothing makes classes have equally many; some may have none.
+        Classes need not have equally many prototypes, and some may have none.
         """
         net = self.network
         return (net.similarities(net.distances(net.prototypes)) @ net.dense.T).argmax(1).numpy()
 
     def similarities(self, x: ArrayLike) -> np.ndarray:
-        """Similarities to the prototypes, float32 (N, M)."""
+        """Return the similarities of spectrograms to the prototypes, float32 (N, M)."""
         net = self.network
         return self._each(x, lambda part: net.similarities(net.distances(net.encode(part)[0])))
 
     def logits(self, x: ArrayLike) -> np.ndarray:
-        """Logits of spectrograms, float32 (N, C)."""
+        """Return the logits of spectrograms, float32 (N, C)."""
         return self.similarities(x) @ self.network.dense.detach().numpy().T
 
     def reconstruct(self, x: ArrayLike) -> np.ndarray:
-        """What is left of log-mels after encoding and decoding, float32 (N, T, F), in their units."""
+        """Encode and decode log-mels; return the reconstructions, float32 (N, T, F), in the same units."""
         return self._unscaled(self._each(x, lambda part: self.network(part)[1]))
 
     @checked
     @torch.no_grad()
     def decode(self, x: ArrayLike | None = None, *, seed: int = 0) -> np.ndarray:
-        """Log-mels of the prototypes, float32 (M, T, F).
+        """Return the log-mels that the prototypes decode to, float32 (M, T, F).
 
         Parameters
         ----------
         x : array_like (N, T, F), optional
-            Training spectrograms: a prototype takes the masks of the one most similar to it. Without, the masks are
-            random, a quarter of them 1, which is what a maximum of four leaves.
+            Training spectrograms; a prototype is decoded with the masks of the one that is most similar to it. By
+            default masks are random with a quarter of ones, as in pooling by the maximum of four.
         seed : int
-            Draws the random masks.
+            Seed of the random masks.
         """
         net = self.network
         if x is None:
@@ -256,19 +261,19 @@ class APNet(TrackClassifier):
         return ((x + 1) * ((self.high - self.low) / 2) + self.low).astype(np.float32)
 
     def evaluate(self, x: ArrayLike, y: ArrayLike, split: Split, tracks: ArrayLike | None = None) -> dict[str, float]:
-        """Measure decisions on the test part.
+        """Score the decisions on the test part.
 
         Parameters
         ----------
         x, y, split, tracks
-            As in the training.
+            As in :func:`fit_apnet`.
 
         Returns
         -------
         dict
-            ``per_class``, ``accuracy`` and ``balanced_accuracy`` of the test tracks, ``without_prototype`` (classes of
-            which the network decides no prototype to be), the ``epoch`` kept and ``seconds`` of the training. A task
-            of :func:`workbench.study` returns this.
+            ``per_class``, ``accuracy`` and ``balanced_accuracy`` of the test tracks, ``without_prototype`` (the number
+            of classes without a prototype), the kept ``epoch``, and the ``seconds`` of the training. A task of
+            :func:`workbench.study` can return it.
         """
         scores = {"per_class": self.config.per_class} | self._score(_spectrograms(x, self.config), y, split, tracks)
         scores["without_prototype"] = len(self.labels) - len(np.unique(self.classes))
@@ -298,31 +303,32 @@ def fit_apnet(
     Parameters
     ----------
     x : array_like float (N, T, F)
-        Log-mels of the sounds, frames first, all of the config's shape; in dB or any other log.
+        Log-mels of the sounds, frames first and of the shape in ``config``, in dB or any other logarithm.
     y : array_like (N,)
-        Their labels.
+        Labels of the sounds.
     split : Split
-        Rows of train, and of valid, on which the epoch is chosen: highest accuracy of sounds (ties: lowest loss, then
-        the first).
+        Rows of train and of valid. The epoch with the highest accuracy on the sounds of valid is kept (in a tie, that
+        with the lowest loss, then the first).
     tracks : array_like (N,), optional
-        Track of each sound, which must not be in two parts.
+        Track of each sound; a track must not be in two parts.
     config : APNetConfig or str
-        The settings, or the name of a preset.
+        Configuration, or the name of a preset.
     seed : int
-        Draws weights and the order of sounds.
+        Seed of the initial weights and of the order of the sounds.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     checkpoint : path, optional
-        File to which the state is written after each epoch; a training that finds it goes on from there.
+        File to which the state is written after each epoch; the same call resumes from it.
     progress : bool or callable (done, total)
+        True shows a progress bar; a callable is called as epochs are done.
     **fields
-        Fields of :class:`APNetConfig`, in place of the config's.
+        Fields of :class:`APNetConfig` that replace those of ``config``.
 
     Raises
     ------
     ParameterError
-        Spectrograms that are NaN, constant or of another shape, a class without training sounds, a track in two parts,
-        or a checkpoint of another training.
+        If spectrograms are not finite, constant or of another shape, a class has no training sounds, a track is in two
+        parts, or the checkpoint belongs to another training.
     """
     begin, config = time.perf_counter(), APNetConfig.named(config, **fields)
     x, place = _spectrograms(x, config), chosen_device(device)
@@ -335,7 +341,7 @@ def fit_apnet(
     adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate, fused=True)
 
     def epoch(number: int) -> dict[str, float]:
-        """Train once through the sounds; means over them while weights change."""
+        """Train on all sounds once, and return the terms of the loss averaged over the steps."""
         order = torch.from_numpy(np.random.default_rng([seed, number]).permutation(len(own[0])))
         sums = torch.zeros(len(_TERMS), device=place)
         for rows in order.split(config.batch):
@@ -388,7 +394,7 @@ def log_mel_to_audio(
     floor: float = audio.LOG_FLOOR,
     **options: object,
 ) -> np.ndarray:
-    """Make sounds of log-mels, such as those of :meth:`APNet.decode`: inverse of the filters, then Griffin-Lim.
+    """Convert log-mels, such as those of :meth:`APNet.decode`, to sound by inverting the filters and by Griffin-Lim.
 
     Parameters
     ----------
@@ -397,7 +403,7 @@ def log_mel_to_audio(
     rate, n_fft, hop
         Settings of the analysis, as in :func:`~workbench.audio.log_mel`.
     floor : float
-        What was added to the power before the logarithm.
+        Number that was added to the power before the logarithm.
     **options
         Options of :func:`~workbench.audio.mel_to_audio`, such as ``seed``.
 
@@ -409,7 +415,7 @@ def log_mel_to_audio(
     whole("hop", hop, least=1, most=n_fft)
     number("floor", floor, least=0)
     log_mel = numbers("log_mel", log_mel, ndim=3).astype(np.float64)
-    if log_mel.max() > 88:  # e^88 is what a float32 can hold
+    if log_mel.max() > 88:  # e^88 is near the largest float32
         raise ParameterError(
             "log_mel", f"up to {log_mel.max():g}", "natural logarithms of power, not decibels: below 88"
         )
@@ -418,9 +424,9 @@ def log_mel_to_audio(
 
 
 def _spectrograms(x: ArrayLike, config: APNetConfig) -> np.ndarray:
-    """Spectrograms as float32 (N, T, F) of the config's shape, finite."""
+    """Return spectrograms as float32 (N, T, F), or raise an error if their shape is wrong or they are not finite."""
     x = numbers("x", x, finite=False, empty=True)
-    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+    with np.errstate(over="ignore"):  # values too large for float32 become inf and are reported below
         x = x.astype(np.float32)
     shape = (config.frames, config.bands)
     if x.ndim != 3 or not len(x) or x.shape[1:] != shape:
@@ -436,15 +442,15 @@ def _scaled(x: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _twice(x: Tensor) -> Tensor:
-    """Each cell repeated two times two."""
+    """Double both axes by repeating every value."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def _objective(network: APNetwork, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The :data:`_TERMS` (4,), and logits.
+    """Return the :data:`_TERMS` (4,) and the logits.
 
-    The distance is that of each prototype to its nearest sound of the batch plus that of each sound to its nearest
-    prototype, means of both; squared differences are means over latent frequencies.
+    The distance term is the mean distance of prototypes to their nearest sound of the batch plus the mean distance of
+    sounds to their nearest prototype; squared differences are averaged over latent frequencies.
     """
     logits, reconstructed, distances = network(x)
     entropy, error = F.cross_entropy(logits, y), F.mse_loss(reconstructed, x)

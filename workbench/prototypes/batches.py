@@ -1,4 +1,4 @@
-"""What batches are made of: standardised inputs, balanced classes, mixup and masks."""
+"""Preparation of training batches: standardisation, class-balanced sampling, mixup and SpecAugment masks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 _MIXUP_BETA = 10.0
-"""Shares are drawn from Beta(10, 10), around one half, as the code of arXiv 2406.16145 does."""
+"""Shares of mixup are drawn from Beta(10, 10), around one half, as in the code of arXiv 2406.16145."""
 LIMIT = 10.0
-"""Deviations at which standardised inputs are cut: a band that was silent in training may sound later."""
+"""Largest absolute value of standardised inputs; a band silent in training would have larger ones in other clips."""
 
 
 def statistics(train: np.ndarray, how: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Shift and scale by training clips, float32: (D,), (mels, 1) or (); None for "none"."""
+    """Return shift and scale of the training clips, float32 (D,), (mels, 1) or (); both None for ``how="none"``."""
     if how == "none":
         return None, None
     if how == "all":
@@ -24,28 +24,35 @@ def statistics(train: np.ndarray, how: str) -> tuple[np.ndarray | None, np.ndarr
 
 
 def standardised(x: np.ndarray, shift: np.ndarray | None, scale: np.ndarray | None) -> np.ndarray:
-    """(x - shift) / scale, within :data:`LIMIT`; x itself without statistics."""
+    """Return (x - shift) / scale clipped to :data:`LIMIT`, or x if shift is None."""
     return np.ascontiguousarray(x if shift is None else np.clip((x - shift) / scale, -LIMIT, LIMIT))
 
 
 def shuffled(n: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Rows 0 to n - 1 in random order, ``size`` a batch; the last one is what is left."""
+    """Return rows 0 to n - 1 in random order in batches of ``size``; the last batch may be smaller."""
     order = rng.permutation(n)
     return [order[start : start + size] for start in range(0, n, size)]
 
 
 def balanced(labels: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Batches with equally many clips of each of their classes, for losses that compare clips within a batch.
+    """Draw batches with equally many clips per class, for losses that compare clips within a batch.
 
-    As many classes a batch as leave two clips or more for each. An epoch is as many rounds through all classes as see
-    about as many clips as there are; rare classes come again, a clip never twice in one batch.
+    A batch has as many classes as leave at least two clips for each. An epoch has about n clips: it goes through all
+    classes equally often, so clips of rare classes are repeated, but never within a batch.
 
     Parameters
     ----------
     labels : np.ndarray of int (n,)
+        Class of each clip.
     size : int
-        Clips a batch, at least 2.
+        Clips per batch, at least 2.
     rng : np.random.Generator
+        Source of the random order.
+
+    Returns
+    -------
+    list of np.ndarray of int
+        Row numbers of each batch.
     """
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     ways = min(len(members), size // 2)
@@ -63,28 +70,30 @@ def balanced(labels: np.ndarray, size: int, rng: np.random.Generator) -> list[np
 
 
 def mixup_shares(n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
-    """Share that each clip keeps of itself, float32 (n,): 1, or with probability ``rate`` a draw of Beta(10, 10)."""
+    """Draw the weight of each clip in its mixture, float32 (n,): 1, or with probability ``rate`` from Beta(10, 10)."""
     return np.where(rng.random(n) < rate, rng.beta(_MIXUP_BETA, _MIXUP_BETA, n), 1).astype(np.float32)
 
 
 def mix(values: Tensor, partners: Tensor, share: Tensor) -> Tensor:
-    """share * values + (1 - share) * partners, row by row; inputs, labels and targets of a clip take the same share."""
+    """Return share * values + (1 - share) * partners for each row; a clip's inputs, labels and targets share one."""
     share = share.reshape(-1, *[1] * (values.ndim - 1))
     return share * values + (1 - share) * partners
 
 
 def spec_augment(x: Tensor, bands: int, frames: int, rng: np.random.Generator) -> Tensor:
-    """Set a random run of fewer than ``bands`` mel bands and one of fewer than ``frames`` frames to 0 in each clip.
+    """Set fewer than ``bands`` adjacent mel bands and fewer than ``frames`` adjacent frames of each clip to 0.
 
-    After Park et al. 2019, without the warping. On standardised spectrograms 0 is the training mean; the code of arXiv
-    2406.16145 writes its zeros before it standardises, where they are loud.
+    This is SpecAugment (Park et al. 2019) without time warping. On standardised spectrograms 0 is the training mean.
+    The code of arXiv 2406.16145 inserts zeros before it standardises, where 0 is a high level.
 
     Parameters
     ----------
     x : Tensor (B, mels, frames)
+        Standardised spectrograms.
     bands, frames : int
-        0: no mask.
+        Upper limits of the widths of the masks; 0 for no mask.
     rng : np.random.Generator
+        Source of widths and positions.
     """
     for axis, most in ((1, bands), (2, frames)):
         if most:

@@ -1,4 +1,4 @@
-"""Classes that training never saw: how well few examples of each tell them apart in a trained embedding."""
+"""Few-shot evaluation: classify clips of classes that were not in training from a few examples of each class."""
 
 from __future__ import annotations
 
@@ -22,34 +22,41 @@ def few_shot(
     seed: int = 0,
     level: float = 0.95,
 ) -> dict[str, float]:
-    """Accuracy of the nearest mean of a few examples, over random episodes.
+    """Few-shot accuracy of classification by the nearest class mean, averaged over random episodes.
 
-    Each episode draws ``ways`` classes, ``shots`` examples and at most ``queries`` other clips of each; embeddings are
-    brought to length 1 and a query goes to the class whose examples' mean is nearest (Snell et al. 2017, with the
-    normalisation of Wang et al. 2019, arXiv 1911.04623).
+    Each episode draws ``ways`` classes and, of each, ``shots`` examples and at most ``queries`` other clips. Embeddings
+    are scaled to length 1, and a query is assigned to the class with the nearest mean of its examples (Snell et al.
+    2017, with the normalisation of Wang et al. 2019, arXiv 1911.04623).
 
     Parameters
     ----------
     z : array_like (N, k)
-        Embeddings of clips whose classes took no part in training.
+        Embeddings of clips of classes that were not in the training.
     y : array_like (N,)
-        Their classes.
-    ways, shots, queries, episodes : int
+        Classes of the clips.
+    ways : int
+        Number of classes per episode, at least 2.
+    shots : int
+        Number of examples per class.
+    queries : int
+        Largest number of other clips per class, which are classified.
+    episodes : int
+        Number of episodes, at least 2.
     seed : int
-        Draws the episodes.
+        Seed of the episodes.
     level : float
-        Level of the interval.
+        Confidence level of the interval.
 
     Returns
     -------
     dict
-        ``accuracy`` (mean over episodes), ``low`` and ``high`` (normal interval of that mean: for other episodes of the
-        same clips, not for other clips), ``chance``.
+        ``accuracy``, the mean over episodes; ``low`` and ``high``, its normal interval over episodes of these clips,
+        which does not cover other clips; and ``chance``, which is 1 / ``ways``.
 
     Raises
     ------
     ParameterError
-        Fewer classes than ``ways``, a class with no more clips than ``shots``, or a number below 1 (``ways`` below 2).
+        If there are fewer classes than ``ways``, a class has no more clips than ``shots``, or a number is too small.
     """
     from scipy.stats import norm
 

@@ -1,8 +1,9 @@
-"""Reading a decision in words: the level of each factor, and what each adds to every class.
+"""Explain the decisions of a linear head: the level of each factor and its contribution to the logit of every class.
 
-With prototypes of factors (:mod:`.factors`) and a linear head, ``logit_c = sum_f W_c[f] . z_f + W_c[rest] . z_rest +
-b_c``: the blocks' contributions and the bias are the logit, exactly. What a block says is the level whose prototype is
-nearest; what would be decided had it said otherwise follows by putting another level's prototype in its place.
+An embedding trained with prototypes of factors (:mod:`.factors`) has one block of dimensions per factor and a rest.
+With a linear head, ``logit_c = sum_f W_c[f] . z_f + W_c[rest] . z_rest + b_c``, so a logit is exactly the sum of the
+blocks' contributions and the bias. The level of a block is that of its nearest prototype. Replacing a block by the
+prototype of another level gives a counterfactual decision.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a linear head made of embeddings with a block a factor; made by :func:`explain`."""
+    """Decisions of a linear head on embeddings with one block per factor, explained; made by :func:`explain`."""
 
     z: np.ndarray
     """Embeddings, float64 (N, k)."""
@@ -44,12 +45,12 @@ class Explanation:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Blocks in the order of the contributions: the m factors, then "rest"."""
+        """Names of the blocks in the order of the contributions: the m factors, then "rest"."""
         return tuple(self.factors.blocks)
 
     @cached_property
     def level_probabilities(self) -> dict[str, np.ndarray]:
-        """Factor -> float64 (N, L_f): softmax of the negative squared distances to its levels' prototypes."""
+        """For each factor the softmax of negative squared distances to its levels' prototypes, float64 (N, L_f)."""
         out = {}
         for name in self.names[:-1]:
             table = self.factors.table(name).astype(np.float64)
@@ -59,19 +60,19 @@ class Explanation:
 
     @property
     def levels(self) -> np.ndarray:
-        """Level read from each block, int64 (N, m): the nearest prototype."""
+        """Level of the prototype nearest to each block, int64 (N, m)."""
         return np.stack([each.argmax(1) for each in self.level_probabilities.values()], axis=1)
 
     @property
     def confidence(self) -> np.ndarray:
-        """Probability of that level, float64 (N, m). With a scale much above 1 it is near 1 even for poor matches."""
+        """Probability of that level, float64 (N, m); with prototypes much longer than 1 it is near 1 for any match."""
         return np.stack([each.max(1) for each in self.level_probabilities.values()], axis=1)
 
     @property
     def positions(self) -> np.ndarray:
-        """Where each block lies on the way from its lowest level's prototype, 0, to its highest's, 1; float64 (N, m).
+        """Position of each block projected on the line from its lowest level's prototype (0) to its highest's (1).
 
-        It goes on where level probabilities are 0 or 1 to all digits, which a large scale makes of them.
+        It is float64 (N, m) and still varies where a large scale rounds all level probabilities to 0 or 1.
         """
         out = []
         for name in self.names[:-1]:
@@ -82,13 +83,13 @@ class Explanation:
 
     @cached_property
     def contributions(self) -> np.ndarray:
-        """What each block adds to each class's logit, float64 (N, C, m + 1); their sum + bias is the logit."""
+        """Contribution of each block to each class's logit, float64 (N, C, m + 1); with the bias they sum to it."""
         parts = [self.z[:, block] @ self.weight[:, block].T for block in self.factors.blocks.values()]
         return np.stack(parts, axis=2)
 
     @property
     def logits(self) -> np.ndarray:
-        """float64 (N, C)."""
+        """Logits of the head, float64 (N, C)."""
         return self.z @ self.weight.T + self.bias
 
     @property
@@ -112,40 +113,42 @@ class Explanation:
         groups: ArrayLike | None = None,
         columns: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """Are levels read from the blocks, and better than from one column of what the network was given?
+        """Score the levels of the blocks on the test clips, and compare them with the best single input column.
 
         Parameters
         ----------
         levels : array_like of int (N, m)
             True levels.
         values : array_like float (N, m)
-            Factors that the levels were cut from.
+            Values of the factors from which the levels were made.
         inputs : array_like float (N, D)
-            What the network was given.
+            Inputs of the network.
         split : Split
-            The rows of test are judged.
+            Split of the clips; the test rows are scored.
         groups : array_like (N,), optional
-            Group of each clip, such as its speaker: the interval is for other groups; default: every clip its own.
+            Group of each clip, such as its speaker, for the intervals; by default every clip is its own group.
         columns : sequence of str (D,), optional
-            Names of the columns.
+            Names of the columns of ``inputs``.
 
         Returns
         -------
         pandas.DataFrame
-            Index factor, then "all" for the mean over factors. Columns:
+            One row per factor, then "all" for the mean over factors. The columns are:
 
-            - "read rightly", "read low", "read high": test clips whose block says their level (share and interval);
-            - "chance": 1 / levels;
-            - "best constant": share of the commonest level on test, which a block that always says it reaches;
-            - "one input column", "column": what :func:`~.factors.best_input_column` reads, and which column that is;
-            - "difference", "low", "high": read rightly minus one input column, and the interval of
-              :func:`workbench.metrics.classification.paired_interval` (NaN where the test clips are one group);
-            - "rank correlation": of the block's position and the factor, NaN where one of them is constant.
+            - "read rightly", "read low", "read high": share of test clips whose block has the true level, and its
+              interval;
+            - "chance": 1 / number of levels;
+            - "best constant": share of the most frequent level on test;
+            - "one input column", "column": the same share for :func:`~.factors.best_input_column`, and the name of that
+              column;
+            - "difference", "low", "high": "read rightly" minus "one input column", and its interval by
+              :func:`workbench.metrics.classification.paired_interval` (NaN if the test clips are of one group);
+            - "rank correlation": between the block's position and the factor's value, NaN if one of them is constant.
 
         Raises
         ------
         ParameterError
-            Shapes that do not fit, and what :func:`~.factors.best_input_column` refuses.
+            If shapes do not match, or :func:`~.factors.best_input_column` raises it.
         """
         import pandas as pd
 
@@ -183,22 +186,22 @@ class Explanation:
         return table[[*order, "difference", "low", "high", "rank correlation"]].fillna({"column": ""})
 
     def effects(self, factor: str) -> np.ndarray:
-        """What each level of a factor would add to each class's logit, were z on its prototype; float64 (C, L_f)."""
+        """Contribution of each level's prototype of a factor to each class's logit, float64 (C, L_f)."""
         table = self.factors.table(factor)
         return self.weight[:, self.factors.blocks[factor]] @ table.T.astype(np.float64)
 
     def counterfactual(self, levels: dict[str, int | np.ndarray]) -> np.ndarray:
-        """Class probabilities had these factors been at these levels, float64 (N, C).
+        """Return the class probabilities with some factors set to other levels, float64 (N, C).
 
         Parameters
         ----------
         levels : dict of str to int or array (N,)
-            Factor -> level whose prototype replaces the block; the other blocks and the rest stay.
+            For each factor the level whose prototype replaces its block; other blocks and the rest do not change.
 
         Raises
         ------
         ParameterError
-            A factor or level that does not exist.
+            If a factor or level does not exist.
         """
         z = self.z.copy()
         if not isinstance(levels, Mapping):
@@ -214,14 +217,14 @@ class Explanation:
         return _softmax(z @ self.weight.T + self.bias)
 
     def shapley(self, background: ArrayLike | None = None, *, of: str = "logit") -> np.ndarray:
-        """Exact Shapley value of each block for each class (Shapley 1953), float64 (N, C, m + 1).
+        """Return the exact Shapley value of each block for each class (Shapley 1953), float64 (N, C, m + 1).
 
         Parameters
         ----------
         background : array_like (k,), optional
-            What an absent block is set to; default: the mean of z.
+            Values that replace an absent block; by default the mean of z.
         of : {"logit", "probability"}
-            Of the logit it is the contribution minus the background's contribution.
+            Output that is explained. For the logit, a Shapley value is the contribution minus that of the background.
         """
         choice("of", of, ("logit", "probability"))
         background = self.z.mean(0) if background is None else numbers("background", background).astype(np.float64)
@@ -248,7 +251,7 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
     bias : array_like (C,)
         Bias of the head.
     factors : FactorPrototypes
-        The prototypes of the training.
+        The prototypes with which the embeddings were trained.
 
     Returns
     -------
@@ -257,7 +260,7 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
     Raises
     ------
     ParameterError
-        Shapes that do not fit, NaN or infinite values.
+        If shapes do not match or values are not finite.
     """
     if not isinstance(factors, FactorPrototypes):
         raise ParameterError("factors", type(factors).__name__, "the FactorPrototypes of the training")
@@ -274,22 +277,23 @@ def explain(z: ArrayLike, weight: ArrayLike, bias: ArrayLike, factors: FactorPro
 def _shapley(
     score: Callable[[np.ndarray], np.ndarray], z: np.ndarray, background: np.ndarray, blocks: list[slice]
 ) -> np.ndarray:
-    """Exact Shapley values of blocks of dimensions (Shapley 1953), by all 2^B subsets.
+    """Exact Shapley values of blocks of dimensions (Shapley 1953), from all 2^B subsets.
 
     Parameters
     ----------
     score : callable
-        (N, k) -> (N, C).
+        Function of embeddings (N, k) that returns scores (N, C).
     z : np.ndarray (N, k)
+        Embeddings.
     background : np.ndarray (k,)
-        Takes the place of blocks outside the subset.
+        Values that replace the blocks outside a subset.
     blocks : list of slice
-        B of them.
+        The B blocks.
 
     Returns
     -------
     np.ndarray float64 (N, C, B)
-        Sums over blocks to score(z) - score(background).
+        Shapley values; they sum over blocks to score(z) - score(background).
     """
     players = range(len(blocks))
     subsets = [frozenset(some) for size in range(len(blocks) + 1) for some in combinations(players, size)]

@@ -1,4 +1,4 @@
-"""Inputs, network and settings that go together, for any encoder: what :func:`fit_classifier` needs.
+"""Choose inputs, network and training settings for an encoder, as :func:`fit_classifier` needs them.
 
 ==========  =========================================  =================================================================
 train       encoder                                    what is trained
@@ -50,28 +50,28 @@ CHECKPOINTS = {
     "beats": ("BEATs_iter3_plus_AS2M.pt", "MIT licence, from github.com/microsoft/unilm/tree/master/beats"),
     "ecapa": ("embedding_model.ckpt", "Apache-2.0, from huggingface.co/speechbrain/spkrec-ecapa-voxceleb"),
 }
-"""Files of the networks of speechbrain, and where they come from."""
+"""Checkpoint files of the networks from speechbrain, with their licence and source."""
 SHORT = 16000
-"""Samples at 16 kHz up to which clips are trained on as Speech Commands is, longer ones as ESC-50."""
+"""Clips of up to this many samples at 16 kHz are trained with the settings for Speech Commands, others as ESC-50."""
 
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """What to train on, what to train and how; made by :func:`extractor`.
+    """Inputs, network and settings of a training; made by :func:`extractor`.
 
     >>> run = fit_classifier(e.inputs, clips.labels, fold, network=e.network, **e.training)  # doctest: +SKIP
     """
 
     name: str
-    """Encoder, and what of it is trained."""
+    """Name of the encoder, and which part is trained."""
     inputs: np.ndarray = field(repr=False)
-    """A row a clip: float32 (N, D), (N, mels, frames) or (N, samples)."""
+    """Inputs of the network, one row per clip, float32 (N, D), (N, mels, frames) or (N, samples)."""
     network: Callable[[], nn.Module] = field(repr=False)
-    """Makes the network; each call gives a new one."""
+    """Function that returns a new network at each call."""
     training: dict[str, object]
-    """Keyword arguments of :func:`fit_classifier`: config, and its fields where they differ."""
+    """Keyword arguments of :func:`fit_classifier`: the config, and fields that replace some of its own."""
     dim: int
-    """k, of the embeddings z."""
+    """Number of dimensions k of the embeddings z."""
 
 
 @checked
@@ -88,47 +88,51 @@ def extractor(
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> Extractor:
-    """Inputs, network and settings for clips and an encoder.
+    """Choose inputs, network and training settings for clips and an encoder.
 
     Parameters
     ----------
     clips : Clips
+        Clips to train on.
     encoder : str, path, Encoder or nn.Module
-        See the table of the module.
+        Encoder; see the table of the module.
     train : {"head", "scratch", "all"}
-        "head": nothing but a hidden layer on the mean frames of the encoder's last layer.
+        What is trained; see the table of the module. With "head" it is a hidden layer on the mean over frames of the
+        frozen encoder's last layer.
     dim : int
-        k of "head" and "scratch". With "all" the encoder has its own: 768 AST and BEATs, 192 ECAPA, 512 mn04_as.
+        Number of dimensions k of the embeddings for "head" and "scratch". With "all" it is that of the encoder: 768 for
+        AST and BEATs, 192 for ECAPA, 512 for mn04_as.
     seconds : float, optional
-        Cut or zero-pad each clip to this length; default: as they are, which for all but "head" must be of one length.
-        AST hears up to 10.24 s.
+        Length to which each clip is cut or zero-padded. By default clips are not changed; except with "head" they must
+        then have equal lengths. AST uses at most 10.24 s.
     weights, fetch, random_weights
-        As in :func:`load_encoder`. "beats" and "ecapa" are not fetched: their checkpoint is looked for at ``weights``,
-        then in the folders of ``WORKBENCH_WEIGHTS``.
+        As in :func:`load_encoder`. "beats" and "ecapa" cannot be fetched; their checkpoint is read from ``weights``, or
+        found in the folders of ``WORKBENCH_WEIGHTS``.
     device : str
-        Where frozen embeddings are computed. Training has its own.
+        Device on which frozen embeddings are computed; that of the training is chosen in :func:`fit_classifier`.
     progress : bool
-        Show a bar while inputs are computed.
+        Whether to show a progress bar while inputs are computed.
 
     Returns
     -------
     Extractor
-        With config "default" for "head" and "conv" for "scratch". AST and BEATs: the paper's for ESC-50, or, for clips
-        of up to a second, those for Speech Commands, whose mixup rules the prototypical network out. ``training`` is a
-        plain dict; ``e.training | {"epochs": 5}`` changes it.
+        Its config is "default" for "head" and "conv" for "scratch". For AST and BEATs it is the paper's for ESC-50, or,
+        for clips of up to a second, that for Speech Commands, whose mixup excludes the prototypical network.
+        ``training`` is a dict, which ``e.training | {"epochs": 5}`` changes.
 
     Raises
     ------
     ParameterError
-        An encoder that is not trained that way, clips of different lengths, or inputs that memory has no room for.
-        Inputs are held in memory, 4 bytes a number; training on the CPU holds them up to three times. The 105,829
-        clips of Speech Commands of 1 s are 1.4 GB for "scratch", 5.3 GB for AST and 6.8 GB for BEATs.
+        If the encoder cannot be trained in this way, clips differ in length, or inputs do not fit in memory. Inputs are
+        held in memory with 4 bytes per number, and training on the CPU holds them up to three times. The 105,829 clips
+        of Speech Commands of 1 s take 1.4 GB for "scratch", 5.3 GB for AST and 6.8 GB for BEATs.
     WeightsError
-        Weights that are not there; raised before anything is computed, like all that one clip shows.
+        If weights are missing. This, and every error that a single clip shows, is raised before the inputs of all clips
+        are computed.
 
     Notes
     -----
-    The settings of ECAPA-TDNN in arXiv 2406.16145 is not known; "ecapa" is one that is usual in fine-tuning.
+    The settings of ECAPA-TDNN in arXiv 2406.16145 are not published; "ecapa" has usual settings for fine-tuning.
     """
     choice("train", train, ("head", "scratch", "all"))
     whole("dim", dim, least=1)
@@ -162,7 +166,7 @@ def extractor(
 
 
 def _fits(encoder, train: str, weights, fetch: bool, random_weights: int | None) -> None:
-    """Refuse what does not go together."""
+    """Raise an error for arguments that contradict each other."""
     options = {"weights": weights, "fetch": fetch or None, "random_weights": random_weights}
     loaded = [name for name, value in options.items() if value is not None]
     if isinstance(encoder, Encoder):
@@ -189,7 +193,7 @@ def _fits(encoder, train: str, weights, fetch: bool, random_weights: int | None)
 
 
 def _whole(clip: Clips, encoder, seconds: float | None, **source) -> tuple[Callable, nn.Module, dict[str, object]]:
-    """What computes the inputs of an encoder that is trained as a whole, its network, and the settings."""
+    """Return the function that computes inputs, the network and the settings of an encoder that is fully trained."""
     if str(encoder) in CHECKPOINTS:
         made, compute = _speechbrain(str(encoder), **source), waveforms
         if str(encoder) == "ecapa":

@@ -1,9 +1,9 @@
-"""Prototypes that depend on factors instead of classes: which dimensions say how high, how loud, how fast.
+"""Predefined prototypes that depend on the levels of factors, such as pitch or loudness, instead of on the class.
 
-Almudévar et al. (arXiv 2406.16145): the prototype of a clip is ``p = scale * (E_1[a_1], ..., E_m[a_m], 0)``, where a_f
-is the level of its factor f and E_f a fixed code of the levels. One block of the embedding is pulled to each code, the
-rest to zero, and the class enters through the classifier's cross-entropy alone. Read backwards, the block nearest code
-is the level that the network heard.
+In Almudévar et al. (arXiv 2406.16145) the prototype of a clip is ``p = scale * (E_1[a_1], ..., E_m[a_m], 0)``, where
+a_f is the level of factor f and E_f a fixed code of its levels. Each block of the embedding is pulled towards the code
+of its factor and the remaining dimensions towards zero. The class enters only through the cross-entropy of the
+classifier. After training, the code nearest to a block gives the level that the network recognises.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Levels:
-    """Levels of m factors, cut at values learnt from training clips. Make one with :meth:`fit`."""
+    """Levels of m factors, with boundaries (cuts) taken from training clips; made by :meth:`fit`."""
 
     names: tuple[str, ...]
-    """Factors, in the order of the columns."""
+    """Names of the factors, in the order of the columns."""
     counts: tuple[int, ...]
-    """L_f, levels of each factor."""
+    """Number of levels L_f of each factor."""
     cuts: dict[Hashable, tuple[tuple[float, ...], ...]]
-    """Group -> factor -> L_f - 1 ascending cuts (of a distinct factor: its L_f values). Ungrouped: the one key None."""
+    """For each group and factor the L_f - 1 ascending cuts, or, if each value is a level, the L_f values. The only key
+    is None without groups."""
     distinct: tuple[bool, ...]
-    """Whether each value of the factor is a level of its own."""
+    """Whether each different value of the factor is a level."""
 
     @classmethod
     def fit(
@@ -49,21 +50,21 @@ class Levels:
         by: ArrayLike | None = None,
         method: str = "inclusive",
     ) -> Levels:
-        """Cut each factor so that the training clips fall into equally many-peopled levels.
+        """Divide each factor at quantiles, so that levels have equally many training clips.
 
         Parameters
         ----------
         values : array_like float (N, m)
-            Factors of the training clips, and of those alone: cuts that know the test clips leak.
+            Factors of the training clips only; cuts that depend on test clips would be a leak.
         names : sequence of str (m,)
-            Factors.
-        count : int or None, or one a factor
-            Levels; None: every distinct value in training is a level (of a factor that is a category).
+            Names of the factors.
+        count : int or None, or one per factor
+            Number of levels. With None, for a factor that is a category, every different training value is a level.
         by : array_like (N,), optional
-            Group of each clip, such as the speaker's gender; each gets cuts of its own. Cuts of pitch over all speakers
-            together mostly tell women from men.
+            Group of each clip, such as the speaker's gender; each group gets its own cuts. Common cuts of pitch over
+            all speakers would mostly separate women from men.
         method : {"inclusive", "exclusive"}
-            As in Python's ``statistics.quantiles``; "exclusive" is that of the code of arXiv 2406.16145.
+            Method of Python's ``statistics.quantiles``; the code of arXiv 2406.16145 uses "exclusive".
 
         Returns
         -------
@@ -72,9 +73,9 @@ class Levels:
         Raises
         ------
         ParameterError
-            Shapes that do not fit; a value that is NaN or infinite (nothing was measured there: leave the clip out, as
-            the paper does, for example ``values[np.isfinite(values).all(1)]``); fewer than 2 levels; a level that no
-            training clip (of a group) reaches, which happens where many values are equal.
+            If shapes do not match, a value is not finite (leave out clips without a measurement, as the paper does, for
+            example by ``values[np.isfinite(values).all(1)]``), there are fewer than 2 levels, or a level has no
+            training clip (of a group), which happens if many values are equal.
         """
         if isinstance(names, str) or not isinstance(names, Iterable):
             raise ParameterError("names", names, "a list of names")
@@ -107,18 +108,20 @@ class Levels:
         return levels
 
     def codes(self, values: ArrayLike, *, by: ArrayLike | None = None) -> np.ndarray:
-        """Level of each factor of each clip, int64 (N, m): the number of cuts at or below the value.
+        """Return the level of each factor of each clip, int64 (N, m): the number of cuts at or below the value.
 
         Parameters
         ----------
         values : array_like float (N, m)
+            Factors of the clips.
         by : array_like (N,), optional
-            Group of each clip; needed if, and only if, the cuts were fitted by group.
+            Group of each clip; required if the cuts were fitted by group, and not allowed otherwise.
 
         Raises
         ------
         ParameterError
-            NaN or infinite values, a group or a distinct value that was never seen in training (it is named).
+            If values are not finite, or a group, or a value of a factor whose values are levels, was not in the
+            training clips (it is named).
         """
         values = _finite(values, self.names)
         if (by is None) != (None in self.cuts):
@@ -149,31 +152,32 @@ class Levels:
 
 
 class FactorPrototypes:
-    """Where each combination of factor levels lies in the embedding: a block a factor, then the rest, pulled to zero.
+    """Prototypes of all combinations of factor levels, with one block of dimensions per factor and a rest of zeros.
 
     Parameters
     ----------
     levels : Levels
+        Levels of the factors.
     dim : int
-        k, of the embeddings.
+        Number of dimensions k of the embeddings.
     scale : float
-        Length of every block's prototypes, so that clips are pulled to length scale * sqrt(m).
+        Length of the prototype in each block; a clip's whole prototype has length scale * sqrt(m).
     code : {"one-hot", "thermometer"}
-        One-hot: L_f dimensions a factor, any two levels scale * sqrt(2) apart. Thermometer: L_f - 1 dimensions, level l
-        is +1 in the first l and -1 in the others, over sqrt(L_f - 1); levels l and l' are
-        2 scale sqrt(abs(l - l') / (L_f - 1)) apart, so neighbours are close.
+        "one-hot" takes L_f dimensions for a factor, and any two levels have distance scale * sqrt(2). "thermometer"
+        takes L_f - 1 dimensions, where level l is +1 in the first l and -1 in the others, divided by sqrt(L_f - 1).
+        Levels l and l' then have distance 2 scale sqrt(abs(l - l') / (L_f - 1)), so neighbours are close.
 
     Attributes
     ----------
     blocks : dict of str to slice
-        Dimensions of each factor, then "rest".
+        Dimensions of each factor, then of "rest".
     matrix : np.ndarray float32 (sum of L_f, k)
-        Row of each level of each factor: targets are one-hot levels times this.
+        One row for each level of each factor; the prototypes of clips are their one-hot levels times this matrix.
 
     Raises
     ------
     ParameterError
-        More dimensions needed than ``dim`` has, ``scale`` not positive, an unknown ``code``.
+        If the factors need more than ``dim`` dimensions, ``scale`` is not positive, or ``code`` is unknown.
     """
 
     @checked
@@ -200,18 +204,18 @@ class FactorPrototypes:
         return f"FactorPrototypes({sizes}; {self.code}, dim={self.dim}, scale={self.scale:g})"
 
     def table(self, factor: str) -> np.ndarray:
-        """Prototypes of one factor's levels within its block, float32 (L_f, d_f)."""
+        """Return the prototypes of one factor's levels within its block, float32 (L_f, d_f)."""
         choice("factor", factor, self.levels.names)
         f = self.levels.names.index(factor)
         return self.matrix[self._rows[f] : self._rows[f + 1], self.blocks[factor]]
 
     def one_hot(self, levels: ArrayLike) -> np.ndarray:
-        """Levels (N, m) as float32 (N, sum of L_f), each factor's one-hot after the other: what mixup may mix.
+        """Return levels (N, m) as concatenated one-hot vectors, float32 (N, sum of L_f), which mixup can mix.
 
         Raises
         ------
         ParameterError
-            Wrong shape, or a level that does not exist (factor and row are named).
+            If the shape is wrong, or a level does not exist (factor and row are named).
         """
         levels = numbers("levels", levels)
         if levels.dtype.kind not in "iu" or levels.ndim != 2 or levels.shape[1] != len(self.levels.names):
@@ -226,15 +230,15 @@ class FactorPrototypes:
         return out
 
     def targets(self, levels: ArrayLike) -> np.ndarray:
-        """Prototypes of clips, float32 (N, k).
+        """Return the prototypes of clips, float32 (N, k).
 
-        They are linear in the levels, so the target of a mixture of clips is the same mixture of their targets.
+        They are linear in the one-hot levels, so the target of a mixture of clips is the same mixture of their targets.
 
         Parameters
         ----------
         levels : array_like
-            Integer levels (N, m), or weights of the levels (N, sum of L_f), floating point, as :meth:`one_hot` gives
-            them and mixup mixes them.
+            Integer levels (N, m), or floating-point weights of the levels (N, sum of L_f), such as a mixture of rows of
+            :meth:`one_hot`.
         """
         levels = numbers("levels", levels)
         weights = levels if levels.dtype.kind == "f" else self.one_hot(levels)
@@ -244,22 +248,22 @@ class FactorPrototypes:
 
     @checked
     def moves(self, before: ArrayLike, after: ArrayLike) -> pd.DataFrame:
-        """How far each block moves when the sounds are changed.
+        """Measure how far each block of the embedding moves when the sounds are changed.
 
         Parameters
         ----------
         before, after : array_like (N, k)
-            Embeddings of the sounds as they were and changed.
+            Embeddings of the original and of the changed sounds.
 
         Returns
         -------
         pandas.DataFrame
-            Row a clip, column a block (the factors, then "rest"): Euclidean distance.
+            Euclidean distances, one row per clip and one column per block (the factors, then "rest").
 
         Raises
         ------
         ParameterError
-            Shapes that do not fit, NaN or infinite values.
+            If shapes do not match or values are not finite.
         """
         import pandas as pd
 
@@ -275,26 +279,26 @@ class FactorPrototypes:
     def moved_further(
         self, moves: pd.DataFrame, block: str, *, groups: ArrayLike | None = None
     ) -> tuple[float, float, float]:
-        """How much further one factor's block moved than those of the other factors on average.
+        """Measure how much further one factor's block moved than the blocks of the other factors on average.
 
         Parameters
         ----------
         moves : pandas.DataFrame
-            Of :meth:`moves`. The rest, which is no factor, counts only where there is no other.
+            Result of :meth:`moves`. The rest is used for comparison only if there is no other factor.
         block : str
-            The block of what was changed.
+            The factor that was changed.
         groups : array_like (N,), optional
-            Group of each clip: the interval is for other groups; default: every clip its own.
+            Group of each clip, for the interval; by default every clip is its own group.
 
         Returns
         -------
         difference, low, high : float
-            Distance; the bounds are NaN where there is one group.
+            Mean difference of the distances and its interval; the bounds are NaN with one group.
 
         Raises
         ------
         ParameterError
-            No such block, lengths that differ.
+            If there is no such factor, or lengths differ.
         """
         choice("block", block, self.levels.names)
         others = [name for name in self.levels.names if name != block] or ["rest"]
@@ -304,32 +308,32 @@ class FactorPrototypes:
 
 
 class InputColumns(NamedTuple):
-    """The single input column that tells most of each factor; made by :func:`best_input_column`."""
+    """For each factor the single input column that predicts its levels best; made by :func:`best_input_column`."""
 
     columns: np.ndarray
-    """Its position among the inputs, int64 (m,)."""
+    """Position of the column among the inputs, int64 (m,)."""
     read: np.ndarray
-    """The level that its cuts give each clip, int64 (N, m)."""
+    """Level of each clip that is predicted from the column, int64 (N, m)."""
     share: np.ndarray
-    """Share of the test clips whose level that is, float64 (m,)."""
+    """Share of test clips with a correctly predicted level, float64 (m,)."""
 
 
 @checked
 def best_input_column(inputs: ArrayLike, levels: ArrayLike, split: Split) -> InputColumns:
-    """Read each level from one column of the inputs: what a network must beat to have learnt anything.
+    """Predict the levels of each factor from the best single input column, as a baseline for a network.
 
-    A column is cut where it splits the training clips into parts as large as the factor's levels are there, which is at
-    its own terciles for terciles of a factor, upwards or downwards. The column and the direction that are right most
-    often on train and valid are taken; test clips are only read.
+    A column is divided at those of its quantiles at which the parts have as many training clips as the factor's levels:
+    for terciles of a factor, at the column's own terciles. The level may rise or fall with the column. The column and
+    the direction with the highest accuracy on train and valid are selected; test clips are only predicted.
 
     Parameters
     ----------
     inputs : array_like float (N, D)
-        What the network is given.
+        Inputs of the network.
     levels : array_like of int (N, m)
         Levels of the factors, from 0.
     split : Split
-        With a test part; valid may be empty.
+        Split with a test part; valid may be empty.
 
     Returns
     -------
@@ -338,7 +342,7 @@ def best_input_column(inputs: ArrayLike, levels: ArrayLike, split: Split) -> Inp
     Raises
     ------
     ParameterError
-        Shapes that do not fit, NaN, levels that are no integers or below 0, no test part.
+        If shapes do not match, values are NaN, levels are not integers or are below 0, or there is no test part.
 
     Examples
     --------
@@ -372,7 +376,7 @@ def _code(size: int, code: str) -> np.ndarray:
 
 
 def _groups(by: ArrayLike | None, n: int) -> list[tuple[Hashable, np.ndarray]]:
-    """Each group and its members as bool (N,); without groups, None and everybody."""
+    """Return each group and its members as bool (N,); without groups, a single group None with all clips."""
     if by is None:
         return [(None, np.ones(n, dtype=bool))]
     by = known(by, n, "by")

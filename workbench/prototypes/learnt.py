@@ -1,10 +1,11 @@
-"""Prototypes that are learnt in the space of summary vectors, so that each can be turned back into sound.
+"""A classifier with learnt prototypes in the space of summary vectors, each of which can be decoded to sound.
 
 After Alonso-Jiménez et al., Leveraging pre-trained autoencoders for interpretable prototype learning of music audio
-(arXiv 2402.09318). A segment's vector z is scaled by two numbers of the training part, ``x = (z - mean) / (2 sd)``; an
-adaptor maps each trained vector p to its prototype ``a(p)``; a segment is as similar to it as ``exp(-mean (x -
-a(p))^2)`` and a linear layer makes logits of the similarities. What a prototype adds to a logit is therefore one
-product. A track is decided by the mean logits of its segments.
+(arXiv 2402.09318). The summary vector z of a segment is scaled by two statistics of the training part,
+``x = (z - mean) / (2 sd)``. An adaptor maps each trained vector p to its prototype ``a(p)``. The similarity of a
+segment and a prototype is ``exp(-mean (x - a(p))^2)``, and a linear layer maps the similarities to logits. The
+contribution of a prototype to a logit is therefore a product of its similarity and a weight. The class of a track is
+that of the largest mean logit over its segments.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING_VERSION = 1
-"""To be raised when training changes its numbers: checkpoints of before are then refused."""
+"""To be increased when a change of the training changes its results; older checkpoints are then refused."""
 _ROWS = 4096
-"""Segments judged at once."""
+"""Number of segments that are evaluated at once."""
 
 
 @dataclass(frozen=True)
 class LearntConfig(Config):
-    """A prototype network and its training; the fields' values suit some thousand vectors on a CPU.
+    """Configuration of a prototype network and its training; the defaults suit a few thousand vectors on a CPU.
 
-    "paper" is the setting as printed but for the similarity, whose printed form cannot work, "paper_code" that of the
-    published code.
+    The preset "paper" is the published setting, except for the similarity, whose printed form is always 0 in single
+    precision; "paper_code" is the setting of the published code.
     """
 
     PRESETS: ClassVar = {
@@ -62,40 +63,41 @@ class LearntConfig(Config):
     }
 
     per_class: int = 5
-    """Each class has so many prototypes, K."""
+    """Number of prototypes K of each class."""
     adaptor: Literal["transformer", "none"] = "transformer"
-    """A transformer layer makes prototypes of the trained vectors, or they are the prototypes (the paper's NA)."""
+    """Whether a transformer layer maps the trained vectors to prototypes; with "none" (the paper's NA) they are equal."""
     similarity: Literal["mean", "sum"] = "mean"
-    """exp(-d), with d the mean over dimensions of the squared difference, or the sum, as the paper prints it: for 768
-    dimensions exp(-sum) is 0 in single precision."""
+    """The similarity is exp(-d), where d is the mean over dimensions of the squared difference, or the sum, as printed
+    in the paper: for 768 dimensions exp(-sum) is 0 in single precision."""
     scale: float = 2.0
-    """Vectors are divided by so many standard deviations."""
+    """Number of standard deviations by which vectors are divided."""
     cross_entropy: float = 0.25
-    """Cross-entropy has this share in the loss, the paper's lambda; the rest is the distance of prototypes to
-    segments."""
+    """Weight of the cross-entropy in the loss, the paper's lambda; the distance of prototypes to segments has 1 minus
+    this weight."""
     temperature: float = 0.1
-    """Logits are divided by it in the cross-entropy, and nowhere else."""
+    """Number by which logits are divided in the cross-entropy only."""
     feed_forward: int = 512
-    """The adaptor's hidden layer is so wide; 2048 in the paper, here three times slower and no better."""
+    """Width of the adaptor's hidden layer; the paper's 2048 is three times slower here and no better."""
     dropout: float = 0.1
-    """The adaptor drops this share in training."""
+    """Dropout probability in the adaptor during training."""
     start: Literal["k-means", "medoids"] = "k-means"
-    """Prototypes start at the centroids of each class's segments, or at the segment nearest to each centroid."""
+    """Initial prototypes: the k-means centroids of each class's segments, or the segment nearest to each centroid."""
     order: Literal["class-major", "paper_code"] = "class-major"
-    """Centroids lie in their own class, or as the published code lays them out, most at another class's place."""
+    """Whether each initial prototype belongs to the class of its centroid, or, as in the published code, most belong to
+    another class."""
     steps: int = 2000
-    """The optimiser makes so many steps."""
+    """Number of steps of the optimiser."""
     batch: int = 256
-    """A step is made on so many segments."""
+    """Number of segments per step."""
     learning_rate: float = 1e-3
-    """The one-cycle schedule rises to this rate."""
+    """Highest learning rate of the one-cycle schedule."""
     weight_decay: float = 1e-4
-    """The L2 penalty of Adam: 1e-4 in the published code, 1e-5 in the paper."""
+    """L2 penalty of Adam: 1e-4 in the published code, 1e-5 in the paper."""
     keep: Literal["accuracy", "loss", "last"] = "accuracy"
-    """The step kept has the highest validation accuracy of tracks (ties: lowest loss, then the first), the lowest
-    validation loss, or is the last."""
+    """Which step's weights to keep: those with the highest validation accuracy of tracks (in a tie, the lowest loss,
+    then the first), with the lowest validation loss, or of the last step."""
     check_every: int | None = 50
-    """There are so many steps between validations; None validates once an epoch."""
+    """Number of steps between validations; None validates once per epoch."""
 
     def __post_init__(self):
         counts = dict.fromkeys(("per_class", "feed_forward", "steps", "batch", "check_every"), {"least": 1})
@@ -116,15 +118,15 @@ ABLATIONS = {
     "scale 4": {"scale": 4.0},
     "sum": {"similarity": "sum"},
 }
-"""A grid that changes one field of :class:`LearntConfig` at a time. The scale is the width of the kernel: half of it
-makes distances four times as large."""
+"""Settings that each change one field of :class:`LearntConfig`, by name. The scale acts as the width of the kernel:
+half the scale makes squared distances four times as large."""
 
 
 class Adaptor(nn.Module):
-    """A post-norm transformer layer on sequences of length 1, where attention is the value projection alone.
+    """A post-norm transformer layer on sequences of length 1, for which attention is only the value projection.
 
-    ``h = LN1(p + W_o W_v p)``, ``a(p) = LN2(h + FF(h))``, with biases. Queries and keys are there, and counted, as in
-    the layer of the paper, and do nothing: a softmax over one position is 1.
+    ``h = LN1(p + W_o W_v p)``, ``a(p) = LN2(h + FF(h))``, with biases. As in the paper's layer there are weights for
+    queries and keys, but they have no effect, because a softmax over one position is 1.
     """
 
     def __init__(self, dim: int, *, feed_forward: int = 2048, dropout: float = 0.1):
@@ -132,10 +134,10 @@ class Adaptor(nn.Module):
         self.layer = nn.TransformerEncoderLayer(dim, 1, feed_forward, dropout, batch_first=True)
 
     def forward(self, p: Tensor) -> Tensor:
-        """(M, D) to (M, D)."""
+        """Map vectors (M, D) to prototypes (M, D)."""
         layer, attention, dim = self.layer, self.layer.self_attn, p.shape[1]
         value = F.linear(p, attention.in_proj_weight[2 * dim :], attention.in_proj_bias[2 * dim :])
-        if self.training:  # attention weights are dropped before they meet values: all of a row, or nothing
+        if self.training:  # dropout of a row's only attention weight drops the whole row
             value = value * F.dropout(value.new_ones(len(p), 1), attention.dropout)
         h = layer.norm1(p + layer.dropout1(attention.out_proj(value)))
         hidden = layer.dropout(F.relu(layer.linear1(h)))
@@ -143,22 +145,24 @@ class Adaptor(nn.Module):
 
 
 class PrototypeNetwork(nn.Module):
-    """Prototypes, their similarities to vectors, and a linear layer on these.
+    """Network of prototypes, their similarities to vectors, and a linear layer on the similarities.
 
     Parameters
     ----------
     start : Tensor float32 (C K, D)
-        Vectors p at the start, class-major: row ``c K + k``, in scaled units.
+        Initial vectors p in scaled units; row ``c K + k`` is vector k of class c.
     classes : int
-        C.
+        Number of classes C.
     config : LearntConfig
+        Configuration.
 
     Attributes
     ----------
     points : Tensor (C K, D)
-        The trained vectors p; prototypes are what the adaptor makes of them.
+        The trained vectors p, which the adaptor maps to prototypes.
     linear : nn.Linear
-        Similarities to logits, each prototype counting for its own class alone at the start; nothing keeps it so.
+        Map from similarities to logits. Its initial weight is 1 for a prototype's own class and 0 for others; training
+        is not constrained to keep this.
     """
 
     def __init__(self, start: Tensor, classes: int, config: LearntConfig):
@@ -174,52 +178,52 @@ class PrototypeNetwork(nn.Module):
             self.linear.weight.copy_(F.one_hot(owner, classes).T)
 
     def prototypes(self) -> Tensor:
-        """(C K, D), in scaled units."""
+        """Return the prototypes in scaled units, (C K, D)."""
         return self.adaptor(self.points)
 
     def distances(self, x: Tensor) -> Tensor:
-        """Mean over dimensions of the squared difference of each x (B, D) to each prototype, (B, M)."""
+        """Return the mean over dimensions of the squared difference of each x (B, D) and each prototype, (B, M)."""
         points = self.prototypes()
         squares = x.square().sum(1, keepdim=True) + points.square().sum(1)
         return torch.addmm(squares, x, points.T, alpha=-2).clamp_min(0) / x.shape[1]
 
     def similarities(self, distances: Tensor) -> Tensor:
-        """exp(-d) of :meth:`distances`."""
+        """Return exp(-d) for distances d of :meth:`distances`, or for their sums over dimensions with "sum"."""
         return torch.exp(-distances if self.config.similarity == "mean" else -distances * self.points.shape[1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, C) and distances (B, M) of scaled vectors."""
+        """Return logits (B, C) and distances (B, M) of scaled vectors (B, D)."""
         distances = self.distances(x)
         return self.linear(self.similarities(distances)), distances
 
 
 @dataclass(frozen=True, eq=False)
 class LearntPrototypes(TrackClassifier):
-    """A trained prototype classifier; made by :func:`fit_prototypes`. M = C K prototypes, class-major."""
+    """A trained prototype classifier; made by :func:`fit_prototypes`. Its M = C K prototypes are sorted by class."""
 
     CONFIG: ClassVar = LearntConfig
 
     config: LearntConfig
-    """How it was trained."""
+    """Configuration of the network and its training."""
     labels: np.ndarray
-    """(C,) sorted labels; columns of the logits."""
+    """Sorted labels of the C classes, in the order of the columns of the logits, (C,)."""
     mean: float
-    """Mean of the training vectors."""
+    """Mean over all dimensions of the training vectors."""
     deviation: float
     """Mean over training vectors of the standard deviation over their dimensions."""
     network: PrototypeNetwork = field(repr=False)
-    """The trained network, on scaled vectors; in eval mode, on the CPU."""
+    """The trained network for scaled vectors, in eval mode, on the CPU."""
     history: pd.DataFrame = field(repr=False)
-    """Row a validation: its number, step, learning_rate, training means of loss, cross_entropy and distance since the
-    row before, and valid_loss and valid_accuracy."""
+    """One row per validation: its number, step, learning_rate, means of loss, cross_entropy and distance over the
+    training steps since the row before, and valid_loss and valid_accuracy."""
     step: int
-    """So many steps had been made when the weights kept were reached."""
+    """Number of steps after which the weights were kept."""
     seconds: float
-    """Time of the training."""
+    """Duration of the training in seconds."""
 
     @property
     def classes(self) -> np.ndarray:
-        """Column of the class that each prototype belongs to, int64 (M,)."""
+        """Class that each prototype belongs to, as a column number, int64 (M,)."""
         return self.network.owner.numpy()
 
     @property
@@ -234,46 +238,46 @@ class LearntPrototypes(TrackClassifier):
 
     @torch.no_grad()
     def prototypes(self) -> np.ndarray:
-        """What can be decoded and heard: prototypes after the adaptor in the units of z, float32 (M, D)."""
+        """Return the prototypes after the adaptor in the units of z, float32 (M, D), which can be decoded to sound."""
         return self.network.prototypes().numpy() * (self.config.scale * self.deviation) + self.mean
 
     @torch.no_grad()
     def distances(self, z: ArrayLike) -> np.ndarray:
-        """Mean squared difference to each prototype, in scaled units, float32 (N, M).
+        """Return the mean squared difference of z (N, D) and each prototype, in scaled units, float32 (N, M).
 
         Raises
         ------
         ParameterError
-            Another dimension than in training, NaN or infinite values (the row is named); so do all methods.
+            As in all methods, if z has another D than in training or values that are not finite (the row is named).
         """
         x = torch.from_numpy(self._scaled(z))
         return torch.cat([self.network.distances(some) for some in x.split(_ROWS)]).numpy()
 
     @torch.no_grad()
     def similarities(self, z: ArrayLike) -> np.ndarray:
-        """Similarities to each prototype, float32 (N, M), in (0, 1]."""
+        """Return the similarities of z (N, D) to each prototype, in [0, 1], float32 (N, M)."""
         return self.network.similarities(torch.from_numpy(self.distances(z))).numpy()
 
     def logits(self, z: ArrayLike) -> np.ndarray:
-        """Logits of segments, float32 (N, C), not divided by the temperature."""
+        """Return the logits of segments z (N, D), float32 (N, C), not divided by the temperature."""
         return self.similarities(z) @ self.weight.T + self.bias
 
     def contributions(self, z: ArrayLike) -> np.ndarray:
-        """What each prototype adds to each logit, float32 (N, C, M): over M, with the bias, they sum to the logit.
+        """Return the contribution of each prototype to each logit, float32 (N, C, M).
 
-        A track's are the mean over its segments.
+        Their sum over M plus the bias is the logit. The contributions for a track are the means over its segments.
         """
         return self.similarities(z)[:, None] * self.weight
 
     def nearest(self, z: ArrayLike, *, count: int = 1) -> np.ndarray:
-        """Rows of z nearest to each prototype, nearest first, int64 (M, count)."""
+        """Return the row numbers in z of the vectors nearest to each prototype, nearest first, int64 (M, count)."""
         distances = self.distances(z)
         if whole("count", count) not in range(1, len(distances) + 1):
             raise ParameterError("count", count, f"from 1 to {len(distances)}, the rows of z")
         return distances.argsort(0, kind="stable")[:count].T
 
     def medoids(self, z: ArrayLike, y: ArrayLike) -> np.ndarray:
-        """Row of z nearest to each prototype among those of its own class, int64 (M,)."""
+        """Return the row number in z of the vector nearest to each prototype among those of its class, int64 (M,)."""
         distances = self.distances(z)
         own = self.labels[self.classes] == known(y, len(distances))[:, None]
         if not own.any(0).all():
@@ -282,19 +286,19 @@ class LearntPrototypes(TrackClassifier):
         return np.where(own, distances, np.inf).argmin(0)
 
     def evaluate(self, z: ArrayLike, y: ArrayLike, split: Split, tracks: ArrayLike | None = None) -> dict[str, float]:
-        """Measure decisions on the test part and prototypes against the training part.
+        """Score the decisions on the test part, and compare the prototypes with the training part.
 
         Parameters
         ----------
         z, y, split, tracks
-            As in the training.
+            As in :func:`fit_prototypes`.
 
         Returns
         -------
         dict
             ``per_class``, ``accuracy`` and ``balanced_accuracy`` of the test tracks, ``diversity``, ``collapsed``,
-            ``near_duplicates`` and ``purity`` (:mod:`workbench.metrics.prototypes`), the ``step`` kept and ``seconds``
-            of the training. A task of :func:`workbench.study` returns this.
+            ``near_duplicates`` and ``purity`` (:mod:`workbench.metrics.prototypes`), the kept ``step``, and the
+            ``seconds`` of the training. A task of :func:`workbench.study` can return it.
         """
         z = vectors(z)
         scores = {"per_class": self.config.per_class} | self._score(z, y, split, tracks)
@@ -332,25 +336,26 @@ def fit_prototypes(
     Parameters
     ----------
     z : array_like float (N, D)
-        Vectors of the segments.
+        Summary vectors of the segments.
     y : array_like (N,)
-        Label of each, of any sortable type.
+        Label of each segment, of any sortable type.
     split : Split
-        Rows of train, and of valid, on which the step is chosen (not needed with ``keep="last"``).
+        Rows of train and of valid, on which the step to keep is selected (not needed with ``keep="last"``).
     tracks : array_like (N,), optional
-        Track of each segment, whose logits are averaged; without them each segment is one.
+        Track of each segment; logits are averaged over a track. By default each segment is a track.
     config : LearntConfig or str
-        The settings, or the name of a preset.
+        Configuration, or the name of a preset.
     seed : int
-        Draws k-means, weights, dropout and the order of segments.
+        Seed of k-means, weights, dropout and the order of segments.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     checkpoint : path, optional
-        File to which the state is written after each validation; a training that finds it goes on from there, with the
-        same result as if it had not been stopped.
+        File to which the state is written after each validation. The same call resumes from it, with the same result
+        as an uninterrupted training.
     progress : bool or callable (done, total)
+        True shows a progress bar; a callable is called after each validation.
     **fields
-        Fields of :class:`LearntConfig`, in place of the config's: ``per_class``, ``steps`` ...
+        Fields of :class:`LearntConfig` that replace those of ``config``, such as ``per_class`` or ``steps``.
 
     Returns
     -------
@@ -359,8 +364,8 @@ def fit_prototypes(
     Raises
     ------
     ParameterError
-        Vectors that are NaN or of a wrong shape, a class with fewer different segments than prototypes (it is named),
-        a class without training segments, a track in two parts, a loss that ran away, or a checkpoint of another
+        If vectors are not finite or of a wrong shape, a class has fewer different segments than prototypes (it is
+        named) or no training segments, a track is in two parts, the loss diverged, or the checkpoint belongs to another
         training.
     """
     begin, config, z = time.perf_counter(), LearntConfig.named(config, **fields), vectors(z)
@@ -397,16 +402,16 @@ def fit_prototypes(
     return LearntPrototypes(config, labels, mean, deviation, network, history, step, seconds)
 
 
-# --- how they are learnt: where they start, what they are trained to, and which step is kept -----------------------
+# --- training: initial prototypes, loss, and selection of the step --------------------------------------------------
 
 
 def _starts(x: np.ndarray, y: np.ndarray, labels: np.ndarray, config: LearntConfig, seed: int) -> np.ndarray:
-    """Vectors to start from, float32 (C K, D): k-means of each class by itself.
+    """Return the initial vectors, float32 (C K, D), by k-means on each class separately.
 
     Raises
     ------
     ParameterError
-        A class with fewer different segments than K.
+        If a class has fewer than K different segments.
     """
     from sklearn.cluster import KMeans
 
@@ -429,14 +434,16 @@ def _starts(x: np.ndarray, y: np.ndarray, labels: np.ndarray, config: LearntConf
 
 @checked
 def most_per_class(z: ArrayLike, y: ArrayLike, splits: Sequence[Split]) -> int:
-    """The largest K that :func:`fit_prototypes` can start: segments that the smallest class has in a training part.
+    """Return the largest number of prototypes per class that :func:`fit_prototypes` can fit.
+
+    It is the number of different segments of the smallest class in any training part.
 
     Parameters
     ----------
     z, y : array_like (N, D), (N,)
         Segments and their labels.
     splits : sequence of Split
-        Of these N; the smallest of their training parts counts. Segments that are equal count as one.
+        Splits of the N segments.
 
     Returns
     -------
@@ -456,6 +463,7 @@ def _prototype_loss(distances: Tensor, y: Tensor, owner: Tensor) -> Tensor:
     Parameters
     ----------
     distances : Tensor (B, M)
+        Distance of each segment and prototype.
     y : Tensor int64 (B,)
         Class of each segment.
     owner : Tensor int64 (M,)
@@ -467,7 +475,7 @@ def _prototype_loss(distances: Tensor, y: Tensor, owner: Tensor) -> Tensor:
 
 
 def _objective(network: PrototypeNetwork, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss, its two terms (cross-entropy at the temperature, distance), and logits."""
+    """Return the loss, its two terms (cross-entropy at the temperature, and distance), and the logits."""
     config = network.config
     logits, distances = network(x)
     entropy = F.cross_entropy(logits / config.temperature, y)
@@ -478,13 +486,13 @@ def _objective(network: PrototypeNetwork, x: Tensor, y: Tensor) -> tuple[Tensor,
 def _optimiser(
     network: nn.Module, config: LearntConfig
 ) -> tuple[torch.optim.Adam, torch.optim.lr_scheduler.OneCycleLR]:
-    """Adam, and the one-cycle schedule with torch's settings, which moves Adam's first beta too."""
+    """Return Adam and the one-cycle schedule with torch's defaults, which also changes Adam's first beta."""
     adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     return adam, torch.optim.lr_scheduler.OneCycleLR(adam, config.learning_rate, total_steps=config.steps)
 
 
 class _Training:
-    """What one training changes, and the segments that it learns from and is chosen on, in scaled units."""
+    """State of a training, with the scaled segments of train and of valid."""
 
     def __init__(self, network: PrototypeNetwork, training: tuple, validation: tuple, seed: int):
         place, self.network, self.config, self.seed = network.points.device, network, network.config, seed
@@ -498,12 +506,12 @@ class _Training:
         self.order = {}
 
     def advance(self, number: int) -> dict[str, float]:
-        """Make the steps up to the next validation; means over them."""
+        """Make the steps up to the next validation, and return the means of the loss and its terms over them."""
         first, last = number * self.between, min((number + 1) * self.between, self.config.steps)
         sums = torch.zeros(3, device=self.x.device)
         for step in range(first, last):
             epoch, position = divmod(step, self.epoch)
-            if epoch not in self.order:  # drawn from the epoch's number: resuming needs no state for it
+            if epoch not in self.order:  # the order depends on seed and epoch only, so it need not be saved
                 drawn = np.random.default_rng([self.seed, epoch]).permutation(len(self.x))
                 self.order = {epoch: torch.from_numpy(drawn).to(self.x.device)}
             rows = self.order[epoch][position * self.config.batch : (position + 1) * self.config.batch]
@@ -528,7 +536,7 @@ class _Training:
         return {"valid_loss": float(loss), "valid_accuracy": float(right)}
 
     def identity(self) -> str:
-        """Hash of all that decides the numbers."""
+        """Return a hash of everything that determines the result."""
         tensors = {str(place): values for place, values in enumerate([self.x, self.y, *self.held])}
         settings = sorted(asdict(self.config).items())
         return fingerprint("fit_prototypes", TRAINING_VERSION, settings, self.seed, weights=tensors)

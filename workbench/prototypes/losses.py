@@ -1,16 +1,16 @@
-"""Losses that shape an embedding: predefined prototypes, and what they are compared with.
+"""Losses for the training of an embedding: predefined prototypes, and the losses with which they are compared.
 
-Every loss is called as ``loss(z, logits, y)`` and gives a scalar: embeddings z (B, k), the linear head's logits (B, C),
-and labels y, integers (B,) or weights of the classes (B, C) as mixup makes them. :class:`Prototype` also takes
-``targets`` (B, k), the prototypes of the clips, where they depend on more than the class. A loss that owns weights or
-centres is a module with state: train its ``parameters()`` with the network's, and switch it with ``train()`` and
-``eval()``.
+Every loss is called as ``loss(z, logits, y)`` and returns a scalar. z (B, k) are embeddings, logits (B, C) those of the
+linear head, and y labels, either integers (B,) or weights of the classes (B, C) as mixup makes them. :class:`Prototype`
+also takes ``targets`` (B, k), the prototypes of the clips, if these depend on more than the class. A loss with weights
+or centres is a module with state: train its ``parameters()`` together with those of the network, and switch it with
+``train()`` and ``eval()``.
 
-``loss.scores(z, logits)`` (B, C) is what the loss decides by: the head's logits, unless it has a classifier of its own.
-``loss.prototypes`` (C, k) are the points its embeddings go to, or None.
+``loss.scores(z, logits)`` (B, C) are the scores by which the loss classifies: the head's logits, unless it has its own
+classifier. ``loss.prototypes`` (C, k) are the points to which it pulls the embeddings of each class, or None.
 
-With soft labels each loss is linear in y where the formula allows it: two clips are of the same class to the degree
-``y_i . y_j``. Below, u = z / ||z||, and sums over a batch are means unless said otherwise.
+With soft labels each loss is linear in y if the formula allows it, and two clips belong to the same class to the degree
+``y_i . y_j``. In the formulas below u = z / ||z||, and losses are averaged over the batch unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from .rival_losses import (
 
 
 class Prototype(CrossEntropy):
-    """Cross-entropy + weight * ||z - p||^2 with p = y M fixed (Almudévar et al., arXiv 2406.16145).
+    """Cross-entropy + weight * ||z - p||^2 with fixed prototypes p = y M (Almudévar et al., arXiv 2406.16145).
 
     Parameters
     ----------
     prototypes : (C, k)
-        M. None: every call must give ``targets``.
+        The matrix M. With None every call must give ``targets``.
     weight : float
-        lambda; 0 is plain cross-entropy.
+        The paper's lambda; 0 is plain cross-entropy.
     reduction : {"mean", "sum"}
-        Reduces the squares over the k dimensions, before the mean over the batch. "mean" is that of the authors' code;
-        "sum" with weight / k is the same.
+        Reduction of the squares over the k dimensions, before the mean over the batch. The authors' code uses "mean";
+        "sum" with weight / k is equal to it.
     angular : bool
-        1 - cos(z, p) in place of the squared distance; ``reduction`` then says nothing.
+        Whether to use 1 - cos(z, p) instead of the squared distance; ``reduction`` then has no effect.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Prototype(CrossEntropy):
         return self.fixed
 
     def pull(self, z: Tensor, p: Tensor) -> Tensor:
-        """The prototype term without its weight."""
+        """Return the prototype term without its weight."""
         if self.angular:
             return (1 - F.cosine_similarity(z, p)).mean()
         squares = (z - p).square()
@@ -92,12 +92,13 @@ class Prototype(CrossEntropy):
 
 
 class LearntPrototype(Prototype):
-    """A :class:`Prototype` loss whose M is trained along, from the given start.
+    """A :class:`Prototype` loss whose prototypes M are trained with the network, starting from those given.
 
     Parameters
     ----------
     norm : float, optional
-        Length the rows are held at; None: free, and then they may shrink to the embeddings instead of pulling them.
+        Fixed length of the prototypes. With None their length is free, and they may shrink towards the embeddings
+        instead of pulling them.
     """
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, norm: float | None = None, **options):
@@ -111,12 +112,12 @@ class LearntPrototype(Prototype):
 
 
 class MeanPrototype(Prototype):
-    """A :class:`Prototype` loss whose M is the running mean of each class's embeddings, which carry no gradient.
+    """A :class:`Prototype` loss whose prototypes M are running means of each class's embeddings, without gradient.
 
     Parameters
     ----------
     momentum : float
-        What remains of the old mean at each batch that has the class; its first batch sets it.
+        Weight of the old mean when a batch contains the class; the first such batch sets the mean.
     """
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, momentum: float = 0.9, **options):
@@ -134,11 +135,11 @@ class MeanPrototype(Prototype):
 
 
 class FixedClassifier(CrossEntropy):
-    """A head that is not learnt: a simplex (Yang et al., arXiv 2203.09081), or the prototypes given, at length 1.
+    """A fixed classifier W of unit vectors: a simplex (Yang et al., arXiv 2203.09081), or the prototypes given.
 
-    "dot regression": 1/2 (w_y . u - 1)^2; "cross-entropy": on scale * W u; on a simplex that is max separation
-    (Kasarla et al., arXiv 2206.08704), on an orthoplex a regular polytope classifier (Pernici et al., 2103.15632).
-    It decides by W u.
+    With "dot regression" the loss is 1/2 (w_y . u - 1)^2. With "cross-entropy" it is the cross-entropy of scale * W u:
+    on a simplex this is maximum class separation (Kasarla et al., arXiv 2206.08704), on an orthoplex a regular polytope
+    classifier (Pernici et al., 2103.15632). The predicted class is that of the largest entry of W u.
     """
 
     @checked
@@ -174,9 +175,9 @@ class FixedClassifier(CrossEntropy):
 
 
 class Hyperspherical(FixedClassifier):
-    """(1 - cos(z, p_y))^2, decided by the largest cosine (Mettes et al., arXiv 1901.10514, eq. 2).
+    """(1 - cos(z, p_y))^2, where the largest cosine gives the predicted class (Mettes et al., arXiv 1901.10514, eq. 2).
 
-    Without prototypes it draws the set ``repulsion``, which is how that paper makes them.
+    Without prototypes it draws a set of kind ``repulsion``, as in that paper.
     """
 
     @checked
@@ -205,7 +206,7 @@ LOSSES: dict[str, Callable[..., CrossEntropy]] = {
     "fixed_classifier": FixedClassifier,
     "hyperspherical": Hyperspherical,
 }
-"""Losses by the name that :func:`make_loss` takes."""
+"""Classes of the losses by name, for :func:`make_loss`."""
 
 
 @checked
@@ -217,21 +218,21 @@ def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) 
     name : str
         A key of :data:`LOSSES`.
     classes, dim : int
-        C and k.
+        Number of classes C and of dimensions k.
     prototypes : np.ndarray or Tensor (C, k), optional
-        What some losses pull to, start from or classify by; the others do not look at them.
+        Prototypes to which some losses pull, from which they start or by which they classify; others ignore them.
     options
         Keyword-only arguments of the loss, such as ``weight`` and ``reduction``.
 
     Returns
     -------
     torch.nn.Module
-        Its attribute ``options`` is the name with the options given.
+        The loss; its attribute ``options`` contains the name and the options given.
 
     Raises
     ------
     ParameterError
-        An unknown name or option, prototypes that are missing or of another shape.
+        If the name or an option is unknown, or prototypes are missing or of another shape.
     """
     choice("name", name, tuple(LOSSES))
     known = _options(LOSSES[name])
@@ -244,7 +245,7 @@ def make_loss(name: str, *, classes: int, dim: int, prototypes=None, **options) 
 
 
 def _options(loss: type) -> set[str]:
-    """Keyword-only arguments of a loss, with those that it hands on to the loss it builds on."""
+    """Return the keyword-only arguments of a loss, including those of its base class if it passes them on."""
     parameters = inspect.signature(loss.__init__).parameters.values()
     own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     return own | _options(loss.__base__) if any(p.kind is p.VAR_KEYWORD for p in parameters) else own

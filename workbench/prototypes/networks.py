@@ -1,25 +1,25 @@
-"""Networks that map a batch of inputs to embeddings z (B, k), and the inputs that they take.
+"""Networks that map a batch of inputs to embeddings z (B, k), and functions that compute their inputs.
 
-:func:`workbench.prototypes.fit_classifier` takes a callable that makes one, ``partial(MLPProjector, 256, 64)`` or
-``partial(fine_tune_ast, "ast", frames=498)`` for example, and calls it with torch's generator seeded for the run.
+:func:`workbench.prototypes.fit_classifier` takes a callable that makes a network, such as
+``partial(MLPProjector, 256, 64)`` or ``partial(fine_tune_ast, "ast", frames=498)``, and calls it with torch's seeded
+random generator.
 
 ====================  ==============================  =================================================================
 network               inputs                          what it is
 ====================  ==============================  =================================================================
 `MLPProjector`        (N, D) frozen embeddings        one hidden layer
-`SmallConvNet`        (N, mels, frames) `log_mels`    from scratch, in a minute or two on two cores
-`EfficientATNetwork`  (N, 128, frames)                EfficientAT with all its weights, config "efficientat"
+`SmallConvNet`        (N, mels, frames) `log_mels`    trained from scratch, in a minute or two on two cores
+`EfficientATNetwork`  (N, 128, frames)                EfficientAT, all weights trained, config "efficientat"
                       `efficientat_mels`
-`fine_tune_ast`       (N, mels, frames)               AST with all its weights, config "paper"
+`fine_tune_ast`       (N, mels, frames)               AST, all weights trained, config "paper"
                       `filterbanks`
 `SpeechBrainNetwork`  (N, samples) `waveforms`        BEATs or ECAPA-TDNN of the package speechbrain, configs
                                                       "paper-beats" and "ecapa"
 ====================  ==============================  =================================================================
 
-:func:`workbench.prototypes.extractors.extractor` puts network, inputs and settings together. The functions that compute
-inputs read one clip at a time; what they return is float32 and in memory: 4 bytes a number, so that an hour of clips
-takes 46 MB as `log_mels`, 184 MB as `filterbanks` or `efficientat_mels` and 230 MB as `waveforms`. Training on
-the CPU holds up to three times that.
+:func:`workbench.prototypes.extractors.extractor` chooses network, inputs and settings. The functions that compute
+inputs read one clip at a time and return float32 arrays in memory. An hour of clips takes 46 MB as `log_mels`, 184 MB
+as `filterbanks` or `efficientat_mels`, and 230 MB as `waveforms`; training on the CPU takes up to three times as much.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ if TYPE_CHECKING:
     from ..encoders import efficientat
 
 LISTS = (list, tuple, np.ndarray, Tensor)
-"""What may hold waveforms."""
+"""Types of sequences of waveforms that are accepted."""
 N_FFT, HOP = 1024, 320
-"""Samples of :func:`log_mels` at 16 kHz: windows of 64 ms, 50 frames a second."""
+"""Window and hop of :func:`log_mels` in samples; at 16 kHz windows of 64 ms and 50 frames per second."""
 FLOOR = 1e-6
-"""Added to the power of :func:`log_mels`, more than ``audio.LOG_FLOOR``: silence should not lie far off all sound."""
+"""Number added to the power in :func:`log_mels`, larger than ``audio.LOG_FLOOR`` to limit the range of silence."""
 COPIES = 3
-"""How often training on the CPU holds its inputs: as given, standardised, and cut into parts."""
+"""Number of copies of the inputs in training on the CPU: as given, standardised, and divided into parts."""
 
 
 class MLPProjector(nn.Module):
@@ -59,13 +59,13 @@ class MLPProjector(nn.Module):
     Parameters
     ----------
     dim_in : int
-        D of the inputs.
+        Number of dimensions D of the inputs.
     k : int
-        Length of z.
+        Number of dimensions of z.
     hidden : int
-        Units of the hidden layer.
+        Number of units of the hidden layer.
     norm : bool
-        End with a layer norm: z then starts at length sqrt(k).
+        Whether to add a final layer norm, with which z initially has length sqrt(k).
     """
 
     @checked
@@ -78,21 +78,21 @@ class MLPProjector(nn.Module):
             self.layers.append(nn.LayerNorm(k))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, D) -> (B, k)."""
+        """Map inputs (B, D) to embeddings (B, k)."""
         return self.layers(x)
 
 
 class SmallConvNet(nn.Module):
-    """Four strided convolutions, mean and standard deviation over time, linear: under 300,000 weights.
+    """Four strided convolutions, mean and standard deviation over time, and a linear layer; under 300,000 weights.
 
     Parameters
     ----------
     mels : int
-        Bands of the log-mel spectrogram, at least 16.
+        Number of bands of the log-mel spectrogram, at least 16.
     k : int
-        Length of z.
+        Number of dimensions of z.
     norm : bool
-        End with a layer norm: z then starts at length sqrt(k).
+        Whether to add a final layer norm, with which z initially has length sqrt(k).
     """
 
     WIDTHS = (16, 32, 64, 64)
@@ -113,29 +113,31 @@ class SmallConvNet(nn.Module):
         self.out = nn.Sequential(nn.Linear(2 * before * rows, k), *([nn.LayerNorm(k)] if norm else []))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, mels, frames) -> (B, k)."""
+        """Map log-mel spectrograms (B, mels, frames) to embeddings (B, k)."""
         if x.ndim != 3 or x.shape[1] != self.mels:
             raise ParameterError("inputs.shape", ("B", *x.shape[1:]), f"(B, {self.mels}, frames)")
         frames = self.blocks(x[:, None]).flatten(1, 2)
-        spread = (frames.var(2, correction=0) + 1e-5).sqrt()  # the slope of a root is infinite at 0
+        spread = (frames.var(2, correction=0) + 1e-5).sqrt()  # the gradient of the root is infinite at 0
         return self.out(torch.cat([frames.mean(2), spread], 1))
 
 
 class EfficientATNetwork(nn.Module):
-    """An EfficientAT tagger, all weights trainable; z is its hidden layer before the activation, then a layer norm.
+    """An EfficientAT tagger with all weights trained; z is its hidden layer before the activation, with a layer norm.
 
-    The layer below, which :func:`workbench.embed` reads, is hardly ever negative and cannot reach prototypes in every
-    direction. The norm lets z start at length sqrt(k), as AST's does: without it the clips share one long mean vector.
+    The layer below it, which :func:`workbench.embed` returns, is almost never negative, so it cannot reach prototypes
+    in all directions. With the layer norm z initially has length sqrt(k), as for AST. Without it all clips would have
+    nearly the same, long vector.
 
     Parameters
     ----------
     net : workbench.encoders.efficientat.EfficientATNet
-        Taken over, not copied.
+        The tagger; its modules are used, not copied.
 
     Notes
     -----
-    Batch norm keeps the means and variances of the checkpoint, in training too; its scales and shifts are trained. A
-    few epochs on a small set would leave its running statistics, which predict, far behind those of the batches.
+    Batch norm uses the means and variances of the checkpoint also in training; its scales and shifts are trained. In a
+    few epochs on a small set the running statistics, which are used in evaluation, would lag far behind those of the
+    batches.
     """
 
     def __init__(self, net: efficientat.EfficientATNet):
@@ -145,7 +147,7 @@ class EfficientATNetwork(nn.Module):
         self.requires_grad_(True)
 
     def train(self, mode: bool = True) -> EfficientATNetwork:
-        """Switch the mode, but for batch norm, which stays in its evaluation mode."""
+        """Set training or evaluation mode, except for batch norm, which stays in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -153,19 +155,20 @@ class EfficientATNetwork(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 128, frames) -> (B, k)."""
+        """Map spectrograms (B, 128, frames) to embeddings (B, k)."""
         return self.norm(self.out(self.features(x[:, None]).mean((2, 3))))
 
 
 class ASTNetwork(nn.Module):
-    """An Audio Spectrogram Transformer, all weights trainable; z is the mean of its two tokens after the last norm.
+    """An Audio Spectrogram Transformer with all weights trained; z is the mean of its two tokens after the last norm.
 
     Parameters
     ----------
     model : transformers.ASTModel
+        The transformer; it is used, not copied.
     frames : int, optional
-        Frames of the inputs. Where there are fewer than the model was made for, the position table is cut to its
-        central columns, as Gong et al. 2021 do, instead of padding the sound with silence.
+        Number of frames of the inputs. If it is smaller than that of the model, the position embeddings are cut to
+        their central columns, as in Gong et al. 2021, instead of padding the sound with silence.
     """
 
     def __init__(self, model: nn.Module, *, frames: int | None = None):
@@ -191,7 +194,7 @@ class ASTNetwork(nn.Module):
         self.shape = (config.num_mel_bins, config.max_length)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, mels, frames) -> (B, k)."""
+        """Map filterbanks (B, mels, frames) to embeddings (B, k)."""
         if x.shape[1:] != self.shape:
             raise ParameterError("inputs.shape", ("B", *x.shape[1:]), f"(B, {self.shape[0]}, {self.shape[1]})")
         return self.model(x.transpose(1, 2)).pooler_output
@@ -205,21 +208,22 @@ def fine_tune_ast(
     weights: str | Path | None = None,
     fetch: bool = False,
 ) -> ASTNetwork:
-    """AST ready for fine-tuning; train it with ``config="paper"`` on :func:`filterbanks`.
+    """Load an AST for fine-tuning, with ``config="paper"`` on :func:`filterbanks`.
 
     Parameters
     ----------
     name_or_path, random_weights, weights, fetch
-        As in :func:`workbench.encoders.load_encoder`: "ast", a hub id, or a folder; a seed for an untrained one.
+        As in :func:`workbench.encoders.load_encoder`: "ast", a hub id, or a folder; ``random_weights`` is the seed of
+        an untrained network.
     frames : int, optional
-        Frames of the inputs, such as 498 for 5 s; default: those the model was made for.
+        Number of frames of the inputs, such as 498 for 5 s; by default that of the model.
 
     Raises
     ------
     WeightsError
-        They are not there; the message says how to get them.
+        If the weights are missing; the message says how to get them.
     ParameterError
-        The model is no AST, or has fewer frames.
+        If the model is not an AST, or has fewer frames.
     """
     from ..encoders import load_encoder
 
@@ -233,26 +237,27 @@ def fine_tune_ast(
 
 
 class SpeechBrainNetwork(nn.Module):
-    """BEATs (mean of its tokens, k = 768) or ECAPA-TDNN (k = 192), from waveforms at 16 kHz, all weights trainable.
+    """BEATs (mean of its tokens, k = 768) or ECAPA-TDNN (k = 192) on waveforms at 16 kHz, with all weights trained.
 
     Parameters
     ----------
     kind : {"beats", "ecapa"}
+        Which network.
     weights : path, optional
-        Checkpoint: ``BEATs_iter3_plus_AS2M.pt``, or ``embedding_model.ckpt`` of speechbrain/spkrec-ecapa-voxceleb.
-        None: untrained.
+        Checkpoint: ``BEATs_iter3_plus_AS2M.pt``, or ``embedding_model.ckpt`` of speechbrain/spkrec-ecapa-voxceleb. By
+        default the network is untrained.
 
     Raises
     ------
     ParameterError
-        speechbrain is not installed, or an unknown kind.
+        If speechbrain is not installed, or the kind is unknown.
     WeightsError
-        The checkpoint is not there.
+        If the checkpoint does not exist or does not contain these weights.
 
     Notes
     -----
-    Train with ``standardise="none"``. Checkpoints are read with ``weights_only``; the recipes of the hub, which are
-    code, are not run.
+    Train with ``standardise="none"``. Checkpoints are read with ``weights_only``, and the recipes of the hub, which are
+    code, are not executed.
     """
 
     def __init__(self, kind: str, *, weights: str | Path | None = None):
@@ -270,7 +275,7 @@ class SpeechBrainNetwork(nn.Module):
 
             try:
                 self.model = BEATs(None if weights is None else str(weights), freeze=False)
-            except Exception as error:  # as below
+            except Exception as error:  # one message for all kinds of errors, as below
                 reason = " ".join(str(error).split())[:200]
                 raise WeightsError(f"{weights}: no weights of {kind} ({type(error).__name__}: {reason})") from error
             return
@@ -282,12 +287,12 @@ class SpeechBrainNetwork(nn.Module):
         if weights is not None:
             try:
                 self.model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-            except Exception as error:  # torch raises a dozen kinds; the reader needs one message
+            except Exception as error:  # torch raises a dozen kinds of errors; they get one message
                 reason = " ".join(str(error).split())[:200]
                 raise WeightsError(f"{weights}: no weights of {kind} ({type(error).__name__}: {reason})") from error
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, samples) -> (B, k)."""
+        """Map waveforms (B, samples) to embeddings (B, k)."""
         whole = torch.ones(len(x), device=x.device)
         if self.kind == "beats":
             return self.model.extract_features(x, whole)[0].mean(1)
@@ -305,29 +310,34 @@ def log_mels(
     hop: int = HOP,
     progress: bool = True,
 ) -> np.ndarray:
-    """Log-mel spectrograms of clips, for :class:`SmallConvNet`.
+    """Compute log-mel spectrograms of clips, for :class:`SmallConvNet`.
 
     Parameters
     ----------
     clips : Clips, or sequence of waveforms (samples,) at ``rate``
+        The clips.
     mels : int
+        Number of mel bands.
     rate : int
-        Hz, at which the clips are heard.
+        Sampling rate in Hz to which clips are resampled.
     seconds : float, optional
-        Cut or zero-pad each clip to this length; default: as they are, then all of one length.
+        Length to which each clip is cut or zero-padded; by default clips are not changed and must have equal lengths.
     hop : int
-        Samples from frame to frame.
+        Samples between frames.
     progress : bool
-        Show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------
     np.ndarray float32 (N, mels, frames)
+        Natural logarithm of mel power.
 
     Raises
     ------
     ParameterError
-        No clips, clips of different lengths without ``seconds``, or more than memory has room for.
+        If there are no clips, clips differ in length without ``seconds``, or the inputs do not fit in memory.
+    AudioError
+        If a clip has samples that are not finite.
     """
     for name, value in (("mels", mels), ("rate", rate), ("hop", hop)):
         whole(name, value, least=1)
@@ -341,14 +351,14 @@ def log_mels(
 
 @checked
 def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None, progress: bool = True) -> np.ndarray:
-    """Kaldi filterbanks as AST and the code of arXiv 2406.16145 take them: 16 kHz, 25 ms every 10 ms, Hann window.
+    """Compute Kaldi filterbanks for AST, as in arXiv 2406.16145: 16 kHz, 25 ms windows every 10 ms, Hann window.
 
-    Parameters and errors as of :func:`log_mels`; 5 s are 498 frames.
+    Parameters and errors are those of :func:`log_mels`; a clip of 5 s has 498 frames.
 
     Returns
     -------
     np.ndarray float32 (N, mels, frames)
-        Natural logarithm, not normalised: ``standardise="all"`` does that with training statistics.
+        Natural logarithm, not normalised; ``standardise="all"`` normalises it with training statistics.
     """
     fbank = load("torchaudio.compliance.kaldi").fbank
 
@@ -371,14 +381,14 @@ def filterbanks(clips: object, *, mels: int = 128, seconds: float | None = None,
 
 @checked
 def efficientat_mels(clips: object, *, seconds: float | None = None, progress: bool = True) -> np.ndarray:
-    """Log-mel spectrograms as EfficientAT takes them: 32 kHz, 25 ms every 10 ms, normalised by its constants.
+    """Compute log-mel spectrograms for EfficientAT: 32 kHz, 25 ms windows every 10 ms, normalised by its constants.
 
-    Parameters and errors as of :func:`log_mels`.
+    Parameters and errors are those of :func:`log_mels`.
 
     Returns
     -------
     np.ndarray float32 (N, 128, frames)
-        To train on with ``standardise="none"``.
+        Inputs for training with ``standardise="none"``.
     """
     from ..encoders import efficientat
 
@@ -390,20 +400,23 @@ def efficientat_mels(clips: object, *, seconds: float | None = None, progress: b
 
 @checked
 def waveforms(clips: object, *, rate: int = 16000, seconds: float | None = None, progress: bool = True) -> np.ndarray:
-    """Clips as they sound, float32 (N, samples), for :class:`SpeechBrainNetwork`; else as :func:`log_mels`."""
+    """Return the waveforms of clips, float32 (N, samples), for :class:`SpeechBrainNetwork`.
+
+    Parameters and errors are those of :func:`log_mels`.
+    """
     return _each(clips, torch.from_numpy, rate, seconds, progress, "waveforms")
 
 
 def _each(
     clips: object, compute: Callable[[np.ndarray], Tensor], rate: int, seconds: float | None, progress: bool, what: str
 ) -> np.ndarray:
-    """``compute`` of each clip's waveform, clip by clip, so that never all waveforms are held."""
+    """Apply ``compute`` to each clip's waveform, one at a time so that only one waveform is in memory."""
     if isinstance(clips, (str, bytes, Mapping)) or not (hasattr(clips, "audio") or isinstance(clips, LISTS)):
         raise ParameterError("clips", type(clips).__name__, "clips, as load_dataset gives them, or a list of waveforms")
     if not len(clips):
         raise ParameterError("clips", [], "at least one clip")
     if seconds is not None:
-        number("seconds", seconds, above=0, most=86_400)  # a day: more is a mistake, and no memory holds it
+        number("seconds", seconds, above=0, most=86_400)  # more than a day is a mistake and would not fit in memory
     inputs = None
     for i in progress_bar(range(len(clips)), disable=not progress, desc=what, leave=False):
         if hasattr(clips, "audio"):
@@ -423,7 +436,7 @@ def _each(
 
 
 def _room(shape: tuple[int, ...]) -> np.ndarray:
-    """An array of this shape, float32, if training on it will fit into memory."""
+    """Return an empty float32 array of this shape, or raise an error if training on it would not fit in memory."""
     import psutil
 
     gigabytes, free = math.prod(shape) * 4e-9, psutil.virtual_memory().available * 1e-9

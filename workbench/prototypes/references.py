@@ -1,7 +1,7 @@
-"""What prototypes are to be read against: a network that need not explain itself, and rules that learn nothing.
+"""Baselines for learnt prototypes: a black-box network, a linear probe, and rules without training.
 
-The ceiling is the small network of arXiv 2402.09318 on the same vectors, the floor are rules without training: class
-means, nearest neighbours, and the centroids that prototypes start from. Between them is a linear probe.
+The upper reference is the small network (MLP) of arXiv 2402.09318 on the same vectors. The lower references are rules
+without training: the nearest class mean, nearest neighbours, and the centroids from which prototypes start.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING_VERSION = 1
-"""To be raised when training changes its numbers: checkpoints of before are then refused."""
+"""To be increased when a change of the training changes its results; older checkpoints are then refused."""
 
 
 @dataclass(frozen=True)
 class MLPConfig(Config):
-    """A network of one hidden layer and its training; the step of lowest validation cross-entropy is kept."""
+    """Configuration of a network with one hidden layer; weights with the lowest validation cross-entropy are kept."""
 
     PRESETS: ClassVar = {"paper": {"steps": 30_000}}
 
     hidden: int = 128
-    """The hidden layer has so many units."""
+    """Number of units of the hidden layer."""
     steps: int = 3000
-    """Adam makes so many steps; on some thousand vectors the lowest validation loss comes before 3,000."""
+    """Number of steps of Adam; with a few thousand vectors the lowest validation loss is reached before 3,000."""
     batch: int = 32
-    """A step is made on so many segments."""
+    """Number of segments per step."""
     check_every: int = 50
-    """There are so many steps between validations."""
+    """Number of steps between validations."""
     learning_rate: float = 1e-3
-    """Adam's learning rate."""
+    """Learning rate of Adam."""
     weight_decay: float = 1e-5
-    """Adam's L2 penalty."""
+    """L2 penalty of Adam."""
 
     def __post_init__(self):
         counts = dict.fromkeys(("hidden", "steps", "batch", "check_every"), {"least": 1})
@@ -64,7 +64,7 @@ class MLPConfig(Config):
 
 
 def _network(dim: int, classes: int, config: MLPConfig) -> nn.Sequential:
-    """Linear to 128, ReLU, linear to the classes: 99,722 parameters for 768 dimensions and 10 classes."""
+    """Return linear, ReLU, linear layers; with 128 hidden units, 768 inputs and 10 classes, 99,722 parameters."""
     return nn.Sequential(nn.Linear(dim, config.hidden), nn.ReLU(), nn.Linear(config.hidden, classes))
 
 
@@ -75,21 +75,21 @@ class MLP(TrackClassifier):
     CONFIG: ClassVar = MLPConfig
 
     config: MLPConfig
-    """How it was trained."""
+    """Configuration of the network and its training."""
     labels: np.ndarray
-    """(C,) sorted labels; columns of the logits."""
+    """Sorted labels of the C classes, in the order of the columns of the logits, (C,)."""
     network: nn.Module = field(repr=False)
     """The trained network, in eval mode, on the CPU."""
     history: pd.DataFrame = field(repr=False)
-    """Row a validation: its number, step, loss (training mean since the row before) and valid_loss."""
+    """One row per validation: its number, step, mean training loss since the row before, and valid_loss."""
     step: int
-    """So many steps had been made when the weights kept were reached."""
+    """Number of steps after which the weights were kept."""
     seconds: float
-    """Time of the training."""
+    """Duration of the training in seconds."""
 
     @torch.no_grad()
     def logits(self, z: ArrayLike) -> np.ndarray:
-        """Logits of segments, float32 (N, C)."""
+        """Return the logits of segments z (N, D), float32 (N, C)."""
         z, dim = vectors(z), self.network[0].in_features
         if z.shape[1] != dim:
             raise ParameterError("z.shape", z.shape, f"(N, {dim}), as in training")
@@ -121,18 +121,19 @@ def _fit_mlp(
     z, y, split, tracks, seed, device
         As in :func:`evaluate_references`.
     config : MLPConfig or str
-        The settings, or the name of a preset.
+        Configuration, or the name of a preset.
     checkpoint : path, optional
-        File to which the state is written after each validation; a training that finds it goes on from there.
+        File to which the state is written after each validation; the same call resumes from it.
     progress : bool or callable (done, total)
+        True shows a progress bar; a callable is called after each validation.
     **fields
-        Fields of :class:`MLPConfig`, in place of the config's.
+        Fields of :class:`MLPConfig` that replace those of ``config``.
 
     Raises
     ------
     ParameterError
-        Vectors or labels that do not fit, a class without training segments, a track in two parts, a loss that ran
-        away, or a checkpoint of another training.
+        If vectors and labels do not match, a class has no training segments, a track is in two parts, the loss
+        diverged, or the checkpoint belongs to another training.
     """
     begin, config, z = time.perf_counter(), MLPConfig.named(config, **fields), vectors(z)
     place = chosen_device(device)
@@ -146,13 +147,13 @@ def _fit_mlp(
     rng, batches, drawn = np.random.default_rng(seed), [], 0
 
     def advance(number: int) -> dict[str, float]:
-        """Make the steps up to the next validation; the mean loss over them."""
+        """Make the steps up to the next validation, and return the mean loss over them."""
         nonlocal batches, drawn
         first, last = number * config.check_every, min((number + 1) * config.check_every, config.steps)
         total = torch.zeros((), device=place)
         for step in range(first, last):
             epoch, position = divmod(step, math.ceil(len(x) / config.batch))
-            while drawn <= epoch:  # a training that goes on draws what it drew before
+            while drawn <= epoch:  # a resumed training first draws the orders of the earlier epochs again
                 batches, drawn = shuffled(len(x), config.batch, rng), drawn + 1
             rows = torch.from_numpy(batches[-1 - position]).to(place)
             adam.zero_grad()
@@ -203,34 +204,34 @@ def evaluate_references(
     seed: int = 0,
     device: str | torch.device = "auto",
 ) -> list[dict[str, object]]:
-    """Measure what prototypes are to be read against: a task of :func:`workbench.study` returns this.
+    """Score the baselines for learnt prototypes; a task of :func:`workbench.study` can return the result.
 
     Parameters
     ----------
     z, y : array_like (N, D), (N,)
         Segments and their labels.
     split : Split
-        Rows of train, of valid, on which the step of the MLP is chosen, and of test.
+        Rows of train, of valid, on which the step of the MLP is selected, and of test.
     tracks : array_like (N,), optional
-        Track of each segment, which must not be in two parts.
+        Track of each segment; a track must not be in two parts. By default each segment is a track.
     per_class : int
-        Number of centroids of each class of the untrained prototypes.
+        Number of centroids per class for the untrained prototypes.
     neighbours : int
         Number of nearest neighbours.
     steps : int
         Number of steps of the MLP.
     drawn_only : bool
-        Leave out what the seed does not change, as with the second seed of a study.
+        Whether to leave out the models that do not depend on the seed, as for further seeds of a study.
     seed : int
-        Draws the weights of the MLP, the order of segments and the centroids.
+        Seed of the MLP's weights, of the order of segments and of the centroids.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Returns
     -------
     list of dict
-        For each model ("MLP", "untrained prototypes", "linear probe", "nearest neighbours", "nearest centroid"; the
-        last three without ``drawn_only``) ``model``, ``accuracy`` and ``balanced_accuracy`` of the test tracks.
+        ``model``, ``accuracy`` and ``balanced_accuracy`` of the test tracks for each of "MLP", "untrained prototypes",
+        "linear probe", "nearest neighbours" and "nearest centroid"; the last three only without ``drawn_only``.
     """
     z = vectors(z)
     train, _, test = fitting(split, len(z))
@@ -255,19 +256,20 @@ def evaluate_references(
 
 @checked
 def by_heart(z: ArrayLike, splits: Sequence[Split]) -> str | None:
-    """A caution for :func:`workbench.views.headed` where a linear probe can tell any labels of its training segments.
+    """Return a caution for :func:`workbench.views.headed` if a linear probe can fit any labels of training segments.
 
     Parameters
     ----------
     z : array_like (N, D)
+        Vectors of the segments.
     splits : sequence of Split
-        Of the N segments.
+        Splits of the N segments.
 
     Returns
     -------
     str or None
-        None where every training part has more than D + 1 segments: fewer points, in general position, are told apart
-        by a hyperplane however they are labelled.
+        None if every training part has more than D + 1 segments. Up to D + 1 points in general position can be
+        separated by a hyperplane for any labels.
     """
     z = vectors(z)
     least = min(len(fitting(split, len(z), needed=("train",)).train) for split in splits)
@@ -280,14 +282,14 @@ def by_heart(z: ArrayLike, splits: Sequence[Split]) -> str | None:
 
 
 def _nearest_centroid(z: ArrayLike, y: ArrayLike, test: ArrayLike) -> np.ndarray:
-    """Minus the squared distance of each test vector to each class's mean, float64 (N_test, C), classes sorted."""
+    """Return minus the squared distance of each test vector to each class's mean, float64 (N_test, C)."""
     z, labels, y, test = _pair(z, y, test)
     means = np.stack([z[y == c].mean(0) for c in range(len(labels))])
     return -_distances(test, means)
 
 
 def _nearest_neighbours(z: ArrayLike, y: ArrayLike, test: ArrayLike, *, neighbours: int = 5) -> np.ndarray:
-    """Share of each class among the nearest training vectors of each test vector, float64 (N_test, C)."""
+    """Return the share of each class among each test vector's nearest training vectors, float64 (N_test, C)."""
     z, labels, y, test = _pair(z, y, test)
     if whole("neighbours", neighbours) not in range(1, len(z) + 1):
         raise ParameterError("neighbours", neighbours, f"from 1 to {len(z)}, the training vectors")
@@ -299,9 +301,9 @@ def _nearest_neighbours(z: ArrayLike, y: ArrayLike, test: ArrayLike, *, neighbou
 def _untrained_prototypes(
     z: ArrayLike, y: ArrayLike, test: ArrayLike, *, per_class: int = 5, start: str = "k-means", seed: int = 0
 ) -> np.ndarray:
-    """Minus the squared distance to each class's nearest centroid, float64 (N_test, C).
+    """Return minus the squared distance to the nearest k-means centroid of each class, float64 (N_test, C).
 
-    What k-means of each class decides before anything is trained; ``per_class``, ``start`` and the errors are those of
+    These are the initial prototypes of :func:`fit_prototypes`; ``per_class`` and ``start`` are as in
     :class:`LearntConfig`.
     """
     z, labels, y, test = _pair(z, y, test)
@@ -319,5 +321,5 @@ def _pair(z: ArrayLike, y: ArrayLike, test: ArrayLike) -> tuple[np.ndarray, np.n
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared, (len(a), len(b))."""
+    """Return the squared distances of all pairs of rows, (len(a), len(b))."""
     return np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T

@@ -1,4 +1,4 @@
-"""Losses without predefined prototypes, which they are compared with; called as :mod:`.losses` says."""
+"""Losses with which predefined prototypes are compared; :mod:`.losses` describes how they are called."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ RANGES = {
     "margin": {"least": 0, "below": math.pi},
     "momentum": {"least": 0, "below": 1},
 }
-"""What the options of losses admit, by their names."""
+"""Allowed ranges of the options of losses, by name."""
 
 
 class CrossEntropy(nn.Module):
-    """-log p_y of the head's softmax; the classification term of most losses here.
+    """Cross-entropy -log p_y of the head's softmax, which is also the classification term of most other losses.
 
     Parameters
     ----------
     classes, dim : int
-        C and k.
+        Number of classes C and of dimensions k.
     prototypes : np.ndarray or Tensor (C, k), optional
-        Only for losses that use them.
+        Prototypes, only for losses that use them.
     classification : {"softmax", "sigmoid"}
-        "sigmoid": mean binary cross-entropy over all C outputs, as the code of Almudévar et al. trains with mixup.
+        "sigmoid" is the mean binary cross-entropy over all C outputs, as in the code of Almudévar et al. with mixup.
     """
 
     prototypes: Tensor | None = None
@@ -51,7 +51,7 @@ class CrossEntropy(nn.Module):
         return F.cross_entropy(logits, y)
 
     def soft(self, y: Tensor) -> Tensor:
-        """Labels as weights of the classes, float32 (B, C)."""
+        """Return labels as weights of the classes, float32 (B, C)."""
         return F.one_hot(y, self.classes).float() if y.ndim == 1 else y
 
     def scores(self, z: Tensor, logits: Tensor) -> Tensor:
@@ -74,9 +74,9 @@ class Focal(CrossEntropy):
 
 
 class Center(CrossEntropy):
-    """Cross-entropy + weight / 2 * ||z - c_y||^2, centres moved by their own rule (Wen et al. 2016, eqs. 2 to 5).
+    """Center loss: cross-entropy + weight / 2 * ||z - c_y||^2 with running centres (Wen et al. 2016, eqs. 2 to 5).
 
-    Centres start at 0 and, after each training batch, c_j -= alpha * sum_i 1[y_i = j] (c_j - z_i) / (1 + n_j).
+    Centres start at 0. After each training batch, c_j -= alpha * sum_i 1[y_i = j] (c_j - z_i) / (1 + n_j).
     """
 
     def __init__(
@@ -110,9 +110,9 @@ class Center(CrossEntropy):
 class OrthogonalProjection(CrossEntropy):
     """Cross-entropy + weight * ((1 - s) + gamma * d) over the pairs of a batch (Ranasinghe et al. 2021, eqs. 3 to 6).
 
-    s is the mean cosine of pairs of one class. d is, by ``config``: "paper" the absolute mean cosine of pairs of two
-    classes; "per-pair abs" the mean of their absolute cosines, which the authors' code for CIFAR and the code of
-    Almudévar et al. (gamma 2, weight 0.1) compute; "signed" their mean.
+    s is the mean cosine of pairs of the same class. d depends on the cosines of pairs of different classes: with
+    ``config`` "paper" it is the absolute value of their mean; with "per-pair abs" the mean of their absolute values, as
+    in the authors' code for CIFAR and the code of Almudévar et al. (gamma 2, weight 0.1); with "signed" their mean.
     """
 
     def __init__(
@@ -157,9 +157,9 @@ class AngularDistance(CrossEntropy):
 class SupervisedContrastive(CrossEntropy):
     """-mean over positives p of log(exp(u_i . u_p / t) / sum_{a != i} exp(u_i . u_a / t)) (Khosla et al. 2020, eq. 2).
 
-    The positives of a clip are the others of its class in the batch; clips without any do not count. Two augmented
-    views of each clip, as in the paper, are two rows of the batch. A linear probe of its own is trained along on z,
-    without gradient into z, and decides.
+    The positives of a clip are the other clips of its class in the batch; clips without positives are left out. For two
+    augmented views of each clip, as in the paper, give two rows of the batch. Classification is by a separate linear
+    probe, which is trained at the same time without a gradient to z.
     """
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, temperature: float = 0.1, seed: int = 0):
@@ -172,7 +172,7 @@ class SupervisedContrastive(CrossEntropy):
         return F.linear(z, self.weight, self.bias)
 
     def contrast(self, z: Tensor, y: Tensor) -> Tensor:
-        """The contrastive term alone."""
+        """Return the contrastive term alone."""
         cosines, same, _ = _pairs(z, self.soft(y))
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
         logp = (cosines / self.temperature).masked_fill(itself, -1e9).log_softmax(1).masked_fill(itself, 0)
@@ -187,9 +187,9 @@ class SupervisedContrastive(CrossEntropy):
 class PrototypicalNetwork(CrossEntropy):
     """Cross-entropy over -||z - c_j||^2, c_j the mean of class j's support clips (Snell et al. 2017, eqs. 1 and 2).
 
-    Each batch is an episode: of every class its first, third ... clip is support and the others are queries; a class
-    with one clip has no query. It decides by running class means (``momentum`` as in :class:`MeanPrototype`). Labels
-    must be integers.
+    Each batch is an episode. Of every class the first, third, fifth clip and so on are support and the others are
+    queries; a class with one clip has no query. Classification is by running class means, with ``momentum`` as in
+    :class:`MeanPrototype`. Labels must be integers.
     """
 
     def __init__(self, classes: int, dim: int, prototypes=None, *, momentum: float = 0.9):
@@ -218,8 +218,9 @@ class PrototypicalNetwork(CrossEntropy):
 class ArcFace(CrossEntropy):
     """Cross-entropy on S cos(theta_y + margin) and S cos(theta_j), angles to learnt weights (Deng et al. 2019, eq. 3).
 
-    Where theta_y + margin would pass pi, cos(theta_y) - margin sin(margin) goes on falling, as in the authors' code. It
-    decides by the cosines. With soft labels: the mean of the losses of the classes, weighted by y.
+    Where theta_y + margin exceeds pi, cos(theta_y) - margin sin(margin) takes its place, as in the authors' code, so
+    that the function stays monotonic. Classification is by the cosines. For soft labels the losses of the classes are
+    averaged with weights y.
     """
 
     def __init__(
@@ -235,7 +236,7 @@ class ArcFace(CrossEntropy):
     def forward(self, z: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         plain = self.scores(z, logits)
         cosine = plain / self.scale
-        sine = (1 - cosine.square()).clamp(min=1e-9).sqrt()  # the clamp also stops the infinite slope at 0
+        sine = (1 - cosine.square()).clamp(min=1e-9).sqrt()  # the clamp also avoids the infinite gradient at 0
         raised = torch.where(
             cosine > math.cos(math.pi - self.margin),
             cosine * math.cos(self.margin) - sine * math.sin(self.margin),
@@ -247,7 +248,7 @@ class ArcFace(CrossEntropy):
 
 
 class RBF(CrossEntropy):
-    """Cross-entropy on S exp(-||w_c - z||^2 / width), centres w learnt (RBF-softmax, Zhang et al. 2020)."""
+    """Cross-entropy on S exp(-||w_c - z||^2 / width) with learnt centres w_c (RBF-softmax, Zhang et al. 2020)."""
 
     def __init__(
         self, classes: int, dim: int, prototypes=None, *, scale: float = 14.0, width: float = 2.2, seed: int = 0
@@ -268,7 +269,7 @@ class RBF(CrossEntropy):
 
 
 class RunningMeans(nn.Module):
-    """Exponential means of the classes' embeddings, no gradient: m <- momentum m + (1 - momentum) (batch mean)."""
+    """Running means of the classes' embeddings, without gradient: m <- momentum m + (1 - momentum) (batch mean)."""
 
     def __init__(self, classes: int, dim: int, momentum: float):
         super().__init__()
@@ -278,7 +279,7 @@ class RunningMeans(nn.Module):
 
     @torch.no_grad()
     def update(self, z: Tensor, y: Tensor) -> None:
-        """Take in a batch: embeddings (B, k), weights of the classes (B, C)."""
+        """Update the means by a batch of embeddings (B, k) and weights of the classes (B, C)."""
         number = y.sum(0)[:, None]
         new = y.T @ z / number.clamp(min=1e-9)
         moved = torch.where(self.seen, self.momentum * self.means + (1 - self.momentum) * new, new)
@@ -287,7 +288,7 @@ class RunningMeans(nn.Module):
 
 
 def _episode(support: Tensor, support_y: Tensor, query: Tensor, classes: int) -> Tensor:
-    """Logits -||query - c_j||^2 (Q, C), c_j the mean of class j's support; -inf where a class has none."""
+    """Return logits -||query - c_j||^2 (Q, C), where c_j is the mean of class j's support; -inf without support."""
     one_hot = F.one_hot(support_y, classes).to(support)
     number = one_hot.sum(0)
     means = one_hot.T @ support / number.clamp(min=1)[:, None]
@@ -295,7 +296,7 @@ def _episode(support: Tensor, support_y: Tensor, query: Tensor, classes: int) ->
 
 
 def as_matrix(prototypes, classes: int, dim: int) -> Tensor:
-    """Prototypes as a float32 tensor of their own; another shape, or None, is an error."""
+    """Return a float32 copy of prototypes, or raise an error if they are None or of another shape."""
     if prototypes is None:
         raise ParameterError("prototypes", None, f"(C, k) = {(classes, dim)}")
     points = numbers("prototypes", prototypes).astype(np.float32)
@@ -309,13 +310,16 @@ def _drawn(classes: int, dim: int, seed: int) -> Tensor:
 
 
 def ranged(**values: float) -> float | list[float]:
-    """Options within :data:`RANGES`; one by itself, several as a list."""
+    """Check that options are within :data:`RANGES`, and return one value, or a list of several."""
     options = [number(name, value, **RANGES[name]) for name, value in values.items()]
     return options[0] if len(options) == 1 else options
 
 
 def _pairs(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cosines of all pairs, how far each is of one class, and how far of two; (B, B), no clip paired with itself."""
+    """Return the cosines of all pairs, and weights of pairs of the same and of different classes, each (B, B).
+
+    The weights are 0 on the diagonal.
+    """
     u = F.normalize(z)
     pairs = 1 - torch.eye(len(z), device=z.device)
     same = y @ y.T

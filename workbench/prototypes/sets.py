@@ -1,26 +1,26 @@
-"""Sets of class prototypes: C fixed points in R^k that embeddings are pulled to, drawn before any training.
+"""Sets of class prototypes: C fixed points in R^k towards which embeddings are pulled, drawn before training.
 
 Kinds
 -----
 ``orthonormal``
-    Rows of a random orthogonal matrix, uniform (Haar), k >= C: all cosines 0, all distances scale * sqrt(2). The choice
-    of Almudévar et al. (arXiv 2406.16145).
+    Rows of a uniformly (Haar) random orthogonal matrix, for k >= C. All cosines are 0 and all distances
+    scale * sqrt(2). This is the choice of Almudévar et al. (arXiv 2406.16145).
 ``simplex``
-    Cosines -1 / (C - 1), the lowest that C vectors can share, k >= C - 1. At C = 50 only 1 % further apart than
-    orthonormal. An orthonormal set minus its mean, rescaled, is a simplex.
+    All cosines are -1 / (C - 1), the lowest possible common value, for k >= C - 1. At C = 50 distances are only 1 %
+    larger than for ``orthonormal``. An orthonormal set minus its mean is a simplex, up to scale.
 ``orthoplex``
-    Opposite pairs +q_i, -q_i on orthonormal axes, C <= 2 k: classes 2 i and 2 i + 1 are opposite, others orthogonal.
-    Between k + 1 < C <= 2 k no set has a lower largest cosine (Rankin 1955).
+    Pairs +q_i, -q_i on orthonormal axes, for C <= 2 k: classes 2 i and 2 i + 1 are opposite, all others orthogonal.
+    For k + 1 < C <= 2 k no set has a lower largest cosine (Rankin 1955).
 ``repulsion``
-    Any C and k: points pushed apart by minimising a soft maximum of their cosines (Mettes et al., arXiv 1901.10514,
-    with the maximum softened and sharpened step by step).
+    Points for any C and k that minimise a soft maximum of their cosines (Mettes et al., arXiv 1901.10514; here with a
+    soft maximum that is sharpened in stages).
 ``johnson_lindenstrauss``
-    The choice of arXiv 2406.16145 for k < C: a random orthogonal C x C matrix projected by a Gaussian k x C matrix. Its
-    weakness: the image of orthonormal vectors under a Gaussian matrix is C independent Gaussian vectors, so the
-    orthogonal start adds nothing: cosines scatter with variance 1 / k and lengths differ (variance 2 / k of the squared
-    length). The lemma's guarantee asks for more dimensions than classes where C is small.
+    A random orthogonal C x C matrix projected by a Gaussian k x C matrix, the choice of arXiv 2406.16145 for k < C. A
+    Gaussian matrix maps orthonormal vectors to independent Gaussian vectors, so the orthogonal matrix has no effect:
+    cosines have variance 1 / k, and lengths differ (the squared length has variance 2 / k). For small C the lemma only
+    guarantees its bound with more dimensions than classes.
 ``gaussian``
-    Independent N(0, scale^2 / k) entries: the same distribution, without the detour.
+    Independent N(0, scale^2 / k) entries, which have the same distribution as ``johnson_lindenstrauss``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ KINDS = ("orthonormal", "simplex", "orthoplex", "repulsion", "johnson_lindenstra
 _STAGES = 5.0 * 2.0 ** np.arange(9)
 """Inverse temperatures of the soft maximum of ``repulsion``, 5 to 1280."""
 _STEPS = 250
-"""Steps of Adam at each of them."""
+"""Number of steps of Adam at each inverse temperature."""
 
 
 def _possible_kinds(classes: int, dim: int) -> tuple[str, ...]:
-    """The kinds of set that exist for C classes in k dimensions."""
+    """Return the kinds of sets that exist for C classes in k dimensions."""
     exists = {
         "orthonormal": classes <= dim,
         "simplex": classes - 1 <= dim,
@@ -62,29 +62,30 @@ def prototypes(
     Parameters
     ----------
     kind : str
-        One of :data:`KINDS`.
+        Kind of the set, one of :data:`KINDS`.
     classes : int
-        C, at least 2.
+        Number of classes C, at least 2.
     dim : int
-        k, of the embeddings.
+        Number of dimensions k of the embeddings.
     scale : float
-        Length of each prototype (of the two Gaussian kinds: root mean square length). There is no default, for it
-        decides how hard the loss pulls; sqrt(k) is what a layer norm puts out.
+        Length of each prototype (for the two Gaussian kinds, the root mean square length). It has no default, because
+        it determines how strongly the loss pulls; the output of a layer norm has length sqrt(k).
     seed : int
-        Draws the set; give it apart from the seed of the network's weights.
+        Seed of the set, independent of the seed of the network's weights.
     orthogonal_to_ones : bool
-        Draw within the k - 1 dimensions orthogonal to the all-ones vector, where a layer norm's output lies before its
-        affine map.
+        Whether to draw within the k - 1 dimensions orthogonal to the all-ones vector, which contain the output of a
+        layer norm before its affine map.
 
     Returns
     -------
     np.ndarray float32 (C, k)
+        Prototypes, one row per class.
 
     Raises
     ------
     ParameterError
-        ``classes`` below 2, ``dim`` below 1, ``scale`` not positive, an unknown ``kind``, or one that does not exist
-        for this C and k; the message then says which do.
+        If ``classes`` is below 2, ``dim`` below 1, ``scale`` not positive, or ``kind`` is unknown or does not exist for
+        this C and k; the message then says which kinds exist.
 
     Examples
     --------
@@ -107,12 +108,12 @@ def prototypes(
 
 
 def gram(rows: ArrayLike) -> np.ndarray:
-    """Cosines of all pairs, float64 (C, C).
+    """Return the cosines of all pairs of rows, float64 (C, C).
 
     Raises
     ------
     ParameterError
-        Not a matrix, or a row of length 0.
+        If ``rows`` is not a matrix, or a row has length 0.
     """
     rows = numbers("rows", rows, ndim=2).astype(np.float64)
     norms = np.linalg.norm(rows, axis=1)
@@ -123,7 +124,7 @@ def gram(rows: ArrayLike) -> np.ndarray:
 
 
 def max_cosine(rows: ArrayLike) -> float:
-    """Largest cosine of two different rows of (C, k): the lower, the better separated."""
+    """Return the largest cosine between two different rows of (C, k); lower values mean better separation."""
     cosines = gram(rows)
     if len(cosines) < 2:
         raise ParameterError("rows", f"{len(cosines)} row", "at least two")
@@ -131,7 +132,7 @@ def max_cosine(rows: ArrayLike) -> float:
 
 
 def _simplex_vertices(classes: int) -> np.ndarray:
-    """C unit vectors in R^(C-1) with cosines -1 / (C - 1), float64, by the recursion of Kasarla et al. (2206.08704)."""
+    """Return C unit vectors in R^(C-1) with cosines -1 / (C - 1), by the recursion of Kasarla et al. (2206.08704)."""
     rows = np.zeros((classes, classes - 1))
     for i in range(classes - 1):
         rows[i, i] = math.sqrt(1 - np.sum(rows[i, :i] ** 2))
@@ -140,7 +141,7 @@ def _simplex_vertices(classes: int) -> np.ndarray:
 
 
 def _haar(rows: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a uniformly drawn orthogonal matrix: QR alone is not uniform until R's diagonal is made positive."""
+    """Return rows of a uniformly drawn orthogonal matrix: Q of a QR decomposition with R's diagonal made positive."""
     q, r = np.linalg.qr(rng.standard_normal((dim, rows)))
     return (q * np.sign(np.diag(r))).T
 
@@ -163,7 +164,7 @@ def _johnson_lindenstrauss(classes: int, dim: int, rng: np.random.Generator) -> 
 
 
 def _repulsion(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
-    """Adam on log(sum over pairs of exp(b cos)) / b, with b going through :data:`_STAGES`."""
+    """Minimise log(sum over pairs of exp(b cos)) / b by Adam, for each b of :data:`_STAGES` in turn."""
     unit = _normalised(rng.standard_normal((classes, dim)))
     for sharpness in _STAGES:
         mean, square = np.zeros_like(unit), np.zeros_like(unit)
@@ -173,7 +174,7 @@ def _repulsion(classes: int, dim: int, rng: np.random.Generator) -> np.ndarray:
             np.fill_diagonal(cosines, -np.inf)
             weights = np.exp(sharpness * (cosines - cosines.max()))
             slope = 2 * (weights / weights.sum()) @ unit
-            slope -= np.sum(slope * unit, axis=1, keepdims=True) * unit  # along the sphere
+            slope -= np.sum(slope * unit, axis=1, keepdims=True) * unit  # the part tangential to the sphere
             mean += 0.1 * (slope - mean)
             square += 0.001 * (slope**2 - square)
             update = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-12)
@@ -186,7 +187,7 @@ def _normalised(rows: np.ndarray) -> np.ndarray:
 
 
 def _complement_of_ones(dim: int) -> np.ndarray:
-    """Orthonormal basis (k - 1, k) of the vectors whose entries sum to 0 (Helmert's)."""
+    """Return Helmert's orthonormal basis (k - 1, k) of the vectors whose entries sum to 0."""
     from scipy.linalg import helmert
 
     return helmert(dim)

@@ -1,7 +1,7 @@
-"""What trainings are asked: is one setting better than another, is a factor read, how fast is it learnt?
+"""Compare trainings: is one setting better than another, are factors recognised, how fast does a network learn?
 
-After the open questions of Almudévar et al. (arXiv 2406.16145). A factor that helps must help more than a placebo: a
-factor of the same shape that knows nothing of the clips. :func:`workbench.study` runs what is asked over folds and
+These are open questions of Almudévar et al. (arXiv 2406.16145). A useful factor must help more than a placebo, a factor
+with the same number of levels that is independent of the clips. :func:`workbench.study` runs the tasks over folds and
 seeds.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def _of_study(table: object, *columns: str) -> None:
-    """Refuse what is no table of a study with these columns."""
+    """Raise an error if the argument is not a table of a study with these columns."""
     import pandas as pd
 
     if not isinstance(table, pd.DataFrame) or not set(columns) <= set(table.columns):
@@ -57,22 +57,23 @@ def paired_differences(
     metric : str
         The column that is compared.
     by : str
-        The column that says which setting a run had.
+        The column with the setting of each run.
     limits : (low, high), optional
-        Between which the figure can lie, (-1, 1) for differences of rates; the interval is cut there.
+        Lowest and highest possible difference, (-1, 1) for differences of rates; the interval is clipped to them.
     level : float
-        Level of the interval.
+        Confidence level of the interval.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``by``; columns difference (mean over folds), low, high
-        (:func:`workbench.metrics.intervals.fold_interval`; NaN with one fold), folds and seeds.
+        One row per setting, indexed by ``by``: difference (mean over folds), low, high
+        (:func:`workbench.metrics.intervals.fold_interval`; NaN with one fold), and the numbers of folds and seeds.
 
     Raises
     ------
     ParameterError
-        An unknown baseline or metric, or a setting without a run on a fold and seed of the baseline.
+        If the baseline or metric is unknown, or the table does not have exactly one run of every setting for every
+        fold and seed.
     """
     import pandas as pd
 
@@ -104,7 +105,7 @@ def paired_differences(
 def over_folds(
     table: pd.DataFrame, metric: str, *, by: str, limits: tuple[float, float] | None = None, level: float = 0.95
 ) -> pd.DataFrame:
-    """Mean of a study's figure over folds, a row a setting, with its interval and spreads.
+    """Average a column of a study over folds for each setting, with its interval and standard deviations.
 
     Parameters
     ----------
@@ -113,18 +114,18 @@ def over_folds(
     metric : str
         The column that is averaged.
     by : str
-        The column that says which setting a run had.
+        The column with the setting of each run.
     limits : (low, high), optional
-        Between which the figure can lie, (0, 1) for rates; the interval is cut there.
+        Lowest and highest possible value, (0, 1) for rates; the interval is clipped to them.
     level : float
-        Level of the interval.
+        Confidence level of the interval.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``by``; columns mean, low, high (:func:`workbench.metrics.intervals.fold_interval`; NaN with one fold),
-        fold_spread and seed_spread (standard deviations over folds of the means over seeds, and over seeds within a
-        fold; NaN of one), and runs.
+        One row per setting, indexed by ``by``: mean, low, high (:func:`workbench.metrics.intervals.fold_interval`; NaN
+        with one fold), fold_spread (standard deviation over folds of the means over seeds), seed_spread (standard
+        deviation over seeds within a fold), both NaN with one fold or seed, and the number of runs.
     """
     import pandas as pd
 
@@ -145,31 +146,31 @@ def over_folds(
 def setting_difference(
     table: pd.DataFrame, a: str, b: str, *, metric: str = "balanced_accuracy", by: str = "model"
 ) -> tuple[float, float, float]:
-    """Difference of two settings of a study, on the same folds and seeds, for :func:`workbench.views.compared`.
+    """Difference of two settings of a study on the same folds and seeds, for :func:`workbench.views.compared`.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Rows of :func:`workbench.study`, perhaps of several of them, with columns ``by``, fold and seed. A setting that
-        was run with the first seed alone, as nothing in it is drawn, counts with that for every seed of the fold. Runs
+        Rows of one or several calls of :func:`workbench.study`, with columns ``by``, fold and seed. If a setting has
+        only one run per fold, because it does not depend on the seed, that run is used for every seed of the fold. Runs
         that failed are left out.
     a, b : str
         Values of the column ``by``.
     metric : str
         The column that is compared.
     by : str
-        The column that says which setting a run had.
+        The column with the setting of each run.
 
     Returns
     -------
     difference, low, high : float
-        a minus b, as :func:`paired_differences` says. The bounds are NaN where all pairs share one fold, whose seeds
-        say nothing of other test clips; all are where there is no pair.
+        a minus b, with the interval of :func:`paired_differences`. The bounds are NaN if all pairs are of one fold,
+        because its seeds share their test clips. All three are NaN if there is no pair.
 
     Raises
     ------
     ParameterError
-        A setting or a metric that the table lacks.
+        If the table does not have a setting or the metric.
     """
 
     _of_study(table, by, "fold", "seed")
@@ -188,7 +189,7 @@ def setting_difference(
 
 
 def _rounded(*values: float) -> tuple[float, ...]:
-    """Without the last digits, in which what is 0 would have a sign."""
+    """Round to 12 decimals, so that rounding errors of a difference of 0 have no sign."""
     return tuple(round(float(value), 12) for value in values)
 
 
@@ -196,31 +197,33 @@ def _rounded(*values: float) -> tuple[float, ...]:
 def spread(
     table: pd.DataFrame, columns: Sequence[str], *, by: str = "loss", over: str = "fold", digits: int = 3
 ) -> pd.DataFrame:
-    """Mean of each setting of a study with its lowest and highest fold, to be shown.
+    """Format the mean of each setting of a study, with its lowest and highest fold, as text for display.
 
     Parameters
     ----------
     table : pandas.DataFrame
         A table of :func:`workbench.study`.
     columns : sequence of str
-        What was measured.
+        The columns with results.
     by : str
-        The column that says which setting a run had.
+        The column with the setting of each run.
     over : str
-        The column whose values make the spread: runs that share one, such as the seeds of a fold, are averaged first.
+        The column over which the range is taken; runs with the same value, such as the seeds of a fold, are averaged
+        first.
     digits : int
-        Decimals.
+        Number of decimals.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``by``, in the order of the table; texts such as "0.853 (0.800 to 0.900)": mean of the folds, lowest and
-        highest of them. A mean alone where the folds are alike to these decimals, "" where nothing was measured.
+        One row per setting, indexed by ``by`` in the order of the table, with texts such as "0.853 (0.800 to 0.900)":
+        mean, lowest and highest fold. It is the mean alone if the folds are equal to these decimals, and "" without
+        results.
 
     Raises
     ------
     ParameterError
-        A column that the table does not have.
+        If the table does not have a column.
     """
     import pandas as pd
 
@@ -240,23 +243,25 @@ def spread(
 
 @checked
 def placebos(levels: ArrayLike, seed: int) -> dict[str, np.ndarray]:
-    """Levels of the same shape that say nothing of their clips, to be trained like the true ones.
+    """Draw placebo levels, which are independent of the clips, as a control for the true levels.
 
     Parameters
     ----------
     levels : array_like of int (N, m)
+        True levels.
     seed : int
+        Seed of the placebos.
 
     Returns
     -------
     dict of str to np.ndarray int64 (N, m)
-        "shuffled": the rows in another order, so that factors depend on each other as before. "random": a Gaussian
-        number for each clip and factor, cut into as many levels as the factor has, all equally peopled.
+        "shuffled" has the rows in random order, which keeps the dependence between factors. "random" has independent
+        random levels, as many as the factor has and all equally frequent.
 
     Raises
     ------
     ParameterError
-        No integers, or another number of axes.
+        If levels are not integers (N, m).
     """
     levels = numbers("levels", levels)
     if levels.dtype.kind not in "iu" or levels.ndim != 2 or not levels.size:
@@ -284,47 +289,46 @@ def evaluate_factors(
     seed: int = 0,
     **training: object,
 ) -> dict[str, float]:
-    """Train with prototypes of factors and measure what is decided and read: a task of :func:`workbench.study`.
+    """Train with prototypes of factors, and score classes and levels; a task of :func:`workbench.study` can return it.
 
     Parameters
     ----------
     inputs, y, split
-        As in :func:`fit_classifier`; levels are cut on the training part alone.
+        As in :func:`fit_classifier`; the cuts between levels depend on the training part only.
     values : array_like float (N, m)
-        Factors of all clips, finite.
+        Finite factors of all clips.
     names : sequence of str (m,)
-        Their names.
+        Names of the factors.
     dim : int
-        k, the length of the network's embeddings.
+        Number of dimensions k of the network's embeddings.
     scale : float
-        Length of every block's prototypes.
+        Length of the prototype in each block.
     told : {"true", "shuffled", "random", "nothing"}
-        What the clips are pulled to: their true levels, a placebo (:func:`placebos`), or nothing, which is
-        cross-entropy alone.
+        Levels whose prototypes the clips are pulled towards: the true ones, a placebo (:func:`placebos`), or "nothing"
+        for cross-entropy alone.
     count : int
         Number of levels of each factor.
     code : {"one-hot", "thermometer"}
         Code of the levels, as in :class:`FactorPrototypes`.
     weight : float
-        Weight of the pull.
+        Weight of the prototype term in the loss.
     seed : int
-        Draws weights and placebos.
+        Seed of the weights and placebos.
     **training
         Keyword arguments of :func:`fit_classifier`, such as ``network`` and ``epochs``.
 
     Returns
     -------
     dict
-        accuracy and balanced_accuracy of the test clips, then, unless nothing is told, chance (1 / count) and, as means
-        over factors and factor by factor (as "kappa pitch"), level_read (share of levels read rightly), kappa
-        (quadratic-weighted) and rank_correlation (of the block's position and the factor's value); last seconds.
-        Placebo levels are compared with the placebo.
+        accuracy and balanced_accuracy of the test clips, and seconds, the duration of the training. Unless ``told`` is
+        "nothing", also chance (1 / count), and, as a mean over factors and for each factor (as in "kappa pitch"):
+        level_read, the share of correct levels; kappa with quadratic weights; and rank_correlation between the block's
+        position and the factor's value. For a placebo they are computed with the placebo levels.
 
     Raises
     ------
     ParameterError
-        What :class:`Levels`, :class:`FactorPrototypes` and :func:`fit_classifier` refuse, or a split without a test
-        part.
+        If the split has no test part, or :class:`Levels`, :class:`FactorPrototypes` or :func:`fit_classifier` raise it.
     """
     values, shared = numbers("values", values, ndim=2).astype(np.float64), {"seed": seed, "progress": False, **training}
     test = fitting(split, len(values)).test
@@ -363,25 +367,25 @@ def dynamics(
     Parameters
     ----------
     runs : mapping of str to sequence of TrainedClassifier or DataFrame
-        Name of the row -> its trainings or their histories, a seed each. Train them all for as many epochs, without
-        ``patience``: the area is a mean over epochs.
+        For each name the trainings, or their histories, one per seed. All should have the same number of epochs and no
+        ``patience``, because the area is a mean over epochs.
     metric : str
-        Column of the histories; higher is better.
+        Column of the histories, of which higher values are better.
     share : float
         Share of the final value that is to be reached.
 
     Returns
     -------
     pandas.DataFrame
-        Index name; mean and sd (over runs; NaN for one) of: final (value of the last epoch), epochs_to_share (epochs
-        until ``share`` of the run's own final value was first reached; a poor end is reached early, so read it beside
-        final), area (mean value over epochs) and, of :class:`TrainedClassifier`, seconds. Columns (quantity, "mean" or
-        "sd"), and ("runs", "count").
+        One row per name, with mean and standard deviation (sd) over runs, NaN for one run. The quantities are final
+        (value of the last epoch), epochs_to_share (epochs until ``share`` of the run's own final value was first
+        reached; compare it only at similar final values, as a low one is reached early), area (mean value over epochs),
+        and, for :class:`TrainedClassifier`, seconds. The columns are (quantity, "mean" or "sd") and ("runs", "count").
 
     Raises
     ------
     ParameterError
-        No runs, a history without the metric, a share outside (0, 1].
+        If there are no runs, a history does not have the metric, or ``share`` is outside (0, 1].
     """
     import pandas as pd
 

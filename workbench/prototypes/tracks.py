@@ -1,4 +1,4 @@
-"""From segments to tracks: what can be learnt from, how logits decide, and what classifiers of segments share."""
+"""Classification of tracks by their segments: checks of the data, decisions from logits, and a common base class."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from ..metrics.classification import accuracy, balanced_accuracy
 
 @dataclass(frozen=True, eq=False)
 class TrackDecisions:
-    """What a classifier says of tracks; made by :func:`decide`."""
+    """Decisions of a classifier for n tracks; made by :func:`decide`."""
 
     tracks: np.ndarray
-    """The tracks, sorted, (n,)."""
+    """Names of the tracks, sorted, (n,)."""
     logits: np.ndarray
-    """Mean over each track's segments, float64 (n, C)."""
+    """Mean logits over each track's segments, float64 (n, C)."""
     labels: np.ndarray
-    """Labels of the columns, (C,)."""
+    """Labels of the classes, in the order of the columns, (C,)."""
 
     @property
     def predictions(self) -> np.ndarray:
-        """Label of the largest logit, (n,)."""
+        """Label with the largest logit for each track, (n,)."""
         return self.labels[self.logits.argmax(1)]
 
     def score(self, y: ArrayLike, tracks: ArrayLike) -> dict[str, float]:
-        """``accuracy`` over tracks and ``balanced_accuracy``, the mean recall over classes.
+        """Return ``accuracy`` over tracks and ``balanced_accuracy``, the mean recall over classes.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class TrackDecisions:
         Raises
         ------
         ParameterError
-            A track that is not among the decided ones, or has two labels.
+            If the tracks are not those that were decided, or a track has two labels.
         """
         tracks = known(tracks, name="tracks")
         y = known(y, len(tracks))
@@ -66,7 +66,7 @@ class TrackDecisions:
 
 
 def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
-    """Average segments' logits (N, C) over tracks (N,); without tracks each segment is one."""
+    """Average the logits (N, C) of segments over tracks (N,); without tracks each segment is a track."""
     logits = numbers("logits", logits, ndim=2).astype(np.float64)
     tracks = np.arange(len(logits)) if tracks is None else known(tracks, len(logits), "tracks")
     labels = known(labels, name="labels")
@@ -79,9 +79,9 @@ def decide(logits: ArrayLike, labels: ArrayLike, tracks: ArrayLike | None = None
 
 
 class TrackClassifier(ABC):
-    """What trained classifiers of segments share: logits become decisions of tracks, and all of it a folder.
+    """Base class of trained classifiers of segments, with decisions for tracks, saving and loading.
 
-    A subclass is a dataclass whose fields are config, labels and network, and others that JSON can hold.
+    A subclass is a dataclass with the fields config, labels and network, and other fields that JSON can represent.
     """
 
     CONFIG: ClassVar[type[Config]]
@@ -89,20 +89,20 @@ class TrackClassifier(ABC):
     @classmethod
     @abstractmethod
     def _built(cls, config: Config, classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
-        """The network before it has these tensors."""
+        """Return a network of the right shape for these tensors, before they are loaded."""
 
     def predict(self, x: ArrayLike, tracks: ArrayLike | None = None) -> TrackDecisions:
-        """Mean logits of each track's segments, and its label; without ``tracks`` (N,) each segment is one."""
+        """Classify tracks by the mean logits of their segments; without ``tracks`` (N,) each segment is a track."""
         return decide(self.logits(x), self.labels, tracks)
 
     def _score(self, z: np.ndarray, y: ArrayLike, split: Split, tracks: ArrayLike | None) -> dict[str, float]:
-        """Accuracy and balanced accuracy of the test tracks."""
+        """Return accuracy and balanced accuracy of the test tracks."""
         test = fitting(split, len(z), needed=("test",)).test
         tracks = np.arange(len(z)) if tracks is None else known(tracks, len(z), "tracks")
         return self.predict(z[test], tracks[test]).score(known(y, len(z), rows=test)[test], tracks[test])
 
     def evaluate(self, z: ArrayLike, y: ArrayLike, split: Split, tracks: ArrayLike | None = None) -> dict[str, float]:
-        """Measure decisions on the test part: a task of :func:`workbench.study` returns this.
+        """Score the decisions on the test part; a task of :func:`workbench.study` can return the result.
 
         Parameters
         ----------
@@ -118,19 +118,19 @@ class TrackClassifier(ABC):
 
     @checked
     def save(self, folder: str | Path) -> Path:
-        """Write everything to a folder, and return it."""
+        """Write the classifier to a folder, and return the folder."""
         record = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "network"}
         return write_fitted(folder, type(self).__name__, self.network.state_dict(), record)
 
     @classmethod
     @checked
     def load(cls, folder: str | Path) -> Self:
-        """Read what :meth:`save` wrote.
+        """Read a classifier that :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            The folder is missing or damaged, or holds something else.
+            If the folder does not exist, is damaged, or holds something else.
         """
         tensors, record = read_fitted(folder, cls.__name__)
         config = restored(folder, record, "config", cls.CONFIG, what=cls.__name__)
@@ -143,9 +143,9 @@ class TrackClassifier(ABC):
 
 
 def vectors(z: ArrayLike, name: str = "z") -> np.ndarray:
-    """Vectors as float32 (N, D), finite."""
+    """Return vectors as float32 (N, D), or raise an error if their shape is wrong or they are not finite."""
     z = numbers(name, z, finite=False, empty=True)
-    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+    with np.errstate(over="ignore"):  # values too large for float32 become inf and are reported below
         z = z.astype(np.float32)
     if z.ndim != 2 or not z.size:
         raise ParameterError(f"{name}.shape", z.shape, "(N, D), not empty")
@@ -158,28 +158,29 @@ def vectors(z: ArrayLike, name: str = "z") -> np.ndarray:
 def checked_parts(
     x: np.ndarray, y: ArrayLike, split: Split, tracks: ArrayLike | None = None, *, needed: Sequence[str] = ("train",)
 ) -> tuple[Split, np.ndarray, np.ndarray, np.ndarray]:
-    """Check that inputs (N, ...), their labels and their tracks can be learnt from as the split says.
+    """Check that a classifier can be trained on inputs (N, ...), their labels and their tracks with this split.
 
     Returns
     -------
     split : Split
+        The split, checked.
     labels : np.ndarray (C,)
         The sorted labels of the training part.
     y : np.ndarray int64 (N,)
-        Position of each input's label among them; -1 outside the split.
+        Position of each input's label in ``labels``; -1 outside the split.
     tracks : np.ndarray (N,)
-        Track of each input; its row where no tracks are given.
+        Track of each input; without tracks its row number.
 
     Raises
     ------
     ParameterError
-        An empty part that is needed, labels of a single class, missing labels, a class that is not in train, training
-        inputs that are all the same, or a track in train and in another part.
+        If a required part is empty, train has only one class, labels are missing, another part has a class that train
+        lacks, all training inputs are equal, or a track is in train and in another part.
 
     Warns
     -----
     UserWarning
-        Classes that a part lacks, and inputs that are in train and in another part too.
+        If a part lacks some classes, or inputs of train are also in another part.
     """
     split = fitting(split, len(x), needed=needed)
     y = known(y, len(x), rows=np.concatenate(list(split)))
@@ -206,18 +207,18 @@ def checked_parts(
 
 
 def _warn_shared(train: np.ndarray, held: np.ndarray, part: str) -> None:
-    """Say how many inputs of another part are also among the training ones, number for number; float32 (N, ...)."""
+    """Warn if inputs of another part, float32 (N, ...), are exactly equal to training inputs."""
     keys, others = ({}, 0)
     for row, key in enumerate(train.reshape(len(train), -1).sum(1, dtype=np.float32).tolist()):
         keys.setdefault(key, []).append(row)
     for row, key in enumerate(held.reshape(len(held), -1).sum(1, dtype=np.float32).tolist()):
         others += any(np.array_equal(train[own], held[row]) for own in keys.get(key, ())[:100])
     if others:
-        warn(f"{others} of {len(held)} inputs of {part} are in train too, number for number: the figures flatter")
+        warn(f"{others} of {len(held)} inputs of {part} are in train too, number for number: scores are too optimistic")
 
 
 def columns(y: ArrayLike, labels: np.ndarray, n: int, name: str = "y") -> np.ndarray:
-    """Labels (n,) as positions in the sorted ``labels``, int64."""
+    """Return labels (n,) as positions in the sorted ``labels``, int64."""
     y = known(y, n, name)
     y = np.array(y.tolist()) if y.dtype == object else y
     try:

@@ -1,7 +1,7 @@
-"""Training a classifier whose embeddings a loss shapes.
+"""Train a classifier with predefined prototypes or another loss on its embeddings.
 
-The network maps inputs to embeddings z (N, k), a linear head with bias maps z to logits (N, C), a loss of
-:mod:`.losses` trains both. Everything that is chosen, such as the epoch kept, is chosen on the validation part.
+The network maps inputs to embeddings z (N, k), a linear head with bias maps z to logits (N, C), and a loss of
+:mod:`.losses` trains both. All selections, such as that of the epoch, use the validation part only.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING_VERSION = 1
-"""To be raised when training changes its numbers: checkpoints of before are then refused."""
+"""To be increased when a change of the training changes its results; older checkpoints are then refused."""
 _BALANCED = ("supervised_contrastive", "orthogonal_projection", "prototypical_network")
-"""Losses that compare clips within a batch, and get as many of each class."""
+"""Losses that compare clips within a batch; their batches have equally many clips of each class."""
 _OWN_WEIGHTS = ("supervised_contrastive", "arcface", "rbf")
-"""Losses whose ``seed`` draws weights that are trained; it is the seed of the run."""
+"""Losses with trained weights of their own, whose ``seed`` is by default that of the run."""
 _ONE_THREAD = 3e7
-"""Multiplications of a step on vectors below which one CPU thread does it: waiting for each other costs more."""
+"""A step on vectors with fewer multiplications than this runs on a single CPU thread, which is faster."""
 _CHUNK = 4e6
-"""Input numbers that go through the network at once when nothing is trained."""
+"""Number of input values that pass through the network at once outside training."""
 _ARRAYS = ("z", "logits", "scores", "weight", "bias", "prototypes", "y")
 
 _PAPER = {"epochs": 25, "warmup": 5, "keep": "last"}
@@ -70,12 +70,12 @@ _KS2 = {"epochs": 30, "mixup": 0.5}
 
 @dataclass(frozen=True)
 class ClassifierConfig(Config):
-    """How a classifier is trained: optimiser, schedule, augmentation and when to stop.
+    """Configuration of the training of a classifier: optimiser, schedule, augmentation and stopping.
 
-    "paper" and "paper-ks2" fine-tune AST on ESC-50 and on Speech Commands (35 words) as the code of arXiv 2406.16145
-    does, "paper-beats" and "paper-beats-ks2" BEATs; there warm-up rises from 0, where that code starts AST's above its
-    highest. The others are this package's: "conv" trains a small network from scratch, "efficientat" and "ecapa"
-    fine-tune those.
+    The presets "paper" and "paper-ks2" fine-tune AST on ESC-50 and on Speech Commands (35 words) as in the code of
+    arXiv 2406.16145; "paper-beats" and "paper-beats-ks2" do so for BEATs. Unlike that code, which starts the warm-up
+    of AST above its highest learning rate, the warm-up here rises linearly. The other presets are this package's own:
+    "conv" trains a small network from scratch, and "efficientat" and "ecapa" fine-tune these networks.
     """
 
     PRESETS: ClassVar = {
@@ -89,31 +89,33 @@ class ClassifierConfig(Config):
     }
 
     epochs: int = 40
-    """The training clips are seen at most so many times."""
+    """Largest number of passes over the training clips."""
     batch: int = 32
-    """A step is made on so many clips."""
+    """Number of clips per step."""
     learning_rate: float = 1e-3
-    """The optimiser's highest learning rate."""
+    """Highest learning rate of the optimiser."""
     weight_decay: float = 1e-4
-    """The optimiser's weight decay, which is an L2 penalty for "adam"."""
+    """Weight decay of the optimiser, which is an L2 penalty for "adam"."""
     optimizer: Literal["adam", "adamw"] = "adamw"
-    """The optimiser is Adam, or Adam with decoupled weight decay."""
+    """Optimiser: Adam, or Adam with decoupled weight decay."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """The optimiser's decay rates of its running means."""
+    """Decay rates of the running means of the optimiser."""
     schedule: Literal["constant", "cosine", "decay"] = "constant"
-    """After the warm-up the rate is constant, falls to a thousandth, or is multiplied by 0.85 each epoch."""
+    """Learning rate after the warm-up: constant, falling to a thousandth along a cosine, or times 0.85 every epoch."""
     warmup: int = 0
-    """The rate rises linearly to its highest over so many epochs."""
+    """Number of epochs over which the learning rate rises linearly to its highest value."""
     mixup: float = 0.0
-    """A training clip is mixed with another with this probability, by shares drawn from Beta(10, 10)."""
+    """Probability that a training clip is mixed with another, by shares drawn from Beta(10, 10)."""
     spec_augment: tuple[int, int] = (0, 0)
-    """Masks hide fewer than so many bands and frames of a spectrogram; (0, 0) masks nothing."""
+    """Upper limits of the widths, in bands and frames, of the masks in a spectrogram; (0, 0) for no masks."""
     keep: Literal["best", "last"] = "best"
-    """The epoch of highest validation accuracy (ties: lowest cross-entropy, then the first) is kept, or the last."""
+    """Which epoch's weights to keep: that with the highest validation accuracy (in a tie, the lowest cross-entropy,
+    then the first), or the last."""
     patience: int | None = None
-    """The training stops after so many epochs without a better one; None never stops it."""
+    """Number of epochs without a better one after which training stops; None for never."""
     standardise: Literal["each", "all", "none"] = "each"
-    """Dimensions or mel bands are standardised each, all together to deviation 1/2 as AST does, or not."""
+    """Whether inputs are standardised for each dimension or mel band, or all together to standard deviation 1/2 as for
+    AST, or not at all."""
 
     def __post_init__(self):
         counts = {"epochs": {"least": 1}, "batch": {"least": 2}, "warmup": {"least": 0}, "patience": {"least": 1}}
@@ -129,7 +131,7 @@ class ClassifierConfig(Config):
             raise ParameterError("patience", self.patience, "None when the last epoch is kept")
 
     def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, 0 first."""
+        """Return the learning rate of an epoch, counted from 0."""
         if epoch < self.warmup:
             return self.learning_rate * (epoch + 1) / self.warmup
         if self.schedule == "decay":
@@ -142,74 +144,74 @@ class ClassifierConfig(Config):
 
 @dataclass(frozen=True, eq=False)
 class TrainedClassifier:
-    """A trained classifier and what it makes of all clips; made by :func:`fit_classifier`."""
+    """A trained classifier and its outputs for all clips; made by :func:`fit_classifier`."""
 
     config: ClassifierConfig
-    """How it was trained."""
+    """Configuration of the training."""
     z: np.ndarray
     """Embeddings of all clips, float32 (N, k)."""
     logits: np.ndarray
     """Logits of the linear head, float32 (N, C)."""
     scores: np.ndarray
-    """What the loss decides by, float32 (N, C); the logits, unless it has a classifier of its own."""
+    """Scores by which the loss classifies, float32 (N, C); the logits, unless the loss has its own classifier."""
     weight: np.ndarray
     """Weights of the head, float32 (C, k)."""
     bias: np.ndarray
     """Bias of the head, float32 (C,)."""
     prototypes: np.ndarray
-    """The loss's prototypes, float32 (C, k); where it has none, each class's mean training embedding."""
+    """Prototypes of the loss, float32 (C, k); if it has none, or with factors, each class's mean training embedding."""
     classes: np.ndarray
-    """Labels in the order of the columns, sorted, (C,)."""
+    """Sorted labels of the classes, in the order of the columns, (C,)."""
     y: np.ndarray
-    """Class of each clip as a column, int64 (N,); -1 outside the split."""
+    """Class of each clip as a column number, int64 (N,); -1 outside the split."""
     split: Split
-    """The clips that were learnt from, chosen on and kept apart."""
+    """The split into train, valid and test."""
     history: pd.DataFrame
-    """Row an epoch run: rate, means over training batches, validation accuracy and cross-entropy."""
+    """One row per epoch: learning rate, means over training batches, validation accuracy and cross-entropy."""
     epoch: int
-    """The epoch kept, 0 first."""
+    """Number of the epoch whose weights were kept, from 0."""
     seconds: float
-    """Time of the training."""
+    """Duration of the training in seconds."""
     network: nn.Module = field(repr=False)
-    """The network with the weights kept, on the CPU; it takes standardised inputs."""
+    """The network with the kept weights, on the CPU; it takes standardised inputs."""
     loss: CrossEntropy = field(repr=False)
-    """The loss with its own state; ``loss.options`` is what :func:`make_loss` makes it from."""
+    """The loss with its state; ``loss.options`` are the arguments for :func:`make_loss`."""
     shift: np.ndarray | None = field(repr=False)
-    """Training statistics by which inputs are standardised."""
+    """Number or array subtracted from inputs to standardise them; None without standardisation."""
     scale: np.ndarray | None = field(repr=False)
-    """Training statistics too: inputs become (inputs - shift) / scale."""
+    """Number or array by which inputs are then divided; None without standardisation."""
 
     @property
     def predictions(self) -> np.ndarray:
-        """Label decided for each clip, (N,)."""
+        """Predicted label of each clip, (N,)."""
         return self.classes[self.scores.argmax(1)]
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the scores, float64 (N, C); of a sigmoid classifier, its outputs over their sum."""
+        """Softmax of the scores, float64 (N, C); for a sigmoid classifier, its outputs divided by their sum."""
         scores = torch.from_numpy(self.scores).double()
         odds = F.logsigmoid(scores) if self.loss.classification == "sigmoid" else scores
         return odds.softmax(1).numpy()
 
     @property
     def accuracy(self) -> float:
-        """Share of the test clips that the scores decide rightly."""
+        """Share of correctly classified test clips."""
         return float(np.mean(self.scores[self._test].argmax(1) == self.y[self._test]))
 
     def evaluate(self) -> dict[str, float]:
-        """Measure the test clips: a task of :func:`workbench.study` returns this.
+        """Score the classifier on the test clips; a task of :func:`workbench.study` can return the result.
 
         Returns
         -------
         dict
             ``accuracy`` by the scores, ``accuracy_nearest`` by the nearest of :attr:`prototypes`,
-            ``calibration_error``, ``nc1`` and ``nc2`` (:mod:`workbench.metrics.geometry`), ``epochs`` run, the
-            ``epoch`` kept and ``seconds`` of the training.
+            ``calibration_error``, ``nc1`` and ``nc2`` (:mod:`workbench.metrics.geometry`), the number of ``epochs``
+            run, the kept ``epoch``, and the ``seconds`` of the training.
 
         Raises
         ------
         ParameterError
-            The split has no test clips.
+            If the split has no test clips.
         """
         z, true = self.z[self._test], self.y[self._test]
         return {
@@ -224,17 +226,17 @@ class TrainedClassifier:
         }
 
     def embed(self, inputs: ArrayLike) -> np.ndarray:
-        """Embeddings of other inputs, standardised as in training; float32 (N, k)."""
+        """Return the embeddings of other inputs, which are standardised as in training, float32 (N, k)."""
         inputs = _inputs(inputs)
         if np.ndim(self.shift) and inputs.shape[1] != len(self.shift):
             raise ParameterError("inputs.shape", inputs.shape, f"(N, {len(self.shift)}, ...), as in training")
         inputs = torch.from_numpy(batches.standardised(inputs, self.shift, self.scale))
-        _dimension(self.network, inputs)  # which names what the network cannot take
+        _dimension(self.network, inputs)  # raises a clear error for inputs that the network does not accept
         return _embeddings(self.network.eval(), inputs).numpy()
 
     @checked
     def save(self, folder: str | Path) -> Path:
-        """Write everything but the network's own code to a folder, and return it."""
+        """Write everything except the code of the network to a folder, and return the folder."""
         tensors = {name: torch.tensor(getattr(self, name)) for name in (*_ARRAYS, "shift", "scale")
                    if getattr(self, name) is not None}  # fmt: skip
         tensors |= {f"split.{part}": torch.from_numpy(rows) for part, rows in zip(PARTS, self.split, strict=True)}
@@ -247,18 +249,19 @@ class TrainedClassifier:
     @classmethod
     @checked
     def load(cls, folder: str | Path, network: Callable[[], nn.Module]) -> TrainedClassifier:
-        """Read what :meth:`save` wrote.
+        """Read a classifier that :meth:`save` wrote.
 
         Parameters
         ----------
         folder : path
+            The folder.
         network : callable, or nn.Module
-            As in the training; the weights come from the folder.
+            The network of the training, as in :func:`fit_classifier`; its weights are read from the folder.
 
         Raises
         ------
         WeightsError
-            The folder is missing or damaged, holds something else, or was written with another network.
+            If the folder does not exist, is damaged, holds something else, or was written with another network.
         """
         tensors, record = read_fitted(folder, "TrainedClassifier")
         config = restored(folder, record, "config", ClassifierConfig, what="classifier")
@@ -269,7 +272,7 @@ class TrainedClassifier:
                 f"{folder}: was trained with a network that is built otherwise than {type(net).__name__}"
             )
         classes, dim = tensors["weight"].shape
-        points = tensors.get("loss.fixed", tensors.get("loss.learnt"))  # whether there are any; values are loaded below
+        points = tensors.get("loss.fixed", tensors.get("loss.learnt"))  # for the shape; values are loaded below
         loss = make_loss(classes=classes, dim=dim, prototypes=points, **record["loss"])
         for name, module in (("network", net), ("loss", loss)):
             own = {key.removeprefix(f"{name}."): v for key, v in tensors.items() if key.startswith(f"{name}.")}
@@ -310,37 +313,40 @@ def fit_classifier(
     Parameters
     ----------
     inputs : array_like float (N, D), (N, samples) or (N, mels, frames)
-        Frozen embeddings, waveforms, or spectrograms; :func:`~.extractors.extractor` makes them.
+        Frozen embeddings, waveforms, or spectrograms; :func:`~.extractors.extractor` computes them.
     y : array_like (N,)
         Class of each clip, of any sortable type.
     split : Split
-        Rows of train, valid (needed unless the last epoch is kept) and test, which is only ever predicted.
+        Rows of train, of valid (required unless the last epoch is kept), and of test, which are only predicted.
     network : callable, or nn.Module
-        Makes the network that maps a batch to z (B, k), such as ``partial(MLPProjector, 256, 64)``. A module is copied
-        and trained on from its weights, those that require gradients.
+        Function that returns a network from a batch to z (B, k), such as ``partial(MLPProjector, 256, 64)``. A module
+        is copied, and its weights that require gradients are trained further.
     loss : str or mapping
-        A name of :data:`~.losses.LOSSES`, or {"name": ..., option: ...}.
+        Name of a loss in :data:`~.losses.LOSSES`, or a mapping with "name" and options of the loss.
     prototypes : array_like (C, k), optional
-        What some losses pull to, start from or classify by; rows in the order of the sorted labels of the training
-        clips. Their length sqrt(k) is a good start: the nearest prototype decides well only where the pull is strong
-        enough for it.
+        Prototypes to which some losses pull, from which they start or by which they classify. Rows are in the order of
+        the sorted labels of the training clips. A length of sqrt(k) is a good first choice; the nearest prototype
+        classifies well only if the pull is strong enough.
     factors : FactorPrototypes, optional
-        Pull each clip to the prototype of its factor levels instead; with ``levels``, loss "prototype" only.
+        Prototypes of factor levels, used instead of class prototypes together with ``levels``, with loss "prototype"
+        only.
     levels : array_like of int (N, m), optional
-        Levels of all clips; only the rows of train are looked at.
+        Factor levels of all clips; only the rows of train are used.
     config : ClassifierConfig or str
-        The settings, or the name of a preset.
+        Configuration, or the name of a preset.
     seed : int
-        Draws weights, order of clips, mixup and masks. Draw the prototypes by a seed of their own.
+        Seed of the weights, the order of clips, mixup and masks. Draw the prototypes with a separate seed.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     checkpoint : path, optional
-        File to which the state is written after each epoch; a training that finds it goes on from there.
+        File to which the state is written after each epoch; the same call resumes from it.
     progress : bool or callable (done, total)
+        True shows a progress bar; a callable is called after each epoch.
     track_geometry : bool
-        Add ``nc1`` and ``nc2`` of the training clips to the history; one more pass over them an epoch.
+        Whether to add ``nc1`` and ``nc2`` of the training clips to the history, which takes one more pass over them per
+        epoch.
     **fields
-        Fields of :class:`ClassifierConfig`, in place of the config's: ``epochs``, ``batch``, ``learning_rate`` ...
+        Fields of :class:`ClassifierConfig` that replace those of ``config``, such as ``epochs`` or ``batch``.
 
     Returns
     -------
@@ -349,15 +355,15 @@ def fit_classifier(
     Raises
     ------
     ParameterError
-        Inputs that are NaN or of a wrong shape, a class of valid or test that is not in train, a part that is missing,
-        an unknown loss, option or field, prototypes that do not fit, a loss that ran away, or a checkpoint of another
-        training.
+        If inputs are not finite or of a wrong shape, valid or test has a class that train lacks, a required part is
+        missing, a loss, option or field is unknown, prototypes have a wrong shape, the loss diverged, or the checkpoint
+        belongs to another training.
 
     Notes
     -----
-    The history's ``cross_entropy`` is that of the scores with the labels trained on, ``distance`` the mean of
-    ||z - p|| / ||p||, both over the epoch's batches while weights change. Under mixup the inputs are mixed as they are
-    given: of log-mel spectrograms that is not what mixing the waveforms would give.
+    In the history ``cross_entropy`` is that of the scores with the training labels and ``distance`` is the mean of
+    ||z - p|| / ||p||; both are averages over the batches of an epoch while weights change. Mixup mixes the inputs, and
+    a mixture of log-mel spectrograms is not the spectrogram of mixed waveforms.
     """
     start = time.perf_counter()
     config = ClassifierConfig.named(config, **fields)
@@ -413,7 +419,7 @@ def _merit(row: Mapping[str, float]) -> tuple[float, float]:
 
 
 class _Training:
-    """What one training changes, and the clips that it learns from and is chosen on."""
+    """State of a training, with the clips of train and of valid."""
 
     def __init__(self, net, head, loss, config: ClassifierConfig, seed: int, arrays, split: Split, geometry: bool):
         x, y, targets = arrays
@@ -428,7 +434,7 @@ class _Training:
         self.optimizer = kind(trained, lr=config.learning_rate, fused=True, **rest)
 
     def epoch(self, number: int) -> dict[str, float]:
-        """Train once through the clips; means over the batches."""
+        """Train on all clips once, and return means over the batches."""
         config, (x, y, *targets) = self.config, self.own
         rate = config.rate(number)
         for group in self.optimizer.param_groups:
@@ -484,7 +490,7 @@ class _Training:
         return measured
 
     def identity(self) -> str:
-        """Hash of all that decides the numbers."""
+        """Return a hash of everything that determines the result."""
         tensors = [*self.own, *self.held, *self.module.state_dict().values()]
         settings = (sorted(asdict(self.config).items()), sorted(self.loss.options.items()), repr(self.module))
         weights = {str(place): values for place, values in enumerate(tensors)}
@@ -512,7 +518,7 @@ def _loss(loss, classes: int, dim: int, prototypes, factors, config: ClassifierC
 
 def _inputs(inputs: ArrayLike) -> np.ndarray:
     x = numbers("inputs", inputs, finite=False, empty=True)
-    with np.errstate(over="ignore"):  # what does not fit becomes inf and is named below
+    with np.errstate(over="ignore"):  # values too large for float32 become inf and are reported below
         x = x.astype(np.float32, copy=False)
     if x.ndim not in (2, 3) or not x.size:
         raise ParameterError("inputs.shape", x.shape, "(N, D) or (N, mels, frames), not empty")
@@ -523,7 +529,7 @@ def _inputs(inputs: ArrayLike) -> np.ndarray:
 
 
 def _targets(factors: FactorPrototypes | None, levels, train: np.ndarray, n: int) -> np.ndarray | None:
-    """Prototypes of the training clips, float32 (N_train, k)."""
+    """Return the prototypes of the training clips by their levels, float32 (N_train, k); None without factors."""
     if (factors is None) != (levels is None):
         raise ParameterError("levels", levels, "given (N, m) together with factors, or neither")
     if factors is None:
@@ -537,12 +543,12 @@ def _targets(factors: FactorPrototypes | None, levels, train: np.ndarray, n: int
 
 
 def _mark(net: nn.Module) -> str:
-    """Hash of how a network is built, without its weights."""
+    """Return a hash of the architecture of a network, without its weights."""
     return fingerprint(repr(net))
 
 
 def _dimension(net: nn.Module, x: Tensor) -> int:
-    """k, by looking at what comes out."""
+    """Return the number of dimensions k of the network's output for two inputs."""
     try:
         z = _embeddings(net.eval(), x[:2])
     except RuntimeError as error:
@@ -555,5 +561,5 @@ def _dimension(net: nn.Module, x: Tensor) -> int:
 
 @torch.no_grad()
 def _embeddings(net: nn.Module, x: Tensor) -> Tensor:
-    """z of all rows, in chunks that fit into memory; the network must be in eval mode."""
+    """Return z of all rows, computed in chunks; the network must be in eval mode."""
     return torch.cat([net(some) for some in x.split(max(1, int(_CHUNK // x[0].numel())))])

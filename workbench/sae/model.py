@@ -95,8 +95,7 @@ class SAEConfig(Config):
     2412.06410) it is the k times batch size largest of a batch, and after training all above a learnt threshold."""
     prefixes: Sequence[int] = ()
     """Sizes of nested codes, as in a Matryoshka autoencoder (Bussmann et al. 2025, arXiv 2503.17547). The first
-    latents, as many as each prefix says, must also reconstruct x; the loss is the mean over all prefixes and the whole
-    code."""
+    latents, as many as each prefix says, must also reconstruct x. The loss is the mean over prefixes and whole code."""
     pre_bias: bool = True
     """Whether to train a vector, initially the training mean, that is subtracted from the input and added to the
     output."""
