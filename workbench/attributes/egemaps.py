@@ -1,12 +1,13 @@
 """The set "egemaps": the 88 functionals of eGeMAPSv02, computed by openSMILE.
 
 Eyben et al., "The Geneva minimalistic acoustic parameter set (GeMAPS) for voice research and affective computing",
-IEEE Trans. Affective Computing 7 (2016) 190-202; the set of Mariotte et al. (arXiv 2509.24793). Sounds are heard mono
-and at their own rate, as openSMILE hears a file. Its figures depend on the rate (one voice has a mean loudness of 0.28
-at 16 kHz, 0.32 at 24 kHz, 0.49 at 44.1 kHz), so that clips of several rates compare only when they are brought to one.
+IEEE Trans. Affective Computing 7 (2016) 190-202; the set that Mariotte et al. (arXiv 2509.24793) use. Sounds are
+measured mono and at their own rate, as openSMILE measures a file. The values depend on the rate (one voice has a mean
+loudness of 0.28 at 16 kHz, 0.32 at 24 kHz, 0.49 at 44.1 kHz), so that clips of several rates can be compared only after
+resampling to one rate.
 
-openSMILE gives 0, not NaN, for pitch, voice quality and formants of a clip without voice; that is kept. A clip shorter
-than its analysis window gives NaN throughout.
+openSMILE gives 0, not NaN, for pitch, voice quality and formants of a clip without voice, and these zeros are kept. For
+a clip shorter than its analysis window all values are NaN.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from ..core.dependencies import load
 from ..core.errors import ParameterError
 
 CODE_VERSION = 1
-#: First match wins: a functional's family by a part of its name (the grouping of arXiv 2509.24793).
+#: Family of a functional, and the pattern for a part of its name; the first match counts (grouping of arXiv
+#: 2509.24793).
 FAMILIES = (
     ("formants", "F[123]"),
     ("pitch", "F0"),
@@ -33,7 +35,7 @@ FAMILIES = (
 
 
 def family(name: str) -> str:
-    """Family of one functional: "F0semitoneFrom27.5Hz_sma3nz_amean" is of "pitch"."""
+    """Return the family of one functional, such as "pitch" for "F0semitoneFrom27.5Hz_sma3nz_amean"."""
     for title, pattern in FAMILIES:
         if re.search(pattern, name, re.IGNORECASE):
             return title
@@ -41,7 +43,7 @@ def family(name: str) -> str:
 
 
 def installed() -> bool:
-    """Whether the extra is there."""
+    """Whether the package opensmile is installed."""
     import importlib.util
 
     return importlib.util.find_spec("opensmile") is not None
@@ -53,14 +55,14 @@ class Egemaps:
     Parameters
     ----------
     rate : int
-        Hz at which it hears.
+        Rate of the sounds, Hz.
 
     Attributes
     ----------
     names : tuple of str
-        The 88 functionals, as openSMILE names them.
+        Names of the 88 functionals in openSMILE.
     version : str
-        Of the package opensmile, which carries the openSMILE library.
+        Version of the package opensmile, which includes the openSMILE library.
 
     Raises
     ------
@@ -84,7 +86,7 @@ class Egemaps:
         self.names = tuple(self._smile.feature_names)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The functionals of one sound, float32 (88,)."""
+        """Return the functionals of one sound, float32 (88,)."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Segment too short")  # the NaN say so
+            warnings.filterwarnings("ignore", "Segment too short")  # the values are NaN then
             return self._smile.process_signal(x, self.rate).to_numpy(np.float32)[0]

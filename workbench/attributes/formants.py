@@ -1,10 +1,10 @@
-"""Formants: resonances of the vocal tract by linear prediction.
+"""Formants, the resonances of the vocal tract, measured by linear prediction.
 
-The sound is brought to 11 kHz, pre-emphasised, and each frame modelled as the output of ten poles (autocorrelation
-method, Levinson-Durbin; Makhoul, "Linear prediction: a tutorial review", Proc. IEEE 63 (1975) 561-580). Pole pairs at
-frequency f and radius r are resonances with bandwidth -ln(r) rate / pi. The lowest three that are narrow enough are
-F1 to F3. Harmonics that lie far apart draw the poles to themselves: above a pitch of about 300 Hz formants of this or
-any other linear prediction are those of the harmonics.
+The sound is resampled to 11 kHz and pre-emphasised, and each frame is modelled as the output of ten poles
+(autocorrelation method, Levinson-Durbin; Makhoul, "Linear prediction: a tutorial review", Proc. IEEE 63 (1975)
+561-580). A pair of poles at frequency f and radius r is a resonance with bandwidth -ln(r) rate / pi. The lowest three
+resonances that are narrow enough are F1 to F3. The poles are biased towards harmonics that are far apart: above a pitch
+of about 300 Hz, this and any other linear prediction finds harmonics instead of formants.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LOWEST, HIGHEST, WIDEST = 90.0, 5200.0, 700.0
 
 
 def formant_tracks(x: np.ndarray, rate: int, *, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """F1 to F3 at the given times.
+    """Measure F1 to F3 at the given times.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def formant_tracks(x: np.ndarray, rate: int, *, at: np.ndarray) -> tuple[np.ndar
     rate : int
         Hz.
     at : np.ndarray (T,)
-        Seconds; the analysis frame (40 ms, every 5 ms) nearest to each is used.
+        Times in seconds; for each, the nearest analysis frame (of 40 ms, every 5 ms) is used.
 
     Returns
     -------
     frequency, bandwidth : np.ndarray, float64 (T, 3)
-        Hz; NaN where there is no such resonance.
+        Values in Hz; NaN where there is no such resonance.
     """
     if not len(at):
         return np.empty((0, 3)), np.empty((0, 3))
@@ -56,9 +56,9 @@ def formant_tracks(x: np.ndarray, rate: int, *, at: np.ndarray) -> tuple[np.ndar
 
 
 def _predictor(frames: np.ndarray, order: int) -> np.ndarray:
-    """Linear prediction of each frame: coefficients (T, order + 1) of the inverse filter, the first of them 1."""
+    """Return the linear prediction of each frame: coefficients (T, order + 1) of the inverse filter, the first is 1."""
     size = frames.shape[1]
-    # a Gaussian's short sidelobes blur bandwidths less than a Hann window would
+    # a Gaussian window broadens bandwidths less than a Hann window
     tapered = frames.astype(np.float64) * np.exp(-12 * (np.arange(size) / (size - 1) - 0.5) ** 2)
     r = np.stack([(tapered[:, lag:] * tapered[:, : size - lag]).sum(1) for lag in range(order + 1)], 1)
     r[:, 0] = r[:, 0] * (1 + 1e-9) + 1e-20

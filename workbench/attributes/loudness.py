@@ -1,7 +1,7 @@
-"""Loudness: level over time, weighted as the ear hears faint and moderate sound, and loudness of a whole programme.
+"""Loudness of a sound: A-weighted level over time, and integrated loudness of the whole sound.
 
-- :func:`loudness_track`: level of each frame, A-weighted.
-- :func:`integrated_loudness`: one number a sound, after ITU-R BS.1770-4 (2015): K-weighting, blocks, two gates.
+- :func:`loudness_track` returns the A-weighted level of each frame.
+- :func:`integrated_loudness` returns one number for a sound, by ITU-R BS.1770-4 (2015): K-weighting, blocks, two gates.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from .. import audio
 from ..core.checks import checked, number, numbers, whole
 from ..core.errors import ParameterError
 
-#: dBFS; what is fainter counts as this (16-bit rounding noise lies at -101).
+#: Lowest level in dBFS, to which lower ones are raised (16-bit rounding noise is at -101).
 FLOOR = -100.0
 BLOCK = 4096
-# The analogue prototypes of the two filters of ITU-R BS.1770-4, of which it gives the coefficients at 48 kHz: a shelf
-# (Hz, Q, gain of the power 10^(dB/20), exponent of that gain at its own frequency) and a high-pass (Hz, Q).
+# Analogue prototypes of the two filters of ITU-R BS.1770-4, which gives coefficients for 48 kHz only: a shelf (Hz, Q,
+# gain of the power 10^(dB/20), exponent of that gain at its own frequency) and a high-pass (Hz, Q).
 SHELF = (1681.974450955533, 0.7071752369554196, 10 ** (3.999843853973347 / 20), 0.4996667741545416)
 HIGH_PASS = (38.13547087602444, 0.5003270373238773)
-#: Of BS.1770-4: seconds of a block and between blocks, gates (LKFS; LU below the mean of what passes the first), and
-#: the constant that makes a 997 Hz sine of full scale -3.01 LKFS.
+#: Constants of BS.1770-4: length of a block and step between blocks (s), absolute gate (LKFS), relative gate (LU
+#: relative to the mean of blocks above the absolute gate), and the offset by which a full-scale 997 Hz sine has -3.01
+#: LKFS.
 GATE_BLOCK, GATE_HOP, ABSOLUTE_GATE, RELATIVE_GATE, OFFSET = 0.4, 0.1, -70.0, -10.0, -0.691
 
 
 def _a_weighting(frequency: np.ndarray) -> np.ndarray:
-    """Gain of the A curve, a factor of amplitude, 1 at 1 kHz (IEC 61672-1:2013, Annex E)."""
+    """Return the gain of A-weighting at frequencies in Hz, an amplitude factor of 1 at 1 kHz (IEC 61672-1:2013, E)."""
     f = np.square(np.asarray(frequency, dtype=np.float64))
     poles = (f + 20.598997**2) * np.sqrt((f + 107.65265**2) * (f + 737.86223**2)) * (f + 12194.217**2)
     return 10**0.1 * 12194.217**2 * f**2 / poles
@@ -37,7 +38,7 @@ def _a_weighting(frequency: np.ndarray) -> np.ndarray:
 def loudness_track(
     x: np.ndarray, rate: int, *, hop: float = 0.01, window: float = 0.04, weighting: Literal["A"] | None = "A"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Level over time.
+    """Measure the level over time.
 
     Parameters
     ----------
@@ -45,21 +46,21 @@ def loudness_track(
     rate : int
         Hz.
     hop, window : float
-        Seconds between frames, seconds of a frame (Hann).
+        Seconds between frames, and seconds of a frame (Hann window).
     weighting : {"A", None}
-        "A": as the ear weights faint sound (IEC 61672-1); None: as it is.
+        "A" applies A-weighting, which approximates the ear's sensitivity to faint sound (IEC 61672-1).
 
     Returns
     -------
     times : np.ndarray, float64 (T,)
-        Centres of the frames, seconds. A sound shorter than a frame gives one frame.
+        Centres of the frames in seconds. A sound shorter than a frame has one frame.
     level : np.ndarray, float64 (T,)
         RMS level in dB relative to full scale (a full-scale square wave is 0, a sine -3), at least -100.
 
     Raises
     ------
     ParameterError
-        An unknown weighting, steps below a sample, or ``x`` is not a waveform or empty.
+        The weighting is unknown, ``hop`` or ``window`` is too short, or ``x`` is not a waveform or is empty.
     """
     from scipy import fft
 
@@ -79,10 +80,10 @@ def loudness_track(
 
 
 def _k_weighting(rate: int) -> np.ndarray:
-    """The two filters of ITU-R BS.1770-4 at any rate, second-order sections float64 (2, 6).
+    """Return the two filters of ITU-R BS.1770-4 at any rate, as second-order sections float64 (2, 6).
 
-    At 48 kHz they are the standard's to ten digits. At other rates each is the bilinear transform of the same analogue
-    filter, exact at its own frequency, and the high-pass keeps the gain that it has at 48 kHz.
+    At 48 kHz they equal those of the standard to ten digits. At other rates each is the bilinear transform of the same
+    analogue filter, prewarped at its own frequency, and the high-pass has the same gain as at 48 kHz.
     """
     frequency, q, high, exponent = SHELF
     k = np.tan(np.pi * frequency / rate)
@@ -99,10 +100,11 @@ def _k_weighting(rate: int) -> np.ndarray:
 
 @checked
 def integrated_loudness(x: np.ndarray, rate: int) -> float:
-    """Loudness of a whole mono sound after ITU-R BS.1770-4.
+    """Measure the integrated loudness of a mono sound by ITU-R BS.1770-4.
 
-    Mean power of the K-weighted sound over blocks of 0.4 s, each 0.1 s after the last, that lie above -70 LKFS and
-    above 10 LU below the mean of those: pauses do not count. A gain of g dB adds g, as long as no block crosses -70.
+    It is the mean power of the K-weighted sound over blocks of 0.4 s with a step of 0.1 s, as a level. Only blocks
+    above -70 LKFS count, and of these only blocks above a level of 10 LU below their mean, so that pauses are left out.
+    A gain of g dB adds g LU, unless a block crosses -70 LKFS.
 
     Parameters
     ----------
@@ -113,13 +115,13 @@ def integrated_loudness(x: np.ndarray, rate: int) -> float:
     Returns
     -------
     float
-        LKFS (the same as LUFS); NaN where no block reaches -70. A sound shorter than a block is one block of its own
-        length; of a longer one the end that fills no block is left out, as the standard has it.
+        Loudness in LKFS (the same as LUFS); NaN if no block is above -70. A sound shorter than a block is one block of
+        its own length; the end of a longer one that does not fill a block is left out, as in the standard.
 
     Raises
     ------
     ParameterError
-        ``x`` is not a waveform or empty, or the rate is too low for the filters.
+        ``x`` is not a waveform or is empty, or the rate is too low for the filters.
     """
     from scipy.signal import sosfilt
 
@@ -143,11 +145,11 @@ def windows(x: np.ndarray, rate: int, *, hop: float, window: float) -> tuple[np.
     Returns
     -------
     times : np.ndarray, float64 (T,)
-        Centres, seconds. T is at least 1: a sound shorter than a frame is padded with zeros.
+        Centres in seconds. T is at least 1, as a sound shorter than a frame is padded with zeros.
     frames : np.ndarray, float32 (T, size)
-        A view.
+        The frames, a view without the window applied.
     taper : np.ndarray, float32 (size,)
-        The Hann window that goes with them.
+        The Hann window for the frames.
     """
     x = waveform(x, rate)
     for name, seconds in (("hop", hop), ("window", window)):
@@ -162,13 +164,13 @@ def windows(x: np.ndarray, rate: int, *, hop: float, window: float) -> tuple[np.
 
 
 def waveform(x: np.ndarray, rate: int, *, empty: bool = False) -> np.ndarray:
-    """One mono sound as float32 (samples,).
+    """Return one mono sound as float32 (samples,).
 
     Raises
     ------
     ParameterError
-        Another shape, no samples, values that are not finite or no sound (:func:`workbench.audio.as_channels`), or a
-        rate that is no whole number of at least 1000 Hz.
+        The array has another shape or no samples, its values are not finite or not a sound
+        (:func:`workbench.audio.as_channels`), or the rate is not a whole number of at least 1000 Hz.
     """
     whole("rate", rate, least=1000, most=audio.MOST_RATE)
     x = numbers("x", x, empty=True)
@@ -179,5 +181,5 @@ def waveform(x: np.ndarray, rate: int, *, empty: bool = False) -> np.ndarray:
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
-    """10 log10 of power, at least :data:`FLOOR`."""
+    """Return 10 log10 of power, and at least :data:`FLOOR`."""
     return 10 * np.log10(np.maximum(np.asarray(power, np.float64), 10 ** (FLOOR / 10)))

@@ -1,8 +1,8 @@
-"""Measure clips: the sets of attributes, and the store that remembers them.
+"""Measure the attributes of clips with :func:`measure`, which keeps them in the store of embeddings.
 
-A set that is computed from sound is dressed as an encoder whose only frame is the vector of attributes, so that
-:func:`~workbench.embeddings.embed` does the rest: content keys, work shared among processes, nothing lost by an
-interrupt, nothing decoded twice, damaged files named.
+A set of attributes that is computed from sound is wrapped as an encoder with one frame a clip, the vector of
+attributes. :func:`~workbench.embeddings.embed` can so store the results, share work among processes, continue after an
+interrupt and name damaged files.
 """
 
 from __future__ import annotations
@@ -68,42 +68,45 @@ def measure(
     progress: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> Attributes:
-    """Measured properties of clips, from the store where they are there, else computed and stored.
+    """Measure properties of clips; what is in the store is read, the rest is computed and stored.
 
     Parameters
     ----------
     clips : Clips
     set : {"auto", "egemaps", "voice", "speech", "music", "praat", "crepe", "factors"}
-        "egemaps": 88 functionals by openSMILE, for research only (:mod:`workbench.attributes.egemaps`).
-        "voice": this package's own (:mod:`workbench.attributes.voice`).
+        "egemaps": 88 functionals by openSMILE, free for research, teaching and private use only
+        (:mod:`workbench.attributes.egemaps`).
+        "voice": pitch, voice quality, formants, loudness, rhythm and spectrum by this package
+        (:mod:`workbench.attributes.voice`).
         "speech": median (Hz) and spread (semitones) of the pitch of the voiced frames, loudness (LKFS) and syllables a
         second (:mod:`workbench.attributes.speech`).
         "music": tempo, key, chroma, brightness, harmonic and percussive parts, loudness
         (:mod:`workbench.attributes.music`).
-        "praat": pitch, voice quality and formants by Praat, a second source for "voice"
-        (:mod:`workbench.attributes.praat`); :func:`~workbench.attributes.agreement` compares the two.
-        "crepe": pitch by a neural network (:mod:`workbench.attributes.crepe`), another.
-        "factors": the columns of the clips' table that are known properties, exact in generated sets; numbers as they
-        are, each value of a category as a column of 0 and 1 named "factor=value".
-        "auto": "egemaps" where opensmile is installed, else "voice"; the result says which.
+        "praat": pitch, voice quality and formants by Praat (:mod:`workbench.attributes.praat`), with which
+        :func:`~workbench.attributes.agreement` can compare "voice".
+        "crepe": pitch by a neural network (:mod:`workbench.attributes.crepe`), for comparison too.
+        "factors": the columns of the clips' table that are known properties, which are exact in generated sets. Numbers
+        are used as they are; each value of a category becomes a 0/1 column named "factor=value".
+        "auto": "egemaps" if opensmile is installed, else "voice"; the result says which.
     config : {"default", "paper"}
-        "paper", for "speech" alone: its first three as the first author of arXiv 2406.16145 measures them, spread in
-        Hz, with the faults that :func:`~workbench.attributes.speech.speech_paper` lists; a clip that is left out there
-        is undefined here.
+        "paper", for "speech" only, measures its first three attributes as the first author of arXiv 2406.16145 does,
+        with the spread in Hz and with the faults that :func:`~workbench.attributes.speech.speech_paper` lists; a clip
+        that is dropped there is undefined here.
     seconds : float, optional
-        Measure the first ``seconds`` of each clip, zero-padded on the right, which is what an encoder hears that was
-        given the same ``seconds``; the silence counts. Default whole clips. Factors are of whole clips always.
+        Measure the first ``seconds`` of each clip, zero-padded on the right, as an encoder with the same ``seconds``
+        gets them; the padding is measured too. By default whole clips are measured. Factors always are of whole clips.
     rate : int, optional
-        Hz at which "egemaps" hears. By default each clip's own, at which its figures are those of openSMILE run on the
-        file; where the clips have several, a warning says so, as the figures depend on the rate. The other sets are
-        made for 16 kHz, "music" for 22.05 kHz, to which every sound is brought; a sound of a lower rate has nothing in
-        the bands above.
+        Rate in Hz to which sounds are resampled for "egemaps". By default each clip is measured at its own rate, which
+        gives the values of openSMILE run on the file; if the clips have several rates, a warning says that the values
+        depend on them. For the other sets, sounds are resampled to 16 kHz ("music": 22.05 kHz); a sound of a lower rate
+        has no energy in the bands above.
     cache : bool or path
-        True: the user's store; False: none; a path: a store there.
+        True for the user's store, False for none, or the path of a store.
     progress : bool
-        Show a bar while something is computed.
+        Whether to show a bar while something is computed.
     on_error : {"raise", "skip"}
-        What a clip that cannot be read does: stop, or be left out with a warning and an entry in ``skipped``.
+        What to do with a clip that cannot be read: "raise" is an error, "skip" leaves it out with a warning and an
+        entry in ``skipped``.
 
     Returns
     -------
@@ -112,8 +115,8 @@ def measure(
     Raises
     ------
     ParameterError
-        An unknown set, a set whose package is not installed, the clips have no factors, ``rate`` is given for another
-        set than "egemaps", or ``config`` for another than "speech".
+        The set is unknown or its package is not installed, the clips have no factors, ``rate`` is given for another set
+        than "egemaps", or ``config`` for another set than "speech".
     AudioError
         A clip cannot be read and ``on_error`` is "raise"; the message names it.
     StoreError
@@ -137,7 +140,7 @@ def measure(
 
 
 def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
-    """All clips at one rate, or those of each rate together."""
+    """Measure all clips at one rate, or those of each rate together."""
     rates = np.array(_rates(clips) if rate is None else [rate] * len(clips))
     counts = Counter(rates.tolist())
     if len(counts) > 1:
@@ -149,7 +152,7 @@ def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
         _measured(clips if len(groups) == 1 else clips.take(rows), "egemaps", _egemaps_meter(hertz), options)
         for hertz, rows in groups
     ]
-    kept = [i for i, part in enumerate(parts) if len(part.valid)]  # of a rate whose clips are all left out: nothing
+    kept = [i for i, part in enumerate(parts) if len(part.valid)]  # without rates whose clips are all left out
     if len(parts) == 1 or not kept:
         return parts[0]
     valid = np.concatenate([groups[i][1][parts[i].valid] for i in kept])
@@ -164,7 +167,7 @@ def _egemaps(clips: Clips, rate: int | None, options: dict) -> Attributes:
 
 
 def _rates(clips: Clips) -> list[int]:
-    """Each clip's own rate, Hz; of a file that cannot be read that of one beside it, so that reading it fails."""
+    """Return each clip's own rate in Hz; an unreadable file gets that of its neighbour, as reading it fails later."""
     rates: list[int | None] = []
     for i in range(len(clips)):
         source = clips.source(i)
@@ -195,21 +198,22 @@ def _measured(clips: Clips, set: str, meter: _Meter, options: dict) -> Attribute
 
 
 class _Meter(Encoder):
-    """A function from waveform to attributes, as an encoder of one layer with one frame a clip.
+    """A function from waveform to attributes, wrapped as an encoder of one layer with one frame a clip.
 
-    A frame holds the values, 0 where undefined, and then for each whether it is defined: frames must be finite.
+    As frames must be finite, a frame holds the values, with 0 for undefined ones, followed by 1 or 0 for each value,
+    which says whether it is defined.
 
     Parameters
     ----------
     name : str
     rate : int
-        Hz at which ``function`` hears.
+        Rate of the waveforms for ``function``, Hz.
     function : callable
         float32 (samples,) -> (A,), NaN where undefined.
     version : tuple
-        What else changes the numbers.
+        Versions on which the numbers depend.
     families, meanings : dict of str to str
-        By name of the attribute, in the order of ``function``.
+        Name of each attribute -> its family or meaning, in the order of ``function``.
     reentrant : bool
         Whether ``function`` may run in several threads at once.
     """
@@ -234,7 +238,7 @@ class _Meter(Encoder):
         self.fingerprint = fingerprint("attributes", name, rate, version, self.names)
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """See :meth:`Encoder.forward`."""
+        """Measure a batch, see :meth:`Encoder.forward`."""
         rows = [self.function(row[:n]) for row, n in zip(x.numpy(), lengths.tolist(), strict=True)]
         values = torch.tensor(np.array(rows), dtype=torch.float32)
         defined = values.isfinite()
@@ -243,7 +247,7 @@ class _Meter(Encoder):
 
 
 def _own_meter(name: str) -> _Meter:
-    """The meter of one of the sets that are functions of this package."""
+    """Return the encoder of one of the sets that are functions of this package."""
     rate, reentrant = RATE, True
     if name == "voice":
         table, function, version = VOICE, voice, (CODE_VERSION,)
@@ -272,7 +276,7 @@ def _own_meter(name: str) -> _Meter:
 
 
 def _release(distribution: str) -> str:
-    """Version of a library on which numbers depend, without the build's mark."""
+    """Return the version of a library on which numbers depend, without a build label such as "+cpu"."""
     return metadata.version(distribution).partition("+")[0]
 
 
@@ -290,7 +294,7 @@ def _egemaps_meter(rate: int) -> _Meter:
 
 
 def _factors(clips: Clips) -> Attributes:
-    """The factors of the table: numbers as they are, categories as indicators."""
+    """Return the factors of the table: numbers as they are, categories as indicator columns."""
     if not clips.factors:
         raise ParameterError("set", "factors", f"'voice' or 'egemaps': {clips.name} has no known factors")
     columns, families, meanings = {}, {}, {}

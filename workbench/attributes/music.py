@@ -1,25 +1,25 @@
-"""The set "music": rhythm, harmony and timbre of a sound, with librosa.
+"""The set "music": rhythm, harmony and timbre of a sound, computed with librosa.
 
-Sounds are heard at 22.05 kHz, mono. :data:`MUSIC` lists every attribute with its family, unit and meaning. Five seconds
-take about a quarter of a second on one core, most of it for the parts.
+Sounds are resampled to 22.05 kHz, mono. :data:`MUSIC` lists every attribute with its family, unit and meaning. Five
+seconds of sound take about a quarter of a second on one core, most of it for the harmonic and percussive parts.
 
-- Tempo: autocorrelation of the onset strength, weighted towards 120 beats a minute (Ellis, "Beat tracking by dynamic
-  programming", J. New Music Research 36 (2007) 51-60), between 40 and 240. A tempo and its double or half are both true
-  of most music, and which of them is found is a matter of that weight: of a song of 101 beats a minute in 16 pieces of
-  10 s 11 were read so, two at half the tempo, two at the double, one at two thirds. Its strength is the autocorrelation
-  itself, the pulse clarity (Lartillot, Eerola, Toiviainen and Fornari, ISMIR 2008): noise and speech have a tempo too,
-  and little of it.
-- Key: correlation of the mean chroma with the profiles of Krumhansl and Kessler, "Tracing the dynamic changes in
-  perceived tonal organization in a spatial representation of musical keys", Psychological Review 89 (1982) 334-368. As
-  twelve tonics are no number, the tonic is a point on the circle of fifths, where C is (1, 0) and G 30 degrees on.
-  A single note has a key as well, by this reckoning: a weak one. Strong upper harmonics lend weight to the fifth above
-  a tone: of chords with seven equal ones the dominant is found.
-- Harmonic and percussive parts: median filtering of the spectrogram (Fitzgerald, DAFx 2010).
+- Tempo is the best lag of the autocorrelation of the onset strength, weighted towards 120 beats a minute (Ellis, "Beat
+  tracking by dynamic programming", J. New Music Research 36 (2007) 51-60), between 40 and 240. For most music, a tempo
+  and its double or half fit equally, and the weight decides which is found: of 16 pieces of 10 s from a song of 101
+  beats a minute, 11 gave this tempo, two gave half, two the double, and one two thirds. Its strength is the value of
+  the autocorrelation, known as pulse clarity (Lartillot, Eerola, Toiviainen and Fornari, ISMIR 2008); noise and speech
+  have a tempo too, with a low strength.
+- Key is found by correlation of the mean chroma with the profiles of Krumhansl and Kessler, "Tracing the dynamic
+  changes in perceived tonal organization in a spatial representation of musical keys", Psychological Review 89 (1982)
+  334-368. As a tonic is not a number, it is represented by a point on the circle of fifths, where C is (1, 0) and G is
+  30 degrees further. A single note has a weak key, too. Strong upper harmonics add weight to the fifth above a tone:
+  for chords of tones with seven equal harmonics, the dominant is found.
+- Harmonic and percussive parts are separated by median filtering of the spectrogram (Fitzgerald, DAFx 2010).
 
-A sound that begins at once has an onset there, as has a piece that was cut out of a longer one.
+A sound that starts without silence before it has an onset at its start, and so has an excerpt of a longer sound.
 
-What is not defined is NaN: everything of silence, tempo of less than 3 s or of fewer than four onsets, chroma and key
-of less than 0.4 s or of clicks alone, loudness below -70 LKFS, spread over frames of fewer than two.
+Undefined values are NaN: everything for silence, tempo for less than 3 s or fewer than four onsets, chroma and key for
+less than 0.4 s or clicks only, loudness below -70 LKFS, and spreads over fewer than two frames.
 """
 
 from __future__ import annotations
@@ -35,30 +35,31 @@ from .loudness import FLOOR, decibels, integrated_loudness, loudness_track, wave
 
 CODE_VERSION = 1
 RATE = 22050
-#: Samples: between onset strengths (11.6 ms), of the window for timbre (93 ms) and for harmony (0.37 s).
+#: Samples between onset strengths (11.6 ms), and of the windows for timbre (93 ms) and harmony (0.37 s).
 HOP, WINDOW, LONG_WINDOW = 256, 2048, 8192
-#: Frames so far (dB) below the loudest of a clip are background: no spectrum is taken of them.
+#: Frames more than this many dB below the loudest of a clip are background and left out of spectral attributes.
 SOUNDING = 40.0
-#: Seconds below which a clip has no tempo, onsets below which it has none.
+#: Least duration (s) and least number of onsets of a clip with a tempo.
 SHORTEST, FEWEST = 3.0, 4
 #: Frames (81 ms) over which onset strength is smoothed before its autocorrelation.
 SMOOTHING = 7
-#: Seconds below which a clip has no key, and dB of the harmonic part over the percussive one below which it has none.
+#: Least duration (s) of a clip with a key, and least level of its harmonic part above the percussive part (dB).
 TONAL, LEAST_HARMONIC = 0.4, -30.0
-#: Beats a minute: the slowest and fastest tempo, and the one that counts in full, with a spread of an octave.
+#: Slowest and fastest tempo, and the tempo with the largest weight (which falls off with a spread of an octave), in
+#: beats a minute.
 SLOWEST, FASTEST, USUAL = 40.0, 240.0, 120.0
-#: An onset stands so far (mean dB a band) above what surrounds it, and so large a share of the clip's strongest.
+#: Least prominence of an onset: as a mean over bands in dB, and as a fraction of the clip's largest onset strength.
 ONSET, ONSET_SHARE = 1.5, 0.1
-#: Share of the power that lies below the roll-off.
+#: Fraction of the power below the roll-off frequency.
 ROLLOFF = 0.85
 TONES = ("c", "c_sharp", "d", "d_sharp", "e", "f", "f_sharp", "g", "g_sharp", "a", "a_sharp", "b")
-#: How well each tone goes with a key, from the tonic up (Krumhansl and Kessler 1982).
+#: How well each tone fits into a key, from the tonic upwards (Krumhansl and Kessler 1982).
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 #: Every attribute: name -> (family, meaning with unit).
 MUSIC: dict[str, tuple[str, str]] = {
-    "tempo": ("rhythm", "tempo, beats a minute, 40 to 240; doubles and halves are one another's rivals"),
+    "tempo": ("rhythm", "tempo, beats a minute, 40 to 240; may be the double or half of what a listener taps"),
     "tempo_strength": ("rhythm", "autocorrelation of the onset strength at the tempo, up to 1"),
     "onset_rate": ("rhythm", "onsets of notes or strokes, a second"),
     "key_strength": ("harmony", "correlation of the mean chroma with the best key's profile, up to 1"),
@@ -69,9 +70,9 @@ MUSIC: dict[str, tuple[str, str]] = {
     "chroma_entropy": ("harmony", "entropy of the twelve shares, bits, 0 (one tone) to 3.58 (all alike)"),
     "tuning": ("harmony", "deviation from A = 440 Hz, cents, -50 to 50"),
     "brightness": ("spectral", "spectral centroid, mean over frames weighted by their power, Hz"),
-    "brightness_spread": ("spectral", "standard deviation of the centroid over frames, weighted likewise, Hz"),
-    "bandwidth": ("spectral", "spread of the spectrum about its centroid, mean likewise, Hz"),
-    "rolloff": ("spectral", "frequency below which 85 % of a frame's power lies, mean likewise, Hz"),
+    "brightness_spread": ("spectral", "standard deviation of the centroid over frames weighted by their power, Hz"),
+    "bandwidth": ("spectral", "spread of the spectrum about its centroid, mean over frames weighted by power, Hz"),
+    "rolloff": ("spectral", "frequency below which 85 % of a frame's power lies, mean weighted by power, Hz"),
     "flatness": ("spectral", "geometric over arithmetic mean of a frame's power, mean over sounding frames, 0 to 1"),
     "zero_crossings": ("spectral", "changes of sign of the waveform, a second"),
     "harmonic_percussive_ratio": ("spectral", "energy of the harmonic part over that of the percussive part, dB"),
@@ -83,18 +84,18 @@ MUSIC: dict[str, tuple[str, str]] = {
 
 @checked
 def music(x: np.ndarray, rate: int) -> dict[str, float]:
-    """All attributes of :data:`MUSIC` of one sound.
+    """Measure all attributes of :data:`MUSIC` of one sound.
 
     Parameters
     ----------
     x : np.ndarray (samples,)
     rate : int
-        Hz; brought to 22.05 kHz.
+        Hz; the sound is resampled to 22.05 kHz.
 
     Returns
     -------
     dict of str to float
-        In the order of :data:`MUSIC`; NaN where undefined.
+        Values in the order of :data:`MUSIC`; NaN where undefined.
     """
     x = audio.resample(waveform(x, rate), rate, RATE)
     x = x - x.mean()
@@ -110,7 +111,7 @@ def music(x: np.ndarray, rate: int) -> dict[str, float]:
 
 
 def _spectrum(x: np.ndarray, window: int, hop: int) -> np.ndarray:
-    """Complex (bins, frames); what is shorter than a window is followed by silence."""
+    """Return the complex spectrogram (bins, frames); a sound shorter than a window is padded with silence."""
     return load("librosa").stft(np.pad(x, (0, max(window - len(x), 0))), n_fft=window, hop_length=hop)
 
 
@@ -123,7 +124,7 @@ def _loudness(x: np.ndarray) -> dict[str, float]:
 
 
 def _timbre(spectrum: np.ndarray) -> dict[str, float]:
-    """Spectral shape over sounding frames."""
+    """Measure the spectral shape over sounding frames."""
     power = np.square(np.abs(spectrum)).T.astype(np.float64)
     weight = power.sum(1)
     sounding = weight > weight.max() * 10 ** (-SOUNDING / 10)
@@ -145,7 +146,7 @@ def _timbre(spectrum: np.ndarray) -> dict[str, float]:
 
 
 def _parts(spectrum: np.ndarray) -> tuple[np.ndarray, float]:
-    """Complex spectrum of the harmonic part, and how far (dB) its energy lies above that of the percussive part."""
+    """Return the complex spectrogram of the harmonic part, and its energy relative to the percussive part in dB."""
     parts = load("librosa").decompose.hpss(spectrum)
     energy = np.array([np.square(np.abs(part)).sum(dtype=np.float64) for part in parts])
     high, low = decibels(energy / energy.sum())
@@ -153,7 +154,7 @@ def _parts(spectrum: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _rhythm(x: np.ndarray) -> dict[str, float]:
-    # from silence, so that a sound that begins at once has an onset there
+    # padded with silence, so that a sound without silence before it has an onset at its start
     whole = np.pad(x, (WINDOW, max(WINDOW - len(x), 0)))
     strength = load("librosa").onset.onset_strength(y=whole, sr=RATE, hop_length=HOP)
     onsets, tempo, clarity = _onsets(strength), np.nan, np.nan
@@ -163,7 +164,7 @@ def _rhythm(x: np.ndarray) -> dict[str, float]:
 
 
 def _onsets(strength: np.ndarray) -> np.ndarray:
-    """Frames at which something begins."""
+    """Return the frames of the onsets."""
     from scipy.signal import find_peaks
 
     least = max(ONSET, ONSET_SHARE * strength.max())
@@ -172,14 +173,14 @@ def _onsets(strength: np.ndarray) -> np.ndarray:
 
 
 def _tempo(strength: np.ndarray) -> tuple[float, float]:
-    """Beats a minute and the autocorrelation there."""
+    """Return the tempo in beats a minute, and the autocorrelation at its lag."""
     pace = 60 * RATE / HOP  # frames a minute
-    # beats fall between frames: peaks as wide as some frames match over several periods all the same
+    # beats fall between frames; peaks that are several frames wide still overlap after several periods
     smooth = np.convolve(strength, np.hanning(SMOOTHING + 2)[1:-1], "same")
     centred = smooth - smooth.mean()
     n = len(centred)
     r = np.fft.irfft(np.abs(np.fft.rfft(centred, 2 * n)) ** 2)[:n]
-    # of a lag fewer frames remain to be compared
+    # divide by the number of frames that overlap at each lag
     r = r / np.maximum(n - np.arange(n), 1) / (r[0] / n)
     lags = np.arange(int(np.ceil(pace / FASTEST)), min(int(pace / SLOWEST), n // 2) + 1)
     weight = np.exp(-0.5 * np.log2(pace / lags / USUAL) ** 2)
@@ -191,7 +192,7 @@ def _tempo(strength: np.ndarray) -> tuple[float, float]:
 
 
 def _harmony(x: np.ndarray) -> dict[str, float]:
-    """Of the harmonic part, so that drums colour no tone."""
+    """Measure chroma, key and tuning of the harmonic part, so that drums do not add to the chroma."""
     librosa = load("librosa")
     magnitude = np.abs(_spectrum(x, LONG_WINDOW, LONG_WINDOW // 4))
     if not magnitude.any():
@@ -215,7 +216,7 @@ def _harmony(x: np.ndarray) -> dict[str, float]:
 
 
 def _tuning(magnitude: np.ndarray) -> float:
-    """Deviation of the stronger partials from A = 440 Hz, in semitones, -0.5 to 0.5; 0 where there is no partial."""
+    """Return the deviation of strong partials from A = 440 Hz in semitones, -0.5 to 0.5; 0 without partials."""
     librosa = load("librosa")
     frequency, height = librosa.piptrack(S=magnitude, sr=RATE, n_fft=LONG_WINDOW)
     partials = frequency > 0
@@ -226,7 +227,7 @@ def _tuning(magnitude: np.ndarray) -> float:
 
 @lru_cache(maxsize=1)
 def _keys() -> tuple[np.ndarray, np.ndarray]:
-    """Standardised profiles of the twelve major and the twelve minor keys, (12, 12) each, row 0 that of C."""
+    """Return the standardised profiles of the twelve major and the twelve minor keys, (12, 12) each; row 0 is C."""
     return tuple(np.array([np.roll(_standard(np.array(p)), k) for k in range(12)]) for p in (MAJOR, MINOR))
 
 

@@ -1,13 +1,13 @@
-"""Pitch: fundamental frequency by autocorrelation, and what follows from it cycle by cycle.
+"""Fundamental frequency by autocorrelation, and jitter, shimmer and vibrato.
 
-- :func:`pitch_track`: Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise
-  ratio of a sampled sound", IFA Proceedings 17 (1993) 97-110: the autocorrelation of a windowed frame divided by that
-  of its window, candidates at its maxima, the best path through them. Its strength is the share of periodic power, from
-  which :func:`harmonicity` follows.
-- :func:`cycles`: period and amplitude of every cycle, by matching the waveform around one glottal pulse to the next
-  (Titze and Liang, J. Speech Hear. Res. 36 (1993) 1120-1133: for small perturbations waveform matching is the most
-  exact way), for jitter and shimmer.
-- :func:`vibrato`: rate and extent of a periodic modulation of pitch.
+- :func:`pitch_track` follows Boersma, "Accurate short-term analysis of the fundamental frequency and the
+  harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17 (1993) 97-110: the autocorrelation of a windowed
+  frame is divided by that of the window, its maxima are candidates, and the best path through them is the track. The
+  strength of a candidate is the fraction of periodic power, from which :func:`harmonicity` is computed.
+- :func:`cycles` measures the period and the amplitude of every cycle, for jitter and shimmer, by matching the waveform
+  around one glottal pulse to the next (according to Titze and Liang, J. Speech Hear. Res. 36 (1993) 1120-1133, the most
+  accurate method for small perturbations).
+- :func:`vibrato` measures the rate and the extent of a periodic modulation of pitch.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .loudness import waveform
 
 #: Frequency (Hz) of 0 semitones: the A that is three octaves below 220 Hz, as in eGeMAPS.
 REFERENCE = 27.5
-# Costs per time step of 10 ms as in Praat, but for the octave cost (there 0.01): in a reverberant room, or with some
-# jitter, two periods repeat a little better than one.
+# Costs per time step of 10 ms as in Praat, except for the octave cost (there 0.01): in a reverberant room, or with some
+# jitter, the correlation at two periods is slightly higher than at one.
 OCTAVE_COST, OCTAVE_JUMP_COST, VOICING_COST = 0.03, 0.35, 0.14
 VOICING_THRESHOLD, SILENCE_THRESHOLD = 0.45, 0.03
 CANDIDATES = 10
 PERIOD_FACTOR, AMPLITUDE_FACTOR = 1.3, 1.6
-# Autocorrelations are computed on a grid so much finer than the samples: exact band-limited interpolation.
+# Factor by which the grid of autocorrelations is finer than the samples (by exact band-limited interpolation).
 OVERSAMPLING = 4
-# Frames held at once; bounds memory to about 100 MB however long the sound is.
+# Number of frames that are processed at once, which limits memory to about 100 MB for any length.
 BLOCK = 1024
-# A level below which a frame is silence whatever the rest of the clip is: half a step of 16-bit sound.
+# Peak below which a whole clip is silence: half a step of 16-bit sound.
 SILENCE = 2.0**-16
 
 
@@ -40,32 +40,32 @@ SILENCE = 2.0**-16
 def pitch_track(
     x: np.ndarray, rate: int, *, f_min: float = 60.0, f_max: float = 1400.0, hop: float = 0.01
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fundamental frequency over time.
+    """Measure the fundamental frequency over time.
 
     Parameters
     ----------
     x : np.ndarray (samples,)
     rate : int
-        Hz; at least four times ``f_max`` for good precision.
+        Hz; for good precision at least four times ``f_max``.
     f_min, f_max : float
-        Range of the search, Hz. Frames are three periods of ``f_min`` long.
+        Range of the search in Hz. Frames are three periods of ``f_min`` long.
     hop : float
         Seconds between frames.
 
     Returns
     -------
     times : np.ndarray, float64 (T,)
-        Centres of the frames, seconds. A sound shorter than a frame has none (T = 0).
+        Centres of the frames in seconds. A sound shorter than a frame has no frames (T = 0).
     f0 : np.ndarray, float64 (T,)
-        Hz; NaN where unvoiced.
+        Fundamental frequency in Hz; NaN where unvoiced.
     strength : np.ndarray, float64 (T,)
-        Normalised autocorrelation at the period, 0 to 1, the share of power that repeats; where unvoiced, that of
-        the strongest candidate (0 without one).
+        Normalised autocorrelation at the period, 0 to 1, which is the fraction of periodic power; in unvoiced frames
+        that of the strongest candidate (0 if there is none).
 
     Raises
     ------
     ParameterError
-        The range is empty or passes half the rate, or ``x`` is not a waveform.
+        The range is empty or exceeds half the rate, ``hop`` is shorter than a sample, or ``x`` is not a waveform.
     """
     x = waveform(x, rate, empty=True)
     number("hop", hop, above=0, most=3600)
@@ -75,7 +75,7 @@ def pitch_track(
     if step < 1:
         raise ParameterError("hop", hop, f"at least one sample at {rate} Hz")
     count = max((len(x) - size) // step + 1, 0)
-    # the frames lie in the middle of what they cannot fill
+    # the frames are centred in the sound
     first = (len(x) - size - (count - 1) * step) // 2 if count else 0
     times = (first + size / 2 + step * np.arange(count)) / rate
     if not count:
@@ -92,14 +92,14 @@ def pitch_track(
 
 
 def _candidates(frames, rate, f_min, f_max, loudest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frequency and strength (T, K) of the candidates, strength (T,) of being unvoiced; -inf where there is none."""
+    """Return frequency and strength (T, K) of candidates (-inf if missing), and the strength (T,) of "unvoiced"."""
     r, peak = _autocorrelation(frames, rate, f_min)
     fine = rate * OVERSAMPLING
     low, high = max(int(fine / f_max), 1), min(math.ceil(fine / f_min), r.shape[1] - 2)
     middle, before, after = r[:, low : high + 1], r[:, low - 1 : high], r[:, low + 1 : high + 2]
     lags = np.arange(low, high + 1)
     maxima = (middle > before) & (middle >= after) & (middle > 0.5 * VOICING_THRESHOLD)
-    # shorter periods win among equals: every multiple of a period repeats as well as the period itself
+    # prefer shorter periods, as the correlation at any multiple of a period is as high as at the period itself
     score = np.where(maxima, middle - OCTAVE_COST * np.log2(f_min * lags / fine).astype(np.float32), -np.inf)
     best = np.argpartition(-score, CANDIDATES, axis=1)[:, :CANDIDATES]
     there = np.isfinite(np.take_along_axis(score, best, 1))
@@ -107,7 +107,7 @@ def _candidates(frames, rate, f_min, f_max, loudest) -> tuple[np.ndarray, np.nda
     bend = np.where(there, a - 2 * b + c, -1.0)
     shift = np.clip(np.where(there, 0.5 * (a - c) / bend, 0.0), -0.5, 0.5)
     height = b - 0.25 * (a - c) * shift
-    # interpolation can pass 1 by a hair, and the reflection keeps what is above comparable with what is below
+    # interpolation can exceed 1 slightly; such values are reflected to below 1
     height = np.where(height > 1, 1 / np.maximum(height, 1), height)
     frequency = np.clip(fine / (lags[best] + shift), f_min, f_max)
     quiet = peak / loudest / SILENCE_THRESHOLD * (1 + VOICING_THRESHOLD) if loudest > SILENCE else np.zeros(len(peak))
@@ -116,7 +116,7 @@ def _candidates(frames, rate, f_min, f_max, loudest) -> tuple[np.ndarray, np.nda
 
 
 def _autocorrelation(frames, rate, f_min) -> tuple[np.ndarray, np.ndarray]:
-    """Autocorrelation of each frame over that of its window (T, lags) on the fine grid, and the frames' peaks (T,)."""
+    """Return the autocorrelation of each frame over that of the window, (T, lags) on the fine grid, and peaks (T,)."""
     from scipy import fft
 
     size = frames.shape[1]
@@ -127,18 +127,18 @@ def _autocorrelation(frames, rate, f_min) -> tuple[np.ndarray, np.ndarray]:
     peak = np.abs(centred).max(1)
     centred *= window
     power = np.abs(fft.rfft(np.concatenate([centred, window[None]]), n)) ** 2
-    # a longer inverse transform reads the same curve between the samples
+    # a longer inverse transform interpolates between the samples
     r = fft.irfft(power, n * OVERSAMPLING)[:, : longest * OVERSAMPLING]
     energy = r[:-1, :1]
     return r[:-1] / np.where(energy > 0, energy, 1) / (r[-1] / r[-1, 0]), peak
 
 
 def _best_path(frequency, strength, unvoiced, f_min, hop) -> np.ndarray:
-    """The cheapest path: 0 for unvoiced, else 1 + the position of the candidate, int64 (T,)."""
+    """Return the best path, int64 (T,): 0 for unvoiced, else 1 + the position of the candidate."""
     octave = np.log2(frequency / f_min)
     gain = np.concatenate([unvoiced[:, None], strength + OCTAVE_COST * octave], 1)
     octave = np.pad(octave, ((0, 0), (1, 0)))
-    # costs are per change, and finer steps offer more chances to change
+    # costs are for each change, and shorter steps allow more changes
     pace = 0.01 / hop
     per_octave = np.full((gain.shape[1],) * 2, OCTAVE_JUMP_COST * pace)
     per_octave[0], per_octave[:, 0] = 0.0, 0.0
@@ -158,27 +158,28 @@ def _best_path(frequency, strength, unvoiced, f_min, hop) -> np.ndarray:
 
 
 def semitones(frequency: np.ndarray) -> np.ndarray:
-    """Hz as semitones above 27.5 Hz."""
+    """Convert Hz to semitones above 27.5 Hz."""
     return 12 * np.log2(np.asarray(frequency, dtype=np.float64) / REFERENCE)
 
 
 def harmonicity(strength: np.ndarray) -> np.ndarray:
-    """Harmonics-to-noise ratio in dB from the strength of :func:`pitch_track`: 10 log10(r / (1 - r)) (Boersma 1993).
+    """Return the harmonics-to-noise ratio in dB, 10 log10(r / (1 - r)) for the strength r of :func:`pitch_track`.
 
-    A window with few periods bounds what can be seen: with ``f_min=60`` 22 dB at 80 Hz, 30 at 110 Hz, 45 at 220 Hz.
+    The formula is that of Boersma (1993). A window with few periods limits the largest value that can be measured: with
+    ``f_min=60`` to 22 dB at 80 Hz, 30 dB at 110 Hz and 45 dB at 220 Hz.
     """
     r = np.clip(strength, 1e-6, 1 - 1e-6)
     return 10 * np.log10(r / (1 - r))
 
 
 def stretches(voiced: np.ndarray) -> list[slice]:
-    """Runs of frames over which ``voiced`` (T,) is true."""
+    """Return the runs of frames in which ``voiced`` (T,) is true."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], voiced, [False]])))
     return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def cycles(x: np.ndarray, rate: int, times: np.ndarray, f0: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Periods and amplitudes of consecutive cycles in each voiced stretch of a pitch track.
+    """Measure the periods and amplitudes of consecutive cycles in each voiced stretch of a pitch track.
 
     Parameters
     ----------
@@ -186,13 +187,13 @@ def cycles(x: np.ndarray, rate: int, times: np.ndarray, f0: np.ndarray) -> list[
     rate : int
         Hz.
     times, f0 : np.ndarray (T,)
-        As :func:`pitch_track` returns.
+        Times and pitch as :func:`pitch_track` returns them.
 
     Returns
     -------
-    list of (periods, amplitudes), one a stretch
-        periods : seconds, float64 (n,), from one pulse to the next; amplitudes: root of a period's energy around
-        each pulse, float64 (n + 1,).
+    list of (periods, amplitudes), one for each stretch
+        periods : seconds from one pulse to the next, float64 (n,); amplitudes: square root of the energy in one period
+        around each pulse, float64 (n + 1,).
     """
     x = waveform(x, rate, empty=True)
     x = x - x.mean(dtype=np.float64).astype(np.float32) if len(x) else x
@@ -202,13 +203,13 @@ def cycles(x: np.ndarray, rate: int, times: np.ndarray, f0: np.ndarray) -> list[
             continue
         t = np.arange(math.ceil(times[run.start] * rate), int(times[run.stop - 1] * rate))
         turns = np.cumsum(np.interp(t / rate, times[run], f0[run])) / rate
-        if len(t) and turns[-1] >= 3:  # fewer cycles say nothing of their differences
+        if len(t) and turns[-1] >= 3:  # fewer cycles have no differences to compare
             by_stretch.append(_match(x, rate, t, turns))
     return by_stretch
 
 
 def perturbation(by_stretch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """Jitter and shimmer of the cycles that :func:`cycles` found.
+    """Compute jitter and shimmer of the cycles that :func:`cycles` found.
 
     Parameters
     ----------
@@ -217,17 +218,17 @@ def perturbation(by_stretch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float
     Returns
     -------
     jitter : float
-        Mean absolute difference of neighbouring periods over the mean period ("local"), per cent; NaN without two
-        cycles to compare.
+        Mean absolute difference of neighbouring periods over the mean period ("local"), in per cent; NaN if there are
+        no two periods to compare.
     shimmer : float
-        Mean absolute level difference of neighbouring cycles, dB.
+        Mean absolute level difference of neighbouring cycles in dB; NaN if there are none to compare.
 
     Notes
     -----
-    As in Praat, neighbours of which one is 1.3 times as long or 1.6 times as strong as the other are not counted:
-    there a note changes or an analysis failed. A resonance that rings on into the next period hides part of what
-    there is: of the jitter of a pulse train with a formant 80 Hz wide all is seen at 90 Hz, three quarters at 150 Hz
-    and under half at 300 Hz.
+    As in Praat, neighbours are left out if one is more than 1.3 times as long or 1.6 times as strong as the other,
+    because the note changes there or the analysis failed. A resonance that decays into the next period hides part of
+    the jitter: for a pulse train with a formant 80 Hz wide, all of it is measured at 90 Hz, three quarters at 150 Hz
+    and less than half at 300 Hz.
     """
     steps, periods, levels = [], [], []
     for length, amplitude in by_stretch:
@@ -244,9 +245,9 @@ def perturbation(by_stretch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float
 
 
 def _match(x, rate, t, turns) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles of one stretch; ``turns`` (n,) counts periods at the samples ``t`` (n,)."""
+    """Measure the cycles of one stretch; ``turns`` (n,) counts periods at the samples ``t`` (n,)."""
     turns = _locked(x[t], turns)
-    # where in a period the pulse lies: where the mean cycle reaches furthest
+    # the pulse is at the place in a period where the mean cycle has its largest magnitude
     mean = np.bincount((turns % 1 * 32).astype(int), x[t] ** 3, minlength=32)
     offset = (np.abs(mean).argmax() + 0.5) / 32
     marks = np.interp(np.arange(math.ceil(turns[0] - offset), turns[-1] - offset) + offset, turns, t)
@@ -270,7 +271,7 @@ def _match(x, rate, t, turns) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _locked(x, turns) -> np.ndarray:
-    """Count of periods corrected by the phase of the fundamental, against which that of a pitch track drifts."""
+    """Correct a count of periods by the phase of the fundamental, from which the count of a pitch track drifts."""
     width = min(round(4 * len(turns) / (turns[-1] - turns[0])), len(turns))
     sums = np.cumsum(np.pad(x * np.exp(-2j * np.pi * turns), (width // 2 + 1, width - width // 2 - 1)))
     phase = np.unwrap(np.angle(sums[width:] - sums[:-width]))
@@ -278,7 +279,7 @@ def _locked(x, turns) -> np.ndarray:
 
 
 def _lags(pulse, inside, following, step, period) -> np.ndarray:
-    """Samples (n,) by which each pulse must move to match the next one best; normalised cross-correlation."""
+    """Return the shifts in samples (n,) that match each pulse to the next best, by normalised cross-correlation."""
     from scipy import fft
 
     n = fft.next_fast_len(following.shape[1], real=True)
@@ -307,25 +308,25 @@ def _lags(pulse, inside, following, step, period) -> np.ndarray:
 
 
 def vibrato(f0: np.ndarray, *, hop: float) -> tuple[float, float]:
-    """Rate and extent of a periodic modulation of pitch between 4 and 9 Hz.
+    """Measure the rate and extent of a periodic modulation of pitch between 4 and 9 Hz.
 
-    Windows of 0.64 s within voiced stretches are freed of their straight line and Fourier-transformed (Hann); the
-    highest peak between 4 and 9 Hz is the modulation. A step of a melody within a window counts too, as it does for
-    any spectral method; the medians over windows keep single steps out.
+    Windows of 0.64 s within voiced stretches are detrended by a straight line and Fourier-transformed (Hann window);
+    the highest peak between 4 and 9 Hz is the modulation. A step of a melody within a window adds to it, as in any
+    spectral method; medians over windows suppress single steps.
 
     Parameters
     ----------
     f0 : np.ndarray (T,)
-        Hz, NaN where unvoiced.
+        Pitch in Hz, NaN where unvoiced.
     hop : float
         Seconds between its values.
 
     Returns
     -------
     rate : float
-        Hz, median over the windows that are modulated at least as deeply as the median one.
+        Rate in Hz, the median over windows whose modulation is at least as deep as the median.
     extent : float
-        Cents to either side, median over windows. Both NaN where no voiced stretch is long enough.
+        Cents to either side, the median over windows. Both are NaN if no voiced stretch is long enough.
     """
     size, step, n = round(0.64 / hop), max(round(0.16 / hop), 1), 2048
     cents = 100 * semitones(f0)

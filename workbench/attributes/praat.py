@@ -1,13 +1,13 @@
-"""The set "praat": pitch, voice quality and formants by Praat, a second source for what the set "voice" measures.
+"""The set "praat": pitch, voice quality and formants by Praat, for comparison with the set "voice".
 
-Boersma and Weenink, "Praat: doing phonetics by computer", through the package parselmouth (Jadoul, Thompson and de
-Boer, "Introducing Parselmouth: a Python interface to Praat", J. Phonetics 71 (2018) 1-15). Sounds are heard at 16 kHz,
-mono. An attribute that "voice" has too goes by the same name and unit. Settings are Praat's defaults but for the range
-of pitch and the step: pitch by autocorrelation, 60 to 1400 Hz, every 10 ms; harmonicity and pulses by
-cross-correlation; five formants below 5.5 kHz (Burg) at the voiced frames.
+Praat (Boersma and Weenink, "Praat: doing phonetics by computer") is used through the package parselmouth (Jadoul,
+Thompson and de Boer, "Introducing Parselmouth: a Python interface to Praat", J. Phonetics 71 (2018) 1-15). Sounds are
+resampled to 16 kHz, mono. Attributes that "voice" has as well have the same name and unit. Settings are Praat's
+defaults except for the range of pitch and the time step: pitch by autocorrelation, 60 to 1400 Hz, every 10 ms;
+harmonicity and pulses by cross-correlation; five formants below 5.5 kHz (Burg) at the voiced frames.
 
-What is not defined is NaN: everything but the level of a clip of less than 0.1 s, and where nothing is voiced. Silence
-has a level of -100 dBFS.
+Undefined values are NaN: for a clip of less than 0.1 s everything but the level, and for a clip in which nothing is
+voiced everything but the level and the voiced fraction (0). Silence has a level of -100 dBFS.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from .pitch import semitones
 CODE_VERSION = 1
 RATE, HOP = 16000, 0.01
 LOWEST, HIGHEST = 60.0, 1400.0
-#: Seconds: Praat's frames of pitch and harmonicity need no more.
+#: Seconds of the shortest clip that is measured; Praat's frames of pitch and harmonicity are shorter.
 SHORTEST = 0.1
-#: Of Praat's commands for jitter and shimmer: seconds of the shortest and the longest period, factors between periods
-#: and between amplitudes of neighbours that are compared.
+#: Arguments of Praat's commands for jitter and shimmer: shortest and longest period (s), and largest factors between
+#: the periods and between the amplitudes of neighbours that are compared.
 PERIODS, PERIOD_FACTOR, AMPLITUDE_FACTOR = (0.0001, 0.02), 1.3, 1.6
-#: dB of a full-scale RMS of 1 Pa above 20 micropascal.
+#: Level of an RMS of 1, which Praat takes for 1 Pa, in dB above 20 micropascal.
 PASCAL = 20 * np.log10(1 / 2e-5)
-#: Praat's value of harmonicity where nothing is periodic.
+#: Praat's value of harmonicity for frames that are not periodic.
 NONE = -200.0
 
 #: Every attribute: name -> (family, meaning with unit).
@@ -59,12 +59,12 @@ PRAAT: dict[str, tuple[str, str]] = {
 
 
 def installed() -> bool:
-    """Whether the extra is there."""
+    """Whether the package parselmouth is installed."""
     return importlib.util.find_spec("parselmouth") is not None
 
 
 def version() -> str:
-    """Of Praat, as parselmouth carries it.
+    """Return the version of Praat in parselmouth.
 
     Raises
     ------
@@ -79,18 +79,18 @@ def version() -> str:
 
 @checked
 def praat(x: np.ndarray, rate: int) -> dict[str, float]:
-    """All attributes of :data:`PRAAT` of one sound.
+    """Measure all attributes of :data:`PRAAT` of one sound.
 
     Parameters
     ----------
     x : np.ndarray (samples,)
     rate : int
-        Hz; brought to 16 kHz.
+        Hz; the sound is resampled to 16 kHz.
 
     Returns
     -------
     dict of str to float
-        In the order of :data:`PRAAT`; NaN where undefined.
+        Values in the order of :data:`PRAAT`; NaN where undefined.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What :func:`~workbench.attributes.measure` returns, and a statistic of its columns."""
+"""The attributes that :func:`~workbench.attributes.measure` returns, and the entropy of their columns."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Attributes:
-    """Measured properties of clips: a row a clip, a column an attribute."""
+    """Measured properties of clips, with one row for each clip and one column for each attribute."""
 
     set: str
-    """"egemaps", "voice", "speech", "speech, paper", "music", "praat", "crepe" or "factors"; not "auto"."""
+    """Name of the set: "egemaps", "voice", "speech", "speech, paper", "music", "praat", "crepe" or "factors"."""
     names: tuple[str, ...]
-    """The A columns."""
+    """Names of the A attributes."""
     values: np.ndarray
     """float64 (N, A); NaN where an attribute is not defined for a clip."""
     families: dict[str, str]
-    """Name -> family: pitch, formants, voice quality, loudness, rhythm, harmony, spectral, MFCC; factors may add."""
+    """Name -> family: pitch, formants, voice quality, loudness, rhythm, harmony, spectral, MFCC, or one of factors."""
     meanings: dict[str, str]
-    """Name -> one line with the unit; of a factor: whether it is a number or one value of a category."""
+    """Name -> meaning in one line with the unit; for a factor, whether it is a number or one value of a category."""
     ids: np.ndarray
     """Clip id of each row, str (N,)."""
     valid: np.ndarray
-    """Position among the clips of each row, int64 (N,): ``clips.labels[attributes.valid]`` are the rows' labels."""
+    """Position of each row's clip among the clips, int64 (N,): ``clips.labels[attributes.valid]`` are its labels."""
     skipped: dict[str, str]
-    """Id of each clip that has no row, and why."""
+    """Id of each clip without a row -> the reason."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -44,7 +44,7 @@ class Attributes:
 
     @property
     def table(self) -> pd.DataFrame:
-        """float64 (N, A), columns the names, index the clips' ids."""
+        """Values as a table, float64 (N, A), with the names as columns and the ids of the clips as index."""
         import pandas as pd
 
         return pd.DataFrame(self.values, columns=list(self.names), index=pd.Index(self.ids, name="id"))
@@ -52,26 +52,26 @@ class Attributes:
 
 @checked
 def attribute_entropy(values: np.ndarray, *, bins: int = 10) -> np.ndarray:
-    """Entropy in bits of the histogram of each attribute, between its least and its greatest value.
+    """Return the entropy in bits of the histogram of each attribute between its smallest and its largest value.
 
-    Low where most clips share one value: such an attribute is easy to explain with few latents (arXiv 2509.24793).
+    It is low if most clips share one value; such an attribute is easy to explain with few latents (arXiv 2509.24793).
 
     Parameters
     ----------
     values : np.ndarray (N,) or (N, A)
-        Values that are not finite are left out.
+        Attributes in columns; values that are not finite are left out.
     bins : int
-        Of equal width; the entropy is at most log2(bins).
+        Number of bins of equal width; the entropy is at most log2(bins).
 
     Returns
     -------
     np.ndarray, float64 () or (A,)
-        0 for a constant, NaN where nothing is finite.
+        Entropies; 0 for a constant attribute, NaN if no value is finite.
 
     Raises
     ------
     ParameterError
-        ``bins`` below 1, or an array of another shape.
+        ``bins`` is below 1, or the array has another shape.
     """
     values = numbers("values", values, ndim=(1, 2), finite=False, empty=True).astype(np.float64)
     whole("bins", bins, least=1, most=2**20)
@@ -86,7 +86,7 @@ def _entropy(values: np.ndarray, bins: int) -> float:
     low, high = values.min(), values.max()
     if low == high:
         return 0.0
-    # scaled first: the edges of a histogram of values that differ in the last digits would fall together
+    # scaled first, as the bin edges of values that differ only in their last digits would coincide
     counts, _ = np.histogram((values - low) / (high - low), bins=bins, range=(0, 1))
     share = counts[counts > 0] / len(values)
     return float(-(share * np.log2(share)).sum())

@@ -1,18 +1,18 @@
-"""The set "voice": this package's own attributes of a sound, with nothing to install and no licence to heed.
+"""The set "voice": attributes of a sound that this package computes itself, without further packages or licences.
 
-It follows the choice of GeMAPS (Eyben et al., "The Geneva minimalistic acoustic parameter set for voice research and
-affective computing", IEEE Trans. Affective Computing 7 (2016) 190-202) with textbook analyses of its own:
-`pitch`, `loudness`, `formants`. Sounds are heard at 16 kHz, mono. :data:`VOICE` lists every attribute with its family,
-unit and meaning.
+The attributes are chosen as in GeMAPS (Eyben et al., "The Geneva minimalistic acoustic parameter set for voice research
+and affective computing", IEEE Trans. Affective Computing 7 (2016) 190-202) and computed with the textbook analyses in
+`pitch`, `loudness` and `formants`. Sounds are resampled to 16 kHz, mono. :data:`VOICE` lists every attribute with its
+family, unit and meaning.
 
-Pitch is sought between 60 and 1400 Hz; what lies outside, such as vocal fry, is unvoiced or read as something else.
-That is a singer's range. In running speech so wide a search takes some unvoiced sound for a high pitch: of 40 read
-utterances the median is right (rank correlation with Praat's .99), the mean three semitones too high. The set "speech",
-which seeks in two passes, is made for those.
+Pitch is searched between 60 and 1400 Hz, the range of singers; a voice outside, such as vocal fry, is unvoiced or
+measured wrongly. In running speech, so wide a search takes some unvoiced sounds for a high pitch: for 40 read
+utterances the median is right (its rank correlation with Praat's is .99), but the mean is three semitones too high. For
+speech, use the set "speech", which searches in two passes.
 
-What is not defined is NaN: everything of the voice (pitch, voice quality, formants, vibrato) where nothing is voiced,
-or the clip is shorter than the 50 ms that a pitch takes; spread, slopes and lengths where there are too few of what
-they are taken over; spectrum and MFCC of silence. Silence has a loudness of -100 dBFS and no voiced segments.
+Undefined values are NaN: attributes of the voice (pitch, voice quality, formants, vibrato) if nothing is voiced or the
+clip is shorter than 50 ms, the length of a frame for pitch; spreads, slopes and lengths if there are too few values to
+compute them from; spectrum and MFCC of silence. Silence has a loudness of -100 dBFS and no voiced segments.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from .pitch import cycles, harmonicity, perturbation, pitch_track, semitones, st
 
 CODE_VERSION = 1
 RATE, HOP = 16000, 0.01
-#: Frames so far (dB) below the loudest of a clip are background: no spectrum is taken of them.
+#: Frames more than this many dB below the loudest of a clip are background and left out of spectral attributes.
 SOUNDING = 40.0
-#: Semitones a second: no voice glides faster (Xu and Sun, J. Acoust. Soc. Am. 111 (2002) 1399-1413), so it is a jump.
+#: Steepest glide of a voice in semitones a second (Xu and Sun, J. Acoust. Soc. Am. 111 (2002) 1399-1413); steeper
+#: changes are jumps and are left out of slopes.
 FASTEST = 100.0
-#: dB between a peak of loudness and the dips beside it, at least.
+#: Least difference in dB between a peak of loudness and the dips beside it.
 PEAK_PROMINENCE = 3.0
 
 #: Every attribute: name -> (family, meaning with unit).
@@ -91,18 +92,18 @@ VOICE: dict[str, tuple[str, str]] = {
 
 @checked
 def voice(x: np.ndarray, rate: int) -> dict[str, float]:
-    """All attributes of :data:`VOICE` of one sound.
+    """Measure all attributes of :data:`VOICE` of one sound.
 
     Parameters
     ----------
     x : np.ndarray (samples,)
     rate : int
-        Hz; brought to 16 kHz.
+        Hz; the sound is resampled to 16 kHz.
 
     Returns
     -------
     dict of str to float
-        In the order of :data:`VOICE`; NaN where undefined.
+        Values in the order of :data:`VOICE`; NaN where undefined.
     """
     x = audio.resample(waveform(x, rate), rate, RATE)
     times, f0, strength = pitch_track(x, RATE, hop=HOP)
@@ -151,8 +152,8 @@ def _loudness(x: np.ndarray, level: np.ndarray) -> dict[str, float]:
 
     low, middle, high = np.percentile(level, (20, 50, 80))
     rise, fall = _slopes(level)
-    # the ends count as dips, so that a sound that begins or ends at its peak has one; a tilt too small to matter parts
-    # exact ties, each of which would otherwise stand out from all that surrounds both
+    # the ends count as dips, so that a sound that begins or ends at its peak has a peak there; a negligible slope
+    # breaks exact ties, of which each would otherwise count as a peak
     tilted = np.pad(level + 1e-9 * np.arange(len(level)), 1, constant_values=FLOOR - PEAK_PROMINENCE)
     peaks, _ = find_peaks(tilted, prominence=PEAK_PROMINENCE)
     return {
@@ -183,7 +184,7 @@ def _rhythm(f0: np.ndarray, seconds: float) -> dict[str, float]:
 
 
 def _spectrum(x: np.ndarray, level: np.ndarray) -> dict[str, float]:
-    """Spectral shape over sounding frames (32 ms, Hann)."""
+    """Measure the spectral shape over sounding frames (32 ms, Hann window)."""
     from scipy import fft
 
     _, frames, taper = windows(x, RATE, hop=HOP, window=0.032)
@@ -215,21 +216,21 @@ def _spectrum(x: np.ndarray, level: np.ndarray) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _cepstrum(n_fft: int) -> tuple[np.ndarray, np.ndarray]:
-    """26 mel filters from 20 Hz to 8 kHz (bins, 26) and the cosines of coefficients 1 to 4 (26, 4), orthonormal."""
+    """Return 26 mel filters, 20 Hz to 8 kHz, (bins, 26), and orthonormal cosines of coefficients 1 to 4, (26, 4)."""
     filters = audio.mel_filters(RATE, n_fft=n_fft, n_mels=26, f_min=20.0).numpy().astype(np.float64)
     basis = np.cos(np.pi / 26 * (np.arange(26)[:, None] + 0.5) * np.arange(1, 5)) * np.sqrt(2 / 26)
     return filters, basis
 
 
 def _tilt(power: np.ndarray, f: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Slope of the straight line through a band's levels, dB per kHz, (T,)."""
+    """Return the slope of a straight line fitted to the levels in a band, dB per kHz, (T,)."""
     band = (f >= low) & (f <= high)
     place = (f[band] - f[band].mean()) / 1000
     return decibels(power[:, band]) @ place / (place @ place)
 
 
 def _slopes(track: np.ndarray, *, most: float = np.inf) -> tuple[float, float]:
-    """Mean slope of what rises and of what falls, a second, both positive; without steps that are steeper than most."""
+    """Return the mean slopes of rises and of falls a second, both positive, without steps steeper than `most`."""
     steps = np.diff(track)
     steps = steps[np.abs(steps) <= most * HOP]
     return _mean(steps[steps > 0]) / HOP, _mean(-steps[steps < 0]) / HOP

@@ -1,4 +1,4 @@
-"""Sound to latent frames and back: EnCodec, Lyra, and the built-in ``mel`` with phase recovery.
+"""Codecs, which turn sound into latent frames and back: EnCodec, Lyra, and the built-in ``mel`` with phase recovery.
 
 >>> from workbench.codecs import load_codec
 >>> codec = load_codec("mel", device="cpu")

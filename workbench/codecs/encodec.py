@@ -1,9 +1,9 @@
 """``encodec``: EnCodec's continuous latents, before quantisation, and its decoder.
 
-24 kHz mono, 75 frames a second of 128 numbers (Defossez et al., "High fidelity neural audio compression", 2022,
-arXiv 2210.13438). The two networks are those of transformers; the codebooks are neither built nor read, so nothing is
-lost but what the bottleneck of 128 numbers loses. These are the features that the summary autoencoder of PECMAE
-(arXiv 2402.09318) generates, and the input of EnCodecMAE.
+It maps 24 kHz mono to 75 frames a second of 128 numbers (Defossez et al., "High fidelity neural audio compression",
+2022, arXiv 2210.13438). The two networks are those of transformers. The codebooks are neither built nor read, so that
+only the bottleneck of 128 numbers loses information. The latents are the features that the summary autoencoder of
+PECMAE (arXiv 2402.09318) generates, and the input of EnCodecMAE.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from .interface import Codec
 VERSION = 1
 WEIGHTS = "model.safetensors"
 ROWS = 16
-"""Sounds that go through a network at once: a second of one takes 20 MB."""
+"""Number of sounds in a batch; each second of a sound takes 20 MB."""
 
 
 class EncodecCodec(Codec):
     """EnCodec's encoder and decoder as a codec.
 
-    A frame covers the 320 samples it begins with and what came before them; the last hop of a sound may be begun only.
-    The first frames also know the first 100 ms, which EnCodec mirrors before a sound.
+    A frame depends on its 320 samples and on those before them; the last frame of a sound may have fewer samples. The
+    first frames also depend on the first 100 ms, which EnCodec mirrors before the beginning of a sound.
 
     Parameters
     ----------
     encoder, decoder : torch.nn.Module
-        (B, 1, samples) to (B, dim, T), and back.
+        Networks that map (B, 1, samples) to (B, dim, T), and back.
     settings : transformers.EncodecConfig
     name : str
     device : str or torch.device
@@ -61,13 +61,13 @@ class EncodecCodec(Codec):
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """See :meth:`Codec.encode`. Continuous latents, not quantised."""
+        """Encode waveforms into continuous latents, which are not quantised; see :meth:`Codec.encode`."""
         x = self.check_waveforms(x)
         return torch.cat([self.encoder(part[:, None]) for part in x.split(ROWS)]).transpose(1, 2)
 
     @torch.no_grad()
     def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
-        """See :meth:`Codec.decode`. Nothing is drawn at random."""
+        """Decode latents, see :meth:`Codec.decode`; the result does not depend on `seed`."""
         latents, length = self.check_latents(latents, length, seed=seed)
         parts = latents.transpose(1, 2).split(ROWS)
         return torch.cat([self.decoder(part)[:, 0] for part in parts])[:, :length]
@@ -80,22 +80,23 @@ def load_encodec(
     device: str | torch.device = "cpu",
     random_weights: int | None = None,
 ) -> EncodecCodec:
-    """EnCodec from a model folder of transformers, or with seeded random weights.
+    """Load EnCodec from a model folder of transformers, or make it with seeded random weights.
 
     Parameters
     ----------
     folder : path or None
-        Holds config.json and model.safetensors, as facebook/encodec_24khz does; None only with ``random_weights``.
+        Folder with config.json and model.safetensors, such as facebook/encodec_24khz; None only with
+        ``random_weights``.
     device : str or torch.device
     random_weights : int, optional
-        Seed: the networks of the 24 kHz model before training.
+        Seed for random weights in the networks of the 24 kHz model, as an untrained control.
 
     Raises
     ------
     ParameterError
-        Neither or both of ``folder`` and ``random_weights``; a model that is stereo, or scales its sound.
+        Neither or both of ``folder`` and ``random_weights`` are given, or the model is stereo or scales its sound.
     WeightsError
-        A file missing or damaged, or entries that are not EnCodec's (with the first of them).
+        A file is missing or damaged, or has entries that are not EnCodec's (the error names the first of them).
     """
     if (folder is None) == (random_weights is None):
         raise ParameterError("folder", folder, "a model folder, or None together with random_weights=seed")
@@ -116,7 +117,7 @@ def load_encodec(
 
 
 def _settings(folder: Path | str | None):
-    """The transformers configuration of a folder, by default of the 24 kHz model."""
+    """Return the transformers configuration in a folder, by default that of the 24 kHz model."""
     from transformers import EncodecConfig
 
     if folder is None:

@@ -1,6 +1,6 @@
-"""What a codec is: sound to latent frames, and back to sound.
+"""The interface of a codec, which turns sound into latent frames and back into sound.
 
-To bring your own, subclass :class:`Codec`, fill in the attributes and write ``encode`` and ``decode``; the round trip
+To use your own codec, subclass :class:`Codec`, set the attributes and write ``encode`` and ``decode``; the round trip
 in the notebooks and the diffusion decoder then work with it.
 """
 
@@ -18,7 +18,7 @@ from ..core.errors import ParameterError
 
 
 class Codec(ABC):
-    """Waveforms to latent frames (T frames of D numbers) and back.
+    """A codec, which maps waveforms to latent frames (T frames of D numbers) and back.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Codec(ABC):
     rate : int
         Sample rate (Hz) of the waveforms.
     dim : int
-        D, numbers a latent frame.
+        Length D of a latent frame.
     hop : int
-        Samples a latent frame.
+        Samples between latent frames.
     fingerprint : str
         Hash of everything that changes the numbers.
     device : torch.device
@@ -47,17 +47,17 @@ class Codec(ABC):
         return self.rate / self.hop
 
     def frames(self, samples: int) -> int:
-        """Latent frames of a waveform of so many samples: one for each hop begun."""
+        """Return the number of latent frames of a waveform: samples / hop, rounded up."""
         return -(-whole("samples", samples, least=0) // self.hop)
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Latent frames.
+        """Encode waveforms into latent frames.
 
         Parameters
         ----------
         x : Tensor, float32 (B, samples)
-            Waveforms of one length, at ``rate``.
+            Waveforms of equal length at ``rate``.
 
         Returns
         -------
@@ -66,29 +66,29 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
-        """Sound.
+        """Decode latent frames into sound.
 
         Parameters
         ----------
         latents : Tensor, float32 (B, T, D)
         length : int, optional
-            Samples of the result, at most T hops; by default T hops.
+            Number of samples of the result, at most and by default T hops.
         seed : int
-            Of whatever the codec draws at random (a phase to start from); the others ignore it.
+            Seed of random numbers, such as an initial phase; codecs without randomness ignore it.
 
         Returns
         -------
         Tensor, float32 (B, length)
-            Not clipped: a decoded sound may pass full scale.
+            Waveforms, not clipped: a decoded sound may exceed full scale.
         """
 
     def round_trip(self, x: Tensor, *, seed: int = 0) -> Tensor:
-        """Decode what was encoded: (B, samples) to (B, samples)."""
+        """Encode and decode waveforms (B, samples), and return waveforms (B, samples)."""
         x = self.check_waveforms(x)
         return self.decode(self.encode(x), length=x.shape[-1], seed=seed)
 
     def check_waveforms(self, x: Tensor | np.ndarray) -> Tensor:
-        """``x`` on the codec's device as float32, or a ParameterError that says what is wrong with it."""
+        """Return ``x`` on the codec's device as float32, or raise a ParameterError that says what is wrong with it."""
         x = _floats("x", x)
         if x.ndim != 2 or x.shape[-1] < 1:
             raise ParameterError("x", tuple(x.shape), "waveforms (B, samples) with at least one sample")
@@ -100,7 +100,13 @@ class Codec(ABC):
         return x.to(self.device, torch.float32)
 
     def check_latents(self, latents: Tensor | np.ndarray, length: int | None, *, seed: int = 0) -> tuple[Tensor, int]:
-        """``latents`` on the codec's device as float32 and the length of their sound, or a ParameterError."""
+        """Return ``latents`` on the codec's device as float32, and the length of their sound in samples.
+
+        Raises
+        ------
+        ParameterError
+            The latents have another shape, no frames or values that are not finite, or the length is too large.
+        """
         latents = _floats("latents", latents)
         _seed(seed)
         if latents.ndim != 3 or latents.shape[1] < 1 or latents.shape[2] != self.dim:

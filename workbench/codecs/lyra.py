@@ -1,11 +1,11 @@
 """``lyra``: Google's Lyra v2, a small neural codec with a decoder that runs many times faster than real time on a CPU.
 
-16 kHz mono, 50 frames a second of 64 numbers; encoder and residual quantiser are those of SoundStream (Zeghidour et al.
-2021, arXiv 2107.03312). The three published graphs (github.com/google/lyra, Apache-2.0) are run by LiteRT, the optional
-package ``ai-edge-litert``. They stream, one hop of 320 samples a step, and keep what they heard in variables that
-LiteRT's ``reset_all_variables`` does not clear (2.3): each sound gets an interpreter of its own, which costs 2 ms. The
-sounds of a batch run one after the other (a second thread gains nothing): on one core a second of sound takes 4 ms to
-encode and 9 ms to decode.
+It maps 16 kHz mono to 50 frames a second of 64 numbers; encoder and residual quantiser are those of SoundStream
+(Zeghidour et al. 2021, arXiv 2107.03312). The three published graphs (github.com/google/lyra, Apache-2.0) are run by
+LiteRT, the optional package ``ai-edge-litert``. They process one hop of 320 samples at a time and keep state in
+variables that LiteRT's ``reset_all_variables`` does not clear (in version 2.3); therefore each sound has its own
+interpreter, which costs 2 ms. The sounds of a batch are processed one after the other (a second thread gains nothing).
+On one core a second of sound takes 4 ms to encode and 9 ms to decode.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from .interface import Codec
 
 VERSION = 1
 STAGES = 46
-"""Stages of the residual quantiser, 16 codes each: 4 bits a stage and frame."""
+"""Stages of the residual quantiser, with 16 codes each, so that a stage takes 4 bits a frame."""
 SHA256 = {
     "soundstream_encoder.tflite": "237da0b16226fb0a68d49551c81bebf614e42142af72764448359f68581e88f1",
     "quantizer.tflite": "841ee05989687d32d1f616a8ad1419fc7eda37599d3c05c7cf5a0d60ccf8ac5c",
     "lyragan.tflite": "50e7839cda4f30599a3a34cfaddcd9c98449b049eee884e1a74295780448ad06",
 }
-"""The published graphs: encoder, quantiser, decoder."""
+"""File name -> checksum of the published graphs: encoder, quantiser, decoder."""
 
 
 class LyraCodec(Codec):
     """Lyra's encoder, decoder and quantiser as a codec.
 
-    The latents are not quantised unless :meth:`quantise` is called between :meth:`encode` and :meth:`decode`. A last
-    hop that is only begun is filled up with zeros.
+    The latents are not quantised unless :meth:`quantise` is called between :meth:`encode` and :meth:`decode`. An
+    incomplete last hop is zero-padded.
 
     Parameters
     ----------
     files : mapping of str to path
-        The graphs by name, :data:`SHA256` lists them.
+        File name of each graph, as in :data:`SHA256`, -> its path.
 
     Raises
     ------
     ParameterError
         The package ``ai-edge-litert`` is not installed.
     WeightsError
-        A file missing, or not the published one.
+        A file is missing, or is not the published one.
     """
 
     name = "lyra"
@@ -64,20 +64,20 @@ class LyraCodec(Codec):
         self.fingerprint = fingerprint("lyra", VERSION, *SHA256.values())
 
     def encode(self, x: Tensor) -> Tensor:
-        """See :meth:`Codec.encode`."""
+        """Encode waveforms, see :meth:`Codec.encode`."""
         x = self.check_waveforms(x)
         x = torch.nn.functional.pad(x, (0, self.frames(x.shape[1]) * self.hop - x.shape[1]))
         hops = x.detach().unflatten(1, (-1, 1, self.hop)).numpy()
         return self._stream("soundstream_encoder.tflite", hops).flatten(2)
 
     def quantise(self, latents: Tensor, *, stages: int = STAGES) -> Tensor:
-        """What is left of latents after residual quantisation.
+        """Return latents after residual quantisation.
 
         Parameters
         ----------
         latents : Tensor, float32 (B, T, 64)
         stages : int
-            1 to 46, 200 bit/s each; Lyra's own rates are 16 (3.2 kbit/s), 30 (6) and 46 (9.2).
+            Number of stages, 1 to 46, of 200 bit/s each; Lyra itself uses 16 (3.2 kbit/s), 30 (6) and 46 (9.2).
 
         Returns
         -------
@@ -95,23 +95,23 @@ class LyraCodec(Codec):
         return torch.from_numpy(quantised)
 
     def decode(self, latents: Tensor, *, length: int | None = None, seed: int = 0) -> Tensor:
-        """See :meth:`Codec.decode`. Nothing is drawn at random."""
+        """Decode latents, see :meth:`Codec.decode`; the result does not depend on `seed`."""
         latents, length = self.check_latents(latents, length, seed=seed)
         frames = latents.detach()[:, :, None, None].numpy()
         return self._stream("lyragan.tflite", frames).flatten(1)[:, :length]
 
     def _graph(self, name: str):
-        """A new interpreter of a graph, which has heard nothing."""
+        """Return a new interpreter of a graph, in its initial state."""
         graph = self._kind(model_content=self._graphs[name], num_threads=1)
         graph.allocate_tensors()
         return graph
 
     def _stream(self, name: str, sounds: np.ndarray) -> Tensor:
-        """A graph's output (B, T, 1, ...) for each step of each sound (B, T, ...)."""
+        """Return a graph's output (B, T, 1, ...) for each step of each sound (B, T, ...)."""
         return torch.from_numpy(np.stack([self._run(name, steps) for steps in sounds]))
 
     def _run(self, name: str, steps: np.ndarray) -> np.ndarray:
-        """A graph's output for each step of one sound, from silence."""
+        """Return a graph's output for each step of one sound, from its initial state."""
         graph = self._graph(name)
         source, result = graph.get_input_details()[0]["index"], graph.get_output_details()[0]["index"]
         outputs = []
@@ -132,7 +132,7 @@ def _interpreter() -> type:
 
 
 def _checked(name: str, path: Path | str | None) -> bytes:
-    """A graph's bytes, which must be the published ones."""
+    """Return the bytes of a graph, which must be the published ones."""
     if path is None or not Path(path).is_file():
         raise WeightsError(f"{path or name}: no such file; lyra needs {', '.join(SHA256)}")
     content = Path(path).read_bytes()

@@ -1,4 +1,4 @@
-"""The codecs known by name, and the one call that loads any codec: :func:`load_codec`."""
+"""The codecs that have a name here, and :func:`load_codec`, which loads them."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ LYRA_SOURCE = "https://github.com/google/lyra/raw/9cc2231473202761b91e1159d6b8d4
 
 @dataclass(frozen=True)
 class _CodecSpec:
-    """What is known of a codec before it is loaded."""
+    """What is known about a codec before it is loaded."""
 
     name: str
-    """What :func:`load_codec` takes."""
+    """Name for :func:`load_codec`."""
     title: str
-    """One line."""
+    """Description in one line."""
     rate: int
     """Sample rate in Hz."""
     dim: int
-    """Numbers a latent frame."""
+    """Length of a latent frame."""
     hop: int
-    """Samples a latent frame."""
+    """Samples between latent frames."""
     licence: str
     """Licence of the weights."""
     citation: str
-    """Paper."""
+    """Paper to cite."""
     wanted: tuple[Wanted, ...] = ()
-    """What is looked for on disk and on the net; empty where nothing is downloaded."""
+    """Files to look for on disk or to download; empty if there are none."""
 
     @property
     def frame_rate(self) -> float:
@@ -51,12 +51,12 @@ class _CodecSpec:
 
     @property
     def size(self) -> int:
-        """Bytes to fetch."""
+        """Bytes to download."""
         return sum(wanted.size for wanted in self.wanted)
 
     @property
     def source(self) -> str:
-        """Hub id or folder of the files; empty where nothing is downloaded."""
+        """Hub id, or URL of the folder of the files; empty if nothing is downloaded."""
         return LYRA_SOURCE if self.name == "lyra" else "".join(wanted.source for wanted in self.wanted)
 
 
@@ -112,13 +112,13 @@ SPECS: dict[str, _CodecSpec] = {
 
 
 def list_codecs() -> pd.DataFrame:
-    """The codecs known by name, one row each.
+    """List the codecs, one row each.
 
     Returns
     -------
     pandas.DataFrame
-        Columns name, title, rate (Hz), dim, hop (samples), frame_rate (Hz), size (MB to fetch; 0 for the built-in
-        one), licence, source.
+        Columns name, title, rate (Hz), dim, hop (samples), frame_rate (Hz), size (MB to download; 0 for the built-in
+        one), licence and source.
     """
     import pandas as pd
 
@@ -144,14 +144,14 @@ def load_codec(
     name : str
         A registry name (:func:`list_codecs`).
     device : str or torch.device
-        "auto" takes cuda, then mps, then cpu; lyra runs on the cpu only.
+        "auto" is cuda if available, else mps, else cpu; lyra runs on the cpu only.
     weights : path, optional
-        The model folder of encodec, the folder with the three files of lyra; else they are looked for in the folders
-        of ``WORKBENCH_WEIGHTS`` and in the download caches.
+        The model folder of encodec, or the folder with the three files of lyra. By default they are looked for in the
+        folders of ``WORKBENCH_WEIGHTS`` and in the download caches.
     random_weights : int, optional
-        Seed: the networks of encodec before training; nothing needs to be on disk.
+        Seed for random weights in the networks of encodec, as an untrained control; nothing needs to be on disk.
     fetch : bool
-        Download what is missing; size and licence are printed first.
+        Whether to download what is missing; size and licence are printed first.
 
     Returns
     -------
@@ -160,10 +160,11 @@ def load_codec(
     Raises
     ------
     ParameterError
-        Unknown name or device; options that exclude each other or that the codec does not have; lyra without its
-        package.
+        The name or device is unknown, options exclude each other or do not apply to the codec, or the package for lyra
+        is not installed.
     WeightsError
-        Weights missing (what, how big, which licence, how to get them), damaged, or not fitting the networks.
+        The weights are missing (the error says which, how large, under which licence and how to get them), are damaged,
+        or do not fit the networks.
 
     Examples
     --------

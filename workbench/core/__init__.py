@@ -1,1 +1,1 @@
-"""The ground floor: what every room stands on, and that knows nothing of sounds or models."""
+"""Foundations that all other sub-packages use, such as errors, argument checks, files, splits and training loops."""

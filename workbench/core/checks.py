@@ -1,9 +1,9 @@
-"""Checks of arguments: one place that says what a whole number, a seed, a path or an array of numbers is.
+"""Checks of arguments: whole numbers, seeds, paths, choices and arrays of numbers.
 
-:func:`checked` reads a function's annotations and refuses what they do not admit, so that a wrong argument ends in a
-:class:`~workbench.core.errors.ParameterError` that names it, before anything is computed. What annotations cannot say
-(ranges, shapes, choices made at run time) is asked for by :func:`whole`, :func:`number`, :func:`choice` and
-:func:`numbers`.
+:func:`checked` reads the annotations of a function and refuses arguments that they do not allow, so that a wrong
+argument raises a :class:`~workbench.core.errors.ParameterError` that names it, before anything is computed. What
+annotations cannot express (ranges, shapes, choices known at run time) is checked by :func:`whole`, :func:`number`,
+:func:`choice` and :func:`numbers`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import numpy as np
 
 from .errors import ParameterError
 
-#: Largest seed: numpy, scikit-learn and torch all take it.
+#: Largest seed that numpy, scikit-learn and torch all accept.
 MOST_SEED = 2**32 - 1
 
 F = TypeVar("F", bound=Callable)
 
 
 def whole(name: str, value: object, *, least: int | None = None, most: int | None = None) -> int:
-    """``value`` as int.
+    """Return ``value`` as int.
 
     Raises
     ------
     ParameterError
-        It is no whole number (True, 1.5, "3" and NaN are none), or out of range.
+        The value is not a whole number (True, 1.5, "3" and NaN are not), or is out of range.
     """
     right = not isinstance(value, (bool, np.bool_)) and isinstance(value, kinds.Integral)
     if not right or (least is not None and value < least) or (most is not None and value > most):
@@ -53,12 +53,12 @@ def number(
     below: float | None = None,
     infinite: bool = False,
 ) -> float:
-    """``value`` as float; ``least`` and ``most`` are allowed themselves, ``above`` and ``below`` are not.
+    """Return ``value`` as float; it may equal ``least`` or ``most``, but not ``above`` or ``below``.
 
     Raises
     ------
     ParameterError
-        It is no number (True, "3" and NaN are none), infinite where that is not allowed, or out of range.
+        The value is not a number (True, "3" and NaN are not), infinite although that is not allowed, or out of range.
     """
     right = (
         isinstance(value, kinds.Real)
@@ -76,7 +76,7 @@ def number(
 
 
 def _countable(value: kinds.Real, infinite: bool) -> bool:
-    """Whether it is finite, or infinite where that is allowed, and no whole number beyond the largest float."""
+    """Whether a number is finite, or infinite if that is allowed; whole numbers beyond the largest float are not."""
     try:
         return math.isfinite(value) or (infinite and not math.isnan(value))
     except OverflowError:
@@ -92,17 +92,17 @@ def _range(least=None, most=None, above=None, below=None) -> str:
 
 
 def seed(value: object, name: str = "seed") -> int:
-    """``value`` as a seed: a whole number from 0 to 2**32 - 1."""
+    """Return ``value`` as a seed, a whole number from 0 to 2**32 - 1."""
     return whole(name, value, least=0, most=MOST_SEED)
 
 
 def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
-    """The one of ``options`` that ``value`` is (1 is not True, nor "1"; of numpy's scalars what they hold).
+    """Return the one of ``options`` that equals ``value`` in type and value, after numpy scalars become Python's.
 
     Raises
     ------
     ParameterError
-        It is not; the message lists them.
+        The value is none of the options; the message lists them.
     """
     options, plain = [_plain(option) for option in options], _plain(value)
     for option in options:
@@ -113,18 +113,18 @@ def choice(name: str, value: Any, options: Iterable[Any]) -> Any:
 
 
 def close_match(value: object, options: Any) -> str:
-    """Return "; did you mean 'x'?" for the nearest of some options, or nothing."""
+    """Return "; did you mean 'x'?" for the closest of the options, or "" if none is close."""
     near = difflib.get_close_matches(str(value)[:200], [str(option) for option in options], n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def several(name: str, value: object, check: Callable[[str, object], Any]) -> list:
-    """Each item of a list through a check: ``several("ks", ks, whole)``.
+    """Apply a check to each item of a list and return the results, as in ``several("ks", ks, whole)``.
 
     Raises
     ------
     ParameterError
-        ``value`` is no list of items, or empty, or the check refuses one.
+        ``value`` is not a list of items or is empty, or the check refuses an item.
     """
     value = value.tolist() if hasattr(value, "detach") else value  # the items of a tensor are tensors
     if not _is_list(value):
@@ -138,26 +138,27 @@ def several(name: str, value: object, check: Callable[[str, object], Any]) -> li
 def numbers(
     name: str, value: object, *, ndim: int | Sequence[int] | None = None, finite: bool = True, empty: bool = False
 ) -> np.ndarray:
-    """An array, tensor, table or nested list of numbers as an array of its own type; complex numbers are refused.
+    """Return an array, tensor, table or nested list of real numbers as a numpy array of the same type.
 
-    What numpy has no type for becomes float: bfloat16 float32, columns of pandas of several kinds or with gaps float64.
+    Types that numpy does not have become float: bfloat16 becomes float32, and tables of pandas with columns of several
+    types or with missing values become float64.
 
     Parameters
     ----------
     name : str
     value : object
     ndim : int or several, optional
-        How many axes it may have; by default any number.
+        Number of axes that are allowed; by default any.
     finite : bool
-        Refuse NaN and infinity.
+        Whether to refuse NaN and infinity.
     empty : bool
-        Allow an array without elements.
+        Whether to allow an array without elements.
 
     Raises
     ------
     ParameterError
-        Text, objects, None, ragged lists, wrong number of axes, no elements, values that are not finite (the message
-        says how many and where the first is).
+        The value is text, None, another object or a ragged list, holds complex numbers, has a wrong number of axes, no
+        elements, or values that are not finite (the message says how many there are and where the first is).
     """
     try:
         array = _array(value)
@@ -208,17 +209,17 @@ _SEQUENCES = ("Sequence", "Iterable", "list", "tuple")
 
 
 def checked(function: F) -> F:
-    """Decorator: refuse arguments that the annotations of ``function`` do not admit.
+    """Decorate a function so that arguments that its annotations do not allow are refused.
 
-    Understood are int, float, bool, str, None, Literal, paths, arrays, :class:`Clips` and other nouns of this package,
-    and lists of these; a parameter with any other annotation is left alone. NaN is never a float, infinity only where
-    the default is infinite; True is no int. A parameter called ``seed`` must be one. Scalars of numpy (an item of an
-    array, say) come in as Python's own, as names of files and JSON need them.
+    Checked are int, float, bool, str, None, Literal, paths, arrays, :class:`Clips` and other classes of this package,
+    and lists of these; parameters with other annotations are not checked. NaN is not allowed as a float, infinity only
+    if the default is infinite, and True is not allowed as an int. A parameter called ``seed`` must be a valid seed.
+    Scalars of numpy, such as an item of an array, are passed on as Python's own types, which file names and JSON need.
 
     Raises
     ------
     ParameterError
-        From the decorated function, before its body runs.
+        Raised by the decorated function before its body runs.
     """
     signature = inspect.signature(function)
     tests = {
@@ -245,7 +246,7 @@ def checked(function: F) -> F:
 
 
 def check_fields(config: Any) -> None:
-    """The same for the fields of a dataclass: call it in ``__post_init__``."""
+    """Check the fields of a dataclass by their annotations, like :func:`checked`; call it in ``__post_init__``."""
     for field in dataclasses.fields(config):
         test = _test(field.name, field.type, field.default)
         if test is not None:
@@ -256,7 +257,7 @@ def check_fields(config: Any) -> None:
 
 @functools.cache
 def _parse(annotation: str) -> tuple[tuple[str, str], ...] | None:
-    """(kind, inner) of each alternative of a union; None where one of them is not understood."""
+    """Return (kind, inner) of each alternative of a union; None if one of them cannot be checked."""
     alternatives = []
     for part in _split(annotation, "|"):
         if re.fullmatch(r"(np\.)?ndarray|Tensor|torch\.Tensor|ArrayLike", part):
@@ -293,13 +294,13 @@ def _split(text: str, mark: str) -> list[str]:
 
 
 def _test(name: str, annotation: object, default: object) -> Callable[[object], Any] | None:
-    """What refuses a value or gives it back, numpy's scalars as Python's own; None for an annotation not understood."""
+    """Return a function that checks a value and returns it, numpy scalars as Python's; None if there is no check."""
     alternatives = _parse(annotation) if isinstance(annotation, str) else None
     if alternatives is None:
         return None
     infinite = isinstance(default, float) and not math.isfinite(default)
     exact = {"str": str, "bool": bool, "None": type(None)} | ({} if name == "seed" else {"int": int})
-    at_once = {exact[kind] for kind, _ in alternatives if kind in exact}  # what most calls pass costs no look
+    at_once = {exact[kind] for kind, _ in alternatives if kind in exact}  # a quick check that suffices for most calls
     scalar = "array" not in {kind for kind, _ in alternatives}
 
     def test(value: object) -> Any:
@@ -346,14 +347,14 @@ def _admits(kind: str, inner: str, value: object, infinite: bool) -> bool:
 
 
 def _plain(value: object) -> object:
-    """A scalar of numpy, such as an item of an array of words, as Python's own."""
+    """Convert a scalar of numpy, such as an item of an array of words, to Python's own type."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_list(value: object) -> bool:
     if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
         return False
-    return getattr(value, "ndim", 1) != 0  # an array of no axes can be iterated by its type only
+    return getattr(value, "ndim", 1) != 0  # an array without axes has the type of an iterable, but is none
 
 
 def _words(kind: str, inner: str, infinite: bool) -> str:
@@ -375,7 +376,7 @@ def _words(kind: str, inner: str, infinite: bool) -> str:
 
 
 def _shown(value: object) -> object:
-    """What a message shows of a value: itself while that is short, else its type and size."""
+    """Return what a message shows of a value: the value itself if its repr is short, else its type and size."""
     text = repr(value)
     if len(text) <= 80 and "\n" not in text:
         return value

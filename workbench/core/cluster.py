@@ -1,9 +1,9 @@
-"""Work on the processes of a dask scheduler, on this machine or on many: one way for studies, stores and runs.
+"""Run jobs on the workers of a dask scheduler, on this machine or on many, for studies, embeddings and notebooks.
 
-:func:`connect` turns what a user writes (``local:2``, ``tcp://host:8786``, ``my_module:make_client``) into a client,
-and :func:`spread` runs jobs on its workers. A job is coarse, carries names rather than data, and leaves what it makes
-where every worker and the caller can read it. So a worker or a scheduler that dies costs the jobs in flight, which are
-done again, and nothing else; no lock on any file is needed.
+:func:`connect` turns a text of the user (``local:2``, ``tcp://host:8786``, ``my_module:make_client``) into a client,
+and :func:`spread` runs jobs on its workers. A job takes seconds to minutes, is given names rather than data, and writes
+its results where every worker and the caller can read them. If a worker or the scheduler dies, therefore, only the jobs
+in progress are lost, and they are done again; no file locks are needed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from .warn import warn
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-#: Seconds that a first connection may take, and that a scheduler or worker which went away is waited for.
+#: Seconds to wait for a first connection, and for a scheduler or worker that was lost.
 CONNECTING, PATIENCE = 10, 600.0
-#: What a job knows of its caller's environment: folders, and the threads of libraries that a job's kernel loads.
+#: Environment variables of the caller that a job gets: folders, and numbers of threads for libraries that it loads.
 FOLDERS = ("WORKBENCH_CACHE", "WORKBENCH_DATA", "WORKBENCH_WEIGHTS")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-#: Bytes of a pickle up to which it travels with each job.
+#: Largest pickle in bytes that is sent with each job instead of in a file.
 INLINE = 2**20
-#: How often a job is tried on another worker after one could not write or had no memory left.
+#: How often a job is repeated after a worker could not write or had too little memory.
 TRIES = 3
 
 
@@ -54,26 +54,26 @@ class Job:
     """A piece of work for one worker."""
 
     name: str
-    """What messages call it."""
+    """Name of the job in messages."""
     key: str
-    """The same for the same work, whoever asks: of two callers of a scheduler one computation serves both."""
+    """Key that is equal for equal work, so that the same work for two callers of a scheduler is computed once."""
     function: Callable[..., Any]
-    """A function of this package, or what pickle can carry."""
+    """A function of this package, or one that can be pickled."""
     arguments: tuple = ()
-    """What it is given, small: names, numbers, rows of a table."""
+    """Arguments of the function, which should be small: names, numbers, rows of a table."""
     smaller: Callable[[], Job] | None = None
-    """Gives the same work in less memory, for when a worker runs out of it."""
+    """Function that returns a job for the same work with less memory, for when a worker has too little."""
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """Something large that many jobs need, in a file that every worker reads once; made by :func:`parcels`."""
+    """A large object that many jobs need, in a file that every worker reads once; :func:`parcels` makes it."""
 
     path: str
-    """The file, from the root."""
+    """Absolute path of the file."""
 
     def open(self) -> Any:
-        """What was packed; it is read at the first use in a process."""
+        """Return the object, which is read at its first use in a process."""
         return _opened(self.path)
 
 
@@ -89,7 +89,7 @@ def _opened(path: str) -> Any:
 
 @contextlib.contextmanager
 def parcels() -> Iterator[Callable[[Any], Any]]:
-    """Give a function that packs what is large, for the length of a block; small things pass through it as they are."""
+    """Give a function that replaces large objects by parcels within a block, and returns small ones unchanged."""
     from cloudpickle import dumps
 
     paths: list[Path] = []
@@ -114,19 +114,20 @@ def parcels() -> Iterator[Callable[[Any], Any]]:
 @contextlib.contextmanager
 @checked
 def connect(cluster: str) -> Iterator[Client]:
-    """Give a dask client for the length of a block.
+    """Give a dask client within a block.
 
     Parameters
     ----------
     cluster : str
-        "local" or "local:N": N processes on this machine (by default one a GPU, or one a core), ended with the block.
-        "tcp://HOST:PORT" (or tls, ucx): a scheduler that runs. "module:function" or "file.py:function": one's own
-        function, which returns a client or a cluster, such as dask-jobqueue's ``SLURMCluster``.
+        "local" or "local:N" for N processes on this machine that end with the block (by default one for each GPU, or
+        without GPUs one for each core); "tcp://HOST:PORT" (or tls, ucx) for a running scheduler; "module:function" or
+        "file.py:function" for your own function, which returns a client or a cluster, such as dask-jobqueue's
+        ``SLURMCluster``.
 
     Raises
     ------
     ParameterError
-        Another text, a function that is not there or returns something else.
+        The text has another form, or the function does not exist or returns something else.
     ClusterError
         No scheduler answers.
     DependencyError
@@ -150,7 +151,7 @@ def connect(cluster: str) -> Iterator[Client]:
 
 
 def _local(count: int):
-    """A cluster of processes on this machine: one job each at a time, and where there are GPUs one of them each."""
+    """Start a cluster of processes on this machine, each for one job at a time and, if there are GPUs, with one GPU."""
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
@@ -163,20 +164,20 @@ def _local(count: int):
             options |= {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]}}
         workers[i] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": {"port": 0, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}}
-    # dask's own would give every array of a hundred kilobytes back to the system at once, and it lets threads spin
+    # dask's default returns arrays of a hundred kilobytes to the system at once, and lets idle threads spin
     with dask.config.set({"distributed.nanny.pre-spawn-environ": {"OMP_WAIT_POLICY": "PASSIVE"}}):
         return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR, name="workbench")
 
 
 def _gpus() -> list[str]:
-    """The devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [part.strip() for part in named.split(",") if part.strip() not in ("", "-1")]
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
 def _own(cluster: str) -> object:
-    """What the user's own function makes."""
+    """Return the client or cluster that the user's own function makes."""
     module, colon, name = cluster.rpartition(":")
     expected = "local[:N], tcp://HOST:PORT, or module:function (or file.py:function) that returns a dask client"
     if not colon or not module or not name.isidentifier():
@@ -201,20 +202,20 @@ def _own(cluster: str) -> object:
 
 
 def is_dask(client: object) -> bool:
-    """Whether an object is a dask client, found out without importing dask."""
+    """Whether an object is a dask client, without importing dask."""
     return any(kind.__module__.partition(".")[0] == "distributed" for kind in type(client).__mro__)
 
 
-@functools.cache  # what is on the disk later is not what this process runs
+@functools.cache  # the files may change later, but this process keeps running the old code
 def code_version() -> str:
-    """Version of this package and a hash of its source, which a development copy changes under the same version."""
+    """Return the version of this package with a hash of its source, as a development copy may differ from a release."""
     digest, top = hashlib.sha256(), Path(__file__).parents[1]
     for path in sorted(top.rglob("*.py")):
         digest.update(path.relative_to(top).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return f"{release() or 'not installed'}, code {digest.hexdigest()[:12]}"
 
 
-#: Asked of every worker in words that need nothing of this package there: it may have another version of it, or none.
+#: Code that every worker runs to report its version; it does not need this package, which a worker may not have.
 _ASK = """
 def ask():
     try:
@@ -226,12 +227,12 @@ def ask():
 
 
 def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
-    """Run jobs on a client's workers, and give each with what it returned, or the exception it raised, as it ends.
+    """Run jobs on a client's workers; yield each job when it ends, with its result or the exception that it raised.
 
-    No more jobs are handed out than the workers can soon begin, so that a million of them are no burden. A job whose
-    worker died is done again by another, as dask sees to; one that ran out of memory is done again in its smaller form;
-    one that could not write is tried on other workers; when the scheduler goes away, it is waited for. A job computes
-    with as many threads as its caller has, with which its numbers are the same.
+    Only as many jobs are submitted as the workers can start soon, so that there may be a million of them. If a worker
+    dies, dask repeats its job on another one. A job that ran out of memory is repeated in its smaller form, and a job
+    that could not write is repeated on other workers. If the scheduler is lost, it is waited for. A job computes with
+    as many threads as its caller, so that its numbers are the same.
 
     Parameters
     ----------
@@ -241,12 +242,12 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
     Raises
     ------
     ClusterError
-        No worker is of this package's version, or the scheduler does not come back.
+        No worker has this version of the package, or the scheduler does not come back.
 
     Warns
     -----
     UserWarning
-        Workers of another version, which get no job; jobs that were done again, and why.
+        Some workers have another version of the package and get no jobs, or a job is done again (with the reason).
     """
     from cloudpickle import dumps
 
@@ -254,12 +255,12 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
     context = (torch.get_num_threads(), _environment(), os.getcwd())
     waiting, done = iter(jobs), queue.SimpleQueue()
     flying: dict[Future, tuple[Job, int, frozenset[str]]] = {}
-    places: dict[Future, frozenset[str]] = {}  # of those that may run on some workers only
+    places: dict[Future, frozenset[str]] = {}  # for jobs that may run on some workers only
 
     def submit(job: Job, attempt: int = 0, avoid: frozenset[str] = frozenset()) -> None:
         key = job.key if not attempt else f"{job.key}-{attempt}-{uuid.uuid4().hex[:8]}"
         where = team.allowed(avoid)
-        # packed here: what a worker's own reading fails on would never be answered
+        # pickled here, as dask would not report an error of a worker that cannot unpickle it
         future = team.submit(_perform, dumps((job.function, job.arguments)), *context, key=key, workers=where)
         flying[future] = job, attempt, avoid
         if where:
@@ -277,15 +278,15 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
             try:
                 future = done.get(timeout=5)
             except queue.Empty:
-                with contextlib.suppress(OSError, TimeoutError):  # it went away; the futures will say so
+                with contextlib.suppress(OSError, TimeoutError):  # the scheduler was lost; the futures will say so
                     team.look()
                     for future in [each for each, where in places.items() if not where & set(team.known)]:
-                        job, attempt, avoid = flying.pop(future)  # its workers are gone; nobody else may do it
+                        job, attempt, avoid = flying.pop(future)  # its workers are gone, and no other may run it
                         del places[future]
                         future.cancel()
                         submit(job, attempt + 1, avoid)
                 continue
-            if future not in flying:  # of a connection that was lost
+            if future not in flying:  # from a lost connection
                 continue
             job, attempt, avoid = flying.pop(future)
             places.pop(future, None)
@@ -300,7 +301,7 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
                     again, avoid = replace(job.smaller(), key=job.key), avoid
                 elif isinstance(outcome, (StoreError, OSError)) and worker and team.others({*avoid, worker}):
                     again, avoid = job, avoid | {worker}
-                elif worker is None and team.look():  # what a worker of another version makes of it
+                elif worker is None and team.look():  # the error of a worker with another version
                     again = job
             if again is None:
                 yield job, outcome
@@ -309,28 +310,28 @@ def spread(client: Client, jobs: Iterable[Job]) -> Iterator[tuple[Job, Any]]:
                 submit(again, attempt + 1, avoid)
     finally:
         for future in flying:
-            with contextlib.suppress(Exception):  # a connection that is gone
+            with contextlib.suppress(Exception):  # the connection is lost
                 future.cancel()
 
 
 class _Team:
-    """The workers that may be given jobs, through a client that is renewed where its scheduler went away."""
+    """The workers that may get jobs, through a client that is renewed if its scheduler was lost."""
 
     def __init__(self, client: Client):
         self.client, self.address = client, client.scheduler.address
         self.version, self.known, self.refused = code_version(), {}, set()
-        self.begun = False  # whether there was ever a worker that may work
+        self.begun = False  # whether there was ever a worker that may get jobs
         self.look()
         self.begun = True
 
     def look(self) -> bool:
-        """Ask workers that came lately for their version; whether there was a foreign one among them."""
+        """Ask new workers for their version; return whether one of them has another version."""
         there = self._info()
         self.known = {address: state for address, state in there.items() if address in self.known}
         if not (late := [address for address in there if address not in self.known]):
             return False
         namespace: dict[str, Any] = {}
-        exec(_ASK, namespace)  # so that pickle carries it by its code
+        exec(_ASK, namespace)  # so that it is pickled with its code
         answers = self.client.run(namespace["ask"], workers=late, on_error="return")
         answers = {address: answer for address, answer in answers.items() if isinstance(answer, str)}  # else it died
         foreign = {address: answer for address, answer in answers.items() if answer != self.version}
@@ -359,17 +360,17 @@ class _Team:
         return there
 
     def room(self) -> int:
-        """How many jobs may be on their way: what runs, and one more a thread to go on with."""
+        """Return how many jobs may be submitted: those that run, and one more for each thread."""
         good = [state for address, state in self.known.items() if address not in self.refused]
         return 2 * sum(state.get("nthreads", 1) for state in good) + 2
 
     def others(self, avoid: set[str]) -> bool:
-        """Whether there are workers besides these, which may have come lately."""
+        """Whether there are workers besides these, including new ones."""
         self.look()
         return bool(set(self.known) - self.refused - avoid)
 
     def allowed(self, avoid: frozenset[str]) -> frozenset[str]:
-        """The workers that may do a job, empty where all may; waits for one where there is none."""
+        """Return the workers that may run a job, or an empty set if all may; wait if there is none."""
         if not self.refused and not avoid:
             return frozenset()
         deadline = time.monotonic() + PATIENCE
@@ -389,12 +390,12 @@ class _Team:
         return self.client.submit(function, *arguments, key=f"workbench-{key}", **options)
 
     def wait(self) -> None:
-        """Until the scheduler is back; its workers are asked anew.
+        """Wait until the scheduler is back, and ask its workers for their version again.
 
         Raises
         ------
         ClusterError
-            It does not come back.
+            The scheduler does not come back.
         """
         from distributed import Client
 
@@ -413,25 +414,25 @@ class _Team:
 
 
 def _outcome(future: Future) -> tuple[str | None, Any]:
-    """The worker's address and what the job returned or raised; no address where dask itself gave up."""
+    """Return the worker's address, or None if dask gave up, and what the job returned or raised."""
     try:
         worker, value, said = future.result()
     except Exception as error:
         if type(error).__name__ != "KilledWorker":
             return None, error
-        return None, ClusterError("the workers that were at it were killed, most often for want of memory")
+        return None, ClusterError("the workers that ran it were killed, most often because they had too little memory")
     for text in said:
         warn(text)
     return worker, value
 
 
 def _no_memory(worker: str | None, error: Exception) -> bool:
-    """Whether memory ran out, or several workers were killed, as systems do then."""
+    """Whether memory ran out, or several workers were killed, which then is the likely reason."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (worker is None and type(error) is ClusterError)
 
 
 def _environment() -> dict[str, str | None]:
-    """What of the caller's environment a job is told, with folders from the root; None where there is nothing."""
+    """Return the environment variables that a job gets, folders as absolute paths; None for unset ones."""
     folders = {name: os.environ[name].split(os.pathsep) for name in FOLDERS if os.environ.get(name)}
     whole = {
         name: os.pathsep.join(os.path.abspath(os.path.expanduser(part)) for part in parts)
@@ -441,14 +442,14 @@ def _environment() -> dict[str, str | None]:
 
 
 def _given(work: bytes) -> tuple[Callable, list]:
-    """A job's function and what it is given, on a worker."""
+    """Unpickle a job's function and arguments, on a worker."""
     try:
         function, arguments = pickle.loads(work)
         return function, [part.open() if isinstance(part, Parcel) else part for part in arguments]
     except (ClusterError, StoreError, MemoryError):
         raise
     except Exception as error:  # a module that only the caller can import, another version of a library ...
-        text = f"a worker cannot read what it is given ({type(error).__name__}: {error})"
+        text = f"a worker cannot unpickle its job ({type(error).__name__}: {error})"
         raise ClusterError(
             f"{text}: code that jobs use must be importable there, or be written in the notebook"
         ) from error
@@ -456,10 +457,10 @@ def _given(work: bytes) -> tuple[Callable, list]:
 
 @functools.cache
 def _keep_memory() -> None:
-    """Let a worker keep the memory of arrays from one to the next, as other processes do.
+    """Let a worker keep freed memory for the next arrays, as other processes do.
 
-    dask has glibc give back whatever is free above 64 kB, with which arithmetic on arrays of a megabyte takes several
-    times as long, most of it in the system.
+    dask sets glibc to return free memory above 64 kB to the system, which makes arithmetic on arrays of a megabyte
+    several times slower.
     """
     if sys.platform == "linux" and os.environ.get("MALLOC_TRIM_THRESHOLD_"):
         with contextlib.suppress(OSError, AttributeError):  # another C library
@@ -469,7 +470,7 @@ def _keep_memory() -> None:
 
 
 def _perform(work: bytes, threads: int, environment: dict, folder: str) -> tuple:
-    """On a worker: run a job; the worker's address, what the job returned or raised, and what it warned of."""
+    """Run a job on a worker; return the worker's address, the job's result or exception, and its warnings."""
     from distributed import get_worker
     from threadpoolctl import threadpool_limits
 
@@ -477,7 +478,7 @@ def _perform(work: bytes, threads: int, environment: dict, folder: str) -> tuple
         os.environ.pop(name, None) if setting is None else os.environ.update({name: setting})
     torch.set_num_threads(threads)
     _keep_memory()
-    with contextlib.suppress(OSError):  # a folder of another machine; paths that are given are whole ones
+    with contextlib.suppress(OSError):  # the folder may not exist on this machine; paths in jobs are absolute
         os.chdir(folder)
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
         warnings.simplefilter("always")

@@ -1,9 +1,10 @@
-"""Sound files to samples: libsndfile, kept from what it does without a word.
+"""Decode sound files with libsndfile, and avoid its silent errors in seeking and in the length of files.
 
-- A piece of a file equals that slice of the whole. Seeking in compressed sound is not exact (what a frame borrows from
-  those before it is missing, variable rates are searched by guess), so that is decoded from the start. Decoders of long
-  files stay open: the pieces of one, in their order, cost one decoding of it. Going back begins at a landmark, samples
-  met on the way there, which seeking must give again before it is believed.
+- A piece of a file equals that slice of the whole sound. As seeking in compressed sound is not exact (a frame needs
+  data of earlier frames, and positions are estimated at variable bit rates), compressed files are decoded from the
+  start. Decoders of long files stay open, so that reading the pieces of a file in order costs decoding it once. To go
+  back, the decoder seeks to before a landmark, a run of samples that was decoded earlier, and continues there only if
+  it decodes the same samples again.
 - The length that a header states is compared with the file (:mod:`workbench.core.headers`).
 """
 
@@ -22,12 +23,13 @@ import numpy as np
 from .errors import AudioError
 from .headers import prepare
 
-#: Frames decoded at a time, on the way to a piece and in it.
+#: Frames that are decoded at a time before a piece, and in it.
 STEP, BLOCK = 1 << 16, 1 << 21
-#: Seconds from which on a file is long, decoders that stay open, seconds from landmark to landmark, samples of one,
-#: seconds before it where seeking begins, and how closely it must be met.
+#: LONG: seconds above which a file's decoder is kept open. OPEN: number of decoders kept open. SPACING: seconds between
+#: landmarks. LANDMARK: samples of a landmark. RUN_UP: seconds before a landmark to which the decoder seeks. CLOSE:
+#: largest difference of samples at a landmark.
 LONG, OPEN, SPACING, LANDMARK, RUN_UP, CLOSE = 30.0, 4, 20.0, 4096, 2.0, 1e-6
-#: Encodings in which a sample's place in the file follows from its number, or that have a table of places.
+#: Encodings in which seeking is exact: the position of a sample follows from its number, or is in a table.
 PLACED = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "ALAC_")
 
 _idle: list[_Decoder] = []
@@ -36,33 +38,33 @@ _lock = threading.Lock()
 
 @atexit.register
 def _close_all() -> None:
-    """While libsndfile is still there."""
+    """Close all decoders at exit, while libsndfile is still loaded."""
     while _idle:
         _idle.pop().close()
 
 
 def read(source, name: object, *, offset: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
-    """Samples of a file, or of a piece of it.
+    """Read the samples of a file, or of a piece of it.
 
     Parameters
     ----------
     source : path or seekable binary file object
     name : object
-        What errors call it.
+        What errors call the file.
     offset, duration : float
-        Seconds; without a duration to the end.
+        Beginning and length of the piece in seconds; without a duration, it extends to the end.
 
     Returns
     -------
     x : np.ndarray, float32 (channels, samples)
-        At least one sample; fewer than asked for where the file ends.
+        At least one sample; fewer than asked for if the file ends before.
     rate : int
         Hz.
 
     Raises
     ------
     AudioError
-        The file is damaged, empty or cut short, or ends before ``offset``; ``duration`` is less than a sample.
+        The file is damaged, empty or cut short, or ends before ``offset``, or ``duration`` is less than a sample.
     """
     import soundfile
 
@@ -73,18 +75,18 @@ def read(source, name: object, *, offset: float = 0.0, duration: float | None = 
                 raise AudioError(name, f"a piece of {duration:g} s holds no sample at {decoder.rate} Hz")
             decoder.go_to(round(offset * decoder.rate))
             return decoder.read(count).T, decoder.rate
-    # of soundfile itself are TypeError and ValueError: headers that make no sense, files without one
+    # soundfile raises TypeError and ValueError for nonsensical or missing headers
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError, MemoryError) as error:
         raise AudioError(name, f"does not decode ({error})") from error
 
 
 def rate_of(path, name: object) -> int:
-    """Hz of a file, from its header.
+    """Return the rate of a file in Hz, from its header.
 
     Raises
     ------
     AudioError
-        It is not there, damaged, empty or cut short.
+        The file is missing, damaged, empty or cut short.
     """
     import soundfile
 
@@ -98,11 +100,11 @@ def rate_of(path, name: object) -> int:
 
 @contextlib.contextmanager
 def _decoder(source, name: object, offset: float, duration: float | None) -> Iterator[_Decoder]:
-    """A decoder of the file: an open one if there is, kept open if more pieces are to be expected."""
+    """Give a decoder of the file, an open one if possible; it is kept open if more pieces may be read."""
     key = None
     if not hasattr(source, "read") and (offset or duration is not None):
         status = os.stat(source)
-        # the process, because a fork shares the place in an open file with its parent
+        # the process is part of the key, because a fork shares the position in an open file with its parent
         key = (os.getpid(), os.path.abspath(source), status.st_size, status.st_mtime_ns, status.st_ino)
     with _lock:
         same = [idle for idle in _idle if idle.key == key]
@@ -127,11 +129,14 @@ def _decoder(source, name: object, offset: float, duration: float | None) -> Ite
 
 @functools.cache
 def forward() -> type:
-    """soundfile's SoundFile, for going forward only."""
+    """Return a subclass of soundfile's SoundFile that only reads forwards."""
     import soundfile
 
     class Forward(soundfile.SoundFile):
-        """After each block soundfile seeks to where it is, at which an MP3 decoder forgets what it has decoded."""
+        """A file that claims not to be seekable, so that soundfile does not seek after each block.
+
+        By seeking, even to its own position, an MP3 decoder loses its state.
+        """
 
         def seekable(self) -> bool:
             return False
@@ -147,9 +152,9 @@ class _Decoder:
     rate : int
         Hz.
     frames : int or None
-        How many there are; None where only the end of the file can tell.
+        Number of frames; None if it is known only at the end of the file.
     at : int
-        The next one.
+        Number of the next frame.
     placed : bool
         Whether seeking is exact.
     """
@@ -187,11 +192,11 @@ class _Decoder:
     def close(self) -> None:
         self._file.close()
         for stream in self._streams:
-            if isinstance(stream, io.RawIOBase):  # ours; a caller's file object stays open
+            if isinstance(stream, io.RawIOBase):  # opened here; a file object of the caller stays open
                 stream.close()
 
     def _next(self, count: int) -> np.ndarray:
-        """Return at most so many frames (n, channels); none at the end."""
+        """Return at most so many frames, (n, channels); n is 0 at the end of the file."""
         x = self._file.read(count, dtype="float32", always_2d=True)
         while not len(x) and self._part + 1 < len(self._streams):
             self._open(self._part + 1)
@@ -200,7 +205,7 @@ class _Decoder:
             self._landmarks
             and self.at >= max(self._marks, default=0) + SPACING * self.rate
             and len(x) >= LANDMARK
-            and np.abs(x[:LANDMARK]).max() > 1e-3  # silence could be anywhere
+            and np.abs(x[:LANDMARK]).max() > 1e-3  # silence would match anywhere
         ):
             self._marks[self.at] = x[:LANDMARK].copy()
         self.at += len(x)
@@ -211,12 +216,12 @@ class _Decoder:
             pass
 
     def go_to(self, start: int) -> None:
-        """Make ``start`` the next frame.
+        """Move to a frame, so that ``start`` is the next one.
 
         Raises
         ------
         AudioError
-            The file ends before it.
+            The file ends before ``start``.
         """
         if self.placed and start < self.frames:
             if start != self.at:
@@ -236,7 +241,7 @@ class _Decoder:
             raise AudioError(self.name, f"ends at {end:.3f} s, before offset {start / self.rate:g} s")
 
     def _jump(self, mark: int) -> None:
-        """Go on after a landmark, or start again where it is not met; then none will be tried any more."""
+        """Continue after a landmark; if its samples do not match, start again and use no more landmarks."""
         import soundfile
 
         begin = max(mark - round(RUN_UP * self.rate), 0)
@@ -253,7 +258,7 @@ class _Decoder:
         self._open(0)
 
     def read(self, count: int | None) -> np.ndarray:
-        """So many frames (n, channels), or as many as there are."""
+        """Return so many frames, (n, channels), or as many as there are."""
         wanted = count if self.frames is None else min(self.frames if count is None else count, self.frames - self.at)
         parts, got = [], 0
         while wanted is None or got < wanted:

@@ -1,7 +1,8 @@
-"""Libraries that are not there or do not load: one line that says which, beside what, and what cures it.
+"""Import libraries at their first use, and explain in one line why one is missing or cannot be loaded.
 
-A library with a compiled part is built for certain versions of others (torchaudio for torch, numba for numpy). Where an
-installation has mixed such a pair, its import ends in a traceback from deep inside; here it ends in one sentence.
+A library with a compiled part is built for certain versions of others (torchaudio for torch, numba for numpy). If an
+installation mixes versions that do not fit, the import fails with a long traceback; here the error is one sentence that
+names the versions and what to do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from importlib import metadata
 from .errors import DependencyError
 from .warn import warn
 
-#: What a library must fit, by the name it is imported by.
+#: Name by which a library is imported -> libraries whose versions it must fit.
 PAIRS = {
     "torchaudio": ("torch",),
     "transformers": ("torch", "safetensors", "tokenizers"),
@@ -40,7 +41,7 @@ EXTRAS = {
     "datasets": "datasets",
     "pdoc": "gallery",
 }
-#: Distributions that are not called as they are imported.
+#: Name by which a library is imported -> name of its distribution, where they differ.
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "umap": "umap-learn",
@@ -51,7 +52,7 @@ DISTRIBUTIONS = {
 
 
 def release() -> str:
-    """Version of this package; empty where it is used from its folder, not installed."""
+    """Return the version of this package; "" if it is used from its folder without being installed."""
     try:
         return metadata.version("audio-workbench")
     except metadata.PackageNotFoundError:
@@ -61,24 +62,24 @@ def release() -> str:
 def load(module: str) -> types.ModuleType:
     """Import a library, or a module of it, at its first use.
 
-    torchaudio (2.9 or later) is taken without its compiled part where that does not load (a build for another torch,
-    or for CUDA beside a torch without); filter banks, Griffin-Lim and Kaldi features are plain tensor
-    code and need none of it.
+    torchaudio (2.9 or later) is used without its compiled part if that cannot be loaded (because it was built for
+    another torch, or for CUDA while torch was not); filter banks, Griffin-Lim and Kaldi features are plain tensor code
+    and do not need it.
 
     Parameters
     ----------
     module : str
-        "torchaudio.functional", for example.
+        Name of the module, such as "torchaudio.functional".
 
     Raises
     ------
     DependencyError
-        Not installed, or it does not load; one line with the versions concerned and the cure.
+        The library is not installed or cannot be loaded; one line names the versions and says what to do.
 
     Warns
     -----
     UserWarning
-        Once, where torchaudio works without its compiled part.
+        torchaudio is used without its compiled part.
     """
     try:
         return importlib.import_module(module)
@@ -93,10 +94,10 @@ def load(module: str) -> types.ModuleType:
 
 
 def explain(error: BaseException | None) -> str | None:
-    """One line about a library that does not load, with the cure; None where the error is something else.
+    """Return one line about a library that cannot be loaded and what to do; None if the error has another cause.
 
-    Recognised are a module that is missing, and any error that the top level of another library's module raised while
-    it was imported, in the error itself or in one that led to it.
+    Recognised are a missing module, and any error that was raised at the top level of a module of another library while
+    it was imported; the error itself and those that led to it are examined.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -111,7 +112,7 @@ def explain(error: BaseException | None) -> str | None:
 
 
 def _not_loading(error: BaseException) -> str | None:
-    """The library of ours (as it is imported) whose import raised an error."""
+    """Return the library among our dependencies whose import raised an error, or None."""
     if isinstance(error, ModuleNotFoundError) and error.name and _is_ours(error.name.partition(".")[0]):
         return error.name.partition(".")[0]
     importing = [
@@ -119,14 +120,14 @@ def _not_loading(error: BaseException) -> str | None:
         for frame, _ in traceback.walk_tb(error.__traceback__)
         if frame.f_code.co_name == "<module>"
     ]
-    # what the package itself or a notebook's cell did after its imports is no matter of loading
+    # errors in this package or in a notebook's cell, after its imports, are no import errors
     if not importing or importing[-1] in ("workbench", "__main__"):
         return None
     return next((name for name in reversed(importing) if _is_ours(name)), None)
 
 
 def _is_ours(library: str) -> bool:
-    """Whether this project asks for a library."""
+    """Whether a library is a dependency of this project."""
     try:
         wanted = metadata.requires("audio-workbench") or []
     except metadata.PackageNotFoundError:  # a bare checkout
@@ -166,7 +167,7 @@ def _without_compiled_part(module: str, error: Exception) -> types.ModuleType | 
     sys.modules[name] = stand_in
     try:
         loaded = importlib.import_module(module)
-    except Exception:  # another reason than the compiled part: the first error is the one to tell
+    except Exception:  # the compiled part is not the reason: the first error is reported
         sys.modules.pop(name, None)
         return None
     reason = " ".join(str(error).split())[:120]

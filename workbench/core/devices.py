@@ -1,4 +1,4 @@
-"""Where tensors are computed: one rule for every ``device=``."""
+"""Choose the device on which tensors are computed, by one rule for every argument ``device``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .warn import warn
 
 
 def all_devices(device: str | torch.device) -> list[torch.device]:
-    """Every device that a caller's words allow: of "auto" and "cuda" all GPUs that this process sees; else one.
+    """Return all devices that may be used: for "auto" and "cuda" all GPUs that this process sees, else one device.
 
     Raises
     ------
     ParameterError
-        As :func:`chosen_device`.
+        As for :func:`chosen_device`.
     """
     chosen = chosen_device(device)
     if chosen.type != "cuda" or chosen.index is not None:
@@ -23,20 +23,20 @@ def all_devices(device: str | torch.device) -> list[torch.device]:
 
 
 def chosen_device(device: str | torch.device, *, float64: bool = False) -> torch.device:
-    """The device that a caller asks for, or the best one there is.
+    """Return the device that a caller asks for, or with "auto" the best available one.
 
     Parameters
     ----------
     device : str or torch.device
-        "auto" takes cuda, then mps, then cpu; else "cpu", "cuda", "cuda:<number>" or "mps".
+        "auto" (cuda if available, else mps, else cpu), "cpu", "cuda", "cuda:<number>" or "mps".
     float64 : bool
-        The computation needs numbers of 64 bits, which mps has not: it is done on the CPU instead, with a warning where
-        mps was asked for.
+        Whether the computation needs float64, which mps does not have. It is then done on the CPU instead of mps, with
+        a warning if mps was asked for by name.
 
     Raises
     ------
     ParameterError
-        None of these, or a device that is not there.
+        The value is none of these, or the device is not available.
     """
     expected = "'auto', 'cpu', 'cuda', 'cuda:<number>' or 'mps'"
     if not isinstance(device, (str, torch.device)):

@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, and are checked before they count."""
+"""Download files, resume interrupted downloads, and verify files before they get their final name."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .progress import progress_bar
 if TYPE_CHECKING:
     import requests
 
-#: Checksums that are understood, and how many hexadecimal digits they have.
+#: Supported checksum -> its number of hexadecimal digits.
 DIGITS = {"md5": 32, "sha1": 40, "sha256": 64}
-#: Attempts without a byte gained before a download gives up.
+#: Attempts in a row without a new byte after which a download gives up.
 ATTEMPTS = 3
-#: Bytes taken from the network at a time; what came of the last piece is lost when the connection breaks.
+#: Bytes that are read from the network at a time; an incomplete piece is lost if the connection breaks.
 PIECE = 1 << 15
 #: Seconds to wait for a connection, and for the next byte.
 TIMEOUT = (10, 60)
 
 
 def human_bytes(count: float) -> str:
-    """1234567 -> "1.2 MB" (powers of 1000)."""
+    """Return a number of bytes as text in powers of 1000: 1234567 -> "1.2 MB"."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
@@ -37,18 +37,18 @@ def human_bytes(count: float) -> str:
 
 
 class _ResumingDownloader:
-    """A downloader for pooch that keeps what it has in a .part file and asks the server for the rest only.
+    """A downloader for pooch that keeps received bytes in a .part file and asks the server for the rest only.
 
     Parameters
     ----------
     part : Path
-        Where bytes go until all are there.
+        File for the bytes until the download is complete.
     size : int or None
-        Bytes expected; another size on the server is an error before anything is downloaded.
+        Expected number of bytes; another size on the server is an error before anything is downloaded.
     resume : bool
-        Use what is in `part`; only sensible where size or checksum will tell if the file changed meanwhile.
+        Whether to continue `part`, which is safe only if a size or checksum shows whether the file changed meanwhile.
     progress : bool
-        Show a bar.
+        Whether to show a bar.
     """
 
     def __init__(self, part: Path, *, size: int | None, resume: bool, progress: bool):
@@ -90,7 +90,7 @@ class _ResumingDownloader:
         import requests
 
         start = self._have()
-        # identity: a server that compresses on the way would make byte positions meaningless
+        # identity: with compression by the server, byte positions would have no meaning
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
             said = answer.headers.get("Content-Range", "")
@@ -135,14 +135,14 @@ def download(
     Parameters
     ----------
     url : str
-        http or https.
+        Address, http or https.
     path : path
-        Its final name; nothing is there under it until it is complete and checked. What has come so far is beside it,
-        with .part added to the name, and is used by the next call.
+        Final name of the file, which appears only when the file is complete and verified. Until then, received bytes
+        are in a file with .part added to the name, which the next call continues.
     size : int, optional
-        Bytes expected.
+        Expected number of bytes.
     checksum : str, optional
-        "md5:...", "sha1:..." or "sha256:...".
+        Expected checksum, "md5:...", "sha1:..." or "sha256:...".
     progress : bool
 
     Returns
@@ -153,8 +153,8 @@ def download(
     Raises
     ------
     DatasetError
-        No network, a broken connection (what came is kept), an error of the server, no room, or a wrong checksum
-        (names both values; the damaged file is deleted).
+        There is no network, the connection broke (received bytes are kept), the server answered with an error, the disk
+        is full, or the checksum is wrong (the error names both values; the damaged file is deleted).
     """
     import pooch
 

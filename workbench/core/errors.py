@@ -1,4 +1,4 @@
-"""The errors of the package: one family, each message names the argument or file, its value and what was expected."""
+"""The errors of the package, whose messages name the argument or file, its value and what was expected."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import copyreg
 
 
 class WorkbenchError(Exception):
-    """Root of every error that the package raises on purpose."""
+    """Base class of every error that the package raises on purpose."""
 
     def __reduce__(self):
-        """By text and attributes: an error passes from one process to another as it is."""
+        """Pickle by text and attributes, so that an error passes between processes unchanged."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
 
 class ParameterError(WorkbenchError, ValueError):
-    """An argument has a value that cannot work.
+    """An argument has a wrong type or value.
 
     Parameters
     ----------
     name : str
-        The argument as the caller spelled it.
+        Name of the argument, as the caller spells it.
     value : object
-        What was passed.
+        The value that was passed.
     expected : str
-        Completes the sentence "name=value must be ...".
+        End of the sentence "name=value must be ...".
     """
 
     def __init__(self, name: str, value: object, expected: str):
@@ -31,10 +31,10 @@ class ParameterError(WorkbenchError, ValueError):
 
 
 def _shown(value: object) -> str:
-    """A value as one line, its middle left out where that is long."""
+    """Return the repr of a value as one line, without its middle if it is long."""
     try:
         text = " ".join(repr(value).split()) if "\n" in repr(value) else repr(value)
-    except Exception:  # of numbers with thousands of digits, of things whose repr fails
+    except Exception:  # numbers with thousands of digits, and objects whose repr fails
         return f"<{type(value).__name__}>"
     return text if len(text) <= 400 else f"{text[:250]} ... {text[-100:]}"
 
@@ -43,13 +43,13 @@ class AudioError(WorkbenchError):
     """A sound cannot be read or is not usable; the message begins with the file or clip."""
 
     def __init__(self, source: object, reason: str):
-        # names of files need not be UTF-8, and what is printed must
+        # file names may be other than UTF-8, but printed text must not
         super().__init__(f"{source}: {reason}".encode("utf-8", "backslashreplace").decode())
         self.source, self.reason = source, reason
 
 
 class DatasetError(WorkbenchError):
-    """A manifest, table or split is wrong, or the data are not there."""
+    """A manifest, table or split is wrong, or data are missing."""
 
 
 class WeightsError(WorkbenchError):
@@ -61,7 +61,7 @@ class StoreError(WorkbenchError):
 
 
 class RunError(WorkbenchError):
-    """A notebook run failed or was asked for with wrong parameters."""
+    """A notebook run failed, or its parameters are wrong."""
 
 
 class ClusterError(WorkbenchError):
@@ -69,4 +69,4 @@ class ClusterError(WorkbenchError):
 
 
 class DependencyError(WorkbenchError, ImportError):
-    """A library is not installed or does not load; the message names it, its version and the cure."""
+    """A library is not installed or cannot be loaded; the message names it, its version and what to do."""

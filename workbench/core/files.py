@@ -1,4 +1,4 @@
-"""Files that are there wholly or not at all, and the folder where the package keeps what it may need again."""
+"""Write files completely or not at all, and find the package's cache folder."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ except ImportError:  # Windows
     fcntl = None
 
 TEMPORARY = ".tmp"
-"""How the names of files end that are being written."""
+"""Suffix of the temporary names of files that are being written."""
 _OURS = re.compile(rf"\..+\.([0-9a-f]{{8}})[0-9a-f]{{24}}{re.escape(TEMPORARY)}", re.DOTALL)
 _HERE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 ABANDONED = 3600.0
-"""Seconds after which a temporary file belongs to no living writer, where a lock cannot tell."""
+"""Seconds without a write after which a temporary file counts as abandoned if locks cannot show it."""
 
 
 def cache_folder() -> Path:
-    """The environment variable ``WORKBENCH_CACHE``, else the user's cache folder of this system."""
+    """Return the folder in the environment variable ``WORKBENCH_CACHE``, else the user's cache folder."""
     folder = os.environ.get("WORKBENCH_CACHE")
     if folder:
         return Path(folder).expanduser()
@@ -38,15 +38,15 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Write a file under a temporary name beside its own, then flush it to the disk and rename it.
+    """Write a file under a temporary name in the same folder, then flush it to the disk and rename it.
 
-    Whenever the process ends, the file under ``path`` is the old one or the whole new one. The temporary one is locked
-    while its writer lives, and its name says on which machine, so that :func:`abandoned` can tell.
+    At any moment, the file at ``path`` is either the old one or the complete new one. The temporary file is locked
+    while its writer is alive, and its name contains a hash of the machine, so that :func:`abandoned` can recognise it.
 
     Raises
     ------
     OSError
-        The file cannot be written; the temporary one is gone, as it is when the body raises anything.
+        The file cannot be written; the temporary file is removed, as it is if the body raises an exception.
     """
     path = Path(path)
     temporary = temporary_beside(path)
@@ -67,18 +67,18 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new name beside a file's own, under which this machine writes it."""
+    """Return a new temporary name in a file's folder, under which this machine writes the file."""
     return path.with_name(f".{path.name[:80]}.{_HERE}{uuid.uuid4().hex[8:]}{TEMPORARY}")
 
 
 def write_whole(path: str | os.PathLike, data: bytes) -> None:
-    """Bytes to a file, by :func:`replacing`."""
+    """Write bytes to a file with :func:`replacing`."""
     with replacing(path) as file:
         file.write(data)
 
 
 def _locked(path: Path) -> BinaryIO:
-    """A new file, locked so that others see that its writer lives."""
+    """Open a new file, locked so that other processes see that its writer is alive."""
     while True:
         file = open(path, "xb")  # noqa: SIM115 (the caller closes it)
         if fcntl is not None:
@@ -86,14 +86,14 @@ def _locked(path: Path) -> BinaryIO:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if path.exists():
             return file
-        file.close()  # swept away before it was locked
+        file.close()  # removed by another process before it was locked
 
 
 def abandoned(path: Path) -> bool:
-    """Whether the writer of a temporary file is dead: nobody holds its lock.
+    """Whether the writer of a temporary file is dead, so that no process holds its lock.
 
-    Where files cannot be locked, and of writers on other machines, whose locks a shared disk need not show, it is dead
-    when the file was not written to for an hour.
+    If files cannot be locked, or if the writer is on another machine (whose locks a shared disk may not show), the
+    writer counts as dead when the file was not written to for an hour.
     """
     try:
         old = time.time() - path.stat().st_mtime > ABANDONED
@@ -114,7 +114,7 @@ def abandoned(path: Path) -> bool:
 
 
 def sweep_away(folder: Path) -> None:
-    """Remove what dead writers of :func:`replacing` left in a folder, and nothing else: it may be the user's own."""
+    """Remove abandoned files of :func:`replacing` from a folder, and no others, as the folder may be the user's own."""
     for path in folder.glob(f".*{TEMPORARY}"):
         if _OURS.fullmatch(path.name) and abandoned(path):
             with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ def sweep_away(folder: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut (where the system can)."""
+    """Flush a folder to the disk, if the system can, so that a rename in it survives a power failure."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What decides a model's numbers, as a short hash."""
+"""Hash everything that determines a model's numbers into a short fingerprint."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .errors import ParameterError
 
 
 def fingerprint(*parts: object, weights: dict[str, Tensor] | None = None) -> str:
-    """Hash of a model's weights and of whatever else changes its numbers.
+    """Return a hash of a model's weights and of everything else that changes its numbers.
 
     Parameters
     ----------
     *parts : object
-        Plain values (str, int, float, tuples of them): family, front-end code version, padding policy, dtype.
+        Plain values (str, int, float, or tuples of them), such as family, code version, padding policy and dtype.
     weights : dict of str to Tensor, optional
-        A state dict; names, shapes, dtypes and bytes all count.
+        A state dict, of which names, shapes, dtypes and bytes are hashed.
 
     Returns
     -------

@@ -1,7 +1,8 @@
-"""What all trainings share: settings with names, one loop, a word when nothing was learnt, and files.
+"""The training loop, settings and files that all trained models of this package share.
 
-:class:`Config` is the base of a method's settings, :func:`train` the loop (validation, the best weights, losses that
-run away, history, progress, checkpoints), :func:`write_fitted` and :func:`read_fitted` the folder of a trained object.
+:class:`Config` is the base class of a method's settings. :func:`train` is the loop, with validation, selection of the
+best weights, checks of the loss, history, progress and checkpoints. :func:`write_fitted` and :func:`read_fitted` write
+and read the folder of a trained object.
 """
 
 from __future__ import annotations
@@ -32,26 +33,26 @@ from .warn import warn
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Learning rates that can mean anything: above the highest, one step of Adam is longer than any sensible weight.
+#: Range of learning rates; with a higher one, a single step of Adam is larger than any sensible weight.
 RATES = {"above": 0, "most": 10}
-#: A loss has fallen if it lost more than this share of itself.
+#: Smallest relative decrease of a loss that counts as learning.
 FALLEN = 1e-4
-#: Of the files of trained objects: to be raised when older ones would be read wrongly.
+#: Version of the files of trained objects, which is increased when older files would be read wrongly.
 VERSION = 1
 
 Settings = TypeVar("Settings")
 
 
 class NothingLearntWarning(UserWarning):
-    """A training whose first validation was its best, or whose loss never fell."""
+    """The first validation of a training was its best, or its loss never fell."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a method: a frozen dataclass whose fields are checked by their annotations.
+    """Settings of a method, a frozen dataclass whose fields are checked by their annotations.
 
-    A subclass lists in :attr:`PRESETS` the fields that its named settings change; "paper" is that of the method's
-    paper and "default" changes none.
+    A subclass lists in :attr:`PRESETS` the fields that its named presets change. "paper" has the settings of the
+    method's paper, and "default" changes no field.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {}
@@ -61,12 +62,12 @@ class Config:
 
     @classmethod
     def named(cls, config: Config | str | None = "default", **fields: object) -> Self:
-        """Return settings from an object, the name of a preset, or None for the default, with some fields changed.
+        """Return settings given as an object, by the name of a preset, or None for the default, with fields changed.
 
         Raises
         ------
         ParameterError
-            Something else, a preset or field that does not exist, or a value that a field does not admit.
+            The settings are something else, the preset or a field does not exist, or a field has a wrong value.
         """
         known = [field.name for field in dataclasses.fields(cls)]
         if unknown := [name for name in fields if name not in known]:
@@ -82,9 +83,9 @@ class Config:
 
 
 def settle(config: Any, **ranges: Mapping[str, float]) -> None:
-    """Check a frozen dataclass of settings: kinds by its annotations, then ranges, as :func:`whole` takes them.
+    """Check a frozen dataclass of settings: types by its annotations, and ranges with arguments of :func:`whole`.
 
-    What numpy made becomes plain int, float, bool and str, so that it is saved and compared as any other setting.
+    Scalars of numpy become plain int, float, bool and str, so that they are saved and compared like other settings.
     """
     check_fields(config)
     for field in dataclasses.fields(config):
@@ -99,7 +100,7 @@ def settle(config: Any, **ranges: Mapping[str, float]) -> None:
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generator, which weights and dropout draw from, within a block; outside it goes on as before."""
+    """Seed torch's global generator, from which weights and dropout are drawn, within a block; then restore it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
@@ -107,7 +108,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute on so many threads within a block: where steps take microseconds, waiting for each other costs more."""
+    """Use so many threads within a block; for steps of microseconds, the synchronisation of threads costs more."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -140,54 +141,56 @@ def train(
     Parameters
     ----------
     epoch : callable
-        ``epoch(i)`` trains once through the data, or for as many steps as lie between two validations, and gives the
-        columns of the history, among them the loss.
+        ``epoch(i)`` trains once through the data, or for the steps between two validations, and returns columns of the
+        history, among them the loss.
     epochs : int
-        How often at most.
+        Largest number of epochs.
     module : nn.Module
-        What is trained; its ``state_dict`` is what is kept. It is in eval mode for ``validate`` and at the end.
+        The module to train, whose ``state_dict`` is kept. It is in eval mode during ``validate`` and at the end.
     optimizer : torch.optim.Optimizer
     validate : callable, optional
-        Gives more columns, measured after an epoch.
+        Function that returns further columns, measured after each epoch.
     score : callable, optional
-        What is to be highest, of a row of the history; the first of equals is kept. None keeps the last epoch.
+        Function of a row of the history; the weights with the highest score are kept (the first of equal ones). By
+        default those of the last epoch are kept.
     patience : int, optional
         Stop after so many epochs without a better score.
     loss : str or callable
-        The column, or what of a row, that must fall for anything to have been learnt.
+        Column, or function of a row, that must decrease; otherwise nothing was learnt.
     learning_rate : float
-        Named where the loss runs away.
+        Learning rate, which the error names if the loss diverges.
     name : str
-        What is trained, for messages.
+        Name of what is trained, for messages.
     state : mapping of str to object with ``state_dict`` and ``load_state_dict``, optional
-        What else changes while it trains, such as a schedule; kept in checkpoints.
+        Other objects that change during training, such as a schedule; they are kept in checkpoints.
     generators : sequence of numpy.random.Generator
-        What is drawn from while it trains; kept in checkpoints, as torch's own generators are.
+        Generators used during training; they are kept in checkpoints, as torch's own are.
     checkpoint : path, optional
-        File to which the state is written after every epoch; a training that finds it goes on from there, with the
-        same result as if it had not been stopped.
+        File to which the state is written after every epoch. If it exists, the training continues from it, with the
+        same result as without an interruption.
     identity : callable, optional
-        Gives a hash of all that decides the numbers: the checkpoint of another training is refused.
+        Function that returns a hash of everything that determines the numbers, by which the checkpoint of another
+        training is refused.
     unit : str
-        What an epoch is called.
+        Word for an epoch, in messages and as a column of the history.
     progress : bool or callable (done, total)
 
     Returns
     -------
     history : pandas.DataFrame
-        Row an epoch, columns epoch and those of ``epoch`` and ``validate``.
+        One row for each epoch, with its number in the column `unit`, and the columns of ``epoch`` and ``validate``.
     kept : int
-        Row of the history whose weights the module has, 0 first.
+        Row of the history, counted from 0, whose weights the module has.
 
     Raises
     ------
     ParameterError
-        A column of ``epoch`` that is not finite, or the checkpoint of another training.
+        A column of ``epoch`` is not finite, or the checkpoint is of another training.
 
     Warns
     -----
     NothingLearntWarning
-        The first epoch was the best of several, or the loss never fell.
+        The first of several epochs was the best, or the loss never fell.
     """
     import pandas as pd
 
@@ -226,7 +229,7 @@ def train(
             drawn = [generator.bit_generator.state for generator in generators]
             write_checkpoint(checkpoint, now | {"generators": drawn, "history": rows, "best": best, "identity": mark})
         report(len(rows), epochs)
-    if len(rows) < epochs:  # patience ran out: the bar is closed
+    if len(rows) < epochs:  # stopped early: complete the bar
         report(epochs, epochs)
     if best is not None:
         module.load_state_dict(best["weights"])
@@ -239,16 +242,16 @@ def train(
 
 
 def _unlearnt(losses: Sequence[float], kept: int | None = None, *, of: str = "epochs") -> str | None:
-    """Why a training learnt nothing after its first epoch, as the end of a sentence, or None.
+    """Return why a training learnt nothing after its first epoch, as the end of a sentence, or None.
 
     Parameters
     ----------
     losses : sequence of float
-        Training loss of each epoch, or between validations.
+        Training loss of each epoch.
     kept : int, optional
-        Place of the one kept, where it was chosen on validation.
+        Number of the epoch that was kept, if it was chosen on the validation part.
     of : str
-        What these are counted in.
+        Plural of the word for an epoch.
     """
     if len(losses) < 2:
         return None
@@ -262,17 +265,17 @@ def _unlearnt(losses: Sequence[float], kept: int | None = None, *, of: str = "ep
 def write_fitted(
     folder: str | os.PathLike, kind: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> Path:
-    """Write a trained object to a folder: one safetensors file, and ``fitted.json`` with all that is not a tensor.
+    """Write a trained object to a folder: its tensors as a safetensors file, everything else as ``fitted.json``.
 
     Parameters
     ----------
     folder : path
-        Made where it is missing; a trained object that is there already is replaced.
+        Folder, which is made if it does not exist; a trained object in it is replaced.
     kind : str
-        What it is, such as the name of its class.
+        Kind of the object, such as the name of its class.
     tensors : mapping of str to Tensor
     record : mapping
-        Values that JSON can hold; dataclasses, arrays and tables are written as mappings and lists.
+        Values that JSON can represent; dataclasses, arrays and tables are written as mappings and lists.
 
     Returns
     -------
@@ -282,7 +285,7 @@ def write_fitted(
     Raises
     ------
     WeightsError
-        The folder cannot be written to; what was there before is still there.
+        The folder cannot be written to; a trained object that was in it is kept.
     """
     folder = Path(folder)
     weights = f"weights-{fingerprint(weights=dict(tensors))}.safetensors" if tensors else None
@@ -307,7 +310,7 @@ def read_fitted(folder: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor]
     Raises
     ------
     WeightsError
-        No such folder, a damaged one, or one that holds something else.
+        The folder does not exist, is damaged, or holds something else.
     """
     import pandas as pd
 
@@ -332,12 +335,12 @@ def read_fitted(folder: str | os.PathLike, kind: str) -> tuple[dict[str, Tensor]
 
 @contextlib.contextmanager
 def reading(folder: object, what: str) -> Iterator[None]:
-    """Make what goes wrong while a record of :func:`read_fitted` is used a word about the folder that it came from.
+    """Turn errors in the use of a record of :func:`read_fitted` into an error that names its folder.
 
     Raises
     ------
     WeightsError
-        In place of any KeyError, TypeError, ValueError or IndexError within the block.
+        Raised in place of a KeyError, TypeError, ValueError or IndexError within the block.
     """
     try:
         yield
@@ -356,13 +359,13 @@ def _plain(value: Any) -> Any:
 
 
 def restored(path: object, record: Mapping[str, Any], key: str, kind: type[Settings], *, what: str) -> Settings:
-    """Return the settings that a saved file holds as ``record[key]``, field by field.
+    """Return the settings that a saved file has as ``record[key]``, field by field.
 
     Raises
     ------
     WeightsError
-        A file of something else, of a later version (:data:`VERSION`), or whose fields are not all of those known
-        here: what is unknown or left out could change the numbers.
+        The file holds something else, is of another version (:data:`VERSION`), or has other fields than the settings of
+        this package, as an unknown or missing field could change the numbers.
     """
     fields = record.get(key)
     if not isinstance(fields, Mapping):
@@ -380,12 +383,12 @@ def restored(path: object, record: Mapping[str, Any], key: str, kind: type[Setti
 
 
 def new_module(network: object) -> nn.Module:
-    """Return a copy of a torch module, or what a callable makes.
+    """Return a copy of a torch module, or the module that a callable makes.
 
     Raises
     ------
     ParameterError
-        Neither, or a callable that makes something else.
+        The argument is neither, or the callable makes something else.
     """
     if isinstance(network, nn.Module):
         return copy.deepcopy(network)
@@ -397,12 +400,12 @@ def new_module(network: object) -> nn.Module:
 
 
 def load_weights(path: object, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a module the tensors of a file: every one that it has, no other, of its shape and finite.
+    """Load the tensors of a file into a module, whose names and shapes they must have exactly.
 
     Raises
     ------
     WeightsError
-        How many are missing, left over, misshapen or not finite, and the first of them.
+        Tensors are missing, left over, of another shape or not finite; the error says how many, and names the first.
     """
     own = module.state_dict()
     wrong = {

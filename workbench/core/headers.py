@@ -1,9 +1,9 @@
-"""The length that a sound file states, compared with the file.
+"""Compare the length that a sound file states with the file, and correct wrong lengths for libsndfile.
 
-Programs that write to a pipe leave 0 or a huge number where the length belongs, and libsndfile then finds no samples,
-or no file. Such lengths are put right, in what libsndfile is given to read, never in the file. A file that is shorter
-than it says is refused. An MP3 states no length, or one that files joined to it later make wrong; its frames are
-counted. Of Ogg streams that follow one another in a file all are read.
+Programs that write to a pipe leave 0 or a huge number as the length, and libsndfile then finds no samples, or cannot
+open the file. Such lengths are corrected in the data that libsndfile reads, never in the file. A file that is shorter
+than it states is refused. An MP3 states no length, or one that is wrong after files were concatenated; its frames are
+counted. If an Ogg file has several streams after each other, all are read.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from collections.abc import Iterator
 
 from .errors import AudioError
 
-#: What is so large was never meant as a length in bytes (arecord, ffmpeg, gstreamer and sox write more than that).
+#: Larger lengths in bytes are placeholders (those of arecord, ffmpeg, gstreamer and sox are larger).
 PLACEHOLDER = 0x7F000000
 CUT = "is cut short: its header promises more samples than the file holds"
 
 
 def prepare(source, name: object) -> tuple[list, int, bool]:
-    """What libsndfile is to read, one after the other.
+    """Return the streams that libsndfile must read, one after the other.
 
     Parameters
     ----------
     source : path or seekable binary file object
     name : object
-        What errors call it.
+        What errors call the file.
 
     Returns
     -------
     streams : list
-        The source itself where nothing needs mending.
+        The source itself if nothing needs to be corrected, else corrected streams.
     drop : int
-        Frames at the beginning that are none of the file's.
+        Number of frames at the beginning that do not belong to the sound.
     counted : bool
-        Whether the number of frames that libsndfile will state is right.
+        Whether the number of frames that libsndfile will report is right.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _bytes(source, file) -> Iterator:
 
 
 class _Patched(io.RawIOBase):
-    """A file in which a few bytes read differently."""
+    """A file object in which a few bytes are replaced."""
 
     def __init__(self, file, size: int, patches: dict[int, bytes]):
         self._file, self._size, self._patches, self._at = file, size, patches, 0
@@ -117,11 +117,11 @@ class _Patched(io.RawIOBase):
         super().close()
 
 
-# --- containers that state the bytes of their samples --------------------------------------------------------------
+# --- containers that state the length of their samples in bytes ---------------------------------------------------
 
 
 def _chunks(file, size: int, at: int, form: str) -> Iterator[tuple[bytes, int, int]]:
-    """(name, place of its contents, stated length) of the chunks from ``at`` on."""
+    """Yield (name, position of its content, stated length) of the chunks from ``at`` on."""
     head = struct.calcsize(form)
     while at + head <= size:
         file.seek(at)
@@ -131,9 +131,9 @@ def _chunks(file, size: int, at: int, form: str) -> Iterator[tuple[bytes, int, i
 
 
 def _stated(file, size: int, place: int, length: int, form: str, name: object, *, least: int = 0) -> int | None:
-    """The length to put instead of the one stated for the samples at ``place``; None if it is right.
+    """Return the right length for the samples at ``place`` if the stated one is wrong, else None.
 
-    ``least`` is stated where there are no samples.
+    ``least`` is the length that is stated if there are no samples.
     """
     there = size - place
     if least < length <= there:
@@ -147,7 +147,7 @@ def _stated(file, size: int, place: int, length: int, form: str, name: object, *
 
 
 def _is_chain(file, size: int, at: int, form: str) -> bool:
-    """Whether chunks follow that end where the file does."""
+    """Whether chunks follow up to the end of the file."""
     end = at
     for name, place, length in _chunks(file, size, at, form):
         if not re.fullmatch(rb"[ -~]{4}", name):
@@ -183,7 +183,7 @@ def _riff(file, size: int, head: bytes, name: object) -> dict[int, bytes]:
 def _au(file, size: int, head: bytes, name: object) -> dict[int, bytes]:
     order = ">" if head[:4] == b".snd" else "<"
     place, length = struct.unpack(order + "II", head[4:12])
-    if length == 2**32 - 1:  # as the format has it for an unknown length
+    if length == 2**32 - 1:  # the format's own value for an unknown length
         return {}
     right = _stated(file, size, place, length, order + "4sI", name)
     return {} if right is None else {8: struct.pack(order + "I", 2**32 - 1)}
@@ -231,7 +231,7 @@ _LENGTHS |= {b"FORM": _aiff, b"caff": _caf, b"riff": _w64}
 
 
 def _ogg_streams(data, name: object) -> list[tuple[int, int]]:
-    """Where the streams lie that follow one another."""
+    """Return (start, stop) of each of the streams that follow each other."""
     starts, at, body, last = [], 0, True, 0
     while at >= 0 and at + 27 <= len(data):
         if data[at : at + 4] != b"OggS":
@@ -259,7 +259,7 @@ _RATES = (44100, 48000, 32000)
 
 
 def _frame_size(second: int, third: int) -> int:
-    """Bytes of a layer III frame from the second and third byte of its header; 0 of what is none."""
+    """Return the bytes of a layer III frame from the second and third byte of its header; 0 for another header."""
     version = (second >> 3) & 3  # 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5
     if second & 0xE6 != 0xE2 or version == 1 or third >> 4 in (0, 15) or (third >> 2) & 3 == 3:
         return 0
@@ -272,7 +272,7 @@ _SIZES = {(second, third): _frame_size(second, third) for second in range(224, 2
 
 
 def _mp3(data, name: object) -> tuple[bool, bytes | None, int]:
-    """Whether the frames of a layer III stream will be counted right; a stream to read instead; what to drop of it."""
+    """Return whether the frames of a layer III stream will be counted right, a stream to read instead, what to drop."""
     runs, kinds, count = _mp3_frames(data)
     if not count:
         return False, None, 0
@@ -295,8 +295,8 @@ def _mp3(data, name: object) -> tuple[bool, bytes | None, int]:
     silent = data[first + 36 : first + 40] == b"VBRI"
     if len(kinds) == 1 and not silent:
         return False, None, 0
-    # A Xing frame that says how many follow; libmpg123 then takes 529 frames from the beginning of the sound, for which
-    # an empty frame is put before it.
+    # Add a Xing frame with the number of frames; libmpg123 then drops 529 samples at the beginning, for which an empty
+    # frame is inserted.
     header = bytes((0xFF, data[first + 1] | 1, 0x90 | data[first + 2] & 0x0C, data[first + 3]))
     size, samples = _SIZES[header[1], header[2]], 1152 if data[first + 1] & 8 else 576
     xing = header + bytes(_side(data, first)) + b"Xing" + struct.pack(">II", 1, count - silent + 1)
@@ -307,13 +307,13 @@ def _mp3(data, name: object) -> tuple[bool, bytes | None, int]:
 
 
 def _side(data, first: int) -> int:
-    """Bytes of the side information of a frame, after which a Xing header stands."""
+    """Return the bytes of a frame's side information, after which a Xing header may follow."""
     mono = data[first + 3] >> 6 == 3
     return (17 if mono else 32) if data[first + 1] & 8 else (9 if mono else 17)
 
 
 def _mp3_frames(data) -> tuple[list[tuple[int, int]], set[int], int]:
-    """Where frames stand without a gap, the bit rates among them, and how many there are."""
+    """Return the ranges of frames without a gap, the set of bit rates, and the number of frames."""
     runs, kinds, count, at, end = [], set(), 0, 0, len(data)
     kind = None
     while at + 4 <= end:
@@ -323,7 +323,7 @@ def _mp3_frames(data) -> tuple[list[tuple[int, int]], set[int], int]:
             size = _SIZES.get((second, third), 0)
             if not size or at + size > end or (kind is not None and (second & 0x1E, third & 0x0C) != kind):
                 break
-            if at == start:  # after a gap: two in a row, or it is none
+            if at == start:  # after a gap, a frame counts only if another one follows
                 after = at + size
                 if after + 4 <= end and not (data[after] == 0xFF and _SIZES.get((data[after + 1], data[after + 2]))):
                     break

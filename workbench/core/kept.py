@@ -1,4 +1,4 @@
-"""Results of long studies that are kept one by one, so that a study goes on where it stopped."""
+"""Keep the results of long studies in single files, so that an interrupted study can be resumed."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from .fingerprints import fingerprint
 from .warn import warn
 
 _INSTALLED = (*{sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}, str(Path(__file__).parents[1]))
-"""Folders of code that does not change between two runs, unless a version does."""
+"""Folders of installed code, which changes only with a version."""
 
 
 class Kept:
-    """A folder of finished results, each in a small json file named by a hash of all that decides its numbers.
+    """A folder of finished results, each in a small JSON file named by a hash of all that determines its numbers.
 
     Parameters
     ----------
     resume : bool or path
-        The folder; True: ``trained`` in the user's cache folder; False or None: nothing is kept.
+        The folder; True for ``trained`` in the user's cache folder; False or None to keep nothing.
     name : str
-        Of the study, and a version that is raised when its numbers change.
+        Name of the study, with a version that is increased when its numbers change.
     shared : mapping
-        What all results depend on: arrays, modules, functions, dataclasses and plain values.
+        Values on which all results depend: arrays, modules, functions, dataclasses and plain values.
 
     Raises
     ------
     ParameterError
-        No folder that can be written to, or something that cannot be hashed.
+        The folder cannot be written to, or a value cannot be hashed.
     """
 
     @checked
@@ -61,14 +61,14 @@ class Kept:
         sweep_away(self.folder)
 
     def path(self, **own: object) -> Path | None:
-        """Where the result is that depends on these too, or will be; None where nothing is kept."""
+        """Return the file of the result that depends on these values as well; None if nothing is kept."""
         if self.folder is None:
             return None
         return self.folder / f"{fingerprint(self.name, self.shared, plain('own', own))}.json"
 
 
 def read(path: Path | None, names: Sequence[str] = ()) -> dict[str, object] | None:
-    """A result with these names; None where there is none, or, with a warning, where its file is damaged."""
+    """Read these names of a result, by default all; None if there is no file or, with a warning, if it is damaged."""
     if path is None:
         return None
     try:
@@ -84,7 +84,7 @@ def read(path: Path | None, names: Sequence[str] = ()) -> dict[str, object] | No
 
 
 def write(path: Path | None, row: Mapping[str, object]) -> None:
-    """Whole or not at all, whenever the process ends.
+    """Write a result to its file, completely or not at all.
 
     Raises
     ------
@@ -105,15 +105,16 @@ def _checksum(row: Mapping[str, object]) -> str:
 
 
 def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
-    """Return what a value is, in plain types whose repr is the same in every process.
+    """Describe a value in plain types whose repr is the same in every process, for hashing.
 
-    Arrays, weights and tables count by their content, functions by their code and by all that they take from outside
-    (those of installed packages by their name), objects by their ``fingerprint`` or, without one, by their attributes.
+    Arrays, weights and tables are described by their content; functions by their code and all values that it refers to
+    (functions of installed packages by name only); other objects by their ``fingerprint`` or, without one, by their
+    attributes.
 
     Raises
     ------
     ParameterError
-        Something of which this cannot be told.
+        The value cannot be described in this way.
     """
     if value is None or isinstance(value, (str, bytes, bool, int, float, complex)):
         return value
@@ -128,7 +129,7 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
         return os.fspath(value)
     if isinstance(value, ModuleType):
         return value.__name__
-    if isinstance(value, logging.Logger):  # writes, and changes no number
+    if isinstance(value, logging.Logger):  # does not change numbers
         return value.name
     if id(value) in seen:
         return "itself"
@@ -164,14 +165,12 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
         return kind, mark
     if hasattr(value, "__dict__"):
         return kind, [(key, inside(each, f".{key}")) for key, each in sorted(vars(value).items())]
-    expected = (
-        "something of which can be told whether it changed (a value, array, table, function, or what has such parts)"
-    )
+    expected = "something whose changes can be noticed (a value, array, table, function, or an object made of these)"
     raise ParameterError(name, value, expected)
 
 
 def _class(kind: type, inside: Callable[..., object]) -> object:
-    """What a class is: its name, and where it is the user's own also its bases and all that it defines."""
+    """Describe a class by its name and, if it is the user's own, by its bases and everything that it defines."""
     title, module = f"{kind.__module__}.{kind.__qualname__}", sys.modules.get(kind.__module__)
     file = getattr(module, "__file__", None)
     if kind.__module__ != "__main__" and (file is None or file.startswith(_INSTALLED)):
@@ -183,7 +182,7 @@ def _class(kind: type, inside: Callable[..., object]) -> object:
 
 
 def _function(function: Any, inside: Callable[..., object]) -> object:
-    """What a function will do: its code, its defaults, and the variables that it takes from outside."""
+    """Describe a function by its code, its defaults, and the variables outside to which it refers."""
     function = inspect.unwrap(function)
     code, title = getattr(function, "__code__", None), f"{function.__module__}.{function.__qualname__}"
     if code is None or code.co_filename.startswith(_INSTALLED):
@@ -197,7 +196,7 @@ def _function(function: Any, inside: Callable[..., object]) -> object:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Return the names that a piece of code, and those inside it, look up outside; attributes are among them."""
+    """Return the names that code and the code nested in it refer to, including names of attributes."""
     return set(code.co_names).union(*(_names(each) for each in code.co_consts if isinstance(each, CodeType)))
 
 

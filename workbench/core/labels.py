@@ -1,4 +1,4 @@
-"""Labels and groups as arrays: what names a class or a group, and what does not."""
+"""Check labels and groups given as arrays, and decide whether a column names classes or groups."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from .errors import ParameterError
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Words in a column's name that stand for what several clips share and a model may learn in place of the label.
+#: Words in the name of a column for what several clips share, and what a model may learn instead of the label.
 GROUPS = """actor album artist author bird caller child composer couple device dialogue dialog donor ensemble
     episode film house individual interview machine mic microphone movie participant patient performance
     performer person piece player recording recordist reader room session show singer site song source speaker station
     subject take talker track user utterance video""".split()
-#: More different whole numbers than this are no classes, unless they are codes: 0, 1, 2 ... without a gap.
+#: Largest number of different whole numbers that count as classes; numbers from 0 or 1 on without a gap always do.
 MANY = 20
 
 
 def labels(name: str, values: ArrayLike) -> np.ndarray:
-    """Labels or groups as an array (N,) of one kind, text or numbers.
+    """Return labels or groups as an array (N,) of one type, text or numbers.
 
     Raises
     ------
     ParameterError
-        Not one-dimensional, empty, a missing one (None or NaN; the first is named), text among numbers.
+        The values are not one-dimensional or are empty, some are missing (None or NaN; the error names the first), or
+        text and numbers are mixed.
     """
     try:
         array = values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
         if array.dtype.kind in "US" and isinstance(values, (list, tuple)):
-            array = np.asarray(values, dtype=object)  # in which [nan, "a"] is not yet "nan" and "a"
+            array = np.asarray(values, dtype=object)  # so that the NaN in [nan, "a"] does not become text
     except (ValueError, TypeError, RuntimeError):
         raise ParameterError(name, type(values).__name__, "labels (N,), one a clip") from None
     if array.ndim != 1 or not len(array):
@@ -57,35 +58,36 @@ def labels(name: str, values: ArrayLike) -> np.ndarray:
 
 
 def missing(label: object) -> bool:
-    """Whether it is None, NaN or pandas' NA."""
+    """Whether a label is None, NaN or pandas' NA."""
     try:
         return label is None or bool(label != label)
     except TypeError:  # NA is neither equal to itself nor not
         return True
-    except ValueError:  # an array, which is no label, but there
+    except ValueError:  # an array is not a label, but it is not missing either
         return False
 
 
 def words_of(name: object) -> list[str]:
-    """The words in the name of a column: "speakerID" and "Speaker id" have speaker and id."""
+    """Return the words in the name of a column, in lower case: speaker and id for "speakerID" and "Speaker id"."""
     return re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", str(name)).lower())
 
 
 def names_a_group(words: Sequence[str]) -> bool:
-    """Whether a column of such a name tells speakers, sources or the like apart."""
+    """Whether a column whose name has these words identifies speakers, sources or other groups."""
     return any(word in GROUPS or word.removesuffix("s") in GROUPS for word in words)
 
 
 def are_classes(values: pd.Series) -> bool:
-    """Whether a column names classes: it is no column of numbers, or its numbers are two, few and whole, or names.
+    """Whether the values of a column can be used as classes.
 
-    Whole numbers are names where they run from 0 or 1 without a gap, and where the column is called so: an id, a code,
-    a class, a speaker, a source ...
+    Text and booleans can. Numbers that are not all whole can if there are exactly two different ones. Whole numbers can
+    if there are at most 20 different ones, if they run from 0 or 1 without a gap, or if the column's name says that
+    they are names: an id, a code, a class, a speaker, a source and so on.
 
     Parameters
     ----------
     values : Series
-        Without missing ones.
+        Values of the column, none of them missing.
     """
     import pandas as pd
 
@@ -100,29 +102,30 @@ def are_classes(values: pd.Series) -> bool:
 
 
 def check_kinds(name: str, array: np.ndarray, other: str, like: np.ndarray) -> None:
-    """Refuse labels that are never equal to the others: text with numbers, times with either."""
+    """Refuse labels whose type (text, numbers or times) differs from the others', as they would never be equal."""
     families = dict.fromkeys("UST", "text") | dict.fromkeys("Mm", "time")
     if families.get(array.dtype.kind, "number") != families.get(like.dtype.kind, "number"):
         raise ParameterError(f"{name}.dtype", str(array.dtype), f"like {other}'s, {like.dtype}")
 
 
 def known(y: ArrayLike, n: int | None = None, name: str = "y", *, rows: np.ndarray | None = None) -> np.ndarray:
-    """Labels (n,) that can be sorted, one for each segment: none is missing.
+    """Return labels (n,), one for each segment, after checking that none is missing and that they can be sorted.
 
     Parameters
     ----------
     y : array_like (n,)
     n : int, optional
-        How many there must be.
+        Number of labels that is required.
     name : str
+        Name of the argument, for errors.
     rows : np.ndarray of int, optional
-        Those that are looked at; default: all.
+        Rows to check; by default all.
 
     Raises
     ------
     ParameterError
-        Another shape, text beside numbers, or labels that are None, NaN, empty or blank (they are counted; numpy turns
-        the NaN of a list of texts into the text "nan", which therefore is none).
+        The labels have another shape, text and numbers are mixed, or labels are missing (None, NaN, empty or blank; the
+        error counts them). The text "nan" counts as missing, because numpy makes it of a NaN in a list of texts.
     """
     try:
         y = y.detach().cpu().numpy() if hasattr(y, "detach") else np.asarray(y)

@@ -1,4 +1,4 @@
-"""Text for Markdown in which nothing is markup."""
+"""Escape text for Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def markdown(text: object) -> str:
-    r"""A text as one line of Markdown, or a cell of its tables: every mark that would format it is escaped.
+    r"""Return a text as one line of Markdown, or as a cell of a table, with all formatting characters escaped.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Trained things as files: tensors with a record of plain values, and checkpoints of trainings."""
+"""Write and read files of trained models: tensors with a record of plain values, and checkpoints of trainings."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as one safetensors file, completely or not at all; its folder is made where it is missing."""
+    """Write tensors as one safetensors file, completely or not at all; its folder is made if it does not exist."""
     from safetensors.torch import save_file
 
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:  # by its name: as bytes, large tensors would be held twice
+    with replacing(path) as file:  # by name, as large tensors would be in memory twice as bytes
         save_file(whole, str(file.name), metadata=dict(metadata or {}))
 
 
 def write_record(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> Path:
-    """Write tensors and a record that JSON can hold as one safetensors file, completely or not at all."""
+    """Write tensors and a record of JSON values as one safetensors file, completely or not at all."""
     write_tensors(path, tensors, {"record": json.dumps(record)})
     return path
 
 
 def read_record(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and record of :func:`write_record`.
+    """Read the tensors and the record that :func:`write_record` wrote.
 
     Raises
     ------
     WeightsError
-        No such file, or a damaged one.
+        The file does not exist or is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -52,7 +52,7 @@ def read_record(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write_checkpoint(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
-    """Write the state of a training, completely or not at all, whenever the process ends.
+    """Write the state of a training, completely or not at all.
 
     Raises
     ------
@@ -71,12 +71,12 @@ def write_checkpoint(path: str | os.PathLike, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: str | os.PathLike, identity: str) -> dict[str, Any]:
-    """What :func:`write_checkpoint` wrote, if its ``identity`` says that it is of this training.
+    """Read what :func:`write_checkpoint` wrote, if its ``identity`` is that of this training.
 
     Raises
     ------
     ParameterError
-        A damaged file, or the checkpoint of another training.
+        The file is damaged, or is the checkpoint of another training.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Which clips are learnt from, chosen on and tested on."""
+"""The split of clips into train, validation and test, and the random assignment of groups to parts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PARTS = ("train", "valid", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The rows of a table or an array to learn from, to choose settings on, and to report on.
+    """The rows of a table or an array for training, for the choice of settings, and for testing.
 
-    Every part is given as row numbers or as a mask (bool, a value a row), and kept as row numbers in the order given.
-    ``train, valid, test = split`` takes it apart.
+    Each part is given as row numbers, or as a mask with one bool a row, and is kept as row numbers in the given order.
+    ``train, valid, test = split`` unpacks it.
 
     Raises
     ------
     ParameterError
-        A part that is neither row numbers nor a mask, or a row that occurs twice.
+        A part is neither row numbers nor a mask, or a row occurs twice.
 
     Examples
     --------
@@ -33,11 +33,11 @@ class Split:
     """
 
     train: ArrayLike
-    """The rows that are learnt from, int64 (N_train,)."""
+    """Rows for training, int64 (N_train,)."""
     valid: ArrayLike = ()
-    """The rows on which settings such as a penalty or an epoch are chosen, int64 (N_valid,); may be empty."""
+    """Rows on which settings such as a penalty or an epoch are chosen, int64 (N_valid,); may be empty."""
     test: ArrayLike = ()
-    """The rows that are only ever judged, int64 (N_test,); may be empty where nothing is judged."""
+    """Rows for testing only, int64 (N_test,); may be empty if nothing is tested."""
 
     def __post_init__(self):
         for name in PARTS:
@@ -64,12 +64,12 @@ class Split:
 
 
 def fitting(split: object, count: int, *, needed: Sequence[str] = ("train", "test")) -> Split:
-    """The split itself, if it is one of ``count`` rows and the parts ``needed`` are not empty.
+    """Return the split after checking that it fits ``count`` rows and that the parts in ``needed`` are not empty.
 
     Raises
     ------
     ParameterError
-        Something other than a :class:`Split`, rows that do not exist, or an empty part that is needed.
+        The argument is not a :class:`Split`, has rows that do not exist, or has an empty part that is needed.
     """
     if not isinstance(split, Split):
         raise ParameterError("split", type(split).__name__, "a workbench.Split(train, valid, test)")
@@ -82,45 +82,45 @@ def fitting(split: object, count: int, *, needed: Sequence[str] = ("train", "tes
 
 
 DEALS = 8
-"""Random orders that :func:`deal` tries at most."""
+"""Largest number of random orders that :func:`deal` tries."""
 
 
 def deal(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], *, seed: int) -> np.ndarray:
-    """Deal clips into parts at random: groups stay whole, each part gets about its share of every class.
+    """Assign clips to parts at random, in whole groups, so that each part has about its share of every class.
 
-    Groups come in random order, and each goes to the part that most lacks its classes. Of some such deals the most even
-    one is kept, so that parts differ from seed to seed also where groups differ in size. (scikit-learn's
-    StratifiedGroupKFold sorts groups by their spread over classes before it deals: on such data all seeds give it one
-    and the same split.)
+    Groups are taken in random order, and each is assigned to the part that lacks its classes most. Of several such
+    assignments the most even one is kept. Parts therefore differ from seed to seed, also if groups differ in size.
+    (scikit-learn's StratifiedGroupKFold sorts groups by their spread over classes first, so that on such data all seeds
+    give the same split.)
 
     Parameters
     ----------
     labels, groups : np.ndarray (N,)
     shares : sequence of float
-        Of each part; they sum to 1. At most as many as there are groups.
+        Share of each part; they sum to 1. There are at most as many parts as groups.
     seed : int
 
     Returns
     -------
     np.ndarray, int64 (N,)
-        Part of each clip, as a position in ``shares``; none is empty.
+        Part of each clip, as a position in ``shares``; no part is empty.
     """
     (names, member), (classes, code) = (np.unique(values, return_inverse=True) for values in (groups, labels))
     pairs, times = np.unique(member * len(classes) + code, return_counts=True)
     owner, held = np.divmod(pairs, len(classes))
-    weight = times / np.bincount(code)[held]  # a clip of a rare class weighs more
+    weight = times / np.bincount(code)[held]  # clips of rare classes have a larger weight
     ends = np.searchsorted(owner, np.arange(len(names) + 1))
-    spread = np.bincount(held)  # groups that have a class
+    spread = np.bincount(held)  # number of groups of each class
     wanted = np.asarray(shares, float)
-    # the best of many deals of a few groups would be the same for every seed; many groups even out by themselves
+    # with few groups, the best of many assignments would be the same for every seed; many groups are even anyway
     enough = max(1, min(DEALS, len(names) // 4, 2000 // len(names)))
     rng, kept, least = np.random.default_rng(seed), None, (np.inf,)
     for attempt in range(DEALS):
         load, total, part = np.zeros((len(wanted), len(classes))), np.zeros(len(wanted)), np.empty(len(names), np.int64)
         for place, group in enumerate(rng.permutation(len(names))):
             mine = slice(ends[group], ends[group + 1])
-            # least growth of the squared loads over their shares; on a tie the emptiest; while groups run short, an
-            # empty part
+            # the part with the least growth of squared load over its share; of equal ones the emptiest; if only as many
+            # groups are left as there are empty parts, an empty part
             growth = load[:, held[mine]] @ weight[mine] + (weight[mine] ** 2).sum() / 2
             wanting = total > 0 if len(names) - place <= (total == 0).sum() else np.zeros(len(wanted), bool)
             part[group] = to = np.lexsort((total / wanted, (growth / wanted).round(12), wanting))[0]
@@ -128,7 +128,8 @@ def deal(labels: np.ndarray, groups: np.ndarray, shares: Sequence[float], *, see
             total[to] += weight[mine].sum()
         size = total / total.sum() / wanted
         amiss = int(((size < 0.5) | (size > 2)).sum())
-        # a class that is whole in a small part is not learnt; nor, while another part is validated on, one in two parts
+        # a class that is only in a small part is not learnt; with a validation part, nor is one that is in two parts
+        # only
         whole_in = load > 1 - 1e-9
         stranded = (whole_in.sum(1) * (1 - wanted)).sum()
         avoidable = (whole_in[wanted < wanted.max()].any(0) & (spread > 1)).any()

@@ -1,4 +1,4 @@
-"""A grid of settings tried on the same splits with the same seeds, which goes on where it stopped."""
+"""Run a task for every setting of a grid, on the same splits and with the same seeds, and resume after interrupts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 1
-"""To be raised when a study changes its numbers: results kept for resuming are then not found any more."""
+"""Increased when the numbers of studies change, so that results of earlier versions are not reused."""
 
 Task = Callable[[Mapping[str, Any], Split | None, int], Mapping[str, Any] | Sequence[Mapping[str, Any]]]
 Grid = Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]
@@ -46,51 +46,52 @@ def study(
     client: object | None = None,
     progress: Progress | bool | None = True,
 ) -> pd.DataFrame:
-    """Run a task with every setting of a grid, on every split, with every seed, and put what it measured in one table.
+    """Run a task with every setting of a grid, on every split, with every seed, and collect the results in one table.
 
     Parameters
     ----------
     task : callable
-        ``task(setting, split, seed)`` measures something and gives it as a mapping of column to value, or as a list of
-        such mappings, a row each. Values are numbers, text, bool or None. It must depend on its arguments, and on what
-        it takes from outside, alone.
+        ``task(setting, split, seed)`` measures something and returns it as a mapping of column to value, or as a list
+        of such mappings for several rows. Values are numbers, text, bool or None. The result must depend only on the
+        arguments and on the outside values to which the code of the task refers.
     grid : mapping of str to list, or list of mappings
-        Names and their values, of which every combination is a setting; or the settings themselves. Where the values
-        of a name are a mapping, its keys are what the table shows and its values what the task is given.
+        Names and lists of values, every combination of which is a setting; or the settings themselves. If the values of
+        a name are a mapping, the table shows its keys and the task gets its values.
     splits : sequence of Split, optional
-        Without any, the task is called with None and the table has no column fold.
+        Without splits, the task is called with None, and the table has no column fold.
     seeds : sequence of int
     resume : bool or path
-        Keep every finished run in a folder (True: ``trained`` in the user's cache folder), in a small file named by a
-        hash of the setting, the rows of the split, the seed, and the task: its code and everything that it takes from
-        outside. Runs that are there are read. The version of this package counts, those of others do not.
+        Folder in which every finished run is kept (True for ``trained`` in the user's cache folder), and from which
+        finished runs are read. A run is a small file, named by a hash of the setting, the rows of the split, the seed,
+        the version of this package, and the task's code with all outside values to which it refers. Versions of other
+        packages are not included.
     client : distributed.Client, or object with ``submit(function, *arguments)``, optional
-        Where the runs are computed: the workers of a dask client (:mod:`workbench.core.cluster`), of which one that
-        dies costs no more than what it was at, or a ``concurrent.futures.ProcessPoolExecutor``. The table is the same.
-        Without one they run here, one after the other. With ``resume``, a run that two callers of one scheduler ask
-        for is computed once.
+        Where runs are computed: on the workers of a dask client (:mod:`workbench.core.cluster`), where a worker that
+        dies costs only its current run, or by a ``concurrent.futures.ProcessPoolExecutor``. The table is the same. By
+        default runs are computed in this process, one after the other. With ``resume``, a run that two callers of one
+        scheduler need is computed once.
     progress : bool or callable (done, total)
 
     Returns
     -------
     pandas.DataFrame
-        A row a run (or a row of its list), in the order of settings, splits and seeds: the setting, fold, seed, what
-        was measured, and seconds. Where a run failed, the column error says why and what it measures is missing; the
-        others are made all the same.
+        One row for each run (or for each row of its list), in the order of settings, splits and seeds, with the
+        setting, fold, seed, the measured columns, and seconds. If a run failed, the column error says why, and its
+        measured columns are missing; other runs are not affected.
 
     Raises
     ------
     ParameterError
-        Nothing to run, a task or setting that cannot be hashed for ``resume``, or a row that does not fit in a table.
+        There is nothing to run, or a task or setting cannot be hashed for ``resume``.
     Exception
-        Whatever the first run raised, if every one failed.
+        The exception of the first run, if every run failed.
 
     Warns
     -----
     UserWarning
-        How many runs failed and why the first did; each text that runs warned of, once.
+        Some runs failed (the warning says how many, and why the first did), or runs gave warnings (each text once).
     NothingLearntWarning
-        How many runs learnt nothing.
+        Some runs learnt nothing (the warning says how many).
 
     Examples
     --------
@@ -144,7 +145,7 @@ def study(
 
 
 class _Run:
-    """One setting on one split with one seed, and what came of it."""
+    """One setting on one split with one seed, and its outcome."""
 
     path = outcome = None
 
@@ -171,7 +172,7 @@ def _listed(name: str, values: object) -> list:
 
 
 def _settings(grid: Grid) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each setting twice: as the table shows it, and as the task is given it."""
+    """Return each setting in two forms: as the table shows it, and as the task gets it."""
     if not isinstance(grid, Mapping):
         settings = _listed("grid", grid)
         for i, setting in enumerate(settings):
@@ -192,7 +193,7 @@ def _shown(value: object) -> object:
 
 
 def _attempt(task: Task, setting: Mapping[str, Any], split: Split | None, seed: int) -> dict[str, Any]:
-    """Run once: rows, seconds, what was warned of, and the failure where there is one."""
+    """Run the task once; return its rows, seconds, warnings and, if it failed, the failure."""
     begin, outcome = time.perf_counter(), {"rows": [{}]}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -216,9 +217,9 @@ def _value(name: str, value: object) -> object:
 
 
 def _spread(task: Task, runs: list[_Run], client: Any) -> Iterator[tuple[_Run, dict[str, Any]]]:
-    """Every run with what came of it on a dask client's workers, as soon as it is there."""
+    """Yield every run with its outcome from a dask client's workers, as soon as it is finished."""
     with cluster.parcels() as pack:
-        packed, of_key = pack(task), defaultdict(list)  # a setting may be there twice
+        packed, of_key = pack(task), defaultdict(list)  # a setting may occur twice
 
         def jobs() -> Iterator[cluster.Job]:
             for run in runs:
@@ -235,7 +236,7 @@ def _spread(task: Task, runs: list[_Run], client: Any) -> Iterator[tuple[_Run, d
 
 
 def _kept_attempt(path: Path | None, task: Task, setting: Mapping, split: Split | None, seed: int) -> dict[str, Any]:
-    """Run once on a worker, unless somebody has meanwhile; what is finished is kept there and then."""
+    """Run once on a worker, unless another process has finished the run meanwhile, and keep the outcome at once."""
     if (before := read(path, ("rows", "seconds", "unlearnt"))) is not None:
         return {**before, "said": []}
     outcome = _attempt(task, setting, split, seed)
@@ -246,7 +247,7 @@ def _kept_attempt(path: Path | None, task: Task, setting: Mapping, split: Split 
 
 
 def _outcomes(task: Task, runs: list[_Run], client: object | None) -> Iterator[tuple[_Run, dict[str, Any]]]:
-    """Every run with what came of it, as soon as it is there."""
+    """Yield every run with its outcome, as soon as it is finished."""
     if client is None:
         for run in runs:
             yield run, _attempt(task, run.setting, run.split, run.seed)

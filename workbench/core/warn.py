@@ -1,4 +1,4 @@
-"""Warnings that name the line of whoever uses the package, however deep inside they arise."""
+"""Give warnings that name the user's line of code, however deep inside the package they arise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _THREADS = ("threading.py", os.path.join("concurrent", "futures", "thread.py"))
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called into this package; in a thread that the package started, at no line."""
+    """Warn at the line of code that called this package; in a thread that the package started, without a line."""
     frame, caller = sys._getframe(), None
     while frame is not None:
         if frame.f_code.co_filename.startswith(_PACKAGE):

@@ -1,7 +1,8 @@
-"""Where model weights are found, and how they are fetched when that is asked for.
+"""Find model weights on this machine, and download them if asked to.
 
-Looked up in this order: the path given; every folder named in the environment variable ``WORKBENCH_WEIGHTS``
-(several are separated as in ``PATH``); the download caches. Nothing is downloaded unless ``fetch=True``.
+Weights are looked for in this order: at the given path alone, if there is one; else in every folder named in the
+environment variable ``WORKBENCH_WEIGHTS`` (several are separated as in ``PATH``), then in the download caches. Nothing
+is downloaded unless ``fetch=True``.
 """
 
 from __future__ import annotations
@@ -21,62 +22,62 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
-"""What CLAP's text tower needs besides."""
+"""Further files that CLAP's text tower needs."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked for: one published file, or a model folder of the Hugging Face hub."""
+    """The weights to find: one published file, or a model folder of the Hugging Face hub."""
 
     name: str
-    """What the user asked for."""
+    """Name of the model that the user asked for."""
     source: str
-    """Address of the file, or hub id ("facebook/hubert-base-ls960")."""
+    """URL of the file, or hub id ("facebook/hubert-base-ls960")."""
     revision: str | None = None
-    """Hub commit; None where ``source`` is a file's address."""
+    """Commit on the hub; None for a file."""
     files: tuple[str, ...] = ()
-    """The file's name, or the files of the folder that are needed (empty: whatever the hub lists)."""
+    """Name of the file, or of the files of the folder that are needed (if empty, those that the hub lists)."""
     size: int | None = None
-    """Bytes to download, where known."""
+    """Bytes to download, if known."""
     sha256: str | None = None
-    """Checksum of the single file, where known."""
+    """Checksum of a single file, if known."""
     licence: str = "unknown: see the model card"
     kind: str = "encoder"
-    """What is loaded with it, for messages: "encoder", "codec" or "autoencoder"."""
+    """Kind of the model, for messages: "encoder", "codec" or "autoencoder"."""
 
     @property
     def is_file(self) -> bool:
-        """Whether one file is wanted rather than a folder."""
+        """Whether it is one file, not a folder."""
         return "://" in self.source
 
     @property
     def address(self) -> str:
-        """Where a browser finds it."""
+        """URL at which a browser shows it."""
         if self.is_file:
             return self.source
         return f"https://huggingface.co/{self.source}/tree/{self.revision or 'main'}"
 
 
 def roots() -> list[Path]:
-    """The folders of the environment variable ``WORKBENCH_WEIGHTS``, in its order."""
+    """Return the folders in the environment variable ``WORKBENCH_WEIGHTS``, in their order."""
     return [Path(part).expanduser() for part in os.environ.get("WORKBENCH_WEIGHTS", "").split(os.pathsep) if part]
 
 
 def _cache() -> Path:
-    """Where fetched single files are kept: ``weights`` in the package's cache folder."""
+    """Return the folder of downloaded single files, ``weights`` in the package's cache folder."""
     return cache_folder() / "weights"
 
 
 def find(wanted: Wanted, *, weights: str | os.PathLike | None = None, fetch: bool = False) -> Path:
-    """The file or model folder that is wanted.
+    """Return the path of a file or model folder.
 
     Parameters
     ----------
     wanted : Wanted
     weights : path, optional
-        The file or folder itself, or a folder that holds it; looked at alone.
+        The file or folder itself, or a folder that contains it; if given, no other place is searched.
     fetch : bool
-        Download it where it is not found; size and licence are printed first.
+        Whether to download it if it is not found; size and licence are printed first.
 
     Returns
     -------
@@ -86,7 +87,8 @@ def find(wanted: Wanted, *, weights: str | os.PathLike | None = None, fetch: boo
     Raises
     ------
     WeightsError
-        Not there (what it is, how big, which licence, both ways to get it) or not downloadable.
+        It is not found (the error says what it is, how large, under which licence, and how to get it), or the download
+        failed.
     """
     if weights is not None:
         path = Path(weights).expanduser()
@@ -106,7 +108,7 @@ def find(wanted: Wanted, *, weights: str | os.PathLike | None = None, fetch: boo
 
 
 def _inside(root: Path, wanted: Wanted) -> Path | None:
-    """The file, or the model's folder by hub id, short id, name or hub cache, up to two folders deep in a root."""
+    """Find a file, or a model's folder by hub id, short id, name or hub cache, up to two folders deep in a root."""
     if wanted.is_file:
         file = wanted.files[0]
         candidates = (path for pattern in (file, f"*/{file}", f"*/*/{file}") for path in sorted(root.glob(pattern)))
@@ -120,12 +122,12 @@ def _inside(root: Path, wanted: Wanted) -> Path | None:
 
 
 def _folders(root: Path, pattern: str) -> list[Path]:
-    """Folders inside a root, but no models themselves, whose parts may be called like another model."""
+    """Return folders inside a root that are not models, as the parts of a model may have the name of another model."""
     return [path for path in sorted(root.glob(pattern)) if path.is_dir() and not (path / CONFIG).is_file()]
 
 
 def _hub(wanted: Wanted, *, local: bool = True) -> Path | None:
-    """The folder in the hub's own cache, filled first unless ``local``."""
+    """Return the folder in the hub's own cache, or None; unless ``local``, it is downloaded first."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -195,7 +197,7 @@ def _fetch_folder(wanted: Wanted) -> Path:
 
 
 def _listed(wanted: Wanted) -> Wanted:
-    """The files that a hub folder needs, as its listing says, with their size: safetensors where there are some."""
+    """Return which files of a hub folder are needed, with their size, from its listing; safetensors are preferred."""
     from huggingface_hub import HfApi
 
     info = HfApi().model_info(wanted.source, revision=wanted.revision, files_metadata=True)

@@ -1,4 +1,4 @@
-"""Run an encoder over a dataset once, and remember: :func:`embed`, :class:`Embeddings` and their :class:`Store`."""
+"""Run an encoder over a dataset once with :func:`embed`, and keep the :class:`Embeddings` in a :class:`Store`."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Claims: several processes that embed the same clips share the work."""
+"""Claims, by which several processes that embed the same clips share the work."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: no claims, so two processes may compute the same clips; readers still see each once
+except ImportError:  # Windows has no claims: two processes may compute the same clips, of which readers see one copy
     fcntl = None
 
 
 class Claims:
-    """Who computes what at this moment, so that several processes share the work instead of repeating it.
+    """Claims of one process on pieces of work, which other processes then leave to it.
 
-    A claim is a lock on one byte of the group's ``claims`` file, at an offset that stands for the piece of work. The
-    system drops it when the process ends, however it ends. Claims are advisory: where they do not work (no locks on
-    this file system) work is repeated, and nothing else changes.
+    A claim is a lock on one byte of the group's ``claims`` file, at an offset that is computed from the piece of work.
+    The operating system releases it when the process ends in any way. Claims are advisory: on a file system without
+    locks, work may be repeated, and nothing else changes.
 
     Parameters
     ----------
     folder : Path or None
-        The group's; None claims nothing.
+        Folder of the group; with None nothing is claimed.
     """
 
     def __init__(self, folder: Path | None):
@@ -32,7 +32,7 @@ class Claims:
                 self._handle = os.open(folder / "claims", os.O_RDWR | os.O_CREAT, 0o666)
 
     def take(self, work: str) -> bool:
-        """False where another process has claimed it; ``work`` is a string of hexadecimal digits."""
+        """Claim ``work``, a string of hexadecimal digits; return False if another process has claimed it."""
         if self._handle is not None:
             try:
                 fcntl.lockf(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(work[:12], 16))
@@ -43,13 +43,13 @@ class Claims:
         return True
 
     def release(self) -> None:
-        """Give up all claims taken."""
+        """Release all claims."""
         if self._handle is not None:
             with contextlib.suppress(OSError):
                 fcntl.lockf(self._handle, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give up all claims and take no more."""
+        """Release all claims and close the file."""
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None

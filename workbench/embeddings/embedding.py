@@ -1,11 +1,11 @@
-"""Run an encoder over clips once: what is stored is found, what is missing is computed and stored.
+"""Embed clips with an encoder: stored embeddings are read, missing ones are computed and stored.
 
-Work is cut into chunks: as many missing clips, in the order of the clips, as make some minutes of sound. A chunk is
-encoded in one go and stored as a whole, so the clips that share its batches are the same whether a run was killed and
-resumed or not. That is what makes a resumed run bit-identical to an undisturbed one (same machine, device and number of
-threads, same clips, same store to begin with, and no clip on which the encoder itself fails: it is tried again, and
-moves the chunks after it). In other circumstances, such as a clip added later, a clip's numbers depend on the clips it
-shared a batch with as far as the encoder's padding policy says: not beyond float tolerance.
+Work is divided into chunks of some minutes of sound, made of missing clips in the order of the clips. A chunk is
+encoded in one go and stored as a whole, so that the same clips share its batches whether or not a run was killed and
+resumed. A resumed run is therefore bit-identical to an uninterrupted one, on the same machine, device and number of
+threads, with the same clips and the same store at the beginning, unless the encoder fails on a clip (which is then
+tried again, so that later chunks differ). In other cases, as when a clip was added later, a clip may be in another
+batch, which changes its numbers by no more than float tolerance.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..datasets import Clips
 
 
-#: Longest ``seconds``: shorter clips are padded to it.
+#: Largest value of ``seconds``, as shorter clips are padded to it.
 MOST_SECONDS = 86400.0
 
 
@@ -47,31 +47,31 @@ def embed(
     client: object | None = None,
     progress: bool = True,
 ) -> Embeddings:
-    """Embeddings of clips at several layers, from the store where they are there, else computed and stored.
+    """Embed clips at several layers; what is in the store is read, the rest is computed and stored.
 
     Parameters
     ----------
     clips : Clips
     encoder : Encoder or nn.Module
-        A torch module becomes one by :func:`~workbench.encoders.encoder_from`, which reads its rate.
+        A torch module is turned into an encoder by :func:`~workbench.encoders.encoder_from`, which reads its rate.
     layers : "all", name, position, or several of these
-        All layers asked for are computed in one pass; layers asked for later cost a pass for themselves only.
+        Layers to embed, which are computed in one pass. If other layers are asked for later, only those are computed.
     pooling : {"mean", "mean+std", None}
-        Over a clip's frames; None keeps the frames.
+        How the frames of a clip are pooled; None keeps the frames.
     dtype : {"float32", "float16", "bfloat16"}
-        As stored. What comes out is float32 in any case.
+        Type in which embeddings are stored; they are returned as float32 in any case.
     seconds : float, optional
-        Use the first ``seconds`` of each clip, zero-padded on the right; default whole clips.
+        Use the first ``seconds`` of each clip, zero-padded on the right; by default whole clips.
     store : Store or path, optional
-        Default ``Store()``; False keeps the embeddings in memory only.
+        By default ``Store()``; False keeps the embeddings in memory only.
     on_error : {"raise", "skip"}
-        What a clip that cannot be read or encoded does: stop (after what was finished is stored), or be left out,
-        with one warning and an entry in :attr:`Embeddings.skipped`.
+        What to do with a clip that cannot be read or encoded: "raise" stops with an error (finished clips are stored),
+        "skip" leaves the clip out, with one warning and an entry in :attr:`Embeddings.skipped`.
     client : distributed.Client, optional
-        A dask client whose workers compute what is missing (:mod:`workbench.core.cluster`), with equal results; the
-        store's folder must be one that they share.
+        A dask client whose workers compute the missing embeddings (:mod:`workbench.core.cluster`), with equal results;
+        they must share the store's folder.
     progress : bool
-        Show a bar while something is computed.
+        Whether to show a bar while something is computed.
 
     Returns
     -------
@@ -80,12 +80,15 @@ def embed(
     Raises
     ------
     ParameterError
-        A wrong argument, or no clips.
+        An argument is wrong, or there are no clips.
     AudioError
         A clip cannot be read or encoded and ``on_error`` is "raise"; the message names it.
     StoreError
-        Something has to be computed and the store cannot be written. Interrupting is safe at any moment: what was
-        finished is stored, and the same call goes on from there.
+        Something has to be computed and the store cannot be written.
+
+    Notes
+    -----
+    The call may be interrupted at any moment: finished chunks are stored, and the same call continues from there.
     """
     encoder = as_encoder(encoder, kept=True)
     chosen = [encoder.layers[position].name for position in encoder.select(layers)]
@@ -102,7 +105,7 @@ def embed(
     else:
         try:
             kept = store if isinstance(store, Store) else Store(None if store in (None, True) else store)
-        except ParameterError as error:  # which calls it root
+        except ParameterError as error:  # its message calls the argument root
             raise ParameterError("store", str(store), "a Store, the path of a folder, or False") from error
         compute = compute_dtype(encoder)
         group = kept.group(encoder.fingerprint, compute=compute, pooling=pooling, seconds=seconds, dtype=dtype)

@@ -1,4 +1,4 @@
-"""One extraction: find what is missing, decode it ahead of the encoder, encode it chunk by chunk, store it."""
+"""The work of one call of `embed`: find missing clips, decode them in advance, encode them in chunks and store them."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
 #: Padded seconds of a batch, by device.
 BATCH_SECONDS = batching.BATCH_SECONDS
-#: Seconds of sound that are encoded and stored as one where frames are kept (13 layers of 768: 400 MB).
+#: Largest chunk in seconds of sound if frames are kept (of 13 layers of 768 they take 400 MB).
 FRAMES_CHUNK_SECONDS = 192.0
-#: A shard is written when so much is waiting, or when so long has passed since the last one.
+#: A shard is written when results of this size are waiting, or when so many seconds have passed since the last shard.
 SHARD_BYTES = 64 * 2**20
 SHARD_SECONDS = 30.0
-#: How long another process's claim on a chunk is respected.
+#: Seconds for which another process's claim on a chunk is respected.
 PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What :func:`~workbench.embeddings.embed` was asked for."""
+    """Arguments of :func:`~workbench.embeddings.embed`."""
 
     layers: list[str]
     pooling: str | None
@@ -72,7 +72,7 @@ class Chunk:
 
     @property
     def work(self) -> str:
-        """Identity of the work, the same in every process that plans it."""
+        """Hash of the work, which is the same in every process that plans it."""
         return hashlib.sha256(repr((self.layers, self.contents)).encode()).hexdigest()
 
 
@@ -92,10 +92,10 @@ class Extraction:
         self.clips, self.encoder, self.policy, self.batch_seconds = clips, encoder, policy, batch_seconds
         self.group, self.memo, self.progress = group, memo, progress
         self.ids = clips.table["id"].to_numpy(dtype=str)
-        self.planned = len(group.shards)  # what is missing is decided by what was there at the beginning
+        self.planned = len(group.shards)  # only shards that were there at the beginning decide what is missing
         self.skipped: dict[int, str] = {}  # by clip: cannot be read
         self.failed: dict[str, str] = {}  # by content: cannot be encoded
-        self.settled = [False] * len(clips)  # whether a change of its file from now on would show in its key
+        self.settled = [False] * len(clips)  # whether a later change of its file would change its key
         self.keys = [self._key(i) for i in range(len(clips))]
         self.samples = [memo.samples(key) for key in self.keys]
         self.contents = [self._content(memo.get(key), n) for key, n in zip(self.keys, self.samples, strict=True)]
@@ -139,12 +139,12 @@ class Extraction:
         with self._bar(todo) as bar:
             for chunk in self._chunks(todo, bar.update):
                 if not self.claims.take(chunk.work):
-                    chunk.waveforms = []  # another process is at it; come back when everything else is done
+                    chunk.waveforms = []  # another process computes it; return to it when the rest is done
                     deferred.append(chunk)
                     continue
                 self._compute(chunk, bar)
             for chunk in deferred:
-                self._flush()  # gives up our own claims: nobody waits for one who waits
+                self._flush()  # releases this process's claims, so that no two processes wait for each other
                 bar.set_postfix_str("waiting for another process")
                 if self._done_elsewhere(chunk):
                     bar.update(len(chunk.clips))
@@ -153,7 +153,7 @@ class Extraction:
                     self._compute(chunk, bar)
 
     def _chunks(self, todo: list[int], done: Callable[[int], object]) -> Iterator[Chunk]:
-        """Decode, and put together what lacks the same layers; a clip that turns out to be there counts as done."""
+        """Decode clips and group those that lack the same layers; a clip that is found in the store counts as done."""
         filling: dict[tuple[str, ...], Chunk] = {}
         seen: set[str] = set()
         full = self._full()
@@ -177,13 +177,13 @@ class Extraction:
         yield from (filling[layers] for layers in sorted(filling))
 
     def _full(self) -> float:
-        """Samples that make a chunk: one window of stream(), in which it sorts by length."""
+        """Return the number of samples of a chunk, which is one group of clips of batching.stream()."""
         batch = BATCH_SECONDS.get(self.encoder.device.type, BATCH_SECONDS["cpu"])
         longest = FRAMES_CHUNK_SECONDS if self.policy.pooling is None else batching.WINDOW_SECONDS
         return min(4 * batch, longest) * self.encoder.rate
 
     def _place(self, i: int, samples: int, filling: dict[tuple[str, ...], Chunk], seen: set[str]) -> Chunk | None:
-        """Add a clip whose content is known to the chunk of those that lack the same; None where it lacks nothing."""
+        """Add a clip to the chunk of those that lack the same layers, and return that; None if it lacks no layer."""
         content = self.contents[i]
         self.group.check({content: str(self.ids[i])}, self.policy.layers)
         layers = self._lacks(content)
@@ -198,14 +198,14 @@ class Extraction:
         return load_clip(self.clips, i, self.encoder.rate, self.policy.seconds)
 
     def _content(self, content: str | None, samples: int) -> str | None:
-        """The content's name in the store: its own where a clip is encoded whole, another where in windows."""
+        """Return the content's name in the store: the content hash, or another hash if the clip is cut into windows."""
         cut = batching.windowed(self.encoder, samples)
         if content is None or not cut:
             return content
         return hashlib.sha256(f"{content}|{cut}".encode()).hexdigest()[:32]
 
     def _key(self, i: int) -> str:
-        """The clip's key in the memo; of a clip that is not there, none that could be found."""
+        """Return the clip's key in the memo; "" for a clip that cannot be read."""
         now = time.time()
         try:
             signature = self.clips.signature(i)
@@ -217,7 +217,7 @@ class Extraction:
         return self.memo.key(f"{signature}|{state}", self.encoder.rate, self.policy.seconds)
 
     def _unreadable(self, i: int, error: AudioError) -> None:
-        """Skip the clip, or raise the error with the clip's id in it."""
+        """Skip the clip, or raise the error with the clip's id."""
         if self.policy.skip:
             self.skipped[i] = error.reason
         elif str(error).startswith(f"clip {self.ids[i]}"):
@@ -226,13 +226,13 @@ class Extraction:
             raise AudioError(f"clip {self.ids[i]}", str(error)) from error
 
     def _prepare(self) -> None:
-        """Before the first chunk: can its results be kept?"""
+        """Check before the first chunk that the store can be written, and open the claims."""
         if self.claims is None:
             self.group.check_writable()
             self.claims = Claims(self.group.folder)
 
     def _done_elsewhere(self, chunk: Chunk) -> bool:
-        """Wait until another process has stored the chunk, or has given it up (then it is ours)."""
+        """Wait until another process has stored the chunk (True) or this one must compute it (False)."""
         patience = time.monotonic() + PATIENCE
         while True:
             ours = self.claims.take(chunk.work)
@@ -244,13 +244,13 @@ class Extraction:
             time.sleep(0.1)
 
     def _absent(self, chunk: Chunk) -> list[int]:
-        """Positions in the chunk of what nobody has stored by now."""
+        """Return the positions of the chunk's clips that are not in the store."""
         return [k for k, content in enumerate(chunk.contents) if self.group.missing(content, chunk.layers)]
 
     # ---- computing and storing ----
 
     def _compute(self, chunk: Chunk, bar) -> None:
-        """Encode a whole chunk; keep what nobody has stored meanwhile."""
+        """Encode a whole chunk, and keep the results that no other process has stored meanwhile."""
         self.group.refresh()
         fresh = set(self._absent(chunk))
         if not fresh:
@@ -259,7 +259,7 @@ class Extraction:
         start = time.monotonic()
         before = bar.n
         rows: dict[int, dict[str, np.ndarray]] = {}
-        windows: Counter[int] = Counter()  # of long clips: how many of their windows are done
+        windows: Counter[int] = Counter()  # long clip -> fraction of its windows that are done
 
         def show(k: int | None = None, count: int = 0) -> None:
             if k is not None:
@@ -292,7 +292,7 @@ class Extraction:
         bar.update(0)
         self.seconds += elapsed
         self.waiting_seconds += elapsed
-        # only now, at once: an interrupt before this line leaves nothing of the chunk, one after it all
+        # added in one statement: an interrupt before it leaves nothing of the chunk, one after it the whole chunk
         self.waiting.setdefault(chunk.layers, []).extend((chunk.contents[k], rows[k]) for k in sorted(rows))
         self.computed += len(rows)
         self.waiting_bytes += sum(array.nbytes for row in rows.values() for array in row.values())
@@ -314,22 +314,22 @@ class Extraction:
         return stored
 
     def _flush(self) -> None:
-        """Write what is waiting, then let others have what we claimed."""
+        """Write the waiting results to shards, then release the claims."""
         for layers in list(self.waiting):
             rows = self.waiting[layers]
-            if not rows:  # the encoder failed on each
+            if not rows:  # the encoder failed on every clip
                 continue
             contents = [content for content, _ in rows]
             frames = Frames.of(contents, [row for _, row in rows], ragged=self.policy.pooling is None)
             self.group.add(frames, self._record(frames, layers))
-            del self.waiting[layers]  # after it is stored: an interrupted flush is made up for by the next
+            del self.waiting[layers]  # only after it is stored, so that the next flush repeats an interrupted one
         self.waiting_bytes, self.waiting_seconds, self.written = 0, 0.0, time.monotonic()
         self.memo.save()
         if self.claims is not None:
             self.claims.release()
 
     def _record(self, frames: Frames, layers: Sequence[str]) -> dict[str, object]:
-        """What a shard says about how it was made."""
+        """Return the record of how a shard was made."""
         policy = self.policy
         return {
             "encoder": self.encoder.describe(),
@@ -351,10 +351,10 @@ class Extraction:
             "nan": sum(_count_nan(array) for name, array in frames.arrays.items() if name.startswith("frames/")),
         }
 
-    # ---- the outcome ----
+    # ---- the result ----
 
     def _bar(self, todo: list[int]):
-        # windows of a long clip move it too, by fractions
+        # windows of a long clip advance it by fractions
         return progress_bar(total=len(todo), desc=self.encoder.name, unit="clip", miniters=0, disable=not self.progress)
 
     def _warn(self) -> None:
@@ -397,7 +397,7 @@ class Extraction:
 
 
 def load_clip(clips: Clips, i: int, rate: int, seconds: float | None) -> tuple[str, np.ndarray]:
-    """Content hash and samples of a clip as an encoder of this rate will hear it."""
+    """Return the content hash and the samples of a clip at this rate and length."""
     x = np.ascontiguousarray(clips.audio(i, rate=rate)[0], dtype=np.float32)
     if seconds is not None:
         x = audio.fit(x, rate, seconds=seconds)
@@ -407,11 +407,11 @@ def load_clip(clips: Clips, i: int, rate: int, seconds: float | None) -> tuple[s
 
 
 def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterator[tuple[int, Future]]:
-    """Decode in threads ahead of the encoder, in order, keeping no more than about ``room`` samples waiting."""
+    """Decode clips in threads, in order and in advance of the encoder, with at most about ``room`` samples waiting."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         queue: deque[tuple[int, Future]] = deque()
-        ahead, rest = 2, iter(todo)  # until the first shows how long they are
+        ahead, rest = 2, iter(todo)  # until the length of the first clip is known
         while True:
             while len(queue) < ahead and (i := next(rest, None)) is not None:
                 queue.append((i, pool.submit(load, i)))
@@ -426,10 +426,10 @@ def _ahead(load: Callable[[int], tuple], todo: list[int], room: float) -> Iterat
 
 
 def _state(source: Path, now: float) -> tuple[str, bool]:
-    """What a file's change would change, and whether one from this moment on would; else it is not to be remembered.
+    """Return the state of a file (size, times, inode), and whether any later change will change this state.
 
-    Nobody can set the time of the last change back (ctime), but two changes within one tick of the file system's clock
-    look like one: at most .1 s, and up to two seconds where it shows whole seconds only.
+    If not, the memo must not store the file. The ctime cannot be set back, but two changes within one tick of the file
+    system's clock look like one; a tick is at most .1 s, or two seconds where times are whole seconds.
     """
     try:
         status = os.stat(source)
@@ -441,7 +441,7 @@ def _state(source: Path, now: float) -> tuple[str, bool]:
 
 
 def _count_nan(stored: np.ndarray) -> int:
-    if stored.dtype == np.uint16:  # bfloat16: exponent all ones and a fraction
+    if stored.dtype == np.uint16:  # bfloat16: all exponent bits are 1, and the fraction is not 0
         return int(np.count_nonzero((stored & 0x7FFF) > 0x7F80))
     return int(np.count_nonzero(np.isnan(stored)))
 
@@ -457,7 +457,7 @@ def _versions() -> dict[str, str]:
 
 
 def _peak_memory(device: torch.device) -> int | None:
-    """Bytes: of the accelerator where one computes, else of this process; None where the system does not say."""
+    """Return the peak memory in bytes, of the GPU if it is used, else of this process; None if it is not known."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

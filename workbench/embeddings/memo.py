@@ -1,4 +1,4 @@
-"""The memo: which content an unchanged file or recipe has, so that it is never decoded twice."""
+"""The memo, a file that stores the content hash of unchanged files and recipes so that they are not decoded again."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ..core.warn import warn
 
 
 class Memo:
-    """Content hash and length of every file or recipe seen: an append-only text file of "key content samples check".
+    """Content hash and length of every file or recipe that was decoded, in an append-only text file.
 
-    ``check`` is the CRC-32 of the rest of its line. A line without its own (cut short by a kill, damaged, or written by
-    a version that wrote none) is left out, with one warning, and its clip is decoded once more. Without the file
-    everything is decoded once more.
+    Its lines are "key content samples check", where ``check`` is the CRC-32 of the rest of the line. A line without a
+    correct one (cut short by a kill, damaged, or written by a version without it) is ignored, with one warning, and its
+    clip is decoded again. Without the file all clips are decoded again.
 
     Parameters
     ----------
     path : Path or None
-        None remembers nothing beyond this object.
+        With None the memo is kept in this object only.
 
     Attributes
     ----------
     problem : str
-        What is wrong with the file; empty when nothing is.
+        What is wrong with the file; empty if nothing is.
     """
 
     def __init__(self, path: Path | None):
@@ -51,7 +51,7 @@ class Memo:
 
     @staticmethod
     def key(signature: str, rate: int, seconds: float | None) -> str:
-        """Key of a clip as an encoder hears it; decoders' and resampler's versions count, as they make the samples."""
+        """Return the key of a clip at a rate and length; it depends on the versions of decoder and resampler, too."""
         import soundfile
         import soxr
 
@@ -60,24 +60,24 @@ class Memo:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def get(self, key: str) -> str | None:
-        """The content hash, where it is known."""
+        """Return the content hash, or None if it is not known."""
         return self._known.get(key, (None, 0))[0]
 
     def samples(self, key: str) -> int:
-        """How long the clip is; 0 where that is not known."""
+        """Return the length of the clip in samples; 0 if it is not known."""
         return self._known.get(key, (None, 0))[1]
 
     def put(self, key: str, content: str, samples: int, *, keep: bool = True) -> None:
-        """Remember; :meth:`save` writes it down, unless it is not to be kept."""
+        """Add an entry, which :meth:`save` writes to the file if `keep` is true."""
         if self._known.get(key) != (content, samples):
             self._known[key] = content, samples
             if keep:
                 self._fresh[key] = content, samples
 
     def save(self) -> None:
-        """Append what is new in one write, or write the file anew without its damaged lines.
+        """Append new entries in one write; a file with damaged lines is rewritten without them.
 
-        Where that cannot be, warn: the clips will be decoded again next time.
+        If the file cannot be written, a warning says that the clips will be decoded again next time.
         """
         fresh, self._fresh = self._fresh, {}
         if self.path is None or not (fresh or self.problem):
@@ -98,7 +98,7 @@ class Memo:
             warn(message)
 
     def _write_anew(self, fresh: dict[str, tuple[str, int]]) -> None:
-        """What others append between the reading and the renaming is lost, which costs its decoding."""
+        """Rewrite the file; entries that others append meanwhile are lost, and their clips are decoded again."""
         known = _read(self.path)[0] if self.path.exists() else {}
         write_whole(self.path, _text(known | fresh))
         self.problem = ""
@@ -114,7 +114,7 @@ def _check(line: str) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, tuple[str, int]], int, int]:
-    """The entries of sound lines, the number of other lines, and of all."""
+    """Return the entries of intact lines, the number of other lines, and the number of all lines."""
     known, bad, total = {}, 0, 0
     for line in path.read_text(encoding="ascii", errors="replace").split("\n"):
         if not line:

@@ -1,4 +1,4 @@
-"""Embeddings: what :func:`~workbench.embeddings.embed` returns, arrays gathered from shards on demand."""
+"""The embeddings that :func:`~workbench.embeddings.embed` returns, whose arrays are read from shards on demand."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
 
 class Embeddings:
-    """Some clips' embeddings at some layers of one encoder; rows are read from disk when asked for.
+    """Embeddings of clips at some layers of one encoder; rows are read from disk when they are asked for.
 
-    Rows follow the clips in order, without those that were skipped: row ``r`` belongs to clip ``valid[r]``.
+    Rows are in the order of the clips, without clips that were skipped: row ``r`` belongs to clip ``valid[r]``.
 
     Attributes
     ----------
     fingerprint : str
-        Hash of the sounds, the encoder, and how its frames were made vectors: equal ones hold equal numbers.
+        Hash of the sounds, the encoder, the layers, pooling, ``seconds`` and dtype; equal ones mean equal numbers.
     layers : tuple of str
-        Layers held, input side first.
+        Names of the layers, from the input to the output.
     ids : ndarray of str (N,)
         Clip id of each row.
     valid : ndarray, int64 (N,)
-        Position among the clips of each row: ``clips.labels[embeddings.valid]`` are the rows' labels.
+        Position of each row's clip among the clips: ``clips.labels[embeddings.valid]`` are the labels of the rows.
     skipped : dict of str to str
-        Id of each clip that has no row, and why.
+        Id of each clip without a row -> the reason.
     pooling : str or None
     dtype : str
-        As stored; what comes out is float32.
+        Type in which embeddings are stored; they are returned as float32.
     encoder : dict
-        :meth:`Encoder.describe <workbench.encoders.interface.Encoder.describe>`.
+        Result of :meth:`Encoder.describe <workbench.encoders.interface.Encoder.describe>`.
     clips : Clips
-        What was embedded; ``clips.fingerprint`` identifies it.
+        The clips that were embedded; ``clips.fingerprint`` identifies them.
     hits, computed : int
-        Rows that were there already, rows computed by this call.
+        Number of rows that were in the store, and of rows that this call computed.
     seconds : float
-        Seconds the encoder computed in this call.
+        Computing time of the encoder in this call.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class Embeddings:
 
     @checked
     def layer(self, layer: str | int, *, rows: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """Pooled vectors of one layer.
+        """Return the pooled vectors of one layer.
 
         Parameters
         ----------
         layer : str or int
-            A name in :attr:`layers` or a position among them.
+            A name in :attr:`layers`, or a position among them.
         rows : sequence of int or bool mask, optional
-            Only these rows, in this order; for sets that do not fit into memory.
+            Rows to read, in this order, for sets that do not fit into memory; by default all.
 
         Returns
         -------
@@ -98,9 +98,9 @@ class Embeddings:
         Raises
         ------
         ParameterError
-            No such layer or row; or whole frames are held, which have no single vector a clip.
+            There is no such layer or row, or the embeddings are frames, which have no single vector a clip.
         StoreError
-            What is stored is damaged or was removed since ``embed``, which computes it again.
+            A shard was damaged or removed since ``embed``; calling ``embed`` again computes it again.
         """
         if self.pooling is None:
             raise ParameterError("pooling", None, "'mean' or 'mean+std' for .layer(); use .frames() or .flat()")
@@ -108,12 +108,12 @@ class Embeddings:
         return gather(self._shards, self._addresses[name][self._rows(rows)], name)
 
     def stack(self) -> np.ndarray:
-        """All layers, float32 (L, N, D), where their dimensions agree.
+        """Return all layers as float32 (L, N, D).
 
         Raises
         ------
         ParameterError
-            They do not; the message lists them.
+            The layers have different dimensions D; the message lists them.
         """
         arrays = self.arrays()
         dims = {name: array.shape[1] for name, array in arrays.items()}
@@ -122,18 +122,18 @@ class Embeddings:
         return np.stack(list(arrays.values()))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every layer's float32 (N, D) by name."""
+        """Return each layer's vectors, float32 (N, D), by name."""
         return {name: self.layer(name) for name in self.layers}
 
     def frames(self, layer: str | int, row: int) -> np.ndarray:
-        """Frames of one row, float32 (T, D); for embeddings made with ``pooling=None``."""
+        """Return the frames of one row, float32 (T, D), of embeddings made with ``pooling=None``."""
         return self.flat(layer, rows=[whole("row", row, least=-len(self), most=len(self) - 1)])[0]
 
     @checked
     def flat(
         self, layer: str | int, *, rows: Sequence[int] | np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Frames of many rows, one after the other; for embeddings made with ``pooling=None``.
+        """Return the frames of many rows, concatenated, of embeddings made with ``pooling=None``.
 
         Returns
         -------
@@ -144,7 +144,7 @@ class Embeddings:
         Raises
         ------
         ParameterError
-            No such layer or row, or pooled vectors are held.
+            There is no such layer or row, or the embeddings are pooled.
         StoreError
             As for :meth:`layer`.
         """
@@ -155,12 +155,12 @@ class Embeddings:
 
     @checked
     def flat_frames(self, layer: str | int) -> FlatFrames:
-        """All frames of a layer as if they were one array that stays on disk; for ``pooling=None``.
+        """Return all frames of a layer as an array-like object that stays on disk, for ``pooling=None``.
 
         Raises
         ------
         ParameterError
-            No such layer, or pooled vectors are held.
+            There is no such layer, or the embeddings are pooled.
         """
         if self.pooling is not None:
             raise ParameterError("pooling", self.pooling, "None to have frames; pooled vectors come from .layer()")
@@ -184,7 +184,7 @@ class Embeddings:
 
 
 def _positions(rows: Sequence[int] | np.ndarray, count: int, expected: str, least: int = 0) -> np.ndarray:
-    """Whole numbers from ``least`` to ``count`` - 1 as int64 (n,)."""
+    """Check that rows are whole numbers from ``least`` to ``count`` - 1, and return them as int64 (n,)."""
     rows = numbers("rows", rows, empty=True)
     rows = rows.astype(np.int64) if rows.size == 0 else rows
     inside = rows.size == 0 or (rows.min() >= least and rows.max() < count)
@@ -194,16 +194,16 @@ def _positions(rows: Sequence[int] | np.ndarray, count: int, expected: str, leas
 
 
 class FlatFrames:
-    """The frames of all clips one after the other, (N, D): ``frames[rows]`` reads these rows and no others.
+    """The frames of all clips, concatenated to (N, D), on disk; ``frames[rows]`` returns these rows.
 
-    Made by :meth:`Embeddings.flat_frames`.
+    :meth:`Embeddings.flat_frames` makes it.
 
     Attributes
     ----------
     shape : tuple of int
-        (N, D), N frames of all clips together.
+        (N, D), where N is the number of frames of all clips together.
     offsets : ndarray, int64 (clips + 1,)
-        Row r of the embeddings has the frames ``offsets[r]`` to ``offsets[r + 1]``.
+        Row r of the embeddings has the frames from ``offsets[r]`` up to, but not including, ``offsets[r + 1]``.
     """
 
     def __init__(self, shards: list[Frames], addresses: np.ndarray, layer: str):
@@ -224,15 +224,15 @@ class FlatFrames:
         return f"FlatFrames({self.shape[0]} frames of {len(self._addresses)} clips x {self.shape[1]}, {self._layer})"
 
     def clip_of(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where frames come from: row among the embeddings and number of the frame within it, int64 (n,) each."""
+        """Return for each frame its row among the embeddings and its number in that row, int64 (n,) each."""
         rows = _positions(rows, len(self), f"positions in 0 ... {len(self) - 1}")
         clips = np.searchsorted(self.offsets, rows, side="right") - 1
         return clips, rows - self.offsets[clips]
 
     def __getitem__(self, rows: Sequence[int] | np.ndarray | slice) -> np.ndarray:
-        """Frames float32 (n, D) at these positions, or at a slice of them.
+        """Return the frames at these positions, or at a slice, as float32 (n, D).
 
-        The first frame of a clip that is asked for costs reading all of that clip, to compare it with its checksum.
+        When a clip's frames are read for the first time, all of them are read and compared with their checksum.
         """
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(len(self)))
@@ -241,7 +241,7 @@ class FlatFrames:
         out = np.empty((len(clips), self.shape[1]), np.float32)
         for number in np.unique(numbers):
             here = np.flatnonzero(numbers == number)
-            here = here[np.argsort(places[here], kind="stable")]  # as they lie on disk
+            here = here[np.argsort(places[here], kind="stable")]  # in their order on disk
             self._shards[number].check(self._layer, self._addresses[clips[here]] & (2**SHIFT - 1))
             out[here] = widen(self._shards[number].layer(self._layer)[places[here]])
         return out

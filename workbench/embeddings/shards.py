@@ -1,4 +1,4 @@
-"""Shards: immutable files of embeddings, whole or absent, read through memory maps.
+"""Shards, immutable files of embeddings that are written completely or not at all and read through memory maps.
 
 A shard is a safetensors file, so any safetensors reader opens it:
 
@@ -7,13 +7,13 @@ A shard is a safetensors file, so any safetensors reader opens it:
 - ``sums/<layer>``: uint32 (R,), the CRC-32 of each clip's frames as they are stored;
 - metadata ``record``: JSON about what made it (encoder, pooling, versions, device, seconds, counts).
 
-It is written under a temporary name, flushed to disk and renamed, so a name that ends in ``.safetensors`` is a
-complete shard. The name carries a hash of the header, and the header one of keys, offsets and sums: every opening
-checks both. The frames of a clip are compared with their sum when they are first read after an opening, at about
-2 GB a second, so that no number is served that was not written.
+A shard is written under a temporary name, flushed to disk and renamed, so that a file whose name ends in
+``.safetensors`` is complete. The name has a hash of the header, and the header one of keys, offsets and sums; both are
+checked whenever the file is opened. The frames of a clip are compared with their checksum when they are first read
+after that, at about 2 GB a second, so that damaged numbers are never returned.
 
-Shards of the first format are read too: they have one SHA-256 a layer in the record in place of the sums, so that the
-first reading of a clip reads the whole layer.
+Shards of the first format are read too. In place of the sums, they have a SHA-256 of each layer in the record, so that
+the first reading of a clip reads the whole layer.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from ..core.errors import StoreError
 from ..core.files import replacing
 
 SUFFIX = ".safetensors"
-#: What frames can be stored as.
+#: Types in which frames can be stored.
 DTYPES = ("float32", "float16", "bfloat16")
-#: Of a shard's file; 1 had no sums.
+#: Version of the file format; version 1 had no sums.
 FORMAT = 2
-#: A file younger than this may be changed once more without its times showing it.
+#: Seconds after a change within which another change of a file may not show in its times.
 UNSETTLED = 2.0
-# numpy has no bfloat16: its bits travel as uint16, which nothing else in a shard uses
+# numpy has no bfloat16: its bits are held as uint16, which nothing else in a shard uses
 _TAGS = {"float32": "F32", "float16": "F16", "uint16": "BF16", "int64": "I64", "uint8": "U8", "uint32": "U32"}
 _TYPES = {tag: np.dtype(name).newbyteorder("<") for name, tag in _TAGS.items()}
 _ALIGN = 64
-#: What a header that is not a shard's ends in.
+#: Errors that reading a malformed header may raise.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def pack(frames: np.ndarray, dtype: str) -> np.ndarray:
-    """Frames as they are stored: rounded to nearest; bfloat16 as the uint16 of its bits."""
+    """Convert frames to the type in which they are stored, rounded to nearest; bfloat16 is held as uint16."""
     if dtype == "bfloat16":
         rounded = torch.from_numpy(np.ascontiguousarray(frames)).to(torch.bfloat16)
         return rounded.view(torch.int16).numpy().view(np.uint16)
@@ -60,14 +60,14 @@ def pack(frames: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def widen(stored: np.ndarray) -> np.ndarray:
-    """Stored frames as float32, exactly; float32 comes back as it is, without a copy."""
+    """Convert stored frames to float32, exactly; float32 is returned without a copy."""
     if stored.dtype == np.uint16:
         return (stored.astype(np.uint32) << 16).view(np.float32)
     return stored.astype(np.float32, copy=False)
 
 
 class Frames:
-    """Some clips' frames of some layers: what a shard holds, on disk or in memory.
+    """Frames of some clips at some layers, on disk or in memory; the content of a shard.
 
     Parameters
     ----------
@@ -83,21 +83,22 @@ class Frames:
         self.layers = tuple(name.removeprefix("frames/") for name in arrays if name.startswith("frames/"))
 
     def layer(self, name: str) -> np.ndarray:
-        """Stored frames of a layer, (R, D) or (sum of T, D)."""
+        """Return the stored frames of a layer, (R, D) or (sum of T, D)."""
         return self.arrays[f"frames/{name}"]
 
     def offsets(self, name: str) -> np.ndarray | None:
-        """Where each clip's frames begin in :meth:`layer`, int64 (R + 1,); the last one is where they end.
+        """Return where each clip's frames begin in :meth:`layer`, and where the last ones end, int64 (R + 1,).
 
-        None where each clip has one vector."""
+        None if each clip has one vector.
+        """
         return self.arrays.get(f"offsets/{name}")
 
     def check(self, name: str, rows: np.ndarray) -> None:
-        """Raise where rows of a layer are not what was written; in memory they are."""
+        """Raise an error if rows of a layer are damaged, which cannot be in memory."""
 
     @classmethod
     def of(cls, contents: list[str], rows: list[dict[str, np.ndarray]], *, ragged: bool) -> Frames:
-        """Join the stored-dtype frames of single clips (one dict of layer to array a clip)."""
+        """Join the frames of single clips, given as one dict for each clip of layer -> array in the stored type."""
         arrays = {}
         for name in rows[0]:
             parts = [row[name] for row in rows]
@@ -108,7 +109,7 @@ class Frames:
 
 
 class DamagedRows(StoreError):
-    """Rows of a shard are not what was written, or cannot be read.
+    """Rows of a shard are damaged or cannot be read.
 
     Attributes
     ----------
@@ -123,23 +124,23 @@ class DamagedRows(StoreError):
 class Shard(Frames):
     """A shard on disk; its size, header, keys and offsets are checked at once, its frames are mapped when read.
 
-    A map lasts as long as the array that it gave, because each holds a file open: a store may have more shards than
-    a process may have open files.
+    Each array that is read has a memory map of its own, which is closed with it, because a map keeps a file open and a
+    store may have more shards than a process may have open files.
 
     Attributes
     ----------
     path : Path
     record : dict
-        What made it.
+        How the shard was made.
     bytes : int
         Size of the file.
 
     Raises
     ------
     StoreError
-        A damaged file; the message names it.
+        The file is damaged; the message names it.
     FileNotFoundError
-        It was pruned meanwhile.
+        The file was removed meanwhile.
     """
 
     def __init__(self, path: Path):
@@ -155,16 +156,16 @@ class Shard(Frames):
         self._sums = {name: small.pop(name) for name in list(small) if name.startswith("sums/")}
         super().__init__(contents, small)
         self.layers = tuple(name.removeprefix("frames/") for name in self._places)
-        self._sound: dict[str, np.ndarray] = {}  # by layer: the rows that were compared with their sums
-        self._state: tuple = ()  # of the file at that time
+        self._sound: dict[str, np.ndarray] = {}  # layer -> mask of rows that were compared with their sums
+        self._state: tuple = ()  # state of the file at that time
 
     def layer(self, name: str) -> np.ndarray:
-        """Stored frames of a layer, (R, D) or (sum of T, D): a new memory map. Not compared: see :meth:`check`.
+        """Map the stored frames of a layer, (R, D) or (sum of T, D), without comparing them with their checksums.
 
         Raises
         ------
         StoreError
-            The shard was removed.
+            The file was removed or cannot be read.
         """
         kind, shape, start = self._places[f"frames/{name}"]
         if 0 in shape:
@@ -175,20 +176,20 @@ class Shard(Frames):
             raise StoreError(f"cannot read {self.path}: {error}; embed() again computes what was lost") from error
 
     def layer_bytes(self, name: str) -> int:
-        """Bytes that a layer takes, its offsets included."""
+        """Return the size of a layer in bytes, with its offsets."""
         kind, shape, _ = self._places[f"frames/{name}"]
         offsets = self.arrays.get(f"offsets/{name}")
         return kind.itemsize * math.prod(shape) + (0 if offsets is None else offsets.nbytes)
 
     def check(self, name: str, rows: np.ndarray) -> None:
-        """Compare rows of a layer with their sums; each once, unless the file has changed meanwhile.
+        """Compare rows of a layer with their checksums, each row once unless the file has changed meanwhile.
 
         Raises
         ------
         DamagedRows
-            Some are not what was written.
+            Some rows are damaged.
         StoreError
-            The shard was removed.
+            The file was removed.
         """
         try:
             status = os.stat(self.path)
@@ -212,7 +213,7 @@ class Shard(Frames):
             raise DamagedRows(self.path, bad, f"checksum of frames/{name} ({shown} of {len(self.contents)})")
 
     def _bad(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Those of the rows that do not have their sum."""
+        """Return the rows that differ from their checksum."""
         try:
             stored = self.layer(name)
         except StoreError as error:
@@ -224,7 +225,7 @@ class Shard(Frames):
         return rows[~fits]
 
     def problem(self) -> str:
-        """What is wrong with the frames by their checksums; empty when nothing is. Reads the whole file."""
+        """Read the whole file and say which frames differ from their checksums; "" if none do."""
         wrong = []
         for name in self.layers:
             try:
@@ -237,7 +238,7 @@ class Shard(Frames):
 
 
 def write(folder: Path, frames: Frames, record: dict) -> Shard:
-    """Write a shard into ``folder`` so that it is there completely or not at all.
+    """Write a shard into ``folder``, completely or not at all.
 
     Raises
     ------
@@ -257,7 +258,7 @@ def write(folder: Path, frames: Frames, record: dict) -> Shard:
     record["small"] = _hash(*small.values())
     arrays = small | {f"frames/{layer}": frames.layer(layer) for layer in frames.layers}
     header = _header(arrays, record)
-    # names sort by age, so that of two equal rows the older is read, whoever else is writing
+    # names sort by age, so that of two equal rows the older is read, also with several writers
     path = folder / f"{created:%Y%m%dT%H%M%S%f}-{_digest(header)}{SUFFIX}"
     parts = (header, *(np.ascontiguousarray(array).data for array in arrays.values()))
     with replacing(path) as file:
@@ -282,7 +283,7 @@ def _header(arrays: dict[str, np.ndarray], record: dict) -> bytes:
 
 
 def _read(file: io.BufferedReader, size: int, digest: str) -> tuple[dict, list[str], dict, dict]:
-    """Record, keys, offsets and sums, and (dtype, shape, position) of the frames."""
+    """Return the record, the keys, offsets and sums, and (dtype, shape, position) of the frames."""
     length = file.read(8)
     start = 8 + int.from_bytes(length, "little")
     if start > size or start <= 8:
@@ -321,7 +322,7 @@ def _read(file: io.BufferedReader, size: int, digest: str) -> tuple[dict, list[s
 
 
 def _sums(stored: np.ndarray, offsets: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
-    """CRC-32 of each row's frames, uint32."""
+    """Return the CRC-32 of each row's frames, uint32."""
     if stored.size == 0:
         return np.zeros(len(rows), "<u4")
     data = memoryview(np.ascontiguousarray(stored).reshape(-1).view(np.uint8))
@@ -346,15 +347,15 @@ def _digest(header: bytes) -> str:
     return hashlib.sha256(header).hexdigest()[:16]
 
 
-# ---- gathering rows that lie in several shards ----
+# ---- gathering rows from several shards ----
 
-#: A row's address: the number of its shard in the high bits, its row there in the low ones; -1 is nowhere.
+#: An address is the number of a shard, shifted left by SHIFT bits, plus the row in that shard; -1 means "not stored".
 SHIFT = 32
-_BLOCK = 256  # rows gathered at once: they stay in the processor's cache on their way
+_BLOCK = 256  # rows gathered at once, which fit into the processor's cache
 
 
 def gather(shards: list[Frames], addresses: np.ndarray, layer: str) -> np.ndarray:
-    """Rows of one layer, float32 (N, D), in the order asked for; read in their order on disk.
+    """Read rows of one layer, float32 (N, D), in the order of their addresses; the disk is read in its own order.
 
     Parameters
     ----------
@@ -373,7 +374,7 @@ def gather(shards: list[Frames], addresses: np.ndarray, layer: str) -> np.ndarra
 
 
 def gather_frames(shards: list[Frames], addresses: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of many rows one after the other, float32 (sum of T, D), and int64 offsets (N + 1,)."""
+    """Read the frames of many rows, concatenated to float32 (sum of T, D), with their offsets int64 (N + 1,)."""
     counts = np.zeros(len(addresses), np.int64)
     for _, offsets, places, rows in _by_shard(shards, addresses, layer):
         counts[places] = np.diff(offsets)[rows]
@@ -388,7 +389,7 @@ def gather_frames(shards: list[Frames], addresses: np.ndarray, layer: str) -> tu
 
 
 def _by_shard(shards: list[Frames], addresses: np.ndarray, layer: str) -> Iterator[tuple]:
-    """Return each shard concerned: frames, offsets (None if pooled), places in the result, rows, ascending."""
+    """Yield for each shard its frames, offsets (None if pooled), places in the result, and rows in ascending order."""
     order = np.argsort(addresses)
     for run in _runs(addresses[order] >> SHIFT):
         places = order[run]
@@ -399,6 +400,6 @@ def _by_shard(shards: list[Frames], addresses: np.ndarray, layer: str) -> Iterat
 
 
 def _runs(values: np.ndarray) -> Iterable[slice]:
-    """Slices over which sorted values stay the same."""
+    """Return the slices over which sorted values are equal."""
     edges = np.flatnonzero(np.diff(values, prepend=-1, append=-1)) if len(values) else np.zeros(0, int)
     return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]

@@ -1,10 +1,11 @@
-"""An extraction whose clips are heard and encoded by the workers of a dask client.
+"""An extraction whose clips are decoded and encoded by the workers of a dask client.
 
-First the workers find the content of the clips that the memo does not know; then the caller puts together the same
-chunks as it would alone, and some of them become a job: the rows of its clips, no sound and no number. A worker decodes
-them, encodes each chunk in one go and stores a shard. So the numbers are those of one process to the last bit (same
-kind of machine and number of threads), a chunk that two callers of a scheduler ask for is computed once, and whatever
-dies costs no more than the chunks in flight. A clip that is new is decoded twice. All must share the store's folder.
+First the workers compute the content hash of clips that are not in the memo. Then the caller makes the same chunks as
+it would alone and groups them into jobs, which contain the rows of clips, but no sounds and no embeddings. A worker
+decodes these clips, encodes each chunk in one go and stores a shard. The embeddings therefore equal those of one
+process bit for bit (on the same kind of machine and number of threads), a chunk that two callers of a scheduler need is
+computed once, and a failure costs no more than the chunks in progress. New clips are decoded twice. All processes must
+share the store's folder.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .store import Group, Store
 if TYPE_CHECKING:
     from ..datasets import Clips
 
-#: Clips whose content a job finds, and chunks of some minutes of sound that it encodes at most.
+#: Number of clips whose content one job hashes, and largest number of chunks (of some minutes of sound) in a job.
 ROWS, MOST_CHUNKS = 64, 16
 
 
@@ -45,7 +46,7 @@ class Spread(Extraction):
             self._find_contents(clips, [i for i in todo if self.contents[i] is None], bar)
             chunks = list(self._planned(todo, bar.update))
             hands = sum(self.client.nthreads().values()) or 1
-            size = max(1, min(MOST_CHUNKS, len(chunks) // (4 * hands)))  # some jobs each, so that all end together
+            size = max(1, min(MOST_CHUNKS, len(chunks) // (4 * hands)))  # several jobs a thread, which end together
             jobs = (self._job(chunks[at : at + size], clips, encoder) for at in range(0, len(chunks), size))
             for job, outcome in cluster.spread(self.client, jobs):
                 if isinstance(outcome, ClusterError):
@@ -59,7 +60,7 @@ class Spread(Extraction):
         self.group.refresh()
 
     def _find_contents(self, clips: Any, rows: list[int], bar: Any) -> None:
-        """Let the workers hear clips of which it is not known what they contain."""
+        """Let the workers compute the content hash of these clips."""
 
         def jobs() -> Iterator[cluster.Job]:
             for at in range(0, len(rows), ROWS):
@@ -82,7 +83,7 @@ class Spread(Extraction):
         bar.set_postfix_str("")
 
     def _planned(self, todo: list[int], done: Any) -> Iterator[Chunk]:
-        """The chunks that one process would make, without their sounds."""
+        """Yield the chunks that one process would make, without their sounds."""
         filling, seen, full = {}, set(), self._full()
         for i in todo:
             if i in self.skipped or (chunk := self._place(i, self.samples[i], filling, seen)) is None:
@@ -105,7 +106,7 @@ class Spread(Extraction):
 
 @dataclass(frozen=True)
 class _Named:
-    """An encoder of the registry: each worker loads its own."""
+    """An encoder that `load_encoder` made, which each worker loads itself."""
 
     options: tuple[tuple[str, Any], ...]
     fingerprint: str
@@ -114,7 +115,7 @@ class _Named:
 
 @dataclass(frozen=True)
 class _Pickled:
-    """An encoder that was made in memory, with the code of classes that workers cannot import."""
+    """A pickled encoder that was made in memory, with the code of classes that workers cannot import."""
 
     name: str
     data: bytes
@@ -124,7 +125,7 @@ _WAY = "or load it by name, as load_encoder('path/to/file.py:name') does, and ea
 
 
 def _carried(encoder: Encoder) -> _Named | _Pickled:
-    """What a worker needs to have the encoder: how it was loaded, or where that is not known the encoder itself."""
+    """Return what a worker needs for the encoder: the options it was loaded with, or if there are none its pickle."""
     if encoder.recipe is None:
         from cloudpickle import dumps
 
@@ -157,13 +158,13 @@ def _loaded(named: _Named | _Pickled) -> Encoder:
 
 @functools.lru_cache(maxsize=4)
 def _group(root: str, mark: str, compute: str, policy: tuple) -> Group:
-    """A group of the store, whose index this process keeps from one job to the next."""
+    """Return a group of the store, whose index this process keeps from one job to the next."""
     pooling, seconds, dtype = policy
     return Store(root).group(mark, compute=compute, pooling=pooling, seconds=seconds, dtype=dtype)
 
 
 def _contents_of(clips: Clips, rows: list[int], rate: int, seconds: float | None) -> dict[int, tuple]:
-    """On a worker: content, samples and what is wrong, for each row."""
+    """Return, on a worker, the content hash, the number of samples and the error of each row."""
     contents: dict[int, tuple] = {}
     for i in rows:
         try:
@@ -183,7 +184,7 @@ def _encode(
     rows: list[int],
     work: list[tuple[tuple[str, ...], list[str]]],
 ) -> tuple[int, float, dict[str, str]]:
-    """On a worker: encode chunks, store them; how many clips, in how many seconds, and what could not be encoded."""
+    """Encode and store chunks, on a worker; return the number of clips, the seconds, and the clips that failed."""
     encoder = _loaded(encoder)
     group = _group(root, encoder.fingerprint, compute_dtype(encoder), (policy.pooling, policy.seconds, policy.dtype))
     own = Extraction(clips.take(np.array(rows)), encoder, policy, group, Memo(None), False, batch_seconds=batch)

@@ -1,19 +1,19 @@
-"""The store that remembers embeddings: immutable shards in folders, and nothing else that could disagree with them.
+"""The store of embeddings, which consists of immutable shards in folders, without an index file that could be stale.
 
 ::
 
-    <root>/embeddings/memo.txt              which content an unchanged file or recipe has (never decoded twice)
+    <root>/embeddings/memo.txt              content hashes of unchanged files and recipes, which are not decoded again
     <root>/embeddings/<group>/<shard>       one group for encoder fingerprint + pooling + segment policy + dtype
-    <root>/embeddings/<group>/claims        byte-range locks: who is computing what at this moment
+    <root>/embeddings/<group>/claims        byte-range locks on the work that processes are computing
 
-A row's key is its group, its layer and the content of the audio: a hash of the float32 samples at the encoder's
-rate. The index lives in memory and is read from the shards' own headers, so it cannot be stale or damaged. Any
-number of processes may read and write at once: each writes shards under names of its own, and a reader sees every
-row once (the oldest, where two processes computed the same). Killing a process loses what it had not yet written;
-the temporary file that it leaves is removed by whoever opens the store next.
+The key of a row is its group, its layer and the content of the audio, a hash of the float32 samples at the encoder's
+rate. The index is held in memory and read from the headers of the shards. Any number of processes may read and write at
+once: each writes shards under its own names, and a reader sees every row once (the oldest, if several processes
+computed it). A process that is killed loses what it had not written; the temporary file that it leaves is removed when
+the store is next opened.
 
-Whatever is read is compared with a checksum first (:mod:`.shards` and :mod:`.memo` say how). Damage is named in one
-warning, counts as missing and is computed again; it is never served.
+Everything that is read is compared with a checksum first (:mod:`.shards` and :mod:`.memo` say how). Damaged rows are
+named in a warning, count as missing and are computed again; they are never returned.
 """
 
 from __future__ import annotations
@@ -53,29 +53,29 @@ class Group:
     Parameters
     ----------
     folder : Path or None
-        None keeps everything in memory.
+        With None everything is kept in memory.
     named : bool
-        The folder's name says what its shards are; one of other contents that was put there counts as damaged.
+        Whether the folder's name identifies its content, so that a shard of another group counts as damaged.
 
     Attributes
     ----------
     shards : list of Frames
-        In the order in which they were found; an address's high bits are a position in it.
+        Shards in the order in which they were found; the high bits of an address are a position in this list.
     damaged : dict of Path to str
-        Shards that cannot be read, and why. Each was warned of; their rows count as missing.
+        Shard that cannot be read -> the reason. Each was named in a warning; its rows count as missing.
     """
 
     def __init__(self, folder: Path | None, *, named: bool = False):
         self.folder, self.named = folder, named
         self.shards: list[Frames] = []
-        self._dropped: set[tuple[int, int]] = set()  # damaged rows: number of the shard, row
+        self._dropped: set[tuple[int, int]] = set()  # (number of the shard, row) of damaged rows
         self.damaged: dict[Path, str] = {}
         self._names: set[str] = set()
         self._index: dict[tuple[str, ...], dict[str, int]] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in the shards that have appeared since the last look."""
+        """Add the shards that have appeared since the last call."""
         for path in self._files(SUFFIX):
             if path.name in self._names:
                 continue
@@ -93,23 +93,23 @@ class Group:
                 warn(f"{error}; its rows count as missing {_PRUNE}")
 
     def check(self, clips: Mapping[str, str], layers: Sequence[str]) -> None:
-        """Compare what is stored with its checksums; what is damaged is missing from now on.
+        """Compare stored rows with their checksums; damaged rows count as missing from then on.
 
         Parameters
         ----------
         clips : mapping of str to str
-            From content hash to the clip's id.
+            Content hash -> id of the clip.
         layers : sequence of str
 
         Warns
         -----
         UserWarning
-            Names the shard, the layer and the clips that are damaged.
+            Rows are damaged; the warning names the shard, the layer and the clips.
         """
         indexes = list(self._index.values())
         contents = [content for content in clips if any(content in rows for rows in indexes)]
         again = bool(contents)
-        while again:  # another shard may hold a sound copy of what is dropped
+        while again:  # another shard may have an intact copy of a dropped row
             again = False
             for layer in layers:
                 addresses = np.unique(self.addresses(contents, layer))
@@ -124,7 +124,7 @@ class Group:
                     break
 
     def _drop(self, number: int, rows: np.ndarray, reason: str, clips: Mapping[str, str]) -> None:
-        """Forget damaged rows and find the next of the same content, if there is one."""
+        """Remove damaged rows from the index, so that another copy of the same content is found if there is one."""
         shard = self.shards[number]
         ids = [clips[shard.contents[row]] for row in rows if shard.contents[row] in clips]
         named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
@@ -137,7 +137,7 @@ class Group:
             self._enter(k)
 
     def add(self, frames: Frames, record: dict) -> None:
-        """Store rows as one shard, whole or not at all.
+        """Store rows as one shard, completely or not at all.
 
         Raises
         ------
@@ -156,12 +156,12 @@ class Group:
         self._take(shard)
 
     def check_writable(self) -> None:
-        """Find out before the computing whether its results can be kept.
+        """Check that the folder can be written, before anything is computed.
 
         Raises
         ------
         StoreError
-            They cannot; the message names the folder and the ways out.
+            The folder cannot be written; the message names it and says what to do.
         """
         if self.folder is None:
             return
@@ -176,23 +176,23 @@ class Group:
             raise _unwritable(self.folder, error) from error
 
     def missing(self, content: str, layers: Sequence[str], *, among: int | None = None) -> tuple[str, ...]:
-        """Those of the layers that no shard (of the first ``among``) holds for this content."""
+        """Return the layers that no shard (of the first ``among``) has for this content."""
         limit = (len(self.shards) if among is None else among) << SHIFT
         there = {name for names, rows in self._index.items() if rows.get(content, limit) < limit for name in names}
         return tuple(name for name in layers if name not in there)
 
     def addresses(self, contents: Sequence[str], layer: str) -> np.ndarray:
-        """Where each content's row of a layer is: int64 (N,), -1 where it is nowhere."""
+        """Return the address of each content's row of a layer, int64 (N,); -1 if it is not stored."""
         addresses = np.full(len(contents), -1, np.int64)
         for names, rows in self._index.items():
             if layer in names:
                 here = np.fromiter((rows.get(content, -1) for content in contents), np.int64, len(contents))
-                # of rows in several shards the oldest, as in one index
+                # of equal rows in several shards the oldest is used
                 addresses = np.where((addresses < 0) | ((here >= 0) & (here < addresses)), here, addresses)
         return addresses
 
     def touch(self) -> None:
-        """Note that the group was used just now (its folder's time), where it may be noted."""
+        """Set the folder's time, which records the last use of the group, if it may be set."""
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 os.utime(self.folder)
@@ -225,7 +225,7 @@ class Store:
     Parameters
     ----------
     root : path, optional
-        Default: the environment variable ``WORKBENCH_CACHE``, else the user's cache folder.
+        By default the folder in the environment variable ``WORKBENCH_CACHE``, else the user's cache folder.
 
     Raises
     ------
@@ -247,7 +247,7 @@ class Store:
         return f"Store({str(self.root)!r})"
 
     def group(self, fingerprint: str, *, compute: str, pooling: str | None, seconds: float | None, dtype: str) -> Group:
-        """The group in which rows of this kind are kept; ``compute`` and ``dtype``: as computed, as stored."""
+        """Return the group of such rows; ``compute`` is the type of computation, ``dtype`` the type in the store."""
         name = _name(fingerprint, compute, pooling, None if seconds is None else float(seconds), dtype)
         for path in self.leftovers():
             with contextlib.suppress(OSError):  # a folder that may only be read
@@ -255,21 +255,22 @@ class Store:
         return Group(self.folder / name, named=True)
 
     def memo(self) -> Memo:
-        """What is known about the content of files and recipes."""
+        """Return the memo of content hashes."""
         return Memo(self.folder / "memo.txt")
 
     def leftovers(self) -> list[Path]:
-        """Temporary files of writers that were killed."""
+        """Return the temporary files of processes that were killed."""
         paths = (path for depth in ("*", "*/*") for path in self.folder.glob(depth + TEMPORARY))
         return sorted(filter(abandoned, paths))
 
     def info(self) -> pd.DataFrame:
-        """What the store holds: one row an encoder, pooling, segment policy, dtype and layer.
+        """List the content of the store, with one row for each encoder, pooling, segment policy, dtype and layer.
 
         Returns
         -------
         DataFrame
-            encoder, fingerprint, pooling, seconds (NaN: whole clips), dtype, layer, clips, bytes, last_used.
+            Columns encoder, fingerprint, pooling, seconds (NaN for whole clips), dtype, layer, clips, bytes and
+            last_used.
         """
         import pandas as pd
 
@@ -283,7 +284,8 @@ class Store:
         Returns
         -------
         DataFrame
-            path, clips, bytes, problem ("" where the file is sound): one row a shard, one for the memo if it is there.
+            Columns path, clips, bytes and problem ("" if the file is intact), with one row for each shard and one for
+            the memo if it exists.
         """
         import pandas as pd
 
@@ -308,28 +310,28 @@ class Store:
         damaged: bool = False,
         dry_run: bool = True,
     ) -> pd.DataFrame:
-        """Remove shards; always also what killed writers left behind.
+        """Remove shards, and in any case temporary files of processes that were killed.
 
         Parameters
         ----------
         encoder : str, optional
-            Name or fingerprint of the encoder whose shards go; "all" for every one.
+            Name or fingerprint of the encoder whose shards are removed; "all" for all encoders.
         older_than : float, optional
-            Remove what was not used for so many days. With ``encoder``: only that encoder's.
+            Remove groups that were not used for so many days; with ``encoder`` only those of that encoder.
         damaged : bool
-            Remove the shards that :meth:`verify` finds damaged, and the damaged lines of the memo.
+            Whether to remove shards that :meth:`verify` finds damaged, and damaged lines of the memo.
         dry_run : bool
-            Only list; nothing is removed unless this is False.
+            Whether only to list files; nothing is removed unless this is False.
 
         Returns
         -------
         DataFrame
-            path, bytes, why: what was (or would be) removed.
+            Columns path, bytes and why, with one row for each file that was, or would be, removed.
 
         Raises
         ------
         ParameterError
-            A wrong argument, or no shard is of that encoder; the message lists those there are.
+            An argument is wrong, or the store has no shards of that encoder; the message lists its encoders.
         StoreError
             A file cannot be removed.
         """
@@ -368,7 +370,7 @@ class Store:
         return pd.DataFrame(table, columns=["path", "bytes", "why"])
 
     def _groups(self, *, quiet: bool = False) -> Iterator[Group]:
-        """Every group; ``quiet`` where the caller reports damaged shards itself."""
+        """Yield every group; with ``quiet``, damaged shards are not warned of, as the caller reports them."""
         folders = sorted(p for p in self.folder.iterdir() if p.is_dir()) if self.folder.is_dir() else []
         for folder in folders:
             with warnings.catch_warnings():
@@ -384,7 +386,7 @@ def _name(fingerprint: str, compute: str, pooling: str | None, seconds: float | 
 
 
 def _name_of(record: dict) -> str:
-    """The name of the group that a shard with this record belongs to."""
+    """Return the name of the group to which a shard with this record belongs; "" if the record does not say."""
     try:
         seconds = record["segment"]["seconds"]
         segment = None if seconds is None else float(seconds)
@@ -394,7 +396,7 @@ def _name_of(record: dict) -> str:
 
 
 def _unwritable(folder: Path, error: OSError) -> StoreError:
-    """The error for a store that cannot be written, with the ways out."""
+    """Return the error for a store that cannot be written, which says what to do."""
     return StoreError(
         f"cannot write embeddings to {folder}: {error}. Name a folder with room that you may write to in the "
         "environment variable WORKBENCH_CACHE (or store=...), or pass store=False to keep them in memory only"
@@ -402,7 +404,7 @@ def _unwritable(folder: Path, error: OSError) -> StoreError:
 
 
 def _contents(group: Group) -> Iterator[tuple]:
-    """Rows of :meth:`Store.info` for one group."""
+    """Yield the rows of :meth:`Store.info` for one group."""
     import pandas as pd
 
     if not group.shards:
@@ -418,7 +420,7 @@ def _contents(group: Group) -> Iterator[tuple]:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Distinct names, in natural order ("features.2" before "features.10")."""
+    """Return the different names in natural order ("features.2" before "features.10")."""
     import re
 
     return sorted(set(names), key=lambda n: [(int(d or -1), t) for d, t in re.findall(r"(\d+)|(\D+)", n)])
