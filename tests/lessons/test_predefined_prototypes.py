@@ -113,11 +113,11 @@ def test_a_head_that_has_the_rules_effects_correlates_with_it(explained):
 
 def test_contradicted_words_are_counted():
     page = SimpleNamespace(contradicted=[["loudness"], [], ["pitch", "loudness"]], rows=[4, 5, 6])
-    told, few = lesson.contradiction_sentences(page)
-    assert told.startswith("Of the words for 3 decisions on this page 3 are contradicted") and "cross" in told
+    told, few = lesson.contradiction_sentences(page, 3)
+    assert told.startswith("Words on this page: 9, of which 3 are contradicted") and "cross" in told
     assert few.startswith("3 clips say how a page reads")
     page.contradicted = [[], [], []]
-    assert lesson.contradiction_sentences(page)[0].endswith("0 are contradicted by the level that is known.")
+    assert lesson.contradiction_sentences(page, 3)[0].endswith("0 are contradicted by the level that is known.")
 
 
 def test_a_move_is_told_of_blocks_that_there_are(explained):

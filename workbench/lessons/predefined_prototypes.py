@@ -243,15 +243,12 @@ def factor_sentences(
     ]
 
 
-def contradiction_sentences(page) -> list[str]:
-    """How many words of a page of decisions another level contradicts; of so few clips no share is given."""
+def contradiction_sentences(page, factors: int) -> list[str]:
+    """How many of the words of a page of decisions, one a factor and clip, the level that is known contradicts."""
     wrong, clips = sum(map(len, page.contradicted)), len(page.rows)
-    words = f"Of the words for {clips} decisions on this page {wrong} are contradicted by the level that is known"
-    rest = "each is marked with a cross, and what follows from it in the sentence is unfounded"
-    return [
-        f"{words}{f'; {rest}' if wrong else ''}.",
-        f"{clips} clips say how a page reads, not how often it is right.",
-    ]
+    words = f"Words on this page: {clips * factors}, of which {wrong} are contradicted by the level that is known"
+    rest = "; each is marked with a cross, and what follows from it in its sentence is unfounded" if wrong else ""
+    return [f"{words}{rest}.", f"{clips} clips say how a page reads, not how often it is right."]
 
 
 def rule_effects(

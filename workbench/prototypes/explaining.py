@@ -24,6 +24,7 @@ from ..core.labels import known
 from ..core.splits import Split, fitting
 from ..metrics.classification import paired_interval
 from ..metrics.geometry import rank_correlation
+from ..metrics.intervals import group_interval
 from .factors import FactorPrototypes, best_input_column
 
 if TYPE_CHECKING:
@@ -179,8 +180,9 @@ class Explanation:
         for row, pair in zip(rows.values(), pairs, strict=True):
             row |= dict(zip(("read rightly", "one input column"), map(np.mean, pair), strict=True))
             row["difference"] = row["read rightly"] - row["one input column"]
-            for ends, other in ((("read low", "read high"), np.zeros(len(test))), (("low", "high"), pair[1])):
-                row |= dict(zip(ends, paired_interval(pair[0], other, groups[test])[1:], strict=True))
+            bounds = group_interval(pair[0], groups[test], limits=(0, 1))
+            row |= dict(zip(("read low", "read high"), bounds, strict=True))
+            row |= dict(zip(("low", "high"), paired_interval(*pair, groups[test])[1:], strict=True))
         order = ["read rightly", "read low", "read high", "chance", "best constant", "one input column", "column"]
         table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("factor")
         return table[[*order, "difference", "low", "high", "rank correlation"]].fillna({"column": ""})
