@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from workbench.core.fitting import NothingLearntWarning
 from workbench.core.keeping import keep
 from workbench.core.splits import Split
 from workbench.probes import fit_probes
+from workbench.prototypes import MLPProjector, fit_classifier
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +119,35 @@ def test_trained_objects_are_kept_by_their_own_files(stages):
     assert not [path for path in stages.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
 
 
+def test_what_needs_an_argument_of_the_call_to_be_read_gets_it(calls):
+    rng = np.random.default_rng(0)
+    y = np.array(["a", "b"] * 20)
+    z = (rng.normal(size=(40, 3)) + (y == "a")[:, None]).astype(np.float32)
+    split, network = Split(np.arange(20), np.arange(20, 30), np.arange(30, 40)), partial(MLPProjector, 3, 4)
+    first = keep(fit_classifier, z, y, split, network=network, loss="cross_entropy", epochs=2, progress=False)
+    again = keep(fit_classifier, z, y, split, network=network, loss="cross_entropy", epochs=2, progress=False)
+    assert again is not first
+    assert np.array_equal(first.z, again.z) and np.allclose(first.embed(z), again.embed(z))
+
+
+class Scaled:
+    def __init__(self, by):
+        self.by = by
+
+    def times(self, x):
+        note()
+        return x * self.by
+
+
+def test_a_method_counts_with_its_object(calls):
+    assert [keep(Scaled(2).times, 3), keep(Scaled(4).times, 3), keep(Scaled(2).times, 3)] == [6, 12, 6]
+    assert calls() == 2
+    one, other = (
+        torch.nn.Linear(2, 2) for _ in range(2)
+    )  # installed code counts by its name, its object by its weights
+    assert not torch.equal(keep(one.forward, torch.ones(2)), keep(other.forward, torch.ones(2)))
+
+
 def warns(text):
     warnings.warn(text, NothingLearntWarning, stacklevel=2)
     return 1
@@ -170,7 +201,7 @@ def test_a_record_names_classes_of_this_package_alone(stages):
     data.pop("checksum")
     record.write_text(json.dumps({**data, "checksum": keeping._checksum(data)}))
     with pytest.raises(ValueError, match="no class of this package"):
-        keeping._read(record.parent)
+        keeping._read(record.parent, {})
 
 
 def test_a_folder_that_cannot_be_written(stages, tmp_path):

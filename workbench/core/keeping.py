@@ -32,9 +32,7 @@ _TREE = "stage.json"
 _UNTOLD = ("progress", "client")  # arguments that change no number
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pandas", "umap-learn")
 _PACKAGE = Path(__file__).parents[1]
-_STORED = (
-    "numbers, text, arrays, tables, lists, mappings and dataclasses of them, and what has save(folder) and load(folder)"
-)
+_STORED = "numbers, text, arrays, tables, lists, mappings and dataclasses of them, and what has save and load"
 
 
 def keep(make: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
@@ -64,8 +62,8 @@ def keep(make: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
     ------
     ParameterError
         An argument of which it cannot be told whether it changed, or a result of a kind that cannot be kept: neither a
-        number, text, array, table, nor a list, mapping or dataclass of them, nor an object with ``save(folder)`` and a
-        class method ``load(folder)``.
+        number, text, array, table, nor a list, mapping or dataclass of them, nor an object of this package with
+        ``save(folder)`` and a class method ``load(folder, ...)`` whose other parameters are arguments of the call.
     StoreError
         The cache folder cannot be written to.
 
@@ -87,8 +85,9 @@ def keep(make: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
     told = [(name, plain(name, value)) for name, value in given.items() if name not in _UNTOLD]
     key = fingerprint("stage 1", _surroundings(), plain("make", make), told)
     path = cache_folder() / "stages" / key
+    given = _by_name(make, args, kwargs)
     try:
-        made, said = _read(path)
+        made, said = _read(path, given)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, WorkbenchError) as error:
@@ -102,8 +101,16 @@ def keep(make: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
         made = make(*args, **kwargs)
     said = list(dict.fromkeys((_place(each.category), str(each.message)) for each in heard))
     _say(said)
-    _write(path, made, said, getattr(make, "__name__", "make"))
+    _write(path, made, said, getattr(make, "__name__", "make"), given)
     return made
+
+
+def _by_name(make: Callable, args: tuple, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the names of the function's parameters."""
+    try:
+        return dict(inspect.signature(make).bind(*args, **kwargs).arguments)
+    except (TypeError, ValueError):  # of a builtin no signature is known; a wrong call fails when it is made
+        return dict(kwargs)
 
 
 def stages() -> dict[Path, int]:
@@ -153,11 +160,11 @@ def _found(place: str) -> Any:
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def _write(path: Path, made: object, said: list[tuple[str, str]], of: str) -> None:
+def _write(path: Path, made: object, said: list[tuple[str, str]], of: str, given: Mapping[str, Any]) -> None:
     folder = temporary_beside(path)
     try:
         folder.mkdir(parents=True)
-        tree = _Writer(folder).tree(made, f"the result of {of}")
+        tree = _Writer(folder, given).tree(made, f"the result of {of}")
         sums = {file.relative_to(folder).as_posix(): _sum(file) for file in sorted(folder.rglob("*")) if file.is_file()}
         record = {"of": of, "made": time.time(), "said": said, "tree": tree, "files": sums}
         (folder / _TREE).write_text(json.dumps({**record, "checksum": _checksum(record)}))
@@ -174,14 +181,14 @@ def _write(path: Path, made: object, said: list[tuple[str, str]], of: str) -> No
         raise
 
 
-def _read(path: Path) -> tuple[Any, list[tuple[str, str]]]:
+def _read(path: Path, given: Mapping[str, Any]) -> tuple[Any, list[tuple[str, str]]]:
     record = json.loads((path / _TREE).read_text())
     if record.pop("checksum") != _checksum(record):
         raise ValueError("its checksum is another")
     for name, digest in record["files"].items():
         if _sum(path / name) != digest:
             raise ValueError(f"the checksum of {name} is another")
-    return _value(record["tree"], path), [(place, text) for place, text in record["said"]]
+    return _Reader(path, given).value(record["tree"]), [(place, text) for place, text in record["said"]]
 
 
 def _sum(file: Path) -> str:
@@ -196,8 +203,8 @@ def _checksum(record: Mapping[str, object]) -> str:
 class _Writer:
     """Describes a value as json, and writes beside it what json cannot hold."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.count = folder, 0
+    def __init__(self, folder: Path, given: Mapping[str, Any]):
+        self.folder, self.given, self.count = folder, given, 0
 
     def place(self) -> str:
         self.count += 1
@@ -219,7 +226,11 @@ class _Writer:
             return self.table(value, name)
         kind = type(value)
         ours = kind.__module__.partition(".")[0] == __package__.partition(".")[0]
-        if ours and _alone(getattr(kind, "load", None)) and callable(getattr(value, "save", None)):
+        if ours and callable(getattr(value, "save", None)) and callable(getattr(kind, "load", None)):
+            wanted = _wanted(kind.load)
+            if not set(wanted) <= set(self.given):
+                expected = f"read again with {', '.join(wanted)}, which must be arguments of the call"
+                raise ParameterError(name, kind.__name__, expected)
             place = self.place()
             value.save(self.folder / place)
             return {"saved": _place(kind), "place": place}
@@ -257,51 +268,55 @@ class _Writer:
         }
 
 
-def _alone(load: object) -> bool:
-    """Whether a class method reads what was saved from its folder alone."""
-    if not callable(load):
-        return False
-    parameters = list(inspect.signature(load).parameters.values())
-    needed = [each for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
-    return len(needed) == 1
+def _wanted(load: Callable) -> list[str]:
+    """What a class method ``load(folder, ...)`` needs beside the folder."""
+    _, *others = inspect.signature(load).parameters.values()
+    return [each.name for each in others if each.default is each.empty and each.kind is not each.VAR_KEYWORD]
 
 
-def _value(tree: Mapping[str, Any], folder: Path) -> Any:
-    (kind, held), *_ = tree.items()
-    if kind == "plain":
-        return held
-    if kind in ("array", "tensor", "scalar"):
-        array = np.load(folder / held, allow_pickle=False)
-        return torch.from_numpy(array) if kind == "tensor" else array[()] if kind == "scalar" else array
-    if kind in ("list", "tuple"):
-        return (list if kind == "list" else tuple)(_value(each, folder) for each in held)
-    if kind == "objects":
-        array = np.empty(len(held), dtype=object)
-        array[:] = [_value(each, folder) for each in held]
-        return array.reshape(tree["shape"])
-    if kind == "dict":
-        return {_value(key, folder): _value(value, folder) for key, value in held}
-    if kind == "saved":
-        return _found(held).load(folder / tree["place"])
-    if kind == "dataclass":
-        made = object.__new__(_found(held))
-        for name, value in tree["fields"]:
-            object.__setattr__(made, name, _value(value, folder))
-        return made
-    return _table(tree, folder)
+class _Reader:
+    """Makes the value again that a :class:`_Writer` described."""
 
+    def __init__(self, folder: Path, given: Mapping[str, Any]):
+        self.folder, self.given = folder, given
 
-def _table(tree: Mapping[str, Any], folder: Path) -> Any:
-    import pandas as pd
+    def value(self, tree: Mapping[str, Any]) -> Any:
+        (kind, held), *_ = tree.items()
+        if kind == "plain":
+            return held
+        if kind in ("array", "tensor", "scalar"):
+            array = np.load(self.folder / held, allow_pickle=False)
+            return torch.from_numpy(array) if kind == "tensor" else array[()] if kind == "scalar" else array
+        if kind in ("list", "tuple"):
+            return (list if kind == "list" else tuple)(self.value(each) for each in held)
+        if kind == "objects":
+            array = np.empty(len(held), dtype=object)
+            array[:] = [self.value(each) for each in held]
+            return array.reshape(tree["shape"])
+        if kind == "dict":
+            return {self.value(key): self.value(value) for key, value in held}
+        if kind == "saved":
+            load = _found(held).load
+            return load(self.folder / tree["place"], **{name: self.given[name] for name in _wanted(load)})
+        if kind == "dataclass":
+            made = object.__new__(_found(held))
+            for name, value in tree["fields"]:
+                object.__setattr__(made, name, self.value(value))
+            return made
+        return self.table(tree)
 
-    def labels(axis: str) -> pd.Index:
-        names = [_value(each, folder) for each in tree[axis]["names"]]
-        levels = [_value(each, folder) for each in tree[axis]["levels"]]
-        return pd.MultiIndex.from_arrays(levels, names=names) if len(levels) > 1 else pd.Index(levels[0], name=names[0])
+    def table(self, tree: Mapping[str, Any]) -> Any:
+        import pandas as pd
 
-    index = labels("index")
-    frame = pd.DataFrame(
-        {i: pd.Series(_value(each, folder), index) for i, each in enumerate(tree["table"])}, index=index
-    )
-    frame.columns = labels("columns")
-    return frame.iloc[:, 0].rename(_value(tree["name"], folder)) if tree["series"] else frame
+        def labels(axis: str) -> pd.Index:
+            names = [self.value(each) for each in tree[axis]["names"]]
+            levels = [self.value(each) for each in tree[axis]["levels"]]
+            return (
+                pd.MultiIndex.from_arrays(levels, names=names) if len(levels) > 1 else pd.Index(*levels, name=names[0])
+            )
+
+        index = labels("index")
+        columns = {i: pd.Series(self.value(each), index) for i, each in enumerate(tree["table"])}
+        frame = pd.DataFrame(columns, index=index)
+        frame.columns = labels("columns")
+        return frame.iloc[:, 0].rename(self.value(tree["name"])) if tree["series"] else frame

@@ -183,6 +183,9 @@ def _class(kind: type, inside: Callable[..., object]) -> object:
 
 def _function(function: Any, inside: Callable[..., object]) -> object:
     """Describe a function by its code, its defaults, and the variables outside to which it refers."""
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not isinstance(owner, (type, ModuleType)):
+        return "method", function.__name__, inside(owner)
     function = inspect.unwrap(function)
     code, title = getattr(function, "__code__", None), f"{function.__module__}.{function.__qualname__}"
     if code is None or code.co_filename.startswith(_INSTALLED):
@@ -191,7 +194,7 @@ def _function(function: Any, inside: Callable[..., object]) -> object:
     outside = {name: everything[name] for name in sorted(names) if name in everything}
     cells = zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True)
     taken = [(name, inside(value, f": {name}")) for name, value in [*outside.items(), *cells]]
-    rest = (getattr(function, "__self__", None), function.__defaults__, function.__kwdefaults__)
+    rest = (owner, function.__defaults__, function.__kwdefaults__)
     return title, _code(code), taken, [inside(each, ": a default") for each in rest]
 
 
