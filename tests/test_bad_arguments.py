@@ -124,6 +124,7 @@ def metrics_calls() -> dict[str, Call]:
         "geometry.nc2": (geometry.nc2, {"z": X, "y": Y}),
         "geometry.distances": (geometry.distances, {"z": X, "y": Y}),
         "geometry.silhouette": (geometry.silhouette, {"z": X, "y": Y, "metric": "cosine"}),
+        "geometry.nearest_alike": (geometry.nearest_alike, {"z": X, "y": Y, "groups": np.arange(len(X)) // 2}),
         "geometry.alignment": (geometry.alignment, {"z": X, "targets": X + 0.1}),
         "geometry.nearest_prototype": (geometry.nearest_prototype, {"z": X, "prototypes": X[:C]}),
         "geometry.head_gap": (geometry.head_gap, {"true": Y, "head": Y, "nearest": Y}),

@@ -151,13 +151,13 @@ def best_of_families(reads: RegressionProbes, families: Mapping[str, str], *, n:
 
 
 def second_source(clips: Clips, measured: str, *, seconds: float | None) -> pd.DataFrame:
-    """The table of :func:`workbench.attributes.agreement` of our "voice" and Praat's; empty where there is no Praat."""
+    """How our "voice" and Praat agree (:func:`workbench.attributes.agreement`); empty where there is no Praat."""
     import pandas as pd
 
     if measured != "voice" or not find_spec("parselmouth"):
         return pd.DataFrame()
     ours, praat = (measure(clips, set=source, seconds=seconds) for source in ("voice", "praat"))
-    return agreement(ours, praat, groups=clips.groups())
+    return agreement(ours, praat, groups=clips.groups()).drop(columns="b").rename_axis("attribute")
 
 
 def agreement_sentences(table: pd.DataFrame) -> list[str]:
