@@ -1,8 +1,9 @@
-"""Why did a classifier decide so? Explanations that are sounds: Listen to Interpret and its rivals.
+"""Explain the decisions of a sound classifier by sounds: Listen to Interpret and other methods.
 
 Listen to Interpret (:mod:`.l2i`, :mod:`.psi`, :mod:`.interpretation`), FLINT (:mod:`.flint`) and VIBI (:mod:`.vibi`)
-are trained to imitate a classifier (:mod:`.classifiers`); :data:`MASKS` explain one decision each without training. All
-give a mask (F, T) on a clip's spectrogram, of which :mod:`.spectra` makes sound; :mod:`.judging` judges them.
+are networks trained to imitate a classifier (:mod:`.classifiers`). The methods in :data:`MASKS` explain a single
+decision without training. Listen to Interpret, VIBI and these methods give a mask (F, T) on a clip's spectrogram, which
+:mod:`.spectra` converts to sound. :mod:`.judging` evaluates explanations.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The classifier to be explained: any torch module from waveforms to scores, some of whose inner maps are tapped."""
+"""The classifier to be explained: any torch module from waveforms to scores, with access to some inner feature maps."""
 
 from __future__ import annotations
 
@@ -33,42 +33,46 @@ from .spectra import Spectra
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Samples below which the paper's VGG has nothing left to pool.
+#: Shortest clip, in samples, for which the paper's VGG has enough frames to pool.
 LEAST_VGG = 512 * 127
-#: Orders of the axes of a tapped map: batch, channels, frequency, time.
+#: Possible axes of a feature map: batch, channels, frequency, time.
 AXES = ("bcft", "bctf", "btc")
 _KEPT = ("rate", "classes", "taps", "axes", "multilabel", "batch", "name")
-#: Bands, and Hz, of the small net that :func:`network_of` makes.
+#: Mel bands and sampling rate in Hz of the small network that :func:`network_of` makes.
 MELS, RATE = 64, 16000
 
 
 class Classifier:
-    """A frozen classifier of sounds, and what of it an interpreter may look at.
+    """A frozen classifier of sounds, and the inner feature maps that an interpreter may use.
 
-    Where it was trained here, ``history`` is a table with a row an epoch, else None.
+    If it was trained by this package, ``history`` is a table with one row per epoch, otherwise None.
 
     Parameters
     ----------
     module : nn.Module
-        Waveforms (B, samples) -> scores (B, C) before softmax or sigmoid. Put into eval mode; its weights stay.
+        Module from waveforms (B, samples) to scores (B, C) before softmax or sigmoid. It is set to eval mode; its
+        weights are not changed.
     rate : int
-        Hz at which it hears.
+        Sampling rate of the waveforms in Hz.
     classes : sequence of str (C,)
+        Names of the classes.
     taps : sequence of str
-        Names of sub-modules, as ``module.named_modules()`` has them, shallow first.
+        Names of sub-modules whose outputs are the feature maps, as in ``module.named_modules()``, shallow first.
     axes : str
-        Axes of their outputs: "bcft" (batch, channels, frequency, time), "bctf", or "btc" (tokens in time).
+        Axes of these outputs: "bcft" (batch, channels, frequency, time), "bctf", or "btc" (batch, time, channels).
     multilabel : bool
-        Each class by itself (sigmoid), or one of them (softmax).
+        Whether a clip can have several classes (sigmoid), or has exactly one (softmax).
     batch : int
-        Clips at a time.
+        Number of clips that are classified at once.
     device : str
+        Device on which the classifier runs.
     name : str
+        Name of the classifier.
 
     Raises
     ------
     ParameterError
-        A tap that the module does not have (close names are given), unknown axes.
+        If the module does not have a tap (the message suggests similar names), or axes are unknown.
     """
 
     history: pd.DataFrame | None = None
@@ -107,7 +111,7 @@ class Classifier:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides its scores and maps: module, weights, rate, classes and taps."""
+        """Hash of everything that determines scores and maps: module, weights, rate, classes and taps."""
         said = (repr(self.module), self.rate, self.classes, self.taps, self.axes, self.multilabel)
         return fingerprint("classifier", *said, weights=self.module.state_dict())
 
@@ -117,12 +121,12 @@ class Classifier:
 
     @torch.no_grad()
     def logits(self, x: ArrayLike | Tensor) -> np.ndarray:
-        """Scores, float32 (N, C), of waveforms (N, samples) at :attr:`rate`.
+        """Return the scores, float32 (N, C), of waveforms (N, samples) at :attr:`rate`.
 
         Raises
         ------
         ParameterError
-            A wrong shape, or scores that are not finite: the clip is named.
+            If the shape is wrong, or scores are not finite (the clip is named).
         """
         x = self.waveforms(x)
         try:
@@ -132,13 +136,13 @@ class Classifier:
         return self.checked(scores.numpy())
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Softmax or sigmoid of scores (N, C), float64."""
+        """Return the softmax or sigmoid of scores (N, C), float64."""
         scores = torch.from_numpy(numbers("logits", logits).astype(np.float64))
         return (scores.sigmoid() if self.multilabel else scores.softmax(-1)).numpy()
 
     @torch.no_grad()
     def tapped(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Scores (B, C) and the maps (B, channels, frequency, time) of the taps, in their order, of one batch."""
+        """Return the scores (B, C) of a batch and the map (B, channels, frequency, time) of each tap, in order."""
         if not self.taps:
             raise ParameterError("taps", [], "at least one, given to Classifier")
         outputs: dict[str, Tensor] = {}
@@ -150,23 +154,24 @@ class Classifier:
         return scores.float(), [self._map(outputs[tap]) for tap in self.taps]
 
     def shapes(self, samples: int) -> list[tuple[int, int, int]]:
-        """(channels, frequency, time) of each tap's map for clips of so many samples."""
+        """Return the shape (channels, frequency, time) of each tap's map for clips of this many samples."""
         return [tuple(values.shape[1:]) for values in self.tapped(torch.zeros(1, samples))[1]]
 
     def unfit(self, x: Tensor, error: RuntimeError) -> ParameterError:
-        """What to raise where the module cannot take clips."""
+        """Return the error to raise if the module fails on clips."""
         reason = (str(error).splitlines() or [""])[0]
         return ParameterError("x.shape", tuple(x.shape), f"clips that {self.name} takes ({reason})")
 
     @checked
     def randomised(self, seed: int, *, modules: int | None = None) -> Classifier:
-        """A copy with fresh weights, for the sanity check of Adebayo et al. (2018): an explanation must change.
+        """Return a copy with random weights, for the sanity check of Adebayo et al. (2018): explanations must change.
 
         Parameters
         ----------
         seed : int
+            Seed of the weights.
         modules : int, optional
-            Only the last so many modules with weights, from the scores backwards; default all.
+            Number of modules with weights to randomise, counted from the scores backwards; by default all.
         """
         if modules is not None:
             whole("modules", modules, least=1)
@@ -182,7 +187,7 @@ class Classifier:
 
     @checked
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write the weights and all that is known of them to a folder, and return it."""
+        """Write the weights and the options of the classifier to a folder, and return the folder."""
         record = {name: getattr(self, name) for name in _KEPT} | {"fingerprint": self.fingerprint}
         record |= {"sizes": getattr(self.module, "sizes", {})}
         record |= {} if self.history is None else {"history": self.history}
@@ -197,20 +202,23 @@ class Classifier:
         *,
         device: str | torch.device = "auto",
     ) -> Self:
-        """Return what :meth:`save` wrote.
+        """Read a classifier that :meth:`save` wrote.
 
         Parameters
         ----------
         folder : path
+            The folder.
         network : str, Encoder, nn.Module or callable
-            What :func:`~workbench.interpreters.fit_tagger` was given; "vgg" for :func:`fit_vgg`; of any other a module
-            that is built as the saved one was, or a callable that makes one. Its weights come from the folder.
+            For a classifier by :func:`~workbench.interpreters.fit_tagger`, its argument ``network``; for one by
+            :func:`fit_vgg`, "vgg"; otherwise a module with the same architecture, or a callable that returns one. The
+            weights are read from the folder.
         device : str
+            Device on which the classifier runs.
 
         Raises
         ------
         WeightsError
-            The folder is missing or damaged, holds something else, or was written with another network.
+            If the folder does not exist, is damaged, holds something else, or was written with another network.
         """
         tensors, record = read_fitted(folder, "Classifier")
         with reading(folder, "classifier"):
@@ -250,7 +258,7 @@ class Classifier:
         return (output.mT if self.axes == "bctf" else output).float()
 
     def waveforms(self, x: ArrayLike | Tensor) -> Tensor:
-        """Clips as a tensor (N, samples), their shape checked."""
+        """Return clips as a float32 tensor (N, samples), or raise an error for a wrong shape or values not finite."""
         x = real("x", x)
         if x.ndim != 2 or not x.numel():
             raise ParameterError("x.shape", tuple(x.shape), "(N, samples) with at least one clip")
@@ -260,7 +268,7 @@ class Classifier:
         return x
 
     def positions(self, classes: ArrayLike, count: int) -> np.ndarray:
-        """A class for each of ``count`` clips, as numbers from 0 to C - 1, int64."""
+        """Return the class numbers, 0 to C - 1, of ``count`` clips as int64, or raise an error."""
         rows, most = numbers("classes", classes, ndim=1), len(self.classes)
         if rows.dtype.kind not in "iu" or len(rows) != count or rows.min() < 0 or rows.max() >= most:
             expected = f"{count} whole numbers from 0 to {most - 1}, one a clip"
@@ -268,7 +276,7 @@ class Classifier:
         return rows.astype(np.int64)
 
     def checked(self, scores: np.ndarray) -> np.ndarray:
-        """Scores (N, C), if they are of all classes and finite."""
+        """Return scores (N, C), or raise an error if their number of classes is wrong or they are not finite."""
         if scores.ndim != 2 or scores.shape[1] != len(self.classes):
             raise ParameterError("classes", len(self.classes), f"as many as {self.name} has scores: {scores.shape}")
         bad = ~np.isfinite(scores).all(1)
@@ -278,12 +286,12 @@ class Classifier:
 
 
 def spectra_for(classifier: object, spectra: object | None = None) -> Spectra:
-    """The spectra on which a classifier is explained; default: the paper's windows at its rate.
+    """Return the spectra on which a classifier is explained, by default the paper's windows at the classifier's rate.
 
     Raises
     ------
     ParameterError
-        No classifier, no spectra, or spectra at another rate.
+        If arguments have a wrong type, or the spectra have another rate than the classifier.
     """
     if not isinstance(classifier, Classifier):
         raise ParameterError("classifier", type(classifier).__name__, "a Classifier")
@@ -296,14 +304,14 @@ def spectra_for(classifier: object, spectra: object | None = None) -> Spectra:
 
 
 def real(name: str, x: ArrayLike | Tensor) -> Tensor:
-    """Real numbers as a float32 tensor without gradient, where it lies."""
+    """Return real numbers as a float32 tensor without gradient, on the device of the input."""
     if isinstance(x, Tensor) and not x.is_complex():
         return x.detach().float()
     return torch.from_numpy(np.ascontiguousarray(numbers(name, x, finite=False, empty=True), dtype=np.float32))
 
 
 class LogMels(nn.Module):
-    """Waveforms (B, samples) to log-mel spectrograms (B, mels, frames), standardised by given statistics."""
+    """Module from waveforms (B, samples) to standardised log-mel spectrograms (B, mels, frames)."""
 
     def __init__(self, rate: int, *, n_fft: int, hop: int, mels: int, floor: float, shift=0.0, scale=1.0):
         super().__init__()
@@ -318,7 +326,7 @@ class LogMels(nn.Module):
 
 
 class KumarMels(nn.Module):
-    """The front end of arXiv 2202.11479: 128 mel bands of the MAGNITUDE, in dB, at most 80 below a clip's loudest."""
+    """Front end of arXiv 2202.11479: 10 log10 of 128 mel bands of magnitude (not power), at most 80 below the peak."""
 
     def __init__(self, rate: int = 44100, *, n_fft: int = 1024, hop: int = 512, mels: int = 128):
         super().__init__()
@@ -326,7 +334,7 @@ class KumarMels(nn.Module):
         self.register_buffer("filters", audio.mel_filters(rate, n_fft=n_fft, n_mels=mels).T.contiguous())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, samples) -> (B, 1, frames, mels)."""
+        """Map waveforms (B, samples) to mel spectrograms (B, 1, frames, mels)."""
         mel = self.filters @ audio.spectrogram(x, n_fft=self.n_fft, hop=self.hop, power=1.0)
         level = 10 * mel.clamp_min(1e-10).log10()
         return level.maximum(level.amax((1, 2), keepdim=True) - 80).mT[:, None]
@@ -335,16 +343,18 @@ class KumarMels(nn.Module):
 class KumarVGG(nn.Module):
     """The classifier that arXiv 2202.11479 explains: the network of Kumar et al. (ICASSP 2018) and a small head.
 
-    Six stages of 3 x 3 convolutions with batch norm, five of them twice, each followed by max pooling, then a 2 x 2
-    convolution to 1024 channels. Maps are (channels, time, mel); the paper taps ``stages.3`` to ``stages.5``.
+    Six stages, five with two and the last with one 3 x 3 convolution with batch norm, are each followed by max pooling.
+    Then comes a 2 x 2 convolution to 1024 channels. Maps are (channels, time, mel); the paper uses those of
+    ``stages.3`` to ``stages.5``.
 
     Parameters
     ----------
     classes : int
+        Number of classes.
     hidden : int
-        Channels of the head: 256 for ESC-50, 512 for SONYC-UST.
+        Number of channels of the head: 256 for ESC-50, 512 for SONYC-UST.
     dropout : float
-        .2 for ESC-50, .15 for SONYC-UST.
+        Dropout probability: .2 for ESC-50, .15 for SONYC-UST.
     """
 
     TAPS = ("stages.3", "stages.4", "stages.5")
@@ -371,7 +381,7 @@ class KumarVGG(nn.Module):
         self.out = nn.Linear(hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, samples) at 44.1 kHz -> (B, C)."""
+        """Map waveforms (B, samples) at 44.1 kHz to scores (B, C)."""
         y = self.front_end(x)
         for stage in self.stages:
             y = self.pool(stage(y))
@@ -384,22 +394,23 @@ def _convolution(inputs: int, outputs: int, size: int, padding: int) -> list[nn.
 
 @checked
 def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed: int = 0, **options) -> Classifier:
-    """:class:`KumarVGG` as a classifier to be explained.
+    """Make a :class:`Classifier` from a :class:`KumarVGG`.
 
     Parameters
     ----------
     classes : sequence of str
+        Names of the classes.
     weights : path, optional
-        State dict of a :class:`KumarVGG`; default: untrained.
+        File with the state dict of a :class:`KumarVGG`; by default the network is untrained.
     seed : int
-        It draws untrained weights.
+        Seed of untrained weights.
     **options
-        Options of :class:`KumarVGG` and :class:`Classifier`: ``hidden``, ``dropout``, ``multilabel``, ``device`` ...
+        Options of :class:`KumarVGG` and :class:`Classifier`, such as ``hidden``, ``multilabel`` or ``device``.
 
     Raises
     ------
     WeightsError
-        The file is missing, unreadable or does not fit.
+        If the file is missing, unreadable or does not match the network.
     """
     own = {name: options.pop(name) for name in ("hidden", "dropout") if name in options}
     classes = several("classes", classes, lambda _, name: str(name))
@@ -412,7 +423,7 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
             raise WeightsError(f"{weights}: {problem}; a file with the state dict of a KumarVGG is expected")
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises a dozen kinds; the reader needs one message
+        except Exception as error:  # torch raises a dozen kinds of errors; they get one message
             reason = (str(error).splitlines() or [""])[0]
             raise WeightsError(f"{weights}: not a state dict ({type(error).__name__}: {reason})") from error
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -422,7 +433,7 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
 
 
 class VGGBody(nn.Module):
-    """A KumarVGG without front end and last layer: mels (B, frames, mels), or (B, 1, frames, mels), to (B, hidden)."""
+    """A KumarVGG without front end and last layer: (B, frames, mels), or (B, 1, frames, mels), to (B, hidden)."""
 
     def __init__(self, network: KumarVGG):
         super().__init__()
@@ -436,15 +447,16 @@ class VGGBody(nn.Module):
 
 
 def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropout: float = 0.15) -> tuple:
-    """Return an untrained module from waveforms to scores, and what a :class:`Classifier` must know of it.
+    """Return an untrained module from waveforms to scores, and the options for a :class:`Classifier` with it.
 
     Parameters
     ----------
     network : {"conv", "vgg"} or Encoder
-        Of an EfficientAT some of its own maps are tapped, of any other encoder three of its layers.
+        The network. The taps of an EfficientAT are some of its feature maps, those of other encoders three layers.
     classes : int
+        Number of classes.
     hidden, dropout : int, float
-        Those of :class:`KumarVGG`; the defaults are for SONYC-UST.
+        As in :class:`KumarVGG`; the defaults are for SONYC-UST.
     """
     if network == "conv":
         front = LogMels(RATE, n_fft=networks.N_FFT, hop=networks.HOP, mels=MELS, floor=networks.FLOOR)
@@ -461,7 +473,7 @@ def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropo
 
 
 def _front(encoder: Encoder) -> tuple[nn.Module, dict[str, object]]:
-    """An encoder as a module (B, samples) -> (B, D), and what a :class:`Classifier` with it in front must know."""
+    """Return an encoder as a module from (B, samples) to (B, D), and the options for a :class:`Classifier` on it."""
     options = {"rate": encoder.rate, "name": encoder.name}
     if isinstance(encoder, mobilenets.EfficientAT):
         return Features(encoder), options | {"taps": [f"front_end.features.{i}" for i in (6, 12, 15)]}
@@ -471,25 +483,27 @@ def _front(encoder: Encoder) -> tuple[nn.Module, dict[str, object]]:
 
 @checked
 def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int = 256, **options) -> Classifier:
-    """Train the paper's VGG from random weights on waveforms at 44.1 kHz (its own starts from AudioSet weights).
+    """Train the paper's VGG from random weights (the paper starts from AudioSet weights).
 
     Parameters
     ----------
     x : Tensor (N, samples)
+        Waveforms at 44.1 kHz.
     y : array_like (N,)
-        Classes.
+        Classes of the clips.
     split : Split
+        Split of the clips.
     seed : int
+        Seed of the training.
     hidden : int
-        The head has so many channels.
+        Number of channels of the head.
     **options
-        Given to :func:`~workbench.prototypes.fit_classifier`: ``epochs``, ``learning_rate``, ``device``,
-        ``checkpoint``, ``progress`` ...
+        Options of :func:`~workbench.prototypes.fit_classifier`, such as ``epochs``, ``device`` or ``checkpoint``.
 
     Returns
     -------
     Classifier
-        It has the history of its training.
+        The classifier, with the history of its training.
     """
     x, front_end = real("x", x), KumarMels()
     if x.ndim != 2 or not x.numel() or not x.isfinite().all():
@@ -514,7 +528,7 @@ def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int
 
 
 class Stacked(nn.Module):
-    """Front end, network and linear head, one after the other."""
+    """Front end, network and linear head in sequence."""
 
     def __init__(self, front_end: nn.Module, network: nn.Module, head: nn.Linear):
         super().__init__()
@@ -525,14 +539,14 @@ class Stacked(nn.Module):
 
 
 def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
-    """A :class:`~workbench.prototypes.SmallConvNet` trained on its log-mels, as a classifier of waveforms.
+    """Make a classifier of waveforms from a :class:`~workbench.prototypes.SmallConvNet` that was trained on log-mels.
 
     Parameters
     ----------
     trained : TrainedClassifier
-        What :func:`~workbench.prototypes.fit_classifier` made on :func:`~workbench.prototypes.log_mels`.
+        Result of :func:`~workbench.prototypes.fit_classifier` on :func:`~workbench.prototypes.log_mels`.
     rate : int
-        Hz, that of these log-mels.
+        Sampling rate in Hz of these log-mels.
     **options
         Options of :class:`Classifier`.
     """
@@ -549,7 +563,7 @@ def convolutional(trained, *, rate: int = 16000, **options) -> Classifier:
 
 
 class Features(nn.Module):
-    """An EfficientAT's front end, its features, and the mean over their last map: (B, samples) -> (B, D)."""
+    """An EfficientAT from waveforms (B, samples) to the mean of its last feature map, (B, D)."""
 
     def __init__(self, encoder):
         super().__init__()
@@ -560,28 +574,30 @@ class Features(nn.Module):
 
 
 class Frames(nn.Module):
-    """Any encoder as a module, (B, samples) -> (B, D): the mean frame of its last layer.
+    """Any encoder as a module from waveforms (B, samples) to the mean frame of its last layer, (B, D).
 
-    Three of its layers, spread over its depth, pass through ``taps`` as (B, T, D) on their way. Gradients flow to the
-    waveforms where the encoder's front end lets them.
+    Three of its layers, spread over its depth, pass through the modules ``taps`` as (B, T, D). Gradients reach the
+    waveforms if the encoder's front end is differentiable.
 
     Parameters
     ----------
     encoder : Encoder
-        It is copied.
+        The encoder; it is copied.
     """
 
     def __init__(self, encoder: Encoder):
         super().__init__()
         self.encoder = copy.deepcopy(encoder)
         parts = {name: value for name, value in vars(self.encoder).items() if isinstance(value, nn.Module)}
-        self.parts = nn.ModuleDict(parts)  # the same objects: they move and are reset with this module
+        self.parts = nn.ModuleDict(
+            parts
+        )  # the same objects, registered so that they move and are reset with this module
         timed = [i for i, layer in enumerate(encoder.layers) if layer.frame_rate] or range(len(encoder.layers))
         self.positions = sorted({timed[round(share * (len(timed) - 1))] for share in (1 / 3, 2 / 3, 1)})
         self.taps = nn.ModuleList(nn.Identity() for _ in self.positions)
 
     def extra_repr(self) -> str:
-        """Fingerprints of classifiers know the encoder by it."""
+        """Return a text that identifies the encoder; fingerprints of classifiers include it."""
         return f"{self.encoder.name}, {getattr(self.encoder, 'fingerprint', '')}"
 
     def forward(self, x: Tensor) -> Tensor:
@@ -598,7 +614,7 @@ class Frames(nn.Module):
         return heard[last].float().mean(1)
 
     def _move(self, device: torch.device) -> None:
-        """What the encoder holds besides modules, which have moved already."""
+        """Move the encoder's tensors that are not in modules; its modules have been moved already."""
         for name, value in vars(self.encoder).items():
             if isinstance(value, Tensor):
                 setattr(self.encoder, name, value.to(device))
@@ -609,24 +625,26 @@ class Frames(nn.Module):
 def classifier_on(
     encoder: Encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[object], **options
 ) -> Classifier:
-    """A linear head of one's own on the mean frames of any encoder's last layer, as a classifier to be explained.
+    """Make a classifier from an encoder and a linear head on the mean frames of its last layer.
 
     Parameters
     ----------
     encoder : Encoder
-        As :func:`~workbench.load_encoder` or :func:`~workbench.encoders.encoder_from` gives it.
+        Encoder from :func:`~workbench.load_encoder` or :func:`~workbench.encoders.encoder_from`.
     weight : array_like (D, C)
         Weights of a linear probe of the last layer.
     bias : array_like (C,)
+        Intercepts of the probe.
     classes : sequence of str
+        Names of the classes.
     **options
-        Options of :class:`Classifier`. By default three layers are tapped, spread over the encoder's depth; of an
-        EfficientAT its features 6, 12 and 15.
+        Options of :class:`Classifier`. By default the taps are three layers spread over the encoder's depth, or, for an
+        EfficientAT, its features 6, 12 and 15.
 
     Raises
     ------
     ParameterError
-        Weights of another shape.
+        If the weights have a wrong shape.
     """
     head = _linear(numbers("weight", weight, ndim=2).T, bias)
     if head.in_features != encoder.layers[-1].dim or head.out_features != len(classes):

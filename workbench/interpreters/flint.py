@@ -1,13 +1,14 @@
-"""FLINT: a few attributes, read from a classifier's inner maps, that imitate its decision and rebuild its input.
+"""FLINT: attributes computed from a classifier's feature maps that imitate its decision and reconstruct its input.
 
-Parekh, Mozharovskyi, d'Alché-Buc: "A framework to learn with interpretation" (NeurIPS 2021, arXiv 2010.09345), in its
-post-hoc form: the classifier is frozen. The rival in fidelity of arXiv 2202.11479, whose audio networks these are; its
-attributes have no sound of their own. With Psi(x) >= 0 (J,) the attributes, h linear and d a decoder, the loss is
+This is the post-hoc form, with a frozen classifier, of Parekh, Mozharovskyi, d'Alché-Buc: "A framework to learn with
+interpretation" (NeurIPS 2021, arXiv 2010.09345). ArXiv 2202.11479 compares the fidelity of Listen to Interpret with it;
+the audio networks follow that paper. The attributes cannot be converted to sound individually. With attributes
+Psi(x) >= 0 (J,), a linear map h and a decoder d, the loss is
 
     w_of CE(f, h Psi) + w_if mean (X - d Psi)^2 + w_s mean Psi + w_e E,
-    E = mean_i H(softmax Psi(x_i)) - H(softmax mean_i Psi(x_i)):
+    E = mean_i H(softmax Psi(x_i)) - H(softmax mean_i Psi(x_i)).
 
-few attributes a clip, many in a batch.
+E is low if each clip has few attributes and a batch has many.
 """
 
 from __future__ import annotations
@@ -35,35 +36,35 @@ from .spectra import Spectra
 
 @dataclass(frozen=True)
 class FlintConfig(Config):
-    """How FLINT is trained. Weights and delays are the authors' for MNIST; those for audio are not published.
+    """Configuration of FLINT. Weights and delays are the authors' for MNIST; those for audio are not published.
 
-    The preset "paper" has the authors' learning rate, the default that of Listen to Interpret.
+    The preset "paper" has the authors' learning rate, and the default that of Listen to Interpret.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {"paper": {"learning_rate": 1e-4}}
 
     attributes: int = 100
-    """There are so many attributes, J."""
+    """Number of attributes J."""
     reconstruction: float = 0.8
-    """This is w_if, the weight of the decoder's mean squared error."""
+    """Weight w_if of the decoder's mean squared error."""
     fidelity: float = 0.5
-    """This is w_of, the weight of the cross-entropy between the classifier's probabilities and those of h."""
+    """Weight w_of of the cross-entropy between the classifier's probabilities and those of h."""
     fidelity_after: int = 2
-    """So many epochs go without the fidelity term."""
+    """Number of epochs before the fidelity term is added."""
     sparsity: float = 0.1
-    """This is w_s, the weight of the mean attribute."""
+    """Weight w_s of the mean attribute."""
     sparsity_after: int = 2
-    """So many epochs go without the sparsity term."""
+    """Number of epochs before the sparsity term is added."""
     entropy: float = 0.2
-    """This is w_e, the weight of conciseness and diversity."""
+    """Weight w_e of the entropy term E (conciseness and diversity)."""
     entropy_after: int = 4
-    """So many epochs go without the entropy term."""
+    """Number of epochs before the entropy term is added."""
     epochs: int = 35
-    """The training clips are seen so many times."""
+    """Number of passes over the training clips."""
     batch: int = BATCH
-    """A step takes so many clips at most."""
+    """Largest number of clips per step."""
     learning_rate: float = 2e-4
-    """Adam's learning rate stays the same throughout."""
+    """Learning rate of Adam, constant."""
 
     def __post_init__(self):
         weights = ("reconstruction", "fidelity", "sparsity", "entropy")
@@ -73,21 +74,22 @@ class FlintConfig(Config):
 
 
 class Attributes(nn.Module):
-    """Maps (B, channels_i, frequency_i, time_i) -> attributes (B, J), at least 0.
+    """Network from feature maps (B, channels_i, frequency_i, time_i) to attributes (B, J), 0 or more.
 
-    Psi's branches side by side, a 3 x 3 convolution to 128 channels, the mean over each of 3 x 3 fields, a linear map.
+    It has the branches of Psi, concatenated, a 3 x 3 convolution to 128 channels, average pooling to 3 x 3, and a
+    linear layer.
 
     Parameters
     ----------
     shapes : sequence of (channels, frequency, time)
         Shapes of the maps of one clip, shallow first.
     attributes : int
-        J.
+        Number of attributes J.
     """
 
     def __init__(self, shapes: list[tuple[int, int, int]], attributes: int):
         super().__init__()
-        psi = Psi(shapes, 1, 32 * shapes[-1][2])  # only its branches are kept
+        psi = Psi(shapes, 1, 32 * shapes[-1][2])  # only its branches are used
         self.branches, self.time = psi.branches, psi.time
         self.join = nn.Conv2d(psi.join.in_channels, 128, 3, padding=1)
         self.out = nn.Linear(128 * 9, attributes)
@@ -98,7 +100,7 @@ class Attributes(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Attributes (B, J) -> log magnitudes (B, F, T), at least 0."""
+    """Network from attributes (B, J) to log magnitudes (B, F, T), 0 or more."""
 
     def __init__(self, attributes: int, bins: int, frames: int):
         super().__init__()
@@ -118,14 +120,15 @@ class Decoder(nn.Module):
 
 
 class Flint(Interpreter):
-    """A trained interpreter; made by :func:`fit_flint`.
+    """A trained FLINT interpreter; made by :func:`fit_flint`.
 
     Attributes
     ----------
     psi, head, decoder : nn.Module
-        Maps to attributes, attributes to scores (linear, without bias), attributes to the log magnitudes.
+        Networks from feature maps to attributes, from attributes to scores (linear, without bias), and from attributes
+        to log magnitudes.
 
-    The others are those of :class:`~.imitation.Interpreter`.
+    The other attributes are those of :class:`~.imitation.Interpreter`.
     """
 
     CONFIG = FlintConfig
@@ -149,7 +152,7 @@ class Flint(Interpreter):
         return torch.cat([self.psi(self.classifier.tapped(part)[1]).cpu() for part in parts]).numpy()
 
     def terms(self, logits: Tensor, maps: list[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Fidelity loss, squared error, mean attribute and entropies, without weights; and h's scores (B, C)."""
+        """Return fidelity loss, squared error, mean attribute and entropy term, without weights, and scores (B, C)."""
         attributes = self.psi(maps)
         scores = self.head(attributes)
         fidelity = fidelity_loss(logits, scores, multilabel=self.classifier.multilabel)
@@ -157,7 +160,7 @@ class Flint(Interpreter):
         return [fidelity, error, attributes.mean(), _conciseness(attributes)], scores
 
     def weights(self, epoch: int) -> list[float]:
-        """Weights of the terms in an epoch: some join later."""
+        """Return the weights of the terms in an epoch; those of terms that are added later are 0 before."""
         config = self.config
         later = [
             getattr(config, name) * (epoch >= getattr(config, f"{name}_after")) for name in ("sparsity", "entropy")
@@ -169,9 +172,9 @@ class Flint(Interpreter):
 
 
 def _conciseness(attributes: Tensor) -> Tensor:
-    """Mean entropy of softmax over the attributes (B, J) of a clip, less that of softmax over their mean.
+    """Return the mean entropy of the softmax of each clip's attributes (B, J) minus that of the softmax of their mean.
 
-    Softmax does not know scale: all attributes 0 have the largest entropy.
+    Attributes that are all 0 have the largest entropy.
     """
 
     def entropy(values: Tensor) -> Tensor:
@@ -193,17 +196,16 @@ def fit_flint(
     progress: Progress | bool | None = True,
     **fields: object,
 ) -> Flint:
-    """Train FLINT on a frozen classifier's maps and scores; the epoch of highest fidelity on validation is kept.
+    """Train FLINT on a frozen classifier's feature maps and scores; the epoch with the highest valid fidelity is kept.
 
-    Everything is computed on the classifier's device. The arguments, and what is raised, are those of
-    :func:`~.l2i.fit_l2i`, but there is no dictionary; ``config`` is a :class:`FlintConfig`, "default" or
-    "paper", and ``fields`` stand in place of its fields.
+    Everything is computed on the classifier's device. Arguments and errors are those of :func:`~.l2i.fit_l2i`, without
+    a dictionary. ``config`` is a :class:`FlintConfig`, "default" or "paper", and ``fields`` replace its fields.
     """
     config = FlintConfig.named(config, **fields)
     x, split, spectra = prepared(classifier, x, split, spectra)
     with seeded(seed, classifier.device):
         fitted = Flint(classifier, spectra, x.shape[1], config)
         options = {"seed": seed, "checkpoint": checkpoint, "progress": progress}
-        # the whole loss is not the same from epoch to epoch
+        # the weights change between epochs, so only these terms show whether anything is learnt
         imitate(fitted, x, split.train, split.valid, falls=("fidelity_loss", "squared_error"), **options)
     return fitted

@@ -1,4 +1,4 @@
-"""Which bins move a class's score: gradients by a mask that multiplies the spectrogram (:mod:`.masks` has sources)."""
+"""Gradient-based explanations: gradients of a class's score with respect to a mask (:mod:`.masks` has the sources)."""
 
 from __future__ import annotations
 
@@ -25,38 +25,40 @@ def saliency(
     domain: str = "log",
     progress: bool = True,
 ) -> Tensor:
-    """Gradient of the class's score by a multiplicative mask, at a mask of 1.
+    """Gradient of the class's score with respect to a multiplicative mask, at a mask of 1.
 
-    By a mask, not by the spectrogram: that is gradient times input, which does not point at empty bins.
-
-    Calls: 1, with its gradient.
+    The gradient with respect to the mask is the gradient with respect to the spectrogram times the spectrogram, so it
+    is 0 in empty bins. It takes one call of the classifier with its gradient.
 
     Parameters
     ----------
     classifier : Classifier
+        The classifier.
     x : array_like (samples,)
         Waveform at the classifier's rate.
     index : int
-        Class to be explained.
+        Number of the class to be explained.
     spectra : Spectra, optional
-        Default: the paper's windows at the classifier's rate.
+        Spectra of the mask; by default the paper's windows at the classifier's rate.
     seed, progress
-        Ignored: nothing is drawn, and nothing takes long.
+        Not used; they are there because all methods have them.
     sign : {"positive", "absolute"}
-        What counts: what raises the score, or whatever moves it.
+        Whether only bins that raise the score count, or also those that lower it.
     quantile : float
-        What is above this quantile of the gradients that count becomes 1; 1 leaves few bins visible.
+        Quantile of the gradients that count; larger ones become 1. With 1 only few bins are visible.
     domain : {"log", "linear"}
-        What the mask multiplies, log(1 + |STFT|) or |STFT|.
+        Quantity that the mask multiplies, log(1 + |STFT|) or |STFT|.
 
     Returns
     -------
     Tensor, float32 (F, T) in [0, 1]
+        The mask.
 
     Raises
     ------
     ParameterError
-        Not one clip, no such class, spectra at another rate, a gradient that is not finite.
+        If ``x`` is not one clip, the class does not exist, the spectra have another rate, or the gradient is not
+        finite.
     """
     _scale(sign, quantile)
     clip = Masked(classifier, x, index, spectra, domain)
@@ -78,17 +80,19 @@ def smooth_gradient(
     domain: str = "log",
     progress: bool = True,
 ) -> Tensor:
-    """Mean of :func:`saliency` at masks of 1 with Gaussian noise, which reach no lower than 0.
+    """SmoothGrad: the mean of gradients at masks of 1 plus Gaussian noise, clipped at 0.
 
-    Calls: ``samples``, with their gradients. Parameters and errors as in :func:`saliency`, and:
+    It takes ``samples`` calls of the classifier with their gradients. Other parameters and errors are those of
+    :func:`saliency`.
 
     Parameters
     ----------
     seed : int
-        It draws the noise.
+        Seed of the noise.
     samples : int
+        Number of noisy masks.
     noise : float
-        Standard deviation; a mask's range is 1, and the authors advise 10 to 20 per cent of the range.
+        Standard deviation of the noise; the authors recommend 10 to 20 per cent of the range, which is 1 for a mask.
     """
     whole("samples", samples, least=1)
     number("noise", noise, least=0)
@@ -115,9 +119,15 @@ def integrated_gradients(
     domain: str = "log",
     progress: bool = True,
 ) -> Tensor:
-    """:func:`_path_integral` as a mask.
+    """Integrated gradients from silence to the clip, as a mask.
 
-    Calls: ``steps``, with their gradients. Parameters and errors as in :func:`saliency`, and ``steps``.
+    It takes ``steps`` calls of the classifier with their gradients. Other parameters and errors are those of
+    :func:`saliency`.
+
+    Parameters
+    ----------
+    steps : int
+        Number of points on the path.
     """
     _scale(sign, quantile)
     relevance = _path_integral(classifier, x, index, spectra=spectra, steps=steps, domain=domain, progress=progress)
@@ -135,11 +145,11 @@ def _path_integral(
     domain: str = "log",
     progress: bool = True,
 ) -> Tensor:
-    """Integrated gradients from silence to the clip: what each bin adds to the class's score, (F, T), with its sign.
+    """Integrated gradients from silence to the clip: the signed contribution of each bin to the class's score, (F, T).
 
-    Their sum is the score of the clip less the score of silence, but for the error of the sum over steps. Scores that
-    come from the logarithm of an energy rise steeply near silence, so that the points along the path, u^3 at the
-    middles u of equal steps, are dense there.
+    They sum to the score of the clip minus that of silence, up to the error of the numerical integration. Scores that
+    depend on the logarithm of energy change steeply near silence. Therefore the points on the path are dense there: u^3
+    for the midpoints u of equal steps.
     """
     whole("steps", steps, least=1)
     clip = Masked(classifier, x, index, spectra, domain)
@@ -153,6 +163,6 @@ def _path_integral(
 
 
 def _scale(sign: str, quantile: float) -> None:
-    """Refuse, before anything is computed, what :func:`as_mask` would refuse after it."""
+    """Check the arguments of :func:`as_mask` before anything is computed."""
     choice("sign", sign, SIGNS)
     number("quantile", quantile, above=0, most=1)

@@ -1,4 +1,4 @@
-"""What the interpreters that are trained have in common: the classifier they imitate, their training, their files."""
+"""Common base of the interpreters that are trained to imitate a classifier: training, scores, saving and loading."""
 
 from __future__ import annotations
 
@@ -27,29 +27,32 @@ from .spectra import Spectra
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Clips at once where nothing is trained.
+#: Number of clips processed at once outside training.
 BATCH = 32
-#: Most bytes of maps and spectrograms that are kept between epochs; more are computed anew in each.
+#: Largest size in bytes of feature maps and spectrograms that are kept between epochs; otherwise they are recomputed.
 KEPT_BYTES = 6e9
 
 
 class Interpreter(ABC):
-    """A network that imitates a frozen classifier, on the classifier's device; the base of those that are trained.
+    """Base class of networks that imitate a frozen classifier, on the classifier's device.
 
     Attributes
     ----------
     classifier : Classifier
+        The classifier that is imitated.
     spectra : Spectra
+        Spectra of the explanations.
     config : Config
+        Configuration of the training.
     module : nn.Module
-        Everything that is trained, in eval mode and without gradients.
+        All trained networks, in eval mode and without gradients.
     history : pandas.DataFrame or None
-        Row an epoch: the parts of the loss over the training clips, fidelity and loss on those the epoch is chosen on.
-        None where it was not trained by its fit function.
+        One row per epoch: the terms of the loss over the training clips, and fidelity and loss on the clips by which
+        the epoch is selected. None if the interpreter was not trained by its fit function.
     """
 
     CONFIG: ClassVar[type[Config]]
-    #: Columns of the history for what ``terms`` gives; the fidelity loss is the first.
+    #: Columns of the history for the results of ``terms``; the fidelity loss is the first.
     TERMS: ClassVar[tuple[str, ...]]
     history: pd.DataFrame | None = None
 
@@ -73,12 +76,12 @@ class Interpreter(ABC):
 
     @checked
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write everything but the classifier to a folder, and return it.
+        """Write everything except the classifier to a folder, and return the folder.
 
         Raises
         ------
         WeightsError
-            The folder cannot be written to.
+            If the folder cannot be written to.
         """
         record = {"config": self.config, "spectra": self.spectra, "sizes": self._sizes}
         record |= {"classifier": self.classifier.fingerprint}
@@ -88,14 +91,14 @@ class Interpreter(ABC):
     @classmethod
     @checked
     def load(cls, folder: str | os.PathLike, classifier: Classifier) -> Self:
-        """Return what :meth:`save` wrote, on the device of the classifier that it imitates.
+        """Read an interpreter that :meth:`save` wrote, to the device of the classifier that it imitates.
 
         Raises
         ------
         WeightsError
-            A folder that holds something else, or is damaged.
+            If the folder does not exist, is damaged, or holds something else.
         ParameterError
-            Another classifier than the one it was trained on, as told by its fingerprint.
+            If the classifier, by its fingerprint, is not that with which the interpreter was trained.
         """
         tensors, record = read_fitted(folder, cls.__name__)
         spectra_for(classifier, None)
@@ -112,13 +115,13 @@ class Interpreter(ABC):
 
     @classmethod
     def _built(cls, classifier: Classifier, spectra: Spectra, config: Any, **sizes: Any) -> Self:
-        """One whose weights are still to be learnt or read."""
+        """Return an interpreter with initial weights, which are then trained or loaded."""
         return cls(classifier, spectra, config=config, **sizes)
 
     def _clips(self, x: ArrayLike | Tensor) -> Tensor:
-        """Waveforms of the length of training."""
+        """Return the waveforms, or raise an error if their length is not that of the training."""
         x = self.classifier.waveforms(x)
-        frames = self.spectra.stft(x[:1]).shape[-1]  # which refuses what is shorter than a window
+        frames = self.spectra.stft(x[:1]).shape[-1]  # raises an error for clips that are shorter than a window
         if frames != self.frames:
             expected = f"clips of {self.frames} frames, as in training, not {frames}"
             raise ParameterError("x.shape", tuple(x.shape), expected)
@@ -126,7 +129,7 @@ class Interpreter(ABC):
 
     @abstractmethod
     def _scores(self, x: Tensor) -> Tensor:
-        """The scores (B, C) of one batch of clips."""
+        """Return the scores (B, C) of one batch of clips."""
 
 
 def prepared(
@@ -137,10 +140,10 @@ def prepared(
     *,
     needed: tuple[str, ...] = ("train", "valid"),
 ) -> tuple[Tensor, Split, Spectra]:
-    """What every training of an interpreter starts from, checked: waveforms, split and spectra."""
+    """Check waveforms, split and spectra for the training of an interpreter, and return them."""
     spectra = spectra_for(classifier, spectra)
     x = classifier.waveforms(x)
-    spectra.stft(x[:1])  # which refuses what is shorter than a window
+    spectra.stft(x[:1])  # raises an error for clips that are shorter than a window
     split = fitting(split, len(x), needed=needed)
     silent = int((x[torch.from_numpy(split.train)].abs().amax(1) == 0).sum())
     if silent == len(split.train):
@@ -151,7 +154,7 @@ def prepared(
 
 
 def batches(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """Rows in batches of nearly equal size, none larger than ``size``."""
+    """Divide rows into batches of nearly equal size, none larger than ``size``."""
     return np.array_split(rows, math.ceil(len(rows) / size))
 
 
@@ -166,11 +169,12 @@ def imitate(
     seed: int,
     **options: Any,
 ) -> None:
-    """Train an interpreter on the sum of its ``terms`` times their ``weights``; its history and weights are left in it.
+    """Train an interpreter in place on the sum of its ``terms`` times their ``weights``, and set its history.
 
-    ``rows`` are learnt from, and on those ``watched`` (there may be none) fidelity is measured after every epoch; where
-    ``choose`` is set the best epoch is kept (of equals, that of lowest loss), else the last. The sum of the terms
-    ``falls`` must fall for anything to have been learnt. The seed draws the order of clips.
+    The training clips are ``rows``. After every epoch fidelity is measured on the clips ``watched`` (there may be
+    none). With ``choose`` the epoch with the highest fidelity is kept (in a tie, that with the lowest loss), otherwise
+    the last one. If the sum of the terms named in ``falls`` does not decrease, nothing was learnt. ``seed`` is that of
+    the order of clips.
     """
     classifier, config, name = interpreter.classifier, interpreter.config, type(interpreter).__name__
     seen, module = _Seen(classifier, interpreter.spectra, x), interpreter.module.requires_grad_()
@@ -219,23 +223,23 @@ def imitate(
 
 
 def fidelity_loss(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
-    """Cross-entropy of the imitation's probabilities under the classifier's, mean over clips (and labels)."""
+    """Cross-entropy between the classifier's and the interpreter's probabilities, averaged over clips (and labels)."""
     if multilabel:
         return F.binary_cross_entropy_with_logits(scores, logits.sigmoid())
     return F.cross_entropy(scores, logits.softmax(1))
 
 
 def agreement(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
-    """Whether each clip has the same class, or its share of labels decided alike at probability 1/2; (B,)."""
+    """Whether each clip gets the same class, or its share of labels with the same decision at probability 1/2; (B,)."""
     if multilabel:
         return ((scores > 0) == (logits > 0)).float().mean(1)
     return (scores.argmax(1) == logits.argmax(1)).float()
 
 
 class _Seen:
-    """What training needs of clips by row: the classifier's scores and maps, and the log magnitudes.
+    """Scores and feature maps of the classifier, and log magnitudes, of clips by row number.
 
-    The classifier is frozen, so all is computed once and kept in half precision, as long as it fits.
+    The classifier is frozen, so these are computed once and kept in half precision if they fit in memory.
     """
 
     def __init__(self, classifier: Classifier, spectra: Spectra, x: Tensor):

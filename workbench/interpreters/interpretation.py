@@ -1,4 +1,4 @@
-"""One explained decision: which components speak for the class, how much, and what they sound like."""
+"""The explanation of one decision by components of a dictionary: their relevance for the class, and their sound."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from .spectra import Spectra
 
 
 def relevance(z: ArrayLike, weights: ArrayLike, *, preset: str = "default") -> np.ndarray:
-    """How much each component adds to a class's score, as a share of the largest contribution, float64 (..., K).
+    """Contribution of each component to a class's score, divided by the largest contribution, float64 (..., K).
 
     Parameters
     ----------
     z : array_like (..., K)
         Pooled activations.
     weights : array_like (..., K)
-        Theta's row of the class.
+        Theta's weights for the class.
     preset : {"default", "paper"}
-        "default": z_k theta_k over max |z_l theta_l|, in [-1, 1]. "paper": over the plain maximum, as the code of arXiv
-        2202.11479 does; where no contribution is positive that turns all signs around.
+        "default" divides z_k theta_k by max |z_l theta_l|, so that relevance is in [-1, 1]. "paper" divides by the
+        maximum without absolute value, as the code of arXiv 2202.11479 does; if no contribution is positive, this
+        reverses all signs.
 
     Returns
     -------
     np.ndarray
-        0 where all contributions are 0.
+        Relevance of each component; 0 if all contributions are 0.
     """
     choice("preset", preset, ("default", "paper"))
     z, weights = numbers("z", z).astype(np.float64), numbers("weights", weights).astype(np.float64)
@@ -46,14 +47,16 @@ def relevance(z: ArrayLike, weights: ArrayLike, *, preset: str = "default") -> n
 
 
 def component_mask(dictionary: Tensor, activations: Tensor, chosen: ArrayLike) -> Tensor:
-    """Share of the chosen components in W H, (F, T); where W H is 0 all K have the same share.
+    """Share of the chosen components in W H, (F, T); where W H is 0, each of the K components has the share 1 / K.
 
     Parameters
     ----------
     dictionary : Tensor (F, K)
+        Spectra W of the components.
     activations : Tensor (K, T)
+        Activations H of the components.
     chosen : array_like of int
-        Components; none gives a mask of 0, all one of 1.
+        Numbers of the chosen components. No component gives a mask of 0, all components a mask of 1.
     """
     for name, value in (("dictionary", dictionary), ("activations", activations)):
         if not isinstance(value, Tensor) or value.ndim != 2 or not value.numel():
@@ -76,31 +79,32 @@ def component_mask(dictionary: Tensor, activations: Tensor, chosen: ArrayLike) -
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Interpretation:
-    """Why a clip is of a class, in terms of a dictionary's components; made by :meth:`~.l2i.L2I.explain`."""
+    """Explanation of a clip's class by components of a dictionary; made by :meth:`~.l2i.L2I.explain`."""
 
     classes: tuple[str, ...]
-    """All C."""
+    """Names of all C classes."""
     index: int
-    """Which of them is explained."""
+    """Number of the class that is explained."""
     waveform_in: Tensor
-    """(samples,), what the classifier heard."""
+    """Input of the classifier, (samples,)."""
     log_magnitude: Tensor
-    """X = log(1 + |STFT|), (F, T)."""
+    """Spectrogram X = log(1 + |STFT|) of the input, (F, T)."""
     phase: Tensor
-    """Complex (F, T)."""
+    """Phase of the input, complex (F, T) of absolute value 1 (0 in empty bins)."""
     dictionary: Tensor
-    """W (F, K)."""
+    """Spectra W of the components, (F, K)."""
     activations: Tensor
-    """H (K, T)."""
+    """Activations H of the components over time, (K, T)."""
     pooled: Tensor
-    """z (K,)."""
+    """Activations z pooled over time, (K,)."""
     weights: Tensor
-    """Theta's row of the class, (K,)."""
+    """Theta's weights for the class, (K,)."""
     logits: np.ndarray
-    """The classifier's scores (C,)."""
+    """Scores of the classifier, (C,)."""
     scores: np.ndarray
-    """Theta's scores (C,); that of the class is the sum of z times weights."""
+    """Scores of Theta, (C,); that of the class is the sum of z times weights."""
     spectra: Spectra
+    """Spectra by which masks are converted to sound."""
 
     def __repr__(self) -> str:
         best = ", ".join(f"{k}: {self.relevance[k]:+.2f}" for k in self.ranked[:3])
@@ -113,38 +117,38 @@ class Interpretation:
 
     @cached_property
     def relevance(self) -> np.ndarray:
-        """Relevance of each component, float64 (K,) in [-1, 1]: see :func:`relevance`."""
+        """Relevance of each component by :func:`relevance`, in [-1, 1], float64 (K,)."""
         return relevance(self.pooled.numpy(), self.weights.numpy())
 
     @property
     def ranked(self) -> np.ndarray:
-        """Components, the most relevant first."""
+        """Numbers of all components, the most relevant first."""
         return np.argsort(-self.relevance, kind="stable")
 
     def selected(self, tau: float) -> np.ndarray:
-        """Components with a relevance above tau, the most relevant first; none where tau is 1 or more."""
+        """Return the components with a relevance above tau, the most relevant first; none if tau is 1 or more."""
         ranked = self.ranked
         number("tau", tau)
         return ranked[self.relevance[ranked] > tau]
 
     def mask(self, tau: float) -> Tensor:
-        """Share of the selected components in W H, (F, T)."""
+        """Return the share of the selected components in W H as a mask, (F, T)."""
         return component_mask(self.dictionary, self.activations, self.selected(tau))
 
     def waveform(self, tau: float) -> np.ndarray:
-        """What the selected components sound like, float32 (samples,): Algorithm 2 of the paper.
+        """Return the sound of the selected components, float32 (samples,), by Algorithm 2 of the paper.
 
-        All components above tau are kept; the paper's code plays the five most relevant at most. Nothing is made
-        louder: in the log domain parts are always fainter than their share (:mod:`.spectra`).
+        All components above tau are kept; the paper's code plays at most the five most relevant ones. The level is not
+        raised, although in the log domain parts are fainter than their share (:mod:`.spectra`).
         """
         return self._heard(self.mask(tau))
 
     def removed(self, tau: float) -> np.ndarray:
-        """What is left of the clip without the selected components, float32 (samples,)."""
+        """Return the sound of the clip without the selected components, float32 (samples,)."""
         return self._heard(1 - self.mask(tau))
 
     def component(self, k: int) -> np.ndarray:
-        """What component k alone sounds like in this clip, float32 (samples,)."""
+        """Return the sound of component k alone in this clip, float32 (samples,)."""
         if whole("k", k) not in range(len(self.weights)):
             raise ParameterError("k", k, f"from 0 to {len(self.weights) - 1}")
         return self._heard(component_mask(self.dictionary, self.activations, [k]))

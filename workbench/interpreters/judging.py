@@ -1,7 +1,7 @@
-"""Judgements: does an interpreter match the classifier, what does removing an explanation do, and is it true?
+"""Evaluate explanations: fidelity to the classifier, the effect of removing an explanation, and agreement with truth.
 
-Each study gives a table with a row a threshold or a method, of medians or means over clips and their intervals, with
-the controls beside it.
+Each study returns a table with one row per threshold or method, with medians or means over clips, their intervals, and
+the same for controls.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-#: Top-k fidelity is measured for these k.
+#: Values of k for the top-k fidelity.
 KS = (1, 3, 5)
 
 
@@ -47,33 +47,33 @@ def evaluate_interpreter(
     judged: int | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Judge a trained interpreter on the test part of a split, as rows for :func:`workbench.study`.
+    """Evaluate a trained interpreter on the test part of a split, as rows for :func:`workbench.study`.
 
     Parameters
     ----------
     interpreter : Interpreter
-        What :func:`fit_l2i`, :func:`fit_flint` or :func:`fit_vibi` gave; or any object with a ``classifier`` and with
-        ``scores(x)``.
+        Result of :func:`fit_l2i`, :func:`fit_flint` or :func:`fit_vibi`, or any object with a ``classifier`` and a
+        method ``scores(x)``.
     x : array_like (N, samples)
         Waveforms at the classifier's rate.
     split : Split
-        Multilabel classifiers need its training part too.
+        Split of the clips; for a multilabel classifier the training part is used too.
     tags : array_like of bool (N, C), optional
-        True labels, which multilabel classifiers need: each class is decided by the threshold of largest F1 on the
-        training clips.
+        True labels, required for a multilabel classifier: its threshold for each class is that with the largest F1 on
+        the training clips.
     groups : array_like (N,), optional
-        What must not leak, for the intervals.
+        Group of each clip, for the intervals; by default every clip is its own group.
     judged : int, optional
-        Components are taken out of so many test clips; default: all.
+        Number of test clips from which components are removed; by default all.
     seed : int
-        It draws the random components.
+        Seed of the random components.
 
     Returns
     -------
     list of dict
-        First the fidelity, with the columns of :func:`workbench.metrics.fidelity.evaluate` (or
-        ``evaluate_multilabel``). Then, of an :class:`~.l2i.L2I`, a row a tau with those of :func:`removal_study`, in
-        logits, or of multilabel classifiers in probabilities. Only the latter have a ``tau``.
+        The first row is the fidelity, with the columns of :func:`workbench.metrics.fidelity.evaluate` (or
+        ``evaluate_multilabel``). For an :class:`~.l2i.L2I` there follows one row per tau with the columns of
+        :func:`removal_study`, in logits, or in probabilities for a multilabel classifier. Only these have a ``tau``.
     """
     measured = agreement(interpreter, x, split, tags=tags, groups=groups)
     if judged is not None:
@@ -98,7 +98,7 @@ def agreement(
     tags: ArrayLike | None = None,
     groups: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """Fidelity: how well an interpreter imitates its classifier on the test part of a split.
+    """Measure the fidelity of an interpreter, how well it imitates its classifier, on the test part of a split.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ def agreement(
     Returns
     -------
     dict of str to float
-        That of :func:`workbench.metrics.fidelity.evaluate`, or of multilabel classifiers ``evaluate_multilabel``;
-        :func:`above_guessing` sets it beside an interpreter that always says the same.
+        Result of :func:`workbench.metrics.fidelity.evaluate`, or, for a multilabel classifier, of
+        ``evaluate_multilabel``; :func:`above_guessing` compares it with a constant interpreter.
     """
     classifier = getattr(interpreter, "classifier", None)
     if not isinstance(classifier, Classifier) or not callable(getattr(interpreter, "scores", None)):
@@ -126,24 +126,25 @@ def agreement(
 
 
 def above_guessing(measured: Mapping[str, float]) -> tuple[float, float, float]:
-    """How far a fidelity, or an accuracy measured like one, lies above what needs no listening.
+    """Difference between a fidelity, or an accuracy with the same columns, and that of guessing.
 
     Parameters
     ----------
     measured : mapping of str to float
-        Of :func:`agreement`, :func:`workbench.metrics.fidelity.evaluate` or ``evaluate_multilabel``; of some runs, the
-        means.
+        Result of :func:`agreement`, :func:`workbench.metrics.fidelity.evaluate` or ``evaluate_multilabel``, or means of
+        such results over runs.
 
     Returns
     -------
     difference, low, high : float
-        Top 1 minus always saying the commonest class, or with several labels macro AUPRC minus one score for every
-        clip, with the bounds of its own interval: what guessing gets on these clips is taken as it is.
+        Top-1 fidelity minus that of always predicting the most frequent class, or, with several labels, macro AUPRC
+        minus that of constant scores. The bounds are those of the fidelity minus the same number; the uncertainty of
+        the score of guessing is not included.
 
     Raises
     ------
     ParameterError
-        Neither is there.
+        If ``measured`` has the columns of neither.
     """
     for name, level in (("top_1", "majority"), ("macro_auprc", "macro_constant_auprc")):
         if hasattr(measured, "keys") and {name, f"{name}_low", f"{name}_high", level} <= set(measured.keys()):
@@ -152,7 +153,7 @@ def above_guessing(measured: Mapping[str, float]) -> tuple[float, float, float]:
 
 
 def _decisions(classifier: Classifier, x: Tensor, tags: ArrayLike | None, split: Split) -> np.ndarray:
-    """What a multilabel classifier says of the test clips, bool (N_test, C), by thresholds of largest F1 in train."""
+    """Return a multilabel classifier's labels of the test clips, bool (N_test, C), by thresholds selected on train."""
     if tags is None:
         raise ParameterError("tags", tags, "the true labels (N, C) of a multilabel classifier's clips")
     tags = numbers("tags", tags, ndim=2)
@@ -175,32 +176,37 @@ def removal_study(
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """How much of the class's score goes when the relevant components are taken out of the sound.
+    """Measure how far the class's score drops when the relevant components are removed from the sound.
 
-    Parekh et al. (arXiv 2202.11479), with the random baseline of their slides: as many of the other components.
+    The measure is that of Parekh et al. (arXiv 2202.11479), with the random baseline of their slides: removing as many
+    of the other components.
 
     Parameters
     ----------
     explained : sequence of Interpretation
-        N clips.
+        Explanations of N clips.
     classifier : Classifier
+        The classifier that was explained.
     taus : sequence of float
-        Components with a relevance above are taken out.
+        Thresholds; components with a relevance above the threshold are removed.
     draws : int
-        Random selections a clip and tau.
+        Number of random selections per clip and tau.
     output : {"logits", "probabilities"}
-        What is compared.
+        Output of the classifier in which the drop is measured.
     groups : array_like (N,), optional
-        What must not leak, for the intervals.
+        Group of each clip, for the intervals; by default every clip is its own group.
     seed : int
+        Seed of the random selections.
     progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
     pandas.DataFrame
-        Index tau; components (mean number taken out), none (share of clips without any), drop (median) with low and
-        high, random (median for random components) with random_low and random_high, short (share of clips with too few
-        other components to draw from).
+        One row per tau: components (mean number removed), none (share of clips without any), drop (median) with low and
+        high, random (median drop for random components) with random_low and random_high, difference (mean over clips of
+        the drop minus the mean drop for random components) with difference_low and difference_high, and short (share of
+        clips with too few other components to draw from).
     """
     import pandas as pd
 
@@ -240,7 +246,7 @@ def removal_study(
 
 
 def _median(name: str, values: np.ndarray, groups: ArrayLike | None) -> dict[str, float]:
-    """Columns of a table: the median over clips and its interval; NaN where there are no clips."""
+    """Return the columns of a table for the median over clips and its interval; NaN without clips."""
     middle, (low, high) = float("nan"), (float("nan"),) * 2
     if len(values):
         middle, (low, high) = float(np.median(values)), median_interval(values, groups)
@@ -254,7 +260,7 @@ def _interpretation(name: str, value: object) -> Interpretation:
 
 
 def _without(explained: Interpretation, classifier: Classifier, removed: np.ndarray) -> np.ndarray:
-    """Scores for the clip itself and without each of these sets of components, bool (..., K): (1 + sets, C)."""
+    """Return scores (1 + sets, C) for the clip and for the clip without each set of components, bool (..., K)."""
     sets = [[], *map(np.flatnonzero, removed.reshape(-1, removed.shape[-1]))]
     scores = []
     for at in range(0, len(sets), classifier.batch):
@@ -276,29 +282,32 @@ def mask_study(
     against: str | None = None,
     groups: ArrayLike | None = None,
 ) -> pd.DataFrame:
-    """What masks keep and what they leave, by all metrics of :mod:`workbench.metrics.faithfulness`.
+    """Evaluate masks by all metrics of :mod:`workbench.metrics.faithfulness`.
 
     Parameters
     ----------
     classifier : Classifier
+        The classifier that was explained.
     x : array_like (N, samples)
+        Waveforms at the classifier's rate.
     masks : mapping of str to Tensor (N, F, T)
-        Method -> a mask a clip. With masks of ones, zeros and random ones among them, the others can be read.
+        For each method one mask per clip. Include controls, such as masks of ones, of zeros and random ones.
     spectra : Spectra, optional
+        Spectra of the masks; by default the paper's windows at the classifier's rate.
     classes : array_like of int (N,), optional
-        Class followed; default: the classifier's decision.
+        Class followed for each clip; by default the classifier's decision.
     against : str, optional
-        The method that all are compared with.
+        Name of the method with which all are compared.
     groups : array_like (N,), optional
-        What must not leak, for the intervals.
+        Group of each clip, for the intervals; by default every clip is its own group.
 
     Returns
     -------
     pandas.DataFrame
-        Index method; columns those of :func:`workbench.metrics.faithfulness.evaluate`, and logit_drop, the median fall
-        of the logit without what the mask keeps, with logit_drop_low and logit_drop_high. With ``against``:
-        difference, the mean over clips of the fall by that method minus the fall by this one, with difference_low and
-        difference_high. The input itself goes through the same inversion as what is masked.
+        One row per method, with the columns of :func:`workbench.metrics.faithfulness.evaluate`, and logit_drop, the
+        median drop of the logit when the bins of the mask are removed, with logit_drop_low and logit_drop_high. With
+        ``against`` also difference, the mean over clips of that method's drop minus this method's drop, with
+        difference_low and difference_high. The unmasked input is computed by the same inversion as masked ones.
     """
     import pandas as pd
 
@@ -323,7 +332,7 @@ def mask_study(
 
 
 def _compare(rows: dict[str, dict], each: dict[str, np.ndarray], against: str | None, groups: ArrayLike | None) -> None:
-    """Add to each method's row how far the method ``against`` lies above it, clip by clip."""
+    """Add to each method's row the mean difference, paired by clip, of the method ``against`` minus this one."""
     if against is None:
         return
     if against not in each:
@@ -333,7 +342,7 @@ def _compare(rows: dict[str, dict], each: dict[str, np.ndarray], against: str | 
 
 
 def _difference(values: np.ndarray, groups: ArrayLike | None) -> dict[str, float]:
-    """Columns of a table: a mean over clips, which unlike a median has an interval with few groups too."""
+    """Return the columns of a table for a mean over clips and its interval, which is defined even with few groups."""
     middle, (low, high) = float("nan"), (float("nan"),) * 2
     if len(values):
         middle, (low, high) = float(np.mean(values)), group_interval(values, groups)
@@ -352,32 +361,35 @@ def truth_study(
     against: str | None = None,
     groups: ArrayLike | None = None,
 ) -> pd.DataFrame:
-    """Is what a mask plays the sound that it should be?
+    """Compare the sound of masks with the true stem of the class in generated mixtures.
 
     Parameters
     ----------
     x : array_like (N, samples)
         Mixtures.
     stems : array_like (N, samples)
-        The part of each mixture that the class is about, at its level there.
+        The part of each mixture that belongs to the class, at its level in the mixture.
     masks : mapping of str to Tensor (N, F, T)
+        For each method one mask per clip.
     spectra : Spectra
+        Spectra of the masks.
     intervals : sequence of array_like (n, 2), optional
-        Onsets and offsets of that part, seconds.
+        Onsets and offsets of the stem in each clip, in seconds.
     domain : {"log", "linear"}
-        What the mask multiplies: see :meth:`~.spectra.Spectra.masked`.
+        Quantity that the mask multiplies; see :meth:`~.spectra.Spectra.masked`.
     against : str, optional
-        The method that all are compared with.
+        Name of the method with which all are compared.
     groups : array_like (N,), optional
-        What must not leak, for the intervals.
+        Group of each clip, for the intervals; by default every clip is its own group.
 
     Returns
     -------
     pandas.DataFrame
-        Index method; medians over clips: si_sdr (dB) with low and high, improvement over the mixture (dB), and with
-        ``intervals`` overlap (intersection over union in time); silent (share of masks that play nothing, which count
-        as the worst). With ``against``: difference, the mean over clips of the SI-SDR of that method minus that of this
-        one (dB), with difference_low and difference_high.
+        One row per method, with medians over clips: si_sdr (dB) with low and high, improvement over the mixture (dB),
+        and with ``intervals`` overlap, the intersection over union in time. silent is the share of masks whose sound is
+        silent. With ``against`` also difference, the mean over clips of that method's SI-SDR minus this method's (dB),
+        with difference_low and difference_high. An SI-SDR below -60 dB, such as that of silence, counts as -60 dB, and
+        clips with a silent stem are left out.
     """
     import pandas as pd
 
@@ -397,7 +409,7 @@ def truth_study(
     for name, of_clips in masks.items():
         pairs = zip(torch.from_numpy(x), of_clips, strict=True)
         heard = np.stack([spectra.masked(clip, mask, domain=domain).numpy() for clip, mask in pairs])
-        after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence is minus infinity: no mean, no interval
+        after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence has -inf, which would allow no mean
         finite = np.isfinite(after) & np.isfinite(before)
         reached[name] = after
         values = _median("si_sdr", after[finite], groups[finite])
@@ -414,7 +426,7 @@ def truth_study(
 
 
 def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """The masks of each method as float32 tensors (N, F, T) in [0, 1], on the CPU."""
+    """Return the masks of each method as float32 tensors (N, F, T) on the CPU, checked to be in [0, 1]."""
     if not isinstance(masks, Mapping) or not masks:
         raise ParameterError("masks", masks, "at least one method")
     read = {}
@@ -425,7 +437,7 @@ def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
         values = real(f"masks[{name!r}]", values).cpu()
         if not values.ndim or len(values) != count:
             raise ParameterError(f"len(masks[{name!r}])", len(values) if values.ndim else 0, f"{count}, a mask a clip")
-        if values.ndim != 3 or not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # a NaN fails too
+        if values.ndim != 3 or not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):  # also true for NaN
             raise ParameterError(f"masks[{name!r}].shape", tuple(values.shape), "(N, F, T), within 0 to 1")
         read[name] = values
     return read

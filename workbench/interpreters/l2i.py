@@ -1,9 +1,10 @@
-"""Listen to Interpret: a small network that imitates a classifier through a dictionary of sounds.
+"""Listen to Interpret: a small network that imitates a classifier by means of a dictionary of spectra.
 
 Parekh et al., "Listen to interpret: post-hoc interpretability for audio networks with NMF" (NeurIPS 2022, arXiv
-2202.11479). A dictionary W (F, K) of spectra is learnt before; :class:`~.psi.Psi` reads from the classifier's inner
-maps how loud each component is over time, H (K, T), such that W H is the clip's spectrogram; :class:`~.psi.Theta`
-predicts the classifier's decision from H linearly. A decision then is explained by few components, which can be heard.
+2202.11479). A dictionary W (F, K) of spectra is learnt first. :class:`~.psi.Psi` computes activations H (K, T) of its
+components from the classifier's feature maps, such that W H approximates the clip's spectrogram. :class:`~.psi.Theta`
+pools H over time and predicts the classifier's decision by a linear map. A decision is then explained by a few
+components, which can be played.
 """
 
 from __future__ import annotations
@@ -32,29 +33,30 @@ from .spectra import Spectra
 
 @dataclass(frozen=True)
 class L2IConfig(Config):
-    """How Psi and Theta are trained. The defaults are those of the paper's code for ESC-50, but for the epoch kept."""
+    """Configuration of Psi, Theta and training; except for ``keep``, the defaults are those of the code for ESC-50."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {"paper": {"keep": "test"}}
 
     pooling: Literal["attention", "max"] = "attention"
-    """Theta pools the activations over time by attention or by their maximum."""
+    """How Theta pools the activations over time: by attention or by their maximum."""
     width: int = 256
-    """Psi's trunk has so many channels."""
+    """Number of channels of Psi's trunk."""
     reconstruction: float = 10.0
-    """This is alpha, the weight of the mean squared error of W H."""
+    """Weight alpha of the mean squared error of W H."""
     sparsity: float = 0.8
-    """This is beta, the weight of the mean of H."""
+    """Weight beta of the mean of H."""
     halved_after: int = 19
-    """After so many epochs both weights are halved."""
+    """Number of epochs after which both weights are halved."""
     epochs: int = 35
-    """The training clips are seen so many times."""
+    """Number of passes over the training clips."""
     batch: int = 32
-    """A step takes so many clips at most."""
+    """Largest number of clips per step."""
     learning_rate: float = 2e-4
-    """Adam's learning rate stays the same throughout."""
+    """Learning rate of Adam, constant."""
     keep: Literal["best", "last", "test"] = "best"
-    """What is kept is the epoch of highest fidelity on the validation clips (of equals, of lowest loss), the last one,
-    or, as the paper's code does, the best on the test clips, which flatters every figure on them."""
+    """Which epoch's weights to keep: that with the highest fidelity on the validation clips (in a tie, the lowest
+    loss), the last one, or, as in the paper's code, the best on the test clips, which makes test results too
+    optimistic."""
 
     def __post_init__(self):
         weights = dict.fromkeys(("reconstruction", "sparsity", "halved_after"), {"least": 0})
@@ -63,15 +65,16 @@ class L2IConfig(Config):
 
 
 class L2I(Interpreter):
-    """A trained interpreter; made by :func:`fit_l2i`, or by hand from a Psi and a Theta that are given.
+    """A trained Listen to Interpret network; made by :func:`fit_l2i`, or directly from a Psi and a Theta.
 
     Attributes
     ----------
     dictionary : Tensor, float32 (F, K)
-        Columns of length 1.
+        Spectra of the components, as columns of length 1.
     psi, theta : Psi, Theta
+        The two networks.
 
-    The others are those of :class:`~.imitation.Interpreter`.
+    The other attributes are those of :class:`~.imitation.Interpreter`.
     """
 
     CONFIG = L2IConfig
@@ -109,23 +112,24 @@ class L2I(Interpreter):
 
     @torch.no_grad()
     def explain(self, x: ArrayLike | Tensor, *, classes: ArrayLike | None = None) -> list[Interpretation]:
-        """Explain decisions.
+        """Explain the decisions for clips.
 
         Parameters
         ----------
         x : array_like (N, samples)
-            Waveforms at the classifier's rate, as it hears them.
+            Waveforms at the classifier's rate.
         classes : array_like of int (N,), optional
-            Which class of each clip is to be explained; default: the classifier's decision.
+            Number of the class to be explained for each clip; by default the classifier's decision.
 
         Returns
         -------
         list of Interpretation
+            One explanation per clip.
 
         Raises
         ------
         ParameterError
-            Clips of another length than in training, values or scores that are not finite.
+            If clips have another length than in training, or values or scores are not finite.
         """
         x = self._clips(x)
         if classes is not None:
@@ -148,7 +152,7 @@ class L2I(Interpreter):
         return explained
 
     def terms(self, logits: Tensor, maps: list[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Fidelity loss, mean squared error of W H and mean of H; and Theta's scores (B, C)."""
+        """Return fidelity loss, mean squared error of W H and mean of H, without weights, and Theta's scores (B, C)."""
         h = self.psi(maps)
         scores, _ = self.theta(h)
         error = (self.dictionary @ h - target).square().mean()
@@ -193,33 +197,34 @@ def fit_l2i(
     progress: Progress | bool | None = True,
     **fields: object,
 ) -> L2I:
-    """Train an interpreter of a frozen classifier. No label is used: the classifier's scores are the targets.
+    """Train a Listen to Interpret network for a frozen classifier, with the classifier's scores as targets.
 
-    The loss is ``L_fidelity + alpha mean (X - W H)^2 + beta mean H``; the fidelity term is the cross-entropy between
-    the classifier's and Theta's class probabilities, or of multilabel classifiers the mean binary one. Everything is
-    computed on the classifier's device.
+    The loss is ``L_fidelity + alpha mean (X - W H)^2 + beta mean H``. The fidelity term is the cross-entropy between
+    the classifier's and Theta's class probabilities, or, for a multilabel classifier, the mean binary cross-entropy. No
+    labels are used. Everything is computed on the classifier's device.
 
     Parameters
     ----------
     classifier : Classifier
-        It needs taps.
+        The classifier; it must have taps.
     dictionary : array_like (F, K)
-        Spectra of the components, 0 or more; they are brought to length 1.
+        Non-negative spectra of the components; they are scaled to length 1.
     x : array_like (N, samples)
-        Waveforms at the classifier's rate, at a peak of 1 (:func:`~.spectra.normalised`).
+        Waveforms at the classifier's rate with a peak of 1 (:func:`~.spectra.normalised`).
     split : Split
-        The clips to train on and to choose the epoch on.
+        The clips to train on, and those by which the epoch is selected.
     spectra : Spectra, optional
-        Default: the paper's windows at the classifier's rate.
+        Spectra of the dictionary; by default the paper's windows at the classifier's rate.
     config : L2IConfig or str
-        Settings, or the name of a preset: "default" or "paper".
+        Configuration, or the name of a preset: "default" or "paper".
     seed : int
-        It draws the weights, the order of clips and dropout.
+        Seed of the weights, the order of clips and dropout.
     checkpoint : path, optional
-        File from which a training that was stopped goes on.
+        File to which the state is written; the same call resumes from it.
     progress : bool or callable (done, total)
+        True shows a progress bar; a callable is called after each epoch.
     **fields
-        Fields of :class:`L2IConfig`, in place of the config's.
+        Fields of :class:`L2IConfig` that replace those of ``config``.
 
     Returns
     -------
@@ -228,19 +233,19 @@ def fit_l2i(
     Raises
     ------
     ParameterError
-        Shapes or rates that do not fit, a negative or empty component, no clips to learn from or to choose the epoch
-        on, sounds that are not finite or all silent, a loss that is not finite.
+        If shapes or rates do not match, a component is negative or all zero, a required part of the split is empty,
+        sounds are not finite or all silent, or the loss is not finite.
 
     Warns
     -----
     UserWarning
-        The epoch is chosen on the test clips, or some training clips are silent.
+        If the epoch is selected on the test clips, or some training clips are silent.
     """
     config = L2IConfig.named(config, **fields)
     needed = ("train", *{"best": ["valid"], "test": ["test"]}.get(config.keep, []))
     x, split, spectra = prepared(classifier, x, split, spectra, needed=needed)
     if config.keep == "test":
-        warn('the epoch is chosen on the test clips (keep="test"), which flatters the fidelity on them')
+        warn('the epoch is chosen on the test clips (keep="test"), so that the fidelity on them is too optimistic')
     watched = split.test if config.keep == "test" else split.valid
     w, samples = checked_dictionary(dictionary, spectra), x.shape[1]
     sizes = {"shapes": classifier.shapes(samples), "components": w.shape[1], "frames": spectra.frames(samples)}

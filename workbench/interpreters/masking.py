@@ -1,6 +1,6 @@
-"""One clip under masks: what is left of it as sound, and what a classifier says to that.
+"""Masks on the spectrogram of one clip: convert masked spectrograms to sound and classify them.
 
-The driver of all that explains by a mask (F, T) in [0, 1] on a spectrogram.
+All methods that explain by a mask (F, T) in [0, 1] use this module.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ def masked_logits(
     spectra: Spectra | None = None,
     domain: str = "log",
 ) -> np.ndarray:
-    """The classifier's scores for what masks leave of one clip, float32 (N, C).
+    """Return the classifier's scores for one clip under each of N masks, float32 (N, C).
 
     Parameters
     ----------
     classifier : Classifier
+        The classifier.
     x : array_like (samples,)
+        Waveform at the classifier's rate.
     masks : Tensor (N, F, T)
-        In [0, 1].
+        Masks in [0, 1].
     spectra, domain
-        The same as in :meth:`~.spectra.Spectra.masked`; default: the paper's windows at the classifier's rate.
+        Spectra, by default the paper's windows at the classifier's rate, and domain as in
+        :meth:`~.spectra.Spectra.masked`.
     """
     clip = Masked(classifier, x, 0, spectra, domain)
     masks = real("masks", masks)
@@ -52,15 +55,16 @@ def masked_logits(
 
 @checked
 def as_mask(relevance: Tensor, *, sign: str = "positive", quantile: float = 0.99) -> Tensor:
-    """Relevances (F, T) of any scale as a mask, float32 in [0, 1].
+    """Scale relevances (F, T) to a mask, float32 in [0, 1].
 
     Parameters
     ----------
     relevance : Tensor
+        Relevance of each bin on any scale.
     sign : {"positive", "absolute"}
-        The sign of those that count.
+        Whether only positive relevances count, or the absolute values of all.
     quantile : float
-        The quantile of those that count becomes 1, and so does what is above.
+        Quantile of the non-zero values that count; this value and larger ones become 1.
     """
     choice("sign", sign, SIGNS)
     number("quantile", quantile, above=0, most=1)
@@ -76,9 +80,9 @@ def as_mask(relevance: Tensor, *, sign: str = "positive", quantile: float = 0.99
 
 @checked
 def rectangles(bins: int, frames: int, *, bands: int, times: int) -> np.ndarray:
-    """Number of the rectangle, 0 to bands * times - 1, that each bin of a spectrogram is in: int64 (F, T).
+    """Divide a spectrogram into rectangles; return the number, 0 to bands * times - 1, of each bin's, int64 (F, T).
 
-    All are floor(F / bands) by floor(T / times); the last in each direction takes what remains too.
+    Rectangles have floor(F / bands) bins by floor(T / times) frames; the last ones also contain the remainder.
     """
     for name, value in (("bins", bins), ("frames", frames)):
         whole(name, value, least=1)
@@ -90,7 +94,7 @@ def rectangles(bins: int, frames: int, *, bands: int, times: int) -> np.ndarray:
 
 
 class Masked:
-    """One clip, what masks leave of it, and what the classifier says to that about one class."""
+    """One clip under masks, with the classifier's scores and gradients for one class."""
 
     def __init__(
         self,
@@ -112,25 +116,25 @@ class Masked:
 
     @property
     def whole(self) -> Tensor:
-        """The mask of ones (F, T)."""
+        """A mask of ones, (F, T)."""
         return torch.ones(self.log_magnitude.shape)
 
     def heard(self, masks: Tensor) -> Tensor:
-        """What masks (B, F, T) of any range leave, (B, samples)."""
+        """Return the sounds of the clip under masks (B, F, T), which need not be in [0, 1]; (B, samples)."""
         masks = masks.to(self.classifier.device)
         if self.domain == "log":
             return self.spectra.invert(self.log_magnitude * masks, self.phase, len(self.x))
         return self.spectra.istft(self.log_magnitude.expm1() * masks * self.phase, len(self.x))
 
     def gradients(self, masks: Tensor) -> Tensor:
-        """Of the class's score by each of the masks (B, F, T)."""
+        """Return the gradient of the class's score with respect to each of the masks, (B, F, T)."""
         with torch.enable_grad():
             masks = masks.to(self.classifier.device).requires_grad_()
             heard = self.heard(masks)
             try:
                 score = self.classifier.module(heard)[:, self.index].sum()
                 (gradient,) = torch.autograd.grad(score, masks)
-            except RuntimeError as error:  # too short a clip, or a module that gives no gradient
+            except RuntimeError as error:  # the clip is too short, or the module has no gradient
                 raise self.classifier.unfit(heard, error) from error
         if not gradient.isfinite().all():
             raise ParameterError(f"gradient of {self.classifier.name}", "nan or inf", "finite")
@@ -139,7 +143,7 @@ class Masked:
     def mean_gradient(
         self, masks: Callable[[range], Tensor], count: int, weight: Tensor | None = None, *, progress: bool
     ) -> Tensor:
-        """Mean over ``count`` masks, each with a weight, of :meth:`gradients`; (F, T)."""
+        """Return the mean of :meth:`gradients` over ``count`` masks, each times a weight, (F, T)."""
         weight, total = torch.ones(count) if weight is None else weight, 0 * self.whole
         parts = _batches(count, self.classifier.batch)
         for rows in progress_bar(parts, disable=not progress, desc=self.classifier.name, leave=False):
@@ -148,7 +152,7 @@ class Masked:
 
     @torch.no_grad()
     def scores(self, masks: Callable[[np.ndarray], Tensor], on: np.ndarray, progress: bool) -> np.ndarray:
-        """The classifier's scores (N, C) for the masks that are made of the rows of ``on`` (N, D)."""
+        """Return the scores (N, C) for the masks that the function ``masks`` makes of the rows of ``on`` (N, D)."""
         parts = _batches(len(on), self.classifier.batch)
         shown = progress_bar(parts, disable=not progress, desc=self.classifier.name, leave=False)
         return np.concatenate([self.classifier.logits(self.heard(masks(on[list(rows)]))) for rows in shown])

@@ -1,21 +1,22 @@
-"""Rival explanations of one decision under one driver, and the trivial ones beside which they must be read.
+"""Methods that explain a single decision by a mask, without training, and control masks to compare them with.
 
-Every function takes ``(classifier, x (samples,), index, *, spectra, seed, ...)`` and gives a mask, float32 (F, T) in
-[0, 1], on the spectrogram of the clip: what speaks for class ``index``. All take ``seed``, so that a loop over
-:data:`MASKS` needs no cases; what draws nothing ignores it. What a mask keeps, or leaves, is made sound again with the
-phase of the input before the classifier hears it (:func:`~.masking.masked_logits`): it judges what a person would hear.
+Every function takes ``(classifier, x (samples,), index, *, spectra, seed, ...)`` and returns a mask, float32 (F, T) in
+[0, 1], of the bins of the clip's spectrogram that are evidence for class ``index``. All take ``seed``, so that a loop
+over :data:`MASKS` can call all in the same way; methods without random draws ignore it. Masked spectrograms are
+converted to sound with the phase of the input before they are classified (:func:`~.masking.masked_logits`), so the
+classifier gets what a person would hear.
 
-Where nothing speaks for the class, as in a silent clip, a mask is 0 throughout.
+If there is no evidence for the class, as in a silent clip, the mask is 0 everywhere.
 
 Methods
 -------
-* :mod:`.gradients`: saliency [1]_, SmoothGrad [2]_, integrated gradients [3]_: gradients of the class's score
-  by a mask that multiplies log(1 + |STFT|).
-* :func:`occlusion` [4]_: the fall of the score when one rectangle is silenced.
-* :func:`slime` [5]_: a linear surrogate of the classifier over rectangles that are on or off.
-* :func:`lime_components` [6]_: the same over components of a non-negative factorisation.
-* Controls (:data:`CONTROLS`): :func:`ones`, :func:`zeros`, :func:`energy`, and of a given mask :func:`shuffled` and
-  :func:`shifted`, of the same mean.
+* :mod:`.gradients`: saliency [1]_, SmoothGrad [2]_ and integrated gradients [3]_, from gradients of the class's score
+  with respect to a mask on log(1 + |STFT|).
+* :func:`occlusion` [4]_: the drop of the score when a rectangle of the spectrogram is silenced.
+* :func:`slime` [5]_: a linear surrogate model of the classifier on rectangles that are on or off.
+* :func:`lime_components` [6]_: the same on components of a non-negative factorisation.
+* Controls (:data:`CONTROLS`): :func:`ones`, :func:`zeros` and :func:`energy`, and, for a given mask, :func:`shuffled`
+  and :func:`shifted`, which keep its mean.
 
 References
 ----------
@@ -45,7 +46,7 @@ from .interpretation import component_mask
 from .masking import Masked, as_mask, rectangles
 from .spectra import Spectra
 
-#: Weights on a probability below which single-precision scores say nothing.
+#: Weights of the surrogate model up to this size may be rounding errors of single-precision scores.
 ROUNDING = 1e-6
 
 
@@ -61,15 +62,17 @@ def occlusion(
     bands: int = 10,
     progress: bool = True,
 ) -> Tensor:
-    """The fall of the class's score when one rectangle of the spectrogram is silenced, as a share of the largest fall.
+    """Drop of the class's score when each rectangle of the spectrogram is silenced, as a share of the largest drop.
 
-    Calls: ``times * bands + 1``. Parameters and errors as in :func:`~.gradients.saliency`, and:
+    The classifier is called on ``times * bands + 1`` sounds. Other parameters and errors are those of
+    :func:`~.gradients.saliency`.
 
     Parameters
     ----------
     times, bands : int
-        Rectangles along time and frequency: see :func:`~.masking.rectangles`.
+        Number of rectangles along time and frequency; see :func:`~.masking.rectangles`.
     progress : bool
+        Whether to show a progress bar.
     """
     clip = Masked(classifier, x, index, spectra)
     cells = rectangles(*clip.whole.shape, bands=bands, times=times)
@@ -93,22 +96,22 @@ def slime(
     kept: int = 3,
     progress: bool = True,
 ) -> Tensor:
-    """SLIME: the rectangles with the largest positive weights in a linear surrogate of the classifier.
+    """SLIME: the rectangles with the largest positive weights in a linear surrogate model of the classifier.
 
-    Rectangles are on or off (silenced) at random; the surrogate, a weighted ridge regression, is fitted to the
-    probability of the class. The defaults are the reference's ten segments in time, of which three are kept; its
-    authors take up to 70,000 samples for weights that no longer depend on the draw.
+    Rectangles are switched off (silenced) at random, and a weighted ridge regression is fitted to the probability of
+    the class. By default there are ten segments in time, of which three are kept, as in the reference. Its authors
+    need up to 70,000 samples for weights that do not depend on the random draw.
 
-    Calls: ``samples``. Parameters and errors as in :func:`occlusion`, and:
+    The classifier is called on ``samples`` sounds. Other parameters and errors are those of :func:`occlusion`.
 
     Parameters
     ----------
     seed : int
-        It draws which are on.
+        Seed of the rectangles that are on.
     samples : int
-        Versions of the clip, the first of them whole.
+        Number of versions of the clip, including the unchanged one.
     kept : int
-        Rectangles at most; the mask is 1 there and 0 elsewhere.
+        Largest number of rectangles; the mask is 1 there and 0 elsewhere.
     """
     whole("kept", kept, least=1)
     clip = Masked(classifier, x, index, spectra)
@@ -135,21 +138,21 @@ def lime_components(
     kept: int = 5,
     progress: bool = True,
 ) -> Tensor:
-    """LIME over the components of a factorisation: those with the largest positive weights, as their share in W H.
+    """LIME on the components of a factorisation: the share in W H of those with the largest positive weights.
 
-    This is what audioLIME does over separated sources. The components are what Listen to Interpret chooses from too,
-    so that the two differ in the choice alone.
+    It is audioLIME with components instead of separated sources. With the dictionary and activations of Listen to
+    Interpret, both methods differ only in the selection of components.
 
-    Calls: ``samples``. Parameters and errors as in :func:`slime`, and:
+    The classifier is called on ``samples`` sounds. Other parameters and errors are those of :func:`slime`.
 
     Parameters
     ----------
     dictionary : array_like (F, K)
-        W, of log(1 + |STFT|).
+        Components W of log(1 + |STFT|).
     activations : array_like (K, T)
-        H of this clip.
+        Activations H of this clip.
     kept : int
-        Components at most.
+        Largest number of components.
     """
     clip = Masked(classifier, x, index, spectra)
     whole("kept", kept, least=1)
@@ -171,15 +174,17 @@ def lime_components(
 
 @checked
 def _surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha: float = 1.0) -> np.ndarray:
-    """Weights (D,) of a linear model of outputs by what is on, near "all on": LIME's weighted ridge regression.
+    """Fit LIME's linear surrogate model, a weighted ridge regression, and return its weights (D,).
 
-    A sample counts sqrt(exp(-d^2 / width^2)), where d is the cosine distance of what is on from all on, 1 where nothing
-    is. The intercept is not penalised.
+    A sample has the weight sqrt(exp(-d^2 / width^2)), where d is the cosine distance between its units that are on and
+    all units (1 if none is on). The intercept is not penalised.
 
     Parameters
     ----------
     on : array_like of bool (N, D)
+        Which of D units are on in each sample.
     outputs : array_like (N,)
+        Output of the classifier for each sample.
     width : float
         Width of the kernel.
     alpha : float
@@ -200,7 +205,7 @@ def _surrogate(on: ArrayLike, outputs: ArrayLike, *, width: float = 0.25, alpha:
 
 
 def _weights(clip: Masked, masks: Callable, units: int, *, samples: int, seed: int, progress: bool) -> np.ndarray:
-    """Weights (D,) of units that were on or off at random, the first time all on: LIME."""
+    """Switch units on and off at random, with all on in the first sample, and return their LIME weights (D,)."""
     whole("samples", samples, least=2)
     on = np.random.default_rng(seed).random((samples, units)) < 0.5
     on[0] = True
@@ -209,26 +214,26 @@ def _weights(clip: Masked, masks: Callable, units: int, *, samples: int, seed: i
 
 
 def _largest(weights: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the largest positive weights, the largest first, at most ``count``; none of rounding errors."""
+    """Return the positions of at most ``count`` largest weights above rounding errors, the largest first."""
     order = np.argsort(-weights, kind="stable")[:count]
     return order[weights[order] > ROUNDING]
 
 
 @checked
 def ones(classifier, x, index, *, spectra: Spectra | None = None, seed: int = 0) -> Tensor:
-    """Control: everything is kept."""
+    """Control: a mask of ones, which keeps everything."""
     return Masked(classifier, x, index, spectra).whole
 
 
 @checked
 def zeros(classifier, x, index, *, spectra: Spectra | None = None, seed: int = 0) -> Tensor:
-    """Control: nothing is kept."""
+    """Control: a mask of zeros, which keeps nothing."""
     return 0 * ones(classifier, x, index, spectra=spectra)
 
 
 @checked
 def energy(classifier, x, index, *, spectra: Spectra | None = None, seed: int = 0, quantile: float = 0.9) -> Tensor:
-    """Control: the loudest bins are kept, those at or above a quantile of log(1 + |STFT|); empty bins never are."""
+    """Control: a mask of the loudest bins, those at or above a quantile of log(1 + |STFT|), without empty bins."""
     number("quantile", quantile, least=0, most=1)
     level = Masked(classifier, x, index, spectra).log_magnitude.cpu()
     threshold = np.quantile(level.numpy(), quantile)
@@ -246,7 +251,7 @@ def shuffled(classifier, x, index, *, like: Tensor, spectra: Spectra | None = No
 
 @checked
 def shifted(classifier, x, index, *, like: Tensor, spectra: Spectra | None = None, seed: int = 0) -> Tensor:
-    """Control: the mask ``like`` (F, T) moved round by random numbers of bins and frames, its shapes intact."""
+    """Control: the mask ``like`` (F, T) shifted cyclically by random numbers of bins and frames."""
     like = _a_mask(like)
     rng = np.random.default_rng(seed)
     return like.roll(tuple(int(rng.integers(1, max(2, size))) for size in like.shape), (0, 1))
@@ -259,7 +264,7 @@ def _a_mask(like: ArrayLike | Tensor) -> Tensor:
     return like
 
 
-#: What explains. ``lime_components`` needs a ``dictionary`` and a clip's ``activations``.
+#: Methods that explain, by name. ``lime_components`` needs a ``dictionary`` and a clip's ``activations``.
 MASKS: dict[str, Callable[..., Tensor]] = {
     "saliency": saliency,
     "smooth_gradient": smooth_gradient,
@@ -269,7 +274,7 @@ MASKS: dict[str, Callable[..., Tensor]] = {
     "slime_grid": partial(slime, times=5, bands=8, kept=6),
     "lime_components": lime_components,
 }
-#: What explains nothing. ``shuffled`` and ``shifted`` need the mask they are ``like``.
+#: Controls, which explain nothing, by name. ``shuffled`` and ``shifted`` need a mask as ``like``.
 CONTROLS: dict[str, Callable[..., Tensor]] = {
     "ones": ones,
     "zeros": zeros,

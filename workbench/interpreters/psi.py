@@ -1,8 +1,8 @@
-"""Psi and Theta: from a classifier's inner maps to activations of a dictionary, and from these to its decision.
+"""Psi and Theta, the two networks of Listen to Interpret (Parekh et al., arXiv 2202.11479).
 
-The two networks that "Listen to Interpret" trains (Parekh et al., arXiv 2202.11479). Psi turns the tapped maps of a
-clip into H (K, T) >= 0, how loud each component of the dictionary is over time; Theta pools H over time to z (K,) and
-imitates the classifier by a linear map without bias, so that each class score is a sum over components.
+Psi maps a classifier's feature maps for a clip to H (K, T) >= 0, the activations of a dictionary's components over
+time. Theta pools H over time to z (K,) and imitates the classifier's scores by a linear map without bias, so that each
+class score is a sum over components.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from torch.nn import functional as F
 from ..core.checks import checked, choice, whole
 from ..core.errors import ParameterError
 
-#: Frequency rows that all branches of Psi are brought to.
+#: Number of frequency rows of the outputs of all branches of Psi.
 ROWS = 4
-#: Channels of the paper's trunk.
+#: Number of channels of the paper's trunk.
 WIDTH = 256
 
 
 class Psi(nn.Module):
-    """Maps (B, channels_i, frequency_i, time_i) -> H (B, K, T).
+    """Network from feature maps (B, channels_i, frequency_i, time_i) to activations H (B, K, T).
 
-    With the three maps of the paper's VGG this is the paper's network (2,866,200 weights at K = 100). Maps of another
-    network go through branches of one kind: a 3 x 3 convolution at the map's own size, then means over frequency and
-    time down to 4 rows and the steps at which the trunk begins.
+    For the three maps of the paper's VGG it is the paper's network (2,866,200 weights at K = 100). Maps of other
+    networks all go through the same kind of branch: a 3 x 3 convolution at the size of the map, then average pooling to
+    4 rows and the number of time steps at the start of the trunk.
 
     Parameters
     ----------
     shapes : sequence of (channels, frequency, time)
         Shapes of the maps of one clip, shallow first.
     components : int
-        K.
+        Number of components K.
     frames : int
-        T.
+        Number of frames T.
     width : int
-        Channels of the trunk, and twice those of a branch; 256 with the paper's maps.
+        Number of channels of the trunk, twice that of a branch; it must be 256 with maps like the paper's.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int, int]], components: int, frames: int, *, width: int = WIDTH):
@@ -56,7 +56,7 @@ class Psi(nn.Module):
         self.shapes, self.frames = [tuple(map(int, shape)) for shape in shapes], frames
         self.time = self.shapes[-1][2]
         if not _like_the_paper(self.shapes):
-            # the trunk ends with 16 times as many steps: no more than half as many as there are frames
+            # the trunk ends with 16 times as many steps, which should be at most about half the number of frames
             self.time = min(self.time, -(-frames // 32))
         if _like_the_paper(self.shapes):
             made = zip((_Shallow, _Middle, _Deep), self.shapes, strict=True)
@@ -73,7 +73,7 @@ class Psi(nn.Module):
         self.out = nn.Conv1d(components, components, 5, padding=2)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """H, float32 (B, K, T), at least 0."""
+        """Map the feature maps of a batch to H, float32 (B, K, T), 0 or more."""
         got = [tuple(values.shape[1:]) for values in maps]
         if [(c, f) for c, f, _ in got] != [(c, f) for c, f, _ in self.shapes]:
             raise ParameterError("maps", got, f"{self.shapes}, as Psi was made for")
@@ -85,7 +85,7 @@ class Psi(nn.Module):
 
 
 def _like_the_paper(shapes: Sequence[tuple[int, int, int]]) -> bool:
-    """Whether these are maps of three neighbouring stages, each half as long and half as high as the one before."""
+    """Return whether these are maps of three stages, each half as long and half as high as the one before."""
     if len(shapes) != 3 or [f for _, f, _ in shapes] != [4 * ROWS, 2 * ROWS, ROWS]:
         return False
     (_, _, a), (_, _, b), (_, _, c) = shapes
@@ -93,7 +93,7 @@ def _like_the_paper(shapes: Sequence[tuple[int, int, int]]) -> bool:
 
 
 def _stretched(x: Tensor) -> Tensor:
-    """Twice as long in time."""
+    """Interpolate to twice the length in time."""
     return F.interpolate(x, (x.shape[2], 2 * x.shape[3]), mode="bilinear", align_corners=True)
 
 
@@ -139,16 +139,17 @@ class _Branch(nn.Module):
 
 
 class Theta(nn.Module):
-    """H (B, K, T) -> scores (B, C) and the pooled activations z (B, K) they are linear in.
+    """Network from H (B, K, T) to scores (B, C), which are linear in the pooled activations z (B, K).
 
     Parameters
     ----------
     components, classes : int
+        Number of components K and of classes C.
     pooling : {"attention", "max"}
-        "attention": a weighted mean over time, weights by the gate of Ilse et al. (2018, arXiv 1802.04712) with ReLU in
-        the place of its sigmoid, as in the code of arXiv 2202.11479. "max": the largest value over time.
+        "attention" is a weighted mean over time, with the gated attention of Ilse et al. (2018, arXiv 1802.04712) and a
+        ReLU in place of its sigmoid, as in the code of arXiv 2202.11479. "max" is the maximum over time.
     dropout : float
-        On what the attention looks at, or on z.
+        Dropout probability, applied to the input of the attention, or to z with "max"; by default .4 and .3.
     """
 
     @checked
@@ -167,7 +168,7 @@ class Theta(nn.Module):
         self.classes = nn.Linear(components, classes, bias=False)
 
     def attention(self, h: Tensor) -> Tensor:
-        """Weights over time (B, T); they sum to 1."""
+        """Return the attention weights over time, (B, T), which sum to 1."""
         frames = self.dropout(h.mT)
         return self.score(self.what(frames).tanh() * self.gate(frames).relu()).squeeze(2).softmax(1)
 

@@ -1,9 +1,9 @@
-"""The spectrograms on which explanations live, and the way back to sound.
+"""Spectrograms on which explanations are masks, and their conversion back to sound.
 
-Parekh et al. (arXiv 2202.11479) work on X = log(1 + |STFT|) at 44.1 kHz and give a masked X the phase of the input. The
-logarithm makes what a mask does depend on the level of the clip: a soft mask m leaves ((1 + |S|)^m - 1) / |S| of a bin,
-about m where the bin is faint and far less where it is loud. Clips are therefore brought to a peak of 1 first
-(:func:`normalised`); a full-scale sine then peaks at |S| = 256 with the default window.
+Parekh et al. (arXiv 2202.11479) use X = log(1 + |STFT|) at 44.1 kHz, and combine a masked X with the phase of the
+input. Because of the logarithm the effect of a mask depends on the level of the clip: a soft mask m keeps the share
+((1 + |S|)^m - 1) / |S| of a bin, which is about m if the bin is faint and far less if it is loud. Clips are therefore
+scaled to a peak of 1 first (:func:`normalised`); a full-scale sine then has |S| = 256 with the default window.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ DOMAINS = ("log", "linear")
 
 @dataclass(frozen=True)
 class Spectra:
-    """Short-time spectra, centred, Hann window, reflected at the ends; the defaults are the paper's."""
+    """Settings of short-time spectra with centred Hann windows, reflected at the ends; defaults are the paper's."""
 
     rate: int = 44100
-    """Hz."""
+    """Sampling rate in Hz."""
     n_fft: int = 1024
-    """Samples of a frame, even; F = n_fft / 2 + 1 bins."""
+    """Length of a frame in samples, even; there are F = n_fft / 2 + 1 bins."""
     hop: int = 512
-    """Samples from frame to frame, at most half of n_fft."""
+    """Samples between frames, at most half of n_fft."""
 
     def __post_init__(self):
         check_fields(self)
@@ -38,21 +38,22 @@ class Spectra:
 
     @property
     def bins(self) -> int:
-        """F."""
+        """Number of frequency bins F."""
         return self.n_fft // 2 + 1
 
     def frames(self, samples: int) -> int:
-        """T of a clip."""
+        """Return the number of frames T of a clip."""
         whole("samples", samples, least=1)
         return 1 + samples // self.hop
 
     def stft(self, x: Tensor) -> Tensor:
-        """Complex spectra (..., F, T) of waveforms (..., samples).
+        """Return the complex spectra (..., F, T) of waveforms (..., samples).
 
         Raises
         ------
         ParameterError
-            A clip too short to be reflected, (samples, channels), or values that are no floats or not finite.
+            If a clip is too short to be reflected, axes seem to be (samples, channels), or values are not floats or not
+            finite.
         """
         _check_floats("x", x, "(..., samples)", 1)
         audio.check_axes("x", x.shape, batch=True)
@@ -66,15 +67,16 @@ class Spectra:
         return spectra.reshape(*x.shape[:-1], *spectra.shape[-2:])
 
     def istft(self, spectra: Tensor, samples: int) -> Tensor:
-        """Waveforms (..., samples) of complex spectra (..., F, T).
+        """Return the waveforms (..., samples) of complex spectra (..., F, T).
 
-        Samples at the end that only the ends of windows reach fade out (3 ms at most with the paper's frames): divided
-        by those windows, what a mask leaves there would be a click thousands of times as loud.
+        The last samples, up to 3 ms with the paper's frames, are covered only by the ends of windows and are faded out.
+        Dividing by the small values of these windows, as the usual inversion does, could make a click thousands of
+        times as loud when a mask was applied.
 
         Raises
         ------
         ParameterError
-            Spectra that are not complex, of other bins, or of other frames than so many samples have.
+            If spectra are not complex, have other bins, or do not have the frames of this many samples.
         """
         frames = self.frames(samples)
         expected = f"a complex tensor (..., {self.bins}, {frames}) for {samples} samples"
@@ -87,7 +89,7 @@ class Spectra:
         reached = audio.window_tail(self.n_fft, self.hop, self.hop)
         last = (frames - 1) * self.hop
         fading = reached[: samples - last].min(initial=1.0) < audio.LEAST_WINDOW
-        if fading:  # an empty frame more, whose windows are then taken out of what was divided by
+        if fading:  # pad with an empty frame, and correct below for the window that it adds to the divisor
             flat = torch.nn.functional.pad(flat, (0, 1))
         window = torch.hann_window(self.n_fft, dtype=flat.real.dtype, device=flat.device)
         x = torch.istft(flat, self.n_fft, self.hop, window=window, length=samples)
@@ -98,13 +100,13 @@ class Spectra:
         return x.reshape(*spectra.shape[:-2], samples)
 
     def analyse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Log magnitudes log(1 + |STFT|) and phases, complex of length 1 (0 in empty bins), both (..., F, T)."""
+        """Return log magnitudes log(1 + |STFT|) and phases, complex of length 1 (0 in empty bins), both (..., F, T)."""
         spectra = self.stft(x)
         magnitude = spectra.abs()
         return magnitude.log1p(), spectra / magnitude.clamp_min(1e-9)
 
     def invert(self, log_magnitude: Tensor, phase: Tensor, samples: int) -> Tensor:
-        """Waveforms (..., samples) of log magnitudes and phases (..., F, T)."""
+        """Return the waveforms (..., samples) of log magnitudes and phases (..., F, T)."""
         _check_floats("log_magnitude", log_magnitude, "(..., F, T)", 2)
         if not isinstance(phase, Tensor) or not phase.is_complex() or phase.shape[-2:] != log_magnitude.shape[-2:]:
             shown = f"tensor of shape {tuple(phase.shape)}" if isinstance(phase, Tensor) else type(phase).__name__
@@ -114,19 +116,20 @@ class Spectra:
         return self.istft(log_magnitude.expm1() * phase, samples)
 
     def masked(self, x: Tensor, mask: Tensor, *, domain: str = "log") -> Tensor:
-        """What is left of waveforms (..., samples) under masks (..., F, T) in [0, 1], with the phase of the input.
+        """Return waveforms (..., samples) under masks (..., F, T) in [0, 1], with the phase of the input.
 
         Parameters
         ----------
         x, mask : Tensor
+            Waveforms and masks.
         domain : {"log", "linear"}
-            What the mask multiplies: log(1 + |STFT|), as the paper does, or |STFT|, in which masks that sum to 1 give
-            sounds that sum to x.
+            Quantity that the mask multiplies: log(1 + |STFT|), as in the paper, or |STFT|, with which the sounds of
+            masks that sum to 1 sum to x.
 
         Raises
         ------
         ParameterError
-            An unknown domain, a mask of another shape or outside [0, 1].
+            If the domain is unknown, or the mask has another shape or values outside [0, 1].
         """
         choice("domain", domain, DOMAINS)
         _check_floats("x", x, "(..., samples)", 1)
@@ -134,7 +137,7 @@ class Spectra:
         expected = (self.bins, self.frames(x.shape[-1]))
         if tuple(mask.shape[-2:]) != expected:
             raise ParameterError("mask.shape", tuple(mask.shape), f"(..., {expected[0]}, {expected[1]})")
-        if not (mask.min() >= -1e-6 and mask.max() <= 1 + 1e-6):  # a NaN fails too
+        if not (mask.min() >= -1e-6 and mask.max() <= 1 + 1e-6):  # also true for NaN
             raise ParameterError("mask", f"{float(mask.min()):g} to {float(mask.max()):g}", "within 0 to 1")
         if domain == "linear":
             return self.istft(self.stft(x) * mask, x.shape[-1])
@@ -150,10 +153,10 @@ def _check_floats(name: str, x: object, shape: str, axes: int) -> None:
 
 
 def normalised(x: Tensor) -> Tensor:
-    """Waveforms (..., samples) at a peak of 1; silence stays silence.
+    """Return waveforms (..., samples) scaled to a peak of 1; silence is not changed.
 
-    The code of arXiv 2202.11479 divides by the signed maximum, which leaves a clip whose largest peak is negative too
-    loud and fails on silence.
+    The code of arXiv 2202.11479 divides by the maximum without absolute value. A clip whose largest peak is negative is
+    then too loud, and silence leads to a division by 0.
     """
     _check_floats("x", x, "(..., samples)", 1)
     if not x.numel():

@@ -1,4 +1,4 @@
-"""Classifiers that give a clip several labels or none, trained here to be explained (the SONYC-UST setting)."""
+"""Train multi-label classifiers (taggers), as used for SONYC-UST, so that they can be explained."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from .imitation import BATCH, batches
 
 @dataclass(frozen=True)
 class TaggerConfig(Config):
-    """How a tagger is trained."""
+    """Configuration of the training of a tagger."""
 
     epochs: int = 30
-    """The training clips are seen so many times."""
+    """Number of passes over the training clips."""
     batch: int = 16
-    """A step takes so many clips at most."""
+    """Largest number of clips per step."""
     learning_rate: float = 1e-3
-    """Adam's learning rate stays the same throughout."""
+    """Learning rate of Adam, constant."""
 
     def __post_init__(self):
         settle(self, epochs={"least": 1}, batch={"least": 1}, learning_rate=RATES)
@@ -57,39 +57,50 @@ def fit_tagger(
     progress: Progress | bool | None = True,
     **fields: object,
 ) -> Classifier:
-    """Train a multi-label classifier by binary cross-entropy, positives weighted by how rare they are.
+    """Train a multi-label classifier by binary cross-entropy, in which rare positives have larger weights (1 to 20).
 
-    The epoch of highest mean average precision on the validation clips is kept.
+    The epoch with the highest mean average precision on the validation clips is kept.
 
     Parameters
     ----------
     x : Tensor (N, samples)
-        Waveforms at the network's rate: 16 kHz for "conv", 44.1 kHz for "vgg", else the encoder's.
+        Waveforms at the network's rate: 16 kHz for "conv", 44.1 kHz for "vgg", or that of the encoder.
     tags : array_like of bool (N, C)
+        True labels.
     split : Split
-        The clips to train on and to choose the epoch on.
+        The clips to train on, and those by which the epoch is selected.
     classes : sequence of str (C,)
+        Names of the classes.
     network : {"conv", "vgg"} or Encoder
-        A small convolutional net or the paper's VGG, from random weights; or a linear head on a frozen encoder.
+        A small convolutional network or the paper's VGG, from random weights, or a linear head on a frozen encoder.
     config : TaggerConfig or "default"
+        Configuration.
     seed : int
-        It draws the weights and the order of clips.
+        Seed of the weights and of the order of clips.
     device : str
+        Device of the training.
     checkpoint : path, optional
-        File from which a training that was stopped goes on.
+        File to which the state is written; the same call resumes from it.
     progress : bool or callable (done, total)
+        True shows a progress bar; a callable is called after each epoch.
     **fields
-        Fields of :class:`TaggerConfig`, in place of the config's.
+        Fields of :class:`TaggerConfig` that replace those of ``config``.
 
     Returns
     -------
     Classifier
-        It has ``multilabel`` set, and the history of its training.
+        The classifier, with ``multilabel`` set and the history of its training.
 
     Raises
     ------
     ParameterError
-        Tags of a wrong shape, a class without a positive among the training clips, an unknown network.
+        If waveforms or tags have a wrong shape, a class has no positive among the training clips, no class has one
+        among the validation clips, or the network is unknown.
+
+    Warns
+    -----
+    UserWarning
+        If some classes have no positive among the validation clips.
     """
     config = TaggerConfig.named(config, **fields)
     classes = several("classes", classes, lambda _, name: str(name))
@@ -164,7 +175,7 @@ def fit_tagger(
 
 @torch.no_grad()
 def _inputs(front: nn.Module, body: nn.Module, x: Tensor, rows: np.ndarray, device: torch.device) -> Tensor:
-    """What the fixed part makes of every clip; its statistics over the training clips are set first."""
+    """Return the outputs of the fixed front end for every clip, standardised by statistics of the training clips."""
     front.eval()
     if isinstance(body, VGGBody) and x.shape[1] < LEAST_VGG:
         raise ParameterError("x.shape", tuple(x.shape), f"clips of at least {LEAST_VGG} samples at 44.1 kHz")

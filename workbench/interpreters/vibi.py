@@ -1,13 +1,14 @@
-"""VIBI: the few cells of a log-mel image that tell most about a classifier's decision.
+"""VIBI: explain a decision by the few cells of a log-mel spectrogram that are most informative about it.
 
 Bang et al.: "Explaining a black-box using deep variational information bottleneck approach" (AAAI 2021, arXiv
-1902.06918), another rival of arXiv 2202.11479. An explainer gives each of d cells a probability p (d,); k of them are
-drawn, a cell is kept if any draw took it, and an approximator tells the classifier's decision from what is kept. Both
-are trained together on cross-entropy + beta k KL(uniform || p): cells that tell the decision, and no more certainty
-about them than that takes.
+1902.06918), one of the methods that arXiv 2202.11479 compares with. An explainer assigns probabilities p (d,) to d
+cells, k cells are drawn with repetition, and an approximator predicts the classifier's decision from the spectrogram in
+which only these cells are kept. Both are trained together on cross-entropy + beta k KL(uniform || p). The second term
+keeps p near uniform, so that cells get a high probability only if they help to predict the decision.
 
-Draws are relaxed (concrete) and reparameterised, so that the approximator's loss reaches the explainer; with the
-sampler of the authors' program it does not. No score of the classifier but its decision is used.
+The draws are relaxed (concrete distribution) and reparameterised, so that the gradient of the approximator's loss
+reaches the explainer; with the sampler of the authors' program it does not. Only the classifier's decisions are used,
+not its scores.
 """
 
 from __future__ import annotations
@@ -38,37 +39,37 @@ from .spectra import Spectra
 
 @dataclass(frozen=True)
 class VibiConfig(Config):
-    """The image, its cells, and how VIBI is trained; beta, temperature, schedule and batch are the authors' for images.
+    """Configuration of VIBI; beta, temperature, schedule and batch are those of the authors for images.
 
-    Cells and k for sound are not published. The default temperature is the one that the authors' program uses for
-    images, that of the preset "paper" the one that they give.
+    Cells and k for sound are not published. The default temperature is that of the authors' program for images, and the
+    preset "paper" has that of the paper.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {"paper": {"temperature": 0.7}}
 
     mels: int = 64
-    """The image has so many rows, bands of log(1 + mel magnitude)."""
+    """Number of mel bands of the spectrogram log(1 + mel magnitude)."""
     height: int = 8
-    """A cell is so many mel bands high."""
+    """Height of a cell in mel bands."""
     width: int = 8
-    """A cell is so many frames wide."""
+    """Width of a cell in frames."""
     cells: int = 32
-    """So many cells, k, are drawn, and kept in the end."""
+    """Number k of cells that are drawn in training, and of cells in an explanation."""
     beta: float = 0.1
-    """This is the weight of the information term."""
+    """Weight of the information term."""
     temperature: float = 0.5
-    """The relaxed draws have this temperature."""
+    """Temperature of the relaxed draws."""
     epochs: int = 100
-    """The training clips are seen so many times."""
+    """Number of passes over the training clips."""
     batch: int = 50
-    """A step takes so many clips at most."""
+    """Largest number of clips per step."""
     learning_rate: float = 1e-4
-    """Adam, with betas (.5, .999), begins with this learning rate."""
+    """Initial learning rate of Adam, whose betas are (.5, .999)."""
     decay: float = 0.97
-    """An epoch multiplies the learning rate by this."""
+    """Factor by which every epoch multiplies the learning rate."""
     averaging: float = 0.999
-    """The weights that are kept are a moving average with this decay; with less in the first steps, (1 + step) /
-    (10 + step)."""
+    """Decay of the moving average of the weights, which is what is kept; in the first steps it is (1 + step) /
+    (10 + step), if that is smaller."""
 
     def __post_init__(self):
         counts = dict.fromkeys(("mels", "height", "width", "cells", "epochs", "batch"), {"least": 1})
@@ -77,7 +78,7 @@ class VibiConfig(Config):
 
 
 class _Convolutions(nn.Sequential):
-    """Images (B, 1, mels, frames) to maps of 64 channels, an eighth as high and as long."""
+    """Three convolutions from images (B, 1, mels, frames) to maps of 64 channels, an eighth as high and as long."""
 
     def __init__(self):
         parts = []
@@ -87,7 +88,7 @@ class _Convolutions(nn.Sequential):
 
 
 class Explainer(nn.Module):
-    """Images (B, mels, frames) -> log p of the cells (B, d); rows of cells one after the other, low bands first."""
+    """Network from images (B, mels, frames) to log p of the cells, (B, d), row by row from low to high bands."""
 
     def __init__(self, rows: int, columns: int):
         super().__init__()
@@ -101,7 +102,7 @@ class Explainer(nn.Module):
 
 
 class Approximator(nn.Module):
-    """Images of which little is left (B, mels, frames) -> scores (B, C): means of each band over time, and maxima."""
+    """Network from masked images (B, mels, frames) to scores (B, C), with mean and maximum pooling over time."""
 
     def __init__(self, mels: int, classes: int):
         super().__init__()
@@ -114,7 +115,7 @@ class Approximator(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Explainer and approximator: images (B, mels, frames) -> scores (B, C) for what is kept of them, log p (B, d)."""
+    """Explainer and approximator: from images (B, mels, frames) to scores (B, C) of the kept cells and log p (B, d)."""
 
     def __init__(self, config: VibiConfig, frames: int, classes: int):
         super().__init__()
@@ -123,23 +124,23 @@ class Bottleneck(nn.Module):
         self.approximator = Approximator(config.mels, classes)
 
     def forward(self, image: Tensor, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
-        """Cells are drawn, or the k likeliest."""
+        """Return scores and log p with drawn cells, or with the k most probable cells."""
         log_p, count = self.explainer(image), self.config.cells
         cells = _concrete(log_p, count, self.config.temperature) if drawn else _most(log_p, count)
         return self.approximator(image * self.spread(cells)), log_p
 
     def spread(self, cells: Tensor) -> Tensor:
-        """Values of cells (B, d) over the image, (B, mels, T)."""
+        """Expand values of cells (B, d) to the image, (B, mels, T)."""
         grid = cells.reshape(-1, self.explainer.rows, self.explainer.columns)
         grid = grid.repeat_interleave(self.config.height, 1).repeat_interleave(self.config.width, 2)
         return grid[:, : self.config.mels, : self.frames]
 
 
 class Vibi(Interpreter):
-    """A trained explainer and its approximator, both in its module; made by :func:`fit_vibi`.
+    """A trained VIBI interpreter with explainer and approximator; made by :func:`fit_vibi`.
 
-    The history has both terms of the loss over the training clips (bits, information in nats), and fidelity and bits on
-    the validation clips. Attributes are those of :class:`~.imitation.Interpreter`.
+    The history has both terms of the loss over the training clips (cross-entropy in bits, information in nats), and
+    fidelity and cross-entropy on the validation clips. Attributes are those of :class:`~.imitation.Interpreter`.
     """
 
     CONFIG = VibiConfig
@@ -147,7 +148,7 @@ class Vibi(Interpreter):
     def __init__(self, classifier: Classifier, spectra: Spectra, samples: int, config: VibiConfig, scale: float = 1.0):
         frames = spectra.frames(samples)
         filters = audio.mel_filters(spectra.rate, n_fft=spectra.n_fft, n_mels=config.mels).T.to(classifier.device)
-        self.filters = filters / filters.sum(1, keepdim=True).clamp_min(1e-9)  # a mean: quiet bands stay visible
+        self.filters = filters / filters.sum(1, keepdim=True).clamp_min(1e-9)  # the mean over the bins of each band
         network = Bottleneck(config, frames, len(classifier.classes))
         self.rows, self.columns = network.explainer.rows, network.explainer.columns
         if config.cells > self.rows * self.columns:
@@ -159,10 +160,10 @@ class Vibi(Interpreter):
 
     @torch.no_grad()
     def explain(self, x: ArrayLike | Tensor) -> Tensor:
-        """Return the k likeliest cells as a mask, float32 (F, T), 0 or 1, on the spectrogram of a waveform (samples,).
+        """Return the k most probable cells of a waveform (samples,) as a mask of 0 and 1, float32 (F, T).
 
-        A bin belongs to the mel band whose filter is largest there. The decision of the classifier is explained; there
-        is no choice of class.
+        A bin belongs to the mel band whose filter is largest there. The mask explains the classifier's decision; other
+        classes cannot be explained.
         """
         x = real("x", x)
         if x.ndim != 1:
@@ -172,14 +173,14 @@ class Vibi(Interpreter):
 
     @property
     def bands(self) -> Tensor:
-        """The mel band of each bin of the spectrogram, int64 (F,)."""
-        peaks = self.filters.argmax(1)  # bins outside all filters, and those of filters without bins: the nearest peak
+        """Number of the mel band of each bin of the spectrogram, int64 (F,)."""
+        peaks = self.filters.argmax(1)  # a bin outside all filters belongs to the band with the nearest peak
         nearest = (torch.arange(self.spectra.bins, device=peaks.device)[:, None] - peaks).abs().argmin(1)
         return torch.where(self.filters.sum(0) > 0, self.filters.argmax(0), nearest)
 
     @torch.no_grad()
     def images(self, x: Tensor) -> Tensor:
-        """log(1 + mel magnitude) over its mean in training, (N, mels, T): silence is 0, as masked cells are."""
+        """Return log(1 + mel magnitude) divided by its training mean, (N, mels, T); silence is 0, like masked cells."""
         parts = (self.spectra.stft(part.to(self.classifier.device)).abs() for part in x.split(self.config.batch))
         return torch.cat([(self.filters @ part).log1p() for part in parts]) / self._sizes["scale"]
 
@@ -188,21 +189,22 @@ class Vibi(Interpreter):
 
 
 def _concrete(log_p: Tensor, count: int, temperature: float) -> Tensor:
-    """Largest of ``count`` relaxed one-hot draws for each cell, (B, d) in (0, 1); differentiable in log p (B, d).
+    """Return for each cell the maximum of ``count`` relaxed one-hot draws, (B, d) in (0, 1).
 
-    softmax((log p + g) / temperature) with Gumbel noise g, of torch's global generator.
+    A draw is softmax((log p + g) / temperature) with Gumbel noise g from torch's global generator; it is differentiable
+    with respect to log p (B, d).
     """
     uniform = torch.rand(count, *log_p.shape, device=log_p.device).clamp_(1e-9, 1 - 1e-7)
     return ((log_p - (-uniform.log()).log()) / temperature).softmax(-1).amax(0)
 
 
 def _most(log_p: Tensor, count: int) -> Tensor:
-    """1 at the ``count`` likeliest cells, 0 elsewhere, float32 (B, d)."""
+    """Return 1 for the ``count`` most probable cells and 0 for the others, float32 (B, d)."""
     return torch.zeros_like(log_p).scatter_(1, log_p.topk(count, 1).indices, 1.0)
 
 
 def _information(log_p: Tensor) -> Tensor:
-    """KL(uniform || p), nats, mean over the batch (B, d): 0 where all cells are as likely."""
+    """Return KL(uniform || p) in nats, averaged over the batch of log p (B, d); 0 if all cells are equally probable."""
     return -(log_p.mean(1) + math.log(log_p.shape[1])).mean()
 
 
@@ -219,11 +221,11 @@ def fit_vibi(
     progress: Progress | bool | None = True,
     **fields: object,
 ) -> Vibi:
-    """Train VIBI on a classifier's decisions; the epoch of highest fidelity on validation is kept.
+    """Train VIBI on a classifier's decisions; the epoch with the highest fidelity on the validation clips is kept.
 
-    Everything is computed on the classifier's device. The arguments, and what is raised, are those of
-    :func:`~.l2i.fit_l2i`, but there is no dictionary, and taps are not needed; ``config`` is a :class:`VibiConfig`,
-    "default" or "paper", and ``fields`` stand in place of its fields.
+    Everything is computed on the classifier's device. Arguments and errors are those of :func:`~.l2i.fit_l2i`, without
+    a dictionary and without the need for taps. ``config`` is a :class:`VibiConfig`, "default" or "paper", and
+    ``fields`` replace its fields.
     """
     from torch.optim.swa_utils import AveragedModel
 
@@ -292,7 +294,7 @@ def fit_vibi(
 
 
 def _decision_loss(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
-    """Cross-entropy, bits, of the classifier's decision, its largest score or each label above probability 1/2."""
+    """Cross-entropy, in bits, with the classifier's decision: its largest score, or labels above probability 1/2."""
     if multilabel:
         return F.binary_cross_entropy_with_logits(scores, (logits > 0).float()) / math.log(2)
     return F.cross_entropy(scores, logits.argmax(1)) / math.log(2)

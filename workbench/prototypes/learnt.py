@@ -65,7 +65,7 @@ class LearntConfig(Config):
     per_class: int = 5
     """Number of prototypes K of each class."""
     adaptor: Literal["transformer", "none"] = "transformer"
-    """Whether a transformer layer maps the trained vectors to prototypes; with "none" (the paper's NA) both are one."""
+    """Whether a transformer layer maps trained vectors to prototypes; with "none" (the paper's NA) both are equal."""
     similarity: Literal["mean", "sum"] = "mean"
     """The similarity is exp(-d), where d is the mean over dimensions of the squared difference, or the sum, as printed
     in the paper: for 768 dimensions exp(-sum) is 0 in single precision."""

@@ -1,7 +1,7 @@
-"""From one vector back to sound: a summary autoencoder over a frozen encoder and a frozen codec.
+"""Convert single vectors back to sound, with a summary autoencoder on top of a frozen encoder and a frozen codec.
 
-:func:`load_autoencoder` gives one, the built-in ``mini-mel`` or a released one; :func:`summarise` the vectors of a
-dataset; :func:`fit_judge` somebody else to say what a decoded sound is.
+:func:`load_autoencoder` loads an autoencoder, the built-in ``mini-mel`` or a released one. :func:`summarise` computes
+the summary vectors of a dataset. :func:`fit_judge` trains an independent classifier of decoded sounds.
 """
 
 import lazy_loader

@@ -1,9 +1,9 @@
-"""From sound to one vector and back: :class:`SummaryAutoencoder`.
+"""Encode sound to one vector and decode it again: :class:`SummaryAutoencoder`.
 
-A frozen encoder gives frames, a transformer sums them up in one vector z, a diffusion decoder draws latents of a frozen
-codec that z could have come from, the codec makes them sound (Alonso-Jimenez et al., "Leveraging pre-trained
-autoencoders for interpretable prototype learning of music audio", 2024, arXiv 2402.09318). The same z with another
-seed gives another sound: what stays is what z holds, what changes the decoder made up.
+A frozen encoder computes frames, a transformer summarises them in one vector z, a diffusion decoder samples latents of
+a frozen codec given z, and the codec decodes these to sound (Alonso-Jimenez et al., "Leveraging pre-trained
+autoencoders for interpretable prototype learning of music audio", 2024, arXiv 2402.09318). The same z with another seed
+gives another sound: what all samples share is determined by z, what differs was added by the decoder.
 """
 
 from __future__ import annotations
@@ -29,44 +29,49 @@ from .network import SummaryNet
 from .window import WindowNet
 
 SHORTEST = 0.1
-"""Seconds of sound below which a summary would be made of padding."""
+"""Shortest sound in seconds; the summary of a shorter one would mostly describe padding."""
 ROWS = 32
-"""Rows that go through the denoiser together."""
+"""Number of rows that pass through the network together."""
 
 
 class SummaryAutoencoder:
-    """Frames of a frozen encoder to one vector, and back to the sound of a frozen codec.
+    """Autoencoder from the frames of a frozen encoder to one vector, and from it to the sound of a frozen codec.
 
     Parameters
     ----------
     net : SummaryNet or WindowNet
+        Network that summarises and denoises.
     encoder : Encoder
+        Frozen encoder.
     codec : Codec
+        Frozen codec.
     layer : str or int
-        Whose frames are summed up.
+        Layer of the encoder whose frames are summarised.
     seconds : float
-        The window: longest sound that goes in, length of what comes out.
+        Length of the window: the longest input, and the length of decoded sounds.
     level : float, optional
-        Root-mean-square level in dB relative to full scale to which every window is brought before it is encoded, so
-        that a summary knows nothing of it; None leaves windows as they are, as the paper does.
+        Root-mean-square level in dB relative to full scale to which every window is scaled before it is encoded, so
+        that summaries do not depend on the level. With None, as in the paper, windows are not scaled.
     name : str, optional
+        Name of the autoencoder.
 
     Attributes
     ----------
     encoder, codec, layer, seconds, level, name
-        As given; ``layer`` by name.
+        As given, with ``layer`` as a name.
     dim : int
-        D of a summary.
+        Number of dimensions D of a summary.
     samples : int
-        Length of a decoded sound, at ``codec.rate``.
+        Length of a decoded sound in samples at ``codec.rate``.
     fingerprint : str
-        Hash of everything that changes a summary or a sound.
+        Hash of everything that affects a summary or a decoded sound.
     device : torch.device
+        Device of the encoder and the network.
 
     Raises
     ------
     ParameterError
-        The encoder's layer or the codec does not fit the network.
+        If the encoder's layer or the codec does not match the network.
     """
 
     @checked
@@ -113,20 +118,26 @@ class SummaryAutoencoder:
     @checked
     @torch.inference_mode()
     def summarise(self, frames: Tensor, lengths: Tensor, *, source: str | None = None) -> Tensor:
-        """Sum up frames.
+        """Summarise frames of the encoder.
 
         Parameters
         ----------
         frames : Tensor, float32 (B, T, D)
-            Of ``encoder`` at ``layer``.
+            Frames of ``encoder`` at ``layer``.
         lengths : Tensor, int64 (B,)
-            True frames of each row, at least 1; those of the whole window for a WindowNet.
+            Number of frames of each row without padding, at least 1; for a WindowNet, that of a whole window.
         source : str, optional
-            Fingerprint of the encoder the frames came from, where it is known: another one is refused.
+            Fingerprint of the encoder that computed the frames, if it is known; that of another encoder is an error.
 
         Returns
         -------
         Tensor, float32 (B, D)
+            Summaries.
+
+        Raises
+        ------
+        ParameterError
+            If the frames are of another encoder, shapes or lengths are wrong, or frames are not finite.
         """
         if source is not None and source != self.encoder.fingerprint:
             expected = (
@@ -158,29 +169,31 @@ class SummaryAutoencoder:
         pad: bool = True,
         progress: bool = False,
     ) -> Tensor:
-        """Summaries of sounds.
+        """Compute the summaries of sounds.
 
         Parameters
         ----------
         waveforms : list of arrays (samples,), or one array or tensor (B, samples)
-            0.1 s to ``seconds`` each. Cut longer ones with :func:`workbench.audio.segment`.
+            Sounds of 0.1 s to ``seconds`` each. Cut longer ones with :func:`workbench.audio.segment`.
         rate : int
-            Hz; must be the encoder's.
+            Sampling rate in Hz; it must be the encoder's.
         pad : bool
-            Zero-pad shorter sounds to ``seconds``; ``mini-mel`` reads whole windows alone. False encodes them at their
-            own length, as the paper's code does with the rest of a track.
+            Whether to zero-pad shorter sounds to ``seconds``, which ``mini-mel`` requires. Otherwise they are encoded
+            at their own length, as in the paper's code for the end of a track.
         progress : bool
+            Whether to show a progress bar.
 
         Returns
         -------
         Tensor, float32 (B, D)
+            Summaries.
 
         Raises
         ------
         ParameterError
-            Another rate, or no sound at all.
+            If the rate is not the encoder's, there is no sound, or ``pad`` is False for a network that requires it.
         AudioError
-            A sound that is too short, too long, not finite or not (samples,); names the clip.
+            If a sound is too short, too long, not finite or not (samples,); the clip is named.
         """
         if rate != self.encoder.rate:
             raise ParameterError("rate", rate, f"{self.encoder.rate} Hz, that of {self.encoder.name}: resample first")
@@ -207,7 +220,7 @@ class SummaryAutoencoder:
         if x.shape[-1] > size:
             raise AudioError(f"clip {index}", f"lasts {seconds:.3f} s; the window is {self.seconds:g} s: segment it")
         if x.ndim != 1:
-            return x  # the encoder refuses it, and names the clip
+            return x  # the encoder raises an error that names the clip
         x = np.pad(x, (0, size - len(x))) if pad else x
         return x if self.level is None or not np.isfinite(x).all() else at_level(x, self.level)
 
@@ -222,26 +235,29 @@ class SummaryAutoencoder:
         seed: int | Sequence[int] = 0,
         progress: bool = False,
     ) -> Tensor:
-        """Latents of the codec that the summaries could have come from.
+        """Sample latents of the codec given summaries.
 
         Parameters
         ----------
         z : Tensor or ndarray (B, D)
+            Summaries.
         steps, guidance
-            S and g of :func:`~workbench.sonify.diffusion.sample`.
+            Number of steps S and guidance g, as in :func:`~workbench.sonify.diffusion.sample`.
         seed : int or sequence of int
-            Of the noise a row starts from: one for all rows, or one a row. A row does not depend on its batch.
+            Seed of the initial noise, one for all rows or one per row. The result for a row does not depend on its
+            batch.
         progress : bool
+            Whether to show a progress bar.
 
         Returns
         -------
         Tensor, float32 (B, T, codec.dim)
+            Latent frames.
 
         Raises
         ------
         ParameterError
-            Summaries of another width, not finite or none at all; another number of seeds than of rows; ``steps``
-            below 1.
+            If summaries have another D, are not finite or empty, the number of seeds is wrong, or ``steps`` is below 1.
         """
         check_sampling(steps, guidance)
         z = torch.as_tensor(numbers("z", z, finite=False, empty=True).astype(np.float32))
@@ -277,18 +293,18 @@ class SummaryAutoencoder:
         levels: np.ndarray | Sequence[float] | None = None,
         progress: bool = False,
     ) -> Tensor:
-        """Sound of summaries, (B, samples) float32 at ``codec.rate``; parameters and errors of :meth:`generate`.
+        """Decode summaries to sound, (B, samples) float32 at ``codec.rate``.
 
-        Not clipped: a sound may pass full scale.
+        The sound is not clipped and may exceed full scale. Other parameters and errors are those of :meth:`generate`.
 
         Parameters
         ----------
         draws : int
-            Of so many sounds a row, the one is taken whose own summary lies nearest to the row: what the decoder made
-            up disturbs least there. The first has the seed given, the others have seeds made from it.
+            Number of sounds that are sampled per row; the one whose own summary is nearest to the row is returned. The
+            first has the given seed, the others have seeds derived from it.
         levels : array-like (B,), optional
-            Level in dB of each row's sound, such as :attr:`.Summaries.levels`, where summaries know nothing of it; by
-            default all come at the one that windows are brought to.
+            Level in dB of each row's sound, such as :attr:`.Summaries.levels`, if summaries do not contain the level.
+            By default all sounds have the level to which windows are scaled.
         """
         whole("draws", draws, least=1)
         if levels is not None and self.level is None:
@@ -314,14 +330,14 @@ class SummaryAutoencoder:
         return torch.from_numpy(np.stack([at_level(row, to) for row, to in rows])).to(sound.device)
 
     def _distance(self, sound: Tensor, z: Tensor | np.ndarray) -> Tensor:
-        """How far the summary of each sound (B, samples) lies from z (B, D), (B,)."""
+        """Return the distance of the summary of each sound (B, samples) to z (B, D), (B,)."""
         heard = [resample(row, self.codec.rate, self.encoder.rate) for row in sound.cpu().numpy()]
         longest = round(self.seconds * self.encoder.rate)
         again = self.embed([row[:longest] for row in heard], self.encoder.rate)
         return (again - torch.as_tensor(z, dtype=torch.float32, device=again.device)).norm(dim=1).to(sound.device)
 
     def reconstruct(self, waveforms, rate: int, **options) -> Tensor:
-        """:meth:`embed`, then :meth:`decode` with ``options``."""
+        """Encode sounds by :meth:`embed` and decode their summaries by :meth:`decode` with ``options``."""
         return self.decode(self.embed(waveforms, rate), **options)
 
 

@@ -1,4 +1,4 @@
-"""The summary autoencoders known by name, before anything of them is loaded."""
+"""Names of the summary autoencoders that can be loaded, and checks of such names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..core.checks import checked, close_match
 from ..core.errors import ParameterError
 
 BUILT_IN = ("mini-mel",)
-"""Those that come with the package."""
+"""Autoencoders that are part of the package."""
 PUBLISHED = {
     "pecmae-4s": (
         4.0,
@@ -26,23 +26,24 @@ PUBLISHED = {
         "39452d90fadc11098f0baecb15895fd87745c6b89d3d3ce2df11c56d3d35bb2c",
     ),
 }
-"""Name -> window in seconds, file and its SHA-256. "4L" in a name is wrong: the file's size tells of two layers."""
+"""For each released autoencoder the window in seconds, the file, and its SHA-256. Despite "4L" in two file names, the
+sizes of the files show that they have two summary layers."""
 
 
 def known_autoencoders(name: str | os.PathLike) -> str:
-    """Return what is expected where a name is unknown: all of them, and the one that is close."""
+    """Return the text that an error for an unknown name lists: all known names, and a similar one if there is one."""
     known = (*BUILT_IN, *PUBLISHED)
     return f"{', '.join(known)}, or a file that save_autoencoder wrote{close_match(name, known)}"
 
 
 @checked
 def check_autoencoder_name(text: str, argument: str = "name_or_path") -> None:
-    """Refuse what :func:`load_autoencoder` cannot know, before anything is loaded.
+    """Check a name for :func:`load_autoencoder` before anything is loaded.
 
     Raises
     ------
     ParameterError
-        No known name, and no file that is there; names the argument and offers a close name.
+        If it is neither a known name nor an existing file; the message names the argument and suggests a similar name.
     """
     if text not in (*BUILT_IN, *PUBLISHED) and not os.path.isfile(os.path.expanduser(text)):
         raise ParameterError(argument, text, known_autoencoders(text))

@@ -1,12 +1,12 @@
-"""v-diffusion on an angle: the schedule, the noise, and the deterministic sampler with guidance.
+"""Diffusion with v-prediction: the schedule, the noise, and a deterministic sampler with guidance.
 
-sigma runs from 0 (data) to 1 (noise); with alpha = cos(pi sigma / 2) and beta = sin(pi sigma / 2)
+sigma runs from 0 (data) to 1 (noise). With alpha = cos(pi sigma / 2) and beta = sin(pi sigma / 2),
 
     x = alpha x0 + beta eps,   v = alpha eps - beta x0,   so that   x0 = alpha x - beta v,   eps = beta x + alpha v.
 
-A network learns v (Salimans and Ho, "Progressive distillation", 2022). Nothing here knows the network: the functions
-take any ``velocity(x, sigma, z)`` with x (B, ...), sigma (B,) and the condition z (B, D), and give v like x. No
-condition is a z of zeros.
+A network learns v (Salimans and Ho, "Progressive distillation", 2022). The functions take any function
+``velocity(x, sigma, z)`` that returns v of the shape of x, with x (B, ...), sigma (B,) and the condition z (B, D). A z
+of zeros stands for no condition.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def _angles(sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha = cos(pi sigma / 2) and beta = sin(pi sigma / 2), in the dtype of ``sigma``."""
+    """Return alpha = cos(pi sigma / 2) and beta = sin(pi sigma / 2), in the dtype of ``sigma``."""
     return torch.cos(sigma * (math.pi / 2)), torch.sin(sigma * (math.pi / 2))
 
 
 def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy data and the target.
+    """Return noisy data x and the training target v.
 
     Parameters
     ----------
     x0, noise : Tensor (B, ...)
         Data of about unit variance, and standard normal noise.
     sigma : Tensor (B,)
-        In [0, 1].
+        Noise level of each row, in [0, 1].
 
     Returns
     -------
@@ -55,7 +55,7 @@ def diffuse(x0: Tensor, noise: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int], *, device: str | torch.device = "cpu") -> Tensor:
-    """Standard normal noise (B, *shape), float32: row i depends on ``seeds[i]`` alone, and on no device."""
+    """Draw standard normal noise (B, *shape), float32; row i depends only on ``seeds[i]``, not on the device."""
     none = isinstance(seeds, (list, tuple)) and not seeds
     seeds = [] if none else several("seeds", seeds, lambda name, value: seed(value, name))
     shape = several("shape", shape, partial(whole, least=1))
@@ -72,31 +72,33 @@ def sample(
     guidance: float = 1.0,
     on_step: Callable[[], object] | None = None,
 ) -> Tensor:
-    """From noise to data, deterministically (DDIM; Song, Meng and Ermon 2021) along sigma = 1, ..., 0.
+    """Convert noise to data deterministically (DDIM; Song, Meng and Ermon 2021), with sigma falling from 1 to 0.
 
     Parameters
     ----------
     velocity : callable (x, sigma, z) -> v
+        The network.
     noise : Tensor (B, ...)
-        The start.
+        Initial noise.
     z : Tensor (B, D)
-        The condition.
+        Condition.
     steps : int
-        S, number of steps; 40 on the paper's web page, 100 in its "high quality" setting.
+        Number of steps S; 40 on the paper's web page, 100 in its "high quality" setting.
     guidance : float
-        g of classifier-free guidance (Ho and Salimans 2022), v = v_c + g (v_c - v_u): 0 is the conditional model
-        as it is, and costs half.
+        g of classifier-free guidance (Ho and Salimans 2022), v = v_c + g (v_c - v_u). 0 is the conditional model
+        without guidance and takes half the time.
     on_step : callable, optional
         Called after each step.
 
     Returns
     -------
     Tensor, like ``noise``
+        Sampled data.
 
     Raises
     ------
     ParameterError
-        ``steps`` below 1, ``guidance`` not finite, or another number of rows in ``z`` than in ``noise``.
+        If ``steps`` is below 1, ``guidance`` is not finite, or ``z`` and ``noise`` differ in their number of rows.
     """
     check_sampling(steps, guidance)
     if not callable(velocity):
@@ -125,7 +127,7 @@ def _check_tensor(name: str, value: object) -> None:
 
 
 def _guided(velocity: Velocity, x: Tensor, sigma: float, z: Tensor, guidance: float) -> Tensor:
-    """v at one sigma with guidance: both versions in one call of the network."""
+    """Return v at one sigma with guidance; one call of the network computes v with and without the condition."""
     at = torch.full((len(x),), sigma, dtype=x.dtype, device=x.device)
     if guidance == 0:
         return velocity(x, at, z)

@@ -1,4 +1,4 @@
-"""Summary autoencoders as files: :func:`save_autoencoder` and :func:`load_autoencoder`."""
+"""Save summary autoencoders to files and load them: :func:`save_autoencoder` and :func:`load_autoencoder`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,27 @@ from .window import WindowConfig, WindowNet
 
 WEIGHTS = Path(__file__).parent / "mini_mel"
 NETWORKS = {"transformer": (SummaryConfig, SummaryNet), "window": (WindowConfig, WindowNet)}
-"""What may stand between encoder and codec: its settings, and itself."""
+"""Networks between encoder and codec: the classes of configuration and network, by name."""
 
 
 @checked
 def save_autoencoder(autoencoder: SummaryAutoencoder, path: Path | str, *, note: dict[str, str] | None = None) -> None:
-    """Write network and settings as float16 safetensors, atomically; ``note`` is kept in the metadata."""
+    """Write the network in float16 and the settings to a safetensors file, atomically.
+
+    Parameters
+    ----------
+    autoencoder : SummaryAutoencoder
+        The autoencoder; its encoder and codec are stored by name and fingerprint only.
+    path : path
+        Name of the file.
+    note : dict of str to str, optional
+        Entries that are added to the metadata of the file.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be written.
+    """
 
     if not isinstance(autoencoder, SummaryAutoencoder):
         raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
@@ -65,23 +80,23 @@ def load_autoencoder(
     codec: Codec | None = None,
     fetch: bool = False,
 ) -> SummaryAutoencoder:
-    """A summary autoencoder with its weights.
+    """Load a summary autoencoder with its weights.
 
     Parameters
     ----------
     name_or_path : str or path
-        "mini-mel", the built-in one (frames of ``mini``, latents of the mel codec, 2 s), a file written by
-        :func:`save_autoencoder`, or one of those that PECMAE's authors released: "pecmae-4s", "pecmae-1s" and
-        "pecmae-10s", whose files hold EnCodecMAE too.
+        "mini-mel", the built-in autoencoder (frames of ``mini``, latents of the mel codec, 2 s); a file written by
+        :func:`save_autoencoder`; or "pecmae-4s", "pecmae-1s" or "pecmae-10s", the released ones, whose file also
+        contains the encoder EnCodecMAE.
     weights : path, optional
         The file of a released one, or a folder that holds it. By default it is looked for in the folders of
         ``WORKBENCH_WEIGHTS`` and in the download cache.
     device : str or torch.device
-        Where encoder and codec are loaded; those given stay where they are.
+        Device on which encoder and codec are loaded; those that are given stay on theirs.
     encoder, codec : optional
-        The frozen parts, where they are loaded already; by default those that the weights were trained with.
+        The frozen parts, if they are already loaded; by default those with which the weights were trained.
     fetch : bool
-        Download a released one that is missing; size and licence are printed first.
+        Whether to download missing weights of a released autoencoder; size and licence are printed first.
 
     Returns
     -------
@@ -90,7 +105,7 @@ def load_autoencoder(
     Raises
     ------
     WeightsError
-        File missing, damaged or not fitting, or an encoder or codec other than that of the training.
+        If the file is missing, damaged or inconsistent, or the encoder or codec is not that of the training.
     """
     if not isinstance(device, (str, torch.device)):
         raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")

@@ -1,9 +1,9 @@
-"""The trained part of a summary autoencoder: a transformer that summarises, a transformer that denoises.
+"""The trained network of a summary autoencoder: a transformer that summarises and a transformer that denoises.
 
-Frames of a frozen encoder, preceded by one learnt token, go through the first; what it gives at that token is the
-summary z. The second sees the tokens [z, time, noisy latents] and gives v of :mod:`.diffusion` at the latents. Both are
-:class:`workbench.encoders.residual.ResiDualStack`; frames and latents share one learnt scale of sinusoidal positions,
-the tokens before them have none.
+The first takes the frames of a frozen encoder, preceded by one learnt token; its output at that token is the summary z.
+The second takes the tokens [z, time, noisy latents]; its outputs at the latents are v of :mod:`.diffusion`. Both are
+:class:`workbench.encoders.residual.ResiDualStack`. Sinusoidal positions, with one learnt scale, are added to frames and
+latents but not to the tokens before them.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from ..encoders import residual
 
 @dataclass(frozen=True)
 class SummaryConfig(Config):
-    """The shape of the network; the defaults, and "paper", are the paper's 4 s autoencoder."""
+    """Shape of the network; the defaults, and "paper", are those of the paper's 4 s autoencoder."""
 
     PRESETS: ClassVar = {"paper": {}}
 
     dim: int = 768
-    """A frame of the encoder, a token and the summary have so many numbers, D."""
+    """Number of dimensions D of an encoder frame, a token and the summary."""
     latent_dim: int = 128
-    """A latent frame of the codec has so many numbers."""
+    """Number of dimensions of a latent frame of the codec."""
     latent_frames: int = 300
-    """The window has so many latent frames."""
+    """Number of latent frames of the window."""
     summary_layers: int = 2
-    """The summary transformer has so many layers."""
+    """Number of layers of the summary transformer."""
     denoiser_layers: int = 8
-    """The denoiser has so many layers."""
+    """Number of layers of the denoiser."""
     heads: int = 8
-    """Both have so many attention heads."""
+    """Number of attention heads of both transformers."""
     hidden: int = 4096
-    """The feed-forward block that the layers of a stack share is so wide."""
+    """Width of the feed-forward block, which is shared by the layers of a transformer."""
     patch: int = 1
-    """A token holds so many latent frames; they must divide ``latent_frames``."""
+    """Number of latent frames per token; it must divide ``latent_frames``."""
     skip: bool = False
-    """Gain(time) * noisy latents are added to the output, which a patch wider than ``dim`` needs to tell noise."""
+    """Whether to add gain(time) * noisy latents to the output, as needed if a patch has more numbers than ``dim``."""
 
     def __post_init__(self) -> None:
         names = ("dim", "latent_dim", "latent_frames", "summary_layers", "denoiser_layers", "heads", "hidden", "patch")
@@ -55,15 +55,16 @@ class SummaryConfig(Config):
 
 
 class SummaryNet(nn.Module):
-    """Summary transformer and denoiser.
+    """Summary transformer and denoiser of a :class:`SummaryAutoencoder`.
 
     Parameters
     ----------
     config : SummaryConfig
+        Shape of the network.
 
     Notes
     -----
-    Weights start from torch's global generator: seed it, or load others.
+    Initial weights are drawn from torch's global random generator.
     """
 
     def __init__(self, config: SummaryConfig):
@@ -84,26 +85,26 @@ class SummaryNet(nn.Module):
 
     @property
     def drawn(self) -> tuple[int, int]:
-        """Shape of what is drawn from noise: latent frames, (T, latent_dim)."""
+        """Shape of what is sampled by diffusion: latent frames, (T, latent_dim)."""
         return self.config.latent_frames, self.config.latent_dim
 
     def latents(self, x: Tensor) -> Tensor:
-        """What was drawn (B, T, latent_dim), as latent frames: the same."""
+        """Return the sampled latent frames (B, T, latent_dim) unchanged; other networks convert them here."""
         return x
 
     def positions(self, x: Tensor) -> Tensor:
-        """``x`` (B, T, D) plus the scaled sinusoidal positions 0 ... T - 1."""
+        """Return ``x`` (B, T, D) plus the scaled sinusoidal positions 0 to T - 1."""
         return x + self.position_scale * residual.sinusoidal(x.shape[1], x.shape[2], device=x.device)
 
     def summarise(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """Frames (B, T, D) and true lengths (B,) to summaries (B, D)."""
+        """Summarise frames (B, T, D) with lengths (B,) without padding; return summaries (B, D)."""
         token = self.token.expand(len(frames), 1, -1)
         padding = torch.arange(frames.shape[1] + 1, device=frames.device) > lengths[:, None]
         padding = padding if bool(padding.any()) else None
         return self.summary(torch.cat((token, self.positions(frames)), 1), padding)[:, 0].float()
 
     def forward(self, x: Tensor, sigma: Tensor, z: Tensor) -> Tensor:
-        """v of noisy latents x (B, T, latent_dim) at sigma (B,), given summaries z (B, D); zeros are no condition."""
+        """Return v of noisy latents x (B, T, latent_dim) at sigma (B,) given z (B, D); zeros mean no condition."""
         patches = x.reshape(len(x), -1, self.in_adapter.in_features)
         time = self.time_embedding(sigma[:, None])
         tokens = torch.cat((z[:, None], time[:, None], self.positions(self.in_adapter(patches))), 1)

@@ -1,9 +1,9 @@
-"""The released autoencoders of PECMAE (arXiv 2402.09318): 4 s, the paper's, 1 s and 10 s.
+"""Load the released autoencoders of PECMAE (arXiv 2402.09318): 4 s, which is the paper's, 1 s and 10 s.
 
-One checkpoint holds EnCodecMAE base, the summary transformer, the denoiser and the state of the optimiser. What it does
-not hold is EnCodec's decoder: that comes from the codec ``encodec``. No released file was at hand when this was
-written: the layout and the arithmetic follow the authors' code and the published sizes, and a file that does not fit is
-refused with its first odd entries.
+One checkpoint contains EnCodecMAE base, the summary transformer, the denoiser and the state of the optimiser. EnCodec's
+decoder is not part of it and comes from the codec ``encodec``. This module was written without access to a released
+file: the layout and the computation follow the authors' code and the published sizes. A file with another layout is
+refused with an error that names the first unexpected entries.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .catalog import PUBLISHED
 from .network import SummaryConfig, SummaryNet
 
 HEADS = 8
-"""Attention heads of both stacks; the paper's 12 are those of EnCodecMAE."""
+"""Number of attention heads of both transformers; the 12 in the paper are those of EnCodecMAE."""
 BACKBONE = "encodecmae-base"
 FRAME_RATE = 75
 SOURCE = "https://huggingface.co/lpepino/encodecmae-base/resolve/main/ae"
@@ -43,11 +43,11 @@ NAMES = {
     "time_embedding.2.weight": "time_embedding.2.weight",
     "time_embedding.2.bias": "time_embedding.2.bias",
 }
-"""Entries outside the stacks and what :class:`SummaryNet` calls them."""
+"""Names of the entries outside the two transformers in a checkpoint and in :class:`SummaryNet`."""
 
 
 def _own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Entries of a released checkpoint, without those of EnCodecMAE, as :class:`SummaryNet` names and orders them."""
+    """Return the entries of a released checkpoint, without those of EnCodecMAE, as those of a :class:`SummaryNet`."""
     own: dict[str, Tensor] = {}
     stacks: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in STACKS}
     for key, value in state.items():
@@ -57,7 +57,7 @@ def _own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if prefix is not None:
             stacks[prefix][key.removeprefix(prefix)] = value
         elif key in ("encoder.cls_tokens.weight", "encoder.pos_encoder.scale"):
-            own[NAMES[key]] = value.squeeze(0) if value.ndim else value  # one token, one number
+            own[NAMES[key]] = value.squeeze(0) if value.ndim else value  # the checkpoint may have a leading axis of 1
         else:
             own[NAMES.get(key, key)] = value
     for prefix, entries in stacks.items():
@@ -66,12 +66,12 @@ def _own_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
-    """The configuration that entries of :func:`_own_entries` tell, for a window of ``seconds``.
+    """Derive the configuration from entries of :func:`_own_entries` and the window of ``seconds``.
 
     Raises
     ------
     WeightsError
-        The entries that tell it are not there.
+        If entries that determine it are missing or of a wrong shape.
     """
     needed = ("in_adapter.weight", "summary.feed_forward.0.weight")
     missing = [key for key in needed if key not in own]
@@ -107,21 +107,21 @@ def load_published(
     device: str | torch.device = "auto",
     fetch: bool = False,
 ) -> SummaryAutoencoder:
-    """A released summary autoencoder.
+    """Load a released summary autoencoder.
 
     Parameters
     ----------
     name : str
-        A name of :data:`PUBLISHED`; it says how long the window is, which the file does not.
+        A name in :data:`PUBLISHED`; it determines the length of the window, which the file does not contain.
     weights : path, optional
-        The checkpoint, or a folder that holds it; else it is looked for in the folders of ``WORKBENCH_WEIGHTS`` and
-        in the download cache. One of more layers than the file of that name is taken as it is.
+        The checkpoint, or a folder that contains it; by default it is searched for in the folders of
+        ``WORKBENCH_WEIGHTS`` and in the download cache. The numbers of layers are read from the file.
     codec : Codec, optional
         EnCodec at 24 kHz; by default ``load_codec("encodec")``.
     device : str or torch.device
-        Where the codec and, with it, the networks are loaded.
+        Device on which the codec and the networks are loaded.
     fetch : bool
-        Download what is missing, 0.7 GB; size and licence are printed first.
+        Whether to download missing weights, 0.7 GB; size and licence are printed first.
 
     Returns
     -------
@@ -130,9 +130,9 @@ def load_published(
     Raises
     ------
     ParameterError
-        Unknown name, or a codec that is not EnCodec at 24 kHz.
+        If the name is unknown, or the codec is not EnCodec at 24 kHz.
     WeightsError
-        Files missing, damaged, of another layout, or with more in them than tensors and plain values.
+        If the file is missing, damaged, of another layout, or contains objects other than tensors and plain values.
     """
     choice("name", name, PUBLISHED)
     if not isinstance(device, (str, torch.device)):

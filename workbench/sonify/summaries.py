@@ -1,4 +1,4 @@
-"""Summary vectors of a dataset, segment by segment, remembered; and a judge that has nothing to do with them."""
+"""Summary vectors of the segments of a dataset, kept in a cache, and an independent classifier (judge) of sounds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _VERSION = 2
 _AT_ONCE = 64
-"""Segments encoded together."""
+"""Number of segments that are encoded together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,20 +42,20 @@ class Summaries:
     """Summary vectors of all segments of a dataset; made by :func:`summarise`."""
 
     z: np.ndarray
-    """float32 (N, D), a row a segment."""
+    """Summaries, one row per segment, float32 (N, D)."""
     rows: np.ndarray
-    """Row of the clip that each segment is cut from, int64 (N,): the track whose logits are averaged."""
+    """Row number of the clip that each segment is cut from, int64 (N,); it serves as the track of the segment."""
     starts: np.ndarray
-    """Where in its clip a segment begins, seconds, float64 (N,)."""
+    """Start of each segment in its clip, in seconds, float64 (N,)."""
     levels: np.ndarray | None
-    """Root-mean-square level of each segment in its window, dB relative to full scale, float64 (N,), where summaries
-    know nothing of it; else None. What ``autoencoder.decode`` takes to give a sound its level back."""
+    """Root-mean-square level of each segment in its window, in dB relative to full scale, float64 (N,). It is None if
+    summaries contain the level; otherwise ``autoencoder.decode`` can restore it from these numbers."""
     clips: Clips = field(repr=False)
     """The dataset."""
     seconds: float
-    """Longest segment."""
+    """Length of the longest segment in seconds."""
     level: float | None = None
-    """Level in dB to which the autoencoder brings every window; None: windows are summed up as they are."""
+    """Level in dB to which the autoencoder scales every window; None if it does not scale them."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -69,39 +69,39 @@ class Summaries:
 
     @property
     def names(self) -> np.ndarray:
-        """Caption of each segment, str (N,): the clip's id, and where it begins if that is not at 0."""
+        """Caption of each segment, str (N,): the id of its clip, and its start if that is not 0."""
         ids = self.clips.table["id"].to_numpy(str)[self.rows]
         places = zip(ids, self.starts, strict=True)
         return np.array([f"{name} at {start:g} s" if start else name for name, start in places])
 
     def audio(self, i: int) -> tuple[np.ndarray, int]:
-        """The sound of segment i, at the level to which the autoencoder brings it, if any; and its rate."""
+        """Return the sound of segment i, scaled to the autoencoder's level if it has one, and its sampling rate."""
         x, rate = self._own(i)
         return (x if self.levels is None else x * np.float32(10 ** ((self.level - self.levels[i]) / 20))), rate
 
     def _own(self, i: int) -> tuple[np.ndarray, int]:
-        """The sound of segment i as it lies in its clip, and its rate."""
+        """Return the sound of segment i as it is in its clip, and its sampling rate."""
         whole("i", i, least=0, most=len(self.rows) - 1)
         return _piece(self.clips, int(self.rows[i]), self.starts[i], self.seconds)
 
     @checked
     def window(self, i: int, rate: int) -> np.ndarray:
-        """Segment i as the autoencoder hears it: at a rate (Hz), zero-padded to the window, brought to its level."""
+        """Return segment i as a window of the autoencoder, zero-padded and scaled to its level, at a rate in Hz."""
         return _window(*self._own(i), rate, self.seconds, self.level)
 
     @checked
     def windows(self, rate: int) -> Clips:
-        """All segments as :meth:`window` gives them, as a dataset of their own.
+        """Return all segments, as :meth:`window` returns them, as a dataset.
 
         Parameters
         ----------
         rate : int
-            Hz; a codec's, to hear what its decoded sounds are to be heard beside.
+            Sampling rate in Hz; use that of the codec to compare the windows with decoded sounds.
 
         Returns
         -------
         Clips
-            Row i is segment i, with its label, and its clip's group.
+            Row i is segment i, with the label and the group of its clip.
         """
         from ..datasets import Clips
 
@@ -111,26 +111,26 @@ class Summaries:
         return Clips(table, sounds, name=f"windows of {self.clips.name}")
 
     def split(self, split: Split) -> Split:
-        """Turn a split of the clips into one of the segments."""
+        """Convert a split of the clips to a split of the segments."""
         parts = fitting(split, len(self.clips), needed=())
         return Split(*(np.flatnonzero(np.isin(self.rows, rows)) for rows in parts))
 
 
 def _piece(clips: Clips, i: int, start: float, seconds: float) -> tuple[np.ndarray, int]:
-    """At most so many seconds of a clip from a start (s), at its own rate."""
+    """Return at most ``seconds`` of a clip from ``start`` (seconds), and its sampling rate."""
     x, rate = clips.audio(i)
     first = round(start * rate)
     return x[first : first + round(seconds * rate)], rate
 
 
 def _window(x: np.ndarray, own: int, rate: int, seconds: float, level: float | None) -> np.ndarray:
-    """A segment (samples,) at ``own`` Hz as a window: at ``rate``, zero-padded to ``seconds``, at a level (dB)."""
+    """Return a segment (samples,) at ``own`` Hz resampled to ``rate``, zero-padded to ``seconds``, at a level in dB."""
     x = audio.fit(audio.resample(x, own, rate), rate, seconds=seconds)
     return x if level is None else audio.at_level(x, level)
 
 
 class _Windows:
-    """Sounds of :meth:`Summaries.windows`: a row's clip, cut from where it begins, at one rate and length."""
+    """Source of the sounds of :meth:`Summaries.windows`, which cuts each window from its clip when it is needed."""
 
     columns = ("clip", "begins")
 
@@ -170,23 +170,27 @@ def summarise(
     cache: bool = True,
     progress: bool = True,
 ) -> Summaries:
-    """Cut every clip into windows and sum each up in one vector.
+    """Cut every clip into windows and compute the summary vector of each.
 
-    Windows do not overlap. A last one that is shorter is kept, unless it is under 0.1 s. Silent windows (below -80 dB)
-    are left out where the autoencoder brings all windows to one level.
+    Windows do not overlap. A shorter window at the end is kept, unless it is under 0.1 s. Silent windows (below -80 dB)
+    are left out if the autoencoder scales all windows to one level.
 
     Parameters
     ----------
     clips : Clips
+        The dataset.
     autoencoder : SummaryAutoencoder
+        The autoencoder.
     pad : bool
-        Zero-pad short windows; False: at their own length, as the paper's code (see
+        Whether to zero-pad short windows; otherwise they are encoded at their own length, as in the paper's code (see
         :meth:`~.autoencoder.SummaryAutoencoder.embed`).
     skip_short : bool
-        Leave clips under 0.1 s out, with a warning that names them, instead of refusing them.
+        Whether to leave out clips under 0.1 s, with a warning that names them, instead of raising an error.
     cache : bool
-        Read what an earlier call with the same sounds and weights wrote to the user's cache folder, else write it.
+        Whether to read the result of an earlier call with the same sounds and weights from the user's cache folder, and
+        to write it there.
     progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -195,12 +199,12 @@ def summarise(
     Raises
     ------
     AudioError
-        A clip that cannot be decoded, holds NaN or is shorter than 0.1 s; it is named. All clips are silent.
+        If a clip cannot be decoded, is not finite or is shorter than 0.1 s (it is named), or if no window is left.
 
     Warns
     -----
     UserWarning
-        Clips or silent windows were left out.
+        If clips or silent windows are left out.
     """
     if not isinstance(autoencoder, SummaryAutoencoder):
         raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
@@ -257,7 +261,7 @@ def summarise(
 
 
 def _read(path, clips: int, dim: int) -> tuple[np.ndarray, ...] | None:
-    """What was kept, if it is whole and of these clips (the archive has a checksum of each array)."""
+    """Return the arrays in the cache, or None if they are missing, damaged or do not belong to these clips."""
     try:
         with np.load(path, allow_pickle=False) as file:
             z, rows, starts = file["z"], file["rows"], file["starts"]
@@ -288,33 +292,33 @@ class Judge:
     """A classifier of sounds that is independent of an autoencoder; made by :func:`fit_judge`."""
 
     name: str
-    """Name of its encoder."""
+    """Name of the judge's encoder."""
     probes: Probes = field(repr=False)
-    """Fitted on real sounds; what it gets right of those held out is ``probes.accuracy``."""
+    """Linear probe fitted on real sounds; ``probes.accuracy`` is its accuracy on the test sounds."""
     encoder: Encoder = field(repr=False)
-    """The encoder, whose mean frames the probe takes."""
+    """Encoder whose frames, averaged over time, are the input of the probe."""
 
     @property
     def classes(self) -> np.ndarray:
-        """Labels in the order of the probabilities, (C,)."""
+        """Labels of the classes, in the order of the probabilities, (C,)."""
         return self.probes.classes
 
     @property
     def floor(self) -> float:
-        """Share of its test sounds that are named without hearing: by chance, or by the commonest class if higher."""
+        """Accuracy that guessing reaches on the test sounds: chance, or the most frequent class if that is higher."""
         return max(self.probes.chance, self.probes.majority)
 
     @property
     def knows(self) -> bool:
-        """Whether the interval of what it gets right of its test sounds lies above :attr:`floor`.
+        """Whether the lower bound of the accuracy on the test sounds is above :attr:`floor`.
 
-        False where all test sounds are of one group, for nothing is known of others then.
+        It is False if all test sounds are of one group, because there is then no interval.
         """
         return bool(self.probes.interval[0, 0] > self.floor)
 
     @property
     def accuracy(self) -> str:
-        """One sentence on what it gets right of the real sounds that it was not fitted on."""
+        """Sentence with the accuracy on the real test sounds, its interval and the accuracy of guessing."""
         right, (low, high) = self.probes.accuracy[0].mean(), self.probes.interval[0]
         span, groups = f" [{low:.1%} to {high:.1%}]", self.probes.groups
         over = "" if groups is None else f", of {len(np.unique(groups))} groups"
@@ -322,21 +326,21 @@ class Judge:
             span, over = "", ", of one group, so that there is no interval"
         return (
             f"The judge ({self.name}) is right on {right:.1%}{span} of its {len(self.probes.test)} real test sounds"
-            f"{over}; without hearing, {self.floor:.1%} are named (chance {self.probes.chance:.1%}, "
+            f"{over}; guessing is right on {self.floor:.1%} (chance {self.probes.chance:.1%}, "
             f"the commonest class {self.probes.majority:.1%})."
         )
 
     @property
     def caution(self) -> str | None:
-        """What must be known before anything that it says is read; None where it knows real sounds."""
+        """Warning that the judge's answers mean nothing, if it is no better than guessing on real sounds; else None."""
         if self.knows:
             return None
-        return f"{self.accuracy} It cannot be told from one that hears nothing: nothing follows from what it says."
+        return f"{self.accuracy} It is not reliably better than guessing: nothing follows from its answers."
 
     def probabilities(self, waveforms: ArrayLike, rate: int) -> np.ndarray:
-        """Probabilities of the classes, float64 (N, C), of sounds (samples,) at any rate.
+        """Return the class probabilities, float64 (N, C), of N sounds (samples,) at ``rate`` Hz.
 
-        Levels beyond full scale are turned down.
+        Sounds that exceed full scale are scaled down to it.
         """
         from ..datasets import Clips
 
@@ -348,27 +352,27 @@ class Judge:
         return self.probes.predict_proba(0, z)
 
     def agreement(self, waveforms: ArrayLike, rate: int, labels: ArrayLike) -> np.ndarray:
-        """Whether each sound is assigned to its label, bool (N,)."""
+        """Return whether each sound is classified as its label, bool (N,)."""
         said = self.classes[self.probabilities(waveforms, rate).argmax(1)]
         return said == known(labels, len(said), "labels")
 
     @checked
     def save(self, folder: str | os.PathLike) -> Path:
-        """Write everything but the encoder to a folder, and return it."""
+        """Write everything except the encoder to a folder, and return the folder."""
         self.probes.save(Path(folder) / "probes")
         return write_fitted(folder, "Judge", {}, {"name": self.name, "encoder": self.encoder.fingerprint})
 
     @classmethod
     @checked
     def load(cls, folder: str | os.PathLike, encoder: Encoder) -> Judge:
-        """Return what :meth:`save` wrote.
+        """Read a judge that :meth:`save` wrote.
 
         Raises
         ------
         WeightsError
-            A folder that holds something else, or is damaged.
+            If the folder does not exist, is damaged, or holds something else.
         ParameterError
-            Another encoder than the one it was fitted on, as told by its fingerprint.
+            If the encoder, by its fingerprint, is not that with which the judge was fitted.
         """
         _, record = read_fitted(folder, "Judge")
         if record.get("encoder") != encoder.fingerprint:
@@ -379,30 +383,31 @@ class Judge:
 
 @checked
 def fit_judge(clips: Clips, encoder: Encoder | nn.Module, split: Split, *, progress: bool = True) -> Judge:
-    """Fit a linear probe on an encoder's mean frames of real sounds, to ask of other sounds what they sound like.
+    """Fit a classifier of decoded sounds on real sounds: a linear probe on the mean frames of an encoder.
 
-    Fit it on sounds of the length, rate and padding of those that it is to hear: beside decoded windows, on
-    :meth:`Summaries.windows` at the codec's rate. A probe of whole clips is on foreign ground there.
+    Fit it on sounds with the length, sampling rate and padding of those that it is to classify: for decoded windows, on
+    :meth:`Summaries.windows` at the codec's rate. A probe fitted on whole clips may not generalise to windows.
 
     Parameters
     ----------
     clips : Clips
-        Real sounds with labels, and groups that must not be in test and in another part.
+        Real sounds with labels, and with groups that must not be in both test and another part.
     encoder : Encoder or nn.Module
-        One that has nothing to do with the autoencoder.
+        An encoder that is independent of the autoencoder.
     split : Split
-        Rows of ``clips``; of windows, what :meth:`Summaries.split` gives.
+        Split of ``clips``; for windows, that of :meth:`Summaries.split`.
     progress : bool
+        Whether to show a progress bar.
 
     Returns
     -------
     Judge
-        Fitted on train and valid together, with the penalty that valid chose (:func:`workbench.fit_probes`).
+        The judge, fitted on train and valid together with the penalty selected on valid (:func:`workbench.fit_probes`).
 
     Raises
     ------
     ParameterError
-        What :func:`workbench.fit_probes` refuses.
+        If :func:`workbench.fit_probes` raises it.
     """
     encoder = as_encoder(encoder)
     z = embed(clips, encoder, layers=-1, progress=progress).layer(0)

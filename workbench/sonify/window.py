@@ -1,9 +1,9 @@
-"""A summary autoencoder without transformers, small enough to be trained on a laptop: :class:`WindowNet`.
+"""A network for summary autoencoders without transformers, small enough to train on a laptop: :class:`WindowNet`.
 
-The window has one length, so its frames can be read side by side: each is squeezed by the same matrix, all of them
-together become the summary z. What is drawn from z are not latent frames one by one, but principal components of the
-whole window of them: a few hundred numbers, for which a denoiser of plain layers is enough, and whose linear way back
-to latent frames changes as smoothly in time as real sounds do. Diffusion, guidance and sampling are those of
+All windows have the same length. Each frame is reduced by the same matrix, and a linear layer on all reduced frames
+together gives the summary z. Instead of latent frames, diffusion samples the principal components of a whole window of
+latent frames. These are a few hundred numbers, for which a fully connected denoiser is enough, and the latent frames
+that they reconstruct vary as smoothly in time as those of real sounds. Diffusion, guidance and sampling are those of
 :mod:`.diffusion`; the interface is that of :class:`.network.SummaryNet`.
 """
 
@@ -19,29 +19,29 @@ from torch import Tensor, nn
 from ..core.fitting import Config, settle
 
 TIMES = 32
-"""Frequencies of the time's embedding."""
+"""Number of frequencies in the embedding of the diffusion time."""
 
 
 @dataclass(frozen=True)
 class WindowConfig(Config):
-    """The shape of the network; the defaults are those of ``mini-mel``."""
+    """Shape of the network; the defaults are those of ``mini-mel``."""
 
     dim: int = 256
-    """A frame of the encoder and the summary have so many numbers, D."""
+    """Number of dimensions D of an encoder frame and of the summary."""
     frames: int = 51
-    """The window has so many frames of the encoder."""
+    """Number of encoder frames of the window."""
     latent_dim: int = 80
-    """A latent frame of the codec has so many numbers."""
+    """Number of dimensions of a latent frame of the codec."""
     latent_frames: int = 125
-    """The window has so many latent frames."""
+    """Number of latent frames of the window."""
     squeezed: int = 52
-    """A frame is squeezed to so many numbers before all are read together."""
+    """Number of dimensions to which each encoder frame is reduced."""
     components: int = 384
-    """So many principal components of the window's latent frames are drawn, K."""
+    """Number K of principal components of the window's latent frames."""
     width: int = 400
-    """The denoiser's layers are so wide."""
+    """Width of the denoiser's layers."""
     blocks: int = 3
-    """It has so many residual blocks."""
+    """Number of residual blocks of the denoiser."""
 
     def __post_init__(self) -> None:
         names = ("dim", "frames", "latent_dim", "latent_frames", "squeezed", "components", "width", "blocks")
@@ -49,7 +49,7 @@ class WindowConfig(Config):
 
 
 class _Block(nn.Module):
-    """x + gate * MLP(scale * norm(x) + shift), with scale, shift and gate from the condition."""
+    """Residual block x + gate * MLP((1 + scale) * norm(x) + shift), with scale, shift and gate from the condition."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -64,16 +64,17 @@ class _Block(nn.Module):
 
 
 class WindowNet(nn.Module):
-    """Summary and denoiser of one window; the interface of :class:`.network.SummaryNet`.
+    """Network that summarises and denoises windows, with the interface of :class:`.network.SummaryNet`.
 
     Parameters
     ----------
     config : WindowConfig
+        Shape of the network.
 
     Notes
     -----
-    Weights start from torch's global generator; what is not trained is fitted before, by :meth:`fit`. Principal axes
-    take most of the room, so that they are kept as whole numbers of 8 bits, each axis with a unit of its own.
+    Initial weights are drawn from torch's global random generator. Statistics and principal axes are not trained but
+    set before by :meth:`fit`. The axes take most memory and are stored as 8-bit integers with one scale per axis.
     """
 
     def __init__(self, config: WindowConfig):
@@ -84,8 +85,8 @@ class WindowNet(nn.Module):
         self.register_buffer("spread", torch.ones(dim))
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("axes", torch.zeros(config.components, size, dtype=torch.int8))
-        self.register_buffer("unit", torch.ones(config.components))  # of an axis as it is kept
-        self.register_buffer("size", torch.ones(config.components))  # of a component as it is drawn
+        self.register_buffer("unit", torch.ones(config.components))  # scale of each axis's 8-bit integers
+        self.register_buffer("size", torch.ones(config.components))  # unit in which each component is sampled
         self.squeeze = nn.Linear(dim, config.squeezed)
         self.together = nn.Linear(config.squeezed * config.frames, dim)
         self.refine = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
@@ -99,18 +100,18 @@ class WindowNet(nn.Module):
 
     @property
     def drawn(self) -> tuple[int, ...]:
-        """Shape of what is drawn from noise."""
+        """Shape of what is sampled by diffusion: components, (K,)."""
         return (self.config.components,)
 
     def summarise(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """Frames (B, T, D) of whole windows, of ``lengths`` T, to summaries (B, D) of length sqrt(D)."""
+        """Summarise frames (B, T, D) of whole windows; return summaries (B, D) of Euclidean length sqrt(D)."""
         y = F.gelu(self.squeeze((frames - self.centre) / self.spread))
         h = self.together(y.flatten(1))
         return self.normal((h + self.refine(h)).float())
 
     def clean(self, x: Tensor, sigma: Tensor, z: Tensor) -> Tensor:
-        """What x (B, K) was before noise came to it, as far as sigma (B,) and z (B, D) tell."""
-        z = self.normal(z)  # between summaries, vectors are shorter than they are; zeros stay zeros
+        """Estimate the components x0 without noise from x (B, K), sigma (B,) and z (B, D)."""
+        z = self.normal(z)  # interpolated summaries are too short and get their length back; zeros remain zeros
         angle = sigma[:, None] * (2 ** torch.linspace(0, 8, TIMES, device=x.device)) * math.pi
         condition = F.silu(self.time(torch.cat((angle.cos(), angle.sin()), 1)) + self.condition(z))
         modulation = self.modulation(condition)
@@ -120,25 +121,26 @@ class WindowNet(nn.Module):
         return self.leave(y).float()
 
     def forward(self, x: Tensor, sigma: Tensor, z: Tensor) -> Tensor:
-        """v of noisy components x (B, K) at sigma (B,), given summaries z (B, D); zeros are no condition."""
+        """Return v of noisy components x (B, K) at sigma (B,) given summaries z (B, D); zeros mean no condition."""
         alpha, beta = torch.cos(sigma * math.pi / 2)[:, None], torch.sin(sigma * math.pi / 2)[:, None]
         return (alpha * x - self.clean(x, sigma, z)) / beta.clamp(min=1e-3)
 
     def components(self, latents: Tensor) -> Tensor:
-        """Latent frames (B, T, latent_dim) to components (B, K)."""
+        """Convert latent frames (B, T, latent_dim) to components (B, K)."""
         return (latents.flatten(1) - self.mean) @ self.axes.T.to(latents.dtype) * self.unit / self.size
 
     def latents(self, x: Tensor) -> Tensor:
-        """Components (B, K) to latent frames (B, T, latent_dim)."""
+        """Convert components (B, K) to latent frames (B, T, latent_dim)."""
         flat = self.mean + (x * self.size * self.unit) @ self.axes.to(x.dtype)
         return flat.unflatten(1, (self.config.latent_frames, self.config.latent_dim))
 
     @torch.no_grad()
     def fit(self, frames: Tensor, latents: Tensor, seed: int) -> None:
-        """Take mean and spread from frames (N, T, D), principal axes from latent frames (N, T', latent_dim).
+        """Set mean and deviation of frames (N, T, D), and the principal axes of latent frames (N, T', latent_dim).
 
-        A component is drawn in units of the square root of its own spread: the first ones are the loudest still, so
-        that noise covers them last, and the last ones are not lost. The mean square of all is 1.
+        A component is divided by the geometric mean of its standard deviation and the mean standard deviation. The
+        first components then still have the largest variance and are the last to be covered by noise, and the last
+        components do not vanish. The mean square over all components is 1.
         """
         self.centre.copy_(frames.mean((0, 1)))
         self.spread.copy_(frames.std((0, 1)) + 1e-3)
