@@ -204,8 +204,11 @@ def each_fold(folds: np.ndarray, *, valid: bool = True) -> list[Split]:
     folds = checked_numbers("folds", folds, ndim=1)
     numbers = sorted(set(folds[folds >= 0]))
     if len(numbers) < 2 or (valid and len(numbers) < 3):
-        expected = "False unless there are three folds, and at least two folds are needed"
-        raise ParameterError("valid", valid, f"{expected}; there are {len(numbers)}")
+        raise ParameterError(
+            "valid",
+            valid,
+            f"False with fewer than three folds, and at least two folds are needed (there: {len(numbers)})",
+        )
     splits = []
     for position, fold in enumerate(numbers):
         in_valid = (folds == numbers[(position + 1) % len(numbers)]) & valid
