@@ -506,7 +506,7 @@ def check_frames(n_fft: int, hop: int) -> None:
     """
     _check_size(n_fft)
     if not 1 <= hop <= n_fft // 2:
-        expected = f"from 1 to {n_fft // 2}, half of n_fft={n_fft}, for the sound to be had back"
+        expected = f"from 1 to {n_fft // 2}, half of n_fft={n_fft}, for the sound to be reconstructed"
         raise ParameterError("hop", hop, expected)
 
 

@@ -199,7 +199,7 @@ def test_a_csv_keeps_the_numbers_as_a_factor(table):
     assert clips.target.tolist() == TEMPO[:24].tolist() and clips.factors == ("style", "tempo")
     assert load_dataset(file, label="style").target is None
     assert len(load_dataset(file, label="tempo", thirds=False).classes) == len(set(TEMPO[:24]))
-    with pytest.raises(DatasetError, match="column 'style' holds no numbers"):
+    with pytest.raises(DatasetError, match="column 'style' does not hold numbers"):
         load_dataset(file, label="style", thirds=True)
 
 

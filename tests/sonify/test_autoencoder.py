@@ -200,7 +200,7 @@ def test_the_built_in_one_brings_back_the_note_that_went_in(built_in):
     ("settings", "message"),
     [
         ([1, 2], "its settings are a list"),
-        ({"version": 2}, "of version 2 of such files; this package reads version 1"),
+        ({"version": 2}, "is a file of version 2; this package reads version 1"),
         ({"config": {"patch": 5}}, "of another version of this package .unknown: patch"),
         ({"config": {"width": 5}}, "of another version of this package .missing: "),
         ({"config": None}, "holds no summary autoencoder of this package"),

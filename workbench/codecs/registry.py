@@ -179,7 +179,7 @@ def load_codec(
     if random_weights is not None and weights is not None:
         raise ParameterError("weights", weights, "None when random_weights is given")
     if random_weights is not None and name != "encodec":
-        raise ParameterError("random_weights", random_weights, f"None for {name}, which has no network to draw")
+        raise ParameterError("random_weights", random_weights, f"None for {name}; only encodec takes it")
     if random_weights is not None:
         seed(random_weights, "random_weights")
     place = torch.device("cpu") if name == "lyra" and str(device) == "auto" else chosen_device(device)

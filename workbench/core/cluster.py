@@ -344,7 +344,7 @@ class _Team:
         if not set(self.known) - self.refused and not self.begun:
             raise ClusterError(f"no worker of {self.address} has this version of the package: {text}")
         self.begun = True
-        warn(f"{len(foreign)} workers get no work, as their version of the package is another: {text}")
+        warn(f"{len(foreign)} workers get no work, as they have another version of the package: {text}")
         return True
 
     def _info(self) -> dict[str, dict]:

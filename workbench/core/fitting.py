@@ -371,7 +371,7 @@ def restored(path: object, record: Mapping[str, Any], key: str, kind: type[Setti
     if not isinstance(fields, Mapping):
         raise WeightsError(f"{path}: holds no {what} of this package (no {key!r} in it)")
     if (version := record.get("version", 1)) != VERSION:
-        raise WeightsError(f"{path}: of version {version!r} of such files; this package reads version {VERSION}")
+        raise WeightsError(f"{path}: is a file of version {version!r}; this package reads version {VERSION}")
     known = {field.name for field in dataclasses.fields(kind)}
     for wrong, names in (("unknown", set(fields) - known), ("missing", known - set(fields))):
         if names:

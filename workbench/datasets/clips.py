@@ -607,7 +607,8 @@ class Clips:
     def testable(self, least: int = 3) -> Clips:
         """Keep the clips of classes that occur in at least `least` groups, for training, validation and test.
 
-        Classes in fewer groups are left out and named in a warning.
+        Classes in fewer groups are left out and named in a warning. If there are no such classes, or fewer than `least`
+        groups in all, all clips are kept.
 
         Raises
         ------
@@ -621,14 +622,12 @@ class Clips:
         if len(kept) < 2:
             total = f"{self.name}: each of {len(counts)} classes has one clip; none can be learnt and tested"
             if self.table["label"].value_counts().max() > 1:
-                total = (
-                    f"{self.name}: {len(kept)} of {len(counts)} classes have clips of {least} groups or more, which "
-                )
-                total += "learning, choosing and testing take; another label or group may do"
+                total = f"{self.name}: {len(kept)} of {len(counts)} classes have clips of {least} groups or more, as "
+                total += "training, validation and testing need; another label or group may work"
             raise DatasetError(total)
         gone = self.labels[~np.isin(self.labels, kept)]
         few = f"{', '.join(sorted(set(gone))[:5])}; {len(gone)} clips"
-        reason = f"fewer than {least} groups, and cannot be learnt, chosen on and tested"
+        reason = f"fewer than {least} groups, too few for training, validation and testing"
         warn(f"{self.name}: {len(set(gone))} of {len(counts)} classes ({few}) are left out: they have {reason}")
         return self.where(label=kept)
 

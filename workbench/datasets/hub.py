@@ -228,7 +228,7 @@ def _why(error: Exception, address: _Address) -> str:
         return f"has no configuration {address.config!r}, only {', '.join(known)}{close_match(address.config, known)}"
     if "is a gated dataset" in text or "GatedRepoError" in kinds:
         return (
-            "is given to those only who have accepted its conditions: do so on its page of the hub, then log in on "
+            "is available only if you have accepted its conditions: do so on its page of the hub, then log in on "
             "this machine with `hf auth login` (or set HF_TOKEN)"
         )
     if "scripts are no longer supported" in text:

@@ -195,11 +195,20 @@ def each_fold(folds: np.ndarray, *, valid: bool = True) -> list[Split]:
     """Return one split for each test fold, in ascending order; clips with fold -1 are left out.
 
     With `valid`, the next fold is the validation part.
+
+    Raises
+    ------
+    ParameterError
+        There are fewer than two folds, or with `valid` fewer than three.
     """
     folds = checked_numbers("folds", folds, ndim=1)
     numbers = sorted(set(folds[folds >= 0]))
     if len(numbers) < 2 or (valid and len(numbers) < 3):
-        raise ParameterError("valid", valid, f"False, with at least two folds, where there are {len(numbers)}")
+        raise ParameterError(
+            "valid",
+            valid,
+            f"False with fewer than three folds, and at least two folds are needed (there: {len(numbers)})",
+        )
     splits = []
     for position, fold in enumerate(numbers):
         in_valid = (folds == numbers[(position + 1) % len(numbers)]) & valid

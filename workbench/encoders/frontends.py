@@ -289,8 +289,8 @@ class OtherFront:
         raise ParameterError(
             "model_type",
             self.kind,
-            f"a type whose audio encoder gives frames for what its feature extractor makes of 6.4 s of sound; "
-            f"{type(model).__name__} behind {type(self.extractor).__name__} does not ({problem})",
+            f"a type whose audio encoder gives frames for the features of 6.4 s of sound; "
+            f"{type(model).__name__} with {type(self.extractor).__name__} does not ({problem})",
         )
 
     def _states(self, model: nn.Module, x: Tensor) -> list[Tensor]:

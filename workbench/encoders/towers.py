@@ -153,7 +153,7 @@ def _codec(name: str, kept: Callable[[nn.Module], nn.Module] = lambda model: mod
             raise ParameterError(
                 "chunk_length_s",
                 settings.chunk_length_s,
-                "null: a codec that encodes chunks of their own loudness (encodec_48khz) gives no frames of one scale; "
+                "null: a codec that scales each chunk by its loudness (encodec_48khz) has no common scale of frames; "
                 "facebook/encodec_24khz loads",
             )
         return Tower(getattr(transformers, name), settings, lambda model: CodecFrames(kept(model)))
