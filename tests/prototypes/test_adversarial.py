@@ -37,5 +37,5 @@ def test_an_adversarial_example_lies_just_beyond_the_boundary(model):
 def test_adversarial_targets_are_checked(model):
     with pytest.raises(ParameterError, match=r"target='d' must be 'a', 'b' or 'c'"):
         adversarial_example(model, Z[0], "d")
-    with pytest.raises(ParameterError, match="target='a' must be a class that the segment is not decided as"):
+    with pytest.raises(ParameterError, match="target='a' must be another class than the one predicted for"):
         adversarial_example(model, Z[0], "a")

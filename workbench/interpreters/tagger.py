@@ -122,7 +122,7 @@ def fit_tagger(
         raise ParameterError("tags", "no positive of any class in valid", "some, on which the epoch is chosen")
     if absent:
         few = ", ".join(absent[:5]) + (" ..." if len(absent) > 5 else "")
-        warn(f"{len(absent)} of {len(classes)} classes have no positive in valid ({few}): the epoch is chosen without")
+        warn(f"{len(absent)} of {len(classes)} classes have no positive in valid ({few}) and do not count there")
     with seeded(seed, chosen_device(device)):
         module, options = network_of(network, len(classes))
         front, vgg = module.front_end, isinstance(module, KumarVGG)

@@ -203,7 +203,9 @@ def _right(right_a: ArrayLike, right_b: ArrayLike) -> list[np.ndarray]:
         if len(array) != len(arrays["right_a"]):
             raise ParameterError(f"len({name})", len(array), f"len(right_a)={len(arrays['right_a'])}")
         if array.min() < 0 or array.max() > 1:
-            raise ParameterError(name, f"{array.min():g} to {array.max():g}", "within [0, 1]: whether a clip is right")
+            raise ParameterError(
+                name, f"{array.min():g} to {array.max():g}", "within [0, 1]: 1 where a clip is predicted right"
+            )
     return list(arrays.values())
 
 

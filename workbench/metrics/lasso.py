@@ -100,7 +100,9 @@ def validate(
     varying = (v != v[0]).any(0)
     if constant == "raise" and not varying.all():
         same = [names[j] for j in np.flatnonzero(~varying)]
-        raise ParameterError("v", f"constant in {', '.join(same[:5])}", 'varying over clips; constant="nan" skips such')
+        raise ParameterError(
+            "v", f"constant in {', '.join(same[:5])}", 'varying over clips; constant="nan" skips these'
+        )
     return z, v, names, varying
 
 

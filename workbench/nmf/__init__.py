@@ -20,9 +20,9 @@ No update increases the objective. For H with "is", and for W with "mu", this is
   each component, with all others fixed, to its exact minimum on the non-negative unit sphere: the direction of the
   positive part of (X - sum of the others) h_k.
 
-The Euclidean updates need only H X^T and H H^T, which are summed over tiles of frames in double precision. Therefore W
-H is never computed and frames need not fit in memory. For given components, Euclidean activations are solved exactly by
-block principal pivoting [4]_; those of "kl" and "is" (which is not convex) by multiplicative updates.
+The Euclidean updates need only H X^T and H H^T, which are summed over tiles of frames in double precision, so frames
+need not fit in memory. For given components, Euclidean activations are solved exactly by block principal pivoting
+[4]_; those of "kl" and "is" (which is not convex) by multiplicative updates.
 
 References
 ----------

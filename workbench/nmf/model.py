@@ -280,7 +280,7 @@ class SparseNMF:
         if bad.any():
             row = int(bad.nonzero()[0])
             shown = f"length {float(lengths[row]):.1e} of row {row}" if lengths[row] else f"0 in row {row}"
-            raise ParameterError("components", shown, "above 0 (and a number)")
+            raise ParameterError("components", shown, "above 0 and finite")
         w = w / lengths
         if h is not None:
             parts = (h.T * (lengths / frames.unit)).to(frames.dtype).split(frames.sizes, dim=1)

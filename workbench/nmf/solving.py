@@ -121,7 +121,9 @@ def activations(
         raise ParameterError("frames.shape", shape, f"(..., {w.shape[1]}), like the components")
     check_values("components", w)
     if (w.sum(1) == 0).any():
-        raise ParameterError("components", f"0 in row {int((w.sum(1) == 0).nonzero()[0])}", "above 0 somewhere a row")
+        raise ParameterError(
+            "components", f"0 in row {int((w.sum(1) == 0).nonzero()[0])}", "above 0 somewhere in every row"
+        )
     rows = frames.reshape(math.prod(shape[:-1]), shape[-1])
     activations, residual = np.empty((len(rows), len(w)), dtype), np.empty(len(rows))
     largest = max((float(tensor("frames", x, place, kind).amax()) for x in _tiles(rows)), default=0.0)

@@ -264,7 +264,7 @@ def _fit_paper(
             scores = _score(arrays[name], target, valid, weight, bias).mean(-1)
             fitted[name] = weight, bias, scores[..., None]
     if idle:
-        text = "no epoch had a lower validation loss than the initial weights (or a loss that is a number)"
+        text = "no epoch had a lower, finite validation loss than the initial weights"
         warn(f"nothing was learnt by {len(idle)} probes ({idle[0]}): {text}")
     return [fitted[name] for name in arrays]
 

@@ -91,7 +91,7 @@ def adversarial_example(
     target = target.item() if isinstance(target, np.generic) else target
     column = choices.index(choice("target", target, choices))
     if model.logits(z[None]).argmax() == column:
-        raise ParameterError("target", target, "a class that the segment is not decided as already")
+        raise ParameterError("target", target, "another class than the one predicted for the segment")
     ends = model.prototypes()
     own = np.flatnonzero(model.classes == column)
     shares = [_flip(model, z, ends[j], column, points) for j in own]

@@ -76,7 +76,9 @@ def few_shot(
     for name, rows in members.items():
         if len(rows) <= shots:
             raise ParameterError(
-                "shots", shots, f"fewer than the {len(rows)} clips of class {name}: one must be left to ask"
+                "shots",
+                shots,
+                f"fewer than the {len(rows)} clips of class {name}: at least one must be left to classify",
             )
     z = z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
     rng, names, scores = np.random.default_rng(seed), list(members), np.empty(episodes)

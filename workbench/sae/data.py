@@ -96,7 +96,9 @@ def _gather(array: object, rows: np.ndarray, name: str) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(read).all(1))
     if len(bad):
         row = rows[order][bad[0]]
-        raise ParameterError(f"layers[{name!r}][{row}]", "nan or inf", f"finite ({len(bad)} such rows where looked)")
+        raise ParameterError(
+            f"layers[{name!r}][{row}]", "nan or inf", f"finite ({len(bad)} of the rows read together are not)"
+        )
     gathered = np.empty_like(read)
     gathered[order] = read
     return gathered
