@@ -97,7 +97,7 @@ def test_a_job_that_kills_every_worker_is_given_up(client):
     with pytest.warns(UserWarning, match="deadly is done again: on its worker, ClusterError: the workers .* killed"):
         assert [outcome for _, outcome in spread(client, [job])] == [1]
     ((_, outcome),) = spread(client, [Job("deadly", "deadly again", _die_always, (2,))])
-    assert isinstance(outcome, ClusterError) and "want of memory" in str(outcome)
+    assert isinstance(outcome, ClusterError) and "too little memory" in str(outcome)
 
 
 def test_a_worker_that_cannot_write_is_avoided(client, tmp_path):

@@ -180,7 +180,7 @@ def test_what_cannot_be_hashed_is_named():
     things = iter([1])
     with pytest.raises(
         ParameterError,
-        match=r"task: things=<list_iter.*> must be something of which can",
+        match=r"task: things=<list_iter.*> must be something whose changes can",
     ):
         study(lambda *_: {"a": next(things)}, [{}], resume="unused", progress=False)
     assert not os.path.exists("unused")

@@ -392,7 +392,7 @@ def test_a_fingerprint_knows_the_code_and_what_it_takes_from_outside(monkeypatch
 def test_what_cannot_be_told_is_warned_of():
     net = made(Merged)
     net.hidden = iter(())
-    with pytest.warns(UserWarning, match=r"of hidden \(tuple_iterator\) in Merged it cannot be told"):
+    with pytest.warns(UserWarning, match=r"changes of hidden \(tuple_iterator\) in Merged cannot be noticed"):
         encoder = encoder_from(net, rate=RATE, device="cpu")
     assert encoder.describe()["counted_by_type_only"] == ["hidden (tuple_iterator)"]
 
