@@ -29,9 +29,10 @@ def unnamed_group(table: pd.DataFrame) -> str:
         words = words_of(column)
         if column not in ("id", "label", "path", "fold", "split", "group") and names_a_group(words):
             values = table[column].dropna().astype(str)
+            shared = next((word for word in words if names_a_group([word])), words[0])
             if _is_shared(values.to_numpy(), labels[values.index.to_numpy()] if len(values) < len(labels) else labels):
                 return (
-                    f"the column {column!r} ({values.nunique()} values) looks like what clips of one {words[0]} share, "
+                    f"the column {column!r} ({values.nunique()} values) looks like what clips of one {shared} share, "
                     "and no group is named: clips with the same value will be on both sides of a split, which can "
                     "raise scores by more than the effect that is measured. "
                     f"group={column!r} (--group {column}) keeps them on one side, "

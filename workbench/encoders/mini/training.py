@@ -331,7 +331,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--out", type=Path, required=True, help="weights to write; a stopped run goes on")
-    parser.add_argument("--lessons", type=Path, help="folder for what the teachers say (4 GB)")
+    parser.add_argument("--lessons", type=Path, help="folder for what the teachers say (3 GB)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args(arguments)
