@@ -16,6 +16,7 @@ CODE = """
 import pandas as pd, workbench as wb
 wb.record(headline=[("Accuracy | of a*b", 0.5, 0.4, 0.6, "chance 0.10"), ("Rest", 1.25, None, None, "nothing")])
 display(wb.views.table(pd.DataFrame({"dead|alive": [0.25]}, index=["SAE"]), digits=2, title="Codes"))
+display(wb.views.table(pd.DataFrame({"empty": []}), title="Nothing"))
 wb.views.reading("Accuracy lies above chance, by 40.0 points [30.0 to 50.0].")
 """
 
@@ -46,6 +47,7 @@ def test_everything_that_a_run_shows_stands_below_its_command(done, tmp_path):
     table = "**Codes**\n\n|  | dead\\|alive |\n| --- | ---: |\n| SAE | 0.25 |"
     assert part < text.index(table) < text.index("- Accuracy lies above chance, by 40.0 points \\[30.0 to 50.0\\].")
     assert text.count("### ") == 1
+    assert "Nothing" not in text, "a table without rows"
 
 
 def test_the_command_names_a_notebook_that_makes_the_same_parameters(done):
@@ -62,7 +64,7 @@ def test_a_table_too_long_for_a_text_is_left_to_the_page(done, tmp_path):
     text = (folder / "toy.ipynb").read_text()
     rows = "| SAE | 0.25 |\\n" * 100
     (folder / "toy.ipynb").write_text(text.replace("| SAE | 0.25 |", rows.strip("\\n")))
-    assert "A table of 101 rows is on the run's page." in results_text(folder)
+    assert "A table of 100 rows is on the run's page." in results_text(folder)
 
 
 def test_runs_that_have_no_results_are_named(done, tmp_path):

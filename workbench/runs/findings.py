@@ -132,8 +132,8 @@ def _shown(folder: Path, results: Mapping) -> Iterator[tuple[str, str]]:
             for output in cell.get("outputs", []):
                 content = output.get("data", {}).get("text/markdown", "")
                 text = "".join(content).strip()
-                if text:
-                    count = text.count("\n|") - 1
+                count = len(re.findall(r"^\|", text, re.MULTILINE)) - 2  # without the head and the line below it
+                if text and count:
                     yield heading, text if count <= LONGEST else f"A table of {count} rows is on the run's page."
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: the executed notebook of this run cannot be read ({error})") from error
