@@ -46,7 +46,7 @@ POINTS = """(map) => {
 }"""
 
 
-def sound_map(page: Page) -> Iterator[tuple[Locator, float]]:
+def sound_map(page: Page) -> Iterator[tuple[Locator | Page, float]]:
     """Click points of some classes; yields what to photograph, and for how many seconds."""
     one = page.locator(".wb-map").first
     one.scroll_into_view_if_needed()
@@ -60,25 +60,27 @@ def sound_map(page: Page) -> Iterator[tuple[Locator, float]]:
         yield one, 1.1
 
 
-def prototypes(page: Page) -> Iterator[tuple[Locator, float]]:
-    """Play prototypes of the first classes, each as it begins, in the middle and near its end."""
+def prototypes(page: Page) -> Iterator[tuple[Locator | Page, float]]:
+    """Play some prototypes, each as it begins, in the middle and near its end."""
+    page.set_viewport_size({"width": 1000, "height": 620})
     cells = page.locator(".wb-cell")
-    table = cells.first.locator("xpath=ancestor::table[1]")
-    table.scroll_into_view_if_needed()
-    for k in range(3):
+    cells.first.evaluate("(cell) => cell.scrollIntoView({ block: 'start' })")
+    page.mouse.wheel(0, -60)
+    page.wait_for_timeout(500)
+    for k in (0, 1, 3, 4):
         audio = cells.nth(k).locator(".wb-made audio")
         box = audio.bounding_box()
-        page.mouse.move(box["x"] + 20, box["y"] + box["height"] / 2)
-        page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
+        if box is None or box["y"] + box["height"] > 620:
+            return
+        page.mouse.move(box["x"] + 18, box["y"] + box["height"] / 2)
+        page.mouse.click(box["x"] + 18, box["y"] + box["height"] / 2)
         for share in (0.1, 0.5, 0.9):
-            audio.evaluate(
-                "(audio, share) => { audio.currentTime = share * audio.duration; }", share
-            )
+            audio.evaluate("(audio, at) => { audio.currentTime = at * audio.duration; }", share)
             page.wait_for_timeout(250)
-            yield table, 0.7
+            yield page, 0.7
 
 
-def film(path: Path, steps: Iterator[tuple[Locator, float]]) -> None:
+def film(path: Path, steps: Iterator[tuple[Locator | Page, float]]) -> None:
     """Photograph every step and write them as one animated picture."""
     frames, times = [], []
     for what, seconds in steps:
@@ -99,7 +101,7 @@ def film(path: Path, steps: Iterator[tuple[Locator, float]]) -> None:
     print(f"{path}: {len(frames)} frames, {path.stat().st_size / 1000:.0f} kB")
 
 
-FILMS: dict[str, tuple[str, Callable[[Page], Iterator[tuple[Locator, float]]]]] = {
+FILMS: dict[str, tuple[str, Callable[[Page], Iterator[tuple[Locator | Page, float]]]]] = {
     "sound_map.gif": ("sae", sound_map),
     "prototypes.gif": ("pecmae", prototypes),
 }
@@ -128,8 +130,9 @@ def main() -> None:
                 sys.exit(f"{source}: no such page; the command at the head of this file makes it")
             page = browser.new_page(viewport={"width": 1000, "height": 900})
             page.context.set_offline(True)
-            page.goto(source.resolve().as_uri())
-            page.wait_for_timeout(2000)
+            page.goto(source.resolve().as_uri(), wait_until="commit")
+            page.wait_for_selector(".wb-marks")
+            page.wait_for_timeout(1000)
             page.evaluate(POINTER)
             film(options.out / name, steps(page))
             page.close()
