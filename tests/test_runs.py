@@ -38,7 +38,7 @@ from workbench.runs import (
 )
 from workbench.runs import kernel as kernel_module
 from workbench.runs import recording as recording_module
-from workbench.runs.export import _formula_svg, to_html
+from workbench.runs.export import _formula_svg, _parameters_once, to_html
 from workbench.runs.notebooks import notebooks_folder, read_notebook
 from workbench.runs.parameters import check_parameters, read_parameters, split_values
 from workbench.runs.previews import Preview, previews
@@ -83,6 +83,19 @@ def here(tmp_path, monkeypatch):
 
 
 # --- parameters ----------------------------------------------------------------------------------------------------
+
+
+def test_a_page_shows_parameters_once_with_the_values_of_the_run(here):
+    cells = [
+        new_code_cell("a: int = 0  # how many, ü\nb = ''  # a name\n", metadata={"tags": ["parameters"]}),
+        new_code_cell("# Parameters\na = 3\nb = \"x # y\"\n", metadata={"tags": ["injected-parameters"]}),
+        new_code_cell("print(a)"),
+    ]
+    shown = [cell.source for cell in _parameters_once(cells)]
+    assert shown == ["a: int = 3  # how many, ü\nb = \"x # y\"  # a name\n", "print(a)"]
+    more = [new_code_cell("a = 0", metadata={"tags": ["parameters"]}), *cells[1:]]
+    assert _parameters_once(more) == more, "b was set and has no place: nothing is left out"
+    assert _parameters_once(cells[2:]) == cells[2:]
 
 
 def test_parameters_are_read_with_types_and_help_without_running():

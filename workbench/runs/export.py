@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import html
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbconvert
@@ -66,6 +68,7 @@ def to_html(node, *, title: str) -> str:
     Widgets are left out (they need a kernel); of an output that has a widget and an HTML twin, the twin is shown.
     A line at the top, which paper leaves out, opens a list of the headings and hides all code. Code that JupyterLab
     folds is folded here; of a cell tagged ``solution`` what it prints too, so that an exercise does not answer itself.
+    Parameters stand once, with the values of the run and the notebook's own comments.
     TeX formulas in text cells become drawn glyphs; one that matplotlib's mathtext does not know stays as its
     source, with a warning.
 
@@ -82,6 +85,7 @@ def to_html(node, *, title: str) -> str:
         The page; it refers to nothing outside itself except through links and images the notebook's author wrote.
     """
     node = without_widgets(node)
+    node.cells = _parameters_once(node.cells)
     node.metadata["title"] = title
     log = logging.Logger("workbench.export", level=logging.ERROR)
     # where nbconvert lies outside sys.prefix (site-packages shared between environments) its templates do too
@@ -95,6 +99,43 @@ def to_html(node, *, title: str) -> str:
     )
     page, _ = exporter.from_notebook_node(node)
     return page.replace("<!--guide-->", _guide(exporter.headings, any(c.cell_type == "code" for c in node.cells)), 1)
+
+
+def _parameters_once(cells: list) -> list:
+    """The cells, with the values that papermill set in the parameters' own cell, and without the cell it added."""
+    tags = [cell.metadata.get("tags", []) for cell in cells]
+    if not any("parameters" in each for each in tags) or not any("injected-parameters" in each for each in tags):
+        return cells
+    (own, *_), (added, *_) = (
+        [i for i, each in enumerate(tags) if tag in each] for tag in ("parameters", "injected-parameters")
+    )
+    try:
+        source = cells[added].source
+        given = {target.id: ast.get_source_segment(source, value) for target, value in _assignments(source)}
+        lines = cells[own].source.splitlines(keepends=True)
+        for target, value in reversed(list(_assignments(cells[own].source))):
+            if target.id in given and value.lineno == value.end_lineno:
+                line = lines[value.lineno - 1].encode()  # ast counts bytes
+                new = line[: value.col_offset] + given.pop(target.id).encode() + line[value.end_col_offset :]
+                lines[value.lineno - 1] = new.decode()
+    except SyntaxError:  # parameters of another language
+        return cells
+    if given:  # nothing that was set may be left out
+        return cells
+    cells[own].source = "".join(lines)
+    return [cell for i, cell in enumerate(cells) if i != added]
+
+
+def _assignments(source: str) -> Iterator[tuple[ast.Name, ast.expr]]:
+    """Name and value of the plain assignments of a cell, in order."""
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if (
+            isinstance(node, (ast.Assign, ast.AnnAssign))
+            and node.value is not None
+            and isinstance(targets[0], ast.Name)
+        ):
+            yield targets[0], node.value
 
 
 def _guide(headings: list[tuple[int, str, str]], code: bool) -> str:
