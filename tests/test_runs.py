@@ -88,11 +88,11 @@ def here(tmp_path, monkeypatch):
 def test_a_page_shows_parameters_once_with_the_values_of_the_run(here):
     cells = [
         new_code_cell("a: int = 0  # how many, ü\nb = ''  # a name\n", metadata={"tags": ["parameters"]}),
-        new_code_cell("# Parameters\na = 3\nb = \"x # y\"\n", metadata={"tags": ["injected-parameters"]}),
+        new_code_cell('# Parameters\na = 3\nb = "x # y"\n', metadata={"tags": ["injected-parameters"]}),
         new_code_cell("print(a)"),
     ]
     shown = [cell.source for cell in _parameters_once(cells)]
-    assert shown == ["a: int = 3  # how many, ü\nb = \"x # y\"  # a name\n", "print(a)"]
+    assert shown == ['a: int = 3  # how many, ü\nb = "x # y"  # a name\n', "print(a)"]
     more = [new_code_cell("a = 0", metadata={"tags": ["parameters"]}), *cells[1:]]
     assert _parameters_once(more) == more, "b was set and has no place: nothing is left out"
     assert _parameters_once(cells[2:]) == cells[2:]
