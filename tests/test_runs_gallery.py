@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 import workbench
 from workbench.cli import app
 from workbench.core.errors import ParameterError, RunError
-from workbench.runs import galleries, gallery, read_results, run
+from workbench.runs import galleries, gallery, run
 from workbench.runs.links import broken_links
 from workbench.runs.provenance import versions
-from workbench.runs.recording import write_results
+from workbench.runs.recording import read_results, write_results
 from workbench.runs.reference import _in_dialect
 
 FIGURE = """
