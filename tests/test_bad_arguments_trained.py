@@ -400,9 +400,9 @@ def sonify_calls() -> dict[str, Call]:
     calls: dict[str, Call] = {
         "load_autoencoder": (s.load_autoencoder, {"name_or_path": "mini-mel", "device": "cpu", "fetch": False}),
         "load_autoencoder file": (s.load_autoencoder, {"name_or_path": NOWHERE, "encoder": mini.encoder}),
-        "load_published": (
-            s.load_published,
-            {"name": "pecmae-4s", "weights": NOWHERE, "device": "cpu", "fetch": False},
+        "load_autoencoder released": (
+            s.load_autoencoder,
+            {"name_or_path": "pecmae-4s", "weights": NOWHERE, "device": "cpu", "fetch": False},
         ),
         "save_autoencoder": (s.save_autoencoder, {"autoencoder": mini, "path": "/proc/nowhere/at/all"}),
         "SummaryConfig": (SummaryConfig, config),
