@@ -146,3 +146,22 @@ def test_it_ends_with_its_glossary(path):
 def test_goals_minutes_and_what_one_must_know_stand_first(path):
     first = cells_of(path, "markdown")[0]["source"]
     assert re.search(r"[Gg]oals?\b|you can\b", first) and "minutes" in first and "need" in first
+
+
+def stored(node: ast.AST) -> set[str]:
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+
+
+@every
+def test_no_function_takes_a_name_from_outside_that_a_later_cell_sets_anew(path):
+    """It would work in the first call and fail, or say something else, in the next, as a study of folds makes it."""
+    parsed = [ast.parse(cell["source"]) for cell in cells_of(path, "code") if not hidden(cell)]
+    functions = [(i, each) for i, tree in enumerate(parsed) for each in tree.body if isinstance(each, ast.FunctionDef)]
+    for i, function in functions:
+        own = stored(function) | {each.arg for each in ast.walk(function) if isinstance(each, ast.arg)}
+        taken = {each.id for each in ast.walk(function) if isinstance(each, ast.Name)} - own
+        later = [
+            stored(each) for tree in parsed[i + 1 :] for each in tree.body if not isinstance(each, ast.FunctionDef)
+        ]
+        before = set().union(*(stored(tree) for tree in parsed[: i + 1]))
+        assert not taken & before & set().union(*later), f"{function.name}: {taken & before & set().union(*later)}"
