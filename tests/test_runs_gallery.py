@@ -165,8 +165,8 @@ def test_the_reference_renders_numpy_docstrings_and_reads_well(site):
     for left in ("<code>~", ":func:", ":class:", ":mod:"):
         assert left not in everything, left
     prototypes = (site / "reference/workbench/prototypes.html").read_text(encoding="utf-8")
-    assert "<code>sets</code> draws them" in prototypes  # no page
-    assert "<code>training</code> trains" in prototypes  # a page in another room alone
+    assert "<code>sets</code> draws prototypes" in prototypes  # no page
+    assert "<code>training</code> trains the networks" in prototypes  # a page in another room alone
     assert '<a href="prototypes/networks.html">workbench.prototypes.networks</a>' in prototypes
     # what a class has from another of the package is shown, what it has from elsewhere is not
     sae = (site / "reference/workbench/sae.html").read_text(encoding="utf-8")

@@ -333,6 +333,8 @@ def test_a_class_that_is_only_tested_is_warned_of():
 def test_one_group_cannot_be_split():
     with pytest.raises(DatasetError, match="all 60 clips are in one group"):
         _clips(group=["g"] * 60).split()
+    with pytest.raises(DatasetError, match="all 60 clips are in one group"):
+        _clips(group=["g"] * 60).testable()
     with pytest.raises(DatasetError, match="10 groups cannot be dealt into 11 folds"):
         _clips().folds(11)
 

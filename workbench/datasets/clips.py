@@ -26,7 +26,7 @@ from .changes import ChangedSounds, checked_amounts
 from .contents import contents, printable
 from .labels import is_missing, tidy
 from .sounds import ArraySounds, Sounds
-from .splits import TOO_FEW, check, choose, each_fold, grouped_folds
+from .splits import ONE_GROUP, TOO_FEW, check, choose, each_fold, grouped_folds
 from .thirds import cut_at_terciles
 
 #: Columns that say where a sound lies in a file; sounds in memory cannot have them.
@@ -613,11 +613,14 @@ class Clips:
         Raises
         ------
         DatasetError
-            Fewer than two classes would be left.
+            Fewer than two classes would be left, or all clips are in one group.
         """
+        groups = set(self.groups())
+        if len(groups) == 1:
+            raise DatasetError(f"{self.name}: {ONE_GROUP.format(len(self))}")
         counts = pd.Series(self.groups()).groupby(self.labels).nunique()
         kept = sorted(counts.index[counts >= least])
-        if len(kept) == len(counts) or len(set(self.groups())) < least:
+        if len(kept) == len(counts) or len(groups) < least:
             return self
         if len(kept) < 2:
             total = f"{self.name}: each of {len(counts)} classes has one clip; none can be learnt and tested"

@@ -20,6 +20,7 @@ from ..core.warn import warn
 
 #: Default share of the clips that is drawn for a test or validation part.
 SHARE = 0.2
+ONE_GROUP = "all {} clips are in one group: no part of them can be set aside without a leak"
 TOO_FEW = "two groups are too few: one is to be learnt from, one to choose settings on and one to be tested on"
 ONE_LEFT = "one group is left to learn from and to choose settings on; test fewer groups, or ask for valid=0"
 #: How a part of a split is given: a published name, a fold, several of these, or a share to draw.
@@ -59,7 +60,7 @@ def grouped_folds(labels: np.ndarray, groups: np.ndarray, n: int, *, seed: int =
     labels, groups = _a_row_each(labels, groups)
     count = len(np.unique(groups))
     if count == 1 < n:
-        raise DatasetError(f"all {len(groups)} clips are in one group: no part of them can be set aside without a leak")
+        raise DatasetError(ONE_GROUP.format(len(groups)))
     if count < n:
         raise DatasetError(f"{count} groups cannot be dealt into {n} folds; every fold needs a group of its own")
     if count < len(groups):
@@ -105,7 +106,7 @@ def _draw(labels: np.ndarray, groups: np.ndarray, share: float, *, seed: int = 0
         raise DatasetError("no clips are left to draw from")
     count = len(np.unique(groups))
     if count < 2:
-        raise DatasetError(f"all {len(groups)} clips are in one group: no part of them can be set aside without a leak")
+        raise DatasetError(ONE_GROUP.format(len(groups)))
     if count < len(groups):
         return deal(labels, groups, [share, 1 - share], seed=seed) == 0
     options = [(m, n) for n in range(2, min(count, 20) + 1) for m in range(1, n)]
