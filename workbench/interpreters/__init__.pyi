@@ -1,3 +1,5 @@
+from .benchmark import Benchmark as Benchmark
+from .benchmark import benchmark as benchmark
 from .classifiers import Classifier as Classifier
 from .classifiers import classifier_on as classifier_on
 from .classifiers import convolutional as convolutional

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Values of k for the top-k fidelity.
 KS = (1, 3, 5)
+#: Lowest SI-SDR in dB that counts: that of silence is -inf, which would allow no mean.
+QUIETEST = -60
 
 
 @checked
@@ -313,7 +315,7 @@ def mask_study(
 
     spectra = spectra_for(classifier, spectra)
     x = classifier.waveforms(x)
-    masks = _each_a_mask(masks, len(x))
+    masks = each_a_mask(masks, len(x))
     if classes is not None:
         classes = classifier.positions(classes, len(x))
     groups, rows, drops = None if groups is None else known(groups, len(x), "groups"), {}, {}
@@ -401,7 +403,7 @@ def truth_study(
     stems = numbers("stems", stems, ndim=2).astype(np.float32)
     if x.shape != stems.shape:
         raise ParameterError("stems.shape", stems.shape, f"{x.shape}, a stem a mixture")
-    masks = _each_a_mask(masks, len(x))
+    masks = each_a_mask(masks, len(x))
     groups = np.arange(len(x)) if groups is None else known(groups, len(x), "groups")
     if intervals is not None and len(intervals) != len(x):
         raise ParameterError("intervals", f"{len(intervals)}", f"{len(x)}, onsets and offsets of each clip")
@@ -409,7 +411,7 @@ def truth_study(
     for name, of_clips in masks.items():
         pairs = zip(torch.from_numpy(x), of_clips, strict=True)
         heard = np.stack([spectra.masked(clip, mask, domain=domain).numpy() for clip, mask in pairs])
-        after = np.maximum(separation.si_sdr(stems, heard), -60)  # silence has -inf, which would allow no mean
+        after = np.maximum(separation.si_sdr(stems, heard), QUIETEST)
         finite = np.isfinite(after) & np.isfinite(before)
         reached[name] = after
         values = _median("si_sdr", after[finite], groups[finite])
@@ -425,7 +427,7 @@ def truth_study(
     return pd.DataFrame(rows).T.rename_axis("method")
 
 
-def _each_a_mask(masks: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+def each_a_mask(masks: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     """Return the masks of each method as float32 tensors (N, F, T) on the CPU, checked to be in [0, 1]."""
     if not isinstance(masks, Mapping) or not masks:
         raise ParameterError("masks", masks, "at least one method")

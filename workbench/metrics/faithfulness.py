@@ -330,7 +330,7 @@ def deletion_insertion(
     steps : int
         Number of steps from no unit to all units; at most the number of units.
     orders : int
-        Number of random orders per clip to compare with.
+        Number of random orders per clip to compare with; 0: the curve of random orders is NaN.
     seed : int
         Seed of the random orders.
 
@@ -342,8 +342,8 @@ def deletion_insertion(
     (0.375, 0.625)
     """
     flat, shape = _masks(importance, "importance", signed=True), np.shape(importance)
-    for name, value in (("steps", steps), ("orders", orders)):
-        at_least(name, value, least=1)
+    for name, value, least in (("steps", steps, 1), ("orders", orders, 0)):
+        at_least(name, value, least=least)
     if not callable(score):
         raise ParameterError("score", type(score).__name__, "a function of the units that are there")
 
@@ -358,7 +358,7 @@ def deletion_insertion(
     place = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1)
     deletion = np.stack([ask(place >= count) for count in counts], axis=1)
     insertion = np.stack([ask(place < count) for count in counts], axis=1)
-    rng, random = np.random.default_rng(seed), np.zeros_like(deletion)
+    rng, random = np.random.default_rng(seed), np.full_like(deletion, 0.0 if orders else np.nan)
     for _ in range(orders):
         place = rng.permuted(place, axis=1)
         random += np.stack([ask(place >= count) for count in counts], axis=1) / orders
