@@ -1,4 +1,5 @@
 from .benchmark import Benchmark as Benchmark
+from .benchmark import all_masks as all_masks
 from .benchmark import benchmark as benchmark
 from .classifiers import Classifier as Classifier
 from .classifiers import classifier_on as classifier_on

@@ -29,11 +29,15 @@ from .classifiers import Classifier, spectra_for
 from .imitation import Interpreter
 from .judging import QUIETEST, each_a_mask
 from .masking import rectangles
-from .masks import CONTROLS
+from .masks import CONTROLS, MASKS
 from .spectra import Spectra
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .interpretation import Interpretation
+    from .lmac import LMAC
+    from .vibi import Vibi
 
 #: Measures by name, in the order of the table: 1 if larger is better, -1 if smaller is better.
 MEASURES = {
@@ -48,6 +52,8 @@ MEASURES = {
     "overlap": 1,
     "heard": 1,
 }
+#: Methods that draw versions of a clip, as many as ``samples`` says.
+DRAWN = ("slime", "slime_grid", "lime_components")
 #: Row of the control of imitation, which always says what the classifier says most often.
 COMMONEST = "commonest decision"
 #: The only control with which ``sanity`` is compared: the others are constant, or random by construction.
@@ -124,6 +130,61 @@ class Benchmark:
 
 
 @checked
+def all_masks(
+    classifier: Classifier,
+    explained: Sequence[Interpretation],
+    *,
+    others: Mapping[str, LMAC | Vibi] | None = None,
+    tau: float = 0.2,
+    samples: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> dict[str, Tensor]:
+    """Make a mask for each of N clips by Listen to Interpret, every other method and every control.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        The classifier whose decisions are explained.
+    explained : sequence of Interpretation
+        Explanations of N clips by Listen to Interpret; the other methods explain the same classes of the same clips.
+    others : mapping, optional
+        Further trained interpreters with a method ``masks(x)``, by name. They explain the classifier's decision.
+    tau : float
+        Relevance above which components of Listen to Interpret are kept.
+    samples : int, optional
+        Number of versions of a clip for the methods that draw them (SLIME and LIME); by default each method's own.
+    seed : int
+        Seed of all random draws.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    dict of str to Tensor (N, F, T)
+        "L2I", the names of ``others``, of :data:`~.masks.MASKS` and of :data:`~.masks.CONTROLS`, in this order.
+        ``shuffled`` and ``shifted`` imitate the masks of L2I.
+    """
+    made = {"L2I": torch.stack([one.mask(tau) for one in explained])}
+    x = torch.stack([one.waveform_in for one in explained])
+    made |= {name: other.masks(x) for name, other in (others or {}).items()}
+    for name in progress_bar([*MASKS, *CONTROLS], disable=not progress, desc="masks", leave=False):
+        options = {"seed": seed} | ({"progress": False} if name in MASKS else {})
+        if samples is not None and name in DRAWN:
+            options["samples"] = samples
+        method, masks = {**MASKS, **CONTROLS}[name], []
+        for one, like in zip(explained, made["L2I"], strict=True):
+            own = {"spectra": one.spectra}
+            if name == "lime_components":
+                own |= {"dictionary": one.dictionary, "activations": one.activations}
+            if name in ("shuffled", "shifted"):
+                own["like"] = like
+            masks.append(method(classifier, one.waveform_in, one.index, **options, **own))
+        made[name] = torch.stack(masks)
+    return made
+
+
+@checked
 def benchmark(
     classifier: Classifier,
     x: ArrayLike | Tensor,
@@ -186,8 +247,8 @@ def benchmark(
           mask are removed (arXiv 2202.11479 and 2403.13086).
         * ``deletion``, ``insertion``: area under the class's probability as the rectangles of a grid of 16 x 16 are
           removed, or added, in the order of their mean mask (Petsiuk et al. 2018).
-        * ``sanity``: correlation with the mask for random weights; masks that are equal everywhere have none. Only
-          ``energy``, whose mask never depends on the weights, is a control of it.
+        * ``sanity``: correlation with the mask for random weights; masks that are equal everywhere have none. Its only
+          control is ``energy``, whose mask never depends on the weights.
         * ``improvement``: scale-invariant signal-to-distortion ratio to the true stem, minus that of the clip, in dB; a
           ratio below -60 dB counts as -60 dB.
         * ``overlap``: intersection over union of the times at which the mask's sound and the true event sound.
@@ -227,7 +288,7 @@ def benchmark(
         row["logit_drop"] = of_class[0] - of_class[2]
         row["mean_removal_drop"] = faithfulness.mean_removal_drop(chances[0], chances[2], classes).each
         row |= _curves(classifier, x, classes, mask, spectra, steps=steps, seed=seed)
-        if of_random is not None and name in of_random:
+        if name in random_masks and (name not in CONTROLS or name == BLIND):
             row["sanity"] = _likeness(mask, random_masks[name])
         if stems is not None:
             row["improvement"] = np.maximum(separation.si_sdr(stems, kept.numpy()), QUIETEST) - before

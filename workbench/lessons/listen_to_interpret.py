@@ -19,8 +19,7 @@ from ..datasets.generated import scenes
 from ..embeddings import embed
 from ..encoders import Encoder, load_encoder
 from ..interpreters import (
-    CONTROLS,
-    MASKS,
+    Benchmark,
     Classifier,
     Interpretation,
     Spectra,
@@ -31,6 +30,7 @@ from ..interpreters import (
     fit_tagger,
     fit_vgg,
 )
+from ..interpreters.benchmark import MEASURES
 from ..metrics import fidelity
 from ..metrics.intervals import difference_interval, group_interval
 from ..nmf import SparseNMF, activations
@@ -50,7 +50,8 @@ DIFFERENCE = ["difference", "difference_low", "difference_high"]
 TAUS = tuple(k / 20 for k in range(20))
 """Thresholds at which the slider of the page can stand."""
 
-_SAMPLED = ("lime_components", "slime", "slime_grid")  # methods that ask the classifier many times
+EPOCHS = 20
+"""Passes over the training clips by which the listener is trained, where it is trained in epochs."""
 
 
 # Sounds ---------------------------------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ _SAMPLED = ("lime_components", "slime", "slime_grid")  # methods that ask the cl
 
 def epochs_of_all(epochs: int) -> dict[str, Any]:
     """The settings by which everything that this notebook trains sees its clips so many times; 0 changes nothing."""
-    return {"net": epochs, **dict.fromkeys(("l2i", "flint", "vibi"), {"epochs": epochs})}
+    return {"net": epochs, **dict.fromkeys(("l2i", "lmac", "flint", "vibi"), {"epochs": epochs})}
 
 
 def plan_sentence(plan: Mapping[str, Any]) -> str:
@@ -479,79 +480,79 @@ def removal_sentences(removal: pd.DataFrame, fall: str) -> list[str]:
 # Other explanations ---------------------------------------------------------------------------------------------------
 
 
-def all_masks(
-    explained: Sequence[Interpretation], judged: Classifier, *, draws: int, seed: int, tau: float = 0.2
-) -> dict[str, Tensor]:
-    """A mask a clip by L2I, by every rival and by every control: method -> (N, F, T).
-
-    Parameters
-    ----------
-    explained : sequence of Interpretation
-    judged : Classifier
-    draws : int
-        Questions a clip of the methods that ask the classifier many times; 0: each method's own number.
-    seed : int
-    tau : float
-        The threshold of L2I.
-    """
-    made = {"L2I": torch.stack([one.mask(tau) for one in explained])}
-    for name in (*MASKS, *CONTROLS):
-        mask = method(name, draws=draws, seed=seed)
-        made[name] = torch.stack([mask(judged, one, like) for one, like in zip(explained, made["L2I"], strict=True)])
-    return made
-
-
-def method(name: str, *, draws: int, seed: int) -> Callable[[Classifier, Interpretation, Tensor | None], Tensor]:
-    """One rival or control as a function of classifier, explanation and the mask that a control imitates."""
-    options = {"seed": seed} | ({"progress": False} if name in MASKS else {})
-    if draws and name in _SAMPLED:
-        options["samples"] = draws
-
-    def mask(judged: Classifier, one: Interpretation, like: Tensor | None = None) -> Tensor:
-        more = {"spectra": one.spectra}
-        if name == "lime_components":
-            more |= {"dictionary": one.dictionary, "activations": one.activations}
-        if name in ("shuffled", "shifted"):
-            more["like"] = like
-        return {**MASKS, **CONTROLS}[name](judged, one.waveform_in, one.index, **options, **more)
-
-    return mask
-
-
 def mask_sentences(judgement: pd.DataFrame, against: Sequence[str]) -> list[str]:
     """L2I beside some methods, by the fall of the logit."""
     form = {"of": "Fall of the logit, mean over clips", "factor": 1, "unit": "", "digits": 2, "missing": FEW}
     return [compared("L2I", name, judgement.loc[name, DIFFERENCE], **form) for name in against]
 
 
-def alike(a: np.ndarray | Tensor, b: np.ndarray | Tensor) -> float:
-    """Correlation of two explanations; 0 where one of them is the same everywhere."""
-    return np.corrcoef(np.ravel(a), np.ravel(b))[0, 1] if a.std() > 0 and b.std() > 0 else 0.0
+def listener(
+    clips: Clips, x: Tensor, part: Split, *, network: str, rate: int, seed: int, device: str
+) -> Classifier:
+    """A classifier of the same clips and labels that nobody has explained, to hear what explanations play.
+
+    Parameters
+    ----------
+    clips, x, part, seed, device
+        As for :func:`train_classifier`.
+    network : str
+        The encoder below it, another one than that of the classifier that is explained.
+    rate : int
+        Rate of ``x`` in Hz; the listener gets it at its own.
+    """
+    encoder = load_encoder(network, device=device)
+    heard = torch.from_numpy(audio.resample(x.numpy(), rate, encoder.rate))
+    return train_classifier(
+        clips, heard, part, network=encoder, rate=encoder.rate, epochs=EPOCHS, seed=seed, device=device
+    )
 
 
-def masks_of_random_weights(
-    scrambled: Classifier, explained: Sequence[Interpretation], names: Sequence[str], *, draws: int, seed: int
-) -> dict[str, list[Tensor]]:
-    """What methods say of the same decisions, asked of a classifier of random weights: method -> masks (F, T)."""
-    methods = {name: method(name, draws=draws, seed=seed) for name in names}
-    return {name: [mask(scrambled, one) for one in explained] for name, mask in methods.items()}
+def sanity_table(found: Benchmark) -> pd.Series:
+    """Median over clips of each method's correlation with its mask for random weights, where it has one."""
+    middle = found.each["sanity"].median().dropna()
+    return middle.rename("median correlation with the mask for random weights")
 
 
-def median_likeness(likeness: Mapping[str, Sequence[float]]) -> pd.Series:
-    """Median over clips of each method's correlations."""
-    title = "median correlation with the explanation of random weights"
-    return pd.Series({name: np.median(values) for name, values in likeness.items()}, name=title)
-
-
-def sanity_sentences(likeness: Mapping[str, Sequence[float]], groups: np.ndarray) -> list[str]:
-    """Is each explanation less like that of random weights than energy, which never looks at the classifier?"""
-    control, sentences = np.array(likeness["energy"]), []
-    for name, values in likeness.items():
-        if name != "energy":
-            gap = difference_interval(values, control, groups, limits=(-2, 2))
-            form = {"of": "Likeness to that of random weights, mean over clips", "factor": 1, "unit": "", "digits": 2}
+def sanity_sentences(found: Benchmark) -> list[str]:
+    """Is each mask less like that for random weights than energy, which never looks at the classifier?"""
+    each, sentences = found.each["sanity"], []
+    for name in each.columns.difference(found.controls, sort=False):
+        pair = each[[name, "energy"]].dropna()
+        if len(pair):
+            gap = difference_interval(pair[name], pair["energy"], found.groups[pair.index], limits=(-2, 2))
+            form = {"of": "Likeness to that for random weights, mean over clips", "factor": 1, "unit": "", "digits": 2}
             sentences.append(compared(name, "energy", gap, missing=FEW, **form))
     return sentences
+
+
+def benchmark_sentences(found: Benchmark) -> list[str]:
+    """Where does a control win? First against all controls, then against those that keep as much as a method does.
+
+    A method wins a measure only if the best one is better than the best control, with an interval that allows for the
+    choice among all pairs.
+    """
+    every, fair = found.verdicts(), found.verdicts(without=["ones", "zeros"])
+    sentences = []
+    for verdicts, against in ((every, "every control"), (fair, "every control but all and nothing")):
+        won = verdicts.index[verdicts["difference_low"] > 0]
+        lost = verdicts.index.difference(won, sort=False)
+        first = f"Against {against}, a method is shown to win {len(won)} of {len(verdicts)} measures"
+        by = [f"{_said(m)} ({verdicts.loc[m, 'method']})" for m in won]
+        beaten = [f"{_said(m)} ({verdicts.loc[m, 'control']})" for m in lost]
+        sentences.append(f"{first}{': ' if by else ''}{', '.join(by)}.")
+        if beaten:
+            sentences.append(f"Not shown to be beaten, with the best control of each: {', '.join(beaten)}.")
+    return sentences
+
+
+def _said(measure: str) -> str:
+    return measure.replace("_", " ")
+
+
+def shown_benchmark(found: Benchmark) -> pd.DataFrame:
+    """The means of all measures; an arrow says which way is better."""
+    arrows = {name: f"{_said(name)} {'↑' if better > 0 else '↓'}" for name, better in MEASURES.items()}
+    return found.table().rename(columns=arrows)
 
 
 # Truth, noise, people -------------------------------------------------------------------------------------------------
@@ -616,9 +617,9 @@ def loudest_stem(mixed: Mixtures) -> int:
 
 
 def heard_beside_truth(mixed: Mixtures, masks: Mapping[str, Tensor], i: int, spectra: Spectra) -> dict[str, tuple]:
-    """One mixture, its true stem, and what four methods play of it: name -> (samples,) and rate."""
+    """One mixture, its true stem, and what five methods play of it: name -> (samples,) and rate."""
     sounds = {"mixture": mixed.x[i].numpy(), "true stem": mixed.stems[i]}
-    for name in ("L2I", "lime_components", "slime", "saliency"):
+    for name in ("L2I", "L-MAC", "lime_components", "slime", "saliency"):
         sounds[name] = spectra.masked(mixed.x[i], masks[name][i]).numpy()
     return {name: (sound, spectra.rate) for name, sound in sounds.items()}
 

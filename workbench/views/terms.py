@@ -149,8 +149,9 @@ TERMS: dict[str, str] = {
     "L2I": "Listen to Interpret: the components of a dictionary whose relevance is above tau.",
     "L2I, attention": "Listen to Interpret whose activations are pooled over time by attention.",
     "L2I, max": "Listen to Interpret whose activations are pooled over time by their maximum.",
-    "L2I, trained again": "L2I for the classifier and L2I that was trained for the random one, by their relevances.",
     "FLINT": "A rival that imitates the classifier by attributes read from its inner maps, which have no sound.",
+    "L-MAC": "A network that draws a mask from the classifier's inner maps, so that what is kept decides as before.",
+    "commonest decision": "Control: what the classifier decides most often, said of every clip.",
     "VIBI": "A rival that keeps a few cells of the spectrogram from which the decision can still be told.",
     "top 1": "Share of clips whose class by the classifier is the interpreter's first.",
     "top 3": "Share of clips whose class by the classifier is among the interpreter's first three.",
@@ -183,9 +184,15 @@ TERMS: dict[str, str] = {
     "difference low": "Low bound of the 95 % interval of the difference.",
     "difference high": "High bound of the 95 % interval of the difference.",
     "short": "Share of clips with too few other components to draw as many.",
-    "logit drop": "Fall of the logit of the class when what the mask keeps is taken out, median over clips.",
+    "logit drop": "Fall of the logit of the class when what the mask keeps is taken out.",
     "mean removal drop": "Fall of the probability of the class when what the mask keeps is taken out, mean over clips.",
     "fidelity in": "Share of clips that keep their class when what the mask keeps is heard alone.",
+    "imitation": "Share of clips on which an interpreter decides as the classifier does, whatever its mask.",
+    "deletion": "Area under the probability of the class as rectangles are taken out, those of the largest mask first.",
+    "insertion": "Area under the probability of the class as rectangles are put in, those of the largest mask first.",
+    "sanity": "Correlation of a mask with the one made for the same network with random weights.",
+    "heard": "Share of clips of which another classifier, the listener, names the class from what the mask plays.",
+    "control value": "What the best control reaches.",
     "average increase": "Per cent of clips whose class is more probable when what the mask keeps is heard alone.",
     "average drop": "Per cent of its probability that the class loses when what the mask keeps is heard alone.",
     "average gain": "Per cent of the way to certainty that the class gains when what the mask keeps is heard alone.",
@@ -205,8 +212,8 @@ TERMS: dict[str, str] = {
     "lime components": "LIME: the components with the largest weights in a linear model of the classifier.",
     "SI-SDR": "Energy of a sound along the true stem over all the rest of it, in dB, whatever its level.",
     "si sdr": "Likeness to the true stem, in dB, median over clips: energy along the stem over all the rest.",
-    "improvement": "Likeness to the true stem minus that of the mixture, in dB, median over clips.",
-    "overlap": "Time in which the sound and the true event are both on, over the time in which either is, median.",
+    "improvement": "Likeness to the true stem minus that of the mixture, in dB.",
+    "overlap": "Time in which the sound and the true event are both on, over the time in which either is.",
     "silent": "Share of clips of which nothing is played.",
     "clip passes": "Share of the clip's energy that the mask lets through, median over clips.",
     "disturbance passes": "Share of the disturbance's energy that the mask lets through, median over clips.",
@@ -265,7 +272,7 @@ TERMS: dict[str, str] = {
 
 
 def _key(word: object) -> str:
-    return str(word).replace("_", " ").strip().casefold()
+    return str(word).replace("_", " ").strip(" ↑↓").casefold()  # an arrow says which way is better
 
 
 def meaning(word: Hashable) -> str | None:
