@@ -239,7 +239,7 @@ def prototype_calls() -> dict[str, Call]:
 
 def interpreter_calls() -> dict[str, Call]:
     from workbench import interpreters as i
-    from workbench.interpreters import classifiers, gradients, masking, masks
+    from workbench.interpreters import classifiers, gradients, masking, masks, vgg
 
     x = sounds()
     spectra = i.Spectra(rate=RATE, n_fft=128, hop=64)
@@ -277,7 +277,7 @@ def interpreter_calls() -> dict[str, Call]:
         "Classifier.randomised": (f.randomised, {"seed": 0, "modules": 1}),
         "kumar_vgg": (classifiers.kumar_vgg, {"classes": names, "weights": None, "seed": 0, "device": "cpu"}),
         "kumar_vgg file": (classifiers.kumar_vgg, {"classes": names, "weights": NOWHERE}),
-        "KumarVGG": (classifiers.KumarVGG, {"classes": C, "hidden": 8, "dropout": 0.1}),
+        "KumarVGG": (vgg.KumarVGG, {"classes": C, "hidden": 8, "dropout": 0.1}),
         "fit_l2i": (partial(i.fit_l2i, spectra=spectra, progress=False, **l2i), shared | {"dictionary": w}),
         "fit_flint": (partial(i.fit_flint, spectra=spectra, progress=False, **flint), shared),
         "fit_vibi": (partial(i.fit_vibi, spectra=spectra, progress=False, **vibi), shared),

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from workbench.core.errors import ParameterError
-from workbench.interpreters import Benchmark, Classifier, benchmark
+from workbench.interpreters import Benchmark, Classifier, Interpretation, all_masks, benchmark
 from workbench.interpreters.benchmark import COMMONEST
 from workbench.interpreters.masking import masked_logits
-from workbench.interpreters.masks import energy
+from workbench.interpreters.masks import energy, slime
 from workbench.metrics import separation
 from workbench.metrics.intervals import difference_interval
 
@@ -120,6 +120,32 @@ def test_an_interval_allows_for_the_choice_of_the_best():
         row = Benchmark({"logit_drop": values}, ("ones", "energy"), np.arange(40)).verdicts().loc["logit_drop"]
         shown += row["difference_low"] > 0
     assert shown <= 20, "of noise, the best of ten methods beats the best of two controls at most by chance"
+
+
+class Keeper:
+    """An interpreter whose masks keep everything."""
+
+    def masks(self, x):
+        return torch.ones(len(x), SPECTRA.bins, SPECTRA.frames(SAMPLES))
+
+
+def test_masks_of_every_method_for_every_clip(classifier, scene):
+    explained = []
+    for i, x in enumerate(torch.from_numpy(scene[0][:2])):
+        level, phase = SPECTRA.analyse(x)
+        w = torch.stack([band(c)[:, 0] for c in range(3)], 1)
+        h, one = w.T @ level, torch.eye(3)[i]
+        logits = classifier.logits(x[None])[0]
+        parts = (level, phase, w, h, h.mean(1), one, logits, logits, SPECTRA)
+        explained.append(Interpretation(classifier.classes, i, x, *parts))
+    options = {"samples": 8, "seed": 3, "progress": False}
+    masks = all_masks(classifier, explained, others={"keeper": Keeper()}, **options)
+    assert list(masks)[:3] == ["L2I", "keeper", "saliency"] and {"lime_components", "energy", "shuffled"} <= set(masks)
+    assert {tuple(mask.shape) for mask in masks.values()} == {(2, SPECTRA.bins, SPECTRA.frames(SAMPLES))}
+    assert torch.equal(masks["L2I"][1], explained[1].mask(0.2)) and masks["keeper"].min() == masks["ones"].min() == 1
+    alone = slime(classifier, scene[0][1], 1, spectra=SPECTRA, **options)
+    assert torch.equal(masks["slime"][1], alone), "its own class, number of versions and seed"
+    assert torch.equal(masks["shuffled"].flatten(1).sort()[0], masks["L2I"].flatten(1).sort()[0])
 
 
 def test_bad_arguments_are_named(classifier, scene):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from workbench.datasets import Clips
-from workbench.interpreters import Classifier, Interpretation, Spectra
+from workbench.interpreters import Benchmark, Classifier, Interpretation, Spectra
 from workbench.lessons import listen_to_interpret as lesson
 from workbench.nmf import SparseNMF
 
@@ -131,14 +131,37 @@ def test_what_passes_a_mask_is_its_share_of_the_energy():
     assert "the clip lies above hum" in lesson.passing_sentences(many, np.arange(9))[0]
 
 
-def test_masks_of_every_method_for_every_clip(judged):
-    explained = [interpretation([1.0, 0.1]), interpretation([0.1, 1.0])]
-    masks = lesson.all_masks(explained, judged, draws=8, seed=0)
-    assert {"L2I", "saliency", "slime", "lime_components", "ones", "energy", "shuffled"} <= set(masks)
-    assert {tuple(mask.shape) for mask in masks.values()} == {(2, *explained[0].log_magnitude.shape)}
-    assert torch.equal(masks["L2I"][0], explained[0].mask(0.2)) and masks["ones"].min() == 1
-    assert lesson.alike(masks["L2I"][0], masks["L2I"][0]) == pytest.approx(1)
-    assert lesson.alike(masks["L2I"][0], masks["ones"][0]) == 0
+def measured(better: str) -> Benchmark:
+    """Twelve clips: ``better`` wins the logit drop, ``zeros`` the deletion, and energy is like itself."""
+    rng = np.random.default_rng(0)
+    names = ["L2I", "saliency", "ones", "zeros", "energy"]
+    drop = pd.DataFrame(rng.normal(size=(12, 5)) / 10, columns=names)
+    drop[better] += 3
+    deletion = pd.DataFrame(rng.normal(size=(12, 5)) / 10, columns=names)
+    deletion["zeros"] -= 3
+    sanity = pd.DataFrame({"L2I": rng.normal(size=12) / 10, "saliency": np.full(12, 0.95), "energy": np.ones(12)})
+    each = {"logit_drop": drop, "deletion": deletion, "sanity": sanity}
+    return Benchmark(each, ("ones", "zeros", "energy"), np.arange(12))
+
+
+def test_the_first_sentence_of_the_benchmark_counts_what_controls_win():
+    first, beaten, fair, *rest = lesson.benchmark_sentences(measured("saliency"))
+    assert first.startswith("Against every control, a method is shown to win 2 of 3 measures: logit drop (saliency), s")
+    assert beaten == "Not shown to be beaten, with the best control of each: deletion (zeros)."
+    assert fair.startswith("Against every control but all and nothing, a method is shown to win 2 of 3")
+    everything = lesson.benchmark_sentences(measured("ones"))
+    assert "1 of 3 measures: sanity (L2I)" in everything[0] and "logit drop (ones)" in everything[1]
+    assert "logit drop (ones)" not in " ".join(everything[2:]), "all is left out"
+
+
+def test_sanity_is_read_against_energy():
+    found = measured("L2I")
+    assert lesson.sanity_table(found)["energy"] == 1 and set(lesson.sanity_table(found).index) == set(
+        found.each["sanity"]
+    )
+    sentences = lesson.sanity_sentences(found)
+    assert "L2I lies below energy" in sentences[0] and len(sentences) == 2
+    assert list(lesson.shown_benchmark(found)) == ["logit drop ↑", "deletion ↓", "sanity ↓"]
 
 
 def study() -> pd.DataFrame:

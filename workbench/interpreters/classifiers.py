@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -29,12 +28,11 @@ from ..encoders import Encoder
 from ..encoders import efficientat as mobilenets
 from ..prototypes import SmallConvNet, fit_classifier, networks
 from .spectra import Spectra
+from .vgg import LEAST_VGG, KumarMels, KumarVGG, VGGBody, load_audioset
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Shortest clip, in samples, for which the paper's VGG has enough frames to pool.
-LEAST_VGG = 512 * 127
 #: Possible axes of a feature map: batch, channels, frequency, time.
 AXES = ("bcft", "bctf", "btc")
 _KEPT = ("rate", "classes", "taps", "axes", "multilabel", "batch", "name")
@@ -325,73 +323,6 @@ class LogMels(nn.Module):
         return ((self.filters @ power + self.floor).log() - self.shift) / self.scale
 
 
-class KumarMels(nn.Module):
-    """Front end of arXiv 2202.11479: 10 log10 of 128 mel bands of magnitude (not power), at most 80 below the peak."""
-
-    def __init__(self, rate: int = 44100, *, n_fft: int = 1024, hop: int = 512, mels: int = 128):
-        super().__init__()
-        self.n_fft, self.hop = n_fft, hop
-        self.register_buffer("filters", audio.mel_filters(rate, n_fft=n_fft, n_mels=mels).T.contiguous())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map waveforms (B, samples) to mel spectrograms (B, 1, frames, mels)."""
-        mel = self.filters @ audio.spectrogram(x, n_fft=self.n_fft, hop=self.hop, power=1.0)
-        level = 10 * mel.clamp_min(1e-10).log10()
-        return level.maximum(level.amax((1, 2), keepdim=True) - 80).mT[:, None]
-
-
-class KumarVGG(nn.Module):
-    """The classifier that arXiv 2202.11479 explains: the network of Kumar et al. (ICASSP 2018) and a small head.
-
-    Six stages, five with two and the last with one 3 x 3 convolution with batch norm, are each followed by max pooling.
-    Then comes a 2 x 2 convolution to 1024 channels. Maps are (channels, time, mel); the paper uses those of
-    ``stages.3`` to ``stages.5``.
-
-    Parameters
-    ----------
-    classes : int
-        Number of classes.
-    hidden : int
-        Number of channels of the head: 256 for ESC-50, 512 for SONYC-UST.
-    dropout : float
-        Dropout probability: .2 for ESC-50, .15 for SONYC-UST.
-    """
-
-    TAPS = ("stages.3", "stages.4", "stages.5")
-
-    @checked
-    def __init__(self, classes: int, *, hidden: int = 256, dropout: float = 0.2):
-        super().__init__()
-        whole("classes", classes, least=1)
-        whole("hidden", hidden, least=1)
-        if not 0 <= dropout < 1:
-            raise ParameterError("dropout", dropout, "from 0 to below 1")
-        self.sizes = {"hidden": hidden, "dropout": dropout}
-        self.front_end = KumarMels()
-        widths = [(1, 16, 16), (16, 32, 32), (32, 64, 64), (64, 128, 128), (128, 256, 256), (256, 512)]
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(part for a, b in zip(w[:-1], w[1:], strict=True) for part in _convolution(a, b, 3, 1)))
-            for w in widths
-        )
-        self.last = nn.Sequential(*_convolution(512, 1024, 2, 0))
-        self.pool = nn.MaxPool2d(2)
-        self.head = nn.Sequential(
-            nn.Conv2d(1024, hidden, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(1), nn.Dropout(dropout)
-        )
-        self.out = nn.Linear(hidden, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map waveforms (B, samples) at 44.1 kHz to scores (B, C)."""
-        y = self.front_end(x)
-        for stage in self.stages:
-            y = self.pool(stage(y))
-        return self.out(self.head(self.last(y)))
-
-
-def _convolution(inputs: int, outputs: int, size: int, padding: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, size, padding=padding), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-
 @checked
 def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed: int = 0, **options) -> Classifier:
     """Make a :class:`Classifier` from a :class:`KumarVGG`.
@@ -432,20 +363,6 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
     return Classifier(network, rate=44100, classes=classes, taps=KumarVGG.TAPS, axes="bctf", name="VGG", **options)
 
 
-class VGGBody(nn.Module):
-    """A KumarVGG without front end and last layer: (B, frames, mels), or (B, 1, frames, mels), to (B, hidden)."""
-
-    def __init__(self, network: KumarVGG):
-        super().__init__()
-        self.stages, self.last, self.pool, self.head = network.stages, network.last, network.pool, network.head
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x.reshape(len(x), 1, *x.shape[-2:])
-        for stage in self.stages:
-            y = self.pool(stage(y))
-        return self.head(self.last(y))
-
-
 def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropout: float = 0.15) -> tuple:
     """Return an untrained module from waveforms to scores, and the options for a :class:`Classifier` with it.
 
@@ -482,8 +399,17 @@ def _front(encoder: Encoder) -> tuple[nn.Module, dict[str, object]]:
 
 
 @checked
-def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int = 256, **options) -> Classifier:
-    """Train the paper's VGG from random weights (the paper starts from AudioSet weights).
+def fit_vgg(
+    x: Tensor,
+    y: ArrayLike,
+    split: Split,
+    *,
+    weights: str | os.PathLike | None = None,
+    seed: int = 0,
+    hidden: int = 256,
+    **options,
+) -> Classifier:
+    """Train the paper's VGG: its head on AudioSet weights as in the paper, or all of it from random weights.
 
     Parameters
     ----------
@@ -493,6 +419,10 @@ def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int
         Classes of the clips.
     split : Split
         Split of the clips.
+    weights : path, optional
+        Published AudioSet weights of the network below the head (:func:`~.vgg.find_audioset`). They stay as they are;
+        only statistics of the batch normalisation follow the clips, as in the paper. Without them, everything is
+        trained from random weights, which is another classifier than the paper's.
     seed : int
         Seed of the training.
     hidden : int
@@ -503,7 +433,12 @@ def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int
     Returns
     -------
     Classifier
-        The classifier, with the history of its training.
+        The classifier, with the history of its training. Its name says which weights it started from.
+
+    Raises
+    ------
+    WeightsError
+        If the file of weights cannot be read or is of another network.
     """
     x, front_end = real("x", x), KumarMels()
     if x.ndim != 2 or not x.numel() or not x.isfinite().all():
@@ -514,14 +449,18 @@ def fit_vgg(x: Tensor, y: ArrayLike, split: Split, *, seed: int = 0, hidden: int
     classes = len(np.unique(y[fitting(split, len(x)).train]))
     with torch.no_grad():
         mels = torch.cat([front_end(part)[:, 0] for part in x.split(16)]).numpy()
-    made = partial(KumarVGG, classes, hidden=hidden)
+
+    def made() -> KumarVGG:
+        network = KumarVGG(classes, hidden=hidden)
+        return network if weights is None else load_audioset(network, weights)
+
     fixed = {"loss": "cross_entropy", "standardise": "none", "seed": seed}
     trained = fit_classifier(mels, y, split, network=lambda: VGGBody(made()), **fixed, **options)
     network = made()
     network.load_state_dict(trained.network.state_dict(), strict=False)
-    weights = {"weight": torch.from_numpy(trained.weight), "bias": torch.from_numpy(trained.bias)}
-    network.out.load_state_dict(weights)
-    same = {"device": options.get("device", "auto"), "axes": "bctf", "name": "VGG"}
+    network.out.load_state_dict({"weight": torch.from_numpy(trained.weight), "bias": torch.from_numpy(trained.bias)})
+    name = "VGG" if weights is None else "VGG on AudioSet weights"
+    same = {"device": options.get("device", "auto"), "axes": "bctf", "name": name}
     classifier = Classifier(network, rate=44100, classes=trained.classes, taps=KumarVGG.TAPS, **same)
     classifier.history = trained.history
     return classifier

@@ -23,8 +23,9 @@ from ..core.splits import Split, fitting
 from ..core.warn import warn
 from ..encoders import Encoder
 from ..metrics.fidelity import average_precision
-from .classifiers import LEAST_VGG, Classifier, KumarVGG, LogMels, VGGBody, network_of, real
+from .classifiers import Classifier, LogMels, network_of, real
 from .imitation import BATCH, batches
+from .vgg import LEAST_VGG, KumarVGG, VGGBody
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from ..interpreters import (
     fit_vgg,
 )
 from ..interpreters.benchmark import MEASURES
+from ..interpreters.vgg import find_audioset
 from ..metrics import fidelity
 from ..metrics.intervals import difference_interval, group_interval
 from ..nmf import SparseNMF, activations
@@ -211,7 +212,8 @@ def train_classifier(
         Waveforms at ``rate``.
     part : Split
     network : str or Encoder
-        "conv", a small convolutional net; "vgg", the paper's; or an encoder, on which a linear layer is fitted.
+        "conv", a small convolutional net; "vgg", the paper's, on AudioSet weights where a folder of WORKBENCH_WEIGHTS
+        has them; or an encoder, on which a linear layer is fitted.
     rate : int
     epochs, seed, device
         As in the fits that it calls.
@@ -220,7 +222,7 @@ def train_classifier(
     if clips.tags is not None:
         return fit_tagger(x, clips.tags, part, classes=list(clips.tags), network=network, **options)
     if network == "vgg":
-        return fit_vgg(x, clips.labels, part, **options)
+        return fit_vgg(x, clips.labels, part, weights=find_audioset(), **options)
     table = {"label": clips.labels, "group": clips.groups(), "id": clips.table["id"]}
     sounds = Clips.from_arrays(list(x.numpy()), rate, name=clips.name, **table)
     if network == "conv":
@@ -486,9 +488,7 @@ def mask_sentences(judgement: pd.DataFrame, against: Sequence[str]) -> list[str]
     return [compared("L2I", name, judgement.loc[name, DIFFERENCE], **form) for name in against]
 
 
-def listener(
-    clips: Clips, x: Tensor, part: Split, *, network: str, rate: int, seed: int, device: str
-) -> Classifier:
+def listener(clips: Clips, x: Tensor, part: Split, *, network: str, rate: int, seed: int, device: str) -> Classifier:
     """A classifier of the same clips and labels that nobody has explained, to hear what explanations play.
 
     Parameters
