@@ -258,8 +258,11 @@ def interpreter_calls() -> dict[str, Call]:
     flint |= {"sparsity_after": 1, "entropy": 0.2, "entropy_after": 1}
     vibi = {"mels": 16, "height": 4, "width": 8, "cells": 3, "beta": 0.1, "temperature": 0.5, "decay": 0.9}
     vibi |= {"averaging": 0.9}
+    lmac = {"kept": 4.0, "rest": 0.2, "sparsity": 1.0, "variation": 0.0, "finetuning": 1, "guidance": 4.0, "loud": 0.3}
+    lmac |= {"alike": 0.6, "width": 4, "weight_decay": 0.0, "halve_after": 1}
     trained = i.fit_l2i(f, w, x, parts, spectra=spectra, progress=False, **small | l2i)
     seen = i.fit_vibi(f, x, parts, spectra=spectra, progress=False, **small | vibi)
+    masking_net = i.fit_lmac(f, x, parts, spectra=spectra, progress=False, **small | lmac)
     imitates = i.fit_flint(f, x, parts, spectra=spectra, progress=False, **small | flint)
     explained = trained.explain(x[:4])
     one = {"classifier": f, "x": x[0], "index": 1, "seed": 0}
@@ -281,6 +284,9 @@ def interpreter_calls() -> dict[str, Call]:
         "fit_l2i": (partial(i.fit_l2i, spectra=spectra, progress=False, **l2i), shared | {"dictionary": w}),
         "fit_flint": (partial(i.fit_flint, spectra=spectra, progress=False, **flint), shared),
         "fit_vibi": (partial(i.fit_vibi, spectra=spectra, progress=False, **vibi), shared),
+        "fit_lmac": (partial(i.fit_lmac, spectra=spectra, progress=False, **lmac), shared),
+        "LMACConfig": (i.LMACConfig, small | lmac),
+        "LMAC.masks": (masking_net.masks, {"x": x}),
         "L2IConfig": (i.L2IConfig, small | l2i),
         "FlintConfig": (i.FlintConfig, small | flint),
         "VibiConfig": (i.VibiConfig, small | vibi),

@@ -23,6 +23,9 @@ from .judging import truth_study as truth_study
 from .l2i import L2I as L2I
 from .l2i import L2IConfig as L2IConfig
 from .l2i import fit_l2i as fit_l2i
+from .lmac import LMAC as LMAC
+from .lmac import LMACConfig as LMACConfig
+from .lmac import fit_lmac as fit_lmac
 from .masks import CONTROLS as CONTROLS
 from .masks import MASKS as MASKS
 from .psi import Psi as Psi

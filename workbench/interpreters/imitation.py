@@ -177,7 +177,7 @@ def imitate(
     the order of clips.
     """
     classifier, config, name = interpreter.classifier, interpreter.config, type(interpreter).__name__
-    seen, module = _Seen(classifier, interpreter.spectra, x), interpreter.module.requires_grad_()
+    seen, module = Seen(classifier, interpreter.spectra, x), interpreter.module.requires_grad_()
     adam, rng = torch.optim.Adam(module.parameters(), lr=config.learning_rate), np.random.default_rng(seed)
 
     def epoch(i: int) -> dict[str, float]:
@@ -236,7 +236,7 @@ def agreement(logits: Tensor, scores: Tensor, *, multilabel: bool) -> Tensor:
     return (scores.argmax(1) == logits.argmax(1)).float()
 
 
-class _Seen:
+class Seen:
     """Scores and feature maps of the classifier, and log magnitudes, of clips by row number.
 
     The classifier is frozen, so these are computed once and kept in half precision if they fit in memory.
