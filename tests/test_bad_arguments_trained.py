@@ -296,6 +296,10 @@ def interpreter_calls() -> dict[str, Call]:
         "Vibi.scores": (seen.scores, {"x": x}),
         "Vibi.masks": (seen.masks, {"x": x}),
         "Vibi.explain": (seen.explain, {"x": x[0]}),
+        "Flint.masks": (
+            imitates.masks,
+            {"x": x[:2], "classes": Y[:2], "steps": 1, "start": 0.4, "sparsity": 1.0, "learning_rate": 0.1},
+        ),
         "Flint.scores": (imitates.scores, {"x": x}),
         "fit_tagger": (
             partial(i.fit_tagger, progress=False),

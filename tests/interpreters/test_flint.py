@@ -70,6 +70,52 @@ def test_scores_are_linear_in_the_attributes(trained, clips):
     np.testing.assert_allclose(trained.scores(clips.x[:5]), attributes @ trained.head[1].weight.numpy().T, atol=1e-4)
 
 
+def test_the_first_step_follows_the_gradient_of_the_most_relevant_attribute(trained, classifier, clips, spectra):
+    """Adam's first step is the learning rate times the sign, here of finite differences of the objective."""
+    x = torch.from_numpy(clips.x[clips.split.test[:1]])
+    attributes, weights = trained.attributes(x)[0], trained.head[-1].weight.numpy()
+    c = int(classifier.logits(x)[0].argmax())
+    j = int((attributes * weights[c]).argmax())
+
+    def objective(mask):
+        return trained.attributes(spectra.masked(x, mask[None]))[0, j] / attributes[j] - 3 * float(mask.mean())
+
+    start, step = torch.full((129, 32), 0.4), 0.1
+    moved = trained.masks(x, steps=1, start=0.4, sparsity=3.0, learning_rate=0.3)[0]
+    changes = []
+    for row in range(1, 129, 16):  # blocks, whose differences are larger than rounding errors
+        more, less = start.clone(), start.clone()
+        more[row : row + 16, 8:16] += step
+        less[row : row + 16, 8:16] -= step
+        block = moved[row : row + 16, 8:16]
+        changes.append((objective(more) - objective(less), float(torch.logit(block).mean() - torch.logit(start[0, 0]))))
+    changes = np.array(changes)
+    assert np.abs(changes[:, 1]).max() <= 0.3 + 1e-4
+    clear = np.abs(changes[:, 1]) > 0.2  # all bins of the block agree
+    assert clear.sum() >= 3 and (np.sign(changes[clear, 0]) == np.sign(changes[clear, 1])).all()
+
+
+def test_masks_keep_the_band_that_decides(trained, classifier, clips, band_bins):
+    x = clips.x[clips.split.test[:9]]
+    masks, y = trained.masks(x), clips.y[clips.split.test[:9]]
+    assert masks.dtype == torch.float32 and masks.shape == (9, 129, 32) and masks.min() >= 0 and masks.max() <= 1
+    inside = np.mean([mask[band_bins(c)].mean() for mask, c in zip(masks, y, strict=True)])
+    outside = np.mean([mask[~band_bins(c)].mean() for mask, c in zip(masks, y, strict=True)])
+    assert inside > 2 * outside
+    torch.testing.assert_close(trained.masks(x[:2], classifier.logits(x[:2]).argmax(1)), masks[:2])
+    sparse, full = (trained.masks(x[:3], sparsity=value).mean() for value in (30.0, 0.0))
+    assert sparse < masks[:3].mean() < full
+
+
+def test_no_attribute_speaks_for_the_class(classifier, clips, spectra):
+    flint = Flint(classifier, spectra, clips.x.shape[1], FlintConfig(attributes=4))
+    with torch.no_grad():
+        flint.head[-1].weight.copy_(torch.tensor([[1.0], [1.0], [-1.0]]).expand(3, 4))
+        flint.psi.out.bias.fill_(5.0)
+    masks = flint.masks(clips.x[:2], [2, 0], steps=2)
+    assert not masks[0].any() and masks[1].any()
+
+
 def test_same_seed_same_numbers(classifier, clips, few, spectra):
     options = QUICK | {"epochs": 1, "spectra": spectra, "progress": False}
     state = torch.get_rng_state()
@@ -106,6 +152,11 @@ def test_agreement():
 
 
 def test_errors(classifier, clips, spectra):
+    flint = Flint(classifier, spectra, clips.x.shape[1], FlintConfig(attributes=4))
+    with pytest.raises(ParameterError, match="start=1 must be a finite number, above 0 and below 1"):
+        flint.masks(clips.x[:1], start=1)
+    with pytest.raises(ParameterError, match="classes="):
+        flint.masks(clips.x[:1], [3])
     with pytest.raises(ParameterError, match=r"split.valid=\[\] must be at least one clip"):
         fit_flint(classifier, clips.x, Split(clips.split.train), spectra=spectra)
     with pytest.raises(ParameterError, match="attributes=0 must be a whole number, 1 or more"):

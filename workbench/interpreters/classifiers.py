@@ -138,14 +138,16 @@ class Classifier:
         scores = torch.from_numpy(numbers("logits", logits).astype(np.float64))
         return (scores.sigmoid() if self.multilabel else scores.softmax(-1)).numpy()
 
-    @torch.no_grad()
-    def tapped(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the scores (B, C) of a batch and the map (B, channels, frequency, time) of each tap, in order."""
+    def tapped(self, x: Tensor, *, gradient: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Return the scores (B, C) of a batch and the map (B, channels, frequency, time) of each tap, in order.
+
+        With ``gradient`` they can be differentiated with respect to ``x``, if the module can.
+        """
         if not self.taps:
             raise ParameterError("taps", [], "at least one, given to Classifier")
         outputs: dict[str, Tensor] = {}
         try:
-            with self._listening(outputs):
+            with self._listening(outputs), torch.set_grad_enabled(gradient):
                 scores = self.module(x.to(self.device))
         except RuntimeError as error:
             raise self.unfit(x, error) from error

@@ -2,17 +2,21 @@
 
 This is the post-hoc form, with a frozen classifier, of Parekh, Mozharovskyi, d'Alché-Buc: "A framework to learn with
 interpretation" (NeurIPS 2021, arXiv 2010.09345). ArXiv 2202.11479 compares the fidelity of Listen to Interpret with it;
-the audio networks follow that paper. The attributes cannot be converted to sound individually. With attributes
-Psi(x) >= 0 (J,), a linear map h and a decoder d, the loss is
+the audio networks follow that paper. With attributes Psi(x) >= 0 (J,), a linear map h and a decoder d, the loss is
 
     w_of CE(f, h Psi) + w_if mean (X - d Psi)^2 + w_s mean Psi + w_e E,
     E = mean_i H(softmax Psi(x_i)) - H(softmax mean_i Psi(x_i)).
 
 E is low if each clip has few attributes and a batch has many.
+
+An attribute is shown by activation maximisation with partial initialisation: from a fainter version of the clip, the
+input is changed such that the attribute grows. Here the change is a mask on the clip's spectrogram, so that what is
+found is a part of the clip that can be played beside those of other methods.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +28,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.checks import checked
+from ..core.checks import checked, number, whole
 from ..core.fitting import RATES, Config, seeded, settle
-from ..core.progress import Progress
+from ..core.progress import Progress, progress_bar
 from ..core.splits import Split
 from .classifiers import Classifier
 from .imitation import BATCH, Interpreter, fidelity_loss, imitate, prepared
@@ -150,6 +154,96 @@ class Flint(Interpreter):
         """Return the attributes, float32 (N, J), of waveforms (N, samples)."""
         parts = self._clips(x).split(BATCH)
         return torch.cat([self.psi(self.classifier.tapped(part)[1]).cpu() for part in parts]).numpy()
+
+    @checked
+    def masks(
+        self,
+        x: ArrayLike | Tensor,
+        classes: ArrayLike | None = None,
+        *,
+        steps: int = 30,
+        start: float = 0.5,
+        sparsity: float = 1.0,
+        learning_rate: float = 0.2,
+        progress: bool = False,
+    ) -> Tensor:
+        """Return masks that make the most relevant attribute large, by activation maximisation.
+
+        The most relevant attribute j is that with the largest share Psi_j(x) h_cj in the score of the class c. Adam
+        ascends Psi_j(M X) / Psi_j(X) - sparsity mean M from a mask M of ``start`` everywhere. As the derivatives of
+        the ratio with respect to all bins sum to about 1, a sparsity of 1 keeps bins that add more than the average.
+        It takes ``steps`` calls of the classifier with their gradients.
+
+        Parameters
+        ----------
+        x : array_like (N, samples)
+            Waveforms at the classifier's rate.
+        classes : array_like of int (N,), optional
+            Number of the class to be explained for each clip; by default the classifier's decision.
+        steps : int
+            Number of steps of Adam.
+        start : float
+            Initial value of the mask, above 0 and below 1.
+        sparsity : float
+            Weight of the mean of the mask.
+        learning_rate : float
+            Learning rate, of the mask before the sigmoid.
+        progress : bool
+            Whether to show a progress bar.
+
+        Returns
+        -------
+        Tensor, float32 (N, F, T) in [0, 1]
+            Masks on log(1 + |STFT|); 0 everywhere for a clip in which no attribute speaks for the class.
+
+        Raises
+        ------
+        ParameterError
+            If clips have another length than in training, or no gradient comes through the classifier.
+        """
+        x = self._clips(x)
+        wanted = None if classes is None else torch.from_numpy(self.classifier.positions(classes, len(x)))
+        whole("steps", steps, least=1)
+        number("start", start, above=0, below=1)
+        number("sparsity", sparsity, least=0)
+        number("learning_rate", learning_rate, **RATES)
+        found, parts = [], range(0, len(x), self.classifier.batch)
+        for at in progress_bar(parts, disable=not progress, desc="attributes", leave=False):
+            rows = slice(at, at + self.classifier.batch)
+            own = None if wanted is None else wanted[rows]
+            clips = x[rows].to(self.classifier.device)
+            found.append(self._maximised(clips, own, steps, math.log(start / (1 - start)), sparsity, learning_rate))
+        return torch.cat(found)
+
+    @torch.enable_grad()
+    def _maximised(
+        self, x: Tensor, wanted: Tensor | None, steps: int, start: float, sparsity: float, learning_rate: float
+    ) -> Tensor:
+        """Return the masks of one batch; ``start`` is that before the sigmoid."""
+        log_magnitude, phase = self.spectra.analyse(x)
+        logits, maps = self.classifier.tapped(x)
+        attributes = self.psi(maps)
+        classes = logits.argmax(1) if wanted is None else wanted.to(x.device)
+        shares = attributes * self.head[-1].weight[classes]
+        most, speaks = shares.argmax(1, keepdim=True), shares.amax(1) > 0
+        level = attributes.gather(1, most)[speaks]
+        masks = torch.zeros(log_magnitude.shape)
+        if not speaks.any():
+            return masks
+        log_magnitude, phase, most = log_magnitude[speaks], phase[speaks], most[speaks]
+        free = torch.full_like(log_magnitude, start).requires_grad_()
+        adam = torch.optim.Adam([free], lr=learning_rate)
+        for _ in range(steps):
+            mask = free.sigmoid()
+            heard = self.spectra.invert(mask * log_magnitude, phase, x.shape[1])
+            ratio = self.psi(self.classifier.tapped(heard, gradient=True)[1]).gather(1, most) / level
+            if not ratio.requires_grad:
+                raise self.classifier.unfit(x, RuntimeError("no gradient reaches its input"))
+            adam.zero_grad()
+            (sparsity * mask.mean((1, 2)).sum() - ratio.sum()).backward()
+            adam.step()
+        masks[speaks.cpu()] = free.detach().sigmoid().cpu()
+        return masks
 
     def terms(self, logits: Tensor, maps: list[Tensor], target: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return fidelity loss, squared error, mean attribute and entropy term, without weights, and scores (B, C)."""
