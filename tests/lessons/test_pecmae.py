@@ -49,7 +49,16 @@ def learnt(told):
 
 def test_a_plan_is_narrowed_and_told():
     plan = {"dataset": "notes", "size": 480, "autoencoder": "mini-mel", "judge": "logmel", "ks": [1, 3, 5]}
-    plan |= {"prototypes": 3, "folds": 2, "seeds": 1, "train_steps": 600, "steps": 10, "encoders": [], "apnet": {}}
+    plan |= {
+        "windows": "padded",
+        "prototypes": 3,
+        "folds": 2,
+        "seeds": 1,
+        "train_steps": 600,
+        "steps": 10,
+        "encoders": [],
+        "apnet": {},
+    }
     less = lesson.narrowed(plan, most=3, encoder="mini", train_steps=14)
     assert less["ks"] == [1, 3] and less["encoders"] == ["mini"] and less["apnet"] == {"epochs": 14}
     assert lesson.narrowed(plan, most=0, encoder="", train_steps=0) == plan

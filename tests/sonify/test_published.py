@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from workbench.codecs.encodec import load_encodec
 from workbench.codecs.mel import MelCodec
 from workbench.core.errors import ParameterError, WeightsError
+from workbench.datasets import Clips
 from workbench.encoders import encodecmae
 from workbench.encoders.encodecmae import EncodecMAEConfig
-from workbench.sonify import published
+from workbench.sonify import published, summarise
 from workbench.sonify.files import load_autoencoder
 from workbench.sonify.network import SummaryConfig, SummaryNet
 
@@ -87,7 +89,7 @@ def shape_maker(*shape):
     return torch.zeros(()).expand(shape)  # a shape without memory
 
 
-def naive_stack(state, prefix, x):
+def naive_stack(state, prefix, x, heads=HEADS):
     """ResiDual with interleaved heads, head by head, as the paper of the encoder and its code have it."""
 
     def norm(y, name):
@@ -100,9 +102,9 @@ def naive_stack(state, prefix, x):
         at = f"{prefix}encoder_layers.{i}."
         q, k, v = (a @ state[f"{at}att_layer.{w}.weight"].T for w in ("wq", "wk", "wv"))
         out = torch.zeros_like(q)
-        for head in range(HEADS):
-            own = slice(head, None, HEADS)  # channel d * heads + head
-            score = q[..., own] @ k[..., own].transpose(1, 2) / math.sqrt(q.shape[-1] // HEADS)
+        for head in range(heads):
+            own = slice(head, None, heads)  # channel d * heads + head
+            score = q[..., own] @ k[..., own].transpose(1, 2) / math.sqrt(q.shape[-1] // heads)
             out[..., own] = score.softmax(-1) @ v[..., own]
         u = out @ state[f"{at}att_layer.wo.weight"].T
         a, b = norm(a + u, at + "norm1"), b + u
@@ -112,13 +114,13 @@ def naive_stack(state, prefix, x):
     return a + norm(b, prefix + "final_norm")
 
 
-def naive_positions(state, x):
+def naive_positions(state, x, scale="encoder.pos_encoder.scale"):
     place = torch.zeros(x.shape[1:], dtype=x.dtype)
     for t in range(x.shape[1]):
         for d in range(x.shape[2]):
             angle = t / 10000 ** (d // 2 * 2 / x.shape[2])
             place[t, d] = math.cos(angle) if d % 2 else math.sin(angle)
-    return x + state["encoder.pos_encoder.scale"] * place
+    return x + state[scale] * place
 
 
 def naive_summary(state, frames):
@@ -197,6 +199,48 @@ def test_a_released_file_goes_from_sound_to_sound(checkpoint, codec):
     assert float((z - naive_summary(state, frames)).abs().max()) < 1e-4
     latents = autoencoder.generate(z, steps=2, guidance=1.0)
     assert latents.shape == (2, 75, 128) and autoencoder.codec.decode(latents).shape == (2, 24000)
+
+
+def test_a_short_clip_in_the_papers_windows_is_that_of_the_network_without_a_mask(checkpoint, codec):
+    """A clip of Medley-solos-DB: 71,332 samples are 222 whole frames and a last one of 292 samples, attended to."""
+    path, state = checkpoint
+    autoencoder = published.load_published("pecmae-4s", weights=path, codec=codec)
+    x = 0.1 * torch.randn(1, 71_332, generator=torch.Generator().manual_seed(0))
+    own = {key.removeprefix(encodecmae.NESTED): v for key, v in state.items() if key.startswith(encodecmae.NESTED)}
+    with torch.inference_mode():
+        latents = autoencoder.encoder.net.front(x)
+        assert latents.shape == (1, 223, 128)
+        projected = latents @ own["feat_projector.weight"].T + own["feat_projector.bias"]
+        projected = naive_positions(own, projected, "positional_encoder.scale")
+        expected = naive_summary(state, naive_stack(own, "visible_encoder.", projected, heads=12))
+    z = {kind: autoencoder.embed(x, 24000, windows=kind) for kind in ("paper", "unpadded", "padded")}
+    assert float((z["paper"] - expected).abs().max()) < 1e-4
+    assert float((z["unpadded"] - expected).abs().max()) > 1e-3, "the last frame is not attended to"
+    assert float((z["padded"] - expected).abs().max()) > 1e-3
+    two = autoencoder.embed([x[0, :50_000], x[0]], 24000, windows="paper")
+    assert float((two[1:] - expected).abs().max()) < 1e-4, "in a batch too"
+    whole = 0.1 * torch.randn(1, 96_000, generator=torch.Generator().manual_seed(1))
+    same = [autoencoder.embed(whole, 24000, windows=kind) for kind in ("paper", "unpadded", "padded")]
+    assert torch.equal(same[0], same[1]) and torch.equal(same[0], same[2])
+    masking = autoencoder.encoder
+    assert masking.unmasked().fingerprint != masking.fingerprint, "stores must not mix them"
+
+
+def test_windows_start_where_those_of_the_papers_script_do(checkpoint, codec):
+    path, _ = checkpoint
+    autoencoder = published.load_published("pecmae-1s", weights=path, codec=codec)
+    samples = [7_000, 24_000, 24_001, 47_999, 48_000, 48_001, 72_005]
+    generator = np.random.default_rng(0)
+    sounds = [0.1 * generator.standard_normal(n).astype(np.float32) for n in samples]
+    clips = Clips.from_arrays(sounds, 24000, label=["a"] * len(samples))
+    told = summarise(clips, autoencoder, windows="paper", cache=False, progress=False)
+    starts = [(i, k / 24000) for i, n in enumerate(samples) for k in range(0, max(n - 24_000, 1), 24_000)]
+    assert list(zip(told.rows.tolist(), told.starts.tolist(), strict=True)) == starts
+    assert np.bincount(told.rows).tolist() == [1, 1, 1, 1, 1, 2, 3]
+    short = autoencoder.embed([sounds[0]], 24000, windows="paper").numpy()
+    np.testing.assert_allclose(told.z[:1], short, atol=1e-4)
+    kept = summarise(clips, autoencoder, windows="unpadded", cache=False, progress=False)
+    assert np.bincount(kept.rows).tolist() == [1, 1, 1, 2, 2, 2, 3], "an end of at least .1 s is kept"
 
 
 def test_what_does_not_fit_is_named(checkpoint, codec, tmp_path):

@@ -71,8 +71,9 @@ def plan_sentence(plan: Mapping[str, Any]) -> str:
     seeds = f"{plan['seeds']} seed{'s' if plan['seeds'] > 1 else ''}"
     ks = ", ".join(map(str, plan["ks"]))
     return textwrap.fill(
-        f"The data are {size}, in {folds} with {seeds}; the autoencoder is {plan['autoencoder']}, the judge hears by "
-        f"{plan['judge']}. Prototypes are trained for {plan['train_steps']:,} steps, {ks} a class in the tables and "
+        f"The data are {size}, in {folds} with {seeds}; the autoencoder is {plan['autoencoder']}, of {plan['windows']} "
+        f"windows, the judge hears by {plan['judge']}. "
+        f"Prototypes are trained for {plan['train_steps']:,} steps, {ks} a class in the tables and "
         f"{plan['prototypes']} in the model that is listened to. Sounds are drawn in {plan['steps']} "
         f"step{'s' if plan['steps'] > 1 else ''}.",
         88,
