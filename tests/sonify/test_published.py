@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -261,6 +262,55 @@ def test_what_does_not_fit_is_named(checkpoint, codec, tmp_path):
     torch.save({"state_dict": state, "hyper_parameters": SummaryConfig()}, tmp_path / "objects.ckpt")
     with pytest.raises(WeightsError, match=r"not a checkpoint of tensors.*take them out once.*torch\.save"):
         published.load_published(weights=tmp_path / "objects.ckpt", codec=codec)
+
+
+@pytest.fixture
+def files(checkpoint, tmp_path, monkeypatch):
+    """Two files of equal shapes, which the table of sums knows as the 4 s and the 1 s model, and one of no table."""
+    path, state = checkpoint
+    found = {
+        name: tmp_path / file for name, file in (("pecmae-4s", "a.ckpt"), ("pecmae-1s", "b.ckpt"), (None, "c.ckpt"))
+    }
+    for k, (name, file) in enumerate(found.items()):
+        torch.save({"state_dict": state, "epoch": k}, file)
+        if name:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            monkeypatch.setitem(published.PUBLISHED, name, (*published.PUBLISHED[name][:2], digest))
+    return found
+
+
+def test_a_released_file_is_told_by_its_sum_and_a_wrong_name_refused(files, codec, recwarn):
+    for name, seconds in (("pecmae-4s", 4.0), ("pecmae-1s", 1.0)):
+        by_name = load_autoencoder(name, weights=files[name], codec=codec)
+        by_file = load_autoencoder(files[name], codec=codec)
+        by_text = load_autoencoder(str(files[name]), codec=codec)
+        assert by_name.name == by_file.name == by_text.name == name
+        assert by_name.seconds == by_file.seconds == by_text.seconds == seconds
+        assert by_name.fingerprint == by_file.fingerprint
+    assert not [w for w in recwarn if "SHA-256" in str(w.message)]
+    with pytest.raises(WeightsError, match="b.ckpt is the file of pecmae-1s, by its SHA-256, not of pecmae-4s"):
+        load_autoencoder("pecmae-4s", weights=files["pecmae-1s"], codec=codec)
+    with pytest.raises(WeightsError, match="a.ckpt is the file of pecmae-4s, .* not of pecmae-10s"):
+        load_autoencoder("pecmae-10s", weights=files["pecmae-4s"], codec=codec)
+
+
+def test_a_file_of_no_known_sum_needs_a_name_and_warns(files, codec, tmp_path, monkeypatch):
+    with pytest.warns(
+        UserWarning, match="c.ckpt: its SHA-256, .*, is that of none of the released.*as pecmae-10s .* 10 s"
+    ):
+        assert load_autoencoder("pecmae-10s", weights=files[None], codec=codec).seconds == 10
+    with pytest.raises(
+        WeightsError, match=r"c.ckpt: a summary autoencoder, but .* load_autoencoder\(name, weights=file\)"
+    ):
+        load_autoencoder(files[None], codec=codec)
+    torch.save({"state_dict": {"model.weight": torch.zeros(2)}}, tmp_path / "other.ckpt")
+    with pytest.raises(WeightsError, match="other.ckpt: no entries in_adapter.weight.*no summary autoencoder"):
+        load_autoencoder(tmp_path / "other.ckpt", codec=codec)
+    file = published.PUBLISHED["pecmae-10s"][1]
+    files[None].rename(tmp_path / file)
+    monkeypatch.setenv("WORKBENCH_WEIGHTS", str(tmp_path))
+    with pytest.warns(UserWarning, match="as pecmae-10s its window is taken to be 10 s"):
+        assert load_autoencoder("pecmae-10s", codec=codec).seconds == 10
 
 
 def test_the_built_in_loader_says_what_it_knows(tmp_path):
