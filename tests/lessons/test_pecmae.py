@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from workbench.core.splits import Split
 from workbench.datasets import Clips
 from workbench.lessons import pecmae as lesson
-from workbench.prototypes import fit_prototypes
+from workbench.prototypes import APNet, fit_prototypes
 
 RATE, CLASSES = 8000, ("bell", "drum", "flute")
 
@@ -64,6 +65,31 @@ def test_a_plan_is_narrowed_and_told():
     assert lesson.narrowed(plan, most=0, encoder="", train_steps=0) == plan
     assert plan["apnet"] == {}  # the scale's own plan stays as it was
     assert "480 clips of notes, in 2 folds with 1 seed" in " ".join(lesson.plan_sentence(plan).split())
+
+
+@pytest.mark.parametrize(
+    ("data", "asked", "config", "rate"),
+    [
+        ("medley_solos_db", {"config": "paper"}, "paper", 44100),
+        ("gtzan", {"config": "paper", "epochs": 200}, "urbansound8k", 22050),
+        ("notes", {"epochs": 14}, "default", 16000),
+    ],
+)
+def test_apnet_hears_in_its_own_setting(told, data, asked, config, rate):
+    options, spectra = lesson.apnet_setting({"prototypes": 5, "apnet": asked}, data, 2.0)
+    setting = APNet.CONFIG.named(options.pop("config", "default"), **options)
+    assert setting.per_class == 5 and setting.epochs == asked.get("epochs", setting.epochs)
+    own = APNet.CONFIG.named(config)
+    assert (setting.frames, setting.bands, setting.filters) == (own.frames, own.bands, own.filters)
+    assert (spectra["rate"], spectra["htk"]) == (rate, config != "default")
+    mels = lesson.log_mel_frames(told, **spectra)
+    assert mels.shape == (36, setting.frames, setting.bands)
+    x = np.pad(told.window(3, rate), (0, (setting.frames - 1) * spectra["hop"] - RATE // 4))
+    power = librosa.feature.melspectrogram(
+        y=x, sr=rate, n_fft=spectra["n_fft"], hop_length=spectra["hop"], n_mels=setting.bands, htk=spectra["htk"],
+        pad_mode="constant",
+    )  # fmt: skip
+    np.testing.assert_allclose(mels[3], np.log(power.T + 1e-10), atol=2e-2)
 
 
 def test_no_more_prototypes_than_a_class_has_segments(told):

@@ -287,11 +287,42 @@ def published() -> pd.DataFrame:
     return pd.DataFrame({"GTZAN": gtzan, "Medley-solos-DB": medley}, index=rows)
 
 
-def log_mel_frames(told: Any, seconds: float, frames: int = 64) -> tuple[np.ndarray, int]:
-    """Log-mel spectrograms of all segments at 16 kHz, float32 (N, frames, 64), and their hop in samples."""
-    hop = round(seconds * 16000) // (frames - 1)
-    mels = [audio.log_mel(told.window(i, 16000), 16000, n_fft=2048, hop=hop, n_mels=64).T for i in range(len(told.z))]
-    return np.stack([m.numpy()[:frames] for m in mels]), hop
+def apnet_setting(plan: Mapping[str, Any], data_name: str, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What :func:`workbench.prototypes.fit_apnet` is told, and the spectrograms that it is trained on.
+
+    Its authors' setting for Medley-solos-DB, "paper", has sounds of 3 s; for any other dataset theirs for UrbanSound8K
+    takes its place, which has 4 s and the size of latent that the PECMAE paper gives. Without either, the frames span
+    the window of ``seconds``.
+
+    Returns
+    -------
+    options : dict
+        Fields of an APNet's configuration.
+    spectra : dict
+        Options of :func:`log_mel_frames`.
+    """
+    options = {"per_class": plan["prototypes"], **plan["apnet"]}
+    if options.get("config", "default") == "default":
+        hop = round(seconds * 16000) // 63
+        return options, {"rate": 16000, "n_fft": 2048, "hop": hop, "n_mels": 64, "frames": 64, "htk": False}
+    published = {"n_fft": 4096, "hop": 1024, "htk": True}
+    if data_name == "medley_solos_db":
+        return options, {"rate": 44100, "n_mels": 256, "frames": 128, **published}
+    return options | {"config": "urbansound8k"}, {"rate": 22050, "n_mels": 128, "frames": 84, **published}
+
+
+def log_mel_frames(told: Any, *, rate: int, frames: int, **analysis: Any) -> np.ndarray:
+    """Log-mel spectrograms of all segments at a rate in Hz, float32 (N, frames, n_mels), with silence at the end.
+
+    ``analysis`` are options of :func:`workbench.audio.log_mel`.
+    """
+    least = (frames - 1) * analysis["hop"]  # samples that have so many frames
+
+    def mel(i: int) -> np.ndarray:
+        x = told.window(i, rate)
+        return audio.log_mel(np.pad(x, (0, max(0, least - len(x)))), rate, **analysis).numpy()[:, :frames].T
+
+    return np.stack([mel(i) for i in range(len(told.z))])
 
 
 def apnet_sentence(rival: Any, score: Mapping[str, float], per_class: int) -> str:
