@@ -12,7 +12,7 @@ import pytest
 from workbench.core.splits import Split
 from workbench.datasets import Clips
 from workbench.lessons import pecmae as lesson
-from workbench.prototypes import APNet, fit_prototypes
+from workbench.prototypes import APNet, LearntPrototypes, fit_prototypes
 
 RATE, CLASSES = 8000, ("bell", "drum", "flute")
 
@@ -65,6 +65,19 @@ def test_a_plan_is_narrowed_and_told():
     assert lesson.narrowed(plan, most=0, encoder="", train_steps=0) == plan
     assert plan["apnet"] == {}  # the scale's own plan stays as it was
     assert "480 clips of notes, in 2 folds with 1 seed" in " ".join(lesson.plan_sentence(plan).split())
+
+
+def test_prototypes_of_others_are_named_and_told(told):
+    rows = [3, 1, 4, 2, 7]  # bell, drum, drum, flute, drum
+    others = LearntPrototypes.given(told.z[rows], told.labels[rows], told.z, told.labels, SPLIT)
+    assert lesson.prototype_names(others) == ["bell 1", "drum 1", "drum 2", "flute 1", "drum 3"]
+    right = {"accuracy": 0.5, "balanced_accuracy": 0.4}
+    assert lesson.model_sentence(others, right).startswith("5 prototypes, 1 a class or more, not trained: 50.0% of")
+    assert lesson.weight_sentence(others).endswith("others 0.00 on average (0.00 to 0.00); nothing was trained.")
+    assert [cell.label for cell in lesson.cells(others, told, SPLIT, [np.zeros((5, 100))], RATE)][:2] == [
+        "bell",
+        "drum",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -336,14 +336,20 @@ def apnet_sentence(rival: Any, score: Mapping[str, float], per_class: int) -> st
 
 def prototype_names(learnt: LearntPrototypes) -> list[str]:
     """Captions of prototypes: the class and a number within it, from 1."""
-    k = learnt.config.per_class
-    return [f"{name} {j % k + 1}" for j, name in enumerate(learnt.labels[learnt.classes])]
+    owner = pd.Series(learnt.labels[learnt.classes])
+    return [f"{name} {j + 1}" for name, j in zip(owner, owner.groupby(owner).cumcount(), strict=True)]
 
 
 def model_sentence(learnt: LearntPrototypes, right: Mapping[str, float]) -> str:
     """What the model that is listened to gets right."""
+    counts = np.bincount(learnt.classes)
+    of = (
+        f"K = {counts[0]}"
+        if np.ptp(counts) == 0
+        else f"{len(learnt.classes)} prototypes, {min(counts)} a class or more"
+    )
     return (
-        f"K = {learnt.config.per_class}: {right['accuracy']:.1%} of the test clips, "
+        f"{of}{'' if learnt.step else ', not trained'}: {right['accuracy']:.1%} of the test clips, "
         f"mean recall {right['balanced_accuracy']:.1%}, chance {1 / len(learnt.labels):.1%}."
     )
 
@@ -355,14 +361,18 @@ def weight_sentence(learnt: LearntPrototypes) -> str:
         f"{w.mean():.2f} on average ({w.min():.2f} to {w.max():.2f})"
         for w in (learnt.weight[home], learnt.weight[~home])
     )
-    return f"Own-class weights are {own}, others {others}; training began with 1 and 0."
+    began = "training began with 1 and 0" if learnt.step else "nothing was trained"
+    return f"Own-class weights are {own}, others {others}; {began}."
 
 
 # Prototypes -----------------------------------------------------------------------------------------------------------
 
 
 def cells(learnt: LearntPrototypes, told: Any, split: Split, sounds: Sequence[np.ndarray], rate: int) -> list:
-    """Each prototype as it sounds, (M, samples) for each noise seed, beside its two nearest training segments."""
+    """Each prototype as it sounds, beside its two nearest training segments.
+
+    ``sounds`` are (M, samples) for each noise seed, or once as the prototypes were given.
+    """
     train_z, points, owner = told.z[split.train], learnt.prototypes(), learnt.labels[learnt.classes]
     near = learnt.nearest(train_z, count=2)
     apart, counts = np.linalg.norm(points[:, None] - train_z[near], axis=2), learnt.distances(train_z).argmin(1)
@@ -511,7 +521,7 @@ def with_pairs(heard: Mapping[str, Mapping[str, np.ndarray]], there: np.ndarray,
 
     ``there``: the prototypes that have a real test segment beside them, bool (M,).
     """
-    seeds = [each for name, each in heard.items() if name.startswith("prototypes, noise seed")]
+    seeds = [each for name, each in heard.items() if name.startswith("prototypes, ")]
     mean = {who: np.mean([each[who][there] for each in seeds], 0) for who in seeds[0]}
     return {**heard, ONE: mean, "chance": {judge: np.full(int(there.sum()), chance)}}
 

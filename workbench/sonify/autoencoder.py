@@ -24,8 +24,7 @@ from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.progress import progress_bar
-from ..encoders import Encoder, extract
-from ..encoders.encodecmae import EncodecMAE
+from ..encoders import Encoder, encodecmae, extract
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryNet
 from .window import WindowNet
@@ -221,7 +220,7 @@ class SummaryAutoencoder:
     @cached_property
     def _unmasked(self) -> Encoder:
         """The encoder, attending to all frames of a clip; it is the encoder itself if that is what it does."""
-        return self.encoder.unmasked() if isinstance(self.encoder, EncodecMAE) else self.encoder
+        return self.encoder.unmasked() if isinstance(self.encoder, encodecmae.EncodecMAE) else self.encoder
 
     def _clip(self, x: np.ndarray | Tensor, index: int, size: int, pad: bool) -> np.ndarray:
         x = numbers(f"waveforms[{index}]", x, finite=False, empty=True).astype(np.float32)
