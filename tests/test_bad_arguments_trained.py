@@ -418,7 +418,7 @@ def sonify_calls() -> dict[str, Call]:
             {"net": mini.net, "encoder": mini.encoder, "codec": mini.codec, "layer": mini.layer, "seconds": 2.0}
             | {"level": -20.0, "name": "own"},
         ),
-        "embed": (mini.embed, {"waveforms": waves, "rate": rate, "pad": True, "progress": False}),
+        "embed": (mini.embed, {"waveforms": waves, "rate": rate, "windows": "padded", "progress": False}),
         "summaries": (mini.summarise, {"frames": frames, "lengths": lengths, "source": mini.encoder.fingerprint}),
         "generate": (mini.generate, {"z": z[:1]} | draw),
         "decode": (
@@ -427,7 +427,8 @@ def sonify_calls() -> dict[str, Call]:
         ),
         "summarise": (
             s.summarise,
-            {"clips": clips, "autoencoder": mini, "pad": True, "skip_short": True, "cache": False, "progress": False},
+            {"clips": clips, "autoencoder": mini, "windows": "padded", "skip_short": True, "cache": False}
+            | {"progress": False},
         ),
         "fit_judge": (
             s.fit_judge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from workbench.core.splits import Split
 from workbench.datasets import Clips
 from workbench.lessons import pecmae as lesson
-from workbench.prototypes import fit_prototypes
+from workbench.prototypes import APNet, LearntPrototypes, fit_prototypes
 
 RATE, CLASSES = 8000, ("bell", "drum", "flute")
 
@@ -49,12 +50,59 @@ def learnt(told):
 
 def test_a_plan_is_narrowed_and_told():
     plan = {"dataset": "notes", "size": 480, "autoencoder": "mini-mel", "judge": "logmel", "ks": [1, 3, 5]}
-    plan |= {"prototypes": 3, "folds": 2, "seeds": 1, "train_steps": 600, "steps": 10, "encoders": [], "apnet": {}}
+    plan |= {
+        "windows": "padded",
+        "prototypes": 3,
+        "folds": 2,
+        "seeds": 1,
+        "train_steps": 600,
+        "steps": 10,
+        "encoders": [],
+        "apnet": {},
+    }
     less = lesson.narrowed(plan, most=3, encoder="mini", train_steps=14)
     assert less["ks"] == [1, 3] and less["encoders"] == ["mini"] and less["apnet"] == {"epochs": 14}
     assert lesson.narrowed(plan, most=0, encoder="", train_steps=0) == plan
     assert plan["apnet"] == {}  # the scale's own plan stays as it was
     assert "480 clips of notes, in 2 folds with 1 seed" in " ".join(lesson.plan_sentence(plan).split())
+
+
+def test_prototypes_of_others_are_named_and_told(told):
+    rows = [3, 1, 4, 2, 7]  # bell, drum, drum, flute, drum
+    others = LearntPrototypes.given(told.z[rows], told.labels[rows], told.z, told.labels, SPLIT)
+    assert lesson.prototype_names(others) == ["bell 1", "drum 1", "drum 2", "flute 1", "drum 3"]
+    right = {"accuracy": 0.5, "balanced_accuracy": 0.4}
+    assert lesson.model_sentence(others, right).startswith("5 prototypes, 1 a class or more, not trained: 50.0% of")
+    assert lesson.weight_sentence(others).endswith("others 0.00 on average (0.00 to 0.00); nothing was trained.")
+    assert [cell.label for cell in lesson.cells(others, told, SPLIT, [np.zeros((5, 100))], RATE)][:2] == [
+        "bell",
+        "drum",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "asked", "config", "rate"),
+    [
+        ("medley_solos_db", {"config": "paper"}, "paper", 44100),
+        ("gtzan", {"config": "paper", "epochs": 200}, "urbansound8k", 22050),
+        ("notes", {"epochs": 14}, "default", 16000),
+    ],
+)
+def test_apnet_hears_in_its_own_setting(told, data, asked, config, rate):
+    options, spectra = lesson.apnet_setting({"prototypes": 5, "apnet": asked}, data, 2.0)
+    setting = APNet.CONFIG.named(options.pop("config", "default"), **options)
+    assert setting.per_class == 5 and setting.epochs == asked.get("epochs", setting.epochs)
+    own = APNet.CONFIG.named(config)
+    assert (setting.frames, setting.bands, setting.filters) == (own.frames, own.bands, own.filters)
+    assert (spectra["rate"], spectra["htk"]) == (rate, config != "default")
+    mels = lesson.log_mel_frames(told, **spectra)
+    assert mels.shape == (36, setting.frames, setting.bands)
+    x = np.pad(told.window(3, rate), (0, (setting.frames - 1) * spectra["hop"] - RATE // 4))
+    power = librosa.feature.melspectrogram(
+        y=x, sr=rate, n_fft=spectra["n_fft"], hop_length=spectra["hop"], n_mels=setting.bands, htk=spectra["htk"],
+        pad_mode="constant",
+    )  # fmt: skip
+    np.testing.assert_allclose(mels[3], np.log(power.T + 1e-10), atol=2e-2)
 
 
 def test_no_more_prototypes_than_a_class_has_segments(told):

@@ -71,8 +71,9 @@ def plan_sentence(plan: Mapping[str, Any]) -> str:
     seeds = f"{plan['seeds']} seed{'s' if plan['seeds'] > 1 else ''}"
     ks = ", ".join(map(str, plan["ks"]))
     return textwrap.fill(
-        f"The data are {size}, in {folds} with {seeds}; the autoencoder is {plan['autoencoder']}, the judge hears by "
-        f"{plan['judge']}. Prototypes are trained for {plan['train_steps']:,} steps, {ks} a class in the tables and "
+        f"The data are {size}, in {folds} with {seeds}; the autoencoder is {plan['autoencoder']}, of {plan['windows']} "
+        f"windows, the judge hears by {plan['judge']}. "
+        f"Prototypes are trained for {plan['train_steps']:,} steps, {ks} a class in the tables and "
         f"{plan['prototypes']} in the model that is listened to. Sounds are drawn in {plan['steps']} "
         f"step{'s' if plan['steps'] > 1 else ''}.",
         88,
@@ -286,11 +287,42 @@ def published() -> pd.DataFrame:
     return pd.DataFrame({"GTZAN": gtzan, "Medley-solos-DB": medley}, index=rows)
 
 
-def log_mel_frames(told: Any, seconds: float, frames: int = 64) -> tuple[np.ndarray, int]:
-    """Log-mel spectrograms of all segments at 16 kHz, float32 (N, frames, 64), and their hop in samples."""
-    hop = round(seconds * 16000) // (frames - 1)
-    mels = [audio.log_mel(told.window(i, 16000), 16000, n_fft=2048, hop=hop, n_mels=64).T for i in range(len(told.z))]
-    return np.stack([m.numpy()[:frames] for m in mels]), hop
+def apnet_setting(plan: Mapping[str, Any], data_name: str, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What :func:`workbench.prototypes.fit_apnet` is told, and the spectrograms that it is trained on.
+
+    Its authors' setting for Medley-solos-DB, "paper", has sounds of 3 s; for any other dataset theirs for UrbanSound8K
+    takes its place, which has 4 s and the size of latent that the PECMAE paper gives. Without either, the frames span
+    the window of ``seconds``.
+
+    Returns
+    -------
+    options : dict
+        Fields of an APNet's configuration.
+    spectra : dict
+        Options of :func:`log_mel_frames`.
+    """
+    options = {"per_class": plan["prototypes"], **plan["apnet"]}
+    if options.get("config", "default") == "default":
+        hop = round(seconds * 16000) // 63
+        return options, {"rate": 16000, "n_fft": 2048, "hop": hop, "n_mels": 64, "frames": 64, "htk": False}
+    published = {"n_fft": 4096, "hop": 1024, "htk": True}
+    if data_name == "medley_solos_db":
+        return options, {"rate": 44100, "n_mels": 256, "frames": 128, **published}
+    return options | {"config": "urbansound8k"}, {"rate": 22050, "n_mels": 128, "frames": 84, **published}
+
+
+def log_mel_frames(told: Any, *, rate: int, frames: int, **analysis: Any) -> np.ndarray:
+    """Log-mel spectrograms of all segments at a rate in Hz, float32 (N, frames, n_mels), with silence at the end.
+
+    ``analysis`` are options of :func:`workbench.audio.log_mel`.
+    """
+    least = (frames - 1) * analysis["hop"]  # samples that have so many frames
+
+    def mel(i: int) -> np.ndarray:
+        x = told.window(i, rate)
+        return audio.log_mel(np.pad(x, (0, max(0, least - len(x)))), rate, **analysis).numpy()[:, :frames].T
+
+    return np.stack([mel(i) for i in range(len(told.z))])
 
 
 def apnet_sentence(rival: Any, score: Mapping[str, float], per_class: int) -> str:
@@ -304,14 +336,20 @@ def apnet_sentence(rival: Any, score: Mapping[str, float], per_class: int) -> st
 
 def prototype_names(learnt: LearntPrototypes) -> list[str]:
     """Captions of prototypes: the class and a number within it, from 1."""
-    k = learnt.config.per_class
-    return [f"{name} {j % k + 1}" for j, name in enumerate(learnt.labels[learnt.classes])]
+    owner = pd.Series(learnt.labels[learnt.classes])
+    return [f"{name} {j + 1}" for name, j in zip(owner, owner.groupby(owner).cumcount(), strict=True)]
 
 
 def model_sentence(learnt: LearntPrototypes, right: Mapping[str, float]) -> str:
     """What the model that is listened to gets right."""
+    counts = np.bincount(learnt.classes)
+    of = (
+        f"K = {counts[0]}"
+        if np.ptp(counts) == 0
+        else f"{len(learnt.classes)} prototypes, {min(counts)} a class or more"
+    )
     return (
-        f"K = {learnt.config.per_class}: {right['accuracy']:.1%} of the test clips, "
+        f"{of}{'' if learnt.step else ', not trained'}: {right['accuracy']:.1%} of the test clips, "
         f"mean recall {right['balanced_accuracy']:.1%}, chance {1 / len(learnt.labels):.1%}."
     )
 
@@ -323,14 +361,18 @@ def weight_sentence(learnt: LearntPrototypes) -> str:
         f"{w.mean():.2f} on average ({w.min():.2f} to {w.max():.2f})"
         for w in (learnt.weight[home], learnt.weight[~home])
     )
-    return f"Own-class weights are {own}, others {others}; training began with 1 and 0."
+    began = "training began with 1 and 0" if learnt.step else "nothing was trained"
+    return f"Own-class weights are {own}, others {others}; {began}."
 
 
 # Prototypes -----------------------------------------------------------------------------------------------------------
 
 
 def cells(learnt: LearntPrototypes, told: Any, split: Split, sounds: Sequence[np.ndarray], rate: int) -> list:
-    """Each prototype as it sounds, (M, samples) for each noise seed, beside its two nearest training segments."""
+    """Each prototype as it sounds, beside its two nearest training segments.
+
+    ``sounds`` are (M, samples) for each noise seed, or once as the prototypes were given.
+    """
     train_z, points, owner = told.z[split.train], learnt.prototypes(), learnt.labels[learnt.classes]
     near = learnt.nearest(train_z, count=2)
     apart, counts = np.linalg.norm(points[:, None] - train_z[near], axis=2), learnt.distances(train_z).argmin(1)
@@ -479,7 +521,7 @@ def with_pairs(heard: Mapping[str, Mapping[str, np.ndarray]], there: np.ndarray,
 
     ``there``: the prototypes that have a real test segment beside them, bool (M,).
     """
-    seeds = [each for name, each in heard.items() if name.startswith("prototypes, noise seed")]
+    seeds = [each for name, each in heard.items() if name.startswith("prototypes, ")]
     mean = {who: np.mean([each[who][there] for each in seeds], 0) for who in seeds[0]}
     return {**heard, ONE: mean, "chance": {judge: np.full(int(there.sum()), chance)}}
 
