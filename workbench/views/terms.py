@@ -128,6 +128,10 @@ TERMS: dict[str, str] = {
     "kappa": "Agreement of ordered levels: 1 where all are read, 0 for chance; levels further off count more.",
     "the embedding itself": "The vectors of the encoder, without any training.",
     "prototypes, pulled ten times harder": "Pull to orthonormal places with ten times the weight.",
+    "placebo": "Control: told as many factors whose levels were dealt to the wrong clips.",
+    "by the rule": "What whoever knows the rule would reach from the levels of these factors alone.",
+    "to orthonormal": "Mean distance of the cosines between class means from those of orthonormal vectors, 0.",
+    "to orthoplex": "Mean distance of the cosines between class means from those of pairs of opposite vectors.",
     "base": "Accuracy on test clips of the classes that were trained.",
     "novel, 1 shot": "Accuracy on classes that were never trained, from one example of each.",
     "novel, 5 shot": "Accuracy on classes that were never trained, from five examples of each.",
@@ -140,6 +144,9 @@ TERMS: dict[str, str] = {
     "sufficiency": "How much of a factor one block tells.",
     "disentanglement": "Near 1 where each block tells of one factor alone, 0 where it tells of all alike.",
     "leakage of probes": "What other blocks read of a factor, above chance, as a share of what its own block tells.",
+    # listening tests
+    "votes": "How often each answer was given to sounds of this class, the commonest first.",
+    "against": "The method whose ratings are subtracted, of the same listeners on the same trials.",
     # pecmae and listen to interpret
     "component": "One spectrum of a dictionary, which comes and goes over the time of a clip.",
     "dictionary": "The spectra W of which a spectrogram is written as a sum; they are learnt from training clips.",
