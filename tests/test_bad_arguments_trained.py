@@ -293,6 +293,7 @@ def interpreter_calls() -> dict[str, Call]:
         "L2I.scores": (trained.scores, {"x": x}),
         "L2I.explain": (trained.explain, {"x": x[:4], "classes": Y[:4]}),
         "Vibi.scores": (seen.scores, {"x": x}),
+        "Vibi.masks": (seen.masks, {"x": x}),
         "Vibi.explain": (seen.explain, {"x": x[0]}),
         "Flint.scores": (imitates.scores, {"x": x}),
         "fit_tagger": (

@@ -70,6 +70,20 @@ def test_the_band_that_is_listened_to_is_found(trained, clips, band_bins):
     assert np.mean(inside) > 2 * np.mean(outside)
 
 
+def test_masks_of_several_clips_are_those_of_each(trained, clips, classifier):
+    """As many cells as were asked for, and what is heard of the mask of one clip is that of all."""
+    masks = trained.masks(clips.x[:3])
+    assert masks.shape == (3, 129, 32) and masks.dtype == torch.float32
+    for mask, x in zip(masks, clips.x, strict=False):
+        assert torch.equal(mask, trained.explain(x))
+    log_p = trained.module.explainer(trained.images(torch.from_numpy(clips.x[:1])))[0]
+    likeliest = log_p.topk(4).indices.sort().values.tolist()
+    rows, columns = np.unique(trained.bands), np.arange(32)
+    own = masks[0][[int((trained.bands == row).nonzero()[0]) for row in rows]]  # one bin a band
+    found = {int(row) // 4 * 4 + int(column) // 8 for row in range(len(rows)) for column in columns if own[row, column]}
+    assert sorted(found) == likeliest
+
+
 def test_cells_lie_on_the_spectrogram_where_the_image_has_them(classifier, spectra):
     vibi = Vibi(classifier, spectra, 4000, VibiConfig(mels=32, height=4, width=8, cells=1))
     assert (vibi.rows, vibi.columns) == (8, 4)

@@ -33,7 +33,7 @@ from ..core.fitting import RATES, Config, seeded, settle, train
 from ..core.progress import Progress
 from ..core.splits import Split
 from .classifiers import Classifier, real
-from .imitation import Interpreter, agreement, batches, prepared
+from .imitation import BATCH, Interpreter, agreement, batches, prepared
 from .spectra import Spectra
 
 
@@ -158,18 +158,23 @@ class Vibi(Interpreter):
     def __repr__(self) -> str:
         return f"Vibi({self.classifier.name}; {self.config.cells} of {self.rows} x {self.columns} cells)"
 
-    @torch.no_grad()
     def explain(self, x: ArrayLike | Tensor) -> Tensor:
-        """Return the k most probable cells of a waveform (samples,) as a mask of 0 and 1, float32 (F, T).
-
-        A bin belongs to the mel band whose filter is largest there. The mask explains the classifier's decision; other
-        classes cannot be explained.
-        """
+        """Return :meth:`masks` of one waveform (samples,), float32 (F, T)."""
         x = real("x", x)
         if x.ndim != 1:
             raise ParameterError("x.shape", tuple(x.shape), "(samples,), one clip")
-        log_p = self.module.explainer(self.images(self._clips(x[None])))
-        return self.module.spread(_most(log_p, self.config.cells))[0][self.bands].cpu()
+        return self.masks(x[None])[0]
+
+    @torch.no_grad()
+    def masks(self, x: ArrayLike | Tensor) -> Tensor:
+        """Return the k most probable cells of waveforms (N, samples) as masks of 0 and 1, float32 (N, F, T).
+
+        A bin belongs to the mel band whose filter is largest there. A mask explains the classifier's decision; other
+        classes cannot be explained.
+        """
+        parts = self._clips(x).split(BATCH)
+        cells = (_most(self.module.explainer(self.images(part)), self.config.cells) for part in parts)
+        return torch.cat([self.module.spread(part)[:, self.bands].cpu() for part in cells])
 
     @property
     def bands(self) -> Tensor:
