@@ -249,6 +249,7 @@ TERMS: dict[str, str] = {
     "another clip of the class": "Control: a segment of another clip of the same class.",
     "mean of all": "Control: the mean of the latent frames of all these segments.",
     "real test segments": "Segments that neither model nor judge was fitted on.",
+    "prototypes, as they were given": "Sounds that somebody else chose for examples; nothing was decoded.",
     "through one vector": "The same segments, drawn again from their vectors.",
     "real segments nearest to them": "Of each prototype the nearest test segment of its class.",
     "these through one vector": "Those segments, drawn again from their vectors.",
