@@ -114,7 +114,7 @@ TERMS: dict[str, str] = {
     "hyperspherical": "Pulls the direction of an embedding to that of a fixed prototype; its length does not count.",
     "fixed classifier (ETF)": "A linear classifier whose weights, an equiangular tight frame, are never trained.",
     "prototypes, mean": "Pull to the running mean of each class.",
-    "prototypes, learnt": "Pull to places that are trained along.",
+    "prototypes, learnt": "Pull to places that are trained along, at ten times the learning rate of the network.",
     "prototypes, orthonormal": "Pull to fixed places at right angles, which is what the paper does.",
     "prototypes, simplex": "Pull to fixed places at equal angles, as large as they can be.",
     "prototypes, gaussian": "Pull to fixed places that were drawn at random.",
