@@ -195,6 +195,11 @@ def metrics_calls() -> dict[str, Call]:
         "fidelity.outputs": (fidelity.outputs, {"name": "p", "values": P, "probabilities": True}),
         "fidelity.validate": (fidelity.validate, {"model": P, "interpreter": Q}),
         "fidelity.top_k_fidelity": (fidelity.top_k_fidelity, {"model": P, "interpreter": Q, "k": 2}),
+        "fidelity.each_class": (
+            fidelity.each_class,
+            {"model": P, "interpreter": Q, "names": list("abc"), "ks": [1, 2]},
+        ),
+        "fidelity.each_label": (fidelity.each_label, labels | {"names": ["a", "b", "c"]}),
         "fidelity.fidelity_interval": (
             fidelity.fidelity_interval,
             {"model": P, "interpreter": Q, "groups": GROUPS, "k": 2} | level,

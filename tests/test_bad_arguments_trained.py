@@ -273,6 +273,7 @@ def interpreter_calls() -> dict[str, Call]:
     shared = {"classifier": f, "x": x, "split": parts, "seed": 0, "learning_rate": 1e-3, "epochs": 1}
     small = {"epochs": 2, "batch": 8, "learning_rate": 1e-3}
     l2i = {"pooling": "max", "width": 8, "reconstruction": 1.0, "sparsity": 0.1, "halved_after": 1, "keep": "best"}
+    l2i |= {"rules": "paper"}
     flint = {"attributes": 4, "reconstruction": 0.8, "fidelity": 0.5, "fidelity_after": 0, "sparsity": 0.1}
     flint |= {"sparsity_after": 1, "entropy": 0.2, "entropy_after": 1}
     vibi = {"mels": 16, "height": 4, "width": 8, "cells": 3, "beta": 0.1, "temperature": 0.5, "decay": 0.9}
@@ -310,7 +311,7 @@ def interpreter_calls() -> dict[str, Call]:
         "FlintConfig": (i.FlintConfig, small | flint),
         "VibiConfig": (i.VibiConfig, small | vibi),
         "L2I.scores": (trained.scores, {"x": x}),
-        "L2I.explain": (trained.explain, {"x": x[:4], "classes": Y[:4]}),
+        "L2I.explain": (trained.explain, {"x": x[:4], "classes": Y[:4], "rules": "paper"}),
         "Vibi.scores": (seen.scores, {"x": x}),
         "Vibi.masks": (seen.masks, {"x": x}),
         "Vibi.explain": (seen.explain, {"x": x[0]}),
@@ -332,7 +333,8 @@ def interpreter_calls() -> dict[str, Call]:
         "relevance": (i.relevance, {"z": X, "weights": X[0], "preset": "paper"}),
         "component_mask": (
             i.component_mask,
-            {"dictionary": torch.tensor(w), "activations": explained[0].activations, "chosen": [0, 2]},
+            {"dictionary": torch.tensor(w), "activations": explained[0].activations, "chosen": [0, 2]}
+            | {"empty": "zero", "epsilon": 1e-6},
         ),
         "Interpretation.waveform": (explained[0].waveform, {"tau": 0.5}),
         "Interpretation.component": (explained[0].component, {"k": 1}),

@@ -107,7 +107,7 @@ def test_one_made_by_hand_explains_and_is_saved(classifier, clips, spectra, tmp_
 
 def test_settings_of_the_papers(classifier, clips, spectra):
     assert FlintConfig.named("paper").learning_rate == 1e-4 and VibiConfig.named("paper").temperature == 0.7
-    assert L2IConfig.named("paper", epochs=2) == L2IConfig(keep="test", epochs=2)
+    assert L2IConfig.named("paper", epochs=2) == L2IConfig(keep="test", rules="paper", epochs=2)
     options = {"spectra": spectra, "config": "paper", "epochs": 2, "width": 16, "progress": False}
     with pytest.warns(UserWarning, match="the epoch is chosen on the test clips"):
         fitted = fit_l2i(classifier, WORDS, clips.x, clips.split, **options)

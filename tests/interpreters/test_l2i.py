@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from torch import nn
 
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
-from workbench.interpreters import Classifier, Psi, Spectra, Theta, fit_l2i
+from workbench.interpreters import L2I, Classifier, Psi, Spectra, Theta, fit_l2i
 from workbench.interpreters.classifiers import KumarVGG, kumar_vgg
 from workbench.interpreters.imitation import fidelity_loss
 
@@ -121,6 +123,22 @@ def test_planted_truth(classifier, trained):
     drop = np.array([one.logits[one.index] - row[one.index] for one, row in zip(found, left, strict=True)])
     assert np.mean(drop > 0.2) > 0.9
     assert found[0].scores[found[0].index] == pytest.approx(float(found[0].pooled @ found[0].weights), abs=1e-4)
+
+
+def test_the_rules_of_explanations_are_those_of_the_configuration(classifier, trained):
+    """Carried by the trained network, through its files, and changed for one call; the training is the same."""
+    x, _, _ = sounds(3, seed=1)
+    paper = L2I(
+        classifier, SPECTRA, trained.dictionary, trained.psi, trained.theta, replace(trained.config, rules="paper")
+    )
+    for one, other, asked in zip(trained.explain(x), paper.explain(x), trained.explain(x, rules="paper"), strict=True):
+        assert (one.rules, other.rules, asked.rules) == ("default", "paper", "paper")
+        parts = (other.pooled * other.weights).double().numpy()
+        np.testing.assert_allclose(other.relevance, parts / parts.max(), rtol=1e-6)
+        assert len(other.selected(0.01)) <= 5 and torch.allclose(other.mask(0.2), asked.mask(0.2), atol=1e-5)
+    assert all(one.rules == "default" for one in paper.explain(x, rules="default"))
+    with pytest.raises(ParameterError, match="rules='mine'"):
+        trained.explain(x, rules="mine")
 
 
 def test_training_is_reproducible_and_records(classifier, trained):

@@ -177,3 +177,38 @@ def test_evaluate_says_what_constant_answers_are_worth():
 def test_errors_name_the_argument_its_value_and_what_was_expected(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+def test_each_class_is_the_fidelity_of_its_own_clips():
+    rng = np.random.default_rng(3)
+    model, interpreter = rng.normal(size=(60, 7)), rng.normal(size=(60, 7))
+    model[:, 2] = -9  # a class that the model never decides for
+    rows = metrics.each_class(model, interpreter, names=list("abcdefg"))
+    assert [row["class"] for row in rows] == list("abdefg") and sum(row["clips"] for row in rows) == 60
+    order = np.argsort(-interpreter, axis=1)
+    for row in rows:
+        own = np.flatnonzero(model.argmax(1) == "abcdefg".index(row["class"]))
+        for k in (1, 3, 5):
+            hits = [model[i].argmax() in order[i, :k] for i in own]
+            assert row[f"top_{k}"] == pytest.approx(np.mean(hits))
+    for k in (1, 3, 5):
+        mean = sum(row["clips"] * row[f"top_{k}"] for row in rows) / 60
+        assert mean == pytest.approx(metrics.top_k_fidelity(model, interpreter, k=k).overall)
+    with pytest.raises(ParameterError, match=r"len\(names\)=2"):
+        metrics.each_class(model, interpreter, names=["a", "b"])
+
+
+def test_each_label_has_its_own_areas():
+    from sklearn.metrics import average_precision_score
+
+    rng = np.random.default_rng(4)
+    positives, scores = rng.random((40, 3)) < 0.4, rng.random((40, 3))
+    positives[:, 1] = False
+    rows = metrics.each_label(positives, scores, names=["a", "b", "c"])
+    assert [(row["class"], row["clips"]) for row in rows] == list(zip("abc", positives.sum(0).tolist(), strict=True))
+    for column in (0, 2):
+        alone = metrics.auprc(positives[:, [column]], scores[:, [column]])
+        assert rows[column]["auprc"] == pytest.approx(alone.macro)
+        expected = average_precision_score(positives[:, column], scores[:, column])
+        assert rows[column]["average_precision"] == pytest.approx(expected)
+    assert np.isnan(rows[1]["auprc"]) and np.isnan(rows[1]["average_precision"])

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from ..core.checks import checked
+from ..core.checks import checked, choice
 from ..core.errors import ParameterError
 from ..core.fitting import RATES, Config, seeded, settle
 from ..core.progress import Progress
@@ -26,16 +26,19 @@ from ..core.splits import Split
 from ..core.warn import warn
 from .classifiers import Classifier, real
 from .imitation import BATCH, Interpreter, fidelity_loss, imitate, prepared
-from .interpretation import Interpretation
+from .interpretation import RULES, Interpretation
 from .psi import Psi, Theta
 from .spectra import Spectra
 
 
 @dataclass(frozen=True)
 class L2IConfig(Config):
-    """Configuration of Psi, Theta and training; except for ``keep``, the defaults are those of the code for ESC-50."""
+    """Configuration of Psi, Theta, training and explanations.
 
-    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {"paper": {"keep": "test"}}
+    Except for ``keep`` and ``rules``, the defaults are those of the authors' code for ESC-50.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {"paper": {"keep": "test", "rules": "paper"}}
 
     pooling: Literal["attention", "max"] = "attention"
     """How Theta pools the activations over time: by attention or by their maximum."""
@@ -57,6 +60,9 @@ class L2IConfig(Config):
     """Which epoch's weights to keep: that with the highest fidelity on the validation clips (in a tie, the lowest
     loss), the last one, or, as in the paper's code, the best on the test clips, which makes test results too
     optimistic."""
+    rules: Literal["default", "paper"] = "default"
+    """Rules by which explanations are made of relevance (:attr:`.Interpretation.rules`); they do not change the
+    training."""
 
     def __post_init__(self):
         weights = dict.fromkeys(("reconstruction", "sparsity", "halved_after"), {"least": 0})
@@ -111,7 +117,9 @@ class L2I(Interpreter):
         return self.module.dictionary
 
     @torch.no_grad()
-    def explain(self, x: ArrayLike | Tensor, *, classes: ArrayLike | None = None) -> list[Interpretation]:
+    def explain(
+        self, x: ArrayLike | Tensor, *, classes: ArrayLike | None = None, rules: str | None = None
+    ) -> list[Interpretation]:
         """Explain the decisions for clips.
 
         Parameters
@@ -120,6 +128,9 @@ class L2I(Interpreter):
             Waveforms at the classifier's rate.
         classes : array_like of int (N,), optional
             Number of the class to be explained for each clip; by default the classifier's decision.
+        rules : {"default", "paper"}, optional
+            Rules of relevance, selection and masks (:attr:`.Interpretation.rules`); by default those of the
+            configuration.
 
         Returns
         -------
@@ -131,7 +142,7 @@ class L2I(Interpreter):
         ParameterError
             If clips have another length than in training, or values or scores are not finite.
         """
-        x = self._clips(x)
+        x, rules = self._clips(x), self.config.rules if rules is None else choice("rules", rules, RULES)
         if classes is not None:
             classes = torch.from_numpy(self.classifier.positions(classes, len(x)))
         explained = []
@@ -147,7 +158,16 @@ class L2I(Interpreter):
             parts = (values.cpu() for values in (part, log_magnitude, phase, h, z, weights, logits, scores))
             for c, *own in zip(wanted.tolist(), *parts, strict=True):
                 said = (values.numpy() for values in own[6:])
-                clip = (self.classifier.classes, c, *own[:3], self.dictionary.cpu(), *own[3:6], *said, self.spectra)
+                clip = (
+                    self.classifier.classes,
+                    c,
+                    *own[:3],
+                    self.dictionary.cpu(),
+                    *own[3:6],
+                    *said,
+                    self.spectra,
+                    rules,
+                )
                 explained.append(Interpretation(*clip))
         return explained
 

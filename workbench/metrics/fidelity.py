@@ -20,6 +20,7 @@ Metrics
 * :func:`auprc`: area under the precision-recall curve on the thresholds of :data:`GRID`, as published [1]_.
 * :func:`average_precision`: scikit-learn's area over all thresholds, a step function; not comparable with
   :func:`auprc`.
+* :func:`each_class`: the fidelity of each of the model's classes, or labels.
 * :func:`max_f1`: largest micro F1 on the thresholds of :data:`GRID` [1]_.
 
 References
@@ -373,6 +374,70 @@ def evaluate_multilabel(
         metrics |= {f"{name}_average_precision": getattr(steps, name)}
     share = float(np.asarray(positives, dtype=bool).mean())
     return metrics | {"max_f1": max_f1(positives, scores), "positives": share, "skipped": float(len(grid.skipped))}
+
+
+@checked
+def each_class(
+    model: ArrayLike, interpreter: ArrayLike, *, names: Sequence[str] | None = None, ks: Sequence[int] = (1, 3, 5)
+) -> list[dict[str, object]]:
+    """:func:`top_k_fidelity` of each class that the model decides for, over the clips for which it does.
+
+    Parameters
+    ----------
+    model, interpreter : array_like (N, C)
+        Logits or probabilities.
+    names : sequence of str (C,), optional
+        Names of the classes; by default column numbers.
+    ks : sequence of int
+        Values of k for the top-k fidelity.
+
+    Returns
+    -------
+    list of dict
+        For each class with clips, in the order of the columns: class, clips (their number) and top_k for each k. The
+        mean of top_k weighted by clips is the fidelity of all.
+
+    Examples
+    --------
+    >>> model, interpreter = [[2, 0, 0], [2, 0, 0], [0, 0, 2]], [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    >>> each_class(model, interpreter, names=["cat", "dog", "hen"], ks=[1])
+    [{'class': 'cat', 'clips': 2, 'top_1': 0.5}, {'class': 'hen', 'clips': 1, 'top_1': 1.0}]
+    """
+    reached = {k: top_k_fidelity(model, interpreter, k=k).each for k in several("ks", ks, whole)}
+    model = outputs("model", model)
+    names = _names(names, np.zeros(model.shape[1]))
+    decided, rows = model.argmax(1), []
+    for c in np.unique(decided):
+        own = decided == c
+        row = {"class": names[c], "clips": int(own.sum())}
+        rows.append(row | {f"top_{k}": float(each[own].mean()) for k, each in reached.items()})
+    return rows
+
+
+@checked
+def each_label(
+    positives: ArrayLike, scores: ArrayLike, *, names: Sequence[str] | None = None
+) -> list[dict[str, object]]:
+    """Areas of each label, for a model that can give each clip several labels.
+
+    Parameters
+    ----------
+    positives, scores, names
+        As in :func:`auprc`.
+
+    Returns
+    -------
+    list of dict
+        For each label: class, clips (with the label by the model's decision), :func:`auprc` and
+        :func:`average_precision`; NaN without clips.
+    """
+    grid, steps = auprc(positives, scores), average_precision(positives, scores)
+    total = np.asarray(positives).astype(int).sum(0)
+    names, areas = _names(names, 0 * total), zip(total.tolist(), grid.each, steps.each, strict=True)
+    return [
+        {"class": name, "clips": count, "auprc": float(area), "average_precision": float(step)}
+        for name, (count, area, step) in zip(names, areas, strict=True)
+    ]
 
 
 def _same_shape(name: str, values: np.ndarray, other: str, like: np.ndarray) -> None:
