@@ -172,16 +172,6 @@ def test_what_can_be_said_of_prototypes(told, learnt):
     assert len(lesson.blind_trials(cells, [0, 3], "set")) == 2
 
 
-def test_a_move_towards_another_class_is_told(told, learnt):
-    i = int(SPLIT.test[0])
-    row, sounding = lesson.move(learnt, told, SPLIT, i, seed=0)
-    assert row["is"] == told.labels[i] != row["becomes"] and 0 < row["share of the way"] < 1
-    first, second, _ = sounding.values()
-    assert learnt.predict(np.stack([first, second])).predictions.tolist() == [row["is"], row["becomes"]]
-    assert "of 1 moves are shorter" in lesson.move_sentences([row])[0]
-    assert lesson.move_sentences([]) == ["No test segment is decided rightly, so that none was moved."]
-
-
 def test_real_segments_near_prototypes_leave_out_classes_without_any(told, learnt):
     test = SPLIT.test[told.labels[SPLIT.test] != "bell"]
     near, there = lesson.nearest_real(learnt, told.z, told.labels, test)
@@ -240,33 +230,10 @@ def test_recall_is_read_against_fewer_prototypes_and_the_references():
     assert none.startswith("No other encoder was asked for")
 
 
-def test_orders_ablations_and_sizes():
+def test_orders_of_centroids():
     orders = study(**{"class-major 3": 0.8, "paper_code 3": 0.6})
     recall, apart, collapsed = lesson.order_sentences(orders, [3])
     assert "20.0 points" in recall and apart.startswith("Distance within a class")
-    assert "MLP 50.0% to probe 90.0%" in lesson.ablation_sentence(
-        study(MLP=0.49, probe=0.89).assign(balanced_accuracy=lambda t: t["diversity"] + 0.01), 0.1
-    )
-    like = {4: np.linspace(0.1, 0.2, 9), 8: np.linspace(0.8, 0.9, 9)}
-    right = {4: np.arange(9) < 4, 8: np.arange(9) < 4}
-    first, second = lesson.size_sentences(like, right, np.arange(9), np.arange(9))
-    assert "a vector of 4 axes" in first and "0.70" in first and "no difference" in second
-    assert lesson.size_sentences({8: like[8]}, {8: right[8]}, np.arange(9), np.arange(9)) == [
-        "There are no axes to leave out."
-    ]
-
-
-def test_shortened_vectors_lie_on_the_axes_kept():
-    from sklearn.decomposition import PCA
-
-    z = np.random.default_rng(0).standard_normal((30, 5))
-    axes = PCA(random_state=0).fit(z)
-    assert lesson.shortened(z, axes, 5) == pytest.approx(z, abs=1e-5)
-    kept = lesson.shortened(z, axes, 2)
-    assert np.linalg.matrix_rank(kept - kept.mean(0), tol=1e-3) == 2
-    likeness = {lesson.AVERAGE: np.array([0.1, 0.3])}
-    row = lesson.size_row(0.6, np.array([0.5, 0.7]), np.array([True, False]), likeness, 0.25)
-    assert lesson.as_rows({"2 axes": row}).loc["2 axes"].tolist() == pytest.approx([0.6, 0.6, 0.5, 0.2, 0.25])
 
 
 def test_published_split_only_where_one_fold_and_no_groups_are_asked():

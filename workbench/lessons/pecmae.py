@@ -20,7 +20,7 @@ from ..core.errors import WorkbenchError
 from ..core.splits import Split
 from ..datasets import Clips
 from ..metrics.intervals import difference_interval, group_interval
-from ..prototypes import LearntPrototypes, adversarial_example, most_per_class, setting_difference
+from ..prototypes import LearntPrototypes, most_per_class, setting_difference
 from ..sonify import Judge, SummaryAutoencoder
 from ..views import DataPoints, ExplainedClip, ListeningTrial, PrototypeSounds, RealClip, compared
 
@@ -42,7 +42,8 @@ ONE, REAL, AGAIN = "a prototype", "real segments nearest to them", "these throug
 """Kinds of sound that are compared pair by pair, a pair a prototype."""
 
 Sound = tuple[np.ndarray, int]
-_PLAIN = {"factor": 1, "unit": "", "digits": 2}
+PLAIN = {"factor": 1, "unit": "", "digits": 2}
+"""Options of :func:`workbench.views.compared` for numbers that are no shares."""
 
 
 # Settings and sounds --------------------------------------------------------------------------------------------------
@@ -231,7 +232,7 @@ def likeness_sentences(likeness: Mapping[str, np.ndarray], groups: np.ndarray) -
         values = [likeness[name][there] for name in (a, b)]
         gap = difference_interval(*values, groups[there], limits=(-2, 2)) if there.any() else [np.nan] * 3
         missing = "there are too few pairs"
-        sentences.append(compared(a, b, gap, of="Mean correlation", missing=missing, **_PLAIN, **then))
+        sentences.append(compared(a, b, gap, of="Mean correlation", missing=missing, **PLAIN, **then))
     return sentences
 
 
@@ -578,7 +579,7 @@ def setting_sentences(sweep: pd.DataFrame) -> list[str]:
     ]
 
 
-# Open questions -------------------------------------------------------------------------------------------------------
+# Orders of centroids, people, main results ----------------------------------------------------------------------------
 
 
 def order_sentences(orders: pd.DataFrame, ks: Sequence[int]) -> list[str]:
@@ -593,92 +594,6 @@ def order_sentences(orders: pd.DataFrame, ks: Sequence[int]) -> list[str]:
             gap = setting_difference(orders, a, b, metric=measure)
             sentences.append(compared(a, b, gap, of=of, missing=SINGLE, **form))
     return sentences
-
-
-def ablation_sentence(tried: pd.DataFrame, chance: float) -> str:
-    """The highest and the lowest mean recall of settings on one split, of which no order follows."""
-    recall = tried.groupby("model")["balanced_accuracy"].mean().sort_values()
-    low, high = (f"{name} {recall[name]:.1%}" for name in (recall.index[0], recall.index[-1]))
-    return (
-        f"Mean recall from {low} to {high}, chance {chance:.1%}: on a single split, which has no interval, so that no "
-        "order of the rows follows."
-    )
-
-
-def shortened(z: np.ndarray, axes: Any, k: int) -> np.ndarray:
-    """Vectors (N, D) of which only the first k principal axes are kept, float32; ``axes`` is a fitted PCA."""
-    kept = axes.components_[:k]
-    return ((z - axes.mean_) @ kept.T @ kept + axes.mean_).astype(np.float32)
-
-
-def size_row(
-    variance: float, like: np.ndarray, named: np.ndarray, likeness: Mapping[str, np.ndarray], chance: float
-) -> dict[str, float]:
-    """Row of a table: what is kept of the variance, the likeness (n,) and the right answers (m,), and their floors."""
-    return {
-        "variance kept": variance,
-        "likeness (median)": np.median(like),
-        "linear probe": named.mean(),
-        "likeness of the mean of all": np.median(likeness[AVERAGE]),
-        "chance": chance,
-    }
-
-
-def as_rows(table: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """A row for each name of a mapping."""
-    return pd.DataFrame(table).T
-
-
-def size_sentences(
-    like: Mapping[int, np.ndarray], named: Mapping[int, np.ndarray], groups_some: np.ndarray, groups_test: np.ndarray
-) -> list[str]:
-    """What fewer axes hold of what all of them hold: likeness (n,) and right answers of a probe (m,), by number."""
-    most, sentences = max(like), []
-    for k in like:
-        if k < most:
-            pair = (f"a vector of {k} axes", f"one of all {most}")
-            gap = difference_interval(like[k], like[most], groups_some, limits=(-2, 2))
-            sentences.append(compared(*pair, gap, of="Mean correlation", **_PLAIN))
-            gap = difference_interval(named[k], named[most], groups_test, limits=(-2, 2))
-            sentences.append(compared(*pair, gap, of="Linear probe"))
-    return sentences or ["There are no axes to leave out."]
-
-
-def move(learnt: LearntPrototypes, told: Any, split: Split, i: int, *, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
-    """Move segment i towards the class that came second until the decision changes.
-
-    Returns
-    -------
-    row : dict
-        What the move was, for a table.
-    sounding : dict of str to array (D,)
-        The vector before and after, and the prototype it went to; empty where no way changes the decision.
-    """
-    z, y = told.z, told.labels
-    target = learnt.labels[learnt.logits(z[[i]])[0].argsort()[-2]]
-    real = {"real": z[split.train], "real_labels": y[split.train]}
-    moved = adversarial_example(learnt, z[i], target, **real, seed=seed)
-    row = {"clip": told.names[i], "is": y[i], "becomes": target, "move / nearest neighbour": moved.relative}
-    row |= {"share of the way": moved.share, "random directions that flip": moved.random_flips}
-    row |= {"towards real clips": moved.towards_others / max(moved.length, 1e-9)}
-    if not np.isfinite(moved.length):
-        return row, {}
-    prototype = learnt.prototypes()[moved.prototype]
-    return row, {f"{y[i]}, as it was": z[i], f'now "{target}"': moved.z, f"the prototype of {target}": prototype}
-
-
-def move_sentences(moves: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How short the moves are beside the way to real segments and beside random directions."""
-    if not moves:
-        return ["No test segment is decided rightly, so that none was moved."]
-    names = ["move / nearest neighbour", "random directions that flip", "towards real clips"]
-    short, often, longer = (np.array([row[name] for row in moves], dtype=float) for name in names)
-    return [
-        f"{(short < 1).sum()} of {len(short)} moves are shorter than the way to the nearest real segment; "
-        f"the median is {np.median(short):.2f} of it.",
-        f"Towards real segments of that class the way is longer in {(longer > 1).sum()} of {len(short)}.",
-        f"Random directions of the same length change {often.mean():.1%} of decisions on average.",
-    ]
 
 
 def blind_trials(prototypes: Sequence[PrototypeSounds], chosen: Sequence[int], name: str) -> list[ListeningTrial]:
