@@ -498,7 +498,7 @@ def few_shot_sentences(table: pd.DataFrame, clips: Clips, ways: int) -> list[str
     told += f"{ways} new ones are told apart, by chance {1 / ways:.0%}. Intervals: other choices of new classes."
     means = table.groupby("loss", sort=False)["novel, 5 shot"].mean()
     trained = means.drop(NOTHING)
-    first = f"From five examples, {NOTHING} reaches {means[NOTHING]:.1%}, which no training has to pay for"
+    first = f"From five examples, {NOTHING} reaches {means[NOTHING]:.1%} without any training"
     if means[NOTHING] >= trained.max():
         first += f"; no training reaches more (the best is {trained.idxmax()}, {trained.max():.1%})."
     else:
@@ -587,7 +587,8 @@ def set_sentences(study: pd.DataFrame, made: ModuleType) -> list[str]:
     told = f"Told of no factor, the network is right about {none:.1%} of test clips; told of the set that looks best, "
     told += f"{best}, about {means[best]:.1%}."
     clear = int((shown["low"] > 0).sum())
-    told += f" Of {len(shown)} sets {clear} have an interval above their placebo."
+    told += f" Intervals that lie above the placebo: {clear} of {len(shown)}; "
+    told += f"if no set helped, about {0.025 * len(shown):.1f} would."
     alone = shown["by the rule"][list(names)]
     rule = f"By the rule, {alone.idxmax()} alone would tell most ({alone.max():.1%}), {alone.idxmin()} least "
     sentences = [told, f"{rule}({alone.min():.1%}), and all together {shown['by the rule'].iloc[-1]:.1%}."]
