@@ -320,7 +320,8 @@ class LearntPrototypes(TrackClassifier):
         """Make a classifier of prototypes that somebody else chose, without any training.
 
         There is no adaptor, and the weight of a prototype is 1 for its own class and 0 for others, as where the
-        training of :func:`fit_prototypes` starts.
+        training of :func:`fit_prototypes` starts. A class with more prototypes than others is therefore decided for
+        more easily.
 
         Parameters
         ----------
