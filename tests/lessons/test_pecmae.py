@@ -12,40 +12,12 @@ import pytest
 from workbench.core.splits import Split
 from workbench.datasets import Clips
 from workbench.lessons import pecmae as lesson
-from workbench.prototypes import APNet, LearntPrototypes, fit_prototypes
+from workbench.prototypes import APNet, LearntPrototypes
 
 RATE, CLASSES = 8000, ("bell", "drum", "flute")
 
 
-@pytest.fixture(scope="module")
-def told():
-    """36 segments of 18 clips in three classes, whose vectors lie at three corners; two segments a clip."""
-    rng = np.random.default_rng(0)
-    rows = np.repeat(np.arange(18), 2)
-    labels = np.array(CLASSES)[rows % 3]
-    z = np.eye(3, 8)[rows % 3] * 4 + 0.3 * rng.standard_normal((36, 8))
-    sounds = 0.1 * rng.standard_normal((36, RATE // 4)).astype(np.float32)
-    return SimpleNamespace(
-        z=z.astype(np.float32),
-        labels=labels,
-        rows=rows,
-        groups=rows.astype(str),
-        names=np.array([f"sub/{label} {i}" for i, label in enumerate(labels)]),
-        seconds=0.25,
-        levels=np.linspace(-40, -20, 36),
-        level=-25.0,
-        audio=lambda i: (sounds[i], RATE),
-        window=lambda i, rate: sounds[i],
-    )
-
-
 SPLIT = Split(np.arange(18), np.arange(18, 24), np.arange(24, 36))
-
-
-@pytest.fixture(scope="module")
-def learnt(told):
-    options = {"per_class": 2, "steps": 60, "feed_forward": 8, "device": "cpu", "progress": False}
-    return fit_prototypes(told.z, told.labels, SPLIT, tracks=told.rows, seed=0, **options)
 
 
 def test_a_plan_is_narrowed_and_told():

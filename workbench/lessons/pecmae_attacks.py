@@ -114,11 +114,21 @@ class Attack(NamedTuple):
 def attack(
     learnt: LearntPrototypes, model: SummaryAutoencoder, told: Any, rows: np.ndarray, *, steps: int, seed: int
 ) -> Attack:
-    """Change segments as little as possible until the class that came second is decided, led in both ways."""
+    """Change segments as little as possible until the class that came second is decided, led in both ways.
+
+    Of ``rows`` those are left out whose padded window, which is what is changed, is not decided rightly as it is.
+    """
     rate, rows = model.encoder.rate, np.asarray(rows, dtype=int)
+    none = Attack(rows[:0], told.labels[:0], np.zeros((0, 0), np.float32), rate, {})
     if not len(rows):
-        return Attack(rows, np.array([]), np.zeros((0, 0), np.float32), rate, {})
-    x, targets, embed = windows(told, rows, rate), second(learnt, told.z[rows]), differentiable(model)
+        return none
+    x = windows(told, rows, rate)
+    z = model.embed(x, rate).cpu().numpy()
+    right = learnt.predict(z).predictions == told.labels[rows]
+    if not right.any():
+        return none
+    rows, x, z = rows[right], x[right], z[right]
+    targets, embed = second(learnt, z), differentiable(model)
     options = {"steps": steps, "draws": 10, "seed": seed}
     made = {
         lead: adversarial_waveforms(learnt, embed, x, targets, lead=lead, **options) for lead in ("prototype", "logit")
