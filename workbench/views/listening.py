@@ -1,6 +1,6 @@
-"""What do people hear? A listening test in a notebook: ratings from 0 to 100, or naming the class of a sound blindly.
+"""What do people hear? A listening test in a notebook: rating sounds, naming them blindly, or matching descriptions.
 
-A third kind rates how well a sound matches a description of each class, which also says what it is mistaken for.
+Descriptions, one of each class and rated from 0 to 100, also say what a sound is mistaken for.
 
 Parekh et al. (arXiv 2202.11479) asked people how well an interpretation matches the part of the clip that belongs to
 the class. The page (``static/listening.js``) plays the sounds of each trial under one gain, in an order that seed and
@@ -191,9 +191,6 @@ class ListeningTest(Page):
     def __init__(self, trials, path, seed, task, question, choices, descriptions, *, seconds, **page):
         super().__init__(seconds=seconds, **page)
         self.task, self.megabytes = task, 0.0
-        offered = choices if task != RATING else []
-        self.identity = _identity(trials, [seed, task, question, offered, descriptions, seconds])
-        self.path = Path(f"responses-{self.identity}.csv" if path is None else path)
         self._seed, self._salt = seed, _trial_id(seed, task)
         self._trials = {_trial_id(seed, trial.id): trial for trial in trials}
         self._choices, self._question = choices, question
@@ -201,13 +198,16 @@ class ListeningTest(Page):
             hidden: {_stimulus_id(seed, trial.id, method): method for method in trial.candidates}
             for hidden, trial in self._trials.items()
         }
+        # In the order of ids that say nothing, not of trials and methods; their sounds are checked here.
+        packed, offered = [self._trial(hidden) for hidden in sorted(self._trials)], choices if task != RATING else []
+        self.identity = _identity(trials, [seed, task, question, offered, descriptions, seconds])
+        self.path = Path(f"responses-{self.identity}.csv" if path is None else path)
         data = {
             "task": task,
             "test": self.identity,
             "title": self.title,
             "salt": self._salt,
-            # In the order of ids that say nothing, not of trials and methods.
-            "trials": [self._trial(hidden) for hidden in sorted(self._trials)],
+            "trials": packed,
             "choices": offered,
             "descriptions": descriptions,
             "columns": COLUMNS,
@@ -381,7 +381,7 @@ class ListeningTest(Page):
             responses = self.responses()
         found = analyse_responses(responses)
         many = f"{responses['listener'].nunique()} listeners"
-        made = bool(responses["simulated"].any())
+        made = "simulated" in responses and bool(responses["simulated"].any())
         title = f"SIMULATED answers of {many}, whom there are not" if made else f"Answers of {many}"
         return table(found, digits=2, title=title)
 
@@ -476,5 +476,5 @@ def _identity(trials: Sequence[ListeningTrial], settings: list) -> str:
         digest.update(json.dumps(told, ensure_ascii=False).encode("utf-8"))
         for name in sorted(sounds):
             if sounds[name] is not None:
-                digest.update(np.round(32767 * np.nan_to_num(np.asarray(sounds[name], np.float64))).astype("<i4"))
+                digest.update(np.round(32767 * np.asarray(sounds[name], np.float64)).astype("<i4"))
     return digest.hexdigest()[:12]
