@@ -143,6 +143,9 @@ def test_models_are_compared_and_the_control_comes_first():
     assert said[0].startswith(f"Heard as the class decided: {ask.RANDOM} lies above ours")
     assert said[0].endswith("A recording needs no decoder.") and "above chance" in said[1]
     assert "no difference" in said[2] and "lies below nearest" in said[3] and f"above {ask.CONCEPTS}" in said[4]
+    told_of = {"given prototypes": heard.pop("ours"), **heard}
+    given = ask.models_sentences(runs, told_of, np.arange(n), "given prototypes", over="3 splits", chance=0.1)
+    assert len(given) == 6 and "given prototypes were not fitted on these splits" in given[5]
     assert "lies above nearest neighbours" in said[5] and f"lies below {ask.CONCEPTS}" in said[7]
 
 

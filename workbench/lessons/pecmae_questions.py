@@ -246,6 +246,8 @@ def models_sentences(
     for a, b, then in pairs:
         gap = difference_interval(told[a], told[b], groups, limits=(-1, 1))
         sentences.append(compared(a, b, gap, of=_SAID, **then))
+    if ours not in set(runs["model"]):
+        return [*sentences, f"Mean recall: {ours} were not fitted on these splits, and have no runs to compare."]
     for other in (NEIGHBOURS, UNTRAINED, CONCEPTS):
         gap = setting_difference(runs, ours, other)
         sentences.append(compared(ours, other, gap, of=f"Mean recall, {over}", missing=SINGLE))
