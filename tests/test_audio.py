@@ -216,6 +216,15 @@ def test_log_mel_matches_librosa():
     np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize(("htk", "bands"), [(False, 80), (True, 128)])
+def test_mel_filters_are_librosas(htk, bands):
+    librosa = pytest.importorskip("librosa")
+    expected = librosa.filters.mel(sr=22050, n_fft=4096, n_mels=bands, htk=htk)
+    np.testing.assert_allclose(
+        audio.mel_filters(22050, n_fft=4096, n_mels=bands, htk=htk).numpy().T, expected, atol=1e-6
+    )
+
+
 def test_mel_filters_check_their_range():
     with pytest.raises(ParameterError, match="f_min, f_max"):
         audio.mel_filters(RATE, f_max=9000.0)

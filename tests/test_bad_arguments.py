@@ -126,6 +126,8 @@ def metrics_calls() -> dict[str, Call]:
         "geometry.silhouette": (geometry.silhouette, {"z": X, "y": Y, "metric": "cosine"}),
         "geometry.nearest_alike": (geometry.nearest_alike, {"z": X, "y": Y, "groups": np.arange(len(X)) // 2}),
         "geometry.alignment": (geometry.alignment, {"z": X, "targets": X + 0.1}),
+        "geometry.mean_cosines": (geometry.mean_cosines, {"z": X, "y": Y}),
+        "geometry.cosine_gap": (geometry.cosine_gap, {"z": X, "y": Y, "prototypes": X[:C]}),
         "geometry.nearest_prototype": (geometry.nearest_prototype, {"z": X, "prototypes": X[:C]}),
         "geometry.head_gap": (geometry.head_gap, {"true": Y, "head": Y, "nearest": Y}),
         "geometry.expected_calibration_error": (

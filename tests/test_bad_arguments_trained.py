@@ -5,9 +5,13 @@ Calls in the form of ``test_bad_arguments.py``, whose wrong values and judgement
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import inspect
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,6 +24,8 @@ import pytest
 import torch
 from torch import nn
 
+from workbench.core.errors import WorkbenchError
+from workbench.core.fitting import Config
 from workbench.core.splits import Split
 
 HARNESS = Path(__file__).with_name("test_bad_arguments.py")
@@ -38,6 +44,8 @@ SPLIT = Split(np.arange(12), np.arange(12, 18), np.arange(18, 24))
 RATE, SAMPLES, BINS, FRAMES = 8000, 2000, 65, 32
 """Of sounds and their spectra."""
 NOWHERE = "/nowhere/at/all"
+FOLDER = tempfile.TemporaryDirectory()
+"""Of files that calls read; it is removed at the end."""
 
 
 class Listener(nn.Module):
@@ -61,6 +69,7 @@ def sounds() -> torch.Tensor:
 
 def prototype_calls() -> dict[str, Call]:
     from workbench import prototypes as p
+    from workbench.datasets.clips import Clips
     from workbench.prototypes import apnet as rivals
     from workbench.prototypes import losses, networks, references, rival_losses, tracks
 
@@ -108,6 +117,8 @@ def prototype_calls() -> dict[str, Call]:
             | {"levels": levels.codes(values), "loss": {"name": "prototype", "weight": 1.0}},
         ),
         "ClassifierConfig": (p.ClassifierConfig, recipe),
+        "ClassifierConfig masks": (p.ClassifierConfig, {"spec_augment": (2, 3)}),
+        "ClassifierConfig.rate": (p.ClassifierConfig(**recipe).rate, {"epoch": 1}),
         "ClassifierConfig.named": (p.ClassifierConfig.named, {"config": "paper", "epochs": 2}),
         "TrainedClassifier.embed": (
             p.fit_classifier(X, Y, split, network=network, loss="cross_entropy", epochs=1).embed,
@@ -206,6 +217,14 @@ def prototype_calls() -> dict[str, Call]:
         "explained.counterfactual": (explained.counterfactual, {"levels": {"pitch": 1}}),
         "explained.shapley": (explained.shapley, {"background": X[0, :K], "of": "probability"}),
         "explained.effects": (explained.effects, {"factor": "loud"}),
+        "extractor": (
+            partial(p.extractor, train="head", device="cpu", progress=False),
+            {"clips": Clips.from_arrays(waves, RATE), "encoder": "mini", "dim": 4, "seconds": 0.2, "random_weights": 0},
+        ),
+        "LearntPrototypes.given": (
+            p.LearntPrototypes.given,
+            {"points": X[:C], "names": Y[:C], "z": X, "y": Y, "split": split, "scale": 2.0},
+        ),
         "MLPProjector": (p.MLPProjector, {"dim_in": D, "k": K, "hidden": 4, "norm": True}),
         "SmallConvNet": (p.SmallConvNet, {"mels": 16, "k": K, "norm": True}),
         "log_mels": (
@@ -409,7 +428,9 @@ def sonify_calls() -> dict[str, Call]:
     config = {"dim": 16, "latent_dim": 8, "latent_frames": 10, "summary_layers": 1, "denoiser_layers": 1, "heads": 2}
     config |= {"hidden": 8, "patch": 5, "skip": True}
     draw = {"steps": 1, "guidance": 0.0, "seed": 0, "progress": False}
-    noise = torch.randn(2, 4, 3)
+    noise, vectors = torch.randn(2, 4, 3), Path(FOLDER.name) / "own.npy"
+    np.save(vectors, z.numpy())
+    vectors.with_suffix(".txt").write_text("a\nb\nc\n")
     calls: dict[str, Call] = {
         "load_autoencoder": (s.load_autoencoder, {"name_or_path": "mini-mel", "device": "cpu", "fetch": False}),
         "load_autoencoder file": (s.load_autoencoder, {"name_or_path": NOWHERE, "encoder": mini.encoder}),
@@ -425,21 +446,33 @@ def sonify_calls() -> dict[str, Call]:
             {"net": mini.net, "encoder": mini.encoder, "codec": mini.codec, "layer": mini.layer, "seconds": 2.0}
             | {"level": -20.0, "name": "own"},
         ),
-        "embed": (mini.embed, {"waveforms": waves, "rate": rate, "pad": True, "progress": False}),
+        "embed": (mini.embed, {"waveforms": waves, "rate": rate, "windows": "padded", "progress": False}),
         "summaries": (mini.summarise, {"frames": frames, "lengths": lengths, "source": mini.encoder.fingerprint}),
         "generate": (mini.generate, {"z": z[:1]} | draw),
+        "SummaryAutoencoder layer": (
+            partial(s.SummaryAutoencoder, mini.net, mini.encoder, mini.codec, seconds=2.0),
+            {"layer": len(mini.encoder.layers) - 1},
+        ),
+        "decode drawn": (mini.decode, {"z": z[:1], "steps": 1, "seed": 0}),
+        "reconstruct": (partial(mini.reconstruct, steps=1), {"waveforms": waves[:1], "rate": rate}),
+        "prototypes_from": (
+            s.prototypes_from,
+            {"path": vectors, "autoencoder": mini, "windows": "padded", "progress": False},
+        ),
         "decode": (
             partial(mini.decode, steps=1, guidance=0.0),
             {"z": z[:1], "draws": 1, "levels": [-30.0], "progress": False},
         ),
         "summarise": (
             s.summarise,
-            {"clips": clips, "autoencoder": mini, "pad": True, "skip_short": True, "cache": False, "progress": False},
+            {"clips": clips, "autoencoder": mini, "windows": "padded", "skip_short": True, "cache": False}
+            | {"progress": False},
         ),
         "fit_judge": (
             s.fit_judge,
             {"clips": clips, "encoder": judge.encoder, "split": split, "progress": False},
         ),
+        "judge.probabilities": (judge.probabilities, {"waveforms": waves, "rate": rate}),
         "judge.agreement": (judge.agreement, {"waveforms": waves, "rate": rate, "labels": ["a", "b", "c"]}),
         "diffuse": (diffusion.diffuse, {"x0": noise, "noise": noise, "sigma": torch.tensor([0.1, 0.5])}),
         "sample": (
@@ -498,3 +531,81 @@ ELSEWHERE = ("load", "save", "file")
 def test_the_calls_themselves_work(name):
     function, given = CALLS[name]
     assert harness.outcome(function, given) == "returned"
+
+
+# --- fractions for counts -------------------------------------------------------------------------------------------
+
+COUNTING = ("prototypes", "sonify")
+"""Rooms whose every argument that is annotated as a whole number is given a fraction."""
+
+
+def plain(function: Callable) -> Callable:
+    """The function below partial applications, bound methods and decorators; of a class its __init__."""
+    while isinstance(function, partial):
+        function = function.func
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    return function.__init__ if isinstance(function, type) else function
+
+
+def annotation_of(function: Callable, argument: str) -> str:
+    """What a signature, or the configuration that the function's options belong to, says of an argument."""
+    parameter = inspect.signature(plain(function)).parameters.get(argument)
+    return "" if parameter is None else str(parameter.annotation)
+
+
+def fractions_for(annotation: str, value: object) -> list[object]:
+    """Values that are no whole number, in place of one that is; none where other numbers are allowed."""
+    if isinstance(value, (bool, np.ndarray)) or "float" in annotation:
+        return []
+    counts = re.search(r"\bint\b", annotation) is not None
+    if isinstance(value, int) or (value is None and counts):
+        return [(value or 0) + 1.5, np.float32((value or 0) + 0.5)]
+    if isinstance(value, (list, tuple)) and value and all(type(item) is int for item in value):
+        return [[value[0] + 0.5, *value[1:]], value[0] + 1.5]
+    if isinstance(value, dict) and counts:
+        return [{**value, key: one + 0.5} for key, one in value.items() if type(one) is int]
+    return []
+
+
+FRACTIONS = [
+    (name, argument, wrong)
+    for name, (function, given) in CALLS.items()
+    if name.split(".")[0] in COUNTING
+    for argument, value in given.items()
+    for wrong in fractions_for(annotation_of(function, argument), value)
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "wrong"), FRACTIONS, ids=[f"{n}-{a}-{w}" for n, a, w in FRACTIONS])
+def test_a_fraction_is_no_count(name, argument, wrong):
+    function, given = CALLS[name]
+    with pytest.raises(WorkbenchError, match=re.escape(argument)):
+        function(**given | {argument: wrong})
+
+
+def counted(room: str) -> set[tuple[str, str]]:
+    """Every argument annotated as a whole number of what stands at a room's door: the function's name, and its own."""
+    door, found = importlib.import_module(f"workbench.{room}"), set()
+    for offered in (getattr(door, name) for name in door.__all__):
+        members = [offered]
+        if isinstance(offered, type):
+            named = [(name, member) for name, member in vars(offered).items() if name[0] != "_" or name == "__init__"]
+            members = [getattr(member, "__func__", member) for _, member in named]
+        for function in filter(inspect.isfunction, map(inspect.unwrap, members)):
+            if (
+                function.__name__ == "__init__"
+                and dataclasses.is_dataclass(offered)
+                and not issubclass(offered, Config)
+            ):
+                continue  # a result, which only the package makes
+            for argument, parameter in inspect.signature(function).parameters.items():
+                if re.search(r"\bint\b", str(parameter.annotation)) and "float" not in str(parameter.annotation):
+                    found.add((function.__qualname__, argument))
+    return found
+
+
+@pytest.mark.parametrize("room", COUNTING)
+def test_no_count_is_left_out(room):
+    """The list above has every argument of the room's door that is annotated as a whole number."""
+    listed = {(plain(CALLS[name][0]).__qualname__, argument) for name, argument, _ in FRACTIONS}
+    assert sorted(counted(room) - listed) == []

@@ -588,9 +588,18 @@ def _floats(name: str, x: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 @checked
 def mel_filters(
-    rate: int, *, n_fft: int = 1024, n_mels: int = 80, f_min: float = 0.0, f_max: float | None = None
+    rate: int,
+    *,
+    n_fft: int = 1024,
+    n_mels: int = 80,
+    f_min: float = 0.0,
+    f_max: float | None = None,
+    htk: bool = False,
 ) -> torch.Tensor:
-    """Return triangular mel filters with Slaney's scale and area norm: Tensor (n_fft // 2 + 1, n_mels)."""
+    """Return triangular mel filters, Tensor (n_fft // 2 + 1, n_mels), with Slaney's area norm.
+
+    The scale is Slaney's, or with ``htk`` that of HTK, 2595 log10(1 + f / 700).
+    """
     whole("rate", rate, least=1, most=MOST_RATE)
     _check_size(n_fft)
     whole("n_mels", n_mels, least=1, most=2**16)
@@ -598,7 +607,9 @@ def mel_filters(
     if not 0 <= f_min < f_max <= rate / 2:
         raise ParameterError("f_min, f_max", (f_min, f_max), f"rising and within 0 to {rate / 2} Hz")
     melscale_fbanks = dependencies.load("torchaudio.functional").melscale_fbanks
-    return melscale_fbanks(n_fft // 2 + 1, f_min, f_max, n_mels, rate, norm="slaney", mel_scale="slaney")
+    return melscale_fbanks(
+        n_fft // 2 + 1, f_min, f_max, n_mels, rate, norm="slaney", mel_scale="htk" if htk else "slaney"
+    )
 
 
 def mel_spectrogram(
@@ -695,8 +706,8 @@ def mel_to_audio(
 ) -> torch.Tensor:
     """Invert :func:`mel_spectrogram` (power) to sound by non-negative least squares and :func:`griffin_lim`.
 
-    ``options`` are ``n_mels``, ``f_min`` and ``f_max`` as in the analysis, and Griffin-Lim's ``length``, ``steps`` and
-    ``seed``.
+    ``options`` are ``n_mels``, ``f_min``, ``f_max`` and ``htk`` as in the analysis, and Griffin-Lim's ``length``,
+    ``steps`` and ``seed``.
 
     Returns
     -------

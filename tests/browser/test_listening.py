@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from workbench.views.listening import ListeningTrial, analyse_responses, listening_test, read_responses
+from workbench.views import ListeningTrial, analyse_responses, listening_test
 
 CONNECTED = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.connectionStatus === 'connected'"
 METHODS = ["dictionary method", "occlusion method"]
@@ -78,7 +78,7 @@ def test_session_of_three_trials_is_downloaded_and_decoded(opened, tmp_path):
         page.get_by_role("button", name="Download the answers").click()
     assert download.value.suggested_filename == "responses-Ann-A-.csv"
     download.value.save_as(tmp_path / "downloaded.csv")
-    table = read_responses(tmp_path / "downloaded.csv", make_trials(), seed=5)
+    table = view.responses(tmp_path / "downloaded.csv")
     steps = view.steps('Ann, "A"')
     found = [(trial, part["method"].tolist()) for trial, part in table.groupby("trial", sort=False)]
     assert found == steps, "the page finds the same order as Python"
@@ -88,7 +88,7 @@ def test_session_of_three_trials_is_downloaded_and_decoded(opened, tmp_path):
     ]
     assert table["rating"].tolist() == [0, 100] * 3 and (table["plays"] >= 1).all() and (table["seconds"] > 0).all()
     assert table["listener"].unique().tolist() == ['Ann, "A"']
-    assert len(analyse_responses(table)) == 3
+    assert len(analyse_responses(table)) == 3 + 2 * 3, "two methods, their difference, and each of three classes"
 
 
 def test_next_waits_for_hearing_and_rating(opened):
@@ -143,9 +143,43 @@ def test_naming_blindly(offline_page, tmp_path):
     with page.expect_download() as download:
         page.get_by_role("button", name="Download the answers").click()
     download.value.save_as(tmp_path / "downloaded.csv")
-    table = read_responses(tmp_path / "downloaded.csv", make_trials(), seed=5)
+    table = view.responses(tmp_path / "downloaded.csv")
     assert table["correct"].tolist() == [False, *[True] * 5] and (table["choices"] == 3).all()
     assert list(zip(table["trial"], table["method"].map(lambda m: [m]), strict=True)) == view.steps("Eve")
+
+
+def test_rating_against_descriptions(offline_page, tmp_path):
+    page, said = (
+        offline_page,
+        {"bark": "A dog", "<bell>": "Metal & <b>ringing</b>", "siren": "It wails", "rain": "Water"},
+    )
+    options = {"task": "description", "descriptions": said}
+    view = listening_test(make_trials(), seed=5, path=tmp_path / "r.csv", **options)
+    view.save(tmp_path / "test.html")
+    page.goto((tmp_path / "test.html").as_uri())
+    page.wait_for_selector(".wb-welcome")
+    assert "6 sounds, one at a time" in page.inner_text(".wb-welcome") and "4 descriptions" in page.inner_text(
+        ".wb-welcome"
+    )
+    begin(page, "Hal")
+    labels, orders = {trial.id: trial.label for trial in make_trials()}, set()
+    for trial, _ in view.steps("Hal"):
+        assert page.locator("audio").count() == 1 and page.get_by_role("slider").count() == 4
+        orders.add(tuple(page.locator(".wb-descriptions .wb-name").all_inner_texts()))
+        assert page.inner_text(".wb-missing") == "Still to do: hear the sound; rate 4 more"
+        play(page, "The sound")
+        for name, text in said.items():
+            slider = page.get_by_role("slider", name=f"rating of {text}:")
+            slider.press("End" if name == labels[trial] else "Home")
+        page.get_by_role("button", name="Next").click()
+    assert len(orders) == 1 and sorted(*orders) == sorted(said.values()), "one order for a listener"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the answers").click()
+    download.value.save_as(tmp_path / "downloaded.csv")
+    table = view.responses(tmp_path / "downloaded.csv")
+    assert len(table) == 24 and (table["rating"] == 100 * (table["description"] == table["label"])).all()
+    found = view.results(table).frame.set_index(["measure", "class", "method"])["mean"]
+    assert found.xs("own description highest").eq(1).all() and found.xs("own minus other descriptions").eq(100).all()
 
 
 @pytest.mark.parametrize("width", [420, 900])
@@ -176,6 +210,7 @@ def test_jupyterlab_saves_every_screen_and_knows_who_comes_back(chromium, lab):
     nbformat.write(book, folder / "listening.ipynb")
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     page = context.new_page()
+    view = listening_test(make_trials(), seed=5)  # the same test, here
     page.goto(url.format("listening.ipynb"))
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     page.wait_for_function(CONNECTED, timeout=60_000)
@@ -186,7 +221,7 @@ def test_jupyterlab_saves_every_screen_and_knows_who_comes_back(chromium, lab):
     for many in (2, 4):
         rate_screen(page, [0, 100])
         page.wait_for_function(f"document.querySelector('.wb-note').textContent.startsWith('{many} answers saved to')")
-        table = read_responses(Path(folder) / "responses.csv", make_trials(), seed=5)
+        table = view.responses(Path(folder) / "responses.csv")
         assert table["rating"].tolist() == [0, 100] * (many // 2) and (table["listener"] == "Gil").all()
     page.evaluate(run)  # a fresh output of the same test
     page.wait_for_selector(".wb-welcome", timeout=60_000)
@@ -204,7 +239,7 @@ def test_jupyterlab_saves_every_screen_and_knows_who_comes_back(chromium, lab):
         page.get_by_role("button", name="Download the answers").click()
     download.value.save_as(Path(folder) / "downloaded.csv")
     paths = [Path(folder) / name for name in ("responses.csv", "downloaded.csv")]
-    table = read_responses(paths, make_trials(), seed=5)
+    table = view.responses(paths)
     assert len(table) == 6 and table["rating"].tolist()[-2:] == [100, 0], "both files together, nothing twice"
 
     page.evaluate(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,50 +12,69 @@ import pytest
 from workbench.core.splits import Split
 from workbench.datasets import Clips
 from workbench.lessons import pecmae as lesson
-from workbench.prototypes import fit_prototypes
+from workbench.prototypes import APNet, LearntPrototypes
 
 RATE, CLASSES = 8000, ("bell", "drum", "flute")
-
-
-@pytest.fixture(scope="module")
-def told():
-    """36 segments of 18 clips in three classes, whose vectors lie at three corners; two segments a clip."""
-    rng = np.random.default_rng(0)
-    rows = np.repeat(np.arange(18), 2)
-    labels = np.array(CLASSES)[rows % 3]
-    z = np.eye(3, 8)[rows % 3] * 4 + 0.3 * rng.standard_normal((36, 8))
-    sounds = 0.1 * rng.standard_normal((36, RATE // 4)).astype(np.float32)
-    return SimpleNamespace(
-        z=z.astype(np.float32),
-        labels=labels,
-        rows=rows,
-        groups=rows.astype(str),
-        names=np.array([f"sub/{label} {i}" for i, label in enumerate(labels)]),
-        seconds=0.25,
-        levels=np.linspace(-40, -20, 36),
-        level=-25.0,
-        audio=lambda i: (sounds[i], RATE),
-        window=lambda i, rate: sounds[i],
-    )
 
 
 SPLIT = Split(np.arange(18), np.arange(18, 24), np.arange(24, 36))
 
 
-@pytest.fixture(scope="module")
-def learnt(told):
-    options = {"per_class": 2, "steps": 60, "feed_forward": 8, "device": "cpu", "progress": False}
-    return fit_prototypes(told.z, told.labels, SPLIT, tracks=told.rows, seed=0, **options)
-
-
 def test_a_plan_is_narrowed_and_told():
     plan = {"dataset": "notes", "size": 480, "autoencoder": "mini-mel", "judge": "logmel", "ks": [1, 3, 5]}
-    plan |= {"prototypes": 3, "folds": 2, "seeds": 1, "train_steps": 600, "steps": 10, "encoders": [], "apnet": {}}
+    plan |= {
+        "windows": "padded",
+        "prototypes": 3,
+        "folds": 2,
+        "seeds": 1,
+        "train_steps": 600,
+        "steps": 10,
+        "encoders": [],
+        "apnet": {},
+    }
     less = lesson.narrowed(plan, most=3, encoder="mini", train_steps=14)
     assert less["ks"] == [1, 3] and less["encoders"] == ["mini"] and less["apnet"] == {"epochs": 14}
     assert lesson.narrowed(plan, most=0, encoder="", train_steps=0) == plan
     assert plan["apnet"] == {}  # the scale's own plan stays as it was
     assert "480 clips of notes, in 2 folds with 1 seed" in " ".join(lesson.plan_sentence(plan).split())
+
+
+def test_prototypes_of_others_are_named_and_told(told):
+    rows = [3, 1, 4, 2, 7]  # bell, drum, drum, flute, drum
+    others = LearntPrototypes.given(told.z[rows], told.labels[rows], told.z, told.labels, SPLIT)
+    assert lesson.prototype_names(others) == ["bell 1", "drum 1", "drum 2", "flute 1", "drum 3"]
+    right = {"accuracy": 0.5, "balanced_accuracy": 0.4}
+    assert lesson.model_sentence(others, right).startswith("5 prototypes, 1 a class or more, not trained: 50.0% of")
+    assert lesson.weight_sentence(others).endswith("others 0.00 on average (0.00 to 0.00); nothing was trained.")
+    assert [cell.label for cell in lesson.cells(others, told, SPLIT, [np.zeros((5, 100))], RATE)][:2] == [
+        "bell",
+        "drum",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "asked", "config", "rate"),
+    [
+        ("medley_solos_db", {"config": "paper"}, "paper", 44100),
+        ("gtzan", {"config": "paper", "epochs": 200}, "urbansound8k", 22050),
+        ("notes", {"epochs": 14}, "default", 16000),
+    ],
+)
+def test_apnet_hears_in_its_own_setting(told, data, asked, config, rate):
+    options, spectra = lesson.apnet_setting({"prototypes": 5, "apnet": asked}, data, 2.0)
+    setting = APNet.CONFIG.named(options.pop("config", "default"), **options)
+    assert setting.per_class == 5 and setting.epochs == asked.get("epochs", setting.epochs)
+    own = APNet.CONFIG.named(config)
+    assert (setting.frames, setting.bands, setting.filters) == (own.frames, own.bands, own.filters)
+    assert (spectra["rate"], spectra["htk"]) == (rate, config != "default")
+    mels = lesson.log_mel_frames(told, **spectra)
+    assert mels.shape == (36, setting.frames, setting.bands)
+    x = np.pad(told.window(3, rate), (0, (setting.frames - 1) * spectra["hop"] - RATE // 4))
+    power = librosa.feature.melspectrogram(
+        y=x, sr=rate, n_fft=spectra["n_fft"], hop_length=spectra["hop"], n_mels=setting.bands, htk=spectra["htk"],
+        pad_mode="constant",
+    )  # fmt: skip
+    np.testing.assert_allclose(mels[3], np.log(power.T + 1e-10), atol=2e-2)
 
 
 def test_no_more_prototypes_than_a_class_has_segments(told):
@@ -124,16 +144,6 @@ def test_what_can_be_said_of_prototypes(told, learnt):
     assert len(lesson.blind_trials(cells, [0, 3], "set")) == 2
 
 
-def test_a_move_towards_another_class_is_told(told, learnt):
-    i = int(SPLIT.test[0])
-    row, sounding = lesson.move(learnt, told, SPLIT, i, seed=0)
-    assert row["is"] == told.labels[i] != row["becomes"] and 0 < row["share of the way"] < 1
-    first, second, _ = sounding.values()
-    assert learnt.predict(np.stack([first, second])).predictions.tolist() == [row["is"], row["becomes"]]
-    assert "of 1 moves are shorter" in lesson.move_sentences([row])[0]
-    assert lesson.move_sentences([]) == ["No test segment is decided rightly, so that none was moved."]
-
-
 def test_real_segments_near_prototypes_leave_out_classes_without_any(told, learnt):
     test = SPLIT.test[told.labels[SPLIT.test] != "bell"]
     near, there = lesson.nearest_real(learnt, told.z, told.labels, test)
@@ -192,33 +202,10 @@ def test_recall_is_read_against_fewer_prototypes_and_the_references():
     assert none.startswith("No other encoder was asked for")
 
 
-def test_orders_ablations_and_sizes():
+def test_orders_of_centroids():
     orders = study(**{"class-major 3": 0.8, "paper_code 3": 0.6})
     recall, apart, collapsed = lesson.order_sentences(orders, [3])
     assert "20.0 points" in recall and apart.startswith("Distance within a class")
-    assert "MLP 50.0% to probe 90.0%" in lesson.ablation_sentence(
-        study(MLP=0.49, probe=0.89).assign(balanced_accuracy=lambda t: t["diversity"] + 0.01), 0.1
-    )
-    like = {4: np.linspace(0.1, 0.2, 9), 8: np.linspace(0.8, 0.9, 9)}
-    right = {4: np.arange(9) < 4, 8: np.arange(9) < 4}
-    first, second = lesson.size_sentences(like, right, np.arange(9), np.arange(9))
-    assert "a vector of 4 axes" in first and "0.70" in first and "no difference" in second
-    assert lesson.size_sentences({8: like[8]}, {8: right[8]}, np.arange(9), np.arange(9)) == [
-        "There are no axes to leave out."
-    ]
-
-
-def test_shortened_vectors_lie_on_the_axes_kept():
-    from sklearn.decomposition import PCA
-
-    z = np.random.default_rng(0).standard_normal((30, 5))
-    axes = PCA(random_state=0).fit(z)
-    assert lesson.shortened(z, axes, 5) == pytest.approx(z, abs=1e-5)
-    kept = lesson.shortened(z, axes, 2)
-    assert np.linalg.matrix_rank(kept - kept.mean(0), tol=1e-3) == 2
-    likeness = {lesson.AVERAGE: np.array([0.1, 0.3])}
-    row = lesson.size_row(0.6, np.array([0.5, 0.7]), np.array([True, False]), likeness, 0.25)
-    assert lesson.as_rows({"2 axes": row}).loc["2 axes"].tolist() == pytest.approx([0.6, 0.6, 0.5, 0.2, 0.25])
 
 
 def test_published_split_only_where_one_fold_and_no_groups_are_asked():

@@ -52,7 +52,7 @@ def test_rivals_need_hard_labels_for_a_prototypical_network():
 
 def test_cautions_stand_where_clips_or_folds_are_few():
     assert lesson.by_heart(100, 100) is None and lesson.by_heart(99, 1000).startswith("99 training clips of 1,000")
-    assert lesson.few_folds(5) is None
+    assert lesson.few_folds(5) is None and lesson.few_folds(0) is None
     assert lesson.titled("t", 10, 5) == "t" and lesson.titled("t", 4, 5, 3).count("Caution") == 2
 
 
@@ -147,13 +147,169 @@ def test_bars_are_faithful_where_their_order_is_better_than_any():
     assert deletion.endswith("The bars are faithful in this.") and "no difference" in insertion
 
 
-def test_new_classes_are_compared_with_the_embedding_or_said_to_be_missing():
-    table = pd.DataFrame({"loss": ["start", "start", "x"], "seed": [0, 1, 0], "novel, 5 shot": [0.8, 0.6, 0.5]})
-    told, gap = lesson.few_shot_sentences(table, 12, 3)
-    assert told.startswith("12 clips of 3 new classes") and '"x" against "start" -20.0 points' in gap
-    assert lesson.few_shot_sentences(table, 0, 0) == [
-        "Of fewer than four classes, none can be new and told from another."
-    ]
+def trained_on(z, y, prototypes, split, classes="abcd"):
+    """What of a trained classifier the sentences on geometry look at."""
+    return SimpleNamespace(z=z, y=y, prototypes=prototypes, split=split, classes=np.array(list(classes)))
+
+
+@pytest.fixture
+def geometries():
+    """Test clips of twelve groups at the prototypes of one set each, and in one direction without any."""
+    rng, y, groups = np.random.default_rng(0), np.tile(np.arange(4), 24), np.repeat(np.arange(12), 8)
+    sets = {
+        "orthonormal": np.eye(4),
+        "orthoplex": np.array([[1, 0, 0, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, -1, 0, 0.0]]),
+    }
+    split = wb.Split([], [], np.arange(48, 96))
+    runs = {name: trained_on(p[y] + 0.05 * rng.normal(size=(96, 4)), y, p, split) for name, p in sets.items()}
+    plain = np.ones(4) + 0.3 * np.eye(4)[y] + 0.2 * rng.normal(size=(96, 4))
+    return {"cross-entropy": trained_on(plain, y, None, split)} | runs, sets, groups[48:]
+
+
+def test_geometry_that_was_drawn_stands_beside_that_taken(geometries):
+    runs, sets, groups = geometries
+    shown = lesson.drawn_and_taken(runs["orthoplex"], most=3)
+    assert list(shown.columns) == [f"{kind} {c}" for kind in ("drawn", "taken") for c in "abc"]
+    assert shown.loc["a", "drawn b"] == -1 and shown.loc["a", "taken b"] < -0.9 and abs(shown.loc["a", "taken c"]) < 0.2
+    gaps = lesson.gaps_of_cosines(runs, sets)
+    assert gaps.shape == (3, 2) and gaps.loc["orthoplex", "to orthoplex"] < 0.15
+    assert gaps.loc["orthoplex", "to orthonormal"] == pytest.approx(1 / 3, abs=0.1), "2 of 6 pairs are opposite"
+    assert gaps.loc["cross-entropy", "to orthonormal"] > 0.8
+
+
+def test_angles_are_said_to_be_taken_where_every_group_says_so(geometries):
+    runs, sets, groups = geometries
+    right, own, opposite, pairs = lesson.geometry_sentences(runs, sets, "cross-entropy", groups)
+    start = 'Mean distance of cosines from those drawn: "orthonormal" lies below "cross-entropy"'
+    assert right.startswith(start) and all(
+        text.endswith("What was given shows in the means.") for text in (right, opposite)
+    )
+    assert own.startswith('"orthonormal" lies nearest to its own set (0.0') and own.endswith("to orthoplex).")
+    assert pairs.startswith('"orthoplex" lies nearest to its own set')
+    same = runs | {"orthonormal": runs["cross-entropy"]}
+    level, *_ = lesson.geometry_sentences(same, sets, "cross-entropy", groups)
+    assert "means" not in level, "equal gaps show nothing"
+    swapped = runs | {"orthoplex": runs["orthonormal"]}
+    assert (
+        "no nearer to its own set than to another"
+        in lesson.geometry_sentences(swapped, sets, "cross-entropy", groups)[3]
+    )
+    alone, *_ = lesson.geometry_sentences(runs, sets, "cross-entropy", np.zeros(48))
+    assert "fewer than three groups give no interval" in alone
+
+
+def test_every_class_is_new_once_and_never_beside_its_own_clips():
+    clips = wb.load_dataset("voices", size=120)
+    turns, ways = lesson.new_in_turn(clips, 5, seed=1)
+    assert len(turns) == 3 and ways == 3, "ten classes: three, three and four are new"
+    new = []
+    for turn in turns:
+        rows = np.concatenate(list(turn))
+        inside = set(clips.labels[rows])
+        assert np.isin(clips.labels, sorted(inside)).sum() == len(rows) == len(set(rows))
+        groups = [set(clips.groups()[part]) for part in turn]
+        assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+        new += sorted(set(clips.classes) - inside)
+    assert sorted(new) == sorted(clips.classes)
+    assert lesson.new_in_turn(clips, 5, seed=2)[0][0].test.tolist() != turns[0].test.tolist()
+    few = clips.take(np.flatnonzero(np.isin(clips.labels, clips.classes[:3])))
+    assert lesson.new_in_turn(few, 5, seed=0) == ([], 0)
+
+
+def test_places_are_drawn_for_the_classes_that_are_trained():
+    found = lesson.starts(lesson.rivals(lambda kind: kind, mixup=False))
+    assert list(found)[0] == lesson.NOTHING and found[lesson.NOTHING] is None and "prototypical network" in found
+    learnt = lesson.placed(found["prototypes, learnt"], 5, 8, seed=3)
+    assert learnt["loss"] == lesson.LEARNT and set(learnt) == {"loss", "prototypes"}
+    ours = lesson.placed(found[lesson.OURS], 5, 8, seed=3)
+    assert np.array_equal(learnt["prototypes"], ours["prototypes"]), "learnt ones begin where the fixed ones stay"
+    assert np.allclose(ours["prototypes"] @ ours["prototypes"].T, 8 * np.eye(5), atol=1e-5)
+    assert lesson.placed({"loss": "focal"}, 5, 8, seed=3) == {"loss": "focal"}
+    moved = SimpleNamespace(prototypes=ours["prototypes"] * np.array([[1.0], [2], [1], [1], [0.5]]))
+    assert lesson.way(moved, ours) == {"way": pytest.approx((1 + 0.5) / 5)} and lesson.way(moved, {}) == {}
+
+
+def few_shot_study(**novel) -> pd.DataFrame:
+    table = runs(**novel).rename(columns={"accuracy": "novel, 5 shot"})
+    table["way"] = 0.45
+    return table.assign(**{"novel, 1 shot": table["novel, 5 shot"] - 0.2, "base": np.nan})
+
+
+def test_new_classes_with_learnt_and_with_fixed_places():
+    names = {lesson.OURS: [0.6, 0.61, 0.62, 0.6], "prototypes, learnt": [0.7, 0.72, 0.71, 0.7]}
+    clips = SimpleNamespace(classes=list("abcdefghijkl"))
+    table = few_shot_study(**{lesson.NOTHING: [0.8, 0.81, 0.8, 0.8]}, **names)
+    first, told, learnt, one, five, *others = lesson.few_shot_sentences(table, clips, 3)
+    assert first.startswith("From five examples, the embedding itself reaches 80.2%")
+    assert first.endswith("no training reaches more (the best is prototypes, learnt, 70.8%).")
+    assert "12 classes was new in one of 4 turns" in told and "by chance 33%" in told
+    assert learnt == "Learnt places ended 45% of their length from where they began."
+    assert one.startswith(f'New classes, one example: "{lesson.OURS}" lies below "prototypes, learnt", by 10.0 points')
+    assert five.startswith(f'New classes, five examples: "{lesson.OURS}" lies below') and len(others) == 2
+    better = few_shot_study(**{lesson.NOTHING: [0.5, 0.5, 0.5, 0.51]}, **names)
+    assert "the most of any training is 70.8% (prototypes, learnt)" in lesson.few_shot_sentences(better, clips, 3)[0]
+    assert lesson.few_shot_sentences(better, clips, 0)[0].startswith("Of fewer than four classes")
+
+
+def test_rates_are_shown_with_their_interval_over_folds():
+    shown = lesson.with_intervals(few_shot_study(a=[0.5, 0.6, 0.7], b=[0.4, 0.4, 0.4]), ["base", "novel, 5 shot"])
+    half = 4.302653 * 0.1 * np.sqrt(1 / 3 + 1 / 2)  # t with two degrees of freedom; folds share training clips
+    assert shown.loc["a", "novel, 5 shot"] == f"0.60 [{0.6 - half:.2f} to {0.6 + half:.2f}]"
+    assert shown.loc["b", "novel, 5 shot"] == "0.40" and (shown["base"] == "").all(), "no spread, no interval"
+
+
+NAMES = made.RULE_FACTORS
+
+
+def sets_study(worth, placebo=0.0, folds=4) -> pd.DataFrame:
+    """A study in which each factor adds its worth to every set, each placebo factor adds the same, and folds differ."""
+    added = {name: 0.3 + sum(worth[NAMES.index(f)] for f in only) for name, only in lesson.sets_of(NAMES).items()}
+    added |= {f"placebo of {n}": 0.3 + n * placebo for n in (1, 2, 3)} | {"cross-entropy": 0.3}
+    rng = np.random.default_rng(0)
+    return runs(**{name: value + 0.002 * rng.normal(size=folds) for name, value in added.items()})
+
+
+def test_all_sets_of_factors_one_placebo_a_size_and_none():
+    assert list(lesson.sets_of("ab")) == ["a", "b", "a + b"]
+    told = lesson.told_sets(NAMES, 3)
+    assert len(told) == 7 + 3 + 1 and told["cross-entropy"] == {"told": "nothing"}
+    assert told[" + ".join(NAMES)] == {"told": "true", "count": 3}, "as in the study of levels, whose run is kept"
+    assert told["placebo of 2"] == {"told": "shuffled", "count": 3, "only": list(NAMES[:2])}
+
+
+def test_what_the_rule_tells_is_what_its_documentation_says():
+    assert lesson.told_by_rule(made, NAMES) == pytest.approx(0.865, abs=0.001)
+    assert all(0.455 < lesson.told_by_rule(made, [name]) < 0.485 for name in NAMES)
+    pair = lesson.told_by_rule(made, NAMES[1:])
+    best = np.mean([
+        np.mean([made.rule([a, b, c]) for a in range(3)], axis=0).max() for b in range(3) for c in range(3)
+    ])  # fmt: skip
+    assert pair == pytest.approx(best)
+
+
+def test_what_a_factor_adds_is_the_mean_over_the_sets_of_the_others():
+    study = sets_study([0.1, 0.2, 0.0], placebo=0.05)
+    added = lesson.added_by(study, NAMES)
+    assert len(added) == 4 and added.mean().to_numpy() == pytest.approx([0.1, 0.2, 0.0, 0.05], abs=0.004)
+    by_hand = study.pivot(index="fold", columns="loss", values="accuracy")
+    first, second, third = NAMES
+    pairs = [(first, "cross-entropy"), (f"{first} + {second}", second), (f"{first} + {third}", third)]
+    pairs.append((" + ".join(NAMES), f"{second} + {third}"))
+    expected = np.mean([by_hand[more] - by_hand[fewer] for more, fewer in pairs], axis=0)
+    assert added[first].to_numpy() == pytest.approx(expected)
+
+
+def test_a_factor_that_adds_no_more_than_a_placebo_is_said_to():
+    study = sets_study([0.2, 0.05, 0.05], placebo=0.05)
+    shown = lesson.set_table(study, made)
+    assert list(shown.columns) == ["by the rule", "accuracy", "placebo", "difference", "low", "high"]
+    assert shown.loc[NAMES[0], "difference"] == pytest.approx(0.15, abs=0.01)
+    none, rule, *each = lesson.set_sentences(study, made)
+    assert none.startswith("Told of no factor, the network is right about 30") and " + ".join(NAMES) in none
+    assert "above the placebo: 4 of 7; if no set helped, about 0.2 would." in none, "the sets with the first factor"
+    assert "By the rule, " in rule and "all together 86.5%" in rule
+    assert f"{NAMES[0]} lies above a placebo, by 14.9 points" in each[0], "0.2 less 0.05, and noise"
+    assert all("no difference that these data can show" in text for text in each[1:])
 
 
 def test_levels_are_compared_with_their_placebo_and_with_none():

@@ -123,6 +123,35 @@ def test_rank_correlation():
     assert np.isnan(geometry.rank_correlation([1, 1], [1, 2]))
 
 
+def test_cosines_of_means_by_hand():
+    z = [[2, 0], [0, 2], [3, 0], [3, 0], [-1, 1], [-3, 3]]  # means (1, 1), (3, 0), (-2, 2)
+    half = np.sqrt(0.5)
+    expected = [[1, half, 0], [half, 1, -half], [0, -half, 1]]
+    np.testing.assert_allclose(geometry.mean_cosines(z, list("aabbcc")), expected, atol=1e-12)
+    zero = geometry.mean_cosines([[1, 0], [-1, 0], [0, 2]], [0, 0, 1])
+    assert np.isnan(zero[0]).all() and np.isnan(zero[:, 0]).all() and zero[1, 1] == 1
+    # the prototypes' cosines are all 0, the means' 1/sqrt(2), 0 and -1/sqrt(2)
+    assert geometry.cosine_gap(z, [0, 0, 1, 1, 2, 2], np.eye(3)) == pytest.approx(2 * half / 3)
+    assert geometry.cosine_gap(z, [0, 0, 1, 1, 2, 2], [[1, 1], [5, 0], [-1, 1]]) == pytest.approx(0, abs=1e-12)
+
+
+def test_gap_of_cosines_is_that_of_scipy_whatever_turn_and_length():
+    from scipy.spatial.distance import pdist
+
+    z, y = clusters(spread=0.5)
+    targets = np.random.default_rng(2).normal(size=(7, 4))  # rows 1, 2, 4, 5 and 6 are those of classes with clips
+    rows = np.array([1, 2, 4, 5, 6])
+    means = np.array([z[y == c].mean(0) for c in range(5)])
+    expected = np.abs(pdist(means, "cosine") - pdist(targets[rows], "cosine")).mean()
+    gap = geometry.cosine_gap(z, rows[y], targets)
+    assert gap == pytest.approx(expected, rel=1e-12) and gap > 0.1
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(12, 12)))[0]
+    assert geometry.cosine_gap(3 * z @ turn, rows[y], targets * [[2.0]] * 5) == pytest.approx(gap)
+    # a set of opposite pairs is 1 off on C / 2 of C (C - 1) / 2 pairs from one at right angles
+    pairs = np.concatenate([np.eye(3), -np.eye(3)])
+    assert geometry.cosine_gap(pairs, np.arange(6), np.eye(6)) == pytest.approx(1 / 5)
+
+
 def test_evaluate():
     z, y = clusters(spread=0.05)
     plain = geometry.evaluate(z, y)
@@ -131,6 +160,7 @@ def test_evaluate():
     scores = geometry.evaluate(z, y, prototypes=np.eye(5, 12), probabilities=p)
     assert scores["nearest_accuracy"] == 1 and scores["head_gap"] == pytest.approx(-0.1)
     assert scores["calibration_error"] == pytest.approx(0.1) and scores["distance"] < 0.3 and scores["cosine"] > 0.9
+    assert scores["cosine_gap"] == geometry.cosine_gap(z, y, np.eye(5, 12)) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -141,6 +171,8 @@ def test_evaluate():
         (lambda: geometry.distances([[1, 2], [np.nan, 0]], [0, 1]), r"z\[1\]='nan or inf' must be finite"),
         (lambda: geometry.nc1([1, 2], [0, 1]), r"z.shape=\(2,\) must be two-dimensional"),
         (lambda: geometry.nearest_prototype(Z, np.eye(3)), r"prototypes.shape=\(3, 3\) must be \(C, 2\)"),
+        (lambda: geometry.cosine_gap(Z, [0, 0, 1, 3], np.eye(3)), "int64, 0 to 3.* must be integers from 0 to 2"),
+        (lambda: geometry.mean_cosines(Z, [0, 0, 1]), r"y.shape=\(3,\)"),
         (lambda: geometry.alignment(Z, np.eye(3)), r"targets.shape=\(3, 3\) must be \(4, 2\)"),
         (lambda: geometry.expected_calibration_error([[0.5, 0.6]], [0]), "rows that sum to 1"),
         (lambda: geometry.expected_calibration_error([[0.5, 0.5]], [2]), r"\(1,\) integers from 0 to 1"),

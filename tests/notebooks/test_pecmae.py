@@ -41,7 +41,7 @@ def test_paper_scale_runs_once_the_data_are_there(tmp_path, monkeypatch, data_ro
     monkeypatch.setenv("WORKBENCH_DATA", str(data_root))
     monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "cache"))
     parameters = {"dataset": dataset, "autoencoder": "mini-mel", "judge": "logmel", "prototypes": 2}
-    parameters |= {"most_prototypes": 3, "train_steps": 40, "sampling_steps": 1, "seeds": 1}
+    parameters |= {"most_prototypes": 3, "train_steps": 2, "sampling_steps": 1, "seeds": 1}
     (result,) = run("pecmae", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
     assert len(result.results["headline"]) == 3

@@ -349,3 +349,43 @@ def test_the_largest_k_is_what_the_smallest_class_can_start():
     fit_prototypes(z, y, Split([0, 1, 2, 4, 5, 6, 7], [3, 10]), per_class=2, **options)
     with pytest.raises(ParameterError, match="per_class=3 must be at most 2"):
         fit_prototypes(z, y, Split([0, 1, 2, 4, 5, 6, 7], [3, 10]), per_class=3, **options)
+
+
+def test_prototypes_of_others_decide_by_the_formula(tmp_path):
+    """Of any number and order; with the statistics of train, no adaptor, and weights of 1 and 0."""
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(30, 6)).astype(np.float32), np.array(list("abc"))[np.arange(30) % 3]
+    split = Split(np.arange(18), np.arange(18, 24), np.arange(24, 30))
+    points, names = rng.normal(size=(5, 6)).astype(np.float32), ["b", "a", "b", "c", "b"]
+    model = LearntPrototypes.given(points, names, z, y, split)
+    mean, deviation = z[:18].mean(1).mean(), z[:18].std(1).mean()
+    x, p = (z - mean) / (2 * deviation), (points - mean) / (2 * deviation)
+    similar = np.exp(-np.square(x[:, None] - p).mean(2))
+    expected = np.stack([similar[:, [n == c for n in names]].sum(1) for c in "abc"], 1)
+    np.testing.assert_allclose(model.logits(z), expected, rtol=1e-4)
+    np.testing.assert_allclose(model.prototypes(), points, atol=1e-5)
+    assert model.labels[model.classes].tolist() == names and model.config.per_class == 3
+    assert model.step == 0 and model.history.empty
+    again = LearntPrototypes.load(model.save(tmp_path / "given"))
+    np.testing.assert_array_equal(again.logits(z), model.logits(z))
+    assert again.classes.tolist() == model.classes.tolist()
+    assert set(model.evaluate(z, y, split)) >= {"balanced_accuracy", "diversity", "purity"}
+
+
+@pytest.mark.parametrize(
+    ("points", "names", "message"),
+    [
+        (np.zeros((3, 5)), list("abc"), r"points.shape=\(3, 5\) must be \(M, 6\), as z"),
+        (np.zeros(6), ["a"], r"points.shape=\(6,\) must be \(N, D\)"),
+        (np.full((3, 6), np.nan), list("abc"), r"points\[0\]='nan or inf' must be finite"),
+        (np.zeros((3, 6)), list("ab"), r"names.shape=\(2,\)"),
+        (np.zeros((3, 6)), ["a", "b", "drum"], r"names=\"\['drum'\], which no segment of train has\" must be of every"),
+        (np.zeros((3, 6)), ["a", "b", "b"], r"names=\"no prototype of \['c'\]\" must be of every class of train"),
+        (np.zeros((3, 6)), [0, 1, 2], r"names='\[0, 1, 2\], which no segment of train has'"),
+    ],
+)
+def test_prototypes_of_others_that_do_not_fit_are_named(points, names, message):
+    rng = np.random.default_rng(0)
+    z, y = rng.normal(size=(30, 6)), np.array(list("abc"))[np.arange(30) % 3]
+    with pytest.raises(ParameterError, match=message):
+        LearntPrototypes.given(points, names, z, y, Split(np.arange(18), np.arange(18, 30)))

@@ -125,6 +125,21 @@ def test_learnt_prototypes_get_gradients_and_may_be_held_at_a_length():
     assert not list(make("prototype").parameters())
 
 
+def test_the_pace_of_learnt_prototypes_is_a_multiple_of_the_learning_rate():
+    """The first step of Adam is the learning rate for every entry with a gradient, whatever the gradient's size."""
+    z, y = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+    for pace in (1.0, 10.0):
+        loss = make("learnt_prototype", pace=pace)
+        begun = loss.prototypes.detach().clone()
+        assert torch.allclose(begun, torch.tensor(M, dtype=torch.float32))
+        optimizer = torch.optim.Adam(loss.parameters(), lr=0.01)
+        loss(z, z[:, :3], y).backward()
+        optimizer.step()
+        assert torch.allclose((loss.prototypes.detach() - begun).abs(), torch.tensor(0.01 * pace), rtol=1e-3)
+    with pytest.raises(ParameterError, match="pace=0"):
+        make("learnt_prototype", pace=0)
+
+
 def test_mean_prototypes_follow_the_class_means():
     loss = make("mean_prototype", momentum=0.9, reduction="sum")
     z = torch.tensor([[1.0, 0, 0, 0], [3, 0, 0, 0], [0, 4, 0, 0]], requires_grad=True)

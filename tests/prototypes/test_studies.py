@@ -77,6 +77,22 @@ def test_true_factors_are_read_and_placebos_are_not():
     assert mean.to_numpy() == pytest.approx(table["level_read"].to_numpy())
 
 
+def test_only_some_factors_are_told_as_if_there_were_no_others():
+    setting = {"told": "true", "count": 3, "epochs": 4}
+    for told in ("true", "shuffled"):
+        alone = factors(setting | {"told": told, "names": ("loudness",)})
+        some = factors(setting | {"told": told, "only": ["loudness"]})
+        assert {name: value for name, value in some.items() if name != "seconds"} == {
+            name: value for name, value in alone.items() if name != "seconds"
+        }
+        assert "level_read loudness" in some and "level_read pitch" not in some
+    turned = factors(setting | {"only": ("loudness", "pitch")})
+    assert turned["level_read"] == pytest.approx((turned["level_read pitch"] + turned["level_read loudness"]) / 2)
+    for wrong, message in (([], "a list of at least one"), (["tempo"], r"only\[0\]='tempo'"), ("pitch", "a list")):
+        with pytest.raises(ParameterError, match=message):
+            factors(setting | {"only": wrong})
+
+
 def test_nothing_told_is_cross_entropy_alone():
     options = {"network": OPTIONS["network"], "loss": "cross_entropy", "seed": 4, "progress": False, **TRAINING}
     found = factors({"told": "nothing"}, seed=4)

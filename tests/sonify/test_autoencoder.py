@@ -73,7 +73,7 @@ def test_padding_is_part_of_a_summary_unless_it_is_left_out(small):
     x = noise(1, 3000)
     padded = torch.nn.functional.pad(x, (0, 3400))
     assert torch.equal(small.embed(x, 16000), small.embed(padded, 16000))
-    assert not torch.allclose(small.embed(x, 16000), small.embed(x, 16000, pad=False), atol=1e-3)
+    assert not torch.allclose(small.embed(x, 16000), small.embed(x, 16000, windows="unpadded"), atol=1e-3)
 
 
 def test_a_row_is_the_same_alone_with_its_seed(small):

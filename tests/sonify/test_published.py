@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from workbench.codecs.encodec import load_encodec
 from workbench.codecs.mel import MelCodec
 from workbench.core.errors import ParameterError, WeightsError
+from workbench.datasets import Clips
 from workbench.encoders import encodecmae
 from workbench.encoders.encodecmae import EncodecMAEConfig
-from workbench.sonify import published
+from workbench.sonify import published, summarise
 from workbench.sonify.files import load_autoencoder
 from workbench.sonify.network import SummaryConfig, SummaryNet
 
@@ -87,7 +90,7 @@ def shape_maker(*shape):
     return torch.zeros(()).expand(shape)  # a shape without memory
 
 
-def naive_stack(state, prefix, x):
+def naive_stack(state, prefix, x, heads=HEADS):
     """ResiDual with interleaved heads, head by head, as the paper of the encoder and its code have it."""
 
     def norm(y, name):
@@ -100,9 +103,9 @@ def naive_stack(state, prefix, x):
         at = f"{prefix}encoder_layers.{i}."
         q, k, v = (a @ state[f"{at}att_layer.{w}.weight"].T for w in ("wq", "wk", "wv"))
         out = torch.zeros_like(q)
-        for head in range(HEADS):
-            own = slice(head, None, HEADS)  # channel d * heads + head
-            score = q[..., own] @ k[..., own].transpose(1, 2) / math.sqrt(q.shape[-1] // HEADS)
+        for head in range(heads):
+            own = slice(head, None, heads)  # channel d * heads + head
+            score = q[..., own] @ k[..., own].transpose(1, 2) / math.sqrt(q.shape[-1] // heads)
             out[..., own] = score.softmax(-1) @ v[..., own]
         u = out @ state[f"{at}att_layer.wo.weight"].T
         a, b = norm(a + u, at + "norm1"), b + u
@@ -112,13 +115,13 @@ def naive_stack(state, prefix, x):
     return a + norm(b, prefix + "final_norm")
 
 
-def naive_positions(state, x):
+def naive_positions(state, x, scale="encoder.pos_encoder.scale"):
     place = torch.zeros(x.shape[1:], dtype=x.dtype)
     for t in range(x.shape[1]):
         for d in range(x.shape[2]):
             angle = t / 10000 ** (d // 2 * 2 / x.shape[2])
             place[t, d] = math.cos(angle) if d % 2 else math.sin(angle)
-    return x + state["encoder.pos_encoder.scale"] * place
+    return x + state[scale] * place
 
 
 def naive_summary(state, frames):
@@ -199,6 +202,48 @@ def test_a_released_file_goes_from_sound_to_sound(checkpoint, codec):
     assert latents.shape == (2, 75, 128) and autoencoder.codec.decode(latents).shape == (2, 24000)
 
 
+def test_a_short_clip_in_the_papers_windows_is_that_of_the_network_without_a_mask(checkpoint, codec):
+    """A clip of Medley-solos-DB: 71,332 samples are 222 whole frames and a last one of 292 samples, attended to."""
+    path, state = checkpoint
+    autoencoder = published.load_published("pecmae-4s", weights=path, codec=codec)
+    x = 0.1 * torch.randn(1, 71_332, generator=torch.Generator().manual_seed(0))
+    own = {key.removeprefix(encodecmae.NESTED): v for key, v in state.items() if key.startswith(encodecmae.NESTED)}
+    with torch.inference_mode():
+        latents = autoencoder.encoder.net.front(x)
+        assert latents.shape == (1, 223, 128)
+        projected = latents @ own["feat_projector.weight"].T + own["feat_projector.bias"]
+        projected = naive_positions(own, projected, "positional_encoder.scale")
+        expected = naive_summary(state, naive_stack(own, "visible_encoder.", projected, heads=12))
+    z = {kind: autoencoder.embed(x, 24000, windows=kind) for kind in ("paper", "unpadded", "padded")}
+    assert float((z["paper"] - expected).abs().max()) < 1e-4
+    assert float((z["unpadded"] - expected).abs().max()) > 1e-3, "the last frame is not attended to"
+    assert float((z["padded"] - expected).abs().max()) > 1e-3
+    two = autoencoder.embed([x[0, :50_000], x[0]], 24000, windows="paper")
+    assert float((two[1:] - expected).abs().max()) < 1e-4, "in a batch too"
+    whole = 0.1 * torch.randn(1, 96_000, generator=torch.Generator().manual_seed(1))
+    same = [autoencoder.embed(whole, 24000, windows=kind) for kind in ("paper", "unpadded", "padded")]
+    assert torch.equal(same[0], same[1]) and torch.equal(same[0], same[2])
+    masking = autoencoder.encoder
+    assert masking.unmasked().fingerprint != masking.fingerprint, "stores must not mix them"
+
+
+def test_windows_start_where_those_of_the_papers_script_do(checkpoint, codec):
+    path, _ = checkpoint
+    autoencoder = published.load_published("pecmae-1s", weights=path, codec=codec)
+    samples = [7_000, 24_000, 24_001, 47_999, 48_000, 48_001, 72_005]
+    generator = np.random.default_rng(0)
+    sounds = [0.1 * generator.standard_normal(n).astype(np.float32) for n in samples]
+    clips = Clips.from_arrays(sounds, 24000, label=["a"] * len(samples))
+    told = summarise(clips, autoencoder, windows="paper", cache=False, progress=False)
+    starts = [(i, k / 24000) for i, n in enumerate(samples) for k in range(0, max(n - 24_000, 1), 24_000)]
+    assert list(zip(told.rows.tolist(), told.starts.tolist(), strict=True)) == starts
+    assert np.bincount(told.rows).tolist() == [1, 1, 1, 1, 1, 2, 3]
+    short = autoencoder.embed([sounds[0]], 24000, windows="paper").numpy()
+    np.testing.assert_allclose(told.z[:1], short, atol=1e-4)
+    kept = summarise(clips, autoencoder, windows="unpadded", cache=False, progress=False)
+    assert np.bincount(kept.rows).tolist() == [1, 1, 1, 2, 2, 2, 3], "an end of at least .1 s is kept"
+
+
 def test_what_does_not_fit_is_named(checkpoint, codec, tmp_path):
     path, state = checkpoint
     with pytest.raises(ParameterError, match="name='pecmae' must be 'pecmae-4s', 'pecmae-1s' or 'pecmae-10s'"):
@@ -217,6 +262,55 @@ def test_what_does_not_fit_is_named(checkpoint, codec, tmp_path):
     torch.save({"state_dict": state, "hyper_parameters": SummaryConfig()}, tmp_path / "objects.ckpt")
     with pytest.raises(WeightsError, match=r"not a checkpoint of tensors.*take them out once.*torch\.save"):
         published.load_published(weights=tmp_path / "objects.ckpt", codec=codec)
+
+
+@pytest.fixture
+def files(checkpoint, tmp_path, monkeypatch):
+    """Two files of equal shapes, which the table of sums knows as the 4 s and the 1 s model, and one of no table."""
+    path, state = checkpoint
+    found = {
+        name: tmp_path / file for name, file in (("pecmae-4s", "a.ckpt"), ("pecmae-1s", "b.ckpt"), (None, "c.ckpt"))
+    }
+    for k, (name, file) in enumerate(found.items()):
+        torch.save({"state_dict": state, "epoch": k}, file)
+        if name:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            monkeypatch.setitem(published.PUBLISHED, name, (*published.PUBLISHED[name][:2], digest))
+    return found
+
+
+def test_a_released_file_is_told_by_its_sum_and_a_wrong_name_refused(files, codec, recwarn):
+    for name, seconds in (("pecmae-4s", 4.0), ("pecmae-1s", 1.0)):
+        by_name = load_autoencoder(name, weights=files[name], codec=codec)
+        by_file = load_autoencoder(files[name], codec=codec)
+        by_text = load_autoencoder(str(files[name]), codec=codec)
+        assert by_name.name == by_file.name == by_text.name == name
+        assert by_name.seconds == by_file.seconds == by_text.seconds == seconds
+        assert by_name.fingerprint == by_file.fingerprint
+    assert not [w for w in recwarn if "SHA-256" in str(w.message)]
+    with pytest.raises(WeightsError, match="b.ckpt is the file of pecmae-1s, by its SHA-256, not of pecmae-4s"):
+        load_autoencoder("pecmae-4s", weights=files["pecmae-1s"], codec=codec)
+    with pytest.raises(WeightsError, match="a.ckpt is the file of pecmae-4s, .* not of pecmae-10s"):
+        load_autoencoder("pecmae-10s", weights=files["pecmae-4s"], codec=codec)
+
+
+def test_a_file_of_no_known_sum_needs_a_name_and_warns(files, codec, tmp_path, monkeypatch):
+    with pytest.warns(
+        UserWarning, match="c.ckpt: its SHA-256, .*, is that of none of the released.*as pecmae-10s .* 10 s"
+    ):
+        assert load_autoencoder("pecmae-10s", weights=files[None], codec=codec).seconds == 10
+    with pytest.raises(
+        WeightsError, match=r"c.ckpt: a summary autoencoder, but .* load_autoencoder\(name, weights=file\)"
+    ):
+        load_autoencoder(files[None], codec=codec)
+    torch.save({"state_dict": {"model.weight": torch.zeros(2)}}, tmp_path / "other.ckpt")
+    with pytest.raises(WeightsError, match="other.ckpt: no entries in_adapter.weight.*no summary autoencoder"):
+        load_autoencoder(tmp_path / "other.ckpt", codec=codec)
+    file = published.PUBLISHED["pecmae-10s"][1]
+    files[None].rename(tmp_path / file)
+    monkeypatch.setenv("WORKBENCH_WEIGHTS", str(tmp_path))
+    with pytest.warns(UserWarning, match="as pecmae-10s its window is taken to be 10 s"):
+        assert load_autoencoder("pecmae-10s", codec=codec).seconds == 10
 
 
 def test_the_built_in_loader_says_what_it_knows(tmp_path):

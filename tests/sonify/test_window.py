@@ -104,7 +104,10 @@ def test_a_file_of_another_network_is_refused(small, tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda a: a.embed([tone(0)], 16000, pad=False), "pad=False must be True: small reads whole windows"),
+        (
+            lambda a: a.embed([tone(0)], 16000, windows="paper"),
+            "windows='paper' must be 'padded': small reads whole windows",
+        ),
         (lambda a: a.summarise(torch.zeros(1, 7, 256), torch.tensor([7])), r"lengths=\[7\] must be 11, those of a"),
         (lambda a: a.decode(torch.zeros(1, 256), draws=0), "draws=0 must be a whole number, 1 or more"),
         (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import gzip
 import io
 import json
 import re
@@ -200,12 +202,16 @@ def test_the_page_hashes_as_python_does():
     assert node("elements.js listening.js", "(texts) => texts.map(hash32)", TEXTS) == list(map(_hash32, TEXTS))
 
 
-@pytest.mark.parametrize("task", ["rating", "identification"])
+DESCRIBED = {"x": "It goes up", "y": "It goes down", "z": "<b>neither</b>, say"}
+
+
+@pytest.mark.parametrize("task", ["rating", "identification", "description"])
 def test_the_page_orders_trials_and_sounds_as_python_does(task, tmp_path):
     sound = np.full(200, 0.1, np.float32)
     methods = {0: "abc", 1: "ab", 2: "abcd"}
     trials = [ListeningTrial(f"t{k}", "xy"[k % 2], dict.fromkeys(names, sound), 8000) for k, names in methods.items()]
-    test = listening_test(trials, seed=3, path=tmp_path / "answers.csv", task=task)
+    told = DESCRIBED if task == "description" else None
+    test = listening_test(trials, seed=3, path=tmp_path / "answers.csv", task=task, descriptions=told)
     data = {"task": task, "salt": test._salt}
     sounds = {_trial_id(3, t.id): [{"id": _stimulus_id(3, t.id, m)} for m in t.candidates] for t in trials}
     call = """(data, sounds, listener) => ListeningTest.prototype.order.call({ data, listener,
@@ -217,6 +223,43 @@ def test_the_page_orders_trials_and_sounds_as_python_does(task, tmp_path):
             for trial, names in test.steps(listener)
         ]
         assert steps == expected
+
+
+@pytest.mark.parametrize("task", ["rating", "identification", "description"])
+def test_answers_that_the_page_makes_are_answers_to_its_test(task, tmp_path):
+    """The page's own data and functions, without a browser: what ``save`` makes of a screen, the kernel takes."""
+    sound = np.sin(np.arange(400)).astype(np.float32)
+    trials = [ListeningTrial(f"t{k}", "xy"[k], {"a": sound, "b": 0.5 * sound}, 8000, sound) for k in range(2)]
+    told = DESCRIBED if task == "description" else None
+    test = listening_test(trials, seed=3, path=tmp_path / "answers.csv", task=task, descriptions=told)
+    data = json.loads(gzip.decompress(base64.b64decode(test._packed)))
+    call = """(data) => {
+      const trials = new Map(data.trials.map((trial) => [trial.id, trial])), saved = [];
+      const page = { data, listener: "Zoë", rows: saved, unsaved: [], broken: new Set(), trials, begun: 0, at: 0,
+        remember() {}, send() {}, next() {}, screen: { querySelectorAll: () => [] } };
+      const made = ListeningTest.prototype, asked = made.asked.call(page);
+      page.steps = made.order.call(page);
+      for (const step of page.steps) {
+        const said = (name, k) => [name, data.task === "identification" ? data.choices[0] : 10 * k];
+        page.answers = new Map(step.sounds.map((id) => [id, { responses: new Map(asked.map(said)), plays: 1 }]));
+        made.save.call(page, step);
+        page.at++;
+      }
+      return { asked, saved };
+    }"""
+    found = node("elements.js listening.js", call, data)
+    rows, names = found["saved"], found["asked"]
+    assert sorted(names) == (sorted(DESCRIBED) if task == "description" else [""])
+    assert len(rows) == 4 * len(names) and all(set(row) == set(data["columns"]) for row in rows)
+    test.record(rows)
+    table = test.responses()
+    heard = [(trial, method) for trial, methods in test.steps("Zoë") for method in methods]
+    assert list(table[["trial", "method"]].drop_duplicates().itertuples(index=False, name=None)) == heard
+    assert table["description"].tolist() == names * 4 and set(table["label"]) == {"x", "y"}
+    if task == "identification":
+        assert table["correct"].tolist() == [trial == "t0" for trial, _ in heard]
+    else:
+        assert table["rating"].tolist() == [10 * k for _ in heard for k in range(len(names))]
 
 
 def test_cells_of_the_file_are_read_back():

@@ -84,7 +84,6 @@ def views_calls() -> dict[str, Call]:
         players,
         project,
         prototype_page,
-        read_responses,
         scatter,
         similarity_page,
         sound_map,
@@ -119,7 +118,7 @@ def views_calls() -> dict[str, Call]:
     page = {"title": "t", "seconds": 0.1, "megabytes": 1.0}
     settings = {"settings": {"steps": [1, 2]}, "reference": {"clip": X}, "captions": {(1,): "few"}, "start": (1,)}
     answers = pd.DataFrame({"task": "rating", "listener": list("abcd"), "method": "m", "trial": list("xyxy")})
-    answers["rating"], answers["hearing"] = [10.0, 30.0, 20.0, 40.0], 1
+    answers["rating"], answers["hearing"], answers["label"] = [10.0, 30.0, 20.0, 40.0], 1, "dog"
     shown = sound_map(Z, TABLE, audio=sound, sounds=2)
     latents = latent_page(Z, TABLE, audio=sound, sounds=0)
     test = listening_test(trials, path="answers.csv", seed=1)
@@ -226,7 +225,8 @@ def views_calls() -> dict[str, Call]:
         "views.ListeningTest.steps": (test.steps, {"listener": "Ann"}),
         "views.ListeningTest.answers": (test.answers, {"listener": "Ann"}),
         "views.ListeningTest.record": (test.record, {"rows": []}),
-        "views.read_responses": (read_responses, {"source": "/nowhere/at/all.csv", "trials": trials, "seed": 1}),
+        "views.ListeningTest.responses": (test.responses, {"source": "/nowhere/at/all.csv"}),
+        "views.ListeningTest.simulate": (test.simulate, {"listeners": 2, "sensitivity": 1.0, "seed": 1}),
         "views.analyse_responses": (analyse_responses, {"responses": answers, "level": 0.9}),
         "views.turnable": (turnable, {"sets": {"a": Z[:3, :3]}, "names": ["a", "b", "c"], "title": "t"}),
         "views.layer_curve": (

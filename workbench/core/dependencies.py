@@ -38,6 +38,7 @@ EXTRAS = {
     "ai_edge_litert": "lyra",
     "parselmouth": "praat",
     "torchcrepe": "crepe",
+    "h5py": "keras",
     "datasets": "datasets",
     "pdoc": "gallery",
 }

@@ -19,9 +19,9 @@ output, as in the authors' feature extraction; see :meth:`.residual.ResiDualStac
 
 Padding is "masked": the front end gets each clip at its own length, because EnCodec's convolutions pad by reflection at
 the ends of a clip, and attention leaves padded frames out. As in the authors' code, a last frame of fewer than 320
-samples is returned but not attended to. Clips shorter than one frame (320 samples; version 2: 637) are zero-padded to
-it. The authors cut long sounds into windows of 4 s, each with positions from 0; here a clip is one window, so segment
-it first to get theirs.
+samples is returned but not attended to; :meth:`EncodecMAE.unmasked` returns an encoder that attends to it. Clips
+shorter than one frame (320 samples; version 2: 637) are zero-padded to it. The authors cut long sounds into windows of
+4 s, each with positions from 0; here a clip is one window, so segment it first to get theirs.
 """
 
 from __future__ import annotations
@@ -171,15 +171,19 @@ class EncodecMAE(Encoder):
     net : EncodecMAENet
     name : str
     device : str or torch.device
+    mask_incomplete : bool
+        Whether attention leaves out a last frame of fewer than 320 samples, as in the authors' feature extractor.
     """
 
     rate = RATE
     padding = "masked"
 
-    def __init__(self, net: EncodecMAENet, *, name: str, device: str | torch.device = "cpu"):
+    def __init__(
+        self, net: EncodecMAENet, *, name: str, device: str | torch.device = "cpu", mask_incomplete: bool = True
+    ):
         import transformers
 
-        self.name = name
+        self.name, self.mask_incomplete = name, mask_incomplete
         self.device = torch.device(device)
         self.net = net.eval().requires_grad_(False).to(self.device)
         config = net.config
@@ -187,7 +191,16 @@ class EncodecMAE(Encoder):
         self.layers = tuple(Layer(str(i), config.dim, RATE / net.front.hop) for i in range(config.layers + 1))
         library = ".".join(transformers.__version__.split(".")[:2])  # its code is the front end of version 1
         parts = ("encodecmae", FRONT_END_VERSION, config.mel or library, config.heads, self.padding, self.minimum)
+        parts = parts if mask_incomplete else (*parts, "unmasked")
         self.fingerprint = fingerprint(*parts, "float32", weights=net.state_dict())
+
+    def unmasked(self) -> EncodecMAE:
+        """Return an encoder with this network that attends to every frame of a clip, an incomplete last one too.
+
+        This is what the authors' network computes if it is given the length of a whole window with a shorter clip, as
+        the script does that the paper of PECMAE (arXiv 2402.09318) was computed with.
+        """
+        return EncodecMAE(self.net, name=self.name, device=self.device, mask_incomplete=False)
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Encode a batch, see :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
@@ -196,7 +209,7 @@ class EncodecMAE(Encoder):
         lengths = lengths.clamp(min=self.minimum)
         with torch.autocast(x.device.type, enabled=False):  # the front end stays in float32
             features, counts = self.net.features(x, lengths)
-        attended = (lengths // HOP).minimum(counts)
+        attended = (lengths // HOP).minimum(counts) if self.mask_incomplete else counts
         outputs = self.net.encode(features, attended, max(layers))
         return [(outputs[i], counts) for i in layers]
 

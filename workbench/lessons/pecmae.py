@@ -20,7 +20,7 @@ from ..core.errors import WorkbenchError
 from ..core.splits import Split
 from ..datasets import Clips
 from ..metrics.intervals import difference_interval, group_interval
-from ..prototypes import LearntPrototypes, adversarial_example, most_per_class, setting_difference
+from ..prototypes import LearntPrototypes, most_per_class, setting_difference
 from ..sonify import Judge, SummaryAutoencoder
 from ..views import DataPoints, ExplainedClip, ListeningTrial, PrototypeSounds, RealClip, compared
 
@@ -42,7 +42,8 @@ ONE, REAL, AGAIN = "a prototype", "real segments nearest to them", "these throug
 """Kinds of sound that are compared pair by pair, a pair a prototype."""
 
 Sound = tuple[np.ndarray, int]
-_PLAIN = {"factor": 1, "unit": "", "digits": 2}
+PLAIN = {"factor": 1, "unit": "", "digits": 2}
+"""Options of :func:`workbench.views.compared` for numbers that are no shares."""
 
 
 # Settings and sounds --------------------------------------------------------------------------------------------------
@@ -71,8 +72,9 @@ def plan_sentence(plan: Mapping[str, Any]) -> str:
     seeds = f"{plan['seeds']} seed{'s' if plan['seeds'] > 1 else ''}"
     ks = ", ".join(map(str, plan["ks"]))
     return textwrap.fill(
-        f"The data are {size}, in {folds} with {seeds}; the autoencoder is {plan['autoencoder']}, the judge hears by "
-        f"{plan['judge']}. Prototypes are trained for {plan['train_steps']:,} steps, {ks} a class in the tables and "
+        f"The data are {size}, in {folds} with {seeds}; the autoencoder is {plan['autoencoder']}, of {plan['windows']} "
+        f"windows, the judge hears by {plan['judge']}. "
+        f"Prototypes are trained for {plan['train_steps']:,} steps, {ks} a class in the tables and "
         f"{plan['prototypes']} in the model that is listened to. Sounds are drawn in {plan['steps']} "
         f"step{'s' if plan['steps'] > 1 else ''}.",
         88,
@@ -230,7 +232,7 @@ def likeness_sentences(likeness: Mapping[str, np.ndarray], groups: np.ndarray) -
         values = [likeness[name][there] for name in (a, b)]
         gap = difference_interval(*values, groups[there], limits=(-2, 2)) if there.any() else [np.nan] * 3
         missing = "there are too few pairs"
-        sentences.append(compared(a, b, gap, of="Mean correlation", missing=missing, **_PLAIN, **then))
+        sentences.append(compared(a, b, gap, of="Mean correlation", missing=missing, **PLAIN, **then))
     return sentences
 
 
@@ -286,11 +288,42 @@ def published() -> pd.DataFrame:
     return pd.DataFrame({"GTZAN": gtzan, "Medley-solos-DB": medley}, index=rows)
 
 
-def log_mel_frames(told: Any, seconds: float, frames: int = 64) -> tuple[np.ndarray, int]:
-    """Log-mel spectrograms of all segments at 16 kHz, float32 (N, frames, 64), and their hop in samples."""
-    hop = round(seconds * 16000) // (frames - 1)
-    mels = [audio.log_mel(told.window(i, 16000), 16000, n_fft=2048, hop=hop, n_mels=64).T for i in range(len(told.z))]
-    return np.stack([m.numpy()[:frames] for m in mels]), hop
+def apnet_setting(plan: Mapping[str, Any], data_name: str, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What :func:`workbench.prototypes.fit_apnet` is told, and the spectrograms that it is trained on.
+
+    Its authors' setting for Medley-solos-DB, "paper", has sounds of 3 s; for any other dataset theirs for UrbanSound8K
+    takes its place, which has 4 s and the size of latent that the PECMAE paper gives. Without either, the frames span
+    the window of ``seconds``.
+
+    Returns
+    -------
+    options : dict
+        Fields of an APNet's configuration.
+    spectra : dict
+        Options of :func:`log_mel_frames`.
+    """
+    options = {"per_class": plan["prototypes"], **plan["apnet"]}
+    if options.get("config", "default") == "default":
+        hop = round(seconds * 16000) // 63
+        return options, {"rate": 16000, "n_fft": 2048, "hop": hop, "n_mels": 64, "frames": 64, "htk": False}
+    published = {"n_fft": 4096, "hop": 1024, "htk": True}
+    if data_name == "medley_solos_db":
+        return options, {"rate": 44100, "n_mels": 256, "frames": 128, **published}
+    return options | {"config": "urbansound8k"}, {"rate": 22050, "n_mels": 128, "frames": 84, **published}
+
+
+def log_mel_frames(told: Any, *, rate: int, frames: int, **analysis: Any) -> np.ndarray:
+    """Log-mel spectrograms of all segments at a rate in Hz, float32 (N, frames, n_mels), with silence at the end.
+
+    ``analysis`` are options of :func:`workbench.audio.log_mel`.
+    """
+    least = (frames - 1) * analysis["hop"]  # samples that have so many frames
+
+    def mel(i: int) -> np.ndarray:
+        x = told.window(i, rate)
+        return audio.log_mel(np.pad(x, (0, max(0, least - len(x)))), rate, **analysis).numpy()[:, :frames].T
+
+    return np.stack([mel(i) for i in range(len(told.z))])
 
 
 def apnet_sentence(rival: Any, score: Mapping[str, float], per_class: int) -> str:
@@ -304,14 +337,20 @@ def apnet_sentence(rival: Any, score: Mapping[str, float], per_class: int) -> st
 
 def prototype_names(learnt: LearntPrototypes) -> list[str]:
     """Captions of prototypes: the class and a number within it, from 1."""
-    k = learnt.config.per_class
-    return [f"{name} {j % k + 1}" for j, name in enumerate(learnt.labels[learnt.classes])]
+    owner = pd.Series(learnt.labels[learnt.classes])
+    return [f"{name} {j + 1}" for name, j in zip(owner, owner.groupby(owner).cumcount(), strict=True)]
 
 
 def model_sentence(learnt: LearntPrototypes, right: Mapping[str, float]) -> str:
     """What the model that is listened to gets right."""
+    counts = np.bincount(learnt.classes)
+    of = (
+        f"K = {counts[0]}"
+        if np.ptp(counts) == 0
+        else f"{len(learnt.classes)} prototypes, {min(counts)} a class or more"
+    )
     return (
-        f"K = {learnt.config.per_class}: {right['accuracy']:.1%} of the test clips, "
+        f"{of}{'' if learnt.step else ', not trained'}: {right['accuracy']:.1%} of the test clips, "
         f"mean recall {right['balanced_accuracy']:.1%}, chance {1 / len(learnt.labels):.1%}."
     )
 
@@ -323,14 +362,18 @@ def weight_sentence(learnt: LearntPrototypes) -> str:
         f"{w.mean():.2f} on average ({w.min():.2f} to {w.max():.2f})"
         for w in (learnt.weight[home], learnt.weight[~home])
     )
-    return f"Own-class weights are {own}, others {others}; training began with 1 and 0."
+    began = "training began with 1 and 0" if learnt.step else "nothing was trained"
+    return f"Own-class weights are {own}, others {others}; {began}."
 
 
 # Prototypes -----------------------------------------------------------------------------------------------------------
 
 
 def cells(learnt: LearntPrototypes, told: Any, split: Split, sounds: Sequence[np.ndarray], rate: int) -> list:
-    """Each prototype as it sounds, (M, samples) for each noise seed, beside its two nearest training segments."""
+    """Each prototype as it sounds, beside its two nearest training segments.
+
+    ``sounds`` are (M, samples) for each noise seed, or once as the prototypes were given.
+    """
     train_z, points, owner = told.z[split.train], learnt.prototypes(), learnt.labels[learnt.classes]
     near = learnt.nearest(train_z, count=2)
     apart, counts = np.linalg.norm(points[:, None] - train_z[near], axis=2), learnt.distances(train_z).argmin(1)
@@ -479,7 +522,7 @@ def with_pairs(heard: Mapping[str, Mapping[str, np.ndarray]], there: np.ndarray,
 
     ``there``: the prototypes that have a real test segment beside them, bool (M,).
     """
-    seeds = [each for name, each in heard.items() if name.startswith("prototypes, noise seed")]
+    seeds = [each for name, each in heard.items() if name.startswith("prototypes, ")]
     mean = {who: np.mean([each[who][there] for each in seeds], 0) for who in seeds[0]}
     return {**heard, ONE: mean, "chance": {judge: np.full(int(there.sum()), chance)}}
 
@@ -536,7 +579,7 @@ def setting_sentences(sweep: pd.DataFrame) -> list[str]:
     ]
 
 
-# Open questions -------------------------------------------------------------------------------------------------------
+# Orders of centroids, people, main results ----------------------------------------------------------------------------
 
 
 def order_sentences(orders: pd.DataFrame, ks: Sequence[int]) -> list[str]:
@@ -551,92 +594,6 @@ def order_sentences(orders: pd.DataFrame, ks: Sequence[int]) -> list[str]:
             gap = setting_difference(orders, a, b, metric=measure)
             sentences.append(compared(a, b, gap, of=of, missing=SINGLE, **form))
     return sentences
-
-
-def ablation_sentence(tried: pd.DataFrame, chance: float) -> str:
-    """The highest and the lowest mean recall of settings on one split, of which no order follows."""
-    recall = tried.groupby("model")["balanced_accuracy"].mean().sort_values()
-    low, high = (f"{name} {recall[name]:.1%}" for name in (recall.index[0], recall.index[-1]))
-    return (
-        f"Mean recall from {low} to {high}, chance {chance:.1%}: on a single split, which has no interval, so that no "
-        "order of the rows follows."
-    )
-
-
-def shortened(z: np.ndarray, axes: Any, k: int) -> np.ndarray:
-    """Vectors (N, D) of which only the first k principal axes are kept, float32; ``axes`` is a fitted PCA."""
-    kept = axes.components_[:k]
-    return ((z - axes.mean_) @ kept.T @ kept + axes.mean_).astype(np.float32)
-
-
-def size_row(
-    variance: float, like: np.ndarray, named: np.ndarray, likeness: Mapping[str, np.ndarray], chance: float
-) -> dict[str, float]:
-    """Row of a table: what is kept of the variance, the likeness (n,) and the right answers (m,), and their floors."""
-    return {
-        "variance kept": variance,
-        "likeness (median)": np.median(like),
-        "linear probe": named.mean(),
-        "likeness of the mean of all": np.median(likeness[AVERAGE]),
-        "chance": chance,
-    }
-
-
-def as_rows(table: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """A row for each name of a mapping."""
-    return pd.DataFrame(table).T
-
-
-def size_sentences(
-    like: Mapping[int, np.ndarray], named: Mapping[int, np.ndarray], groups_some: np.ndarray, groups_test: np.ndarray
-) -> list[str]:
-    """What fewer axes hold of what all of them hold: likeness (n,) and right answers of a probe (m,), by number."""
-    most, sentences = max(like), []
-    for k in like:
-        if k < most:
-            pair = (f"a vector of {k} axes", f"one of all {most}")
-            gap = difference_interval(like[k], like[most], groups_some, limits=(-2, 2))
-            sentences.append(compared(*pair, gap, of="Mean correlation", **_PLAIN))
-            gap = difference_interval(named[k], named[most], groups_test, limits=(-2, 2))
-            sentences.append(compared(*pair, gap, of="Linear probe"))
-    return sentences or ["There are no axes to leave out."]
-
-
-def move(learnt: LearntPrototypes, told: Any, split: Split, i: int, *, seed: int) -> tuple[dict, dict[str, np.ndarray]]:
-    """Move segment i towards the class that came second until the decision changes.
-
-    Returns
-    -------
-    row : dict
-        What the move was, for a table.
-    sounding : dict of str to array (D,)
-        The vector before and after, and the prototype it went to; empty where no way changes the decision.
-    """
-    z, y = told.z, told.labels
-    target = learnt.labels[learnt.logits(z[[i]])[0].argsort()[-2]]
-    real = {"real": z[split.train], "real_labels": y[split.train]}
-    moved = adversarial_example(learnt, z[i], target, **real, seed=seed)
-    row = {"clip": told.names[i], "is": y[i], "becomes": target, "move / nearest neighbour": moved.relative}
-    row |= {"share of the way": moved.share, "random directions that flip": moved.random_flips}
-    row |= {"towards real clips": moved.towards_others / max(moved.length, 1e-9)}
-    if not np.isfinite(moved.length):
-        return row, {}
-    prototype = learnt.prototypes()[moved.prototype]
-    return row, {f"{y[i]}, as it was": z[i], f'now "{target}"': moved.z, f"the prototype of {target}": prototype}
-
-
-def move_sentences(moves: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How short the moves are beside the way to real segments and beside random directions."""
-    if not moves:
-        return ["No test segment is decided rightly, so that none was moved."]
-    names = ["move / nearest neighbour", "random directions that flip", "towards real clips"]
-    short, often, longer = (np.array([row[name] for row in moves], dtype=float) for name in names)
-    return [
-        f"{(short < 1).sum()} of {len(short)} moves are shorter than the way to the nearest real segment; "
-        f"the median is {np.median(short):.2f} of it.",
-        f"Towards real segments of that class the way is longer in {(longer > 1).sum()} of {len(short)}.",
-        f"Random directions of the same length change {often.mean():.1%} of decisions on average.",
-    ]
 
 
 def blind_trials(prototypes: Sequence[PrototypeSounds], chosen: Sequence[int], name: str) -> list[ListeningTrial]:

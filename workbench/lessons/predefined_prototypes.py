@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -17,10 +18,18 @@ from ..datasets import Clips
 from ..embeddings import embed
 from ..encoders import Encoder, load_encoder
 from ..metrics.classification import paired_interval
-from ..metrics.geometry import nearest_alike
-from ..metrics.intervals import group_interval
+from ..metrics.geometry import cosine_gap, mean_cosines, nearest_alike
+from ..metrics.intervals import fold_interval, group_interval, jackknife_interval
 from ..probes import Probes, fit_probes
-from ..prototypes import Explanation, FactorPrototypes, max_cosine, paired_differences, prototypes
+from ..prototypes import (
+    Explanation,
+    FactorPrototypes,
+    gram,
+    max_cosine,
+    over_folds,
+    paired_differences,
+    prototypes,
+)
 from ..views import compared, headed
 
 if TYPE_CHECKING:
@@ -30,13 +39,17 @@ NO_INTERVAL = "one fold, or folds that agree exactly, give no interval"
 """Why a difference over folds has none."""
 OURS = "prototypes, orthonormal"
 """The paper's setting, as the tables call it."""
+LEARNT = {"name": "learnt_prototype", "pace": 10.0}
+"""Places that are learnt along, at ten times the learning rate of the network; at the same rate they hardly move."""
+NOTHING = "the embedding itself"
+"""Of part 5: what no training has changed, as the tables call it."""
 UNITS = {"pitch_median": "Hz", "pitch_spread": "semitones", "loudness": "LKFS"}
 """Units of the measured factors."""
 WORDS = (
-    "accuracy", "accuracy nearest", "area", "ArcFace", "base", "best constant", "calibration error", "center",
-    "chance", "cross-entropy", "epochs to share", "fixed classifier (ETF)", "focal", "hyperspherical", "kappa",
-    "largest cosine", "level read", "nc1", "novel, 1 shot", "novel, 5 shot", "one input column",
-    "orthogonal-projection", "orthoplex", "orthonormal", "prototypes, gaussian", "prototypes, learnt",
+    "accuracy", "accuracy nearest", "area", "ArcFace", "base", "best constant", "by the rule", "calibration error",
+    "center", "chance", "cross-entropy", "epochs to share", "fixed classifier (ETF)", "focal", "hyperspherical",
+    "kappa", "largest cosine", "level read", "nc1", "novel, 1 shot", "novel, 5 shot", "one input column",
+    "orthogonal-projection", "orthoplex", "orthonormal", "placebo", "prototypes, gaussian", "prototypes, learnt",
     "prototypes, mean", "prototypes, orthonormal", "prototypes, simplex", "prototypical network",
     "rank correlation", "read rightly", "repulsion", "simplex", "supervised contrastive",
 )  # fmt: skip
@@ -99,7 +112,7 @@ def by_heart(clips: int, numbers: int) -> str | None:
 
 def few_folds(count: int) -> str | None:
     """A caution where so few folds hardly tell how results spread."""
-    return f"Folds: {count}. So few hardly tell how results spread." if count < 5 else None
+    return f"Folds: {count}. So few hardly tell how results spread." if 0 < count < 5 else None
 
 
 def rivals(draw: Callable[[str], np.ndarray], *, mixup: bool) -> dict[str, dict[str, object]]:
@@ -116,15 +129,15 @@ def rivals(draw: Callable[[str], np.ndarray], *, mixup: bool) -> dict[str, dict[
     losses: dict[str, dict[str, object]] = {name.replace("_", "-"): {"loss": name} for name in plain}
     losses |= {"ArcFace": {"loss": "arcface"}, "supervised contrastive": {"loss": "supervised_contrastive"}}
     losses["prototypes, mean"] = {"loss": "mean_prototype"}
-    losses["prototypes, learnt"] = {"loss": "learnt_prototype", "prototypes": draw("orthonormal")}
+    losses["prototypes, learnt"] = {"loss": LEARNT, "prototypes": draw("orthonormal")}
     losses["hyperspherical"] = {"loss": "hyperspherical", "prototypes": draw("simplex")}
     losses["fixed classifier (ETF)"] = {"loss": "fixed_classifier", "prototypes": draw("simplex")}
     return losses if mixup else losses | {"prototypical network": {"loss": "prototypical_network"}}
 
 
-def against(table: pd.DataFrame, a: str, b: str, *, of: str) -> str:
+def against(table: pd.DataFrame, a: str, b: str, *, of: str, metric: str = "accuracy") -> str:
     """One sentence on setting a against setting b of a study, on the same folds and seeds."""
-    row = paired_differences(table[table["loss"].isin([a, b])], b, limits=(-1, 1)).loc[a]
+    row = paired_differences(table[table["loss"].isin([a, b])], b, metric=metric, limits=(-1, 1)).loc[a]
     ends = row[["difference", "low", "high"]].astype(float)
     return compared(f'"{a}"', f'"{b}"', ends, missing=NO_INTERVAL, of=of)
 
@@ -172,6 +185,67 @@ def map_sentences(panels: Mapping[str, np.ndarray], labels: np.ndarray, groups: 
     of = {"of": "Neighbours of the same label", "missing": "test clips of one group give no interval"}
     told = f"The nearest of the {len(labels)} test clips that is of another group has the same label: {shares}."
     return [told, compared(f'"{after}"', f'"{before}"', difference, **of)]
+
+
+def drawn_and_taken(run: TrainedClassifier, *, most: int = 10) -> pd.DataFrame:
+    """Cosines between the prototypes of a training, and beside them those between the class means of its test clips.
+
+    A row a class, of the first ``most``; the columns are the same classes twice, "drawn" and "taken".
+    """
+    test = run.split.test
+    present = np.unique(run.y[test])
+    both = {"drawn": gram(run.prototypes)[np.ix_(present, present)], "taken": mean_cosines(run.z[test], run.y[test])}
+    names = [str(run.classes[c]) for c in present[:most]]
+    frames = {name: pd.DataFrame(cosines[:most, :most], names, names) for name, cosines in both.items()}
+    joined = pd.concat(frames, axis=1).round(2) + 0.0  # no minus before a zero
+    return joined.set_axis([f"{kind} {name}" for kind, name in joined.columns], axis=1)
+
+
+def gaps_of_cosines(runs: Mapping[str, TrainedClassifier], sets: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """How far cosines between class means of test clips are from those of a set: a row a training, a column a set."""
+    gaps = {
+        name: {f"to {kind}": cosine_gap(run.z[run.split.test], run.y[run.split.test], p) for kind, p in sets.items()}
+        for name, run in runs.items()
+    }
+    return pd.DataFrame(gaps).T
+
+
+def geometry_sentences(
+    runs: Mapping[str, TrainedClassifier], sets: Mapping[str, np.ndarray], plain: str, groups: np.ndarray
+) -> list[str]:
+    """Whether each training that was given a set lies nearer to its angles than the one that was given none.
+
+    Parameters
+    ----------
+    runs : mapping of str to TrainedClassifier
+        All on one split; of those that were given a set, the name of the set.
+    sets : mapping of str to ndarray (C, k)
+        The prototypes.
+    plain : str
+        Name of the training without prototypes.
+    groups : ndarray (n,)
+        Group of each test clip, for the interval: the groups are left out one by one.
+    """
+    words = {"of": "Mean distance of cosines from those drawn", "factor": 1, "unit": "", "digits": 2}
+    words |= {"missing": "test clips of fewer than three groups give no interval"}
+    words |= {"below": "What was given shows in the means.", "above": "The means went away from what was given."}
+    gaps = gaps_of_cosines(runs, sets)
+    sentences, test = [], runs[plain].split.test
+    names, member = np.unique(groups, return_inverse=True)
+    for kind in (name for name in runs if name in sets):
+
+        def nearer(rows: np.ndarray, kind: str = kind) -> float:
+            gaps = [cosine_gap(run.z[rows], run.y[rows], sets[kind]) for run in (runs[kind], runs[plain])]
+            return gaps[0] - gaps[1]
+
+        left = [test[member != group] for group in range(len(names))] if len(names) > 2 else []
+        left = [rows for rows in left if len(np.unique(runs[plain].y[rows])) > 1]
+        ends = jackknife_interval(nearer(test), [nearer(rows) for rows in left], limits=(-2, 2))
+        sentences.append(compared(f'"{kind}"', f'"{plain}"', [nearer(test), *ends], **words))
+        own, others = gaps.loc[kind, f"to {kind}"], gaps.loc[kind].drop(f"to {kind}")
+        near = "nearest to its own set" if own < others.min() else "no nearer to its own set than to another"
+        sentences.append(f'"{kind}" lies {near} ({own:.2f}, and {others.min():.2f} {others.idxmin()}).')
+    return sentences
 
 
 def training_sentences(histories: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -347,24 +421,186 @@ def faithful_sentences(curves, groups: np.ndarray) -> list[str]:
 # --- part 5, and what is recorded ---------------------------------------------------------------------------------
 
 
-def few_shot_sentences(table: pd.DataFrame, clips: int, classes: int) -> list[str]:
-    """Each loss on new classes, from five examples, against the embedding itself.
+def new_in_turn(clips: Clips, folds: int, *, seed: int) -> tuple[list[Split], int]:
+    """Splits of a few-shot study, and how many new classes are to be told apart in each (at most five).
+
+    The classes are dealt at random, and each part in turn is new. A split holds clips of the other classes alone, so
+    that a class without a clip in it is a new one. There are at most ``folds`` of them, fewer where a part would have
+    fewer than three classes, and none for fewer than four classes.
+    """
+    count = max(2, min(folds, len(clips.classes) // 3))
+    if len(clips.classes) < 4:
+        return [], 0
+    splits, parts = [], np.array_split(np.random.default_rng(seed).permutation(clips.classes), count)
+    for new in parts:
+        rows = np.flatnonzero(~np.isin(clips.labels, new))
+        splits.append(Split(*(rows[part] for part in clips.take(rows).split(seed=seed, valid=0.2, test=0.2))))
+    return splits, min(5, *map(len, parts))
+
+
+def starts(losses: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, object] | None]:
+    """What a few-shot study compares: name -> arguments of ``fit_classifier``, or None for no training at all.
+
+    Those that need places say which ``kind`` in place of the places, because their number depends on the classes
+    (:func:`placed`). The paper asks about learnt places against those that were fixed before.
+    """
+    taken = ("cross-entropy", "prototypical network", "prototypes, mean")
+    found: dict = {NOTHING: None} | {name: dict(losses[name]) for name in taken if name in losses}
+    found["prototypes, learnt"] = {"loss": LEARNT, "kind": "orthonormal"}
+    found[OURS] = {"loss": "prototype", "kind": "orthonormal"}
+    harder = {"loss": {"name": "prototype", "weight": 10.0}, "kind": "orthonormal"}
+    return found | {"prototypes, pulled ten times harder": harder}
+
+
+def placed(options: Mapping[str, object], classes: int, dim: int, *, seed: int) -> dict[str, object]:
+    """Arguments of ``fit_classifier`` with the places of so many classes where :func:`starts` has a ``kind``."""
+    rest = {name: value for name, value in options.items() if name != "kind"}
+    if "kind" in options:
+        rest["prototypes"] = prototypes(options["kind"], classes, dim, scale=dim**0.5, seed=seed)
+    return rest
+
+
+def way(run: TrainedClassifier, options: Mapping[str, object]) -> dict[str, float]:
+    """How far prototypes ended from where they began, as a share of their length; {} for a training without places."""
+    if "prototypes" not in options:
+        return {}
+    begun = np.asarray(options["prototypes"])
+    moved = np.linalg.norm(run.prototypes - begun, axis=1) / np.linalg.norm(begun, axis=1)
+    return {"way": float(moved.mean())}
+
+
+def with_intervals(table: pd.DataFrame, metrics: Sequence[str], *, by: str = "loss") -> pd.DataFrame:
+    """Rates of a study as text, such as "0.61 [0.40 to 0.82]": mean over folds and its interval; "" where unknown."""
+    shown = pd.DataFrame("", index=pd.Index(dict.fromkeys(table[by]), name=by), columns=list(metrics))
+    for metric in metrics:
+        known = table.dropna(subset=[metric])
+        for name, row in over_folds(known, metric, by=by, limits=(0, 1)).iterrows() if len(known) else ():
+            ends = "" if math.isnan(row["low"]) else f" [{row['low']:.2f} to {row['high']:.2f}]"
+            shown.loc[name, metric] = f"{row['mean']:.2f}{ends}"
+    return shown
+
+
+def few_shot_sentences(table: pd.DataFrame, clips: Clips, ways: int) -> list[str]:
+    """What was asked of new classes, whether training helped them, and learnt places against fixed ones.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Rows of a study; its first setting is the embedding itself.
-    clips, classes : int
-        How many are new.
+        A study over :func:`new_in_turn` of :func:`starts`.
+    clips : Clips
+    ways : int
+        How many new classes are told apart; 0 where there are too few.
     """
-    scores = table.groupby("loss", sort=False)["novel, 5 shot"].mean()
-    if not classes:
+    if not ways:
         return ["Of fewer than four classes, none can be new and told from another."]
-    words = {"of": "Five examples", "missing": "one choice of new classes has no interval"}
-    seeds = table["seed"].nunique()
-    told = f"{clips} clips of {classes} new classes; in brackets lowest and highest of {seeds} seeds."
-    gaps = {name: (score - scores.iloc[0], math.nan, math.nan) for name, score in scores.iloc[1:].items()}
-    return [told, *(compared(f'"{name}"', f'"{scores.index[0]}"', gap, **words) for name, gap in gaps.items())]
+    turns, seeds = table["fold"].nunique(), table["seed"].nunique()
+    told = f"Each of the {len(clips.classes)} classes was new in one of {turns} turns, with {seeds} seeds each; "
+    told += f"{ways} new ones are told apart, by chance {1 / ways:.0%}. Intervals: other choices of new classes."
+    means = table.groupby("loss", sort=False)["novel, 5 shot"].mean()
+    trained = means.drop(NOTHING)
+    first = f"From five examples, {NOTHING} reaches {means[NOTHING]:.1%} without any training"
+    if means[NOTHING] >= trained.max():
+        first += f"; no training reaches more (the best is {trained.idxmax()}, {trained.max():.1%})."
+    else:
+        first += f"; the most of any training is {trained.max():.1%} ({trained.idxmax()})."
+    learnt = table.loc[table["loss"] == "prototypes, learnt", "way"].mean()
+    sentences = [first, told, f"Learnt places ended {learnt:.0%} of their length from where they began."]
+    for shots, metric in {"one example": "novel, 1 shot", "five examples": "novel, 5 shot"}.items():
+        sentences.append(against(table, OURS, "prototypes, learnt", of=f"New classes, {shots}", metric=metric))
+    of = {"of": "New classes, five examples", "metric": "novel, 5 shot"}
+    return [*sentences, *(against(table, name, NOTHING, **of) for name in trained.index)]
+
+
+# --- part 5: which factors ----------------------------------------------------------------------------------------
+
+
+def sets_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """All sets of factors but the empty one, the small ones first: "a + b" -> (a, b)."""
+    sizes = range(1, len(names) + 1)
+    return {" + ".join(some): some for size in sizes for some in itertools.combinations(names, size)}
+
+
+def told_sets(names: Sequence[str], count: int) -> dict[str, dict[str, object]]:
+    """What a study of sets of factors compares: name -> arguments of ``evaluate_factors``.
+
+    All sets, one placebo a size (a shuffled factor says as little as any other: all levels are equally frequent), and
+    none.
+    """
+
+    def some(told: str, only: Sequence[str]) -> dict[str, object]:
+        return {"told": told, "count": count} | ({"only": list(only)} if len(only) < len(names) else {})
+
+    found = {name: some("true", only) for name, only in sets_of(names).items()}
+    found |= {_placebo(n): some("shuffled", names[:n]) for n in range(1, len(names) + 1)}
+    return found | {"cross-entropy": {"told": "nothing"}}
+
+
+def _placebo(size: int) -> str:
+    return f"placebo of {size}" if size else "cross-entropy"
+
+
+def told_by_rule(made: ModuleType, only: Sequence[str]) -> float:
+    """Accuracy of whoever knows the rule and the levels of these factors alone, all levels equally frequent."""
+    names = made.RULE_FACTORS
+    grid = np.array(list(itertools.product(range(3), repeat=len(names))))
+    chances = pd.DataFrame(made.rule(grid)).groupby([grid[:, names.index(name)] for name in only]).mean()
+    return float(chances.max(axis=1).mean())
+
+
+def set_table(study: pd.DataFrame, made: ModuleType) -> pd.DataFrame:
+    """Accuracy with each set of factors, with its placebo, their difference, and what the rule would reach."""
+    sets = sets_of(made.RULE_FACTORS)
+    means, rows = study.groupby("loss")["accuracy"].mean(), {}
+    for name, only in sets.items():
+        placebo = _placebo(len(only))
+        pair = study[study["loss"].isin([name, placebo])]
+        row = paired_differences(pair, placebo, limits=(-1, 1)).loc[name, ["difference", "low", "high"]]
+        rows[name] = {
+            "by the rule": told_by_rule(made, only),
+            "accuracy": means[name],
+            "placebo": means[placebo],
+        } | dict(row)
+    return pd.DataFrame(rows).T
+
+
+def added_by(study: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """What each factor adds to the accuracy, as the mean over all sets of the others, and what a placebo adds so.
+
+    A row a run (fold, seed), a column a factor, and "placebo".
+    """
+    runs = study.pivot(index=["fold", "seed"], columns="loss", values="accuracy")
+    sets = {frozenset(only): name for name, only in sets_of(names).items()} | {frozenset(): "cross-entropy"}
+    added, others = {}, [frozenset(some) for some in sets if len(some) < len(names)]
+    for name in names:
+        pairs = [(sets[some | {name}], sets[some]) for some in others if name not in some]
+        added[name] = sum(runs[more] - runs[fewer] for more, fewer in pairs) / len(pairs)
+    sizes = [len(some) for some in others if names[0] not in some]
+    added["placebo"] = sum(runs[_placebo(n + 1)] - runs[_placebo(n)] for n in sizes) / len(sizes)
+    return pd.DataFrame(added)
+
+
+def set_sentences(study: pd.DataFrame, made: ModuleType) -> list[str]:
+    """Being told of none beside the best set, and what each factor adds beyond a placebo."""
+    names, shown = made.RULE_FACTORS, set_table(study, made)
+    means = study.groupby("loss")["accuracy"].mean()
+    none, best = means["cross-entropy"], shown["accuracy"].idxmax()
+    told = f"Told of no factor, the network is right about {none:.1%} of test clips; told of the set that looks best, "
+    told += f"{best}, about {means[best]:.1%}."
+    clear = int((shown["low"] > 0).sum())
+    told += f" Intervals that lie above the placebo: {clear} of {len(shown)}; "
+    told += f"if no set helped, about {0.025 * len(shown):.1f} would."
+    alone = shown["by the rule"][list(names)]
+    rule = f"By the rule, {alone.idxmax()} alone would tell most ({alone.max():.1%}), {alone.idxmin()} least "
+    sentences = [told, f"{rule}({alone.min():.1%}), and all together {shown['by the rule'].iloc[-1]:.1%}."]
+    added = added_by(study, names)
+    folds = added.index.get_level_values("fold")
+    for name in names:
+        beyond = added[name] - added["placebo"]
+        ends = fold_interval(beyond, folds, limits=(-1, 1))
+        mean = beyond.groupby(folds).mean().mean()
+        words = {"of": "Accuracy added, mean over sets of the others", "missing": NO_INTERVAL}
+        sentences.append(compared(name, "a placebo", [mean, *ends], **words))
+    return sentences
 
 
 def level_sentences(study: pd.DataFrame, counts: Sequence[int]) -> list[str]:

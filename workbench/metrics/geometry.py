@@ -12,6 +12,8 @@ Metrics
 * :func:`distances`: mean distance of clips to their class mean, and between class means.
 * :func:`silhouette`: how much nearer each clip is to its own class than to the nearest other class [3]_.
 * :func:`nearest_alike`: whether the nearest clip of another group has the same class.
+* :func:`mean_cosines`, :func:`cosine_gap`: cosines between class means, and how far they are from those of the
+  prototypes.
 * :func:`alignment`: distance and cosine between embeddings and their targets, or between a head's weights and the
   prototypes.
 * :func:`nearest_prototype`, :func:`head_gap`: classification by the nearest prototype, and the accuracy that the
@@ -184,6 +186,61 @@ def alignment(z: ArrayLike, targets: ArrayLike) -> Alignment:
 
 
 @checked
+def mean_cosines(z: ArrayLike, y: ArrayLike) -> np.ndarray:
+    """Cosines between the class means of z (N, k), seen from the origin: float64 (C, C), classes in sorted order.
+
+    Means are not centred, because prototypes are drawn around the origin. The row and the column of a class whose mean
+    has length 0 are NaN.
+    """
+    z, y = validate(z, y)
+    return _cosines(_means(z, y))
+
+
+@checked
+def cosine_gap(z: ArrayLike, y: ArrayLike, prototypes: ArrayLike) -> float:
+    """Mean absolute difference of cosines between class means from those between prototypes, over pairs of classes.
+
+    It says whether embeddings have the angles that their prototypes were drawn with: 0 where all angles are the same,
+    whatever the lengths. 2 is the most.
+
+    Parameters
+    ----------
+    z : array_like (N, k)
+        Embeddings.
+    y : array_like of int (N,)
+        Class of each clip, as the row number in ``prototypes``. Pairs of classes without clips are left out.
+    prototypes : array_like (C, k')
+        One prototype per class; only their angles count, so they may have another number of dimensions.
+
+    Raises
+    ------
+    ParameterError
+        If classes are not row numbers, or shapes are wrong.
+    """
+    prototypes = _rows("prototypes", prototypes)
+    y = _row_numbers(y, len(prototypes))
+    z, _ = validate(z, y)
+    present, index = np.unique(y, return_inverse=True)
+    apart = np.abs(_cosines(_means(z, index)) - _cosines(prototypes[present]))
+    return float(apart[~np.eye(len(present), dtype=bool)].mean())
+
+
+def _cosines(rows: np.ndarray) -> np.ndarray:
+    """Cosines of all pairs of rows; NaN where a row has length 0."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = rows / np.where(length > 0, length, np.nan)
+    return unit @ unit.T
+
+
+def _row_numbers(y: ArrayLike, count: int) -> np.ndarray:
+    """Return y, or raise an error if it is not the row numbers of ``count`` classes."""
+    y = numbers("y", y, ndim=1)
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= count:
+        raise ParameterError("y", f"{y.dtype}, {y.min():g} to {y.max():g}", f"integers from 0 to {count - 1}")
+    return y
+
+
+@checked
 def nearest_prototype(z: ArrayLike, prototypes: ArrayLike) -> np.ndarray:
     """Index of the prototype (C, k) nearest to each row of z (N, k), int64 (N,); in a tie, the first."""
     z, prototypes = _rows("z", z), _rows("prototypes", prototypes)
@@ -322,7 +379,7 @@ def evaluate(
     y : array_like of int (N,)
         True class, as the row number in ``prototypes`` and the column number in ``probabilities``.
     prototypes : array_like (C, k), optional
-        One prototype per class; adds ``distance``, ``cosine`` and ``nearest_accuracy``.
+        One prototype per class; adds ``distance``, ``cosine``, ``cosine_gap`` and ``nearest_accuracy``.
     probabilities : array_like (N, C), optional
         Probabilities from a classifier; adds ``calibration_error`` and, with prototypes, ``head_gap``.
 
@@ -334,13 +391,11 @@ def evaluate(
     prototypes = None if prototypes is None else _rows("prototypes", prototypes)
     probabilities = None if probabilities is None else _rows("probabilities", probabilities)
     if prototypes is not None or probabilities is not None:
-        y, count = numbers("y", y, ndim=1), len(prototypes) if prototypes is not None else probabilities.shape[1]
-        if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= count:
-            raise ParameterError("y", f"{y.dtype}, {y.min():g} to {y.max():g}", f"integers from 0 to {count - 1}")
+        y = _row_numbers(y, len(prototypes) if prototypes is not None else probabilities.shape[1])
     scores = {"nc1": nc1(z, y), "nc2": nc2(z, y), **distances(z, y)._asdict(), "silhouette": silhouette(z, y)}
     if prototypes is not None:
         nearest = nearest_prototype(z, prototypes)
-        scores |= alignment(z, prototypes[y])._asdict()
+        scores |= alignment(z, prototypes[y])._asdict() | {"cosine_gap": cosine_gap(z, y, prototypes)}
         scores["nearest_accuracy"] = float(np.mean(nearest == y))
     if probabilities is not None:
         scores["calibration_error"] = expected_calibration_error(probabilities, y)

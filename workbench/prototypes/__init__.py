@@ -10,7 +10,7 @@ clips. They follow Almudévar et al., Predefined prototypes for intra-class sepa
 Learnt prototypes are points in the space of summary vectors that can be converted to sound. They follow Alonso-Jiménez
 et al., Leveraging pre-trained autoencoders for interpretable prototype learning of music audio (arXiv 2402.09318).
 :mod:`.learnt` has the classifier, :mod:`.references` the baselines, :mod:`.apnet` the method that it is compared with,
-and :mod:`.adversarial` measures the distance of a segment to the decision for another class.
+and :mod:`.adversarial` measures how little of a segment's vector, or of its sound, changes the decision.
 """
 
 import lazy_loader

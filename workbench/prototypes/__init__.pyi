@@ -1,5 +1,6 @@
 from . import networks as networks
 from .adversarial import adversarial_example as adversarial_example
+from .adversarial import adversarial_waveforms as adversarial_waveforms
 from .apnet import APNet as APNet
 from .apnet import fit_apnet as fit_apnet
 from .apnet import log_mel_to_audio as log_mel_to_audio

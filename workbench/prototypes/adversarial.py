@@ -1,16 +1,22 @@
-"""Adversarial examples for prototype classifiers: how far must a vector move until another class is predicted?
+"""Adversarial examples for prototype classifiers: how little must change until another class is predicted?
 
-Alonso-Jiménez et al. (arXiv 2402.09318) leave this as an open question.
+:func:`adversarial_example` moves the summary vector of a segment, :func:`adversarial_waveforms` changes its sound.
+Alonso-Jiménez et al. (arXiv 2402.09318) leave both as an open question.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
-from ..core.checks import checked, choice, numbers, whole
+from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.labels import known
 from .learnt import LearntPrototypes
@@ -87,9 +93,7 @@ def adversarial_example(
     z = numbers("z", z, ndim=1).astype(np.float32)
     whole("directions", directions, least=1)
     whole("points", points, least=1)
-    choices = model.labels.tolist()
-    target = target.item() if isinstance(target, np.generic) else target
-    column = choices.index(choice("target", target, choices))
+    column = _column(model, "target", target)
     if model.logits(z[None]).argmax() == column:
         raise ParameterError("target", target, "another class than the one predicted for the segment")
     ends = model.prototypes()
@@ -111,7 +115,7 @@ def adversarial_example(
             raise ParameterError("real.shape", real.shape, f"(N, {len(z)}), as z")
         unit = float(np.linalg.norm(real - z, axis=1).min())
     if real is not None and real_labels is not None:
-        rows = np.flatnonzero(known(real_labels, len(real), "real_labels") == target)
+        rows = np.flatnonzero(known(real_labels, len(real), "real_labels") == model.labels[column])
         rows = rng.permutation(rows)[:directions]
         far = [_flip(model, z, real[i], column, points) * float(np.linalg.norm(real[i] - z)) for i in rows]
         others = float(np.median(far)) if far else float("nan")
@@ -135,3 +139,191 @@ def _flip(model: LearntPrototypes, start: np.ndarray, end: np.ndarray, column: i
         middle = (low + high) / 2
         low, high = (low, middle) if decided(np.array([middle]))[0] else (middle, high)
     return float(high)
+
+
+@dataclass(frozen=True)
+class AdversarialWaveforms:
+    """Sounds changed until the decision is another; made by :func:`adversarial_waveforms`, N of them."""
+
+    sounds: np.ndarray
+    """The changed sounds, just across the decision boundary, float32 (N, samples); unchanged where none was found."""
+    snr: np.ndarray
+    """Energy of the sound over that of its change in dB, float64 (N,): the higher, the smaller the change. It is -inf
+    where no change within the bound changes the decision to the target."""
+    prototype: np.ndarray
+    """Number of the target's prototype that is nearest to the unchanged sound, int64 (N,)."""
+    noise_flips: np.ndarray
+    """Share of draws of white noise, as loud as the change, that change the decision to any other class, float64 (N,);
+    NaN where no change was found."""
+
+    @property
+    def found(self) -> np.ndarray:
+        """Whether the decision is changed to the target, bool (N,)."""
+        return np.isfinite(self.snr)
+
+
+@checked
+def adversarial_waveforms(
+    model: LearntPrototypes,
+    embed: Callable[[Tensor], Tensor],
+    x: ArrayLike,
+    targets: ArrayLike,
+    *,
+    lead: Literal["prototype", "logit"] = "prototype",
+    least_snr: float = 0.0,
+    steps: int = 60,
+    draws: int = 20,
+    seed: int = 0,
+) -> AdversarialWaveforms:
+    """Change sounds as little as possible until another class is predicted, by projected gradient descent.
+
+    The length of the change and its direction are found together [1]_: after each step along the gradient the change is
+    scaled to a length that shrinks while the target is predicted and grows while it is not. The shortest change at
+    which the target was predicted is then shortened further by bisection.
+
+    Parameters
+    ----------
+    model : LearntPrototypes
+        The classifier.
+    embed : callable
+        Maps waveforms, Tensor float32 (B, samples), to summary vectors (B, D), differentiably and each row by itself.
+    x : array_like (N, samples)
+        Sounds, none of them silent.
+    targets : array_like (N,)
+        The class to be predicted for each, other than the one that is.
+    lead : {"prototype", "logit"}
+        What the gradient makes small: the distance to the target's nearest prototype, or by how much the target's logit
+        lies below the largest of the others. The second knows the whole classifier, and is the control of the first.
+    least_snr : float
+        Bound of the change: it is at least so many dB below the sound.
+    steps : int
+        Number of steps; each computes ``embed`` and its gradient once.
+    draws : int
+        Number of draws of white noise, as loud as the change, that are tested on each sound as a control.
+    seed : int
+        Seed of the noise.
+
+    Returns
+    -------
+    AdversarialWaveforms
+
+    Raises
+    ------
+    ParameterError
+        If a sound is silent, the model does not have a target or predicts it already, or ``embed`` returns another
+        shape or has no gradient.
+
+    References
+    ----------
+    .. [1] Rony et al., "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and
+       defenses", CVPR 2019, arXiv 1811.09600.
+    """
+    if not isinstance(model, LearntPrototypes):
+        raise ParameterError("model", type(model).__name__, "LearntPrototypes, as fit_prototypes gives them")
+    sounds = torch.from_numpy(numbers("x", x, ndim=2).astype(np.float32))
+    number("least_snr", least_snr)
+    whole("steps", steps, least=1)
+    whole("draws", draws, least=1)
+    targets = known(targets, len(sounds), "targets").tolist()
+    columns = torch.tensor(several("targets", targets, lambda name, value: _column(model, name, value)))
+    size = sounds.norm(dim=1, keepdim=True)
+    if not (size > 0).all():
+        raise ParameterError(f"x[{int((size[:, 0] > 0).int().argmin())}]", "a silent sound", "one that is not silent")
+    logits, distances, _ = _decided(model, embed, sounds)
+    first = logits.argmax(1)
+    if (first == columns).any():
+        i = int((first == columns).int().argmax())
+        raise ParameterError(f"targets[{i}]", targets[i], "another class than the one predicted for the sound")
+    foreign = torch.from_numpy(model.classes) != columns[:, None]
+    nearest = distances.masked_fill(foreign, torch.inf).argmin(1)
+
+    def loss(logits: Tensor, distances: Tensor) -> Tensor:
+        if lead == "prototype":
+            return distances.gather(1, nearest[:, None]).sum()
+        own = logits.gather(1, columns[:, None])[:, 0]
+        return (logits.scatter(1, columns[:, None], -torch.inf).amax(1) - own).sum()
+
+    change = _shortest_change(model, embed, sounds, columns, loss, size * 10 ** (-least_snr / 20), steps)
+    found = change.norm(dim=1) > 0
+    change = _bisected(model, embed, sounds, change, columns)
+    length = change.norm(dim=1, keepdim=True)
+    flips = torch.zeros(len(sounds), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(draws):
+        noise = torch.randn(sounds.shape, generator=generator)
+        noise *= length / noise.norm(dim=1, keepdim=True)
+        flips += (_decided(model, embed, sounds + noise)[0].argmax(1) != first) / draws
+    snr = 20 * torch.log10(size.double() / length.double())[:, 0]
+    return AdversarialWaveforms(
+        (sounds + change).numpy(),
+        torch.where(found, snr, -torch.inf).numpy(),
+        nearest.numpy(),
+        torch.where(found, flips, torch.nan).numpy(),
+    )
+
+
+def _column(model: LearntPrototypes, name: str, target: object) -> int:
+    """Return the column of a label in the logits."""
+    choices = model.labels.tolist()
+    return choices.index(choice(name, target.item() if isinstance(target, np.generic) else target, choices))
+
+
+def _decided(
+    model: LearntPrototypes, embed: Callable[[Tensor], Tensor], x: Tensor, *, gradient: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return logits (B, C) and distances to prototypes (B, M) of sounds (B, samples), and the sounds as a leaf."""
+    x = x.detach().requires_grad_(gradient)
+    with torch.set_grad_enabled(gradient):
+        z = embed(x)
+        dim = model.network.points.shape[1]
+        if z.shape != (len(x), dim):
+            raise ParameterError("embed", f"a function that returns {tuple(z.shape)}", f"({len(x)}, {dim})")
+        if gradient and not z.requires_grad:
+            raise ParameterError("embed", "a function without a gradient", "one that is differentiable by torch")
+        return *model.network((z.cpu().float() - model.mean) / (model.config.scale * model.deviation)), x
+
+
+def _shortest_change(
+    model: LearntPrototypes,
+    embed: Callable[[Tensor], Tensor],
+    x: Tensor,
+    columns: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    most: Tensor,
+    steps: int,
+) -> Tensor:
+    """Return the shortest change of each sound (B, samples) at which its target was predicted; 0 where it never was.
+
+    ``most`` (B, 1) is the greatest length. The first length is 40 dB below it.
+    """
+    change, length = torch.zeros_like(x), most / 100
+    shortest, least = torch.zeros_like(x), torch.full_like(most, torch.inf)
+    for step in range(steps + 1):  # the last pass only looks at what the last step made
+        logits, distances, leaf = _decided(model, embed, x + change, gradient=step < steps)
+        there = (logits.detach().argmax(1) == columns)[:, None]
+        shorter = there & (change.norm(dim=1, keepdim=True) < least)
+        shortest = torch.where(shorter, change, shortest)
+        least = torch.where(shorter, change.norm(dim=1, keepdim=True), least)
+        if step == steps:
+            return shortest
+        (slope,) = torch.autograd.grad(loss(logits, distances), leaf)
+        slope = slope / slope.norm(dim=1, keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)
+        along = (1 + math.cos(math.pi * step / steps)) / 2  # from 1 to 0, as the steps become finer
+        factor = 1 + 0.02 + 0.4 * along
+        if step:
+            length = torch.minimum(torch.where(there, length / factor, length * factor), most)
+        change = change - (0.05 + along) * length * slope
+        change = change * (length / change.norm(dim=1, keepdim=True).clamp_min(torch.finfo(change.dtype).tiny))
+    return shortest
+
+
+def _bisected(
+    model: LearntPrototypes, embed: Callable[[Tensor], Tensor], x: Tensor, change: Tensor, columns: Tensor
+) -> Tensor:
+    """Return each change (B, samples) shortened, by bisection to a thousandth, while the target is predicted."""
+    low, high = torch.zeros(len(x), 1), torch.ones(len(x), 1)
+    for _ in range(10):
+        middle = (low + high) / 2
+        there = (_decided(model, embed, x + middle * change)[0].argmax(1) == columns)[:, None]
+        low, high = torch.where(there, low, middle), torch.where(there, middle, high)
+    return high * change

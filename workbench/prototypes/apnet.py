@@ -27,6 +27,7 @@ from ..core.devices import chosen_device
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.fitting import RATES, Config, seeded, settle, train
+from ..core.labels import known
 from ..core.progress import Progress
 from ..core.splits import Split
 from .tracks import TrackClassifier, checked_parts
@@ -58,7 +59,7 @@ class APNetConfig(Config):
     The preset "paper" is the published setting for Medley-solos-DB (44.1 kHz, window 4096, hop 1024, 256 mels, 3 s).
     "urbansound8k" (22.05 kHz, window 4096, hop 1024, 128 mels, 4 s) and "speech_commands" (16 kHz, window 1024, hop
     256, 80 mels, 1 s) are those for other sets. For the latter the number of frames, 60, was derived from the published
-    number of parameters.
+    number of parameters. All three take mels of HTK's scale (``htk=True`` of :func:`workbench.audio.log_mel`).
     """
 
     PRESETS: ClassVar = {
@@ -115,6 +116,13 @@ class APNetConfig(Config):
 class APNetwork(nn.Module):
     """Encoder, decoder, prototypes and last layer of an APNet, for scaled spectrograms (B, T, F).
 
+    Parameters
+    ----------
+    config : APNetConfig
+    classes : int
+    number : int, optional
+        Number of prototypes M; by default ``config.per_class`` times the classes.
+
     Attributes
     ----------
     prototypes : Tensor (M, C, T/4, F/4)
@@ -125,10 +133,10 @@ class APNetwork(nn.Module):
         Weights of the last layer, which has no bias.
     """
 
-    def __init__(self, config: APNetConfig, classes: int):
+    def __init__(self, config: APNetConfig, classes: int, number: int | None = None):
         super().__init__()
         self.config, c, pad = config, config.filters, _KERNEL // 2
-        number, bands = config.per_class * classes, config.latent[2]
+        number, bands = config.per_class * classes if number is None else number, config.latent[2]
         self.encoder = nn.ModuleList([nn.Conv2d(n, c, _KERNEL, padding=pad) for n in (1, c, c)])
         self.decoder = nn.ModuleList([nn.ConvTranspose2d(c, n, _KERNEL, padding=pad) for n in (c, c, 1)])
         for convolution in (*self.encoder, *self.decoder):
@@ -182,7 +190,10 @@ class APNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class APNet(TrackClassifier):
-    """A trained APNet; made by :func:`fit_apnet`. It takes log-mel spectrograms (N, T, F), frames first."""
+    """A trained APNet; made by :func:`fit_apnet`, or read by :meth:`from_keras`.
+
+    It takes log-mel spectrograms (N, T, F), frames first.
+    """
 
     CONFIG: ClassVar = APNetConfig
 
@@ -271,17 +282,66 @@ class APNet(TrackClassifier):
         Returns
         -------
         dict
-            ``per_class``, ``accuracy`` and ``balanced_accuracy`` of the test tracks, ``without_prototype`` (the number
-            of classes without a prototype), the kept ``epoch``, and the ``seconds`` of the training. A task of
-            :func:`workbench.study` can return it.
+            ``per_class``, ``prototypes`` (their number M), ``accuracy`` and ``balanced_accuracy`` of the test tracks,
+            ``without_prototype`` (the number of classes without a prototype), the kept ``epoch``, and the ``seconds``
+            of the training. A task of :func:`workbench.study` can return it.
         """
-        scores = {"per_class": self.config.per_class} | self._score(_spectrograms(x, self.config), y, split, tracks)
+        scores = {"per_class": self.config.per_class, "prototypes": len(self.network.prototypes)}
+        scores |= self._score(_spectrograms(x, self.config), y, split, tracks)
         scores["without_prototype"] = len(self.labels) - len(np.unique(self.classes))
         return scores | {"epoch": self.epoch, "seconds": self.seconds}
 
     @classmethod
+    @checked
+    def from_keras(cls, path: str | os.PathLike, labels: ArrayLike, *, low: float, high: float) -> APNet:
+        """Read the weights of a network that the authors' code trained.
+
+        Parameters
+        ----------
+        path : path
+            The HDF5 file of Keras, such as ``best_weights.hdf5``. It may have any number of prototypes: the authors
+            remove near-duplicates after training. All convolutions must have equally many channels.
+        labels : array_like (C,)
+            Labels of the classes, in the order of the network's outputs; the file does not hold them.
+        low, high : float
+            Values of the training spectrograms that were scaled to -1 and to 1, which the file does not hold either.
+            The spectrograms are to be in the same units: in the authors' code decibels, ten times the decimal logarithm
+            of mel power.
+
+        Returns
+        -------
+        APNet
+            With an empty history; ``config.per_class`` is M / C, rounded up, and the shape is that of the file.
+
+        Raises
+        ------
+        DependencyError
+            If h5py is not installed.
+        WeightsError
+            If the file is missing, damaged, or not that of an APNet; what is wrong is named.
+        ParameterError
+            If the labels are not one for each output and all different, or ``low`` is not below ``high``.
+        """
+        import pandas as pd
+
+        from .keras import keras_tensors
+
+        labels, low, high = known(labels, name="labels"), number("low", low), number("high", high, above=low)
+        state = keras_tensors(path)
+        if len(labels) != len(state["dense"]) or len(np.unique(labels)) != len(labels):
+            raise ParameterError("labels", labels.tolist(), f"{len(state['dense'])} different ones, one an output")
+        order, (count, c, t, f) = np.argsort(labels), state["prototypes"].shape
+        state["dense"] = state["dense"][torch.from_numpy(order)]
+        config = APNetConfig(frames=4 * t, bands=4 * f, filters=c, per_class=-(-count // len(labels)))
+        with seeded(0, torch.device("cpu")):
+            network = cls._built(config, len(labels), state)
+        network.load_state_dict(state)
+        network.eval().requires_grad_(False)
+        return cls(config, labels[order], low, high, network, pd.DataFrame(), 0, 0.0)
+
+    @classmethod
     def _built(cls, config, classes, tensors):
-        return APNetwork(config, classes)
+        return APNetwork(config, classes, len(tensors["prototypes"]))
 
 
 @checked

@@ -155,6 +155,8 @@ class PrototypeNetwork(nn.Module):
         Number of classes C.
     config : LearntConfig
         Configuration.
+    owner : Tensor int64 (M,), optional
+        Class of each vector, if that is another one.
 
     Attributes
     ----------
@@ -165,15 +167,16 @@ class PrototypeNetwork(nn.Module):
         is not constrained to keep this.
     """
 
-    def __init__(self, start: Tensor, classes: int, config: LearntConfig):
+    def __init__(self, start: Tensor, classes: int, config: LearntConfig, owner: Tensor | None = None):
         super().__init__()
         self.config = config
         self.points = nn.Parameter(start.clone())
         options = {"feed_forward": config.feed_forward, "dropout": config.dropout}
         self.adaptor = Adaptor(start.shape[1], **options) if config.adaptor == "transformer" else nn.Identity()
         self.linear = nn.Linear(len(start), classes)
-        owner = torch.arange(len(start)) // (len(start) // classes)
-        self.register_buffer("owner", owner, persistent=False)
+        given = owner is not None
+        owner = owner if given else torch.arange(len(start)) // (len(start) // classes)
+        self.register_buffer("owner", owner, persistent=given)
         with torch.no_grad():
             self.linear.weight.copy_(F.one_hot(owner, classes).T)
 
@@ -199,7 +202,10 @@ class PrototypeNetwork(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class LearntPrototypes(TrackClassifier):
-    """A trained prototype classifier; made by :func:`fit_prototypes`. Its M = C K prototypes are sorted by class."""
+    """A trained prototype classifier; made by :func:`fit_prototypes`. Its M = C K prototypes are sorted by class.
+
+    :meth:`given` makes one of prototypes that somebody else chose, of any number and order.
+    """
 
     CONFIG: ClassVar = LearntConfig
 
@@ -307,8 +313,65 @@ class LearntPrototypes(TrackClassifier):
         return scores | {"step": self.step, "seconds": self.seconds}
 
     @classmethod
+    @checked
+    def given(
+        cls, points: ArrayLike, names: ArrayLike, z: ArrayLike, y: ArrayLike, split: Split, *, scale: float = 2.0
+    ) -> LearntPrototypes:
+        """Make a classifier of prototypes that somebody else chose, without any training.
+
+        There is no adaptor, and the weight of a prototype is 1 for its own class and 0 for others, as where the
+        training of :func:`fit_prototypes` starts. A class with more prototypes than others is therefore decided for
+        more easily.
+
+        Parameters
+        ----------
+        points : array_like float (M, D)
+            Vectors of the prototypes in the units of z, such as those of :func:`workbench.sonify.prototypes_from`.
+        names : array_like (M,)
+            Class of each prototype; every class of the training part needs one at least.
+        z, y : array_like (N, D), (N,)
+            Summary vectors of the segments and their labels.
+        split : Split
+            The training part gives the classes, and the mean and the deviation by which vectors are scaled.
+        scale : float
+            Number of standard deviations by which vectors are divided.
+
+        Returns
+        -------
+        LearntPrototypes
+            With an empty history; ``config.per_class`` is the largest number of prototypes of a class.
+
+        Raises
+        ------
+        ParameterError
+            If points are not finite or not (M, D), names are not M, or of classes that are not in the training part, or
+            a class of the training part has no prototype (the classes are named).
+        """
+        import pandas as pd
+
+        points, z = vectors(points, "points"), vectors(z)
+        split, labels, _, _ = checked_parts(z, y, split, needed=("train",))
+        mean, deviation = _statistics(z[split.train])
+        if points.shape[1] != z.shape[1]:
+            raise ParameterError("points.shape", points.shape, f"(M, {z.shape[1]}), as z")
+        names = np.array(known(names, len(points), "names").tolist())
+        absent, without = sorted({*names.tolist()} - {*labels.tolist()}), sorted({*labels.tolist()} - {*names.tolist()})
+        if absent or without:
+            what = f"{absent}, which no segment of train has" if absent else f"no prototype of {without}"
+            raise ParameterError("names", what, f"of every class of train, and of no other: {labels.tolist()}")
+        owner = torch.from_numpy(np.searchsorted(labels, names))
+        most = int(torch.bincount(owner).max())
+        config = LearntConfig(per_class=most, adaptor="none", scale=scale, keep="last")
+        scaled = torch.from_numpy((points - np.float32(mean)) / np.float32(scale * deviation))
+        with seeded(0, torch.device("cpu")):
+            network = PrototypeNetwork(scaled, len(labels), config, owner)
+        torch.nn.init.zeros_(network.linear.bias)
+        network.eval().requires_grad_(False)
+        return cls(config, labels, mean, deviation, network, pd.DataFrame(), 0, 0.0)
+
+    @classmethod
     def _built(cls, config, classes, tensors):
-        return PrototypeNetwork(torch.zeros(config.per_class * classes, tensors["points"].shape[1]), classes, config)
+        return PrototypeNetwork(torch.zeros_like(tensors["points"]), classes, config, tensors.get("owner"))
 
     def _scaled(self, z: ArrayLike) -> np.ndarray:
         z = vectors(z)
@@ -372,9 +435,7 @@ def fit_prototypes(
     needed = ("train",) if config.keep == "last" else ("train", "valid")
     split, labels, y, tracks = checked_parts(z, y, split, tracks, needed=needed)
     own, held, place = z[split.train], z[split.valid], chosen_device(device)
-    mean, deviation = float(own.mean(1, dtype=np.float64).mean()), float(own.std(1, dtype=np.float64).mean())
-    if not deviation > 0:
-        raise ParameterError("z", "vectors whose dimensions are all equal", "vectors with some spread")
+    mean, deviation = _statistics(own)
     own, held = ((x - np.float32(mean)) / np.float32(config.scale * deviation) for x in (own, held))
     start = torch.from_numpy(_starts(own, y[split.train], labels, config, seed))
     with seeded(seed, place):
@@ -403,6 +464,14 @@ def fit_prototypes(
 
 
 # --- training: initial prototypes, loss, and selection of the step --------------------------------------------------
+
+
+def _statistics(own: np.ndarray) -> tuple[float, float]:
+    """Return the mean of all numbers of the training vectors (N, D), and the mean of the rows' standard deviations."""
+    mean, deviation = float(own.mean(1, dtype=np.float64).mean()), float(own.std(1, dtype=np.float64).mean())
+    if not deviation > 0:
+        raise ParameterError("z", "vectors whose dimensions are all equal", "vectors with some spread")
+    return mean, deviation
 
 
 def _starts(x: np.ndarray, y: np.ndarray, labels: np.ndarray, config: LearntConfig, seed: int) -> np.ndarray:

@@ -99,16 +99,23 @@ class LearntPrototype(Prototype):
     norm : float, optional
         Fixed length of the prototypes. With None their length is free, and they may shrink towards the embeddings
         instead of pulling them.
+    pace : float
+        How many times the learning rate of the network is that of the prototypes (exactly so for Adam, whose steps do
+        not depend on the size of gradients: M / pace is trained). With 1, a step moves an entry of M by the learning
+        rate at most, so that short trainings leave prototypes of length sqrt(k) nearly where they began.
     """
 
-    def __init__(self, classes: int, dim: int, prototypes=None, *, norm: float | None = None, **options):
+    def __init__(
+        self, classes: int, dim: int, prototypes=None, *, norm: float | None = None, pace: float = 1.0, **options
+    ):
         super().__init__(classes, dim, **options)
-        self.learnt = nn.Parameter(as_matrix(prototypes, classes, dim))
+        self.pace = ranged(pace=pace)
+        self.learnt = nn.Parameter(as_matrix(prototypes, classes, dim) / self.pace)
         self.norm = None if norm is None else ranged(norm=norm)
 
     @property
     def prototypes(self) -> Tensor:
-        return self.learnt if self.norm is None else self.norm * F.normalize(self.learnt)
+        return self.pace * self.learnt if self.norm is None else self.norm * F.normalize(self.learnt)
 
 
 class MeanPrototype(Prototype):

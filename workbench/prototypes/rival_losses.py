@@ -15,7 +15,7 @@ from ..core.errors import ParameterError
 
 RANGES = {
     **dict.fromkeys(("weight", "gamma"), {"least": 0}),
-    **dict.fromkeys(("temperature", "scale", "width", "norm"), {"above": 0}),
+    **dict.fromkeys(("temperature", "scale", "width", "norm", "pace"), {"above": 0}),
     "alpha": {"above": 0, "most": 1},
     "margin": {"least": 0, "below": math.pi},
     "momentum": {"least": 0, "below": 1},

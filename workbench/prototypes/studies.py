@@ -282,6 +282,7 @@ def evaluate_factors(
     *,
     dim: int,
     scale: float,
+    only: Sequence[str] | None = None,
     told: Literal["true", "shuffled", "random", "nothing"] = "true",
     count: int = 3,
     code: Literal["one-hot", "thermometer"] = "thermometer",
@@ -303,6 +304,8 @@ def evaluate_factors(
         Number of dimensions k of the network's embeddings.
     scale : float
         Length of the prototype in each block.
+    only : sequence of str, optional
+        The factors that are used, some of ``names``; by default all.
     told : {"true", "shuffled", "random", "nothing"}
         Levels whose prototypes the clips are pulled towards: the true ones, a placebo (:func:`placebos`), or "nothing"
         for cross-entropy alone.
@@ -335,6 +338,9 @@ def evaluate_factors(
     if told == "nothing":
         run, read = fit_classifier(inputs, y, split, loss="cross_entropy", **shared), {}
     else:
+        if only is not None:
+            used = several("only", only, lambda name, value: choice(name, value, list(names)))
+            names, values = used, values[:, [list(names).index(name) for name in used]]
         cuts = Levels.fit(values[split.train], names, count=count)
         levels = cuts.codes(values)
         if told != "true":

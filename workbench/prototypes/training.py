@@ -132,6 +132,7 @@ class ClassifierConfig(Config):
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
+        whole("epoch", epoch, least=0)
         if epoch < self.warmup:
             return self.learning_rate * (epoch + 1) / self.warmup
         if self.schedule == "decay":

@@ -2,6 +2,7 @@
 
 :func:`load_autoencoder` loads an autoencoder, the built-in ``mini-mel`` or a released one. :func:`summarise` computes
 the summary vectors of a dataset. :func:`fit_judge` trains an independent classifier of decoded sounds.
+:func:`prototypes_from` reads prototypes that somebody else chose.
 """
 
 import lazy_loader

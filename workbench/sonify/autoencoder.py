@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ..core.checks import seed as checked_seed
 from ..core.errors import AudioError, ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.progress import progress_bar
-from ..encoders import Encoder, extract
+from ..encoders import Encoder, encodecmae, extract
 from .diffusion import check_sampling, draw_noise, sample
 from .network import SummaryNet
 from .window import WindowNet
@@ -166,7 +167,7 @@ class SummaryAutoencoder:
         waveforms: Sequence[np.ndarray] | np.ndarray | Tensor,
         rate: int,
         *,
-        pad: bool = True,
+        windows: Literal["padded", "unpadded", "paper"] = "padded",
         progress: bool = False,
     ) -> Tensor:
         """Compute the summaries of sounds.
@@ -177,9 +178,12 @@ class SummaryAutoencoder:
             Sounds of 0.1 s to ``seconds`` each. Cut longer ones with :func:`workbench.audio.segment`.
         rate : int
             Sampling rate in Hz; it must be the encoder's.
-        pad : bool
-            Whether to zero-pad shorter sounds to ``seconds``, which ``mini-mel`` requires. Otherwise they are encoded
-            at their own length, as in the paper's code for the end of a track.
+        windows : {"padded", "unpadded", "paper"}
+            What becomes of sounds shorter than ``seconds``. "padded" zero-pads them, which ``mini-mel`` requires.
+            "unpadded" encodes them at their own length, as the latest code of the authors of arXiv 2402.09318 does:
+            EnCodecMAE leaves a last frame of fewer than 320 samples out of its attention. "paper" also encodes them at
+            their own length, but attends to all frames, as the code of the paper's results does, which gives the length
+            of a whole window with every sound.
         progress : bool
             Whether to show a progress bar.
 
@@ -191,26 +195,32 @@ class SummaryAutoencoder:
         Raises
         ------
         ParameterError
-            If the rate is not the encoder's, there is no sound, or ``pad`` is False for a network that requires it.
+            If the rate is not the encoder's, there is no sound, or the network requires "padded".
         AudioError
             If a sound is too short, too long, not finite or not (samples,); the clip is named.
         """
         if rate != self.encoder.rate:
             raise ParameterError("rate", rate, f"{self.encoder.rate} Hz, that of {self.encoder.name}: resample first")
-        if not pad and isinstance(self.net, WindowNet):
-            raise ParameterError("pad", pad, f"True: {self.name} reads whole windows")
+        if windows != "padded" and isinstance(self.net, WindowNet):
+            raise ParameterError("windows", windows, f"'padded': {self.name} reads whole windows")
         if isinstance(waveforms, (str, bytes, dict)) or not hasattr(waveforms, "__len__"):
             raise ParameterError("waveforms", type(waveforms).__name__, "a list of waveforms, or an array (B, samples)")
         if not len(waveforms):
             raise ParameterError("waveforms", "an empty batch", "at least one waveform")
         size = round(self.seconds * rate)
-        clips = [self._clip(x, i, size, pad) for i, x in enumerate(waveforms)]
+        clips = [self._clip(x, i, size, windows == "padded") for i, x in enumerate(waveforms)]
         options = {"layers": self._position, "pooling": None, "dtype": "float32", "progress": progress}
         frames: list[Tensor] = [torch.empty(0)] * len(clips)
-        for i, (array,) in extract(self.encoder, clips, names=[str(i) for i in range(len(clips))], **options):
+        encoder = self._unmasked if windows == "paper" else self.encoder
+        for i, (array,) in extract(encoder, clips, names=[str(i) for i in range(len(clips))], **options):
             frames[i] = torch.from_numpy(array)
         lengths = torch.tensor([len(rows) for rows in frames])
         return self.summarise(torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), lengths)
+
+    @cached_property
+    def _unmasked(self) -> Encoder:
+        """The encoder, attending to all frames of a clip; it is the encoder itself if that is what it does."""
+        return self.encoder.unmasked() if isinstance(self.encoder, encodecmae.EncodecMAE) else self.encoder
 
     def _clip(self, x: np.ndarray | Tensor, index: int, size: int, pad: bool) -> np.ndarray:
         x = numbers(f"waveforms[{index}]", x, finite=False, empty=True).astype(np.float32)

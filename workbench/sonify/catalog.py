@@ -33,7 +33,7 @@ sizes of the files show that they have two summary layers."""
 def known_autoencoders(name: str | os.PathLike) -> str:
     """Return the text that an error for an unknown name lists: all known names, and a similar one if there is one."""
     known = (*BUILT_IN, *PUBLISHED)
-    return f"{', '.join(known)}, or a file that save_autoencoder wrote{close_match(name, known)}"
+    return f"{', '.join(known)}, or a file of a released one or of save_autoencoder{close_match(name, known)}"
 
 
 @checked

@@ -20,7 +20,7 @@ from ..encoders import Encoder, load_encoder
 from .autoencoder import SummaryAutoencoder
 from .catalog import BUILT_IN, PUBLISHED, known_autoencoders
 from .network import SummaryConfig, SummaryNet
-from .published import load_published
+from .published import load_published, published_name
 from .window import WindowConfig, WindowNet
 
 WEIGHTS = Path(__file__).parent / "mini_mel"
@@ -87,9 +87,10 @@ def load_autoencoder(
     name_or_path : str or path
         "mini-mel", the built-in autoencoder (frames of ``mini``, latents of the mel codec, 2 s); a file written by
         :func:`save_autoencoder`; or "pecmae-4s", "pecmae-1s" or "pecmae-10s", the released ones, whose file also
-        contains the encoder EnCodecMAE.
+        contains the encoder EnCodecMAE; or the file of a released one, which is recognised by its SHA-256.
     weights : path, optional
-        The file of a released one, or a folder that holds it. By default it is looked for in the folders of
+        The file of a released one, or a folder that holds it; another file of the same layout is loaded with a warning,
+        with the window of the name. By default it is looked for in the folders of
         ``WORKBENCH_WEIGHTS`` and in the download cache.
     device : str or torch.device
         Device on which encoder and codec are loaded; those that are given stay on theirs.
@@ -105,12 +106,15 @@ def load_autoencoder(
     Raises
     ------
     WeightsError
-        If the file is missing, damaged or inconsistent, or the encoder or codec is not that of the training.
+        If the file is missing, damaged or inconsistent, the encoder or codec is not that of the training, or a released
+        file is loaded by the name of another one.
     """
     if not isinstance(device, (str, torch.device)):
         raise ParameterError("device", device, "text such as 'auto' or 'cpu', or a torch device")
     name = str(name_or_path)
-    if name.startswith("pecmae-"):
+    if weights is None and _is_checkpoint(path := Path(name_or_path).expanduser()):
+        name, weights = published_name(path), path
+    if name in PUBLISHED or (name.startswith("pecmae-") and not os.path.isfile(name)):
         if encoder is not None:
             raise ParameterError("encoder", encoder.name, f"None for {name}, whose file holds its own")
         return load_published(name, weights=weights, codec=codec, device=device, fetch=fetch)
@@ -145,6 +149,14 @@ def load_autoencoder(
     short = name if name in BUILT_IN else path.stem
     place = {name: settings.get(name) for name in ("layer", "seconds", "level")}
     return SummaryAutoencoder(net, encoder, codec, name=short, **place)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a file is one that torch.save wrote, a zip archive or, before torch 1.6, a pickle."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:

@@ -8,6 +8,7 @@ refused with an error that names the first unexpected entries.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..codecs import Codec, load_codec
 from ..core.checks import checked, choice
 from ..core.errors import ParameterError, WeightsError
+from ..core.warn import warn
 from ..core.weights import Wanted, find
 from ..encoders import encodecmae, residual
 from .autoencoder import SummaryAutoencoder
@@ -98,6 +100,36 @@ def _shape_of(own: Mapping[str, Tensor], seconds: float) -> SummaryConfig:
     )
 
 
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def published_name(path: Path) -> str:
+    """Return the name of a released autoencoder from its checkpoint's SHA-256.
+
+    Raises
+    ------
+    WeightsError
+        If the file is none of the released ones; the error says how to load one that is a summary autoencoder.
+    """
+    digest = _sha256(path)
+    for name, (_, _, own) in PUBLISHED.items():
+        if digest == own:
+            return name
+    try:
+        _shape_of(_own_entries(encodecmae.read_checkpoint(path)), 1.0)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    name, (_, file, _) = next(iter(PUBLISHED.items()))
+    raise WeightsError(
+        f"{path}: a summary autoencoder, but its SHA-256, {digest[:12]}..., is that of none of the released ones, and "
+        "it does not hold the length of its window. Say which it is: load_autoencoder(name, weights=file) with one of "
+        f"{', '.join(PUBLISHED)}; or, for a notebook, give the name, and put the file into a folder of "
+        f"WORKBENCH_WEIGHTS by the name of the released file, {file} for {name}"
+    )
+
+
 @checked
 def load_published(
     name: str = "pecmae-4s",
@@ -112,7 +144,8 @@ def load_published(
     Parameters
     ----------
     name : str
-        A name in :data:`PUBLISHED`; it determines the length of the window, which the file does not contain.
+        A name in :data:`PUBLISHED`; it determines the length of the window, which the file does not contain. The 1 s, 4
+        s and 10 s models have entries of equal shapes, and only their SHA-256 tells them apart.
     weights : path, optional
         The checkpoint, or a folder that contains it; by default it is searched for in the folders of
         ``WORKBENCH_WEIGHTS`` and in the download cache. The numbers of layers are read from the file.
@@ -132,7 +165,13 @@ def load_published(
     ParameterError
         If the name is unknown, or the codec is not EnCodec at 24 kHz.
     WeightsError
-        If the file is missing, damaged, of another layout, or contains objects other than tensors and plain values.
+        If the file is missing, damaged, of another layout, contains objects other than tensors and plain values, or is,
+        by its SHA-256, the one of another name.
+
+    Warns
+    -----
+    UserWarning
+        If the file, by its SHA-256, is none of the released ones: the window is then that of ``name``.
     """
     choice("name", name, PUBLISHED)
     if not isinstance(device, (str, torch.device)):
@@ -143,6 +182,10 @@ def load_published(
         licence = "MIT, as its model card says"
         wanted = Wanted(name, f"{SOURCE}/{file}", None, (file,), SIZE, sha256, licence, "autoencoder")
         path = find(wanted, weights=weights, fetch=fetch)
+    digest = _sha256(path)
+    known = {own: other for other, (_, _, own) in PUBLISHED.items()}.get(digest)
+    if known not in (None, name):
+        raise WeightsError(f"{path} is the file of {known}, by its SHA-256, not of {name}: load it as {known!r}")
     codec = codec or load_codec("encodec", device=device, fetch=fetch)
     if (codec.rate, codec.hop) != (24000, 320):
         raise ParameterError("codec", codec.name, "EnCodec at 24 kHz, whose latents these weights generate")
@@ -158,5 +201,8 @@ def load_published(
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     encodecmae.fit(net, own, path=path, name=name)
+    if known is None:
+        released = f"is that of none of the released autoencoders ({', '.join(PUBLISHED)})"
+        warn(f"{path}: its SHA-256, {digest[:12]}..., {released}; as {name} its window is taken to be {seconds:g} s")
     encoder = encodecmae.load_encodecmae(BACKBONE, weights=path, device=codec.device)
     return SummaryAutoencoder(net, encoder, codec, layer=-1, seconds=seconds, name=name)

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -165,14 +165,15 @@ def summarise(
     clips: Clips,
     autoencoder: SummaryAutoencoder,
     *,
-    pad: bool = True,
+    windows: Literal["padded", "unpadded", "paper"] = "padded",
     skip_short: bool = False,
     cache: bool = True,
     progress: bool = True,
 ) -> Summaries:
     """Cut every clip into windows and compute the summary vector of each.
 
-    Windows do not overlap. A shorter window at the end is kept, unless it is under 0.1 s. Silent windows (below -80 dB)
+    Windows do not overlap. A shorter window at the end is kept, unless it is under 0.1 s or, with "paper", the clip has
+    others. Silent windows (below -80 dB)
     are left out if the autoencoder scales all windows to one level.
 
     Parameters
@@ -181,9 +182,11 @@ def summarise(
         The dataset.
     autoencoder : SummaryAutoencoder
         The autoencoder.
-    pad : bool
-        Whether to zero-pad short windows; otherwise they are encoded at their own length, as in the paper's code (see
-        :meth:`~.autoencoder.SummaryAutoencoder.embed`).
+    windows : {"padded", "unpadded", "paper"}
+        Where windows start, and what becomes of short ones (see :meth:`~.autoencoder.SummaryAutoencoder.embed`). With
+        "padded" and "unpadded" a clip of n samples has a window at every multiple of the window's length w below n.
+        "paper" follows the code of the results of arXiv 2402.09318: the starts are ``range(0, max(n - w, 1), w)``, so
+        that a clip longer than w loses its last, incomplete window, or, where n is a multiple of w, its last whole one.
     skip_short : bool
         Whether to leave out clips under 0.1 s, with a warning that names them, instead of raising an error.
     cache : bool
@@ -210,7 +213,7 @@ def summarise(
         raise ParameterError("autoencoder", type(autoencoder).__name__, "a SummaryAutoencoder")
     if not len(clips):
         raise ParameterError("clips", f"{clips.name}, which is empty", "at least one clip")
-    key = fingerprint("summaries", _VERSION, clips.fingerprint, autoencoder.fingerprint, pad, skip_short)
+    key = fingerprint("summaries", _VERSION, clips.fingerprint, autoencoder.fingerprint, windows, skip_short)
     path = cache_folder() / "summaries" / f"{key}.npz"
     if cache and (kept := _read(path, len(clips), autoencoder.dim)) is not None:
         return Summaries(*kept, clips, autoencoder.seconds, autoencoder.level)
@@ -218,7 +221,7 @@ def summarise(
     size, levels, silent = round(autoencoder.seconds * rate), [], []
 
     def encode() -> None:
-        z.append(autoencoder.embed(pending, rate, pad=pad).cpu().numpy())
+        z.append(autoencoder.embed(pending, rate, windows=windows).cpu().numpy())
         pending.clear()
 
     for i in progress_bar(range(len(clips)), desc=f"summaries of {clips.name}", disable=not progress, leave=False):
@@ -230,16 +233,17 @@ def summarise(
             if not skip_short:
                 reason = f"lasts {len(x) / rate:.3f} s; a summary needs {SHORTEST:g} s (skip_short=True leaves it out)"
                 raise AudioError(f"clip {short[-1]} of {clips.name}", reason)
-        for k, piece in enumerate(audio.segment(x, rate, seconds=autoencoder.seconds, tail="keep")):
+        for start in range(0, max(len(x) - size, 1) if windows == "paper" else len(x), size):
+            piece = x[start : start + size]
             if len(piece) < SHORTEST * rate:
                 continue
-            loud = audio.level(piece) + 10 * np.log10(len(piece) / size if pad else 1.0)
+            loud = audio.level(piece) + 10 * np.log10(len(piece) / size if windows == "padded" else 1.0)
             if autoencoder.level is not None and loud <= audio.SILENT:
-                silent.append(f"{clips.table['id'][i]} from {k * autoencoder.seconds:g} s")
+                silent.append(f"{clips.table['id'][i]} from {start / rate:g} s")
                 continue
             pending.append(piece)
             rows.append(i)
-            starts.append(k * autoencoder.seconds)
+            starts.append(start / rate)
             levels.append(loud)
         if len(pending) >= _AT_ONCE:
             encode()

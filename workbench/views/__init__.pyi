@@ -9,9 +9,7 @@ from .interpretations import interpretation_page as interpretation_page
 from .latents import latent_page as latent_page
 from .level_readings import levels_sentences as levels_sentences
 from .listening import ListeningTrial as ListeningTrial
-from .listening import analyse_responses as analyse_responses
 from .listening import listening_test as listening_test
-from .listening import read_responses as read_responses
 from .maps import sound_map as sound_map
 from .player_tables import players as players
 from .plots import confusion_matrix as confusion_matrix
@@ -25,6 +23,7 @@ from .prototype_pages import prototype_page as prototype_page
 from .readings import compared as compared
 from .readings import headed as headed
 from .readings import reading as reading
+from .responses import analyse_responses as analyse_responses
 from .settings import sounds_by_setting as sounds_by_setting
 from .similarity_pages import ExplainedClip as ExplainedClip
 from .similarity_pages import similarity_page as similarity_page

@@ -1,4 +1,6 @@
-"""What do people hear? A listening test in a notebook: ratings from 0 to 100, or naming the class of a sound blindly.
+"""What do people hear? A listening test in a notebook: rating sounds, naming them blindly, or matching descriptions.
+
+Descriptions, one of each class and rated from 0 to 100, also say what a sound is mistaken for.
 
 Parekh et al. (arXiv 2202.11479) asked people how well an interpretation matches the part of the clip that belongs to
 the class. The page (``static/listening.js``) plays the sounds of each trial under one gain, in an order that seed and
@@ -7,7 +9,8 @@ are appended to a csv file at once, and a listener who comes back goes on where 
 answers in the browser and offers the same file as a download.
 
 A response names trial and sound by ids that say nothing (:func:`_stimulus_id`), so that neither the page nor the file
-tells a listener, who may be its author, which method made a sound. The same trials and seed give the names back.
+tells a listener, who may be its author, which method made a sound. The same test gives the names back, and answers to
+any other test are refused (:attr:`ListeningTest.identity`); :mod:`.responses` reads and analyses them.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,23 +27,33 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core.checks import check_fields, checked, choice, number
+from ..core.checks import check_fields, checked, choice, number, whole
+from ..core.checks import seed as checked_seed
 from ..core.errors import DatasetError, ParameterError
-from ..metrics.intervals import group_interval
 from .inputs import instances, items, mapping, texts
 from .page import Page, check_file, escape
+from .responses import (
+    COLUMNS,
+    DESCRIPTION,
+    IDENTIFICATION,
+    RATING,
+    analyse_responses,
+    analysed,
+    decoded,
+    own_level,
+    rows_of,
+    simulated_response,
+)
 from .sounds import cut, shared_gain, waveform
 from .terms import Table, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of the file of responses, in this order.
-_COLUMNS = ("time", "listener", "task", "place", "trial", "stimulus", "response", "choices", "seconds", "plays")
-_RATING, _IDENTIFICATION = "rating", "identification"
 _QUESTIONS = {
-    _RATING: "How well does each sound match the part of the clip that is {label}?",
-    _IDENTIFICATION: "Which of these do you hear?",
+    RATING: "How well does each sound match the part of the clip that is {label}?",
+    IDENTIFICATION: "Which of these do you hear?",
+    DESCRIPTION: "How well does the sound match each description?",
 }
 
 
@@ -72,11 +84,12 @@ class ListeningTrial:
 def listening_test(
     trials: Sequence[ListeningTrial],
     *,
-    path: str | os.PathLike = "responses.csv",
+    path: str | os.PathLike | None = None,
     seed: int,
-    task: str = _RATING,
+    task: str = RATING,
     question: str | None = None,
     choices: Sequence[str] | None = None,
+    descriptions: Mapping[str, str] | None = None,
     seconds: float | None = 10.0,
     title: str = "A listening test",
     megabytes: float = 20.0,
@@ -86,18 +99,23 @@ def listening_test(
     Parameters
     ----------
     trials : sequence of ListeningTrial
-    path : path
-        Where answers go while a kernel runs; appended to if it is there. Its folder must exist.
+    path : path, optional
+        Where answers go while a kernel runs; appended to if it is there. Its folder must exist. By default
+        ``responses-IDENTITY.csv`` in the current folder, so that another test has another file.
     seed : int
         Decides the order of trials and sounds, and the ids that hide the methods.
-    task : {"rating", "identification"}
-        Rate all sounds of a trial from 0 to 100 beside its reference, or name the class of one sound at a time, without
-        reference. Naming goes in rounds, each with one sound of every trial: the first round is not given away by
-        another sound of the same clip.
+    task : {"rating", "identification", "description"}
+        Rate all sounds of a trial from 0 to 100 beside its reference; name the class of one sound at a time, without
+        reference; or rate from 0 to 100 how well one sound at a time matches each of the descriptions, without
+        reference. Where one sound is heard at a time, they come in rounds, each with one sound of every trial: the
+        first round is not given away by another sound of the same clip.
     question : str, optional
         What is asked; ``{label}`` stands for the class (ratings alone).
     choices : sequence of str, optional
-        Classes to choose from; by default those of the trials.
+        Classes to choose from ("identification"); by default those of the trials.
+    descriptions : mapping of class to text, optional
+        What each sound is rated against ("description", which needs two or more), in words that the listeners know.
+        Every class of a trial must be there; classes that no trial has show what a sound is *not* taken for.
     seconds : float or None
         Longest part of a sound that plays, from the beginning; None for all.
     title : str
@@ -111,12 +129,12 @@ def listening_test(
     Raises
     ------
     ParameterError
-        No trials, two of one id, one without sounds, a class that cannot be chosen, an unknown task, more sound than
-        ``megabytes``, a path whose folder does not exist.
+        No trials, two of one id, one without sounds, a class that cannot be chosen or has no description, an unknown
+        task, more sound than ``megabytes``, a path whose folder does not exist.
     AudioError
         A sound holds NaN or is empty; trial and method are named.
     """
-    trials, path = instances("trials", trials, ListeningTrial), Path(path)
+    trials = instances("trials", trials, ListeningTrial)
     choice("task", task, _QUESTIONS)
     number("megabytes", megabytes, above=0)
     ids = [trial.id for trial in trials]
@@ -125,16 +143,27 @@ def listening_test(
     for trial in trials:
         if not trial.candidates:
             raise ParameterError(f"trial {trial.id!r}.candidates", {}, "at least one sound")
-    check_file("path", path)
-    choices = sorted({trial.label for trial in trials}) if choices is None else texts("choices", choices)
-    if task == _IDENTIFICATION:
+    if path is not None:
+        check_file("path", Path(path))
+    told = mapping("descriptions", descriptions, "a mapping of class to its description")
+    told = {str(name): str(text) for name, text in told.items()}
+    if (task == DESCRIPTION) != bool(told):
+        raise ParameterError("descriptions", told, "given with task='description', and only then")
+    if len(set(told.values())) < len(told) or not all(text.strip() for text in told.values()):
+        raise ParameterError("descriptions", told, "texts that differ from class to class")
+    if task == DESCRIPTION:
+        choices = list(told)
+    else:
+        choices = sorted({trial.label for trial in trials}) if choices is None else texts("choices", choices)
+    if task != RATING:
+        name = "choices" if task == IDENTIFICATION else "descriptions"
         if len(set(choices)) < max(2, len(choices)):
-            raise ParameterError("choices", choices, "two or more different classes")
+            raise ParameterError(name, choices, "two or more different classes")
         for trial in trials:
             if trial.label not in choices:
                 raise ParameterError(f"trial {trial.id!r}.label", trial.label, f"one of {', '.join(choices)}")
     question = question or _QUESTIONS[task]
-    test = ListeningTest(trials, path, seed, task, question, choices, title=title, seconds=seconds)
+    test = ListeningTest(trials, path, seed, task, question, choices, told, title=title, seconds=seconds)
     if test.megabytes > megabytes:
         expected = f"at least {test.megabytes:.1f} for these sounds, or fewer trials, or shorter seconds"
         raise ParameterError("megabytes", megabytes, expected)
@@ -146,6 +175,10 @@ class ListeningTest(Page):
 
     Attributes
     ----------
+    identity : str
+        Twelve hex digits that stand for all that a listener meets: task, question, classes and descriptions, seed,
+        seconds played, and the ids, classes and sounds (16 bits) of all trials; not the title. Answers carry it, and
+        are refused where it is another.
     path : Path
         Where answers go while a kernel runs.
     megabytes : float
@@ -155,9 +188,9 @@ class ListeningTest(Page):
     _element, _styles = "wb-players wb-listening", ("players.css", "listening.css")
     _scripts, _view = ("players.js", "elements.js", "listening.js"), "ListeningTest"
 
-    def __init__(self, trials, path, seed, task, question, choices, **page):
-        super().__init__(**page)
-        self.path, self.task, self.megabytes = path, task, 0.0
+    def __init__(self, trials, path, seed, task, question, choices, descriptions, *, seconds, **page):
+        super().__init__(seconds=seconds, **page)
+        self.task, self.megabytes = task, 0.0
         self._seed, self._salt = seed, _trial_id(seed, task)
         self._trials = {_trial_id(seed, trial.id): trial for trial in trials}
         self._choices, self._question = choices, question
@@ -165,15 +198,20 @@ class ListeningTest(Page):
             hidden: {_stimulus_id(seed, trial.id, method): method for method in trial.candidates}
             for hidden, trial in self._trials.items()
         }
+        # In the order of ids that say nothing, not of trials and methods; their sounds are checked here.
+        packed, offered = [self._trial(hidden) for hidden in sorted(self._trials)], choices if task != RATING else []
+        self.identity = _identity(trials, [seed, task, question, offered, descriptions, seconds])
+        self.path = Path(f"responses-{self.identity}.csv" if path is None else path)
         data = {
             "task": task,
+            "test": self.identity,
             "title": self.title,
             "salt": self._salt,
-            # In the order of ids that say nothing, not of trials and methods.
-            "trials": [self._trial(hidden) for hidden in sorted(self._trials)],
-            "choices": choices if task == _IDENTIFICATION else [],
-            "columns": _COLUMNS,
-            "file": path.name,
+            "trials": packed,
+            "choices": offered,
+            "descriptions": descriptions,
+            "columns": COLUMNS,
+            "file": self.path.name,
         }
         self._pack(data)
 
@@ -181,7 +219,7 @@ class ListeningTest(Page):
         """What the page knows of a trial, by its id that says nothing."""
         trial, methods = self._trials[hidden], self._methods[hidden]
         sounds = {stimulus: (method, trial.candidates[method]) for stimulus, method in sorted(methods.items())}
-        if self.task == _RATING and trial.reference is not None:
+        if self.task == RATING and trial.reference is not None:
             sounds["reference"] = ("reference", trial.reference)
         read = {name: waveform(f"trial {trial.id}, {method}", x, trial.rate) for name, (method, x) in sounds.items()}
         gain = shared_gain(cut(x, rate, seconds=self._seconds) for x, rate in read.values())
@@ -191,9 +229,9 @@ class ListeningTest(Page):
             packed[name] = {"id": name, "uri": sound.uri, "caption": sound.caption}
             self.megabytes += len(sound.data) / 1e6
         reference = packed.pop("reference", None)
-        question = self._question.replace("{label}", trial.label) if self.task == _RATING else self._question
+        question = self._question.replace("{label}", trial.label) if self.task == RATING else self._question
         note = f"All sounds of this trial at one gain of {gain:+.1f} dB: levels can be compared."
-        if self.task == _IDENTIFICATION:
+        if self.task != RATING:
             note = f"Gain {gain:+.1f} dB, the same for all sounds of this clip."
         said = {"id": hidden, "question": question, "note": note}
         return said | {"reference": reference, "sounds": list(packed.values())}
@@ -202,7 +240,7 @@ class ListeningTest(Page):
     def steps(self, listener: str) -> list[tuple[str, list[str]]]:
         """What a listener meets: (trial, methods in the order of A, B, C ...), from the first screen to the last."""
         order = {trial: self._shuffled(methods, listener) for trial, methods in self._methods.items()}
-        if self.task == _RATING:
+        if self.task == RATING:
             screens = [(trial, order[trial]) for trial in self._shuffled(order, listener)]
         else:
             rounds = range(max(map(len, order.values())))
@@ -226,32 +264,128 @@ class ListeningTest(Page):
 
     @checked
     def answers(self, listener: str) -> list[dict[str, str]]:
-        """The rows in the file that this listener gave to this test."""
-        stimuli = {stimulus for methods in self._methods.values() for stimulus in methods}
-        rows = [row for row in self._rows() if (row["listener"], row["task"]) == (listener, self.task)]
-        return [row for row in rows if row["stimulus"] in stimuli]
+        """The rows in the file that this listener gave to this test.
+
+        Raises
+        ------
+        DatasetError
+            The file is none of responses, or holds answers to another test, which is named.
+        """
+        return [row for row in self._rows() if row["listener"] == listener]
 
     def _rows(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
-        try:
-            with self.path.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                is_ours = tuple(reader.fieldnames or ()) == _COLUMNS
-                rows = list(reader) if is_ours else []
-        except (OSError, ValueError, csv.Error) as error:
-            raise DatasetError(f"{self.path}: cannot be read: {error}") from error
-        if not is_ours:
-            raise DatasetError(f"{self.path}: is no file of responses, whose columns are {', '.join(_COLUMNS)}")
-        return rows
+        return rows_of(self.path, self.identity, self.title) if self.path.exists() else []
 
-    def results(self) -> Table:
-        """What all listeners said so far, by :func:`analyse_responses`; without a row while nobody has answered."""
-        if not self.path.exists():
-            return table(_analysed([]), title="No answers yet: give some above, then run this cell again.")
-        responses = read_responses(self.path, list(self._trials.values()), seed=self._seed)
-        return table(analyse_responses(responses), title=f"Answers of {responses['listener'].nunique()} listeners")
+    @checked
+    def responses(self, source: str | os.PathLike | Iterable[str | os.PathLike] | None = None) -> pd.DataFrame:
+        """What listeners answered to this test, and who made what they heard.
 
+        Parameters
+        ----------
+        source : path or paths, optional
+            Files that the kernel wrote or that listeners downloaded from an exported page; by default :attr:`path`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each answer (with descriptions, for each of them): ``listener``, ``task``, ``place`` (1 for the
+            listener's first), ``trial``, ``label`` (the class), ``method``, ``description`` (the class whose
+            description was rated, or empty), ``response`` (text as in the file), ``rating`` (0 to 100, NaN for a class
+            that was named), ``correct`` (True, False, or missing for ratings), ``hearing`` (1 where the listener had
+            met no other sound of that trial before, 2 for the next ...; where one sound is heard at a time),
+            ``choices``, ``seconds``, ``plays``, ``time``, ``simulated`` (False). An answer that is there twice counts
+            as it was given last.
+
+        Raises
+        ------
+        DatasetError
+            Missing columns, a file that cannot be read, or answers to another test; the file and both tests are named.
+        ParameterError
+            No paths.
+        """
+        source = self.path if source is None else source
+        paths = [source] if isinstance(source, (str, os.PathLike)) else items("source", source, "a path or paths")
+        if not paths or not all(isinstance(path, (str, os.PathLike)) for path in paths):
+            raise ParameterError("source", paths, "a path, or a list of at least one")
+        paths = [Path(path) for path in paths]
+        rows = [row for path in paths for row in rows_of(path, self.identity, self.title)]
+        return decoded(rows, self._known(), ", ".join(map(str, paths)))
+
+    def _known(self) -> dict[str, tuple[str, str, str]]:
+        """Stimulus -> trial, class, method."""
+        of = {hidden: (trial.id, trial.label) for hidden, trial in self._trials.items()}
+        return {one: (*of[hidden], name) for hidden, sounds in self._methods.items() for one, name in sounds.items()}
+
+    @checked
+    def simulate(
+        self, *, listeners: int = 10, sensitivity: float | Mapping[str, float] = 1.0, seed: int = 0
+    ) -> pd.DataFrame:
+        """Answers of simulated listeners to this test: to try an analysis, and to see how many people it takes.
+
+        They are written to no file, and say nothing about the sounds.
+
+        Parameters
+        ----------
+        listeners : int
+            How many, 1 or more.
+        sensitivity : float or mapping of method to float
+            d', 0 or more: how far the evidence for the class of a sound lies above that for any other, in standard
+            deviations. Evidence is normal. The class of the strongest is named; a rating is 50 + 20 x evidence + a
+            level of the listener's own (standard deviation 8), within 0 and 100.
+        seed : int
+
+        Returns
+        -------
+        pandas.DataFrame
+            As :meth:`responses` gives it, with True in the column ``simulated``; :meth:`results` says so, too.
+
+        Raises
+        ------
+        ParameterError
+            A method of the test without a sensitivity, or a number out of range.
+        """
+        whole("listeners", listeners, least=1)
+        methods = sorted({method for sounds in self._methods.values() for method in sounds.values()})
+        given = dict.fromkeys(methods, sensitivity) if not isinstance(sensitivity, Mapping) else dict(sensitivity)
+        if set(given) != set(methods):
+            raise ParameterError("sensitivity", sorted(map(str, given)), f"one for each of {', '.join(methods)}")
+        given = {name: number(f"sensitivity of {name}", value, least=0) for name, value in given.items()}
+        rng, rows = np.random.default_rng(checked_seed(seed, "seed")), []
+        ids = {(trial, method): stimulus for stimulus, (trial, _, method) in self._known().items()}
+        labels, classes = {trial.id: trial.label for trial in self._trials.values()}, self._choices
+        shared = {"test": self.identity, "title": self.title, "task": self.task, "time": "", "seconds": 0, "plays": 1}
+        shared["choices"] = len(classes) if self.task != RATING else 0
+        for listener in (f"simulated {k + 1}" for k in range(listeners)):
+            level = own_level(rng)
+            for place, (trial, heard) in enumerate(self.steps(listener), 1):
+                for method in heard:
+                    about = (self.task, labels[trial], classes, given[method], level, rng)
+                    row = shared | {"listener": listener, "place": place, "stimulus": ids[trial, method]}
+                    row["trial"] = trial
+                    answers = simulated_response(*about).items()
+                    rows += [row | {"description": name, "response": str(said)} for name, said in answers]
+        return decoded(rows, self._known(), "simulated listeners").assign(simulated=True)
+
+    def results(self, responses: pd.DataFrame | None = None) -> Table:
+        """What all listeners said so far, by :func:`~workbench.views.analyse_responses`.
+
+        Parameters
+        ----------
+        responses : pandas.DataFrame, optional
+            Of :meth:`responses` or :meth:`simulate`; by default the answers in :attr:`path`. Without any answer the
+            table has no row.
+        """
+        if responses is None:
+            if not self.path.exists():
+                return table(analysed([]), title="No answers yet: give some above, then run this cell again.")
+            responses = self.responses()
+        found = analyse_responses(responses)
+        many = f"{responses['listener'].nunique()} listeners"
+        made = "simulated" in responses and bool(responses["simulated"].any())
+        title = f"SIMULATED answers of {many}, whom there are not" if made else f"Answers of {many}"
+        return table(found, digits=2, title=title)
+
+    @checked
     def record(self, rows: Sequence[Mapping[str, object]]) -> None:
         """Append answers to the file.
 
@@ -270,7 +404,7 @@ class ListeningTest(Page):
                 raise DatasetError(f"{self.path.name}: no answer to this test: {fault}")
         self._rows()
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         if not self.path.exists():
             writer.writeheader()
         writer.writerows(rows)
@@ -279,13 +413,17 @@ class ListeningTest(Page):
 
     def _fault(self, row: Mapping[str, object]) -> str:
         """What is wrong with an answer; empty if nothing is."""
-        if not isinstance(row, Mapping) or set(row) != set(_COLUMNS):
+        if not isinstance(row, Mapping) or set(row) != set(COLUMNS):
             return f"columns {sorted(map(str, row))}" if isinstance(row, Mapping) else type(row).__name__
+        if row["test"] != self.identity:
+            return f"it is one to test {row['title']!r} ({row['test']}), this is {self.title!r} ({self.identity})"
         if row["task"] != self.task or not str(row["listener"]).strip():
             return f"task {row['task']!r} of listener {row['listener']!r}"
         if str(row["stimulus"]) not in self._methods.get(str(row["trial"]), {}):
             return f"sound {row['stimulus']!r} in trial {row['trial']!r}"
-        if self.task == _RATING:
+        if row["description"] not in (self._choices if self.task == DESCRIPTION else [""]):
+            return f"description {row['description']!r}"
+        if self.task != IDENTIFICATION:
             is_number = isinstance(row["response"], int) and not isinstance(row["response"], bool)
             possible = is_number and 0 <= row["response"] <= 100
         else:
@@ -315,9 +453,6 @@ def _hash32(text: str) -> int:
     return value ^ value >> 16
 
 
-# --- what listeners answered: the file read back, and what follows from it ----------------------------------------
-
-
 def _trial_id(seed: int, trial: str) -> str:
     """Twelve hex digits that stand for a trial."""
     return _hex_id([seed, trial])
@@ -332,165 +467,14 @@ def _hex_id(parts: Sequence) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode("utf-8")).hexdigest()[:12]
 
 
-@checked
-def read_responses(
-    source: str | os.PathLike | Iterable[str | os.PathLike], trials: Sequence[ListeningTrial], *, seed: int
-) -> pd.DataFrame:
-    """Read the responses to a listening test, and who made what was heard.
-
-    Parameters
-    ----------
-    source : path or paths
-        Files that the kernel wrote or that listeners downloaded from an exported page.
-    trials : sequence of ListeningTrial
-        The trials of the test.
-    seed : int
-        The seed of the test.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each answer: ``listener``, ``task`` ("rating" or "identification"), ``place`` (1 for the listener's
-        first), ``trial``, ``label`` (the class), ``method``, ``response`` (text as in the file), ``rating`` (0 to 100,
-        else NaN), ``correct`` (True, False, or missing for ratings), ``hearing`` (1 where the listener had met no other
-        sound of that trial before, 2 for the next ...; identification), ``choices``, ``seconds``, ``plays``, ``time``.
-        An answer that is there twice counts as it was given last.
-
-    Raises
-    ------
-    DatasetError
-        Missing columns, a file that cannot be read, or sounds of other trials or of another seed; the file is named.
-    """
-    import pandas as pd
-
-    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    frames, trials = [_read(path) for path in sources], instances("trials", trials, ListeningTrial)
-    if not frames:
-        raise ParameterError("source", [], "at least one file")
-    known = {_stimulus_id(seed, t.id, method): (t.id, t.label, method) for t in trials for method in t.candidates}
-    for path, frame in zip(sources, frames, strict=True):
-        strange = sorted(set(frame["stimulus"]) - set(known))
-        if strange:
-            raise DatasetError(f"{path}: sounds {strange[:3]} are not of these trials with seed={seed}")
-    table = pd.concat(frames, ignore_index=True)
-    table = table.drop_duplicates(["listener", "task", "stimulus"], keep="last").reset_index(drop=True)
-    for place, name in enumerate(("trial", "label", "method")):
-        table[name] = [known[stimulus][place] for stimulus in table["stimulus"]]
-    rated = table["task"] == _RATING
-    table["rating"] = table["response"].where(rated)
-    for name in ("place", "choices", "seconds", "plays", "rating"):
-        values = pd.to_numeric(table[name], errors="coerce")
-        wrong = values.isna() & (rated if name == "rating" else True)
-        if wrong.any():
-            column = "response" if name == "rating" else name
-            shown = f"{table.loc[wrong, column].iloc[0]!r} of listener {table.loc[wrong, 'listener'].iloc[0]!r}"
-            raise DatasetError(f"{', '.join(map(str, sources))}: column {column} holds {shown}, which is no number")
-        table[name] = values
-    table["correct"] = (table["response"] == table["label"]).astype("boolean").mask(rated)
-    table["hearing"] = table.groupby(["listener", "task", "trial"])["place"].rank(method="dense").astype(int)
-    shown = ["listener", "task", "place", "trial", "label", "method", "response", "rating", "correct"]
-    return table[[*shown, "hearing", "choices", "seconds", "plays", "time"]]
-
-
-def _read(path: str | os.PathLike) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
-    except (OSError, ValueError) as error:  # what pandas raises for a broken table is a ValueError
-        raise DatasetError(f"{path}: {error}") from error
-    if missing := [name for name in _COLUMNS if name not in frame.columns]:
-        raise DatasetError(f"{path}: columns {missing} are missing from a file of responses")
-    return frame
-
-
-@checked
-def analyse_responses(responses: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
-    """Mean ratings, their differences, and how often the class was recognised, each with its interval.
-
-    Parameters
-    ----------
-    responses : pandas.DataFrame
-        A table that :func:`read_responses` gave.
-    level : float
-        Confidence level.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each ``measure``:
-
-        * "rating": mean by ``method``, 0 to 100;
-        * "rating difference": mean of ``method`` minus that of ``against``, of the same listeners on the same trials;
-        * "identification": share of right answers, with its ``chance``;
-        * "identification, first hearing": the same of the answers given before any other sound of the trial was heard,
-          which no earlier sound can have given away.
-
-        with ``mean``, ``low``, ``high``, the ``answers`` (pairs for a difference), ``listeners`` and ``trials`` behind
-        it, and ``interval``, which says how it was made.
-
-    Raises
-    ------
-    DatasetError
-        No responses.
-
-    Notes
-    -----
-    Intervals are those of :func:`~workbench.metrics.intervals.group_interval` over listeners, which speak of other
-    listeners and these trials; where there is one listener, over trials: other trials and this listener. Where there is
-    one of each, there is no interval (NaN).
-    """
-    import pandas as pd
-
-    if not isinstance(responses, pd.DataFrame):
-        raise ParameterError("responses", type(responses).__name__, "a table, as read_responses gives it")
-    number("level", level, above=0, below=1)
-    if not len(responses):
-        raise DatasetError("there are no responses to analyse")
-    wanted = ["task", "method", "listener", "trial"]
-    identified = (responses["task"] == _IDENTIFICATION).any() if "task" in responses.columns else False
-    wanted += ["correct", "hearing", "choices"] if identified else ["rating", "hearing"]
-    if missing := [name for name in wanted if name not in responses.columns]:
-        raise ParameterError("responses", f"a table without {', '.join(missing)}", "of read_responses")
-    rows = []
-
-    def add_row(measure: str, part: pd.DataFrame, values: np.ndarray, bounds: tuple, interval: str, **more) -> None:
-        counts = {"answers": len(part), "listeners": part["listener"].nunique(), "trials": part["trial"].nunique()}
-        low, high = bounds
-        estimate = {"mean": float(values.mean()), "low": float(low), "high": float(high)}
-        rows.append({"measure": measure} | more | estimate | counts | {"interval": interval})
-
-    rated = responses[responses["task"] == _RATING]
-    for method, part in rated.groupby("method", sort=True):
-        values = part["rating"].to_numpy(dtype=float)
-        add_row(_RATING, part, values, *_interval(part, values, (0, 100), level), method=method)
-    wide = rated.pivot_table(index=["listener", "trial"], columns="method", values="rating", sort=True)
-    for method, against in itertools.combinations(wide.columns, 2):
-        pairs = wide[[method, against]].dropna().reset_index()
-        if len(pairs):
-            values = (pairs[method] - pairs[against]).to_numpy(dtype=float)
-            bounds = _interval(pairs, values, (-100, 100), level)
-            add_row("rating difference", pairs, values, *bounds, method=method, against=against)
-    identified = responses[responses["task"] == _IDENTIFICATION]
-    first = identified[identified["hearing"] == 1]
-    for measure, answers in ((_IDENTIFICATION, identified), (f"{_IDENTIFICATION}, first hearing", first)):
-        for method, part in answers.groupby("method", sort=True):
-            right = part["correct"].to_numpy(dtype=float)
-            chance = float((1 / part["choices"]).mean())
-            add_row(measure, part, right, *_interval(part, right, (0, 1), level), method=method, chance=chance)
-    return _analysed(rows)
-
-
-def _analysed(rows: list[dict]) -> pd.DataFrame:
-    import pandas as pd
-
-    columns = ["measure", "method", "against", "mean", "low", "high", "chance"]
-    return pd.DataFrame(rows, columns=[*columns, "answers", "listeners", "trials", "interval"])
-
-
-def _interval(part: pd.DataFrame, values: np.ndarray, limits: tuple[float, float], level: float) -> tuple[tuple, str]:
-    for over in ("listener", "trial"):
-        if part[over].nunique() > 1:
-            bounds = group_interval(values, part[over].to_numpy(dtype=str), limits=limits, level=level)
-            return tuple(bounds), f"over {over}s"
-    return (np.nan, np.nan), "none: one listener, one trial"
+def _identity(trials: Sequence[ListeningTrial], settings: list) -> str:
+    """Twelve hex digits that stand for a test: its settings, and the ids, classes and sounds of its trials."""
+    digest = hashlib.sha256(json.dumps(settings, ensure_ascii=False, default=float).encode("utf-8"))
+    for trial in sorted(trials, key=lambda trial: trial.id):
+        sounds = {**trial.candidates, "": trial.reference}
+        told = [trial.id, trial.label, int(trial.rate), sorted(sounds)]
+        digest.update(json.dumps(told, ensure_ascii=False).encode("utf-8"))
+        for name in sorted(sounds):
+            if sounds[name] is not None:
+                digest.update(np.round(32767 * np.asarray(sounds[name], np.float64)).astype("<i4"))
+    return digest.hexdigest()[:12]

@@ -33,9 +33,12 @@ class ListeningTest {
   welcome() {
     const { data } = this, name = make("input", "wb-listener"), form = make("div", "wb-welcome");
     name.autocomplete = "off";
-    const naming = data.task === "identification", screens = naming ? data.trials.reduce((sum, t) => sum + t.sounds.length, 0) : data.trials.length;
-    const what = naming ? `You will hear ${screens} sounds, one at a time, and say what each is.`
-      : `In each of ${screens} trials you will hear a few sounds and rate each of them from 0 to 100.`;
+    const screens = data.task === "rating" ? data.trials.length : data.trials.reduce((sum, t) => sum + t.sounds.length, 0);
+    const what = {
+      rating: `In each of ${screens} trials you will hear a few sounds and rate each of them from 0 to 100.`,
+      identification: `You will hear ${screens} sounds, one at a time, and say what each is.`,
+      description: `You will hear ${screens} sounds, one at a time, and rate from 0 to 100 how well each matches ${data.choices.length} descriptions. More than one may fit, or none.`,
+    }[data.task];
     const start = () => { if (name.value.trim()) this.begin(name.value.trim(), begin); else name.focus(); };
     const begin = button("Begin", start);
     begin.classList.add("wb-go");
@@ -80,6 +83,13 @@ class ListeningTest {
       .filter((id) => r < sounds.get(id).length).map((id) => ({ trial: id, sounds: [sounds.get(id)[r]] }))).flat();
   }
 
+  // What is rated of a sound: itself (""), or each of the descriptions, in one order for all screens of a listener.
+  asked() {
+    const { data, listener } = this, number = (name) => hash32(`${data.salt}|${listener}|description|${name}`);
+    if (data.task !== "description") return [""];
+    return [...data.choices].sort((a, b) => number(a) - number(b) || (a < b ? -1 : 1));
+  }
+
   // ---- one screen
 
   next() {
@@ -90,9 +100,9 @@ class ListeningTest {
   }
 
   show(step) {
-    const trial = this.trials.get(step.trial), rating = this.data.task === "rating";
+    const { task, descriptions } = this.data, trial = this.trials.get(step.trial), rating = task === "rating";
     this.begun = performance.now();
-    this.answers = new Map(step.sounds.map((id) => [id, { response: null, plays: 0, heard: false }]));
+    this.answers = new Map(step.sounds.map((id) => [id, { responses: new Map(this.asked().map((name) => [name, null])), plays: 0, heard: false }]));
     const head = make("h3", "wb-question", trial.question);
     head.tabIndex = -1;
     const place = make("div", "wb-place", `${this.at + 1} of ${this.steps.length}`), meter = make("div", "wb-meter", make("i"));
@@ -101,7 +111,7 @@ class ListeningTest {
     step.sounds.forEach((id, k) => {
       const name = rating ? `Sound ${String.fromCharCode(65 + k)}` : "The sound", answer = this.answers.get(id);
       const card = this.player(name, trial.sounds.find((sound) => sound.id === id), answer);
-      if (rating) card.append(this.scale(name, answer));
+      if (rating) card.append(this.scale(name, answer, ""));
       cards.append(card);
     });
     this.go = button("Next", () => this.save(step));
@@ -110,7 +120,12 @@ class ListeningTest {
     const parts = [place, meter, head];
     if (rating && trial.reference) parts.push(make("div", "wb-cards wb-reference", this.player("The clip", trial.reference)));
     parts.push(cards);
-    if (!rating) parts.push(this.choice(this.answers.get(step.sounds[0])));
+    const only = this.answers.get(step.sounds[0]);
+    if (task === "identification") parts.push(this.choice(only));
+    if (task === "description") {
+      const row = (name) => make("div", "wb-card", make("div", "wb-name", descriptions[name]), this.scale(descriptions[name], only, name));
+      parts.push(make("div", "wb-descriptions", ...[...only.responses.keys()].map(row)));
+    }
     parts.push(make("div", "wb-detail", trial.note), make("div", "wb-next", this.go, this.missing));
     this.screen.replaceChildren(...parts);
     this.look();
@@ -136,13 +151,13 @@ class ListeningTest {
     return card;
   }
 
-  scale(name, answer) {
+  scale(name, answer, of) {
     const slider = make("input"), shown = make("output", "", "not rated");
     Object.assign(slider, { type: "range", min: 0, max: 100, step: 1, value: 50 });
     slider.setAttribute("aria-label", `rating of ${name}: 0 not at all, 100 perfectly`);
     slider.setAttribute("aria-valuetext", "not rated");
     const rate = () => {
-      answer.response = +slider.value;
+      answer.responses.set(of, +slider.value);
       shown.textContent = slider.value;
       slider.setAttribute("aria-valuetext", slider.value);
       slider.classList.add("wb-rated");
@@ -163,7 +178,7 @@ class ListeningTest {
     for (const label of this.data.choices) {
       const radio = make("input");
       Object.assign(radio, { type: "radio", name, value: label });
-      radio.addEventListener("change", () => { answer.response = label; this.look(); });
+      radio.addEventListener("change", () => { answer.responses.set("", label); this.look(); });
       list.append(make("label", "", radio, make("span", "", label)));
     }
     return list;
@@ -171,10 +186,15 @@ class ListeningTest {
 
   // What is still to be done before the next screen.
   look() {
-    const rating = this.data.task === "rating", all = [...this.answers.values()], letters = (test) => all
+    const { task } = this.data, all = [...this.answers.values()], letters = (test) => all
       .map((answer, k) => (test(answer) ? String.fromCharCode(65 + k) : "")).filter(Boolean).join(", ");
-    const unheard = letters((answer) => !answer.heard && !answer.broken), open = letters((answer) => answer.response === null && !answer.broken);
-    const parts = rating ? [unheard && `hear ${unheard}`, open && `rate ${open}`] : [unheard && "hear the sound", open && "choose what it is"];
+    const unheard = letters((answer) => !answer.heard && !answer.broken), left = all.filter((answer) => !answer.broken).flatMap((answer) => [...answer.responses.values()]).filter((response) => response === null).length;
+    const open = letters((answer) => [...answer.responses.values()].includes(null) && !answer.broken);
+    const parts = {
+      rating: [unheard && `hear ${unheard}`, open && `rate ${open}`],
+      identification: [unheard && "hear the sound", open && "choose what it is"],
+      description: [unheard && "hear the sound", left && `rate ${left} more`],
+    }[task];
     const broken = all.some((answer) => answer.broken) ? "What cannot be played here is left out." : "";
     this.missing.textContent = parts.some(Boolean) ? `Still to do: ${parts.filter(Boolean).join("; ")}` : broken;
     this.go.disabled = parts.some(Boolean);
@@ -187,9 +207,10 @@ class ListeningTest {
     const seconds = ((performance.now() - this.begun) / 1000).toFixed(1), time = new Date().toISOString();
     const played = step.sounds.filter((stimulus) => !this.answers.get(stimulus).broken);
     for (const stimulus of step.sounds) if (!played.includes(stimulus)) this.broken.add(stimulus);
-    const rows = played.map((stimulus) => {
-      const { response, plays } = this.answers.get(stimulus), { task, choices } = this.data;
-      return { time, listener: this.listener, task, place: this.at + 1, trial: step.trial, stimulus, response, choices: choices.length, seconds, plays };
+    const { test, title, task, choices } = this.data, { listener } = this, place = this.at + 1;
+    const rows = played.flatMap((stimulus) => {
+      const { responses, plays } = this.answers.get(stimulus), shared = { time, test, title, listener, task, place, trial: step.trial, stimulus };
+      return [...responses].map(([description, response]) => ({ ...shared, description, response, choices: choices.length, seconds, plays }));
     });
     for (const audio of this.screen.querySelectorAll("audio")) audio.pause();
     this.rows.push(...rows);
