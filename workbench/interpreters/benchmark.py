@@ -26,6 +26,7 @@ from ..core.progress import progress_bar
 from ..metrics import faithfulness, separation
 from ..metrics.intervals import difference_interval
 from .classifiers import Classifier, spectra_for
+from .flint import Flint
 from .imitation import Interpreter
 from .judging import QUIETEST, each_a_mask
 from .masking import rectangles
@@ -134,7 +135,7 @@ def all_masks(
     classifier: Classifier,
     explained: Sequence[Interpretation],
     *,
-    others: Mapping[str, LMAC | Vibi] | None = None,
+    others: Mapping[str, Flint | LMAC | Vibi] | None = None,
     tau: float = 0.2,
     samples: int | None = None,
     seed: int = 0,
@@ -149,7 +150,8 @@ def all_masks(
     explained : sequence of Interpretation
         Explanations of N clips by Listen to Interpret; the other methods explain the same classes of the same clips.
     others : mapping, optional
-        Further trained interpreters with a method ``masks(x)``, by name. They explain the classifier's decision.
+        Further trained interpreters with a method ``masks``, by name. FLINT explains the same classes, others (L-MAC
+        and VIBI) the classifier's decisions.
     tau : float
         Relevance above which components of Listen to Interpret are kept.
     samples : int, optional
@@ -167,7 +169,9 @@ def all_masks(
     """
     made = {"L2I": torch.stack([one.mask(tau) for one in explained])}
     x = torch.stack([one.waveform_in for one in explained])
-    made |= {name: other.masks(x) for name, other in (others or {}).items()}
+    classes = np.array([one.index for one in explained])
+    for name, other in (others or {}).items():
+        made[name] = other.masks(x, classes) if isinstance(other, Flint) else other.masks(x)
     for name in progress_bar([*MASKS, *CONTROLS], disable=not progress, desc="masks", leave=False):
         options = {"seed": seed} | ({"progress": False} if name in MASKS else {})
         if samples is not None and name in DRAWN:
