@@ -33,6 +33,7 @@ from .psi import Theta as Theta
 from .spectra import Spectra as Spectra
 from .spectra import normalised as normalised
 from .tagger import fit_tagger as fit_tagger
+from .vgg import find_audioset as find_audioset
 from .vibi import Vibi as Vibi
 from .vibi import VibiConfig as VibiConfig
 from .vibi import fit_vibi as fit_vibi

@@ -40,18 +40,19 @@ if TYPE_CHECKING:
     from .lmac import LMAC
     from .vibi import Vibi
 
-#: Measures by name, in the order of the table: 1 if larger is better, -1 if smaller is better.
+#: Measures by name, in the order of the table: 1 if larger is better and -1 if smaller is, and how far two values can be
+#: apart (None: without limit).
 MEASURES = {
-    "imitation": 1,
-    "fidelity_in": 1,
-    "logit_drop": 1,
-    "mean_removal_drop": 1,
-    "deletion": -1,
-    "insertion": 1,
-    "sanity": -1,
-    "improvement": 1,
-    "overlap": 1,
-    "heard": 1,
+    "imitation": (1, 1),
+    "fidelity_in": (1, 1),
+    "logit_drop": (1, None),
+    "mean_removal_drop": (1, 2),
+    "deletion": (-1, 1),
+    "insertion": (1, 1),
+    "sanity": (-1, 1),
+    "improvement": (1, None),
+    "overlap": (1, 1),
+    "heard": (1, 1),
 }
 #: Methods that draw versions of a clip, as many as ``samples`` says.
 DRAWN = ("slime", "slime_grid", "lime_components")
@@ -71,6 +72,11 @@ class Benchmark:
     """Names of the columns that explain nothing."""
     groups: np.ndarray
     """Group of each clip, (N,)."""
+
+    @property
+    def better(self) -> dict[str, int]:
+        """For each measure 1 if larger is better, -1 if smaller is."""
+        return {measure: MEASURES[measure][0] for measure in self.each}
 
     def table(self) -> pd.DataFrame:
         """Return the means over clips: one row per method, controls last, and one column per measure.
@@ -115,7 +121,8 @@ class Benchmark:
             choice("without", name, self.controls)
         rows = {}
         for measure, values in self.each.items():
-            sign, means = MEASURES[measure], MEASURES[measure] * values.mean().dropna()
+            sign, apart = MEASURES[measure]
+            means = sign * values.mean().dropna()
             fair = [BLIND] if measure == "sanity" else self.controls
             controls = [name for name in fair if name in means and name not in without]
             methods = [name for name in means.index if name not in self.controls]
@@ -124,10 +131,11 @@ class Benchmark:
             best, rival = means[methods].idxmax(), means[controls].idxmax()
             pair = sign * values[[best, rival]].dropna()
             each = 1 - (1 - level) / (len(methods) * len(controls))
-            gap = difference_interval(pair[best], pair[rival], self.groups[pair.index], level=each)
+            limits = None if apart is None else (-apart, apart)
+            gap = difference_interval(pair[best], pair[rival], self.groups[pair.index], limits=limits, level=each)
             row = {"method": best, "value": sign * means[best], "control": rival, "control_value": sign * means[rival]}
             rows[measure] = row | dict(zip(("difference", "difference_low", "difference_high"), gap, strict=True))
-        return pd.DataFrame(rows).T.rename_axis("measure")
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("measure")
 
 
 @checked
@@ -251,7 +259,7 @@ def benchmark(
           mask are removed (arXiv 2202.11479 and 2403.13086).
         * ``deletion``, ``insertion``: area under the class's probability as the rectangles of a grid of 16 x 16 are
           removed, or added, in the order of their mean mask (Petsiuk et al. 2018).
-        * ``sanity``: correlation with the mask for random weights; masks that are equal everywhere have none. Its only
+        * ``sanity``: absolute correlation with the mask for random weights; masks that are equal everywhere have none. Its only
           control is ``energy``, whose mask never depends on the weights.
         * ``improvement``: scale-invariant signal-to-distortion ratio to the true stem, minus that of the clip, in dB; a
           ratio below -60 dB counts as -60 dB.
@@ -348,11 +356,11 @@ def _curves(
 
 
 def _likeness(mask: Tensor, other: Tensor) -> np.ndarray:
-    """Correlation of two masks of each clip, (N,); NaN where one of them is the same everywhere."""
+    """Absolute correlation of two masks of each clip, (N,); NaN where one of them is the same everywhere."""
     flat = [part.flatten(1).double() for part in (mask, other)]
     flat = [part - part.mean(1, keepdim=True) for part in flat]
     norms = flat[0].norm(dim=1) * flat[1].norm(dim=1)
-    return torch.where(norms > 0, (flat[0] * flat[1]).sum(1) / norms, torch.nan).numpy()
+    return torch.where(norms > 0, (flat[0] * flat[1]).sum(1).abs() / norms, torch.nan).numpy()
 
 
 def _recognised(listener: Classifier, sounds: np.ndarray, rate: int, classes: np.ndarray) -> np.ndarray:

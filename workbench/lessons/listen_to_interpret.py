@@ -19,19 +19,26 @@ from ..datasets.generated import scenes
 from ..embeddings import embed
 from ..encoders import Encoder, load_encoder
 from ..interpreters import (
+    L2I,
+    LMAC,
     Benchmark,
     Classifier,
+    Flint,
     Interpretation,
     Spectra,
+    Vibi,
     above_guessing,
     classifier_on,
     component_mask,
     convolutional,
+    find_audioset,
+    fit_flint,
+    fit_l2i,
+    fit_lmac,
     fit_tagger,
     fit_vgg,
+    fit_vibi,
 )
-from ..interpreters.benchmark import MEASURES
-from ..interpreters.vgg import find_audioset
 from ..metrics import fidelity
 from ..metrics.intervals import difference_interval, group_interval
 from ..nmf import SparseNMF, activations
@@ -281,6 +288,34 @@ def classifier_standing(judged: Classifier, x: Tensor, truth: np.ndarray, groups
     return Standing(measure, value, chance, above, sentence, None if above[1] > 0 else caution)
 
 
+def settings_of(system: str, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an interpreter, by the name that :func:`fit_interpreter` has for it, among those of a scale."""
+    return dict(plan[system.split(",")[0].lower().replace("-", "")])
+
+
+def fit_interpreter(
+    system: str, judge: Classifier, w: np.ndarray, x: Tensor, part: Split, **options: Any
+) -> L2I | LMAC | Flint | Vibi:
+    """Train an interpreter of a classifier.
+
+    Parameters
+    ----------
+    system : {"L2I, attention", "L2I, max", "L-MAC", "FLINT", "VIBI"}
+        Which, and how L2I pools over time.
+    judge : Classifier
+    w : array (F, K)
+        The dictionary, of which L2I alone makes use.
+    x : Tensor (N, samples)
+    part : Split
+    **options
+        Those of the interpreter's own function, as ``spectra``, ``seed`` and the fields of its configuration.
+    """
+    if system.startswith("L2I"):
+        return fit_l2i(judge, w, x, part, pooling=system.removeprefix("L2I, "), progress=False, **options)
+    fit = {"L-MAC": fit_lmac, "FLINT": fit_flint, "VIBI": fit_vibi}[system]
+    return fit(judge, x, part, progress=False, **options)
+
+
 def imitation_standing(matched: Mapping[str, float]) -> Standing:
     """Does an interpreter imitate its classifier better than one that always says the same?
 
@@ -508,9 +543,9 @@ def listener(clips: Clips, x: Tensor, part: Split, *, network: str, rate: int, s
 
 
 def sanity_table(found: Benchmark) -> pd.Series:
-    """Median over clips of each method's correlation with its mask for random weights, where it has one."""
+    """Median over clips of each method's absolute correlation with its mask for random weights, where it has one."""
     middle = found.each["sanity"].median().dropna()
-    return middle.rename("median correlation with the mask for random weights")
+    return middle.rename("median correlation with the mask for random weights, without its sign")
 
 
 def sanity_sentences(found: Benchmark) -> list[str]:
@@ -519,7 +554,7 @@ def sanity_sentences(found: Benchmark) -> list[str]:
     for name in each.columns.difference(found.controls, sort=False):
         pair = each[[name, "energy"]].dropna()
         if len(pair):
-            gap = difference_interval(pair[name], pair["energy"], found.groups[pair.index], limits=(-2, 2))
+            gap = difference_interval(pair[name], pair["energy"], found.groups[pair.index], limits=(-1, 1))
             form = {"of": "Likeness to that for random weights, mean over clips", "factor": 1, "unit": "", "digits": 2}
             sentences.append(compared(name, "energy", gap, missing=FEW, **form))
     return sentences
@@ -551,7 +586,7 @@ def _said(measure: str) -> str:
 
 def shown_benchmark(found: Benchmark) -> pd.DataFrame:
     """The means of all measures; an arrow says which way is better."""
-    arrows = {name: f"{_said(name)} {'↑' if better > 0 else '↓'}" for name, better in MEASURES.items()}
+    arrows = {name: f"{_said(name)} {'↑' if better > 0 else '↓'}" for name, better in found.better.items()}
     return found.table().rename(columns=arrows)
 
 

@@ -197,7 +197,7 @@ TERMS: dict[str, str] = {
     "imitation": "Share of clips on which an interpreter decides as the classifier does, whatever its mask.",
     "deletion": "Area under the probability of the class as rectangles are taken out, those of the largest mask first.",
     "insertion": "Area under the probability of the class as rectangles are put in, those of the largest mask first.",
-    "sanity": "Correlation of a mask with the one made for the same network with random weights.",
+    "sanity": "Correlation, without its sign, of a mask with the one made for the same network with random weights.",
     "heard": "Share of clips of which another classifier, the listener, names the class from what the mask plays.",
     "control value": "What the best control reaches.",
     "average increase": "Per cent of clips whose class is more probable when what the mask keeps is heard alone.",
