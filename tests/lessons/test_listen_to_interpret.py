@@ -137,9 +137,11 @@ def measured(better: str) -> Benchmark:
     names = ["L2I", "saliency", "ones", "zeros", "energy"]
     drop = pd.DataFrame(rng.normal(size=(12, 5)) / 10, columns=names)
     drop[better] += 3
-    deletion = pd.DataFrame(rng.normal(size=(12, 5)) / 10, columns=names)
-    deletion["zeros"] -= 3
-    sanity = pd.DataFrame({"L2I": rng.normal(size=12) / 10, "saliency": np.full(12, 0.95), "energy": np.ones(12)})
+    deletion = pd.DataFrame(rng.uniform(0.5, 0.6, size=(12, 5)), columns=names)
+    deletion["zeros"] -= 0.5
+    sanity = pd.DataFrame(
+        {"L2I": rng.uniform(0, 0.1, size=12), "saliency": rng.uniform(0.8, 0.99, 12), "energy": np.ones(12)}
+    )
     each = {"logit_drop": drop, "deletion": deletion, "sanity": sanity}
     return Benchmark(each, ("ones", "zeros", "energy"), np.arange(12))
 

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from .lmac import LMAC
     from .vibi import Vibi
 
-#: Measures by name, in the order of the table: 1 if larger is better and -1 if smaller is, and how far two values can be
-#: apart (None: without limit).
+#: Measures by name, in the order of the table: 1 if larger is better and -1 if smaller is, and how far two values can
+#: be apart (None: without limit).
 MEASURES = {
     "imitation": (1, 1),
     "fidelity_in": (1, 1),
@@ -259,8 +259,8 @@ def benchmark(
           mask are removed (arXiv 2202.11479 and 2403.13086).
         * ``deletion``, ``insertion``: area under the class's probability as the rectangles of a grid of 16 x 16 are
           removed, or added, in the order of their mean mask (Petsiuk et al. 2018).
-        * ``sanity``: absolute correlation with the mask for random weights; masks that are equal everywhere have none. Its only
-          control is ``energy``, whose mask never depends on the weights.
+        * ``sanity``: absolute correlation with the mask for random weights; masks that are equal everywhere have none.
+          Its only control is ``energy``, whose mask never depends on the weights.
         * ``improvement``: scale-invariant signal-to-distortion ratio to the true stem, minus that of the clip, in dB; a
           ratio below -60 dB counts as -60 dB.
         * ``overlap``: intersection over union of the times at which the mask's sound and the true event sound.
