@@ -326,6 +326,11 @@ def log_mel_frames(told: Any, *, rate: int, frames: int, **analysis: Any) -> np.
     return np.stack([mel(i) for i in range(len(told.z))])
 
 
+def in_windows(sounds: np.ndarray, rate: int, seconds: float) -> np.ndarray:
+    """Sounds (n, samples) cut or zero-padded to a window of so many seconds, as is all that model and judge hear."""
+    return np.stack([audio.fit(x, rate, seconds=seconds) for x in sounds])
+
+
 def apnet_sentence(rival: Any, score: Mapping[str, float], per_class: int) -> str:
     """What APNet reaches, and whether every class kept a prototype of its own."""
     without = len(rival.labels) - len(set(rival.classes))
