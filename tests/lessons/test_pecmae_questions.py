@@ -61,6 +61,12 @@ def test_undefined_attributes_become_the_median_of_the_fitted_rows_and_are_marke
     assert filled[:, 3:].tolist() == [[1, 0], [0, 0], [0, 1], [1, 0]]  # of the second and the fourth
 
 
+def test_a_judge_of_the_training_part_is_fitted_on_the_classes_of_the_test_part():
+    y = np.array(["a", "b", "c", "a", "c", "a", "b"])
+    other = ask.swapped(Split([0, 1, 2], [3, 4], [5, 6]), y)
+    assert [rows.tolist() for rows in other] == [[5, 6], [3], [0, 1]]
+
+
 def test_nearest_neighbours_and_centroids_decide_as_scikit_learn_does(told):
     from sklearn.neighbors import KNeighborsClassifier
 

@@ -87,6 +87,12 @@ def size_sentences(
 # Other interpretable models -------------------------------------------------------------------------------------------
 
 
+def swapped(split: Split, y: np.ndarray) -> Split:
+    """The split by which a judge hears the test part and is tested on the training part, whose classes it has met."""
+    met = np.unique(y[split.test])
+    return Split(split.test, *(rows[np.isin(y[rows], met)] for rows in (split.valid, split.train)))
+
+
 class Offer(NamedTuple):
     """What a model plays to explain its decisions on n segments."""
 
@@ -384,7 +390,7 @@ def crossed(
         x = model.decode(vectors, steps=steps, seed=seed).cpu().numpy()
         right = judge.agreement(x, model.codec.rate, np.concatenate([labels, learnt.labels[classes]]))
         heard = right[: len(v)], right[len(v) :]
-        made[name] = Crossing(float(way.r2.mean()), alike(frames, real), *heard, classes, x[len(v) :])
+        made[name] = Crossing(float(np.nanmean(way.r2)), alike(frames, real), *heard, classes, x[len(v) :])
     return made
 
 
