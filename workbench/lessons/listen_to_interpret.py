@@ -58,6 +58,10 @@ DIFFERENCE = ["difference", "difference_low", "difference_high"]
 TAUS = tuple(k / 20 for k in range(20))
 """Thresholds at which the slider of the page can stand."""
 
+WORDS = ("component", "dictionary", "relevance", "fidelity", "FLINT", "VIBI", "L-MAC", "SLIME", "logit drop")
+WORDS += ("mean removal drop", "fidelity in", "deletion", "insertion", "heard")
+"""The words at the end."""
+
 EPOCHS = 20
 """Passes over the training clips by which the listener is trained, where it is trained in epochs."""
 
