@@ -8,7 +8,7 @@ decision for the clip, the loss is
     l_in CE(f(M X), yhat) - l_out CE(f((1 - M) X), yhat) + l_1 mean M + l_tv TV(M),
 
 so what the mask keeps must be enough for the decision, and what it leaves must not be. Only the decoder is trained.
-Both of the first two terms are best for a mask of ones, which leaves silence; l_1 alone keeps it from that.
+A mask of ones, which leaves silence, does well in both of the first two terms; l_1 alone keeps masks from that.
 
 In epochs of fine-tuning, at the end, clips for which the cosine of X and M X is at least .6 have in place of the last
 two terms the binary cross-entropy of M with the bins that are at least .35 of the loudest, so that masks sound better.
@@ -54,7 +54,14 @@ class LMACConfig(Config):
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
-        "paper": {"epochs": 200, "learning_rate": 2e-4, "halve_after": 100, "weight_decay": 2e-6, "width": 256}
+        "paper": {
+            "epochs": 200,
+            "batch": 16,
+            "learning_rate": 2e-4,
+            "halve_after": 100,
+            "weight_decay": 2e-6,
+            "width": 256,
+        }
     }
 
     kept: float = 4.0
@@ -78,8 +85,9 @@ class LMACConfig(Config):
     """Number of channels of the decoder."""
     epochs: int = 20
     """Number of passes over the training clips before those of fine-tuning."""
-    batch: int = 16
-    """Largest number of clips per step."""
+    batch: int = 8
+    """Largest number of clips per step. After few steps all masks are still about the same: on small sets take small
+    batches, so that there are hundreds."""
     learning_rate: float = 1e-3
     """Initial learning rate of Adam."""
     weight_decay: float = 0.0
