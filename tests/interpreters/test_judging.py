@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from workbench.core.errors import ParameterError
-from workbench.interpreters import Interpretation, above_guessing, mask_study, removal_study, truth_study
+from workbench.core.splits import Split
+from workbench.interpreters import Interpretation, above_guessing, agreement, mask_study, removal_study, truth_study
 from workbench.interpreters.masking import masked_logits
 from workbench.metrics import fidelity
 
@@ -70,6 +75,40 @@ def test_the_relevant_component_carries_the_score_and_random_others_do_not(class
         explained(classifier, scene), classifier, taus=(0.9,), draws=2, output="probabilities", progress=False
     )
     assert 0 < chances["drop"].iloc[0] <= 1
+
+
+def test_the_rules_of_an_explanation_hold_where_its_components_are_removed(classifier, scene):
+    """By the paper's, silence of W H stays in the clip when all components go; by the default nothing stays."""
+    default = explained(classifier, scene)
+    for one in default:
+        one.activations[:, :16] = 0
+    paper = [replace(one, rules="paper") for one in default]
+    same = {"taus": (-1.0,), "draws": 1, "output": "logits", "progress": False}
+    left = np.stack(
+        [one.spectra.invert(one.log_magnitude * (1 - one.share([0, 1, 2])), one.phase, SAMPLES) for one in paper]
+    )
+    kept = np.median(
+        [one.logits[one.index] - row[one.index] for one, row in zip(paper, classifier.logits(left), strict=True)]
+    )
+    assert removal_study(paper, classifier, **same).loc[-1.0, "drop"] == pytest.approx(kept, abs=1e-4)
+    assert removal_study(default, classifier, **same).loc[-1.0, "drop"] > kept + 0.1
+
+
+def test_each_class_alone(classifier, scene):
+    """As the studies of the clips of each class."""
+    found, same = explained(classifier, scene), {"taus": (0.9, 0.5), "draws": 2, "progress": False}
+    table = removal_study(found, classifier, by_class=True, groups=np.arange(6) // 3, **same)
+    assert table.index.names == ["class", "tau"] and len(table) == 6
+    alone = removal_study(found[1::3], classifier, groups=[0, 1], **same)
+    pd.testing.assert_frame_equal(table.loc["middle"], alone)
+    interpreter = SimpleNamespace(classifier=classifier, scores=lambda x: np.tile([3.0, 2.0, 1.0], (len(x), 1)))
+    fidelities = agreement(interpreter, scene[0], Split([], [], np.arange(6)), by_class=True)
+    assert fidelities.to_dict() == {
+        "clips": {"low": 2, "middle": 2, "high": 2},
+        "top_1": {"low": 1, "middle": 0, "high": 0},
+    }
+    with pytest.raises(ParameterError, match="by_class='yes'"):
+        removal_study(found, classifier, by_class="yes")
 
 
 def test_nothing_is_removed_above_every_relevance(classifier, scene):

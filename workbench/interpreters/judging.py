@@ -23,7 +23,7 @@ from ..metrics import faithfulness, fidelity, separation
 from ..metrics.intervals import group_interval, median_interval
 from .classifiers import Classifier, real, spectra_for
 from .imitation import Interpreter
-from .interpretation import Interpretation, component_mask
+from .interpretation import Interpretation
 from .l2i import L2I
 from .masking import masked_logits
 from .spectra import DOMAINS, Spectra
@@ -54,8 +54,9 @@ def evaluate_interpreter(
     Parameters
     ----------
     interpreter : Interpreter
-        Result of :func:`fit_l2i`, :func:`fit_flint` or :func:`fit_vibi`, or any object with a ``classifier`` and a
-        method ``scores(x)``.
+        Result of :func:`fit_l2i`, :func:`fit_flint`, :func:`fit_vibi` or :func:`fit_lmac`, or any object with a
+        ``classifier`` and a method ``scores(x)``. The scores of L-MAC are the classifier's own for the sound of its
+        masks, so that its fidelity at k = 1 is the fidelity to the input (Fid-In).
     x : array_like (N, samples)
         Waveforms at the classifier's rate.
     split : Split
@@ -99,20 +100,27 @@ def agreement(
     *,
     tags: ArrayLike | None = None,
     groups: ArrayLike | None = None,
-) -> dict[str, float]:
+    by_class: bool = False,
+) -> dict[str, float] | pd.DataFrame:
     """Measure the fidelity of an interpreter, how well it imitates its classifier, on the test part of a split.
 
     Parameters
     ----------
     interpreter, x, split, tags, groups
         As in :func:`evaluate_interpreter`.
+    by_class : bool
+        Whether to measure each class alone.
 
     Returns
     -------
-    dict of str to float
+    dict of str to float, or pandas.DataFrame
         Result of :func:`workbench.metrics.fidelity.evaluate`, or, for a multilabel classifier, of
-        ``evaluate_multilabel``; :func:`above_guessing` compares it with a constant interpreter.
+        ``evaluate_multilabel``; :func:`above_guessing` compares it with a constant interpreter. With ``by_class`` a
+        table with one row per class, the columns of :func:`workbench.metrics.fidelity.each_class`, or ``each_label``.
     """
+    import pandas as pd
+
+    choice("by_class", by_class, (False, True))
     classifier = getattr(interpreter, "classifier", None)
     if not isinstance(classifier, Classifier) or not callable(getattr(interpreter, "scores", None)):
         raise ParameterError("interpreter", type(interpreter).__name__, "one with a classifier and scores(x)")
@@ -121,10 +129,14 @@ def agreement(
     groups = None if groups is None else known(groups, len(x), "groups")[test]
     scores = interpreter.scores(x[test])
     if classifier.multilabel:
-        said = _decisions(classifier, x, tags, split)
-        return fidelity.evaluate_multilabel(said, classifier.probabilities(scores), groups)
-    ks = [k for k in KS if k < len(classifier.classes)]
-    return fidelity.evaluate(classifier.logits(x[test]), scores, groups, ks=ks)
+        said, chances = _decisions(classifier, x, tags, split), classifier.probabilities(scores)
+        if by_class:
+            return pd.DataFrame(fidelity.each_label(said, chances, names=classifier.classes)).set_index("class")
+        return fidelity.evaluate_multilabel(said, chances, groups)
+    ks, heard = [k for k in KS if k < len(classifier.classes)], classifier.logits(x[test])
+    if by_class:
+        return pd.DataFrame(fidelity.each_class(heard, scores, names=classifier.classes, ks=ks)).set_index("class")
+    return fidelity.evaluate(heard, scores, groups, ks=ks)
 
 
 def above_guessing(measured: Mapping[str, float]) -> tuple[float, float, float]:
@@ -175,13 +187,15 @@ def removal_study(
     draws: int = 5,
     output: str = "logits",
     groups: ArrayLike | None = None,
+    by_class: bool = False,
     seed: int = 0,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Measure how far the class's score drops when the relevant components are removed from the sound.
 
     The measure is that of Parekh et al. (arXiv 2202.11479), with the random baseline of their slides: removing as many
-    of the other components.
+    of the other components. As in their program all components above tau are removed, also by the paper's rules
+    (:attr:`.Interpretation.rules`), by which at most five are played.
 
     Parameters
     ----------
@@ -197,6 +211,8 @@ def removal_study(
         Output of the classifier in which the drop is measured.
     groups : array_like (N,), optional
         Group of each clip, for the intervals; by default every clip is its own group.
+    by_class : bool
+        Whether to take the clips of each explained class alone, as the figure of the paper for SONYC-UST does.
     seed : int
         Seed of the random selections.
     progress : bool
@@ -205,7 +221,8 @@ def removal_study(
     Returns
     -------
     pandas.DataFrame
-        One row per tau: components (mean number removed), none (share of clips without any), drop (median) with low and
+        One row per tau, with ``by_class`` per class and tau:
+        components (mean number removed), none (share of clips without any), drop (median) with low and
         high, random (median drop for random components) with random_low and random_high, difference (mean over clips of
         the drop minus the mean drop for random components) with difference_low and difference_high, and short (share of
         clips with too few other components to draw from).
@@ -213,6 +230,7 @@ def removal_study(
     import pandas as pd
 
     choice("output", output, ("logits", "probabilities"))
+    choice("by_class", by_class, (False, True))
     whole("draws", draws, least=1)
     taus = several("taus", taus, lambda name, tau: number(name, tau, least=-1, most=1))
     if len(set(taus)) != len(taus):
@@ -225,6 +243,16 @@ def removal_study(
     if len({len(each.weights) for each in explained}) > 1:
         raise ParameterError("explained", "explanations of several dictionaries", "of one")
     groups = None if groups is None else known(groups, len(explained), "groups")
+    if by_class:
+        options = {"taus": taus, "draws": draws, "output": output, "seed": seed, "progress": progress}
+        found, decided = {}, np.array([each.index for each in explained])
+        for c in np.unique(decided):
+            rows = np.flatnonzero(decided == c)
+            own = None if groups is None else groups[rows]
+            found[classifier.classes[c]] = removal_study(
+                [explained[i] for i in rows], classifier, groups=own, **options
+            )
+        return pd.concat(found, names=["class"])
     relevance = np.stack([each.relevance for each in explained])
     selected = {tau: relevance > tau for tau in taus}
     random = {tau: faithfulness.random_components(chosen, draws=draws, seed=seed) for tau, chosen in selected.items()}
@@ -267,7 +295,7 @@ def _without(explained: Interpretation, classifier: Classifier, removed: np.ndar
     scores = []
     for at in range(0, len(sets), classifier.batch):
         part = sets[at : at + classifier.batch]
-        masks = [1 - component_mask(explained.dictionary, explained.activations, components) for components in part]
+        masks = [1 - explained.share(components) for components in part]
         left = explained.log_magnitude * torch.stack(masks)
         scores.append(classifier.logits(explained.spectra.invert(left, explained.phase, len(explained.waveform_in))))
     return np.concatenate(scores)
