@@ -221,11 +221,10 @@ def removal_study(
     Returns
     -------
     pandas.DataFrame
-        One row per tau, with ``by_class`` per class and tau:
-        components (mean number removed), none (share of clips without any), drop (median) with low and
-        high, random (median drop for random components) with random_low and random_high, difference (mean over clips of
-        the drop minus the mean drop for random components) with difference_low and difference_high, and short (share of
-        clips with too few other components to draw from).
+        One row per tau, with ``by_class`` per class and tau: components (mean number removed), none (share of clips
+        without any), drop (median) with low and high, random (median drop for random components) with random_low and
+        random_high, difference (mean over clips of the drop minus the mean drop for random components) with
+        difference_low and difference_high, and short (share of clips with too few other components to draw from).
     """
     import pandas as pd
 
