@@ -106,7 +106,7 @@ def test_a_head_that_has_the_rules_effects_correlates_with_it(explained):
     tables, correlation = lesson.rule_effects(explained[0], made, made.CLASSES)
     assert correlation == pytest.approx(1.0)
     assert tables["rule"].shape == (5, 9) and np.allclose(tables["rule"], tables["network"], atol=1e-5)
-    assert np.allclose(tables["rule"].mean(0), 0)
+    assert np.allclose(tables["rule"].mean(axis=0), 0)
     turned, _ = lesson.rule_effects(explained[0], made, made.CLASSES[::-1])
     assert list(turned["rule"].index) == list(made.CLASSES[::-1])
 

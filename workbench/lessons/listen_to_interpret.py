@@ -298,7 +298,7 @@ def settings_of(system: str, plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit_interpreter(
-    system: str, judge: Classifier, w: np.ndarray, x: Tensor, part: Split, **options: Any
+    system: str, classifier: Classifier, w: np.ndarray, x: Tensor, part: Split, **options: Any
 ) -> L2I | LMAC | Flint | Vibi:
     """Train an interpreter of a classifier.
 
@@ -306,7 +306,7 @@ def fit_interpreter(
     ----------
     system : {"L2I, attention", "L2I, max", "L-MAC", "FLINT", "VIBI"}
         Which, and how L2I pools over time.
-    judge : Classifier
+    classifier : Classifier
     w : array (F, K)
         The dictionary, of which L2I alone makes use.
     x : Tensor (N, samples)
@@ -315,9 +315,9 @@ def fit_interpreter(
         Those of the interpreter's own function, as ``spectra``, ``seed`` and the fields of its configuration.
     """
     if system.startswith("L2I"):
-        return fit_l2i(judge, w, x, part, pooling=system.removeprefix("L2I, "), progress=False, **options)
+        return fit_l2i(classifier, w, x, part, pooling=system.removeprefix("L2I, "), progress=False, **options)
     fit = {"L-MAC": fit_lmac, "FLINT": fit_flint, "VIBI": fit_vibi}[system]
-    return fit(judge, x, part, progress=False, **options)
+    return fit(classifier, x, part, progress=False, **options)
 
 
 def imitation_standing(matched: Mapping[str, float]) -> Standing:
