@@ -148,9 +148,9 @@ def measured(better: str) -> Benchmark:
 
 def test_the_first_sentence_of_the_benchmark_counts_what_controls_win():
     first, beaten, fair, *rest = lesson.benchmark_sentences(measured("saliency"))
-    assert first.startswith("Against every control, a method is shown to win 2 of 3 measures: logit drop (saliency), s")
+    assert first.startswith("Beside every control, a method is shown to win 2 of 3 measures: logit drop (saliency), s")
     assert beaten == "Not shown to be beaten, with the best control of each: deletion (zeros)."
-    assert fair.startswith("Against every control but all and nothing, a method is shown to win 2 of 3")
+    assert fair.startswith("Without the masks of everything and of nothing, a method is shown to win 2 of 3")
     everything = lesson.benchmark_sentences(measured("ones"))
     assert "1 of 3 measures: sanity (L2I)" in everything[0] and "logit drop (ones)" in everything[1]
     assert "logit drop (ones)" not in " ".join(everything[2:]), "all is left out"

@@ -572,10 +572,10 @@ def benchmark_sentences(found: Benchmark) -> list[str]:
     """
     every, fair = found.verdicts(), found.verdicts(without=["ones", "zeros"])
     sentences = []
-    for verdicts, against in ((every, "every control"), (fair, "every control but all and nothing")):
+    for verdicts, beside in ((every, "Beside every control"), (fair, "Without the masks of everything and of nothing")):
         won = verdicts.index[verdicts["difference_low"] > 0]
         lost = verdicts.index.difference(won, sort=False)
-        first = f"Against {against}, a method is shown to win {len(won)} of {len(verdicts)} measures"
+        first = f"{beside}, a method is shown to win {len(won)} of {len(verdicts)} measures"
         by = [f"{_said(m)} ({verdicts.loc[m, 'method']})" for m in won]
         beaten = [f"{_said(m)} ({verdicts.loc[m, 'control']})" for m in lost]
         sentences.append(f"{first}{': ' if by else ''}{', '.join(by)}.")
