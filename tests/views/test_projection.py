@@ -45,14 +45,36 @@ def test_components_that_are_not_there(z, components, message):
 
 
 @pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])
-def test_neighbours_stay_and_seed_repeats(z, method):
-    one, two = (project(z, method=method, seed=3).xy for _ in range(2))
+def test_neighbours_stay_and_seed_repeats(z, method, tmp_path, monkeypatch):
+    made = []
+    for folder in ("first", "second"):  # computed twice
+        monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / folder))
+        made.append(project(z, method=method, seed=3).xy)
+    one, two = made
     np.testing.assert_array_equal(one, two)
     gaps = np.linalg.norm(one[:, None] - one[None], axis=2)
     np.fill_diagonal(gaps, np.inf)
     same_class = gaps.argmin(axis=1) % 4 == np.arange(40) % 4
     assert same_class.mean() > 0.95
     assert one.dtype == np.float32 and one.shape == (40, 2)
+
+
+def test_a_map_is_computed_once(z, monkeypatch):
+    first = project(z, method="tsne", seed=1)
+    monkeypatch.setattr("sklearn.manifold.TSNE", None)  # not called
+    again = project(z, method="tsne", seed=1)
+    np.testing.assert_array_equal(first.xy, again.xy)
+    assert (first.axes, first.method) == (again.axes, again.method)
+    for other in ({"seed": 2}, {"seed": 1, "perplexity": 5.0}):
+        with pytest.raises(TypeError):
+            project(z, method="tsne", **other)
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(z, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="the map is not kept for the next time"):
+        assert project(z, method="tsne").xy.shape == (40, 2)
 
 
 @pytest.mark.parametrize("method", ["tsne", pytest.param("umap", marks=pytest.mark.slow)])

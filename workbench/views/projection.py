@@ -15,7 +15,9 @@ import numpy as np
 
 from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.dependencies import load
-from ..core.errors import ParameterError
+from ..core.errors import ParameterError, StoreError
+from ..core.keeping import keep
+from ..core.warn import warn
 
 _METHODS = ("pca", "tsne", "umap", "given")
 #: Dimensions kept by PCA before t-SNE and UMAP.
@@ -52,6 +54,8 @@ def project(
 ) -> Projection:
     """Project embeddings onto a plane.
 
+    Maps by t-SNE and UMAP are kept in the cache folder (:func:`workbench.keep`): the same one is computed once.
+
     Parameters
     ----------
     z : array (N, D)
@@ -78,6 +82,11 @@ def project(
     ParameterError
         Wrong shape, NaN or infinity (with count and first rows), all of several rows equal, values beyond what single
         precision holds, fewer than 5 rows for t-SNE or UMAP, components that the input does not have.
+
+    Warns
+    -----
+    UserWarning
+        The cache folder cannot be written to.
     """
     choice("method", method, _METHODS)
     number("perplexity", perplexity, least=1)
@@ -104,8 +113,13 @@ def project(
         raise ParameterError("z", f"array of {len(z)} rows", f"at least 5 rows for {method}; pca takes any number")
     if method == "pca":
         return _pca(z, seed, unit, components)
+    make, most_near = (_tsne, perplexity) if method == "tsne" else (_umap, neighbours)
     z = _reduced(z, seed)
-    return _tsne(z, seed, perplexity) if method == "tsne" else _umap(z, seed, neighbours)
+    try:
+        return keep(make, z, seed, most_near)
+    except StoreError as error:
+        warn(f"the map is not kept for the next time: {error}")
+        return make(z, seed, most_near)
 
 
 def _single(xy: np.ndarray, unit: float = 1.0) -> np.ndarray:
