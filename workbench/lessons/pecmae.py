@@ -55,13 +55,16 @@ def sampled_in(steps: int) -> dict[str, Any]:
 
 
 def narrowed(plan: Mapping[str, Any], *, most: int, encoder: str, train_steps: int) -> dict[str, Any]:
-    """A scale's plan without numbers of prototypes above ``most``, with one other encoder, and with a shorter APNet.
+    """A scale's plan without numbers of prototypes above ``most``, with one other encoder, and less of the rest.
+
+    ``train_steps`` are the most epochs of APNet, and the most steps of the attack on sounds.
 
     What is 0 or empty changes nothing.
     """
     plan = {**plan, "ks": [k for k in plan["ks"] if k <= (most or k)]}
     if train_steps:
         plan["apnet"] = plan["apnet"] | {"epochs": min(train_steps, plan["apnet"].get("epochs", 30))}
+        plan["attack"] = plan["attack"] | {"steps": min(train_steps, plan["attack"]["steps"])}
     return plan | ({"encoders": [encoder]} if encoder else {})
 
 
