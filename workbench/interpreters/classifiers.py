@@ -28,7 +28,7 @@ from ..encoders import Encoder
 from ..encoders import efficientat as mobilenets
 from ..prototypes import SmallConvNet, fit_classifier, networks
 from .spectra import Spectra
-from .vgg import LEAST_VGG, KumarMels, KumarVGG, VGGBody, load_audioset
+from .vgg import LEAST_VGG, KumarMels, KumarVGG, VGGBody, load_audioset, read_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -351,17 +351,7 @@ def kumar_vgg(classes: Sequence[str], *, weights: str | Path | None = None, seed
         torch.manual_seed(seed)
         network = KumarVGG(len(classes), **own)
     if weights is not None:
-        if not Path(weights).is_file():
-            problem = "is a folder" if Path(weights).is_dir() else "no such file"
-            raise WeightsError(f"{weights}: {problem}; a file with the state dict of a KumarVGG is expected")
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises a dozen kinds of errors; they get one message
-            reason = (str(error).splitlines() or [""])[0]
-            raise WeightsError(f"{weights}: not a state dict ({type(error).__name__}: {reason})") from error
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise WeightsError(f"{weights}: not a state dict but a {type(state).__name__}")
-        load_weights(weights, network, state)
+        load_weights(weights, network, read_state(weights))
     return Classifier(network, rate=44100, classes=classes, taps=KumarVGG.TAPS, axes="bctf", name="VGG", **options)
 
 

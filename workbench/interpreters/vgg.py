@@ -113,6 +113,27 @@ class VGGBody(nn.Module):
         return self.head(self.last(y))
 
 
+def read_state(weights: str | os.PathLike) -> dict[str, Tensor]:
+    """Return the state dict in a file that torch wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, unreadable or holds anything else.
+    """
+    if not Path(weights).is_file():
+        problem = "is a folder" if Path(weights).is_dir() else "no such file"
+        raise WeightsError(f"{weights}: {problem}; a file with a state dict is expected")
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds of errors; they get one message
+        reason = (str(error).splitlines() or [""])[0]
+        raise WeightsError(f"{weights}: not a state dict ({type(error).__name__}: {reason})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{weights}: not a state dict but a {type(state).__name__}")
+    return state
+
+
 def find_audioset() -> Path | None:
     """Return the file of the published AudioSet weights in a folder of ``WORKBENCH_WEIGHTS``; None if it is in none."""
     try:
@@ -145,16 +166,7 @@ def load_audioset(network: KumarVGG, weights: str | os.PathLike) -> KumarVGG:
     WeightsError
         If the file is missing, cannot be read, or holds another network.
     """
-    if not Path(weights).is_file():
-        raise WeightsError(f"{weights}: {'is a folder' if Path(weights).is_dir() else 'no such file'}")
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds of errors; they get one message
-        reason = (str(error).splitlines() or [""])[0]
-        raise WeightsError(f"{weights}: not a state dict ({type(error).__name__}: {reason})") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{weights}: not a state dict but a {type(state).__name__}")
-    state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    state = {str(key).removeprefix("module."): value for key, value in read_state(weights).items()}
     blocks = [pair for stage in (*network.stages, network.last) for pair in zip(stage[::3], stage[1::3], strict=True)]
     for place, block in zip(CONVOLUTIONS, blocks, strict=True):
         for part, module in enumerate(block):
