@@ -168,6 +168,11 @@ def prototype_calls() -> dict[str, Call]:
             {"model": fitted, "z": X[0], "target": int((fitted.predict(X[:1]).predictions[0] + 1) % C), "real": X[1:]}
             | {"real_labels": Y[1:], "directions": 3, "points": 5, "seed": 0},
         ),
+        "adversarial_waveforms": (
+            p.adversarial_waveforms,
+            {"model": fitted, "embed": torch.nn.Identity(), "x": X[:2], "least_snr": 0.0, "steps": 2, "draws": 2}
+            | {"targets": [int((c + 1) % C) for c in fitted.predict(X[:2]).predictions], "lead": "logit", "seed": 0},
+        ),
         "fit_mlp": (
             partial(references._fit_mlp, progress=False),
             vectors | small | {"config": "paper", "seed": 0, "device": "cpu", "checkpoint": None},

@@ -222,6 +222,8 @@ def adversarial_waveforms(
         raise ParameterError("model", type(model).__name__, "LearntPrototypes, as fit_prototypes gives them")
     sounds = torch.from_numpy(numbers("x", x, ndim=2).astype(np.float32))
     number("least_snr", least_snr)
+    if not callable(embed):
+        raise ParameterError("embed", type(embed).__name__, "a function from waveforms to vectors")
     whole("steps", steps, least=1)
     whole("draws", draws, least=1)
     targets = known(targets, len(sounds), "targets").tolist()
