@@ -215,11 +215,11 @@ def test_a_short_clip_in_the_papers_windows_is_that_of_the_network_without_a_mas
         projected = naive_positions(own, projected, "positional_encoder.scale")
         expected = naive_summary(state, naive_stack(own, "visible_encoder.", projected, heads=12))
     z = {kind: autoencoder.embed(x, 24000, windows=kind) for kind in ("paper", "unpadded", "padded")}
-    assert float((z["paper"] - expected).abs().max()) < 1e-4
-    assert float((z["unpadded"] - expected).abs().max()) > 1e-3, "the last frame is not attended to"
+    assert float((z["paper"] - expected).abs().max()) < 1e-5
+    assert float((z["unpadded"] - expected).abs().max()) > 1e-4, "the last frame is not attended to"
     assert float((z["padded"] - expected).abs().max()) > 1e-3
     two = autoencoder.embed([x[0, :50_000], x[0]], 24000, windows="paper")
-    assert float((two[1:] - expected).abs().max()) < 1e-4, "in a batch too"
+    assert float((two[1:] - expected).abs().max()) < 1e-5, "in a batch too"
     whole = 0.1 * torch.randn(1, 96_000, generator=torch.Generator().manual_seed(1))
     same = [autoencoder.embed(whole, 24000, windows=kind) for kind in ("paper", "unpadded", "padded")]
     assert torch.equal(same[0], same[1]) and torch.equal(same[0], same[2])
