@@ -11,7 +11,7 @@ import torch
 from ..core.checks import checked, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.splits import Split
-from ..interpreters import CONTROLS, L2I, Classifier, Interpretation, Spectra, classifier_on, fit_l2i, mask_study
+from ..interpreters import L2I, Classifier, Interpretation, Spectra, classifier_on, fit_l2i, mask_study
 from ..sae import SparseAutoencoder
 from ..views import compared
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 TAU = 0.2
 """A component is played if its relevance is above this share of the largest."""
 DIFFERENCE = ["difference", "difference_low", "difference_high"]
-CONTROLLED = ("the loudest bins", "the same elsewhere")
-"""Masks of the same size that an explanation is held against."""
+CONTROLLED = ("as much of the loudest bins", "as much from everywhere")
+"""Masks that take as much from a spectrogram as an explanation does, and that it is held against."""
 SURE = 3.0
 """Mean score of the training clips in which a latent is active: a probability of 95 %."""
 LEAST = 5
@@ -154,12 +154,12 @@ def strongest_clips(
 
 
 def need_study(
-    explained: Mapping[str, Sequence[Interpretation]], classifier: Classifier, *, groups: np.ndarray, seed: int
+    explained: Mapping[str, Sequence[Interpretation]], classifier: Classifier, *, groups: np.ndarray
 ) -> pd.DataFrame:
-    """How far latents fall when the components that they are said to need are taken out, beside masks of the same size.
+    """How far latents fall when the components that they are said to need are taken out, beside two controls.
 
-    "the loudest bins" are as much of the spectrogram where it is loudest, "the same elsewhere" is the mask moved in
-    time and frequency.
+    Both take as much from the spectrogram, counted in log(1 + |STFT|): from its loudest bins, or from every bin the
+    same share.
 
     Parameters
     ----------
@@ -167,13 +167,11 @@ def need_study(
         Of each way to find the components, explanations of the same clips and latents.
     classifier : Classifier
     groups : ndarray (P,)
-    seed : int
-        Moves masks.
 
     Returns
     -------
     pandas.DataFrame
-        Rows (method, taken out): the share of the spectrogram that the mask holds, the mean fall of the latent, as a
+        Rows (method, taken out): the mean share of the spectrogram that is taken, the median fall of the latent, as a
         share of the way from active clips to silent ones, and the difference: the fall by the method's own mask less
         this one's, with its interval. A fall of 1 takes an active clip where silent clips are.
     """
@@ -182,18 +180,28 @@ def need_study(
     tables = {}
     for name, each in explained.items():
         masks: dict[str, list[torch.Tensor]] = {"its components": [one.mask(TAU) for one in each]}
-        masks |= {control: [] for control in CONTROLLED}
-        for at, (one, mask) in enumerate(zip(each, masks["its components"], strict=True)):
-            given, same = (classifier, one.waveform_in, one.index), {"spectra": one.spectra}
-            masks["the loudest bins"].append(CONTROLS["energy"](*given, quantile=1 - float(mask.mean()), **same))
-            masks["the same elsewhere"].append(CONTROLS["shifted"](*given, like=mask, seed=seed + at, **same))
+        pairs = list(zip(each, masks["its components"], strict=True))
+        taken = [float((mask * one.log_magnitude).sum() / one.log_magnitude.sum()) for one, mask in pairs]
+        masks["as much of the loudest bins"] = [
+            loudest(one.log_magnitude, share) for one, share in zip(each, taken, strict=True)
+        ]
+        masks["as much from everywhere"] = [torch.full_like(mask, s) for (_, mask), s in zip(pairs, taken, strict=True)]
         stacked = {method: torch.stack(of_clips) for method, of_clips in masks.items()}
         followed, x = np.array([one.index for one in each]), torch.stack([one.waveform_in for one in each])
         same = {"spectra": each[0].spectra, "classes": followed, "groups": groups}
         study = mask_study(classifier, x, stacked, against="its components", **same)
         study[DIFFERENCE] = study[DIFFERENCE].astype(float) / (2 * SURE)
-        tables[name] = study.assign(size=study["mask_mean"], fall=study["logit_drop"] / (2 * SURE))
-    return pd.concat(tables, names=["method", "taken out"])[["size", "fall", *DIFFERENCE]]
+        tables[name] = study.assign(taken=np.mean(taken), fall=study["logit_drop"] / (2 * SURE))
+    return pd.concat(tables, names=["method", "taken out"])[["taken", "fall", *DIFFERENCE]]
+
+
+def loudest(log_magnitude: torch.Tensor, share: float) -> torch.Tensor:
+    """The mask (F, T) of the fewest bins that hold a share of a spectrogram (F, T); of its last bin only a part."""
+    order = log_magnitude.flatten().argsort(descending=True)
+    levels = log_magnitude.flatten()[order].double()
+    before = levels.cumsum(0) - levels
+    part = ((share * levels.sum() - before) / levels.clamp_min(1e-12)).clamp(0, 1)
+    return torch.zeros_like(levels).scatter_(0, order, part).view_as(log_magnitude).float()
 
 
 def need_sentences(study: pd.DataFrame) -> list[str]:
@@ -207,7 +215,7 @@ def need_sentences(study: pd.DataFrame) -> list[str]:
     words = {"of": "Fall of the latent", "unit": "% of the way to silent clips", "digits": 0}
     words["missing"] = "there are too few groups for an interval"
     return [
-        compared(f"what {method} plays", control, study.loc[(method, control), DIFFERENCE], **words)
+        compared(f"the components ({method})", control, study.loc[(method, control), DIFFERENCE], **words)
         for method in study.index.unique("method")
         for control in CONTROLLED
     ]
@@ -229,6 +237,29 @@ def likeness_sentence(logits: np.ndarray, z: np.ndarray, latents: Sequence[int],
     both = [np.corrcoef(logits[:, c], z[:, latent])[0, 1] for c, latent in enumerate(latents)]
     lowest = int(np.argmin(both))
     return (
-        f"Heard are the first {seconds:.1f} s of every clip, at a peak of 1. Over these sounds each latent is correlated "
+        f"Heard are the first {seconds:.1f} s of every clip, at a peak of 1. Over these sounds a latent is correlated "
         f"with itself over the clips as they are by {min(both):.2f} (latent {latents[lowest]}) to {max(both):.2f}."
     )
+
+
+def chosen_sentence(latents: Sequence[int]) -> str:
+    """Which latents are looked at, or that none varies enough."""
+    if not latents:
+        return (
+            f"No latent is active in {LEAST} clips and silent in {LEAST}, in training and in test: nothing to explain."
+        )
+    return f"Looked at: {', '.join(f'latent {latent}' for latent in latents)}."
+
+
+def most_needed(explained: Mapping[str, Sequence[Interpretation]], classifier: Classifier) -> Interpretation:
+    """The explanation, of those of all methods, without whose components the latent falls furthest."""
+    every = [one for each in explained.values() for one in each]
+    x = np.stack([one.removed(TAU) for one in every])
+    own = np.array([one.index for one in every])[:, None]
+    left = np.take_along_axis(classifier.logits(torch.from_numpy(x)), own, axis=1)[:, 0]
+    return every[int(np.argmax([one.logits[one.index] - rest for one, rest in zip(every, left, strict=True)]))]
+
+
+def need_results(study: pd.DataFrame) -> dict[str, float]:
+    """What part 5.3 records: the fall by every mask of every method."""
+    return {f"{method}, {taken}": row["fall"] for (method, taken), row in study.iterrows()}
