@@ -181,7 +181,9 @@ def need_study(
     for name, each in explained.items():
         masks: dict[str, list[torch.Tensor]] = {"its components": [one.mask(TAU) for one in each]}
         pairs = list(zip(each, masks["its components"], strict=True))
-        taken = [float((mask * one.log_magnitude).sum() / one.log_magnitude.sum()) for one, mask in pairs]
+        taken = [
+            float((mask * one.log_magnitude).sum() / one.log_magnitude.sum().clamp_min(1e-12)) for one, mask in pairs
+        ]
         masks["as much of the loudest bins"] = [
             loudest(one.log_magnitude, share) for one, share in zip(each, taken, strict=True)
         ]
