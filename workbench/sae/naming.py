@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 LEAST = 5
 """Fewest moments, on each half, at which a latent must be active and must be silent to be judged, and a statement true
-and false on the naming half to be a name."""
+and false on the naming half to be a name (and in two of its groups, or it names a group)."""
 PARTS = 5
 """Ranges of numbers begin and end at the fifths of the naming half."""
-LEVELS = (0.25, 0.5, 0.7, 0.8, 0.9, 0.95)
+LEVELS = (0.5, 0.75, 0.9, 0.95)
 """Thresholds of a score: these quantiles of the naming half."""
 ALIKE = 0.5
 """Statements whose answers correlate more than this on the naming half say nearly the same; neither is wrong."""
@@ -84,7 +84,7 @@ class Statements:
         return Statements(np.concatenate([part.yes for part in parts], axis=1), names, listeners)
 
     @staticmethod
-    def from_labels(values: Sequence, listener: str) -> Statements:
+    def from_labels(values: Sequence, listener: str, *, name: str | None = None) -> Statements:
         """Return one statement a label: the moment has it. A moment without a label has none.
 
         Parameters
@@ -92,12 +92,14 @@ class Statements:
         values : sequence of M labels
             None, NaN and "" are no label.
         listener : str
-            The column; a statement is called "listener: label".
+        name : str, optional
+            What is labelled, by default the listener; a statement is called "name: label".
         """
+        name = name or listener
         words = np.array(["" if missing(value) else str(value) for value in values], dtype=str)
         kinds = [kind for kind in np.unique(words) if kind]
         yes = np.stack([words == kind for kind in kinds], axis=1) if kinds else np.zeros((len(words), 0), bool)
-        return Statements(yes, [f"{listener}: {kind}" for kind in kinds], [listener] * len(kinds))
+        return Statements(yes, [f"{name}: {kind}" for kind in kinds], [listener] * len(kinds))
 
     @staticmethod
     def from_numbers(
@@ -199,14 +201,18 @@ def name_latents(
     Returns
     -------
     pandas.DataFrame
-        A row for each latent that is active at some moment of ``split``, the best first; index "latent". ``active`` is
-        the share of held-out moments at which it is active, ``name`` and ``listener`` its best statement, ``score``
-        its balanced accuracy held out, ``chance`` what 95 % of the shuffles stay below, ``p`` the probability that
-        luck brings any of the latents as far above chance, in units of its own spread over shuffles (the maximum over
-        latents makes it hold for all together; Westfall and Young 1993). ``wrong`` is the best wrong name: of the names
-        of other latents that do not say nearly the same, the one that does best on the naming half; ``wrong_score`` is
-        its score held out (0.5, guessing, where there is no such name). ``margin``, ``low`` and ``high`` are the score
-        minus the wrong name's with its 95 % interval over held-out groups. ``verdict``:
+        A row for each latent that is active at some moment of ``split``, the best first; index "latent".
+
+        ``active`` is the share of held-out moments at which it is active; ``name`` and ``listener`` its best statement;
+        ``found`` and ``score`` the name's balanced accuracy on the naming half and held out; ``chance`` what 95 % of
+        the shuffles stay below. ``p`` is the probability that luck brings any of the latents as far above one half,
+        in units of its own spread over the shuffles (as it is of the maximum over latents, it is for all of them
+        together; Westfall and Young 1993).
+
+        ``wrong`` is the best wrong name: of the names of other latents that do not say nearly the same, the one that
+        does best on the naming half; ``wrong_score`` is its score held out (0.5, guessing, where there is no such
+        name). ``margin``, ``low`` and ``high`` are the score minus the wrong name's with its 95 % interval over
+        held-out groups. ``verdict`` is one of
 
         - "holds": ``p`` is at most ``level``, and the margin's interval lies above 0 where there is a wrong name;
         - "another may do as well": only the first;
@@ -246,10 +252,10 @@ def name_latents(
     active = _active(codes, halves[0])
     alive = np.flatnonzero(np.logical_or(*(active[rows].any(0) for rows in halves)))
     enough = alive[_enough(active[:, alive], halves, groups)]
-    usable = _usable(statements.yes[halves[0]])
+    usable = _usable(statements.yes[halves[0]], groups[halves[0]])
     table = pd.DataFrame({"active": active[halves[1]].mean(0)[alive]}, index=pd.Index(alive, name="latent"))
     table = table.assign(name="", listener="")
-    table[["score", "chance", "p"]] = np.nan
+    table[["found", "score", "chance", "p"]] = np.nan
     table = table.assign(wrong="")
     table[["wrong_score", "margin", "low", "high"]] = np.nan
     table["verdict"] = VERDICTS[3]
@@ -308,10 +314,13 @@ def _indicators(values: np.ndarray) -> np.ndarray:
     return (np.arange(member.max() + 1)[:, None] == member).astype(np.float32)
 
 
-def _usable(yes: np.ndarray) -> np.ndarray:
-    """Statements that are true, and false, often enough on the naming half."""
-    count = yes.sum(0)
-    return np.flatnonzero(np.minimum(count, len(yes) - count) >= LEAST)
+def _usable(yes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Statements that are true, and false, often enough on the naming half, and in two groups: not names of a group."""
+    count, inside = yes.sum(0), _indicators(groups)
+    right = np.minimum(count, len(yes) - count) >= LEAST
+    for state in (yes, ~yes):
+        right &= (inside @ state > 0).sum(0) >= 2
+    return np.flatnonzero(right)
 
 
 def _orders(halves, groups, clips, draws: int, seed: int) -> list[list[np.ndarray]]:
@@ -332,30 +341,34 @@ def _shuffled(groups: np.ndarray, clips: np.ndarray, rng: np.random.Generator) -
     return keys[np.repeat(starts, sizes) + turned]
 
 
-def _balanced(hits: np.ndarray, said: np.ndarray, fired: np.ndarray, count: int | np.ndarray) -> np.ndarray:
-    """Balanced accuracy from numbers of moments: active with yes, yes, active, all."""
-    return 0.5 + (hits / fired - (said - hits) / (count - fired)) / 2
+def _products(yes: np.ndarray, fires: np.ndarray) -> np.ndarray:
+    """(S, K) whole numbers that order statements as their balanced accuracies do.
+
+    With h active moments of a yes, s moments of a yes, and f active ones of n, balanced accuracy is
+    1/2 + (h / f - (s - h) / (n - f)) / 2 = 1/2 + (h n - s f) / (2 f (n - f)).
+    """
+    return yes.T @ (len(fires) * fires.astype(yes.dtype) - fires.sum(0).astype(yes.dtype))
 
 
-def _scores(yes: np.ndarray, fires: np.ndarray) -> np.ndarray:
-    """Balanced accuracy (S, K) of every statement for every latent."""
-    hits = yes.T.astype(np.float32) @ fires.astype(np.float32)  # exact up to 2^24 moments
-    scores = _balanced(hits, yes.sum(0)[:, None], fires.sum(0)[None].astype(np.float64), len(yes))
-    return scores.round(9)  # so that rounding decides no tie
+def _accuracies(products: np.ndarray, fires: np.ndarray) -> np.ndarray:
+    fired = fires.sum(0).astype(np.float64)
+    return 0.5 + products / (2 * fired * (len(fires) - fired))
 
 
 def _score(said: np.ndarray, fires: np.ndarray) -> np.ndarray:
     """Balanced accuracy (K,) of one column (M, K) of answers for each latent."""
-    return _balanced((said & fires).sum(0), said.sum(0), fires.sum(0).astype(np.float64), len(fires))
+    return ((said & fires).sum(0) / fires.sum(0) + (~said & ~fires).sum(0) / (~fires).sum(0)) / 2
 
 
 def _judged(yes, fires, groups, orders, level: float) -> dict[str, object]:
     """Columns of the table of :func:`name_latents`, with names as positions of statements, -1 for none."""
-    on_naming = _scores(yes[0], fires[0])
-    chosen = on_naming.argmax(0)
+    exact = np.float32 if len(yes[0]) < 4096 else np.float64  # holds the square of the number of moments
+    said = yes[0].astype(exact)
+    on_naming = _accuracies(_products(said, fires[0]), fires[0])
+    chosen, found = on_naming.argmax(0), on_naming.max(0)
     score, shuffled = _score(yes[1][:, chosen], fires[1]), []
     for naming, tested in orders:
-        best = _scores(yes[0], fires[0][naming]).argmax(0)
+        best = _products(said, fires[0][naming]).argmax(0)
         shuffled.append(_score(yes[1][:, best], fires[1][tested]))
     null = np.array(shuffled)  # (draws, K)
     # what is observed is one arrangement among equals where no name is true, so that it counts in the spread too
@@ -367,7 +380,14 @@ def _judged(yes, fires, groups, orders, level: float) -> dict[str, object]:
     margin = _margins(yes[1][:, chosen], yes[1][:, wrong] & (wrong >= 0), fires[1], groups)
     above, better = p <= level, (margin[1] > 0) | (wrong < 0)
     verdicts = np.where(above & better, VERDICTS[0], np.where(above, VERDICTS[1], VERDICTS[2]))
-    columns = {"name": chosen, "score": score, "chance": np.quantile(null, 0.95, axis=0), "p": p, "wrong": wrong}
+    columns = {
+        "name": chosen,
+        "found": found,
+        "score": score,
+        "chance": np.quantile(null, 0.95, axis=0),
+        "p": p,
+        "wrong": wrong,
+    }
     columns |= {"wrong_score": score - margin[0], "margin": margin[0], "low": margin[1], "high": margin[2]}
     return columns | {"verdict": verdicts}
 
