@@ -364,12 +364,14 @@ def sae_calls() -> dict[str, Call]:
     from workbench.sae import (
         SAEConfig,
         SparseAutoencoder,
+        Statements,
         controls,
         fewest_latents,
         fit_saes,
         interventions,
         k_of,
         load_saelens,
+        name_latents,
         published,
         save_saelens,
         study,
@@ -440,6 +442,21 @@ def sae_calls() -> dict[str, Call]:
         "sae.chosen_against_random": (
             interventions.chosen_against_random,
             {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "seed": 0} | probe,
+        ),
+        "sae.Statements": (Statements, {"yes": X > 0, "names": list("abcde"), "listeners": list("fghij")}),
+        "sae.Statements.from_labels": (Statements.from_labels, {"values": Y.tolist(), "listener": "label"}),
+        "sae.Statements.from_numbers": (
+            Statements.from_numbers,
+            {"values": X[:, 0], "listener": "pitch", "naming": SPLIT.train, "unit": "Hz"},
+        ),
+        "sae.Statements.from_scores": (
+            Statements.from_scores,
+            {"scores": X, "names": list("abcde"), "listener": "tagger", "naming": SPLIT.train},
+        ),
+        "sae.name_latents": (
+            name_latents,
+            {"codes": z, "split": SPLIT, "groups": GROUPS, "clips": np.arange(N), "draws": 19, "level": 0.1, "seed": 0}
+            | {"statements": Statements.from_labels(Y, "label")},
         ),
         "sae.published": (published.table, {"quantity": "mse"}),
         "sae.codes": (

@@ -46,6 +46,8 @@ TAG_NAMES = [
     for file in ("class_labels_indices.csv", "audioset_classes.csv")
 ]
 """Where the names of the tags are looked for: a table with the columns index and display_name, as AudioSet has it."""
+SHOWN = {"score": "name score", "chance": "luck", "wrong": "wrong name", "wrong_score": "its score"}
+"""What a reader's table calls columns of the table of names."""
 UNITS = ("Hz", "dB", "dBFS", "LKFS", "s", "semitones", "cents", "per cent", "a second")
 """Units that stand behind a range."""
 SEMITONES = "semitones above 27.5 Hz"
@@ -333,7 +335,7 @@ def shown_names(table: pd.DataFrame, *, most: int = 15) -> pd.DataFrame:
     kept = np.r_[np.arange(min(len(good), most - min(len(bad), 3))), len(good) + np.arange(min(len(bad), room))]
     rows = judged.iloc[kept[:most]]
     columns = ["name", "listener", "found", "score", "chance", "wrong", "wrong_score", "margin", "low", "high"]
-    return rows[[*columns, "verdict"]].rename(columns={"wrong": "wrong name", "wrong_score": "its score"})
+    return rows[[*columns, "verdict"]].rename(columns=SHOWN)
 
 
 def latent_names(table: pd.DataFrame) -> dict[int, str]:
@@ -351,7 +353,7 @@ def name_counts(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> pd
         count = table["verdict"].value_counts()
         judged = len(table) - count.get(FEW, 0)
         lucky = int((table["score"] > table["chance"]).sum())
-        rows[who] = {"alive": len(table), "judged": judged, "above its chance": lucky, "by luck": 0.05 * judged}
+        rows[who] = {"alive": len(table), "judged": judged, "above luck": lucky, "by luck": 0.05 * judged}
         rows[who] |= {verdict: int(count.get(verdict, 0)) for verdict in (HOLDS, SHARED, FAILED)}
     return pd.DataFrame(rows).T.rename_axis("listener")
 
@@ -376,7 +378,7 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
     control_told = f"Of the untrained code's latents, which nobody taught anything, {bare[HOLDS]:.0f} of "
     control_told += f"{bare['judged']:.0f} judged ({share[1]:.0%}) have one."
     sentences = [control_told, told] if share[1] >= share[0] else [told, control_told]
-    lucky = f"{ours['above its chance']:.0f} lie above their own chance level, where luck alone would bring about "
+    lucky = f"{ours['above luck']:.0f} lie above what 95 % of shuffles reach, where luck alone would bring about "
     lucky += f"{ours['by luck']:.0f}; a name holds only if it is so far above that luck brings any at all in 1 of 20 "
     sentences.append(
         f"{lucky}such tables. {ours[SHARED]:.0f} more are that far above, but another name may do as well."
