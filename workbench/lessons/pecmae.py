@@ -41,6 +41,10 @@ SAME, CONTROL = "same model", "control, fitted on whole clips"
 ONE, REAL, AGAIN = "a prototype", "real segments nearest to them", "these through one vector"
 """Kinds of sound that are compared pair by pair, a pair a prototype."""
 
+WORDS = ("prototype", "codec", "guidance", "adaptor", "linear probe", "untrained prototypes", "APNet", "diversity",
+         "collapsed", "purity", "L2I", "fidelity")  # fmt: skip
+"""The words of the glossary at the notebook's end."""
+
 Sound = tuple[np.ndarray, int]
 PLAIN = {"factor": 1, "unit": "", "digits": 2}
 """Options of :func:`workbench.views.compared` for numbers that are no shares."""
