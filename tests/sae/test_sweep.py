@@ -115,6 +115,19 @@ def test_default_sparsities_are_the_papers():
     assert result.table.k.tolist() == [50, 39, 30, 19, 10, 2]  # int((1 - .8) * 200) is 39: floating point
 
 
+def test_a_sweep_of_nested_codes_by_its_name():
+    """Every prefix alone is a code that reconstructs: a plain one's first latents are any of its latents."""
+    layers, errors = {"a": vectors(rows=600)}, {}
+    options = {"split": Split(np.arange(500), np.arange(500, 600)), "ks": [4], "epochs": 20}
+    for config in ("batchtopk", "matryoshka"):
+        sae = small(layers, config=config, **options).saes[0]
+        z, x = sae.encode(layers["a"][500:]), layers["a"][500:]
+        z[:, 12:] = 0
+        errors[config] = np.square(sae.decode(z) - x).sum() / np.square(x - x.mean(0)).sum()
+    assert sae.config.prefixes == (1, 3, 6, 12)
+    assert errors["matryoshka"] < 0.6 * errors["batchtopk"], errors
+
+
 def test_layers_of_different_width_share_a_sweep():
     layers = {"a": vectors(), "wide": vectors(dim=14), "b": vectors(seed=1)}
     result = small(layers)
@@ -324,7 +337,7 @@ def broken(row: int) -> np.ndarray:
         ({"layers": {"a": vectors(), "b": vectors(50)}}, r"layers\['b'\].shape=\(50, 10\) must be \(N, D\) with N=120"),
         ({"layers": {"a": vectors(), "b": broken(17)}}, r"layers\['b'\]\[17\]='nan or inf' must be finite"),
         ({"layers": {"a": broken(100)}}, r"layers\['a'\]\[100\]='nan or inf' must be finite"),
-        ({"config": "best"}, "config='best' must be 'default' or 'paper'"),
+        ({"config": "best"}, "config='best' must be 'default', 'paper', 'batchtopk' or 'matryoshka'"),
         ({"keep": "all"}, "keep='all' must be 'best' or 'last' or 'last batch'"),
         ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be at least one, all different"),
         ({"batch": 0}, "batch=0 must be a whole number, 1 or more"),

@@ -70,7 +70,8 @@ def fit_saes(
     seeds : sequence of int
         Seeds of the initial weights and of the order of the training rows, the same for every layer and sparsity.
     config : SAEConfig or str
-        Configuration, or the name of one: "default" or "paper". ``dim`` and ``k`` are set for each layer and sparsity.
+        Configuration, or the name of one: "default", "paper", "batchtopk" or "matryoshka". ``dim`` and ``k`` are set
+        for each layer and sparsity.
     epochs : int
         Number of passes over the training rows, at least 1.
     steps : int, optional
