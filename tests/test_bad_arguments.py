@@ -400,10 +400,11 @@ def sae_calls() -> dict[str, Call]:
         "activation": "batchtopk",
         "prefixes": (4,),
         "auxk": 0.1,
+        "row_bound": 3.0,
     }
     fields = {"dim": 5, "latents": 8, "k": 2, "activation": "topk", "prefixes": (4,), "pre_bias": True}
     fields |= {"unit_norm_decoder": False, "tied_init": True, "normalise_input": True, "auxk": 0.1}
-    fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1}
+    fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1, "row_bound": 3.0}
     probe = {"weights": probes.weights[0][0], "bias": probes.bias[0][0], "classes": probes.classes}
     return {
         "sae.k_of": (k_of, {"sparsity": 0.5, "latents": 8}),

@@ -220,6 +220,71 @@ def test_embeddings_can_be_passed_as_they_are():
     assert same(small(Held()), small({"a": vectors()}))
 
 
+# ---- rows that are far from all others ----
+
+
+def sparse(rows: int = 2000, dim: int = 48, atoms: int = 96) -> np.ndarray:
+    """Sums of a few of ``atoms`` directions, around a mean."""
+    rng = np.random.default_rng(0)
+    codes = rng.exponential(size=(rows, atoms)) * (rng.random((rows, atoms)) < 5 / atoms)
+    noise = 0.05 * rng.standard_normal((rows, dim)) + rng.standard_normal(dim)
+    return (codes @ rng.standard_normal((atoms, dim)) / dim**0.5 + noise).astype(np.float32)
+
+
+FAR = np.arange(100, 2000, 333)  # .3 % of the rows
+
+
+@pytest.mark.parametrize("kind", ["scaled", "in one direction"])
+def test_a_few_rows_of_300_times_the_norm_change_little(kind):
+    plain = sparse()
+    far = plain.copy()
+    if kind == "scaled":
+        far[FAR] *= 300
+    else:
+        far[FAR] += 300 * np.linalg.norm(plain, axis=1).mean() / 48**0.5
+    usual, options = np.setdiff1d(np.arange(1600, 2000), FAR), {"ks": [6], "latents": 128, "steps": 1500, "batch": 16}
+
+    def judged(x: np.ndarray, **fields) -> tuple[float, float]:
+        sae = small({"a": x}, split=Split(np.arange(1600), np.arange(1600, 2000)), **options, **fields).saes[0]
+        z = sae.encode(plain[usual])
+        rest, trained = sae.decode(z) - plain[usual], sae.encode(plain[:1600])
+        fvu = np.square(rest).sum() / np.square(plain[usual] - plain[usual].mean(0)).sum()
+        return fvu, 1 - (trained > 0).any(0).mean()
+
+    (fvu, dead), (bounded, bounded_dead) = judged(plain), judged(far)
+    unbounded, unbounded_dead = judged(far, row_bound=None)
+    assert bounded < 1.15 * fvu and bounded_dead < dead + 0.03, (fvu, bounded, dead, bounded_dead)
+    assert unbounded > 2 * fvu, (fvu, unbounded, unbounded_dead)  # else the bound would not be needed
+
+
+def test_rows_none_of_which_is_far_are_trained_on_as_they_are():
+    x = {"a": np.random.default_rng(0).standard_normal((120, 10)).astype(np.float32)}
+    assert same(small(x), small(x, row_bound=None))
+
+
+def test_far_rows_count_at_most_at_the_bound():
+    """The mean and the scale of the rows that training sees, which are computed from them here in one go."""
+    x = np.random.default_rng(3).standard_normal((400, 5)).astype(np.float32) + 4
+    x[[7, 90, 300]] *= np.array([[300], [40], [1e30]], np.float32)
+    train = np.arange(390)
+    moments = data.statistics({"a": x}, train, 2.0)["a"]
+    middle = np.median(x[train], axis=0).astype(float)
+    far = np.linalg.norm(x - middle, axis=1)
+    reach = 2 * np.quantile(far[train], 0.9)
+    expected = middle + (x - middle) * np.minimum(1, reach / far)[:, None]
+    seen = data.tensors({"a": x}, [("a", np.arange(400))], torch.device("cpu"), {"a": moments})[0].numpy()
+    np.testing.assert_allclose(seen, expected, rtol=1e-5)
+    np.testing.assert_array_equal(seen[far <= reach], x[far <= reach])
+    assert moments.reach == pytest.approx(reach) and (far > reach).sum() == 3
+    np.testing.assert_allclose(moments.mean, expected[train].mean(0), rtol=1e-5)
+    assert moments.scale == pytest.approx(expected[train].var(0).mean() ** 0.5, rel=1e-5)
+    free = data.statistics({"a": x[:300]}, np.arange(300), None)["a"]
+    assert free.reach == np.inf and free.scale == pytest.approx(x[:300].astype(float).var(0).mean() ** 0.5, rel=1e-5)
+    x[:] = 1  # nine in ten are equal: there is no usual distance
+    x[:9] = 50
+    assert data.statistics({"a": x}, train, 2.0)["a"].reach == np.inf
+
+
 # ---- resuming ----
 
 RESUMABLE = {"ks": [2, 6], "epochs": 4, "seeds": (0, 1), "dead_after": 24, "activation": "batchtopk"}
@@ -361,6 +426,8 @@ def broken(row: int) -> np.ndarray:
         ({"layers": {"a": vectors().astype(str)}}, r"layers\['a'\]='array of <U.*' must be an array of numbers"),
         ({"layers": {"a": None}}, r"layers\['a'\]=None must be an array of numbers"),
         ({"auxk": np.nan}, "auxk=nan must be a finite number"),
+        ({"row_bound": 0}, "row_bound=0 must be a finite number, above 0"),
+        ({"row_bound": "far"}, "row_bound='far' must be a finite number or None"),
         ({"decay": "a"}, "decay='a' must be a finite number"),
         ({"prefixes": 4}, "prefixes=4 must be a list"),
         ({"device": "tpu"}, "device='tpu' must be 'auto', 'cpu'"),

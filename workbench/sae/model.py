@@ -61,9 +61,9 @@ class SAEConfig(Config):
     """Configuration of a sparse autoencoder and its training; the defaults follow current practice.
 
     The preset "paper", after Mariotte et al. (arXiv 2509.24793), has an encoder with bias, ReLU and TopK, and a decoder
-    without bias. Weights start as in ``torch.nn.Linear``. Inputs are not normalised, decoder directions are not
-    constrained, dead latents are not revived, and the learning rate is constant. The preset "batchtopk" changes only
-    the activation. "matryoshka" is a BatchTopK whose first sixteenth, eighth, quarter and half of the latents are
+    without bias. Weights start as in ``torch.nn.Linear``. Inputs are neither normalised nor bounded, decoder directions
+    are not constrained, dead latents are not revived, and the learning rate is constant. The preset "batchtopk" changes
+    only the activation. "matryoshka" is a BatchTopK whose first sixteenth, eighth, quarter and half of the latents are
     nested codes.
 
     With the input scale ``s`` and the pre-bias ``b`` (1 and 0 if switched off),
@@ -81,6 +81,7 @@ class SAEConfig(Config):
             "unit_norm_decoder": False,
             "tied_init": False,
             "normalise_input": False,
+            "row_bound": None,
             "auxk": 0.0,
             "decay": 0.0,
         },
@@ -112,6 +113,11 @@ class SAEConfig(Config):
     encoder scaled to the least initial error. Otherwise they start as in ``torch.nn.Linear``."""
     normalise_input: bool = True
     """Whether to divide inputs by one number, so that their mean variance per dimension is 1 on the training rows."""
+    row_bound: float | None = 3.0
+    """Bound of what a single training row counts: one that is more than ``row_bound`` times as far from the median
+    vector as nine in ten rows are is drawn in to that distance, for the mean, the scale, the steps and the history,
+    but not when it is encoded. Transformers have a few vectors of hundreds of times the usual norm (Sun et al. 2024,
+    arXiv 2402.17762), whose squared errors would outweigh all others. None lets rows count as they are."""
     auxk: float = 1 / 32
     """Weight of the AuxK loss, by which dead latents learn to reconstruct the residual (Gao et al. 2024), or 0."""
     auxk_latents: int = 256
@@ -123,7 +129,7 @@ class SAEConfig(Config):
 
     def __post_init__(self):
         counts = dict.fromkeys(("dim", "latents", "auxk_latents", "dead_after"), {"least": 1})
-        settle(self, **counts, k={}, auxk={"least": 0}, decay={"least": 0, "most": 1})
+        settle(self, **counts, k={}, auxk={"least": 0}, row_bound={"above": 0}, decay={"least": 0, "most": 1})
         object.__setattr__(self, "prefixes", _sizes(self.prefixes, self.latents))
         if not 1 <= self.k <= self.latents:
             raise ParameterError("k", self.k, f"from 1 to latents={self.latents}")

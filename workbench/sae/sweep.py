@@ -138,7 +138,7 @@ def fit_saes(
         valid=split.valid,
         configs=configs,
         seeds=seeds,
-        statistics=data.statistics(arrays, split.train),
+        statistics=data.statistics(arrays, split.train, next(iter(configs.values()))[0].row_bound),
         steps=epochs * math.ceil(len(split.train) / batch) if steps is None else steps,
         batch=batch,
         rate=learning_rate,
@@ -184,7 +184,7 @@ class _Run:
     valid: np.ndarray
     configs: dict[str, list[SAEConfig]]
     seeds: list[int]
-    statistics: dict[str, tuple[np.ndarray, float, str]]
+    statistics: dict[str, data.Moments]
     steps: int
     batch: int
     rate: float
@@ -218,7 +218,8 @@ class _Run:
             for at in ks
             for j, seed in enumerate(self.seeds)
         ]
-        means, scales, _ = zip(*(self.statistics[name] for name in names for _ in self.seeds), strict=True)
+        moments = [self.statistics[name] for name in names for _ in self.seeds]
+        means, scales = [each.mean for each in moments], [each.scale for each in moments]
         config = members[0][1]
         stack = Stack(
             config,
@@ -232,7 +233,7 @@ class _Run:
         if config.tied_init:
             rows = data.sample(self.train, min(CALIBRATED, data.chunk_rows(self.arrays, len(self.seeds))))
             wanted = [(name, rows) for name in names for _ in self.seeds]
-            stack.calibrate(data.tensors(self.arrays, wanted, device))
+            stack.calibrate(data.tensors(self.arrays, wanted, device, self.statistics))
         self.names.append(names)
         self.places.append(device)
         self.stacks.append(stack)
@@ -263,7 +264,7 @@ class _Run:
 
         def train(names: list[str], stack: Stack, device: torch.device) -> None:
             wanted = [(name, rows[seed]) for name in names for seed in self.seeds]
-            stack.train(data.tensors(self.arrays, wanted, device), self.batch, rates)
+            stack.train(data.tensors(self.arrays, wanted, device, self.statistics), self.batch, rates)
 
         work = list(zip(self.names, self.stacks, self.places, strict=True))
         if len(self.devices) == 1:
@@ -300,8 +301,9 @@ class _Run:
         for names, stack, device in zip(self.names, self.stacks, self.places, strict=True):
             errors, spread = 0.0, np.zeros(len(names))
             for at in range(0, len(rows), size):
-                x = data.tensors(self.arrays, [(name, rows[at : at + size]) for name in names], torch.device("cpu"))
-                means = torch.from_numpy(np.stack([self.statistics[name][0] for name in names]))
+                wanted = [(name, rows[at : at + size]) for name in names]
+                x = data.tensors(self.arrays, wanted, torch.device("cpu"), self.statistics)
+                means = torch.from_numpy(np.stack([self.statistics[name].mean for name in names]))
                 moved = x - means[:, None]
                 part = moved.square().sum((1, 2), dtype=torch.float64)
                 if not (part.isfinite() & (part > 0)).all():  # squares that overflow or vanish in single precision
@@ -347,7 +349,7 @@ class _Run:
 
     def settings(self) -> dict[str, object]:
         """Return the settings that a checkpoint must share with the run that resumes it, in types that JSON keeps."""
-        layers = {name: [array.shape[1], self.statistics[name][2]] for name, array in self.arrays.items()}
+        layers = {name: [array.shape[1], self.statistics[name].digest] for name, array in self.arrays.items()}
         config = asdict(self.stacks[0].config)
         settings = {f"config.{name}": value for name, value in config.items() if name not in ("k", "dim")}
         settings["config.prefixes"] = list(settings["config.prefixes"])
