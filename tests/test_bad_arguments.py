@@ -419,6 +419,7 @@ def sae_calls() -> dict[str, Call]:
         "sae.load_saelens": (load_saelens, {"folder": "/nowhere/at/all"}),
         "sae.save_saelens": (save_saelens, {"sae": sae, "folder": None}),
         "sae.fit_saes": (partial(fit_saes, progress=False), settings | {"epochs": 1}),
+        "sae.fit_saes rows": (partial(fit_saes, progress=False), settings | {"rows": 8, "config": "matryoshka"}),
         "sae.fit_saes steps": (
             partial(fit_saes, progress=False),
             settings | {"steps": 2, "ks": None, "sparsities": [0.5, 0.75]},

@@ -210,6 +210,58 @@ def test_every_row_once_an_epoch_and_the_same_for_all_layers(monkeypatch):
     assert not (epochs[0] == epochs[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("count", "batch", "steps"),
+    [(970, 16, 6100), (8191, 16, 51200), (8192, 32, 25600), (100_000, 256, 39100), (2_000_000, 4096, 24450)],
+)
+def test_batch_and_steps_follow_the_number_of_rows(monkeypatch, count, batch, steps):
+    """970 clips are trained on as in the paper; two million frames are seen fifty times, a hundred million in all."""
+    runs = []
+    monkeypatch.setattr(sweep._Run, "go", lambda run, *_, **__: runs.append(run))
+    monkeypatch.setattr(sweep._Run, "judge", lambda run: None)
+    monkeypatch.setattr(sweep._Run, "result", lambda run: None)
+    monkeypatch.setattr(data, "SAMPLE", 3000)
+    split = Split(np.arange(count), np.arange(count, count + 10))
+    fit_saes({"a": Rows(count + 10, 4)}, split, ks=[2], latents=8, progress=False)
+    assert (runs[0].batch, runs[0].steps) == (batch, steps)
+
+
+def test_training_ends_with_epochs_rows_or_steps():
+    """90 rows in batches of 8 are 12 steps, the last of 2 rows."""
+
+    def taken(**options) -> int:
+        return small({"a": vectors()}, ks=[2], **options).history.step.max()
+
+    assert taken(epochs=2) == 24 and taken(epochs=None, rows=180) == 24
+    assert taken(rows=1) == 1 and taken(rows=90) == 12 and taken(rows=91) == 13 and taken(rows=106) == 14
+    assert taken(rows=106, steps=3) == 3
+    assert same(small(epochs=2), small(epochs=None, rows=180))
+
+
+def test_what_takes_long_is_announced_with_its_time(monkeypatch, capsys):
+    """Time stands still but for the steps, of which the first two are slow, and the looks of 3 s."""
+    clock, each, train, evaluate = [0.0], [20], Stack.train, sweep._Run.evaluate
+
+    def slow(self, x, batch, rates):
+        clock[0] += each[0] * len(rates) if self.steps >= 2 else 10_000
+        train(self, x, batch, rates)
+
+    monkeypatch.setattr(Stack, "train", slow)
+    monkeypatch.setattr(sweep._Run, "evaluate", lambda run: (clock.append(clock.pop() + 3), evaluate(run)))
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
+    done, options = [], {"layers": {"a": vectors()}, "ks": [2, 3]}
+    small(**options, progress=lambda *numbers: done.append(numbers))
+    assert done[0] == (10, 36) and done[-1] == (36, 36) and not capsys.readouterr().out
+    small(**options, progress=True)
+    assert capsys.readouterr().out == "2 autoencoders, 90 rows, 36 steps of 8: about 12 min\n"  # 36 * 20 + 3 * 3 s
+    each[:] = [300]
+    small(**options, progress=True)
+    assert capsys.readouterr().out.endswith(" 36 steps of 8: about 3.0 h\n")
+    each[:] = [1]
+    small(**options, progress=True)
+    assert not capsys.readouterr().out  # less than a minute
+
+
 def test_embeddings_can_be_passed_as_they_are():
     class Held:
         layers, pooling = ("a",), "mean"
@@ -419,6 +471,8 @@ def broken(row: int) -> np.ndarray:
         ({"epochs": 2.0}, "epochs=2.0 must be a whole number"),
         ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more"),
         ({"epochs": True}, "epochs=True must be a whole number"),
+        ({"rows": 0}, "rows=0 must be a whole number, 1 or more"),
+        ({"rows": 1e6}, "rows=1000000.0 must be a whole number"),
         ({"steps": -1}, "steps=-1 must be a whole number, 0 or more"),
         ({"seeds": (-1,)}, r"seeds\[0\]=-1 must be a whole number from 0"),
         ({"seeds": ("a",)}, r"seeds=\('a',\) must be a list, each item a whole number"),
