@@ -405,6 +405,7 @@ def sae_calls() -> dict[str, Call]:
     fields = {"dim": 5, "latents": 8, "k": 2, "activation": "topk", "prefixes": (4,), "pre_bias": True}
     fields |= {"unit_norm_decoder": False, "tied_init": True, "normalise_input": True, "auxk": 0.1}
     fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1, "row_bound": 3.0}
+    fields |= {"l0_weight": 1.0, "bandwidth": 0.2}
     probe = {"weights": probes.weights[0][0], "bias": probes.bias[0][0], "classes": probes.classes}
     return {
         "sae.k_of": (k_of, {"sparsity": 0.5, "latents": 8}),
