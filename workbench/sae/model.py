@@ -67,7 +67,8 @@ class SAEConfig(Config):
     of the latents are nested codes.
 
     With the input scale ``s`` and the pre-bias ``b`` (1 and 0 if switched off),
-    ``z = top-k(ReLU(W_e (x / s - b) + b_e))`` and ``x_hat = s (W_d^T z + b)``.
+    ``z = top-k(ReLU(W_e (x / s - b) + b_e))`` and ``x_hat = s (W_d^T z + b)``. In place of top-k, "batchtopk" and
+    "jumprelu" set activations up to a threshold to 0.
 
     Raises
     ------
