@@ -68,12 +68,26 @@ class SparseCodes:
 
     @checked
     def __init__(self, starts: np.ndarray, indices: np.ndarray, values: np.ndarray, lengths: np.ndarray, latents: int):
-        lengths = _lengths(lengths, len(starts) - 1)
-        if len(indices) != len(values) or not len(starts) or starts[-1] != len(values):
+        given = {"starts": starts, "indices": indices, "values": values}
+        starts, indices, values = (numbers(*each, finite=False, empty=True) for each in given.items())
+        for name, array, kind in (("starts", starts, "i"), ("indices", indices, "u"), ("values", values, "f")):
+            if array.ndim != 1 or array.dtype.kind != kind:
+                expected = {"i": "int64 (F + 1,)", "u": "uint16 or uint32 (A,)", "f": "float32 (A,)"}[kind]
+                raise ParameterError(name, f"{array.dtype} of shape {array.shape}", expected)
+        if len(indices) != len(values) or not len(starts) or starts[0] != 0 or starts[-1] != len(values):
             shapes = len(starts), len(indices), len(values)
             raise ParameterError("lengths of starts, indices, values", shapes, "F + 1, A and A = starts[F]")
-        self.starts, self.indices, self.values, self.lengths = starts, indices, values, lengths
-        self.shape = len(starts) - 1, whole("latents", latents, least=1)
+        whole("latents", latents, least=1)
+        for at in range(0, max(len(values), len(starts)), ACTIVE):  # bit by bit, as a mask of all would be large
+            part = slice(at, at + ACTIVE)
+            if (np.diff(starts[at : at + ACTIVE + 1]) < 0).any():
+                raise ParameterError("starts", "descending", "ascending")
+            if (indices[part] >= latents).any():
+                raise ParameterError("indices", int(indices[part].max()), f"below latents={latents}")
+            if not np.isfinite(values[part]).all():
+                raise ParameterError("values", "nan or inf", "finite")
+        self.starts, self.indices, self.values = starts, indices, values
+        self.lengths, self.shape = _lengths(lengths, len(starts) - 1), (len(starts) - 1, latents)
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])
 
     def __len__(self) -> int:
