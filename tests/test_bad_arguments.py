@@ -404,10 +404,11 @@ def sae_calls() -> dict[str, Call]:
         "activation": "batchtopk",
         "prefixes": (4,),
         "auxk": 0.1,
+        "row_bound": 3.0,
     }
     fields = {"dim": 5, "latents": 8, "k": 2, "activation": "topk", "prefixes": (4,), "pre_bias": True}
     fields |= {"unit_norm_decoder": False, "tied_init": True, "normalise_input": True, "auxk": 0.1}
-    fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1}
+    fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1, "row_bound": 3.0}
     probe = {"weights": probes.weights[0][0], "bias": probes.bias[0][0], "classes": probes.classes}
     return {
         "sae.k_of": (k_of, {"sparsity": 0.5, "latents": 8}),
@@ -422,6 +423,7 @@ def sae_calls() -> dict[str, Call]:
         "sae.load_saelens": (load_saelens, {"folder": "/nowhere/at/all"}),
         "sae.save_saelens": (save_saelens, {"sae": sae, "folder": None}),
         "sae.fit_saes": (partial(fit_saes, progress=False), settings | {"epochs": 1}),
+        "sae.fit_saes rows": (partial(fit_saes, progress=False), settings | {"rows": 8, "config": "matryoshka"}),
         "sae.fit_saes steps": (
             partial(fit_saes, progress=False),
             settings | {"steps": 2, "ks": None, "sparsities": [0.5, 0.75]},
