@@ -11,7 +11,7 @@ from workbench.core.errors import ParameterError
 from workbench.lessons.sae_units import Inputs
 from workbench.sae import SparseCodes
 
-PLAN = {"epochs": 3, "frames_seen": 1000, "frame_batch": 64, "sae_seeds": 2}
+PLAN = {"epochs": 3, "frames_seen": 1000, "sae_seeds": 2}
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,13 @@ def test_what_is_drawn_over_time_adds_up_to_the_clip_or_it_is_said(both, sae):
 
 def test_what_is_trained_on_is_said_before(both):
     assert both["clip"].budget(PLAN) == {"epochs": 3}
-    assert both["frame"].budget(PLAN) == {"steps": 16, "batch": 64}  # 1000 frames, and what is left of the last batch
+    assert both["frame"].budget(PLAN) == {"rows": 1000}
     told = both["clip"].sentences(PLAN, forms=3)
     assert told[0] == "Autoencoders of clips of layer logmel: 3 forms, 2 seeds each."
     assert told[1] == f"Training: {len(both['clip'].splits[0].train)} clips of the first split, each seen 3 times."
     told, train = both["frame"].sentences(PLAN, forms=3), len(both["frame"].splits[0].train)
-    assert f"1,024 frames are seen, in batches of 64; the first split has {train:,}" in told[2]
-    assert f"seen {1024 / train:.1f} times" in told[2]
+    assert f"1,000 frames are seen; the first split has {train:,}" in told[2]
+    assert f"seen {1000 / train:.1f} times" in told[2]
 
 
 class Halving(torch.nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -76,16 +75,8 @@ class Inputs:
         self.splits = [next(iter(self.vectors.values())).split(split) for split in splits]
 
     def budget(self, plan: Mapping) -> dict[str, int]:
-        """How long :func:`workbench.fit_saes` trains: passes over clips, or steps of frames.
-
-        Parameters
-        ----------
-        plan : mapping
-            ``epochs``, for clips; ``frames_seen`` and ``frame_batch``, for frames.
-        """
-        if self.unit == "clip":
-            return {"epochs": plan["epochs"]}
-        return {"steps": math.ceil(plan["frames_seen"] / plan["frame_batch"]), "batch": plan["frame_batch"]}
+        """How long :func:`workbench.fit_saes` trains: ``epochs`` of a plan over clips, or ``frames_seen`` frames."""
+        return {"epochs": plan["epochs"]} if self.unit == "clip" else {"rows": plan["frames_seen"]}
 
     def codes(self, sae: SparseAutoencoder, layer: str) -> SparseCodes:
         """Codes of all frames, which is what an autoencoder of frames gives.
@@ -118,13 +109,12 @@ class Inputs:
         told = f"Autoencoders of {row}s of {layers}: {forms} forms, {plan['sae_seeds']} seeds each."
         if self.unit == "clip":
             return [told, f"Training: {train} clips of the first split, each seen {plan['epochs']} times."]
-        seen = self.budget(plan)["steps"] * plan["frame_batch"]
-        per_clip = self.lengths.mean()
+        seen, frames = plan["frames_seen"], self.lengths.sum()
         return [
             told,
-            f"{self.lengths.sum():,} frames of {self.clips} clips, {per_clip:.0f} a clip, all of them on one side.",
-            f"Training: {seen:,} frames are seen, in batches of {plan['frame_batch']}; the first split has {train:,}, "
-            f"so each is seen {seen / train:.1f} times on average.",
+            f"{frames:,} frames of {self.clips} clips, {self.lengths.mean():.0f} a clip, all of them on one side.",
+            f"Training: {seen:,} frames are seen; the first split has {train:,}, so each is seen {seen / train:.1f} "
+            "times on average. What takes a minute or more says first how long.",
         ]
 
     def moments_sentence(self, sae: SparseAutoencoder, frames: np.ndarray, x: np.ndarray, z: np.ndarray) -> str:
