@@ -364,7 +364,9 @@ def sae_calls() -> dict[str, Call]:
     from workbench.sae import (
         SAEConfig,
         SparseAutoencoder,
+        SparseCodes,
         controls,
+        encode_frames,
         fewest_latents,
         fit_saes,
         interventions,
@@ -380,6 +382,8 @@ def sae_calls() -> dict[str, Call]:
     probes = fit_probes({"a": X}, Y, SPLIT, penalties=[1.0])
     rows = {"x": X, "k": 2, "train": SPLIT.train}
     z = sae.encode(X)
+    lengths = np.array([2] * (len(X) // 2 - 1) + [2 + len(X) % 2])
+    sparse = encode_frames(sae, X, lengths, progress=False)
     codes = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT.train)}
     scored = fit_probes({name: code.features for name, code in codes.items()}, Y, SPLIT, penalties=[1.0])
     attributes = SimpleNamespace(values=X[:, :2], names=["f", "g"], families={"f": "m", "g": "n"})
@@ -437,7 +441,7 @@ def sae_calls() -> dict[str, Call]:
         "sae.ablations": (
             interventions.ablations,
             {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "groups": GROUPS, "top": 2}
-            | {"draws": 2, "factor": 0.5, "seed": 0}
+            | {"draws": 2, "factor": 0.5, "z": z, "seed": 0}
             | probe,
         ),
         "sae.chosen_against_random": (
@@ -449,6 +453,28 @@ def sae_calls() -> dict[str, Call]:
             lambda **given: list(study.codes(**given)),
             {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT.train},
         ),
+        "sae.codes of frames": (
+            lambda **given: list(study.codes(**given)),
+            {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": [0, 2, 5], "lengths": lengths},
+        ),
+        "sae.encode_frames": (
+            partial(encode_frames, progress=False),
+            {"sae": sae, "x": X, "lengths": lengths, "folder": None},
+        ),
+        "sae.SparseCodes": (
+            SparseCodes,
+            {
+                "starts": sparse.starts,
+                "indices": sparse.indices,
+                "values": sparse.values,
+                "lengths": lengths,
+                "latents": 8,
+            },
+        ),
+        "sae.SparseCodes.clip": (sparse.clip, {"i": 1}),
+        "sae.SparseCodes.pooled": (sparse.pooled, {"how": "max"}),
+        "sae.SparseCodes.strongest": (sparse.strongest, {"latents": [0, 3], "n": 2, "apart": 2}),
+        "sae.SparseCodes.load": (SparseCodes.load, {"folder": "/nowhere/at/all"}),
         "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "split": SPLIT}),
         "sae.attribute_table": (
             study._attribute_table,
