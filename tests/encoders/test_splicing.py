@@ -148,7 +148,9 @@ def test_the_identity_changes_nothing_and_a_change_only_what_follows(encoders, k
         assert all(far(a, b) <= 1e-6 for a, b in zip(same, plain, strict=True))
         double = encoder.spliced(encoder.layers[at].name, lambda frames, lengths: 2 * frames)
         found = forward(double, x, lengths)
-        assert all(torch.equal(p, q) for a, b in zip(found[:at], plain[:at], strict=True) for p, q in zip(a, b))
+        assert all(
+            torch.equal(p, q) for a, b in zip(found[:at], plain[:at], strict=True) for p, q in zip(a, b, strict=True)
+        )
         assert far(found[at], [2 * y for y in plain[at]]) < 1e-5
         assert all(far(a, b) > 1e-4 for a, b in zip(found[at + 1 :], plain[at + 1 :], strict=True))
         assert double.bypassed == () or kind == "mn04"  # of a mean over frequency the rest reads more than the mean
@@ -239,7 +241,7 @@ def test_another_thread_reads_the_unchanged_network(encoders):
         return 0 * frames
 
     forward(encoder.spliced(1, change), x, lengths)
-    assert all(torch.equal(p, q) for a, b in zip(meanwhile[-1], plain) for p, q in zip(a, b, strict=True))
+    assert all(torch.equal(p, q) for a, b in zip(meanwhile[-1], plain, strict=True) for p, q in zip(a, b, strict=True))
 
 
 def test_tags_are_the_logits_of_the_last_layer(encoders):
