@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from workbench.core.errors import ParameterError
-from workbench.encoders import Encoder, Layer, encoder_from, extract, load_encoder
+from workbench.encoders import Encoder, Layer, encoder_from, extract, load_encoder, splice
 from workbench.encoders.efficientat import load_efficientat
 from workbench.encoders.residual import ResiDualStack
 from workbench.encoders.stages import tensor_of, with_tensor
@@ -144,9 +144,9 @@ def test_the_identity_changes_nothing_and_a_change_only_what_follows(encoders, k
     x, lengths = waveforms(encoder)
     plain, last = forward(encoder, x, lengths), len(encoder.layers) - 1
     for at in sorted({0, last // 2, last}):
-        same = forward(encoder.spliced(at, lambda frames, lengths: frames), x, lengths)
+        same = forward(splice(encoder, at, lambda frames, lengths: frames), x, lengths)
         assert all(far(a, b) <= 1e-6 for a, b in zip(same, plain, strict=True))
-        double = encoder.spliced(encoder.layers[at].name, lambda frames, lengths: 2 * frames)
+        double = splice(encoder, encoder.layers[at].name, lambda frames, lengths: 2 * frames)
         found = forward(double, x, lengths)
         assert all(
             torch.equal(p, q) for a, b in zip(found[:at], plain[:at], strict=True) for p, q in zip(a, b, strict=True)
@@ -169,7 +169,7 @@ def test_with_the_frames_of_other_clips_the_rest_is_that_of_the_other_clips(enco
         x, x2, lengths = x[1:], x2[1:], lengths[1:]
         theirs = forward(encoder, x2, lengths)
     given = nn.utils.rnn.pad_sequence(theirs[at], batch_first=True)
-    swapped = forward(encoder.spliced(at, lambda frames, lengths: given), x, lengths)
+    swapped = forward(splice(encoder, at, lambda frames, lengths: given), x, lengths)
     assert all(far(a, b) < 1e-4 for a, b in zip(swapped[at:], theirs[at:], strict=True))
 
 
@@ -178,7 +178,7 @@ def test_the_rest_of_an_own_module_is_what_its_second_half_computes(encoders):
     names = [layer.name for layer in encoder.layers]
     x, lengths = waveforms(encoder)
     shift = torch.tensor([0.5, -1.0, 0.0, 2.0, 0.25, -0.25])
-    found = forward(encoder.spliced("first.1", lambda frames, lengths: frames + shift), x, lengths)
+    found = forward(splice(encoder, "first.1", lambda frames, lengths: frames + shift), x, lengths)
     torch.manual_seed(1)
     net = Halves().eval()
     with torch.no_grad():
@@ -189,9 +189,9 @@ def test_the_rest_of_an_own_module_is_what_its_second_half_computes(encoders):
 def test_a_layer_that_later_ones_read_around_is_named(encoders):
     torch.manual_seed(0)
     around = encoder_from(Around(), rate=16000, device="cpu", layers=["stages.0", "stages.1", "output"])
-    assert around.spliced("stages.1", lambda frames, lengths: frames).bypassed == ("output",)
-    assert around.spliced("stages.0", lambda frames, lengths: frames).bypassed == ()
-    assert encoders("mn04").spliced(8, lambda frames, lengths: frames).bypassed[-1] == "features.16"
+    assert splice(around, "stages.1", lambda frames, lengths: frames).bypassed == ("output",)
+    assert splice(around, "stages.0", lambda frames, lengths: frames).bypassed == ()
+    assert splice(encoders("mn04"), 8, lambda frames, lengths: frames).bypassed[-1] == "features.16"
 
 
 def test_frames_behind_a_clip_are_not_given_and_stay(encoders):
@@ -204,7 +204,7 @@ def test_frames_behind_a_clip_are_not_given_and_stay(encoders):
     encoder = encoders("whisper")
     x, lengths = waveforms(encoder)
     with torch.inference_mode():
-        frames, counts = encoder.spliced(1, change).forward(x, lengths, [1])[0]
+        frames, counts = splice(encoder, 1, change).forward(x, lengths, [1])[0]
         plain, _ = encoder.forward(x, lengths, [1])[0]
     given, told = seen[-1]
     assert torch.equal(told, counts) and counts.tolist() == [34, 50] and given.shape == frames.shape == (2, 100, 32)
@@ -218,7 +218,7 @@ def test_extract_pools_the_changed_layer_and_the_fingerprint_knows_the_change(en
     rng = np.random.default_rng(0)
     clips = [(0.1 * rng.standard_normal(n)).astype(np.float32) for n in (16000, 9000, 16000, 4000)]
     ones, twos = torch.ones(256), torch.full((256,), 2.0)
-    spliced = [encoder.spliced("2", lambda frames, lengths, by=by: frames + by) for by in (ones, ones, twos)]
+    spliced = [splice(encoder, "2", lambda frames, lengths, by=by: frames + by) for by in (ones, ones, twos)]
     assert spliced[0].fingerprint == spliced[1].fingerprint
     assert len({encoder.fingerprint, spliced[0].fingerprint, spliced[2].fingerprint}) == 3
     plain = dict(extract(encoder, clips, layers=["1", "2"], progress=False))
@@ -240,7 +240,7 @@ def test_another_thread_reads_the_unchanged_network(encoders):
         worker.join()
         return 0 * frames
 
-    forward(encoder.spliced(1, change), x, lengths)
+    forward(splice(encoder, 1, change), x, lengths)
     assert all(torch.equal(p, q) for a, b in zip(meanwhile[-1], plain, strict=True) for p, q in zip(a, b, strict=True))
 
 
@@ -292,14 +292,14 @@ def test_wrong_arguments_are_refused(encoders):
     encoder = encoders("mini")
     x, lengths = waveforms(encoder)
     with pytest.raises(ParameterError, match="change=3 must be a function of frames"):
-        encoder.spliced("2", 3)
+        splice(encoder, "2", 3)
     with pytest.raises(ParameterError, match="layers='9' must be 'all' or among"):
-        encoder.spliced("9", lambda frames, lengths: frames)
-    with pytest.raises(ParameterError, match=r"layer=\['1', '2'\] must be one layer"):
-        encoder.spliced(["1", "2"], lambda frames, lengths: frames)
+        splice(encoder, "9", lambda frames, lengths: frames)
+    with pytest.raises(ParameterError, match=r"layer=\['1', '2'\] must be text or a whole number"):
+        splice(encoder, ["1", "2"], lambda frames, lengths: frames)
     with pytest.raises(ParameterError, match=r"change=\(2, 25, 3\) must be a function that returns float frames"):
-        forward(encoder.spliced("2", lambda frames, lengths: frames[:, :25, :3]), x, lengths)
+        forward(splice(encoder, "2", lambda frames, lengths: frames[:, :25, :3]), x, lengths)
     with pytest.raises(ParameterError, match="change='nan or inf' must be a function that returns finite"):
-        forward(encoder.spliced("2", lambda frames, lengths: frames / 0), x, lengths)
+        forward(splice(encoder, "2", lambda frames, lengths: frames / 0), x, lengths)
     with pytest.raises(ParameterError, match="layer='0' must be a layer of an encoder that has forward_changed"):
-        Mute().spliced("0", lambda frames, lengths: frames)
+        splice(Mute(), "0", lambda frames, lengths: frames)

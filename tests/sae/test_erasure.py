@@ -9,8 +9,6 @@ from workbench.core.splits import Split
 from workbench.sae import SAEConfig, SparseAutoencoder
 from workbench.sae.erasure import (
     LatentRemoval,
-    _area,
-    _auc,
     erasure_curve,
     fit_eraser,
     removed,
@@ -155,21 +153,6 @@ def test_others_push_as_far_and_are_as_many(planted):
     assert not np.array_equal(push, removed(z, decoder, [0, 1], instead=6))
 
 
-def test_the_area_is_that_of_sklearn_and_its_interval_is_over_groups():
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(0)
-    has, groups = rng.random(80) < 0.3, np.arange(80) // 8
-    a, b = (rng.integers(0, 6, 80) + strength * has for strength in (2, 0))
-    assert _auc(a, has) == pytest.approx(roc_auc_score(has, a))
-    assert np.isnan(_auc(a, np.ones(80, bool)))
-    area, low, high = _area([a], [], has, groups)
-    assert low < area == _auc(a, has) < high <= 1
-    less, low, high = _area([b, b], [a], has, groups)
-    assert less == pytest.approx(_auc(b, has) - _auc(a, has)) and low < less < high < 0
-    assert np.isnan(_area([a], [], has, has)[1:]).all(), "a group that holds all clips of one answer"
-
-
 def test_steering_by_the_latents_of_a_class_beats_random_ones(planted):
     given, other = planted
     weights = 3 * given["decoder"][12:16].T
@@ -188,7 +171,7 @@ def test_steering_by_the_latents_of_a_class_beats_random_ones(planted):
     assert at.loc[("latents", 3.0), "over_low"] > 0.5
     assert at.loc[("class means", 3.0), "probability"] > 0.9
     for wrong, message in (
-        ({"target": 9}, "target=9 must be one of the classes"),
+        ({"target": 9}, "target=9 must be 0, 1, 2 or 3"),
         ({"top": 24}, "top=24 must be fewer"),
         ({"bias": np.zeros(3)}, r"bias.shape=\(3,\)"),
         ({"test": rows[:0]}, "test"),
@@ -245,6 +228,8 @@ def test_wrong_arguments_are_refused(sae, planted):
         ({"draws": 0}, "draws=0"),
         ({"counts": [0]}, r"counts\[0\]=0"),
         ({"others": {"class": other[:5]}}, "others="),
+        ({"others": [other]}, "others='list' must be a mapping"),
+        ({"z": 0 * given["z"]}, "z='no value above 0'"),
     ):
         with pytest.raises(ParameterError, match=message):
             erasure_curve(**given | wrong)

@@ -110,7 +110,7 @@ class Encoder(ABC):
     ) -> list[tuple[Tensor, Tensor]]:
         """Encode one batch with the frames of one layer changed, from which the later layers are computed.
 
-        A subclass that can do so overrides it; :meth:`spliced` calls it.
+        A subclass that can do so overrides it; :func:`workbench.encoders.splice` calls it.
 
         Parameters
         ----------
@@ -133,46 +133,6 @@ class Encoder(ABC):
         """
         expected = f"a layer of an encoder that has forward_changed, which {type(self).__name__} lacks"
         raise ParameterError("layer", self.layers[at].name, expected)
-
-    def spliced(self, layer: str | int, change: Callable[[Tensor, Tensor], Tensor]) -> Encoder:
-        """Return an encoder with this network in which the frames of one layer are changed before the rest goes on.
-
-        Parameters
-        ----------
-        layer : str or int
-            Name or position of the layer.
-        change : callable
-            Given frames, Tensor (B, T, D), and their true numbers, int64 (B,), it returns frames of the same shape.
-            Frames behind a clip's end are zero in what it is given, and stay as they are whatever it returns. It
-            should depend on its arguments alone. Of a layer that is the mean of a larger feature map (the frames of
-            EfficientAT, over frequency) the difference is added everywhere, which is the least change of the map.
-
-        Returns
-        -------
-        Encoder
-            Earlier layers are unchanged, the layer gives the changed frames, and later ones what follows from them.
-            Its attribute ``bypassed`` names the later layers that also depend on what comes before the layer. The
-            change is part of the fingerprint. The network is shared with this encoder.
-
-        Raises
-        ------
-        ParameterError
-            There is no such layer, its frames cannot be changed, or ``change`` is no function or returns other shapes.
-
-        Examples
-        --------
-        >>> import torch
-        >>> from workbench.encoders import load_encoder
-        >>> silent = load_encoder("mini", device="cpu").spliced("3", lambda frames, lengths: 0 * frames)
-        >>> silent.forward(torch.ones(1, 1600), torch.tensor([1600]), [3])[0][0].abs().max()
-        tensor(0.)
-        """
-        from .splicing import Spliced
-
-        chosen = self.select(layer)
-        if len(chosen) != 1:
-            raise ParameterError("layer", layer, "one layer")
-        return Spliced(self, chosen[0], change)
 
     def select(self, layers: str | int | Sequence[str | int] = "all") -> tuple[int, ...]:
         """Return the positions in ``self.layers`` of "all" layers, of a name or position, or of several of these.

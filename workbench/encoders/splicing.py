@@ -1,4 +1,4 @@
-"""Change the frames of one layer and run the rest of the network on them: :meth:`Encoder.spliced`.
+"""Change the frames of one layer and run the rest of the network on them, with :func:`splice`.
 
 What a later layer gives then is the network's own answer to the change, not that of a probe. Each family says how its
 layers are changed (:meth:`Encoder.forward_changed`); this module gives the change only frames that belong to a clip,
@@ -14,18 +14,62 @@ from threading import get_ident
 import torch
 from torch import Tensor, nn
 
+from ..core.checks import checked
 from ..core.errors import ParameterError
 from ..core.fingerprints import fingerprint
 from ..core.kept import plain
-from .interface import Encoder
+from .interface import Encoder, check_encoder
 from .stages import alike
 
 Change = Callable[[Tensor, Tensor], Tensor]
 """Function of frames (B, T, D) and lengths (B,) that returns frames (B, T, D)."""
 
 
+@checked
+def splice(encoder: Encoder, layer: str | int, change: Change) -> Encoder:
+    """Make an encoder in which the frames of one layer are changed before the rest of the network goes on with them.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    layer : str or int
+        Name or position of the layer.
+    change : callable
+        Given frames, Tensor (B, T, D), and their true numbers, int64 (B,), it returns frames of the same shape. Frames
+        behind a clip's end are zero in what it is given, and stay as they are whatever it returns. It should depend on
+        its arguments alone. Of a layer that is the mean of a larger feature map (the frames of EfficientAT, over
+        frequency) the difference is added everywhere, which is the least change of the map.
+
+    Returns
+    -------
+    Encoder
+        Earlier layers are unchanged, the layer gives the changed frames, and later ones what follows from them. Its
+        attribute ``bypassed`` names the later layers that also depend on what comes before the layer, around it. The
+        change is part of the fingerprint. The network is shared with ``encoder``.
+
+    Raises
+    ------
+    ParameterError
+        There is no such layer, its frames cannot be changed, or ``change`` is no function or returns other shapes.
+
+    Examples
+    --------
+    >>> from workbench.encoders import load_encoder, splice
+    >>> silent = splice(load_encoder("mini", device="cpu"), "3", lambda frames, lengths: 0 * frames)
+    >>> frames, lengths = silent.forward(torch.ones(1, 1600), torch.tensor([1600]), [3])[0]
+    >>> float(frames.abs().max())
+    0.0
+    """
+    check_encoder(encoder)
+    if layer == "all":
+        raise ParameterError("layer", layer, "one layer")
+    if not callable(change):
+        raise ParameterError("change", change, "a function of frames (B, T, D) and lengths (B,)")
+    return Spliced(encoder, encoder.select(layer)[0], change)
+
+
 class Spliced(Encoder):
-    """An encoder in which the frames of one layer are changed; :meth:`Encoder.spliced` makes it.
+    """An encoder in which the frames of one layer are changed; :func:`splice` makes it.
 
     Parameters
     ----------
@@ -44,8 +88,6 @@ class Spliced(Encoder):
     reentrant = False  # hooks lie on the network while it runs
 
     def __init__(self, encoder: Encoder, at: int, change: Change):
-        if not callable(change):
-            raise ParameterError("change", change, "a function of frames (B, T, D) and lengths (B,)")
         self.encoder, self.at, self.change = encoder, at, change
         self.name = f"{encoder.name}, layer {encoder.layers[at].name} changed"
         for name in ("rate", "layers", "padding", "window", "minimum", "device"):

@@ -11,7 +11,7 @@ fitted on does better than a constant, and the orthogonal projection along the d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,11 +20,12 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from ..core.checks import checked, number, numbers, several, whole
+from ..core.checks import checked, choice, number, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.labels import known, labels
 from ..core.splits import Split, fitting
-from ..metrics.intervals import group_interval, jackknife_interval
+from ..metrics.classification import roc_auc, roc_auc_interval
+from ..metrics.intervals import group_interval
 from ..probes import Probes, fit_probes
 from .data import positions
 from .interventions import _as_far, _decoder, _softmax, attributions
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 LATENTS, RANDOM, LEACE, MEANS = "latents", "random latents", "LEACE", "class means"
 """The kinds of :func:`erasure_curve` and :func:`steering_curve`."""
+PENALTIES = (0.5, 14.0, 380.0, 10000.0)
+"""Every second penalty of :func:`workbench.probes.fit_probes`: dozens of probes are fitted."""
 
 
 # --- in the dense vector ------------------------------------------------------------------------------------------
@@ -54,7 +57,7 @@ class Eraser:
 
     @checked
     def __call__(self, x: np.ndarray | Tensor, lengths: Tensor | None = None) -> np.ndarray | Tensor:
-        """Return embeddings (N, D), or frames (B, T, D) as :meth:`workbench.Encoder.spliced` gives them, erased.
+        """Return embeddings (N, D), or frames (B, T, D) as :func:`workbench.encoders.splice` gives them, erased.
 
         ``lengths`` are the frames' and are not used: the map of the mean is the mean of the maps.
         """
@@ -124,7 +127,7 @@ def _columns(matrix: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class LatentRemoval:
-    """Removes latents from the frames of one layer, as a change for :meth:`workbench.Encoder.spliced`.
+    """Removes latents from the frames of one layer, as a change for :func:`workbench.encoders.splice`.
 
     Raises
     ------
@@ -230,7 +233,7 @@ def erasure_curve(
     others: Mapping[str, ArrayLike] | None = None,
     groups: ArrayLike | None = None,
     counts: Sequence[int] | None = None,
-    draws: int = 3,
+    draws: int = 2,
     seed: int = 0,
     device: str = "auto",
 ) -> pd.DataFrame:
@@ -270,15 +273,16 @@ def erasure_curve(
         the concept, with a 95 % interval over groups; one half says that it is not read. ``fixed``: that of the probe
         trained before the change. ``moved``: length of the displacement relative to the spread of the embeddings.
         ``share``: number of latents relative to all active ones. ``less``, ``less_low``, ``less_high``: ``auc`` minus
-        that of the random latents, with its interval. A column of each of ``others``: balanced accuracy of a new probe,
-        NaN where the classes cannot be asked for. Rows of random latents are means over draws; a count is left out
-        where the other latents of a clip cannot push as far. ``attrs["latents"]`` are the numbers of the ranked latents
-        and ``attrs["active"]`` how many are active.
+        that of the random latents, with its interval. A column of each of ``others``: balanced accuracy of a new
+        probe, NaN where the classes cannot be asked for. Rows of random latents are means over draws (of ``others``,
+        the first); a count is left out where the other latents of a clip cannot push as far. ``attrs["latents"]`` are
+        the numbers of the ranked latents and ``attrs["active"]`` how many are active.
 
     Raises
     ------
     ParameterError
-        If shapes do not match, a part of the split lacks clips with or without the concept, or an option is wrong.
+        If shapes do not match, no latent is active, a part of the split lacks clips with or without the concept, or an
+        option is wrong.
     """
     import pandas as pd
 
@@ -292,11 +296,15 @@ def erasure_curve(
     for name, rows in (("train", parts.train), ("test", parts.test)):
         if not 0 < concept[rows].sum() < len(rows):
             raise ParameterError("concept", f"{concept[rows].sum()} of {len(rows)}", f"some and not all of {name}")
+    if others is not None and not isinstance(others, Mapping):
+        raise ParameterError("others", type(others).__name__, "a mapping of name to labels (N,), or None")
     fit = np.concatenate([parts.train, parts.valid])
-    options = {"groups": groups, "device": device, "progress": False}
+    active = int((z[fit] > 0).any(0).sum())
+    if not active:
+        raise ParameterError("z", "no value above 0", "codes of which some latent is active in a training clip")
+    options = {"groups": groups, "device": device, "progress": False, "penalties": PENALTIES}
     before = fit_probes({"": x}, concept, parts, **options)
     weights, bias = _score(before, 0)
-    active = int((z[fit] > 0).any(0).sum())
     ranked = np.argsort(-speaking(z[fit], decoder, weights, concept[fit]), kind="stable")
     counts = _counts(counts, active)
     changed, drawn = {(LATENTS, 0, 0): x}, np.random.default_rng(seed).integers(2**31, size=draws)
@@ -310,21 +318,26 @@ def erasure_curve(
     for kind, method in ((LEACE, "leace"), (MEANS, "means")):
         changed[kind, -1, 0] = fit_eraser(x[fit], concept[fit], method=method)(x)
     found = fit_probes(_named(changed), concept, parts, **options)
-    lost = {name: _kept(changed, answers, ~concept, parts, options) for name, answers in (others or {}).items()}
+    once = {key: array for key, array in changed.items() if key[2] == 0}
+    lost = {name: _kept(once, answers, ~concept, parts, options) for name, answers in (others or {}).items()}
     spread, has = np.sqrt(x[parts.test].var(0).sum()), concept[parts.test]
     scores = {key: changed[key][parts.test] @ _score(found, i)[0] for i, key in enumerate(changed)}
     rows = []
     for kind, n in dict.fromkeys(key[:2] for key in changed):
         keys = [key for key in changed if key[:2] == (kind, n)]
         same = [scores[key] for key in changed if key[:2] == (RANDOM, n)] if kind == LATENTS else []
-        auc, low, high = _area([scores[key] for key in keys], [], has, groups[parts.test])
-        less = _area([scores[key] for key in keys], same, has, groups[parts.test]) if same else [np.nan] * 3
+        own, of_test = [scores[key] for key in keys], groups[parts.test]
+        auc, low, high = roc_auc_interval(own, has, of_test)
+        less = roc_auc_interval(own, has, of_test, against=same) if same else [np.nan] * 3
         row = {"kind": kind, "latents": n, "share": n / active if n >= 0 else np.nan, "auc": auc, "low": low}
-        row |= {"high": high, "fixed": np.mean([_auc(changed[key][parts.test] @ weights + bias, has) for key in keys])}
+        row |= {
+            "high": high,
+            "fixed": np.mean([roc_auc(changed[key][parts.test] @ weights + bias, has) for key in keys]),
+        }
         away = [np.linalg.norm(changed[key][parts.test] - x[parts.test], axis=1).mean() for key in keys]
         row |= {"moved": np.mean(away) / spread if spread else np.nan}
         row |= dict(zip(("less", "less_low", "less_high"), less, strict=True))
-        rows.append(row | {name: np.mean([of[key] for key in keys]) for name, of in lost.items()})
+        rows.append(row | {name: of[keys[0]] for name, of in lost.items()})
     table = pd.DataFrame(rows)
     table.attrs |= {"latents": ranked.tolist(), "active": active}
     return table
@@ -360,32 +373,6 @@ def _kept(changed, answers: ArrayLike, rows: np.ndarray, parts: Split, options: 
     return dict(zip(changed, found.balanced_accuracy[:, 0], strict=True))
 
 
-def _auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve; NaN without clips of both kinds. Ties count one half."""
-    from scipy.stats import rankdata
-
-    n, m = positive.sum(), (~positive).sum()
-    if not n or not m:
-        return float("nan")
-    return float((rankdata(scores)[positive].sum() - n * (n + 1) / 2) / (n * m))
-
-
-def _area(
-    a: Sequence[np.ndarray], b: Sequence[np.ndarray], positive: np.ndarray, groups: np.ndarray
-) -> tuple[float, float, float]:
-    """Mean area of scores ``a``, less that of scores ``b`` if there are any, with its interval over groups."""
-
-    def value(rows: np.ndarray) -> float:
-        areas = [np.mean([_auc(each[rows], positive[rows]) for each in of]) for of in (a, b) if len(of)]
-        return float(areas[0] - areas[1] if len(areas) > 1 else areas[0])
-
-    names, sizes = np.unique(groups, return_counts=True)
-    estimate, without = value(np.ones(len(groups), bool)), np.array([value(groups != name) for name in names])
-    if not np.isfinite(without).all():  # a group holds all clips of one answer
-        return estimate, float("nan"), float("nan")
-    return estimate, *jackknife_interval(estimate, without, sizes, limits=(-1, 1) if len(b) else (0, 1))
-
-
 # --- the other way: steering --------------------------------------------------------------------------------------
 
 
@@ -398,7 +385,7 @@ def steering_curve(
     *,
     weights: np.ndarray,
     bias: np.ndarray,
-    classes: Iterable,
+    classes: ArrayLike,
     target: object,
     choose: np.ndarray,
     test: np.ndarray,
@@ -455,9 +442,11 @@ def steering_curve(
     whole("draws", draws, least=1)
     x, z, decoder = (numbers(*pair, ndim=2) for pair in (("x", x), ("z", z), ("decoder", decoder)))
     weights, bias, y = numbers("weights", weights, ndim=2), numbers("bias", bias, ndim=1), labels("y", y)
-    classes, doses = list(classes), several("doses", doses, lambda name, value: number(name, value, least=0))
-    if target not in classes:
-        raise ParameterError("target", target, f"one of the classes {', '.join(map(str, classes))}")
+    classes, doses = (
+        labels("classes", classes).tolist(),
+        several("doses", doses, lambda name, value: number(name, value, least=0)),
+    )
+    target = choice("target", target, classes)
     wanted = {"z": (len(x), len(decoder)), "decoder": (len(decoder), x.shape[1]), "y": x.shape[:1]}
     wanted |= {"weights": (x.shape[1], len(classes)), "bias": (len(classes),)}
     given = {"z": z, "decoder": decoder, "y": y, "weights": weights, "bias": bias}
