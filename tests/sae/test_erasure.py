@@ -102,7 +102,7 @@ def test_as_many_latents_as_carry_a_concept_erase_it_and_nothing_else(planted):
     options = {"others": {"class": other}, "groups": np.arange(360) // 6, "draws": 4}
     table = erasure_curve(**given, **options, counts=[1, 3, 6], seed=3)
     assert sorted(table.attrs["latents"][:3]) == [0, 1, 2] and table.attrs["active"] == 24
-    at = table.set_index(["kind", "latents"])
+    at = table.set_index(["removed", "latents"])
     assert at.loc[("latents", 0), ["auc", "fixed"]].min() > 0.99
     assert at.loc[("latents", 1), "auc"] > 0.95, "two of three carry it still: a new probe finds them"
     assert at.loc[("latents", 1), "less"] == pytest.approx(
@@ -115,7 +115,7 @@ def test_as_many_latents_as_carry_a_concept_erase_it_and_nothing_else(planted):
     assert at.loc[("random latents", 3), "auc"] > 0.95
     assert at.loc[("latents", 3), "less_high"] < -0.2
     assert at.loc[("random latents", 3), "moved"] == pytest.approx(at.loc[("latents", 3), "moved"], rel=0.05)
-    assert at.loc[("latents", 3), "share"] == 3 / 24
+    assert at.loc[("latents", 3), "portion"] == 3 / 24
     assert table.equals(erasure_curve(**given, **options, counts=[1, 3, 6], seed=3))
     assert list(erasure_curve(**given, draws=1)["latents"].unique()) == [0, 1, 2, 4, 8, 16, 24, -1]
 
@@ -126,7 +126,7 @@ def test_a_fixed_probe_is_blinded_where_a_new_one_still_sees(planted):
     z = given["z"].copy()
     z[:, 0], z[:, 1:3] = 6 * given["concept"], 0.3 * given["concept"][:, None]
     x = (z @ given["decoder"] + 0.01 * np.random.default_rng(0).standard_normal(given["x"].shape)).astype(np.float32)
-    table = erasure_curve(**given | {"x": x, "z": z}, counts=[1], draws=1).set_index(["kind", "latents"])
+    table = erasure_curve(**given | {"x": x, "z": z}, counts=[1], draws=1).set_index(["removed", "latents"])
     row = table.loc[("latents", 1)]
     assert row["fixed"] < 0.7 < 0.95 < row["auc"]
 
@@ -172,13 +172,17 @@ def test_steering_by_the_latents_of_a_class_beats_random_ones(planted):
     assert at.loc[("class means", 3.0), "probability"] > 0.9
     for wrong, message in (
         ({"target": 9}, "target=9 must be 0, 1, 2 or 3"),
-        ({"top": 24}, "top=24 must be fewer"),
         ({"bias": np.zeros(3)}, r"bias.shape=\(3,\)"),
         ({"test": rows[:0]}, "test"),
         ({"doses": [-1.0]}, r"doses\[0\]=-1"),
     ):
         with pytest.raises(ParameterError, match=message):
             steering_curve(given["x"], other, given["z"], given["decoder"], **asked | wrong)
+    with pytest.raises(ParameterError, match="0 latents are active in clips of 2"):
+        steering_curve(given["x"], other, 0 * given["z"], given["decoder"], **asked)
+    half = steering_curve(given["x"], other, given["z"], given["decoder"], **asked | {"top": 100})
+    active = (given["z"][given["split"].train][other[given["split"].train] == 2] > 0).any(0).sum()
+    assert len(half.attrs["latents"]) == active // 2
 
 
 @pytest.fixture

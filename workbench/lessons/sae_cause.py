@@ -15,7 +15,7 @@ from ..encoders import splice
 from ..metrics.classification import roc_auc, roc_auc_interval
 from ..metrics.intervals import group_interval
 from ..probes import Probes, fit_probes
-from ..sae import LatentRemoval, erasure_curve, fit_eraser
+from ..sae import LatentRemoval, erasure_curve, fit_eraser, steering_curve
 from ..views import compared, curves
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ ERASED = 0.1
 MOST = 100
 """At most so many training clips, and test clips, go through the rest of the network again."""
 NO_INTERVAL = "the test clips have too few groups for an interval"
-WORDS = ("AUC", "LEACE", "class means", "dose", "fixed", "named", "random latents", "readable")
+WORDS = ("auc", "LEACE", "class means", "fixed", "less", "over", "portion", "random latents", "shift")
 """What the glossary adds for these sections."""
 
 
@@ -122,7 +122,7 @@ def enough(table: pd.DataFrame, *, kind: str = LATENTS, by: str = "auc") -> int 
         Judged by a new probe, or by the one from before.
     """
     before = table.loc[table["latents"] == 0, by].iloc[0]
-    rows = table[(table["kind"] == kind) & (table["latents"] > 0)]
+    rows = table[(table["removed"] == kind) & (table["latents"] > 0)]
     done = rows.loc[rows[by] - 0.5 <= ERASED * (before - 0.5), "latents"]
     return int(done.iloc[0]) if len(done) else None
 
@@ -131,8 +131,8 @@ def taken(table: pd.DataFrame) -> list[int]:
     """The latents that are removed in 5.2: as few as erase the concept, else what, of at most half, leaves least."""
     n = enough(table)
     if n is None:
-        rows = table[(table["kind"] == LATENTS) & (table["latents"] > 0)]
-        half = rows[rows["share"] <= 0.5] if (rows["share"] <= 0.5).any() else rows
+        rows = table[(table["removed"] == LATENTS) & (table["latents"] > 0)]
+        half = rows[rows["portion"] <= 0.5] if (rows["portion"] <= 0.5).any() else rows
         n = int(half.loc[half["auc"].idxmin(), "latents"])
     return table.attrs["latents"][:n]
 
@@ -140,17 +140,17 @@ def taken(table: pd.DataFrame) -> list[int]:
 def erasure_figure(table: pd.DataFrame, *, concept: str, title: str):
     """How well the concept, and what else there is, are read after more and more latents are removed."""
     rest = [name for name in _rest(table) if table[name].notna().any()]
-    lines, dense = table[table["latents"] >= 0], table[table["latents"] < 0].set_index("kind")
+    lines, dense = table[table["latents"] >= 0], table[table["latents"] < 0].set_index("removed")
     levels = {"auc": {kind: tuple(row[["auc", "low", "high"]]) for kind, row in dense.iterrows()}}
     levels["auc"]["not read"] = 0.5
     levels |= {name: {kind: row[name] for kind, row in dense.iterrows()} for name in rest}
     labels = {"latents": "latents removed", "auc": f"AUC of a new probe of {concept}"}
     labels |= {name: f"balanced accuracy, {name}" for name in rest}
-    return curves(lines, x="latents", y=["auc", *rest], by="kind", levels=levels, labels=labels, title=title)
+    return curves(lines, x="latents", y=["auc", *rest], by="removed", levels=levels, labels=labels, title=title)
 
 
 def _rest(table: pd.DataFrame) -> list[str]:
-    own = "kind latents share auc low high fixed moved less less_low less_high".split()
+    own = "removed latents portion auc low high fixed moved less less_low less_high".split()
     return [name for name in table.columns if name not in own]
 
 
@@ -166,7 +166,7 @@ def erasure_sentences(table: pd.DataFrame, *, concept: str) -> list[str]:
     """
     if table.empty:
         return [f"Training and test clips do not both have clips with and without {concept}: nothing can be erased."]
-    at, active = table.set_index(["kind", "latents"]), table.attrs["active"]
+    at, active = table.set_index(["removed", "latents"]), table.attrs["active"]
     before = at.loc[(LATENTS, 0)]
     if not before["low"] > 0.5:
         why = "is not shown to be read" if np.isfinite(before["low"]) else f"is read, but {NO_INTERVAL}"
@@ -179,21 +179,25 @@ def erasure_sentences(table: pd.DataFrame, *, concept: str) -> list[str]:
     if luck is not None and (n is None or luck <= n):
         told.insert(0, f"{luck} random latents that push as far erase it as well: any push of that length would do.")
     if n is None:
-        least = table[(table["kind"] == LATENTS) & (table["latents"] > 0)]
+        least = table[(table["removed"] == LATENTS) & (table["latents"] > 0)]
         least = least.loc[least["auc"].idxmin()]
         told.append(
             f"No number of latents that was tried erases it: the least is left after {least['latents']:.0f} of "
-            f"{active} active ones ({least['share']:.0%}), {_area_of(least)}."
+            f"{active} active ones ({least['portion']:.0%}), {_area_of(least)}."
         )
         n = len(taken(table))
     else:
         row = at.loc[(LATENTS, n)]
-        told.append(f"{n} of {active} active latents ({row['share']:.1%}) erase it: {_area_of(row)}.")
+        told.append(f"{n} of {active} active latents ({row['portion']:.1%}) erase it: {_area_of(row)}.")
     row = at.loc[(LATENTS, n)]
     if np.isfinite(row["less"]):
         words = {"of": f"After {n} latents are removed, AUC", "factor": 1, "unit": "", "digits": 2}
         difference = row[["less", "less_low", "less_high"]].astype(float)
-        told.append(compared("the concept's latents", "random ones", difference, missing=NO_INTERVAL, **words))
+        told.append(
+            compared(
+                "that after the concept's latents", "that after random ones", difference, missing=NO_INTERVAL, **words
+            )
+        )
     else:
         told.append(f"No random latents can push as far as these {n} do, so that the comparison with them is missing.")
     told.append(f"In the dense vector, LEACE leaves {_area_of(at.loc[(LEACE, -1)])}; ")
@@ -216,8 +220,28 @@ def _area_of(row) -> str:
     return f"AUC {row['auc']:.2f}{bounds}"
 
 
+def steering(*codes: np.ndarray, target: str, **asked: object) -> pd.DataFrame:
+    """:func:`workbench.sae.steering_curve`, or no row where it cannot be asked: a code without two active latents."""
+    import pandas as pd
+
+    try:
+        return steering_curve(*codes, target=target, **asked)
+    except ParameterError as error:
+        table = pd.DataFrame()
+        table.attrs["problem"] = str(error)
+        return table
+
+
+def steering_figure(table: pd.DataFrame, *, target: str, title: str):
+    """How likely, and how often named, the target is at each dose along each direction."""
+    labels = {"dose": "dose (spreads)", "probability": f"probability of {target}", "named": f"share called {target}"}
+    return curves(table, x="dose", y=["probability", "named"], by="kind", labels=labels, title=title)
+
+
 def steering_sentences(table: pd.DataFrame, *, target: str) -> list[str]:
     """How large a dose makes the probe give half of the other clips the target's name, along each direction."""
+    if table.empty:
+        return [f"Clips cannot be steered to {target}: {table.attrs['problem']}."]
     doses = {}
     for kind, rows in table.groupby("kind", sort=False):
         reached = rows.loc[rows["named"] >= 0.5, "dose"]
@@ -308,9 +332,9 @@ def rest_of_network(
     pandas.DataFrame
         A row for what was removed ("nothing", "latents", "random latents", "LEACE") and each layer from this one on.
         ``position``: the layer's place. ``moved``: mean distance of the test clips' vectors from those before,
-        relative to the layer's spread. ``auc``, ``low``, ``high``: of a new probe of the concept. ``change``: of
+        relative to the layer's spread. ``auc``, ``low``, ``high``: of a new probe of the concept. ``shift``: change of
         the target's probability by the old probe, on its own test clips; ``flips``: share of all test clips whose
-        decision changes; ``over``, ``over_low``, ``over_high``: ``change`` less that by random latents. Of a tagger,
+        decision changes; ``over``, ``over_low``, ``over_high``: ``shift`` less that by random latents. Of a tagger,
         ``attrs["tags"]`` maps what was removed to the summed change of all tags' probabilities in each of the target's
         test clips, and ``attrs["groups"]`` are their groups. ``attrs["bypassed"]`` are later layers that read around
         this one.
@@ -348,7 +372,7 @@ def rest_of_network(
             old, now = (_asked(probes, of, v[own]) for v in (before[of], each[of]))
             told[name, of] = now[:, c] - old[:, c]
             flips = _asked(probes, of, x).argmax(1) != _asked(probes, of, x0).argmax(1)
-            row = {"removed": name, "layer": of, "position": i, "change": told[name, of].mean() if len(own) else np.nan}
+            row = {"removed": name, "layer": of, "position": i, "shift": told[name, of].mean() if len(own) else np.nan}
             row |= {"moved": np.linalg.norm(x - x0, axis=1).mean() / spread, "flips": flips.mean()}
             table.append(row | dict(zip(("auc", "low", "high"), new[of], strict=True)))
     table = pd.DataFrame(table)
@@ -396,8 +420,8 @@ def _asked(probes: Probes, layer: str, x: np.ndarray) -> np.ndarray:
 def rest_figure(table: pd.DataFrame, *, target: str, title: str):
     """How far later layers move, whether a new probe reads the concept there, and what the old one says."""
     labels = {"position": "layer (its place)", "moved": "moved (spreads of the layer)", "auc": "AUC of a new probe"}
-    labels["change"] = f"change of the old probe's {target}"
-    shown = [name for name in ("moved", "auc", "change") if table[name].notna().any()]
+    labels["shift"] = f"change of the old probe's {target}"
+    shown = [name for name in ("moved", "auc", "shift") if table[name].notna().any()]
     levels = {"auc": {"not read": 0.5}} if "auc" in shown else None
     return curves(table, x="position", y=shown, by="removed", levels=levels, labels=labels, title=title)
 
@@ -442,7 +466,7 @@ def cause_results(erased: pd.DataFrame, steered: pd.DataFrame, rest: pd.DataFram
     """What 5.1 and 5.2 record."""
     if erased.empty:
         return {}
-    at = erased.set_index(["kind", "latents"])
+    at = erased.set_index(["removed", "latents"])
     found = {
         "erased_by_latents": enough(erased),
         "active_latents": erased.attrs["active"],
@@ -451,5 +475,5 @@ def cause_results(erased: pd.DataFrame, steered: pd.DataFrame, rest: pd.DataFram
     }
     if rest is not None:
         found["rest_auc"] = {f"{row.removed}, {row.layer}": row.auc for row in rest.itertuples()}
-        found["rest_change"] = {f"{row.removed}, {row.layer}": row.change for row in rest.itertuples()}
+        found["rest_shift"] = {f"{row.removed}, {row.layer}": row.shift for row in rest.itertuples()}
     return found

@@ -268,15 +268,15 @@ def erasure_curve(
     Returns
     -------
     pandas.DataFrame
-        A row a kind ("latents", "random latents", "LEACE", "class means") and number of latents (0 for nothing
-        removed, -1 for the last two kinds). ``auc``, ``low``, ``high``: area under the ROC curve of a new probe of
-        the concept, with a 95 % interval over groups; one half says that it is not read. ``fixed``: that of the probe
-        trained before the change. ``moved``: length of the displacement relative to the spread of the embeddings.
-        ``share``: number of latents relative to all active ones. ``less``, ``less_low``, ``less_high``: ``auc`` minus
-        that of the random latents, with its interval. A column of each of ``others``: balanced accuracy of a new
-        probe, NaN where the classes cannot be asked for. Rows of random latents are means over draws (of ``others``,
-        the first); a count is left out where the other latents of a clip cannot push as far. ``attrs["latents"]`` are
-        the numbers of the ranked latents and ``attrs["active"]`` how many are active.
+        A row for what was ``removed`` ("latents", "random latents", "LEACE", "class means") and the number of
+        ``latents`` (0 for nothing removed, -1 for the last two). ``auc``, ``low``, ``high``: area under the ROC curve
+        of a new probe of the concept, with a 95 % interval over groups; one half says that it is not read. ``fixed``:
+        that of the probe trained before the change. ``moved``: length of the displacement relative to the spread of
+        the embeddings. ``portion``: number of latents relative to all active ones. ``less``, ``less_low``,
+        ``less_high``: ``auc`` minus that of the random latents, with its interval. A column of each of ``others``:
+        balanced accuracy of a new probe, NaN where the classes cannot be asked for. Rows of random latents are means
+        over draws (of ``others``, the first); a count is left out where the other latents of a clip cannot push as far.
+        ``attrs["latents"]`` are the numbers of the ranked latents and ``attrs["active"]`` how many are active.
 
     Raises
     ------
@@ -329,7 +329,7 @@ def erasure_curve(
         own, of_test = [scores[key] for key in keys], groups[parts.test]
         auc, low, high = roc_auc_interval(own, has, of_test)
         less = roc_auc_interval(own, has, of_test, against=same) if same else [np.nan] * 3
-        row = {"kind": kind, "latents": n, "share": n / active if n >= 0 else np.nan, "auc": auc, "low": low}
+        row = {"removed": kind, "latents": n, "portion": n / active if n >= 0 else np.nan, "auc": auc, "low": low}
         row |= {
             "high": high,
             "fixed": np.mean([roc_auc(changed[key][parts.test] @ weights + bias, has) for key in keys]),
@@ -413,7 +413,8 @@ def steering_curve(
     groups : ndarray (N,), optional
         Group of each clip, for the intervals; by default every clip is its own.
     top : int
-        Number of latents, those with the largest :func:`~.interventions.attributions` to the class.
+        Number of latents, those with the largest :func:`~.interventions.attributions` to the class; at most half of
+        those that are active in its clips, so that as many others are.
     doses : sequence of float
         Lengths that are added, in units of the spread of the embeddings (the root of their total variance).
     draws : int
@@ -434,7 +435,7 @@ def steering_curve(
     ------
     ParameterError
         If shapes do not match, the target is no class or no clip of it is among ``choose``, all clips of ``test`` are
-        of it, or no other latent is active.
+        of it, or fewer than two latents are active in its clips.
     """
     import pandas as pd
 
@@ -459,11 +460,13 @@ def steering_curve(
     if not len(own) or not len(steered) or len(own) == len(choose):
         found = f"{len(own)} of {len(choose)} clips of choose, {len(steered)} others in test"
         raise ParameterError("target", f"{target}: {found}", "a class with clips in choose, others in both parts")
-    chosen = np.argsort(-attributions(z[own], decoder, weights)[:, c], kind="stable")[:top]
     level = z[own].mean(0)
+    top = min(top, int((level > 0).sum()) // 2)
+    if not top:
+        found = f"{(level > 0).sum()} latents are active in clips of {target}"
+        raise ParameterError("z", found, "codes with at least two, one for a control")
+    chosen = np.argsort(-attributions(z[own], decoder, weights)[:, c], kind="stable")[:top]
     rest = np.setdiff1d(np.flatnonzero(level > 0), chosen)
-    if not len(rest):
-        raise ParameterError("top", top, "fewer, so that other latents are active in the clips of the target")
     rng = np.random.default_rng(seed)
     lots = [rng.choice(rest, min(top, len(rest)), replace=False) for _ in range(draws)]
     pushes = {
