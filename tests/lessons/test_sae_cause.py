@@ -100,7 +100,7 @@ def curve(auc, random, *, dense=0.5, fixed=None):
         table.loc[(table["removed"] == "latents") & (table["latents"] == n), ["less", "less_low", "less_high"]] = (
             auc[n] - random[n], auc[n] - random[n] - 0.05, auc[n] - random[n] + 0.05,
         )  # fmt: skip
-    table.attrs |= {"latents": [5, 3, 1, 0, 2, 4, 6, 7], "active": 8}
+    table.attrs |= {"latents": [5, 3, 1, 0, 2, 4, 6, 7], "active": 8, "groups": 5}
     return table.assign(**{"other classes": 0.8, "weak": np.nan})
 
 
@@ -120,6 +120,8 @@ def test_the_fewest_latents_that_erase_and_what_is_said_of_them():
     assert told[-1] == "Judged by the probe from before alone, 2 of them would have erased it." and len(told) == 6
     none = curve({0: 0.9, 1: 0.9, 4: 0.7, 8: 0.65}, {1: 0.9})
     assert cause.enough(none) is None and cause.taken(none) == [5, 3, 1, 0]
+    alike = curve({0: 0.9, 1: 0.9, 2: 0.901, 4: 0.904, 8: 0.65}, {}, fixed=[0.9, 0.8, 0.6, 0.7, 0.5, 0.5, 0.5])
+    assert cause.taken(alike) == [5, 3], "the old probe decides between equals"
     told = cause.erasure_sentences(none, concept="a")
     assert "least is left after 8 of 8 active ones (100%), AUC 0.65 [0.55, 0.75]" in told[1]
     assert told[2] == "No random latents can push as far as these 4 do, so that the comparison with them is missing."
@@ -169,7 +171,14 @@ def test_a_concept_is_erased_steered_to_and_followed_through_the_network(heard):
     assert table.loc[("latents", "last"), "moved"] == pytest.approx(moved, rel=1e-5)
     told = cause.rest_sentences(rest, target="high")
     assert told[0].startswith("From layer first to last the displacement goes from")
-    assert told[1].startswith("A new probe of high in layer last, after the removal in layer first of: nothing AUC")
+    assert told[1].startswith("A new probe of high in layer first and in layer last, after the removal in layer first")
+    again = rest.copy()
+    again.loc[(again["removed"] == "LEACE") & (again["layer"] == "first"), "auc"] = 0.51
+    again.loc[(again["removed"] == "LEACE") & (again["layer"] == "last"), "auc"] = 0.97
+    assert "What LEACE takes out of layer first is read again in layer last." in cause.rest_sentences(
+        again, target="high"
+    )
+    assert not any("read again" in each for each in told)
     assert told[2].startswith("Change of the probability of high by the old probe of layer last")
     assert cause.rest_figure(rest, target="high", title="t").axes
     found = cause.cause_results(erased, steered, rest)

@@ -32,7 +32,7 @@ PENALTIES = (0.5, 14.0, 380.0, 10000.0)
 """Penalties that validation chooses from for a new probe."""
 ERASED = 0.1
 """A concept counts as erased where at most this share of what its AUC lay above one half is left."""
-MOST = 100
+MOST = 80
 """At most so many training clips, and test clips, go through the rest of the network again."""
 NO_INTERVAL = "the test clips have too few groups for an interval"
 WORDS = ("auc", "LEACE", "class means", "fixed", "less", "over", "portion", "random latents", "shift")
@@ -128,12 +128,15 @@ def enough(table: pd.DataFrame, *, kind: str = LATENTS, by: str = "auc") -> int 
 
 
 def taken(table: pd.DataFrame) -> list[int]:
-    """The latents that are removed in 5.2: as few as erase the concept, else what, of at most half, leaves least."""
+    """The latents that are removed in 5.2: as few as erase the concept; else, of at most half, what leaves least of it.
+
+    Where a new probe finds no difference of 0.01, the probe from before decides.
+    """
     n = enough(table)
     if n is None:
         rows = table[(table["removed"] == LATENTS) & (table["latents"] > 0)]
         half = rows[rows["portion"] <= 0.5] if (rows["portion"] <= 0.5).any() else rows
-        n = int(half.loc[half["auc"].idxmin(), "latents"])
+        n = int(half.assign(auc=half["auc"].round(2)).sort_values(["auc", "fixed"], kind="stable")["latents"].iloc[0])
     return table.attrs["latents"][:n]
 
 
@@ -169,8 +172,10 @@ def erasure_sentences(table: pd.DataFrame, *, concept: str) -> list[str]:
     at, active = table.set_index(["removed", "latents"]), table.attrs["active"]
     before = at.loc[(LATENTS, 0)]
     if not before["low"] > 0.5:
-        why = "is not shown to be read" if np.isfinite(before["low"]) else f"is read, but {NO_INTERVAL}"
-        told = [f"Before anything is removed, {concept} {why}: {_area_of(before)}."]
+        why = "is not shown to be read" if np.isfinite(before["low"]) else f"has no interval, as {NO_INTERVAL}"
+        told = [
+            f"Before anything is removed, {concept} {why}: {_area_of(before)}, {table.attrs['groups']} test groups."
+        ]
         if before["auc"] < 0.6:
             return [f"{told[0]} There is nothing to erase."]
     else:
@@ -376,7 +381,7 @@ def rest_of_network(
             row |= {"moved": np.linalg.norm(x - x0, axis=1).mean() / spread, "flips": flips.mean()}
             table.append(row | dict(zip(("auc", "low", "high"), new[of], strict=True)))
     table = pd.DataFrame(table)
-    for i, row in table.iterrows():
+    for i, row in table[table["removed"].isin([LATENTS, LEACE])].iterrows():
         over = told[row["removed"], row["layer"]] - told[RANDOM, row["layer"]]
         bounds = group_interval(over, groups[own], limits=(-1, 1)) if len(own) else (np.nan, np.nan)
         table.loc[i, ["over", "over_low", "over_high"]] = [over.mean() if len(own) else np.nan, *bounds]
@@ -442,9 +447,15 @@ def rest_sentences(table: pd.DataFrame, *, target: str) -> list[str]:
             f"{at.loc[(RANDOM, first), 'moved']:.2f} to {at.loc[(RANDOM, last), 'moved']:.2f}."
         )
     if np.isfinite(at.loc[("nothing", last), "auc"]):
-        areas = {name: f"{name} {_area_of(at.loc[(name, last)])}" for name in ("nothing", LATENTS, RANDOM, LEACE)}
-        told.append(f"A new probe of {target} in layer {last}, after the removal in layer {first} of: ")
-        told[-1] += f"{', '.join(areas.values())}."
+        names = ("nothing", LATENTS, RANDOM, LEACE)
+        ends = {name: [at.loc[(name, layer)] for layer in dict.fromkeys((first, last))] for name in names}
+        areas = [f"{name} {', then '.join(map(_area_of, rows))}" for name, rows in ends.items()]
+        where = f"layer {first} and in layer {last}" if len(layers) > 1 else f"layer {first}"
+        told.append(f"A new probe of {target} in {where}, after the removal in layer {first} of: {'; '.join(areas)}.")
+        for name in (LATENTS, LEACE) if len(layers) > 1 else ():
+            (gone, back), (was, end) = ([row["auc"] - 0.5 for row in ends[each]] for each in (name, "nothing"))
+            if gone <= ERASED * was and back >= 0.5 * end > 0:
+                told.append(f"What {name} takes out of layer {first} is read again in layer {last}.")
     if np.isfinite(at.loc[(LATENTS, last), "over"]):
         words = {"of": f"Change of the probability of {target} by the old probe of layer {last}"}
         over = at.loc[(LATENTS, last), ["over", "over_low", "over_high"]].astype(float)

@@ -276,7 +276,8 @@ def erasure_curve(
         ``less_high``: ``auc`` minus that of the random latents, with its interval. A column of each of ``others``:
         balanced accuracy of a new probe, NaN where the classes cannot be asked for. Rows of random latents are means
         over draws (of ``others``, the first); a count is left out where the other latents of a clip cannot push as far.
-        ``attrs["latents"]`` are the numbers of the ranked latents and ``attrs["active"]`` how many are active.
+        ``attrs["latents"]`` are the numbers of the ranked latents, ``attrs["active"]`` says how many are active, and
+        ``attrs["groups"]`` how many groups the test clips have.
 
     Raises
     ------
@@ -339,7 +340,7 @@ def erasure_curve(
         row |= dict(zip(("less", "less_low", "less_high"), less, strict=True))
         rows.append(row | {name: of[keys[0]] for name, of in lost.items()})
     table = pd.DataFrame(rows)
-    table.attrs |= {"latents": ranked.tolist(), "active": active}
+    table.attrs |= {"latents": ranked.tolist(), "active": active, "groups": len(set(groups[parts.test].tolist()))}
     return table
 
 
