@@ -154,6 +154,7 @@ def test_a_concept_is_erased_steered_to_and_followed_through_the_network(heard):
     parts = {"choose": split.train, "test": split.test, "groups": groups}
     steered = cause.steering(x, clips.labels, z, np.eye(BANDS), target="high", **probe, **parts)
     assert cause.steering_sentences(steered, target="high")[0].startswith("Dose at which half of the other clips")
+    assert "that along its latents" in cause.steering_sentences(steered, target="high")[1]
     assert cause.steering_figure(steered, target="high", title="t").axes
     none = cause.steering(x, clips.labels, 0 * z, np.eye(BANDS), target="high", **probe, **parts)
     assert cause.steering_sentences(none, target="high")[0].startswith("Clips cannot be steered to high: z='0 latents")

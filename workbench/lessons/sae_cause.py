@@ -258,7 +258,10 @@ def steering_sentences(table: pd.DataFrame, *, target: str) -> list[str]:
     words = {"of": f"Probability of {target} at dose {table['dose'].max():g}", "missing": NO_INTERVAL}
     return [first] + [
         compared(
-            names[kind], names[RANDOM], largest.loc[kind, ["over", "over_low", "over_high"]].astype(float), **words
+            f"that along {names[kind]}",
+            f"that along {names[RANDOM]}",
+            largest.loc[kind, ["over", "over_low", "over_high"]].astype(float),
+            **words,
         )
         for kind in (LATENTS, MEANS)
     ]
