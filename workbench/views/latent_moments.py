@@ -160,14 +160,15 @@ def strip(moments: Mapping[int, Moment], *, top: float, peak_db: float | None, g
     for k, piece in enumerate(pieces):
         line[k * step : k * step + len(piece)] = piece
     sound: Sound = compress(line, rate, total=len(line) / rate, gain_db=gain_db)
-    columns = max(1, _PICTURE_COLUMNS // len(pieces))
-    levels = [mel_levels(m.x, m.rate, min(top, m.rate / 2)) for m in moments.values()]
-    columns = min([columns, *(level.shape[1] for level in levels)])
-    thin = [np.stack([part.max(axis=1) for part in np.array_split(one, columns, axis=1)], axis=1) for one in levels]
-    peak_db = max(float(one.max()) for one in levels) if peak_db is None else peak_db
+    # One spectrogram of all; the silences between them are left out of the picture.
+    levels = mel_levels(line, rate, min(top, rate / 2))
+    places = (levels.shape[1] - 1) / len(line)
+    width = max(1, min(_PICTURE_COLUMNS // len(pieces), round(size * places)))
+    edges = [np.linspace(k * step, k * step + size, width, endpoint=False) * places for k in range(len(pieces))]
+    shown = levels[:, np.concatenate(edges).round().astype(int)]
     return {
         "sound": sound.base64,
-        "picture": mel_picture(np.concatenate(thin, axis=1), peak_db),
+        "picture": mel_picture(shown, float(shown.max()) if peak_db is None else peak_db),
         "clips": list(moments),
         "starts": [round(m.start, 4) for m in moments.values()],
         "lengths": [round(m.seconds, 4) for m in moments.values()],

@@ -186,10 +186,9 @@ class LatentPage(Page):
         self._parcels: dict[int, dict] = {}
         self._curves: dict[int, dict[int, Curve]] = {}
         self._strips: dict[int, dict] = {}
-        self.carried, self._carried_clips = [], []
+        self.carried, self.carried_moments, self._carried_clips = [], [], []
         if audio is not None and sounds:
             self._carry_latents(wanted, sounds)
-        self.carried_moments = [latent for latent in self._strips if latent not in set(self.carried)]
         self._selected = (self.carried or self.carried_moments or wanted or self._alive.tolist())[:1]
         data = self._data(columns, decoder, wanted, top)
         self._pack(data)
@@ -229,15 +228,17 @@ class LatentPage(Page):
         have = {*self._carried_clips, *self.failed}
         self.carried = [one for one in wanted if self._carried_clips and have >= set(self.example_clips(one))]
         self._room = room - sum(map(_size, self._parcels.values()))
-        whole_latents = set(self.carried)
-        # What plays of a whole clip is cut by the page's script; only what lies beyond it takes room of its own.
+        # What plays of a whole clip is cut by the page's script; only what it cannot cut takes room of its own.
         lacking = {
-            one: {i: m for i, m in of.items() if one not in whole_latents or self._beyond(self._curves[one][i])}
+            one: {i: m for i, m in of.items() if i not in self._parcels or self._beyond(self._curves[one][i])}
             for one, of in moments.items()
         }
-        order = [one for one in [*self.carried, *wanted] if lacking.get(one)]
-        strips = ((one, self._strip(lacking[one])) for one in dict.fromkeys(order))
+        order = [one for one in dict.fromkeys([*self.carried, *wanted]) if lacking.get(one)]
+        strips = ((one, self._strip(lacking[one])) for one in order)
         self._strips = self._fitting((one, packed, _size(packed)) for one, packed in strips)
+        briefly = (one for one in wanted if moments.get(one) and (one in self._strips or not lacking[one]))
+        whole_latents = set(self.carried)
+        self.carried_moments = [one for one in briefly if one not in whole_latents]
 
     def _gather(self, within: list[int]) -> tuple[dict[int, tuple[np.ndarray, int]], dict[int, dict[int, Moment]]]:
         """The whole clips, and by latent and clip the moments: every file is read once and only that is kept."""

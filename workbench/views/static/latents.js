@@ -438,7 +438,7 @@ class LatentPage {
       node.replaceChildren(name, ...detail, picture, card.audio, ...short, make("div", "wb-length", parcel.caption));
     }
     const line = curves ? `Line: activation over time; the full height is ${show(curves.largest, 3)}, the largest of these clips. ` : "";
-    this.curveNote.textContent = this.cards.some((c) => c.moment) ? `${line}${parcel ? "Bright frame" : "▶"}: the ${show(data.moment)} s around its strongest frame.` : line.trim();
+    this.curveNote.textContent = this.cards.some((c) => c.moment) ? `${line}White frame and ▶: the ${show(data.moment)} s around the strongest frame of a clip.` : line.trim();
   }
 
   player(parcel) {
