@@ -157,7 +157,7 @@ def views_calls() -> dict[str, Call]:
             latent_page,
             {"z": Z, "clips": TABLE, "columns": ["label", "f0"], "decoder": Z.T, "latents": [1, 2], "top": 2}
             | {"frames": {0: (np.arange(3.0), np.ones((3, 6)))}, "sounds": 30, "megabytes": 1.0, "seconds": 0.1}
-            | {"audio": sound, "title": "t", "seed": 1},
+            | {"audio": sound, "title": "t", "seed": 1, "moment": 0.05, "names": {1: "a"}},
         ),
         "views.LatentPage.select": (latents.select, {"latent": 1}),
         "views.latent_statistics": (
