@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 
 from .. import audio
 from ..attributes import measure
@@ -25,7 +26,7 @@ from ..datasets import Clips
 from ..metrics.intervals import difference_interval, group_interval
 from ..sae import SparseAutoencoder, fit_saes
 from ..sonify import SoundVectors, load_autoencoder, sound_vectors
-from ..views import compared, latent_sound_page
+from ..views import compared, heatmap, intervals, latent_sound_page
 
 if TYPE_CHECKING:
     from ..views.latent_sounds import LatentSoundPage
@@ -41,14 +42,17 @@ HEARD = {
     "f2_frequency": ("second resonance", "Hz"),
     "flux": ("change of the spectrum", ""),
 }
-"""Attributes of the set "voice" that need no label, what they are called here, and units; any sound has most of them."""
+"""Attributes of the set "voice" that need no label: what they are called here, and units. Any sound has most."""
 UNITS = dict(HEARD.values())
 SETTINGS = {
-    "smoke": {"clips": 72, "sounds": 6, "latents": 3, "epochs": 15},
-    "small": {"clips": 400, "sounds": 12, "latents": 5, "epochs": 20},
-    "paper": {"clips": 1000, "sounds": 24, "latents": 8, "epochs": 20},
+    "smoke": {"clips": 72, "latents": 64, "epochs": 15, "turned": 3, "sounds": 5, "carry": 1},
+    "small": {"clips": 400, "latents": 128, "epochs": 20, "turned": 5, "sounds": 12, "carry": 3},
+    "paper": {"clips": 1000, "latents": 256, "epochs": 20, "turned": 6, "sounds": 24, "carry": 3},
 }
-"""At each scale: clips that are encoded, test sounds and latents that are turned, passes over the vectors."""
+"""At each scale: clips that are encoded, latents of the code, passes over the vectors, latents that are turned, in how
+many test sounds, and of how many clips the page carries all sounds."""
+LOUDER = 10.0
+"""Most dB by which a turned sound is played above the unchanged one: a few loud ones would make all others faint."""
 AMOUNTS = (0.0, 1.0, 2.0, 4.0)
 OWN, OTHER, RANDOM = "the latent", "another latent", "random direction"
 """Kinds of step: along the latent, and two controls of the same length."""
@@ -114,6 +118,11 @@ def carried(ways: Mapping[str, SoundVectors], real: pd.DataFrame, rows: Sequence
         again = heard_in(vectors.decode(vectors.x[rows]), vectors.rate)
         columns[name] = [_correlation(real[of].to_numpy()[rows], again[of].to_numpy()) for of in real]
     return pd.DataFrame(columns, index=list(real))
+
+
+def best_carrier(kept: pd.DataFrame) -> str:
+    """The way that keeps the attributes best, by the median of the correlations of :func:`carried`."""
+    return str(kept.median().fillna(0.0).idxmax())
 
 
 def sparse_code(vectors: SoundVectors, split: Split, *, latents: int, k: int, seed: int, epochs: int, device: str):
@@ -184,22 +193,37 @@ def most_telling(codes: np.ndarray, real: pd.DataFrame, *, count: int) -> list[N
     if len(codes) != len(real):
         raise ParameterError("real", f"{len(real)} rows", f"{len(codes)}, as codes")
     whole("count", count, least=1)
-    strength = np.zeros((codes.shape[1], len(real.columns)))
-    active = np.flatnonzero((codes > 0).sum(0) >= FEWEST)
-    for j, name in enumerate(real):
-        known = np.isfinite(real[name].to_numpy(float))
-        if known.sum() < FEWEST or not len(active):
-            continue
-        ranks = pd.DataFrame(codes[known][:, active]).rank().to_numpy()
-        own = real[name][known].rank().to_numpy()
-        strength[active, j] = [_pearson(own, column) for column in ranks.T]
-    strength, chosen = np.nan_to_num(strength), []
+    strength, chosen = _strengths(codes, real), []
     size = np.abs(strength)
     while len(chosen) < count and size.max(initial=0.0) > 0:
         latent, j = np.unravel_index(size.argmax(), size.shape)
         chosen.append(Named(int(latent), str(real.columns[j]), float(strength[latent, j])))
         size[latent], size[:, j] = 0, 0
     return chosen
+
+
+@checked
+def lucky(codes: np.ndarray, real: pd.DataFrame, *, seed: int, draws: int = 40) -> float:
+    """Strongest correlation that luck brings: the 95 % quantile of the largest of all when sounds are shuffled.
+
+    ``codes`` and ``real`` are those of :func:`most_telling`. All attributes of a sound stay together.
+    """
+    whole("draws", draws, least=1)
+    rng, codes = np.random.default_rng(seed), numbers("codes", codes, ndim=2)
+    luck = [np.abs(_strengths(codes[rng.permutation(len(codes))], real)).max(initial=0.0) for _ in range(draws)]
+    return float(np.quantile(luck, 0.95))
+
+
+def name_sentences(named: Sequence[Named], luck: float) -> list[str]:
+    """Whether the names are stronger than the strongest that luck brings."""
+    if not named:
+        return [NOTHING]
+    above = sum(abs(each.correlation) > luck for each in named)
+    caution = "" if above == len(named) else " The others may be named by luck alone."
+    return [
+        f"{above} of {len(named)} names are stronger than the strongest of all latents and attributes "
+        f"when the sounds are shuffled (|ρ| {luck:.2f}, the 95 % quantile).{caution}"
+    ]
 
 
 class Turned:
@@ -267,7 +291,7 @@ class Turned:
 
 
 def turned_page(
-    turned: Turned, rows: Sequence[int], names: Sequence[str], real: np.ndarray, *, carry: int = 2, title: str = ""
+    turned: Turned, rows: Sequence[int], names: Sequence[str], real: np.ndarray, *, carry: int = 1, title: str = ""
 ) -> LatentSoundPage | str:
     """A page to turn the latents in some sounds; without a latent to turn, a sentence that says so.
 
@@ -290,13 +314,27 @@ def turned_page(
     def key(place: int, clip: int, kind: int, stop: int) -> tuple:
         return place, int(rows[clip]), KINDS[kind], AMOUNTS[stop]
 
+    def less(*at: int) -> float:
+        """The dB by which a sound is turned down."""
+        above = audio.level(turned.sound(*key(*at))) - audio.level(turned.unchanged(int(rows[at[1]])))
+        return max(0.0, above - LOUDER) if np.isfinite(above) else 0.0
+
+    def sound(*at: int) -> np.ndarray:
+        return turned.sound(*key(*at)) * np.float32(10 ** (-less(*at) / 20))
+
     def detail(*at: int) -> str:
-        attribute = turned.named[at[0]].attribute
+        attribute, quieter = turned.named[at[0]].attribute, less(*at)
         value = turned.heard([key(*at)])[attribute].iloc[0]
-        return f"{attribute}: {value:,.3g} {UNITS[attribute]}" if np.isfinite(value) else f"{attribute}: undefined"
+        words = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        words = (
+            f"{attribute}: {words.replace('-', '−')} {UNITS[attribute]}"
+            if np.isfinite(value)
+            else f"{attribute}: undefined"
+        )
+        return words.rstrip() + (f" · played {quieter:.0f} dB softer" if quieter >= 0.5 else "")
 
     return latent_sound_page(
-        lambda *at: turned.sound(*key(*at)),
+        sound,
         rate,
         latents=[each.caption for each in turned.named],
         clips=[f"{k + 1}: {name}" for k, name in enumerate(names)],
@@ -359,6 +397,8 @@ def doses(turned: Turned, rows: Sequence[int], real: pd.DataFrame, groups: np.nd
         Columns place (in ``turned.named``), kind, sound, group, and the attributes. Controls are decoded at the ends
         of the amounts only.
     """
+    if not turned.named:
+        return pd.DataFrame(columns=["place", "kind", "sound", "group", *UNITS])
     stops = {OWN: AMOUNTS, OTHER: (AMOUNTS[0], AMOUNTS[-1]), RANDOM: (AMOUNTS[0], AMOUNTS[-1])}
     cases = [(p, int(i), kind) for p in range(len(turned.named)) for i in rows for kind in KINDS]
     keys = [(*case, amount) for case in cases for amount in stops[case[2]]]
@@ -413,6 +453,29 @@ def moved(table: pd.DataFrame, named: Sequence[Named], kind: str = OWN) -> pd.Da
     return own.set_axis([each.caption.split(" (")[0] for each in named], axis=0)
 
 
+def dose_figures(table: pd.DataFrame, named: Sequence[Named], *, title: str) -> list:
+    """Figures of :func:`responses` and :func:`moved`; none where no latent is turned."""
+    if not named:
+        return []
+    what = "percentiles of the named attribute, in the direction of the name, a unit of amount"
+    judged = 100 * responses(table, named).set_index("kind", append=True)
+    judged = intervals(judged.reset_index("kind"), by="kind", title=title, label=what)
+    rows = "Percentiles a unit of amount, of every attribute"
+    return [judged, heatmap(100 * moved(table, named), digits=0, title=rows, label="percentiles")]
+
+
+def sound_results(table: pd.DataFrame, named: Sequence[Named], kept: pd.DataFrame, carrier: str) -> dict:
+    """What is recorded: what carries the sounds, what the latents are named, and what turning them did."""
+    found = {"carrier": carrier, "carried": float(kept[carrier].median()), "named": [each.caption for each in named]}
+    if not named:
+        return found
+    ends = ("difference", "low", "high")
+    gaps = {kind: dict(zip(ends, against(table, named, kind), strict=True)) for kind in (RANDOM, OTHER)}
+    right, chance = specific(table, named)
+    slopes = responses(table, named).reset_index().to_dict("records")
+    return found | {"against": gaps, "moves_most": right, "moves_most_by_chance": chance, "slopes": slopes}
+
+
 def specific(table: pd.DataFrame, named: Sequence[Named]) -> tuple[int, float]:
     """Of how many latents the named attribute moves most, and how many that would be by chance."""
     sizes = moved(table, named).abs()
@@ -425,12 +488,12 @@ def specific(table: pd.DataFrame, named: Sequence[Named]) -> tuple[int, float]:
 
 def carrier_sentences(kept: pd.DataFrame, best: str, *, sounds: int) -> list[str]:
     """Which vectors carry the sounds, and what they do not carry."""
-    mean, poor = kept.mean(), [name for name, r in kept[best].items() if not r >= POOR]
-    each = ", ".join(f"{name} {value:.2f}" for name, value in mean.items())
+    middle, poor = kept.median(), [name for name, r in kept[best].items() if not r >= POOR]
+    each = ", ".join(f"{name} {value:.2f}" for name, value in middle.items())
     lines = [
-        f"Attributes of {sounds} sounds before and after, correlation on average: {each}. The code is of {best}.",
+        f"Attributes of {sounds} sounds before and after, median correlation: {each}. The code is of {best}.",
     ]
-    if mean[best] < POOR:
+    if not middle[best] >= POOR:
         lines.insert(0, f"{best} carries these sounds poorly: what is heard below says little of them.")
     if poor:
         lines.append(f"Not carried (a correlation below {POOR:g}, or undefined): {', '.join(poor)}.")
@@ -469,6 +532,21 @@ def _pearson(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     length = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / length if length > 0 else np.nan
+
+
+def _strengths(codes: np.ndarray, real: pd.DataFrame) -> np.ndarray:
+    """Rank correlation of each latent with each attribute, (latents, attributes); 0 where too little is known."""
+    strength, active = np.zeros((codes.shape[1], len(real.columns))), (codes > 0).sum(0) >= FEWEST
+    for j, name in enumerate(real):
+        own = real[name].to_numpy(float)
+        known = np.isfinite(own)
+        if known.sum() < FEWEST:
+            continue
+        ranks, own = rankdata(codes[known], axis=0), rankdata(own[known])
+        ranks, own = ranks - ranks.mean(0), own - own.mean()
+        length = np.linalg.norm(ranks, axis=0) * np.linalg.norm(own)
+        strength[:, j] = np.divide(own @ ranks, length, out=np.zeros(len(length)), where=length > 0)
+    return np.where(active[:, None], strength, 0.0)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

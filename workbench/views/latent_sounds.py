@@ -189,7 +189,9 @@ class LatentSoundPage(Page):
         stops, last = range(len(self._amounts)), max(len(self._amounts) - 1, 1)
         written = "".join(f'<span style="--at:{k / last:.4g}">{escape(self._amounts[k])}</span>' for k in stops)
         span = f'min="0" max="{len(self._amounts) - 1}" step="1" aria-label="amount"'
-        dial = f'<div class="wb-dial"><b>amount</b><div><input type="range" {span}><div class="wb-stops" aria-hidden="true">{written}</div></div><output></output></div>'
+        written = f'<div class="wb-stops" aria-hidden="true">{written}</div>'
+        dial = f'<div><input type="range" {span}>{written}</div>'
+        dial = f'<div class="wb-dial"><b>amount</b>{dial}<output></output></div>'
         shown = [k for k in stops if (0, 0, 0, k) in self._parts]
         first = self._card((0, 0, 0, self._start), "wb-choice")
         others = "".join(self._card((0, 0, 0, k)) for k in shown if k != self._start)
