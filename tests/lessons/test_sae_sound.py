@@ -206,6 +206,11 @@ def test_some_clips_keep_the_sides_of_the_split():
     assert lesson.windows(clips, rows[:2]).shape == (2, 24000)
 
 
+def test_sounds_come_from_as_many_groups_as_can_be():
+    groups = np.array(list("aaaabbc"))
+    assert lesson.spread(np.array([0, 1, 2, 4, 5, 6]), groups, 4).tolist() == [0, 4, 6, 1]
+
+
 def test_a_sparse_code_is_fitted_on_sounding_vectors_of_training_sounds():
     rng = np.random.default_rng(0)
     x = np.abs(rng.normal(1, 1, (20, 8, 6))).astype(np.float32)

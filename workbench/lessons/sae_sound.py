@@ -9,7 +9,7 @@ below, so that one wild measurement does not make a mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,19 +28,16 @@ from ..sae import SparseAutoencoder, fit_saes
 from ..sonify import SoundVectors, load_autoencoder, sound_vectors
 from ..views import compared, heatmap, intervals, latent_sound_page
 
-if TYPE_CHECKING:
-    from ..views.latent_sounds import LatentSoundPage
-
 HEARD = {
     "f0_median": ("pitch", "semitones"),
-    "hnr_mean": ("harmonics over noise", "dB"),
+    "hnr_mean": ("harmonicity", "dB"),
     "loudness_mean": ("loudness", "dBFS"),
-    "loudness_range": ("range of loudness", "dB"),
+    "loudness_range": ("loudness range", "dB"),
     "centroid_mean": ("brightness", "Hz"),
-    "slope_0_500": ("slope below 500 Hz", "dB per kHz"),
-    "f1_frequency": ("first resonance", "Hz"),
-    "f2_frequency": ("second resonance", "Hz"),
-    "flux": ("change of the spectrum", ""),
+    "slope_0_500": ("low-band slope", "dB per kHz"),
+    "f1_frequency": ("first formant", "Hz"),
+    "f2_frequency": ("second formant", "Hz"),
+    "flux": ("spectral flux", ""),
 }
 """Attributes of the set "voice" that need no label: what they are called here, and units. Any sound has most."""
 UNITS = dict(HEARD.values())
@@ -89,6 +86,13 @@ def some_of(clips: Clips, split: Split, *, most: int, seed: int) -> tuple[np.nda
     parts = [rng.permutation(part)[: max(1, round(share * len(part)))] for part in split]
     ends = np.cumsum([0, *map(len, parts)])
     return np.concatenate(parts), Split(*(np.arange(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)))
+
+
+def spread(rows: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` of some rows, from as many groups as can be, since intervals are over groups."""
+    rows = np.asarray(rows)
+    turn = pd.Series(rows).groupby(groups[rows]).cumcount().to_numpy()
+    return rows[np.argsort(turn, kind="stable")][:count]
 
 
 def decodable(sounds: np.ndarray, *, device: str, seed: int) -> dict[str, SoundVectors]:
@@ -164,11 +168,15 @@ class Named(NamedTuple):
     """Spearman's, over training sounds."""
 
     @property
+    def name(self) -> str:
+        """ "latent 12: more brightness"."""
+        return f"latent {self.latent}: {'more' if self.correlation > 0 else 'less'} {self.attribute}"
+
+    @property
     def caption(self) -> str:
         """ "latent 12: more brightness (ρ = +0.81)"."""
-        side = "more" if self.correlation > 0 else "less"
         sign = f"{self.correlation:+.2f}".replace("-", "−")
-        return f"latent {self.latent}: {side} {self.attribute} (ρ = {sign})"
+        return f"{self.name} (ρ = {sign})"
 
 
 @checked
@@ -292,7 +300,7 @@ class Turned:
 
 def turned_page(
     turned: Turned, rows: Sequence[int], names: Sequence[str], real: np.ndarray, *, carry: int = 1, title: str = ""
-) -> LatentSoundPage | str:
+):
     """A page to turn the latents in some sounds; without a latent to turn, a sentence that says so.
 
     Parameters
@@ -417,7 +425,7 @@ def responses(table: pd.DataFrame, named: Sequence[Named]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by the latent's caption, with kind, mean, and low and high of the 95 % interval over groups.
+        Indexed by the latent's name, with kind, mean, and low and high of the 95 % interval over groups.
     """
     rows = []
     for place, each in enumerate(named):
@@ -427,7 +435,7 @@ def responses(table: pd.DataFrame, named: Sequence[Named]) -> pd.DataFrame:
             known = np.isfinite(values)
             low, high = group_interval(values[known], own["group"][known]) if known.sum() > 1 else (np.nan, np.nan)
             mean = values[known].mean() if known.any() else np.nan
-            rows.append({"latent": each.caption, "kind": kind, "mean": mean, "low": low, "high": high})
+            rows.append({"latent": each.name, "kind": kind, "mean": mean, "low": low, "high": high})
     return pd.DataFrame(rows).set_index("latent")
 
 
@@ -450,7 +458,7 @@ def against(table: pd.DataFrame, named: Sequence[Named], kind: str) -> tuple[flo
 def moved(table: pd.DataFrame, named: Sequence[Named], kind: str = OWN) -> pd.DataFrame:
     """Mean slope of every attribute by every latent, (latents, attributes), with their signs."""
     own = table[table["kind"] == kind].groupby("place")[list(UNITS)].mean()
-    return own.set_axis([each.caption.split(" (")[0] for each in named], axis=0)
+    return own.set_axis([each.name for each in named], axis=0)
 
 
 def dose_figures(table: pd.DataFrame, named: Sequence[Named], *, title: str) -> list:
