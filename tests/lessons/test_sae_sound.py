@@ -49,7 +49,7 @@ def real(vectors):
 
 @pytest.fixture(scope="module")
 def turned(vectors, sae):
-    named = [lesson.Named(0, "loudness", 0.9), lesson.Named(1, "brightness", 0.8), lesson.Named(2, "loudness", -0.4)]
+    named = [lesson.Named(0, "level", 0.9), lesson.Named(1, "brightness", 0.8), lesson.Named(2, "level", -0.4)]
     return lesson.Turned(vectors, sae, named, TRAIN, seed=0)
 
 
@@ -59,9 +59,9 @@ def table(turned, real):
 
 
 def test_planted_latents_are_named_by_what_they_write(vectors, sae, real):
-    known = real[["brightness", "loudness"]].iloc[TRAIN]
+    known = real[["brightness", "level"]].iloc[TRAIN]
     named = lesson.most_telling(vectors.codes(sae)[TRAIN], known, count=2)
-    assert {each[:2] for each in named} == {(0, "loudness"), (1, "brightness")}
+    assert {each[:2] for each in named} == {(0, "level"), (1, "brightness")}
     for each in named:
         of = vectors.codes(sae)[TRAIN, each.latent], real[each.attribute].to_numpy()[TRAIN]
         assert each.correlation == pytest.approx(spearmanr(*of).statistic, abs=1e-6)
@@ -103,21 +103,21 @@ def test_the_named_attribute_moves_with_the_latent_and_not_with_controls(table, 
         difference, low, high = lesson.against(planted, turned.named[:2], kind)
         each = planted.pivot(index=["place", "sound"], columns="kind")
         brute = [
-            each[name][lesson.OWN].loc[p] - each[name][kind].loc[p] for p, name in ((0, "loudness"), (1, "brightness"))
+            each[name][lesson.OWN].loc[p] - each[name][kind].loc[p] for p, name in ((0, "level"), (1, "brightness"))
         ]
         assert difference == pytest.approx(np.mean(brute), abs=1e-9) and low <= difference <= high
     moved = lesson.moved(table, turned.named)
-    assert moved.iloc[0].abs().idxmax() == "loudness"
+    assert moved.iloc[0].abs().idxmax() == "level"
     right, chance = lesson.specific(table, turned.named)
     assert right == sum(moved.iloc[p].abs().idxmax() == each.attribute for p, each in enumerate(turned.named))
-    assert chance == pytest.approx(3 / 9)
+    assert chance == pytest.approx(3 / 8)
 
 
 def test_the_sentences_say_what_the_table_shows(table, turned):
     lines = lesson.dose_sentences(table, turned.named)
     assert any("along a random direction" in line for line in lines) and any("another latent" in line for line in lines)
     null = table.assign(**{name: np.tile([0.1, 0.2, 0.0], len(table))[: len(table)] for name in lesson.UNITS})
-    null = null.assign(loudness=null["sound"] % 3 - 1.0, brightness=null["sound"] % 2 - 0.5)
+    null = null.assign(level=null["sound"] % 3 - 1.0, brightness=null["sound"] % 2 - 0.5)
     assert lesson.dose_sentences(null, turned.named)[0].startswith("A control may do as well")
     assert lesson.dose_sentences(table.iloc[:0], []) == [lesson.NOTHING]
     assert len(lesson.dose_figures(table, turned.named, title="planted")) == 2
@@ -182,17 +182,17 @@ def test_what_goes_through_unchanged_is_carried_and_noise_is_not(vectors, real):
         "noise", vectors.x, vectors.sounding, RATE, lambda x: 0.1 * rng.standard_normal((len(x), 8000))
     )
     kept = lesson.carried({"planted": vectors, "noise": noise}, real, np.arange(12))
-    assert kept["planted"][["loudness", "brightness"]].min() > 0.999
+    assert kept["planted"][["level", "brightness"]].min() > 0.999
     assert lesson.best_carrier(kept) == "planted"
     lines = lesson.carrier_sentences(kept, "noise", sounds=12)
     assert "poorly" in lines[0] and "Not carried" in lines[-1]
     assert lesson.carrier_sentences(kept, "planted", sounds=12)[0].startswith("Attributes of 12 sounds")
 
 
-def test_loudness_beyond_full_scale_is_put_back():
+def test_the_level_beyond_full_scale_is_put_back():
     x = 0.5 * np.sin(2 * np.pi * 440 * T)
     both = lesson.heard_in([x, 8 * x], RATE)
-    assert both["loudness"][1] - both["loudness"][0] == pytest.approx(20 * np.log10(8), abs=0.01)
+    assert both["level"][1] - both["level"][0] == pytest.approx(20 * np.log10(8), abs=0.01)
     assert both["brightness"][1] == pytest.approx(both["brightness"][0], rel=1e-3)
 
 
@@ -224,3 +224,13 @@ def test_a_sparse_code_is_fitted_on_sounding_vectors_of_training_sounds():
     rows = x[12:16, :4].reshape(-1, 6)
     errors = ((sae.decode(sae.encode(rows)) - rows) ** 2).sum() / ((rows - rows.mean(0)) ** 2).sum()
     assert lost == pytest.approx(errors, rel=0.2) and lost < 1
+
+
+def test_zeros_after_the_end_change_the_level_by_a_constant_and_nothing_else():
+    """Clips shorter than the window end in zeros; what is measured must be of the sound."""
+    vibrato = 220 * T + 0.8 * np.sin(2 * np.pi * 6 * T)
+    x = 0.3 * sum(np.sin(2 * np.pi * k * vibrato) / k for k in range(1, 12))
+    both = lesson.heard_in([x, np.pad(x, (0, len(x)))], RATE)
+    assert both["level"][0] - both["level"][1] == pytest.approx(10 * np.log10(2), abs=0.01)
+    rest = both.drop(columns="level")
+    np.testing.assert_allclose(rest.iloc[1], rest.iloc[0], rtol=0.1)

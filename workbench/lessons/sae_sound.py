@@ -31,15 +31,15 @@ from ..views import compared, heatmap, intervals, latent_sound_page
 HEARD = {
     "f0_median": ("pitch", "semitones"),
     "hnr_mean": ("harmonicity", "dB"),
-    "loudness_mean": ("loudness", "dBFS"),
-    "loudness_range": ("loudness range", "dB"),
+    "level": ("level", "dBFS"),
     "centroid_mean": ("brightness", "Hz"),
     "slope_0_500": ("low-band slope", "dB per kHz"),
     "f1_frequency": ("first formant", "Hz"),
     "f2_frequency": ("second formant", "Hz"),
     "flux": ("spectral flux", ""),
 }
-"""Attributes of the set "voice" that need no label: what they are called here, and units. Any sound has most."""
+"""Attributes of the set "voice" that need no label: what they are called here, and units. Any sound has most, and
+zeros after its end change none but the level, by a constant."""
 UNITS = dict(HEARD.values())
 SETTINGS = {
     "smoke": {"clips": 72, "latents": 64, "epochs": 15, "turned": 3, "sounds": 5, "carry": 1},
@@ -104,14 +104,14 @@ def decodable(sounds: np.ndarray, *, device: str, seed: int) -> dict[str, SoundV
 def heard_in(sounds: Iterable[np.ndarray], rate: int) -> pd.DataFrame:
     """The attributes :data:`HEARD` of sounds, a row each, NaN where undefined.
 
-    A sound beyond full scale is measured at full scale, and its loudness is put back; no other attribute depends on the
+    A sound beyond full scale is measured at full scale, and its level is put back; no other attribute depends on the
     level.
     """
     sounds = [np.asarray(x, dtype=np.float32) for x in sounds]
     peaks = np.array([max(1.0, float(np.abs(x).max())) for x in sounds])
     clips = Clips.from_arrays([x / np.float32(peak) for x, peak in zip(sounds, peaks, strict=True)], rate)
     table = measure(clips, set="voice", progress=False).table[list(HEARD)].reset_index(drop=True)
-    table["loudness_mean"] += 20 * np.log10(peaks)
+    table["level"] += 20 * np.log10(peaks)
     return table.set_axis([name for name, _ in HEARD.values()], axis=1)
 
 

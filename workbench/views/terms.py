@@ -57,7 +57,6 @@ TERMS: dict[str, str] = {
     "shimmer": "How much periods of a voice differ in amplitude from one to the next.",
     "brightness": "Where the middle of the spectrum lies (its centroid), in Hz.",
     "harmonicity": "Harmonics-to-noise ratio in dB: how far the periodic part of a sound lies above its noise.",
-    "loudness range": "How far loud moments lie above soft ones, from the 20th to the 80th percentile, in dB.",
     "low-band slope": "How the spectrum rises or falls from 0 to 500 Hz, in dB per kHz.",
     "first formant": "The lowest resonance of the vocal tract, or of whatever else sounds, in Hz.",
     "second formant": "The second resonance of the vocal tract, or of whatever else sounds, in Hz.",
