@@ -377,16 +377,16 @@ def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropo
     if not isinstance(network, Encoder):
         raise ParameterError("network", network, "'conv', 'vgg' or an encoder, as load_encoder gives it")
     width = network.layers[-1].dim
-    front, options = _front(network)
+    front, options = _front(network, len(network.layers) - 1)
     return Stacked(front, nn.BatchNorm1d(width), nn.Linear(width, classes)), options
 
 
-def _front(encoder: Encoder) -> tuple[nn.Module, dict[str, object]]:
+def _front(encoder: Encoder, layer: int, pool: nn.Module | None = None) -> tuple[nn.Module, dict[str, object]]:
     """Return an encoder as a module from (B, samples) to (B, D), and the options for a :class:`Classifier` on it."""
     options = {"rate": encoder.rate, "name": encoder.name}
-    if isinstance(encoder, mobilenets.EfficientAT):
+    if pool is None and isinstance(encoder, mobilenets.EfficientAT) and layer == len(encoder.layers) - 1:
         return Features(encoder), options | {"taps": [f"front_end.features.{i}" for i in (6, 12, 15)]}
-    front = Frames(encoder)
+    front = Frames(encoder, layer, pool)
     return front, options | {"taps": [f"front_end.taps.{i}" for i in range(len(front.taps))], "axes": "btc"}
 
 
@@ -505,44 +505,51 @@ class Features(nn.Module):
 
 
 class Frames(nn.Module):
-    """Any encoder as a module from waveforms (B, samples) to the mean frame of its last layer, (B, D).
+    """Any encoder as a module from waveforms (B, samples) to one vector of one of its layers: the mean frame, (B, D).
 
-    Three of its layers, spread over its depth, pass through the modules ``taps`` as (B, T, D). Gradients reach the
-    waveforms if the encoder's front end is differentiable.
+    Three layers, spread over the depth up to this one, pass through the modules ``taps`` as (B, T, D). Gradients reach
+    the waveforms if the encoder's front end is differentiable.
 
     Parameters
     ----------
     encoder : Encoder
         The encoder; it is copied.
+    layer : int
+        Position of the layer.
+    pool : nn.Module, optional
+        What makes one vector (B, D') of the layer's frames (B, T, D), in place of their mean.
     """
 
-    def __init__(self, encoder: Encoder):
+    def __init__(self, encoder: Encoder, layer: int, pool: nn.Module | None = None):
         super().__init__()
-        self.encoder = copy.deepcopy(encoder)
+        self.encoder, self.layer, self.pool = copy.deepcopy(encoder), layer, pool
         parts = {name: value for name, value in vars(self.encoder).items() if isinstance(value, nn.Module)}
         self.parts = nn.ModuleDict(
             parts
         )  # the same objects, registered so that they move and are reset with this module
-        timed = [i for i, layer in enumerate(encoder.layers) if layer.frame_rate] or range(len(encoder.layers))
+        below = encoder.layers[: layer + 1]
+        timed = [i for i, each in enumerate(below) if each.frame_rate] or range(len(below))
         self.positions = sorted({timed[round(share * (len(timed) - 1))] for share in (1 / 3, 2 / 3, 1)})
         self.taps = nn.ModuleList(nn.Identity() for _ in self.positions)
 
     def extra_repr(self) -> str:
         """Return a text that identifies the encoder; fingerprints of classifiers include it."""
-        return f"{self.encoder.name}, {getattr(self.encoder, 'fingerprint', '')}"
+        return (
+            f"{self.encoder.name}, {getattr(self.encoder, 'fingerprint', '')}, {self.encoder.layers[self.layer].name}"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.encoder.device != x.device:
             self._move(x.device)
         x = F.pad(x, (0, max(self.encoder.minimum - x.shape[1], 0)))
         lengths = torch.full((len(x),), x.shape[1], device=x.device)
-        last = len(self.encoder.layers) - 1
-        wanted = sorted({*self.positions, last})
+        wanted = sorted({*self.positions, self.layer})
         outputs = dict(zip(wanted, self.encoder.forward(x, lengths, wanted), strict=True))
         heard = {i: frames[:, : int(counts[0])] for i, (frames, counts) in outputs.items()}
         for tap, position in zip(self.taps, self.positions, strict=True):
             tap(heard[position])
-        return heard[last].float().mean(1)
+        frames = heard[self.layer].float()
+        return frames.mean(1) if self.pool is None else self.pool(frames)
 
     def _move(self, device: torch.device) -> None:
         """Move the encoder's tensors that are not in modules; its modules have been moved already."""
@@ -554,34 +561,49 @@ class Frames(nn.Module):
 
 @checked
 def classifier_on(
-    encoder: Encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[object], **options
+    encoder: Encoder,
+    weight: ArrayLike,
+    bias: ArrayLike,
+    classes: Sequence[object],
+    *,
+    layer: int = -1,
+    pool: nn.Module | None = None,
+    **options,
 ) -> Classifier:
-    """Make a classifier from an encoder and a linear head on the mean frames of its last layer.
+    """Make a classifier from an encoder and a linear head on the mean frames of one of its layers.
 
     Parameters
     ----------
     encoder : Encoder
         Encoder from :func:`~workbench.load_encoder` or :func:`~workbench.encoders.encoder_from`.
     weight : array_like (D, C)
-        Weights of a linear probe of the last layer.
+        Weights of a linear map of the layer, such as a probe's or those of some latents of a sparse autoencoder.
     bias : array_like (C,)
-        Intercepts of the probe.
+        Intercepts of the map.
     classes : sequence of str
         Names of the classes.
+    layer : int
+        Position of the layer, by default that of the last one; from the end where it is negative.
+    pool : nn.Module, optional
+        What makes one vector (B, D) of the layer's frames (B, T, D'), such as the summary of an autoencoder; by default
+        their mean, for which D is D'. It is not copied.
     **options
-        Options of :class:`Classifier`. By default the taps are three layers spread over the encoder's depth, or, for an
-        EfficientAT, its features 6, 12 and 15.
+        Options of :class:`Classifier`. By default the taps are three layers spread over the depth up to this layer, or,
+        for the last layer of an EfficientAT, its features 6, 12 and 15.
 
     Raises
     ------
     ParameterError
-        If the weights have a wrong shape.
+        If the encoder has no such layer, the weights have a wrong shape, or ``pool`` is no module.
     """
+    count = len(encoder.layers)
+    layer = range(count)[whole("layer", layer, least=-count, most=count - 1)]
     head = _linear(numbers("weight", weight, ndim=2).T, bias)
-    if head.in_features != encoder.layers[-1].dim or head.out_features != len(classes):
-        expected = f"({encoder.layers[-1].dim}, {len(classes)}): the last layer's numbers and the classes"
+    width = encoder.layers[layer].dim if pool is None else head.in_features
+    if (head.in_features, head.out_features) != (width, len(classes)):
+        expected = f"({width}, {len(classes)}): the layer's numbers and the classes"
         raise ParameterError("weight.shape", (head.in_features, head.out_features), expected)
-    front, known = _front(encoder)
+    front, known = _front(encoder, layer, pool)
     return Classifier(Stacked(front, nn.Identity(), head), classes=classes, **{**known, **options})
 
 
