@@ -338,10 +338,10 @@ def shown_names(table: pd.DataFrame, *, most: int = 15) -> pd.DataFrame:
     return rows[[*columns, "verdict"]].rename(columns=SHOWN)
 
 
-def latent_names(table: pd.DataFrame) -> dict[int, str]:
-    """Names that hold, by latent, for a page of latents."""
+def latent_names(table: pd.DataFrame) -> dict[int, tuple[str, str]]:
+    """Names that hold and their scores, by latent, as :func:`workbench.views.latent_page` takes them."""
     good = table[table["verdict"] == HOLDS]
-    return {int(latent): f"{name} ({score:.2f})" for latent, name, score in good[["name", "score"]].itertuples()}
+    return {int(latent): (name, f"{score:.2f}") for latent, name, score in good[["name", "score"]].itertuples()}
 
 
 def name_counts(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> pd.DataFrame:
@@ -403,6 +403,6 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
 def name_results(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> dict[str, object]:
     """What is recorded of names: the counts of every listener, and the names that hold."""
     counts = name_counts(tables, control)
-    return {"latents_named": counts[HOLDS].to_dict(), "latents_judged": counts["judged"].to_dict()} | {
-        "latent_names": latent_names(tables["all"])
-    }
+    names = {str(latent): name for latent, (name, _) in latent_names(tables["all"]).items()}
+    counted = {"latents_named": counts[HOLDS].to_dict(), "latents_judged": counts["judged"].to_dict()}
+    return counted | {"latent_names": names}
