@@ -29,7 +29,7 @@ from ..sae import SparseAutoencoder, Statements, name_latents
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..embeddings.result import Embeddings
+    from ..embeddings import Embeddings
     from ..encoders import Encoder
 
 OWN, MEASURED, TAGS, WORDS = "label and factors", "measured", "AudioSet tags", "CLAP"
