@@ -78,6 +78,7 @@ def views_calls() -> dict[str, Call]:
         interpretation_page,
         intervals,
         latent_page,
+        latent_sound_page,
         layer_curve,
         layer_heatmap,
         listening_test,
@@ -211,6 +212,12 @@ def views_calls() -> dict[str, Call]:
         "views.sounds_by_setting nested": (
             sounds_by_setting,
             {"sounds": [X, -X], "rate": RATE, "settings": {"steps": [1, 2]}},
+        ),
+        "views.latent_sound_page": (
+            latent_sound_page,
+            {"sound": lambda *at: X, "rate": RATE, "latents": ["latent 3"], "clips": ["a"], "kinds": ["own"]}
+            | {"amounts": [0.0, 1.0], "originals": [X], "unchanged": [-X], "detail": lambda *at: "said", "carry": 1}
+            | page,
         ),
         "views.ListeningTrial": (
             lambda **given: listening_test([ListeningTrial(**given)], path="answers.csv", seed=1),
