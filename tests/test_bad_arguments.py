@@ -107,6 +107,11 @@ def metrics_calls() -> dict[str, Call]:
             intervals.fold_interval,
             {"values": P[:, 0], "folds": GROUPS, "limits": (0, 1)} | level,
         ),
+        "classification.roc_auc": (classification.roc_auc, {"scores": X[:, 0], "positive": Y == 0}),
+        "classification.roc_auc_interval": (
+            classification.roc_auc_interval,
+            {"scores": X[:, 0], "positive": Y == 0, "groups": GROUPS, "against": X[:, 1]} | level,
+        ),
         "classification.mcnemar": (classification.mcnemar, right),
         "classification.paired_interval": (classification.paired_interval, right | {"groups": GROUPS} | level),
         "classification.evaluate": (
@@ -367,6 +372,7 @@ def sae_calls() -> dict[str, Call]:
         SparseCodes,
         controls,
         encode_frames,
+        erasure,
         fewest_latents,
         fit_saes,
         interventions,
@@ -409,6 +415,7 @@ def sae_calls() -> dict[str, Call]:
     fields = {"dim": 5, "latents": 8, "k": 2, "activation": "topk", "prefixes": (4,), "pre_bias": True}
     fields |= {"unit_norm_decoder": False, "tied_init": True, "normalise_input": True, "auxk": 0.1}
     fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1, "row_bound": 3.0}
+    fields |= {"l0_weight": 1.0, "bandwidth": 0.2}
     probe = {"weights": probes.weights[0][0], "bias": probes.bias[0][0], "classes": probes.classes}
     return {
         "sae.k_of": (k_of, {"sparsity": 0.5, "latents": 8}),
@@ -433,6 +440,26 @@ def sae_calls() -> dict[str, Call]:
         "sae.principal_components": (controls.principal_components, rows),
         "sae.random_projection": (controls.random_projection, rows | {"seed": 0}),
         "sae.intervene": (interventions.intervene, {"x": X, "sae": sae, "latents": [0, 1], "factor": 2.0}),
+        "sae.fit_eraser": (erasure.fit_eraser, {"x": X, "y": Y, "method": "means"}),
+        "sae.LatentRemoval": (
+            erasure.LatentRemoval,
+            {"sae": sae, "latents": [0, 1], "unit": "frame", "instead": 3},
+        ),
+        "sae.speaking": (
+            erasure.speaking,
+            {"z": z, "decoder": sae.decoder.numpy(), "weights": X[0], "concept": Y == 0},
+        ),
+        "sae.erasure_curve": (
+            partial(erasure.erasure_curve, device="cpu", others={"f": Y}),
+            {"x": X, "z": z, "decoder": sae.decoder.numpy(), "concept": Y == 0, "split": SPLIT, "groups": GROUPS}
+            | {"counts": [1, 2], "draws": 1, "seed": 0},
+        ),
+        "sae.steering_curve": (
+            erasure.steering_curve,
+            {"x": X, "y": Y, "z": z, "decoder": sae.decoder.numpy(), "target": 0, "groups": GROUPS, "top": 1}
+            | {"choose": SPLIT.train, "test": SPLIT.test, "doses": [0.0, 1.0], "draws": 2, "seed": 0}
+            | probe,
+        ),
         "sae.attributions": (
             interventions.attributions,
             {"z": z, "decoder": sae.decoder.numpy(), "weights": X[:5, :3]},

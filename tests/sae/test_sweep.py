@@ -30,6 +30,14 @@ def vectors(rows: int = 120, dim: int = 10, seed: int = 0) -> np.ndarray:
     return (codes @ rng.standard_normal((8, dim)) + noise).astype(np.float32)
 
 
+def sparse(rows: int = 2000, dim: int = 48, atoms: int = 96) -> np.ndarray:
+    """Sums of a few of ``atoms`` directions, around a mean."""
+    rng = np.random.default_rng(0)
+    codes = rng.exponential(size=(rows, atoms)) * (rng.random((rows, atoms)) < 5 / atoms)
+    noise = 0.05 * rng.standard_normal((rows, dim)) + rng.standard_normal(dim)
+    return (codes @ rng.standard_normal((atoms, dim)) / dim**0.5 + noise).astype(np.float32)
+
+
 SETTINGS = {"split": Split(np.arange(90), np.arange(90, 120)), "latents": 24, "batch": 8, "progress": False}
 
 
@@ -126,6 +134,16 @@ def test_a_sweep_of_nested_codes_by_its_name():
         errors[config] = np.square(sae.decode(z) - x).sum() / np.square(x - x.mean(0)).sum()
     assert sae.config.prefixes == (1, 3, 6, 12)
     assert errors["matryoshka"] < 0.6 * errors["batchtopk"], errors
+
+
+def test_a_jumprelu_reaches_the_k_that_it_was_asked_for(tmp_path):
+    """On unseen rows of a planted dictionary, at about the error of a BatchTopK, whose threshold is one for all."""
+    options = {"layers": {"a": sparse()}, "ks": [4, 12], "latents": 128, "steps": 1500, "batch": 16}
+    options["split"] = Split(np.arange(1600), np.arange(1600, 2000))
+    jumprelu, batchtopk = (small(**options, config=config) for config in ("jumprelu", "batchtopk"))
+    assert jumprelu.table.l0.tolist() == pytest.approx([4, 12], rel=0.15)
+    assert (jumprelu.table.fvu < 1.2 * batchtopk.table.fvu).all() and (jumprelu.table.fvu < 0.6).all()
+    assert [sae.config.activation for sae in SAESweep.load(jumprelu.save(tmp_path)).saes] == ["jumprelu"] * 2
 
 
 def test_layers_of_different_width_share_a_sweep():
@@ -275,14 +293,6 @@ def test_embeddings_can_be_passed_as_they_are():
 # ---- rows that are far from all others ----
 
 
-def sparse(rows: int = 2000, dim: int = 48, atoms: int = 96) -> np.ndarray:
-    """Sums of a few of ``atoms`` directions, around a mean."""
-    rng = np.random.default_rng(0)
-    codes = rng.exponential(size=(rows, atoms)) * (rng.random((rows, atoms)) < 5 / atoms)
-    noise = 0.05 * rng.standard_normal((rows, dim)) + rng.standard_normal(dim)
-    return (codes @ rng.standard_normal((atoms, dim)) / dim**0.5 + noise).astype(np.float32)
-
-
 FAR = np.arange(100, 2000, 333)  # .3 % of the rows
 
 
@@ -346,11 +356,12 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("calls", [1, 2, 5])
-def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls):
+@pytest.mark.parametrize(("calls", "activation"), [(1, "topk"), (2, "batchtopk"), (5, "batchtopk"), (2, "jumprelu")])
+def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls, activation):
     monkeypatch.setattr(data, "CHUNK", 2 * 4 * 10 * 2 * 40)
     monkeypatch.setattr(sweep, "CHECKPOINT_SECONDS", 0.0)
-    whole, train, done = small(**RESUMABLE), Stack.train, []
+    resumable = RESUMABLE | {"activation": activation}
+    whole, train, done = small(**resumable), Stack.train, []
 
     def breaks(self, x, batch, rates):
         if len(done) == calls:
@@ -360,11 +371,11 @@ def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls):
 
     monkeypatch.setattr(Stack, "train", breaks)
     with pytest.raises(Stopped):
-        small(**RESUMABLE, checkpoint=tmp_path / "sweep")
+        small(**resumable, checkpoint=tmp_path / "sweep")
     monkeypatch.setattr(Stack, "train", train)
-    assert same(small(**RESUMABLE, checkpoint=tmp_path / "sweep"), whole)
+    assert same(small(**resumable, checkpoint=tmp_path / "sweep"), whole)
     monkeypatch.setattr(Stack, "train", None)  # what is finished is read, not trained
-    assert same(small(**RESUMABLE, checkpoint=tmp_path / "sweep"), whole)
+    assert same(small(**resumable, checkpoint=tmp_path / "sweep"), whole)
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
 
 
@@ -454,7 +465,7 @@ def broken(row: int) -> np.ndarray:
         ({"layers": {"a": vectors(), "b": vectors(50)}}, r"layers\['b'\].shape=\(50, 10\) must be \(N, D\) with N=120"),
         ({"layers": {"a": vectors(), "b": broken(17)}}, r"layers\['b'\]\[17\]='nan or inf' must be finite"),
         ({"layers": {"a": broken(100)}}, r"layers\['a'\]\[100\]='nan or inf' must be finite"),
-        ({"config": "best"}, "config='best' must be 'default', 'paper', 'batchtopk' or 'matryoshka'"),
+        ({"config": "best"}, "config='best' must be 'default', 'paper', 'batchtopk', 'jumprelu' or 'matryoshka'"),
         ({"keep": "all"}, "keep='all' must be 'best' or 'last' or 'last batch'"),
         ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be at least one, all different"),
         ({"batch": 0}, "batch=0 must be a whole number, 1 or more"),

@@ -1,4 +1,8 @@
 from . import published as published
+from .erasure import LatentRemoval as LatentRemoval
+from .erasure import erasure_curve as erasure_curve
+from .erasure import fit_eraser as fit_eraser
+from .erasure import steering_curve as steering_curve
 from .interventions import ablations as ablations
 from .interventions import attributions as attributions
 from .interventions import chosen_against_random as chosen_against_random

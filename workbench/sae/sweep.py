@@ -79,8 +79,8 @@ def fit_saes(
     seeds : sequence of int
         Seeds of the initial weights and of the order of the training rows, the same for every layer and sparsity.
     config : SAEConfig or str
-        Configuration, or the name of one: "default", "paper", "batchtopk" or "matryoshka". ``dim`` and ``k`` are set
-        for each layer and sparsity.
+        Configuration, or the name of one: "default", "paper", "batchtopk", "jumprelu" or "matryoshka". ``dim`` and
+        ``k`` are set for each layer and sparsity.
     epochs : int, optional
         Number of passes over the training rows, at least 1. By default 100, or as many as 100 million vectors make.
     rows : int, optional
@@ -248,7 +248,7 @@ class _Run:
             scale=np.array(scales if config.normalise_input else np.ones(len(scales)), dtype=np.float32),
             device=device,
         )
-        if config.tied_init:
+        if config.tied_init or config.activation == "jumprelu":
             rows = data.sample(self.train, min(CALIBRATED, data.chunk_rows(self.arrays, len(self.seeds))))
             wanted = [(name, rows) for name in names for _ in self.seeds]
             stack.calibrate(data.tensors(self.arrays, wanted, device, self.statistics))
