@@ -370,6 +370,7 @@ def sae_calls() -> dict[str, Call]:
         SAEConfig,
         SparseAutoencoder,
         SparseCodes,
+        Statements,
         controls,
         encode_frames,
         erasure,
@@ -378,6 +379,7 @@ def sae_calls() -> dict[str, Call]:
         interventions,
         k_of,
         load_saelens,
+        name_latents,
         published,
         save_saelens,
         study,
@@ -473,6 +475,21 @@ def sae_calls() -> dict[str, Call]:
         "sae.chosen_against_random": (
             interventions.chosen_against_random,
             {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "seed": 0} | probe,
+        ),
+        "sae.Statements": (Statements, {"yes": X > 0, "names": list("abcde"), "listeners": list("fghij")}),
+        "sae.Statements.from_labels": (Statements.from_labels, {"values": Y.tolist(), "listener": "label"}),
+        "sae.Statements.from_numbers": (
+            Statements.from_numbers,
+            {"values": X[:, 0], "listener": "pitch", "naming": SPLIT.train, "unit": "Hz"},
+        ),
+        "sae.Statements.from_scores": (
+            Statements.from_scores,
+            {"scores": X, "names": list("abcde"), "listener": "tagger", "naming": SPLIT.train},
+        ),
+        "sae.name_latents": (
+            name_latents,
+            {"codes": z, "split": SPLIT, "groups": GROUPS, "clips": np.arange(N), "draws": 19, "level": 0.1, "seed": 0}
+            | {"statements": Statements.from_labels(Y, "label")},
         ),
         "sae.published": (published.table, {"quantity": "mse"}),
         "sae.codes": (

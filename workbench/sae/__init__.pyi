@@ -11,6 +11,8 @@ from .model import SAEConfig as SAEConfig
 from .model import SparseAutoencoder as SparseAutoencoder
 from .model import fewest_latents as fewest_latents
 from .model import k_of as k_of
+from .naming import Statements as Statements
+from .naming import name_latents as name_latents
 from .saelens import load_saelens as load_saelens
 from .saelens import save_saelens as save_saelens
 from .sparse_codes import SparseCodes as SparseCodes
