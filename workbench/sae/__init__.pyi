@@ -9,6 +9,9 @@ from .model import fewest_latents as fewest_latents
 from .model import k_of as k_of
 from .saelens import load_saelens as load_saelens
 from .saelens import save_saelens as save_saelens
+from .stability import absorption as absorption
+from .stability import found_again as found_again
+from .stability import splitting as splitting
 from .study import attribute_study as attribute_study
 from .study import best_attributes as best_attributes
 from .study import code_table as code_table
