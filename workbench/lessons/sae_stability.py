@@ -18,14 +18,13 @@ from ..metrics.disentanglement import (
     sap,
 )
 from ..metrics.importance import lasso_importance, mutual_information
-from ..sae import SparseAutoencoder, absorption, codes, fit_saes, found_again, splitting
+from ..sae import SparseAutoencoder, absorption, codes, found_again, splitting
 from ..views import curves, headed
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..datasets import Clips
-    from ..sae.result import SAESweep
 
 MOST_ROWS = 20_000
 """Most held-out rows on which latents are compared, drawn evenly: frames of a long set are more than it takes."""
@@ -56,35 +55,6 @@ def halves(split: Split, groups: np.ndarray, *, seed: int) -> list[Split]:
     return [Split(train[side[of] == half], split.valid, split.test) for half in (0, 1)]
 
 
-def comparisons(
-    x: np.ndarray, split: Split, groups: np.ndarray, *, layer: str, seed: int, **settings: object
-) -> tuple[dict[str, list[SAESweep]], list[Split]]:
-    """Train on each half of the training groups, two seeds each, and take the same autoencoders untrained.
-
-    Parameters
-    ----------
-    x : ndarray (N, D)
-        Vectors of clips or frames.
-    split, groups
-        Of the same rows.
-    layer : str
-        A name for the vectors.
-    seed : int
-        The seeds are ``seed`` and ``seed + 1``.
-    **settings
-        Of :func:`workbench.sae.fit_saes`, for one sparsity.
-
-    Returns
-    -------
-    sweeps : {"trained": [first half, second half], "untrained": [first half]}
-    halves : list of Split
-    """
-    parts = halves(split, groups, seed=seed)
-    settings = settings | {"seeds": [seed, seed + 1]}
-    trained = [fit_saes({layer: x}, part, **settings) for part in parts]
-    return {"trained": trained, "untrained": [fit_saes({layer: x}, parts[0], **(settings | {"steps": 0}))]}, parts
-
-
 def _some(rows: np.ndarray) -> np.ndarray:
     """At most :data:`MOST_ROWS` of the rows, evenly."""
     return rows if len(rows) <= MOST_ROWS else rows[np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int)]
@@ -93,7 +63,8 @@ def _some(rows: np.ndarray) -> np.ndarray:
 def stability_table(
     x: np.ndarray,
     split: Split,
-    sweeps: Mapping[str, Sequence[SAESweep]],
+    trained: Sequence[object],
+    untrained: object,
     *,
     groups: np.ndarray,
     labels: np.ndarray | None = None,
@@ -106,8 +77,10 @@ def stability_table(
     x : ndarray (N, D)
     split : Split
         Its test rows are those on which latents are compared.
-    sweeps
-        Of :func:`comparisons`.
+    trained : two SAESweep
+        One for each of :func:`halves`, of one layer and sparsity and of two seeds.
+    untrained : SAESweep
+        The same without training.
     groups : ndarray (N,)
     labels : ndarray (N,), optional
         The control of activity shuffles rows inside these.
@@ -122,9 +95,8 @@ def stability_table(
     """
     import pandas as pd
 
-    (first, other_seed), (other_half, other) = (sweep.saes for sweep in sweeps["trained"])
-    untrained = sweeps["untrained"][0].saes[1]
-    pairs = {"other seed": other_seed, "other half": other_half, BOTH: other, NEVER: untrained}
+    (first, other_seed), (other_half, other) = (sweep.saes for sweep in trained)
+    pairs = {"other seed": other_seed, "other half": other_half, BOTH: other, NEVER: untrained.saes[1]}
     rows = _some(split.test)
     given = {"groups": np.asarray(groups)[rows], "within": None if labels is None else np.asarray(labels)[rows]}
     tables = {name: found_again(first, second, x[rows], seed=seed, **given) for name, second in pairs.items()}
@@ -143,7 +115,10 @@ def stability_sentences(table: pd.DataFrame, split: Split, parts: Sequence[Split
     for by in ("activity", "direction"):
         ours, bare = table.loc[BOTH, by], table.loc[NEVER, by]
         control = max(bare["found"], ours["chance"])
-        if ours["found"] <= control:
+        if not ours["found"]:
+            told = f"By {by} no latent is found again from the other half and seed (mean highest similarity "
+            told += f"{ours['similarity']:.2f}, by chance {ours['chance_similarity']:.2f})."
+        elif ours["found"] <= control:
             told = f"By {by} the control wins: {bare['found']:.0%} are found in an untrained autoencoder, "
             told += f"{ours['chance']:.0%} by chance, and {ours['found']:.0%} from the other half and seed."
         else:
@@ -271,8 +246,6 @@ MEASURES = {
     "completeness": "DCI completeness",
 }
 """The metrics of section 3.2, as the figure calls them; for all of them more is better."""
-CANDIDATES = 8
-"""Numbers of a code, those with most mutual information on training rows, from which SAP chooses its best two."""
 PENALTY = 0.05
 """Penalty of the lasso behind DCI."""
 
@@ -332,21 +305,14 @@ def _measures(z: np.ndarray, v: np.ndarray, train: np.ndarray, test: np.ndarray,
     z = z[:, (z[test] != z[test][0]).any(0)]
     if not z.shape[1]:
         return dict.fromkeys(MEASURES, np.nan)
-    informed = mutual_information(z[train], v[train], discrete=True)
-    gaps = []
-    for j in range(v.shape[1]):
-        best = np.argsort(-informed[:, j], kind="stable")[:CANDIDATES]
-        gaps.append(sap(z[:, best], v[:, [j]], discrete=True, split=(train, test)).overall)
-    told, owner = [], []
-    for j, factor in enumerate(v.T):
-        for value in np.unique(factor[train]):
-            told.append(factor[train] == value)
-            owner.append(j)
-    weights = lasso_importance(z[train], np.stack(told, 1).astype(float), config="paper", alpha=PENALTY).R
-    R = np.stack([weights[:, np.array(owner) == j].sum(1) for j in range(v.shape[1])], 1)
+    owner = np.concatenate([np.full(len(np.unique(factor[train])), j) for j, factor in enumerate(v.T)])
+    told = np.column_stack([(factor[:, None] == np.unique(factor[train])) for factor in v.T]).astype(float)
+    weights = lasso_importance(z[train], told[train], config="paper", alpha=PENALTY).R
+    present = np.ptp(told[test], axis=0) > 0
+    R = np.stack([weights[:, owner == j].sum(1) for j in range(v.shape[1])], 1)
     found = {
         "mig": mig(z[test], v[test], discrete=True).overall,
-        "sap": float(np.mean(gaps)),
+        "sap": sap(z[test], told[test][:, present], discrete=False).overall,
         "modularity": modularity(mutual_information(z[test], v[test], discrete=True)).overall,
         "disentanglement": disentanglement(R, zero="skip").overall,
         "completeness": completeness(R, base="all", zero=0).overall,
@@ -355,7 +321,7 @@ def _measures(z: np.ndarray, v: np.ndarray, train: np.ndarray, test: np.ndarray,
 
 
 def _kinds(
-    x: np.ndarray, sweeps: Mapping[str, SAESweep], layer: str, train: np.ndarray
+    x: np.ndarray, sweeps: Mapping[str, object], layer: str, train: np.ndarray
 ) -> Iterator[tuple[str, float, int, np.ndarray]]:
     """Kind, sparsity, seed and code of the embedding, the sparse codes and the principal components."""
     yield "embedding", 0.0, 0, x
@@ -368,7 +334,7 @@ def _kinds(
 def disentanglement_study(
     x: np.ndarray,
     factors: pd.DataFrame,
-    sweeps: Mapping[str, SAESweep],
+    sweeps: Mapping[str, object],
     split: Split,
     *,
     layer: str,
@@ -377,10 +343,10 @@ def disentanglement_study(
 ) -> pd.DataFrame:
     """Six metrics of disentanglement for the embedding, its sparse codes, and controls, each with its chance level.
 
-    What is fitted (the classifiers of SAP and explicitness, the lasso of DCI) is fitted on training rows; SAP,
-    explicitness, MIG and modularity are of test rows. The lasso predicts each class of a factor, and the importance of
-    a code for the factor is the sum of its absolute weights over these. Numbers of a code that never change are left
-    out. Factors are classes for every metric.
+    What is fitted (the classifier of explicitness, the lasso of DCI) is fitted on training rows; explicitness, SAP, MIG
+    and modularity are of test rows. The lasso predicts each class of a factor, and the importance of a code for the
+    factor is the sum of its absolute weights over these. SAP is the gap in squared correlation with each class.
+    Numbers of a code that never change are left out. Factors are classes for every metric.
 
     Parameters
     ----------
@@ -426,17 +392,29 @@ def disentanglement_study(
     return pd.DataFrame(rows, columns=columns)
 
 
-def measures_figure(study: pd.DataFrame, *, title: str, factors: Sequence[str], rows: int):
-    """A panel a metric, above its chance level, against sparsity; the embedding is a level line."""
+def measures_figures(study: pd.DataFrame, *, title: str, factors: Sequence[str], rows: int) -> Iterator:
+    """Two figures, a panel a metric above its chance level against sparsity; none where nothing was measured.
+
+    Parameters
+    ----------
+    study : pandas.DataFrame
+        Of :func:`disentanglement_study`.
+    title : str
+    factors : sequence of str
+    rows : int
+        Test rows: with few, MIG and modularity are mostly chance, which is said first.
+    """
+    if study.empty:
+        return
     wide = study.pivot_table(index=["kind", "sparsity", "seed"], columns="metric", values="above", sort=False)
     wide = wide.reset_index()
     sparse, dense = wide[wide["kind"] != "embedding"], wide[wide["kind"] == "embedding"].iloc[0]
-    shown = [name for name in MEASURES if name in sparse and sparse[name].notna().any()]
-    labels = {name: f"{MEASURES[name]} above chance" for name in shown}
-    levels = {name: {"embedding": dense[name]} for name in shown}
     few = f"{rows} test rows: MIG and modularity are mostly chance" if rows < 100 else None
     title = headed(f"{title}: {', '.join(factors)}", few)
-    return curves(sparse, x="sparsity", y=shown, by="kind", levels=levels, labels=labels, title=title)
+    for some in (("mig", "sap", "explicitness"), ("modularity", "disentanglement", "completeness")):
+        labels = {name: f"{MEASURES[name]} above chance" for name in some}
+        levels = {name: {"embedding": dense[name]} for name in some}
+        yield curves(sparse, x="sparsity", y=list(some), by="kind", levels=levels, labels=labels, title=title)
 
 
 def measures_table(study: pd.DataFrame) -> pd.DataFrame:
@@ -491,3 +469,9 @@ def stability_results(table: pd.DataFrame, fates: pd.DataFrame, absorbed: pd.Dat
             for name, rows in absorbed.groupby(level=0, sort=False)
         },
     }
+
+
+def measures_results(study: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """What section 3.2 records: every metric above its chance level, means over seeds, by kind and sparsity."""
+    means = study.pivot_table(index=["kind", "sparsity"], columns="metric", values="above", sort=False)
+    return {f"{kind}, {sparsity:g}": dict(row) for (kind, sparsity), row in means.iterrows()}

@@ -223,9 +223,10 @@ def splitting(
 ):
     """Which latents of a small autoencoder are one latent of a larger one, or the sum of several.
 
-    On the rows ``choose``, the latent of the large autoencoder that correlates most with the small one is taken first,
-    then, one by one, that whose value added to the sum raises the correlation most, up to ``most`` latents. The rows
-    ``test`` then say how far the first alone, and the sum, follow the small latent.
+    On the rows ``choose``, the counterpart of a small latent is the large one whose value correlates most with it. Its
+    parts are large latents inside it, which means that it is active in at least a share ``threshold`` of the rows in
+    which they are. They are taken one by one, each time that whose value added to the sum raises the correlation most.
+    The rows ``test`` then say how far the counterpart, and the sum of the parts, follow the small latent.
 
     Parameters
     ----------
@@ -234,16 +235,17 @@ def splitting(
     choose, test : ndarray of int
         Row numbers on which counterparts are chosen, and on which they are judged.
     threshold : float
-        Correlation from which a latent is explained, in (0, 1).
+        Correlation from which a latent is explained, and share of rows from which another is inside it, in (0, 1).
     most : int
-        Most latents of a sum.
+        Most parts.
 
     Returns
     -------
     pandas.DataFrame
         One row per latent of ``small`` that varies in both parts, by its number: ``one``, the correlation with its
-        counterpart on the test rows; ``together``, that with the sum of ``parts`` latents; and ``fate``: "one" if the
-        counterpart alone reaches the threshold, "several" if only the sum does, and otherwise "none".
+        counterpart on the test rows; ``together``, that with the sum of its parts (0 without any); how many ``parts``
+        there are; and ``fate``: "one" if the counterpart reaches the threshold, "several" if only the sum of two or
+        more parts does, and otherwise "none".
 
     Raises
     ------
@@ -263,22 +265,26 @@ def splitting(
     pool, candidates = large[choose], large[test]
     moved = pool - pool.mean(0)
     power, cross = (moved**2).sum(0), _unit((of[:, kept] - of[:, kept].mean(0)).T) @ moved
-    rows = [_parts(against, moved, power, most) for against in cross]
-    table = {"one": [], "together": [], "parts": [len(parts) for parts in rows]}
-    for latent, parts in zip(kept, rows, strict=True):
-        sums = candidates[:, parts].cumsum(1)
-        follow = _correlation(on[:, [latent]], sums[:, [0, -1]])[0] if parts else np.zeros(2)
-        table["one"].append(follow[0])
-        table["together"].append(follow[1])
-    found = pd.DataFrame(table, index=pd.Index(kept, name="latent"))
-    fate = np.where(found["together"] >= threshold, "several", "none")
+    first = (cross / np.sqrt(np.where(power > 0, power, np.inf))).argmax(1)
+    both = (of[:, kept] > 0).T.astype(np.float64) @ (pool > 0)
+    inside = both >= threshold * np.maximum((pool > 0).sum(0), 1)
+    rows, one, together = [], [], []
+    for target, products, allowed, counterpart in zip(on[:, kept].T, cross, inside, first, strict=True):
+        parts = np.flatnonzero(allowed)[_parts(products[allowed], moved[:, allowed], power[allowed], most)]
+        follow = np.column_stack([candidates[:, counterpart], candidates[:, parts].sum(1)])
+        for values, correlation in zip((one, together), _correlation(target[:, None], follow)[0], strict=True):
+            values.append(correlation)
+        rows.append(len(parts))
+    found = pd.DataFrame({"one": one, "together": together, "parts": rows}, index=pd.Index(kept, name="latent"))
+    several = (found["together"] >= threshold) & (found["parts"] > 1)
+    fate = np.where(several, "several", "none")
     return found.assign(fate=np.where(found["one"] >= threshold, "one", fate))
 
 
-def _parts(cross: np.ndarray, moved: np.ndarray, power: np.ndarray, most: int) -> list[int]:
+def _parts(cross: np.ndarray, moved: np.ndarray, power: np.ndarray, most: int) -> np.ndarray:
     """Columns whose sum correlates most with a target, greedily; ``cross`` (m,) are their products with the target."""
     parts, product, square, total, best = [], 0.0, 0.0, np.zeros(len(moved)), 0.0
-    while len(parts) < most:
+    while len(parts) < min(most, len(power)):
         grown = square + power + 2 * (total @ moved)
         with np.errstate(divide="ignore", invalid="ignore"):
             score = np.where(grown > 1e-12 * max(power.max(), 1e-300), (product + cross) / np.sqrt(grown), -1.0)
@@ -288,7 +294,7 @@ def _parts(cross: np.ndarray, moved: np.ndarray, power: np.ndarray, most: int) -
             break
         best, parts = score[at], [*parts, at]
         product, square, total = product + cross[at], grown[at], total + moved[:, at]
-    return parts
+    return np.array(parts, int)
 
 
 @checked
