@@ -371,17 +371,20 @@ def sae_calls() -> dict[str, Call]:
         SparseAutoencoder,
         SparseCodes,
         Statements,
+        absorption,
         controls,
         encode_frames,
         erasure,
         fewest_latents,
         fit_saes,
+        found_again,
         interventions,
         k_of,
         load_saelens,
         name_latents,
         published,
         save_saelens,
+        splitting,
         study,
     )
 
@@ -536,6 +539,28 @@ def sae_calls() -> dict[str, Call]:
             | {"protocols": ("held out",)},
         ),
         "sae.best_attributes": (study.best_attributes, {"study": table, "n": 2}),
+        "sae.found_again": (
+            found_again,
+            {
+                "first": sae,
+                "second": sae,
+                "x": X,
+                "threshold": 0.5,
+                "groups": GROUPS,
+                "within": Y,
+                "draws": 2,
+                "seed": 0,
+            },
+        ),
+        "sae.splitting": (
+            splitting,
+            {"small": z, "large": z, "choose": SPLIT.train, "test": SPLIT.test, "threshold": 0.5, "most": 2},
+        ),
+        "sae.absorption": (
+            absorption,
+            {"z": np.abs(X), "decoder": np.eye(D), "direction": np.ones(D), "positive": Y == 0, "least": 0.5}
+            | {"choose": SPLIT.train, "test": SPLIT.test},
+        ),
         "sae.Scores": (sparse_coding.Scores, {"mean": X.mean(0)}),
         "sae.Scores.add": (lambda **given: sparse_coding.Scores().add(**given), {"x": X, "x_hat": X, "z": z}),
     }

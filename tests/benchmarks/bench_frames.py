@@ -8,8 +8,9 @@
 4. *Gather* batches in random order from a store of ``--stored`` frames in shards, as training does; with an empty page
    cache (the first reading also compares checksums, clip by clip), and again.
 
-Memory is what the process holds by itself (RssAnon; pages of mapped files, which the system may take back, are not
-counted), at a tenth of the way and at the end. A folder of 10 million frames is the one of ``--rows`` times a factor.
+Rates are of processor time, as others may use the machine; what a disk takes shows in the seconds that passed. Memory
+is what the process holds by itself (RssAnon; pages of mapped files, which the system may take back, are not counted),
+at a tenth of the way and at the end. What 10 million frames take is what ``--rows`` take times a factor.
 """
 
 from __future__ import annotations
@@ -61,29 +62,36 @@ def held() -> float:
     raise SystemExit("this needs /proc/self/status with RssAnon (Linux 4.5 or later)")
 
 
+def clocks() -> np.ndarray:
+    """Seconds that have passed, and seconds of processor time, of all cores, that were used."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 class Watch:
     """Remembers, as a job reports, what it holds at a tenth of the way and at the end, and the most of all."""
 
     def __init__(self):
-        self.begin, self.before, self.seen = time.perf_counter(), held(), []
+        self.begin, self.before, self.seen = clocks(), held(), []
 
     def __call__(self, done: int, total: int) -> None:
-        self.seen.append((done / total, held(), time.perf_counter() - self.begin))
+        self.seen.append((done / total, held(), clocks() - self.begin))
 
     def told(self, rows: int) -> str:
         tenth = next(holds for share, holds, _ in self.seen if share >= 0.1)
         most = max(holds for _, holds, _ in self.seen)
-        (_, end, seconds) = self.seen[-1]
+        _, end, (seconds, busy) = self.seen[-1]
         return (
-            f"{rows / seconds:,.0f} frames a second, {seconds:.0f} s; memory {tenth - self.before:+.0f} MB at a tenth, "
-            f"{end - self.before:+.0f} MB at the end, {most - self.before:+.0f} MB at most"
+            f"{rows / busy:,.0f} frames a second of processor time ({busy:.0f} s; {seconds:.0f} s passed); memory "
+            f"{tenth - self.before:+.0f} MB at a tenth, {end - self.before:+.0f} at the end, {most - self.before:+.0f} "
+            "at most"
         )
 
 
-def timed(job: Callable[[], object]) -> tuple[float, object]:
-    begin = time.perf_counter()
-    made = job()
-    return time.perf_counter() - begin, made
+def timed(job: Callable[[], object]) -> np.ndarray:
+    """The two :func:`clocks` that a job takes."""
+    begin = clocks()
+    job()
+    return clocks() - begin
 
 
 def stored(folder: Path, x: Generated, rows: int) -> FlatFrames:
@@ -111,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in {"rows": 10**6, "of": ALL, "dim": 512, "latents": 2048, "k": 32}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    for name, value in {"seen": 100_000, "batch": 1024, "stored": 500_000}.items():
+    for name, value in {"seen": 200_000, "batch": 1024, "stored": 500_000}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
     if asked.rows % CLIP or asked.stored % CLIP:
@@ -122,7 +130,7 @@ def main() -> None:
     options = {"ks": [asked.k], "latents": asked.latents, "batch": asked.batch, "steps": asked.seen // asked.batch}
     sweep = fit_saes({"x": x}, split, **options, device="cpu", progress=watch)
     score = sweep.table.iloc[0]
-    trained = watch.seen[-1][2] / asked.seen
+    trained = watch.seen[-1][2][1] / asked.seen
     print(f"train, {asked.of:,} x {asked.dim} to {asked.latents:,}, {asked.seen:,} seen: {watch.told(asked.seen)}")
     print(f"  a row number takes 8 bytes in each list of rows; FVU {score['fvu']:.2f}, dead {score['dead']:.0%}")
 
@@ -134,7 +142,7 @@ def main() -> None:
         print(f"encode {asked.rows:,}: {watch.told(asked.rows)}")
         print(
             f"  {size / 1e9:.2f} GB on disk, dense {asked.rows * asked.latents * 4 / 1e9:.1f} GB; 10 million frames: "
-            f"{factor * size / 1e9:.1f} GB, {factor * watch.seen[-1][2] / 60:.0f} min"
+            f"{factor * size / 1e9:.1f} GB, {factor * watch.seen[-1][2][1] / 60:.0f} min of processor time"
         )
         before = held()
         for what, job in {
@@ -142,7 +150,7 @@ def main() -> None:
             "mean of each clip": codes.pooled,
             "ten strongest frames of 64 latents": lambda: codes.strongest(list(range(64)), 10),
         }.items():
-            print(f"  {what}: {timed(job)[0]:.1f} s, then {held() - before:+.0f} MB")
+            print(f"  {what}: {timed(job)[1]:.1f} s, then {held() - before:+.0f} MB")
 
         (store := Path(name) / "store").mkdir()
         flat = stored(store, Generated(asked.stored, asked.dim), asked.stored)
@@ -152,11 +160,11 @@ def main() -> None:
         for what in ("first reading", "later reading", "empty page cache"):
             if what == "empty page cache":
                 forget(store)
-            seconds = timed(lambda: flat[order[:n]])[0]
-            rate = f"{seconds / n * 1e6:.1f} us a frame, {seconds / n / trained:.1%} of what it takes to train on one"
-            print(f"gather {n:,} of {asked.stored:,} in random order, {what}: {seconds:.2f} s, {rate}")
-        seconds = timed(lambda: flat[:n])[0]
-        print(f"gather {n:,} in their order: {seconds / n * 1e6:.1f} us a frame")
+            passed, busy = timed(lambda: flat[order[:n]])
+            share = f"{busy / n / trained:.1%} of what it takes to train on one"
+            rate = f"{busy / n * 1e6:.1f} us of processor time a frame, {share}; {passed:.2f} s passed"
+            print(f"gather {n:,} of {asked.stored:,} in random order, {what}: {rate}")
+        print(f"gather {n:,} in their order: {timed(lambda: flat[:n])[1] / n * 1e6:.1f} us of processor time a frame")
 
 
 if __name__ == "__main__":

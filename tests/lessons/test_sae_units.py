@@ -10,6 +10,7 @@ import workbench as wb
 from workbench.core.errors import ParameterError
 from workbench.lessons.sae_units import Inputs
 from workbench.sae import SparseCodes
+from workbench.sae.study import Code
 
 PLAN = {"epochs": 3, "frames_seen": 1000, "sae_seeds": 2}
 
@@ -72,6 +73,15 @@ def test_what_is_drawn_over_time_adds_up_to_the_clip_or_it_is_said(both, sae):
             inputs.moments_sentence(sae, frames[:5], x, z)
     np.testing.assert_array_equal(both["frame"].moments(sae, frames), sae.encode(frames))
     np.testing.assert_array_equal(both["clip"].moments(sae, frames), np.maximum(sae.preactivations(frames), 0))
+
+
+def test_that_a_mean_of_codes_is_less_sparse_is_said(both):
+    z = np.zeros((4, 9))
+    z[:2, :3] = z[2:, :5] = 1  # four numbers that are not zero, on average
+    coded = {"a": Code("SAE", 0.8, 2, 0, z, z), "b": Code("SAE, untrained", 0.8, 2, 0, np.ones((4, 9)), z)}
+    assert both["clip"].mean_sentences(coded, k=2) == both["frame"].mean_sentences(coded, k=3) == []
+    (told,) = both["frame"].mean_sentences(coded, k=2)
+    assert told.startswith("A frame keeps about 2 of 9 latents; in the mean over a clip's frames 4 are not zero.")
 
 
 def test_what_is_trained_on_is_said_before(both):

@@ -233,7 +233,11 @@ def sentences(
     """
     told, mine = {**in_parts, "chance": np.full(len(groups), chance)}, EXPLAINED
     pairs = [
-        (LOUDEST, mine, {"above": "To be loud is enough.", "level": "To be loud is as good."}),
+        (
+            LOUDEST,
+            mine,
+            {"above": "To be loud is enough.", "level": "So the choice of components is not shown to matter."},
+        ),
         (WHOLE, mine, {"above": "What is left out was needed, or the cut does harm."}),
         (mine, "chance", {}),
         (mine, ours, {}),

@@ -117,6 +117,23 @@ class Inputs:
             "times on average. What takes a minute or more says first how long.",
         ]
 
+    def mean_sentences(self, coded: Mapping, *, k: int) -> list[str]:
+        """That a mean of sparse codes is less sparse than they are, where codes are of frames.
+
+        Parameters
+        ----------
+        coded : mapping of name to :class:`workbench.sae.study.Code`
+            Codes of the clips.
+        k : int
+            Numbers that a frame keeps in those that are looked at.
+        """
+        mine = [code for code in coded.values() if (code.kind, code.k) == ("SAE", k)]
+        if self.unit == "clip" or not mine:
+            return []
+        active = np.mean([(code.z != 0).sum(1).mean() for code in mine])
+        told = f"A frame keeps about {k} of {mine[0].z.shape[1]} latents; in the mean over a clip's frames {active:.0f}"
+        return [f"{told} are not zero. A probe reads all of these, and of the linear controls {k} numbers."]
+
     def moments_sentence(self, sae: SparseAutoencoder, frames: np.ndarray, x: np.ndarray, z: np.ndarray) -> str:
         """Check on one clip that what is drawn over time adds up to what the clip has, and say so.
 

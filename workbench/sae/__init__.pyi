@@ -17,6 +17,9 @@ from .saelens import load_saelens as load_saelens
 from .saelens import save_saelens as save_saelens
 from .sparse_codes import SparseCodes as SparseCodes
 from .sparse_codes import encode_frames as encode_frames
+from .stability import absorption as absorption
+from .stability import found_again as found_again
+from .stability import splitting as splitting
 from .study import attribute_study as attribute_study
 from .study import best_attributes as best_attributes
 from .study import code_table as code_table

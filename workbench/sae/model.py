@@ -96,7 +96,8 @@ class SAEConfig(Config):
     latents: int = 2048
     """Number of latents, the size of the code."""
     k: int = 102
-    """Number of latents kept for each vector; on average with "batchtopk", and about that with "jumprelu"."""
+    """Number of latents kept for each vector; with "batchtopk" and "jumprelu" on average over training vectors, so that
+    unseen ones may have more."""
     activation: Literal["topk", "batchtopk", "jumprelu"] = "topk"
     """With "topk" the k largest activations of each vector are kept. With "batchtopk" (Bussmann et al. 2024, arXiv
     2412.06410) it is the k times batch size largest of a batch, and after training all above a learnt threshold. With

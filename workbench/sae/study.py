@@ -36,7 +36,7 @@ class Code:
     sparsity: float
     """Share of latents that are zero; for a control, that of the sparse code with the same k."""
     k: int
-    """Number of non-zero entries per clip."""
+    """Number of non-zero entries per clip, in codes of frames per frame; the mean over frames has more."""
     seed: int
     """Seed of the weights or directions."""
     z: np.ndarray
