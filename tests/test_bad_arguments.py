@@ -370,16 +370,21 @@ def sae_calls() -> dict[str, Call]:
         SAEConfig,
         SparseAutoencoder,
         SparseCodes,
+        Statements,
+        absorption,
         controls,
         encode_frames,
         erasure,
         fewest_latents,
         fit_saes,
+        found_again,
         interventions,
         k_of,
         load_saelens,
+        name_latents,
         published,
         save_saelens,
+        splitting,
         study,
     )
 
@@ -474,6 +479,21 @@ def sae_calls() -> dict[str, Call]:
             interventions.chosen_against_random,
             {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "seed": 0} | probe,
         ),
+        "sae.Statements": (Statements, {"yes": X > 0, "names": list("abcde"), "listeners": list("fghij")}),
+        "sae.Statements.from_labels": (Statements.from_labels, {"values": Y.tolist(), "listener": "label"}),
+        "sae.Statements.from_numbers": (
+            Statements.from_numbers,
+            {"values": X[:, 0], "listener": "pitch", "naming": SPLIT.train, "unit": "Hz"},
+        ),
+        "sae.Statements.from_scores": (
+            Statements.from_scores,
+            {"scores": X, "names": list("abcde"), "listener": "tagger", "naming": SPLIT.train},
+        ),
+        "sae.name_latents": (
+            name_latents,
+            {"codes": z, "split": SPLIT, "groups": GROUPS, "clips": np.arange(N), "draws": 19, "level": 0.1, "seed": 0}
+            | {"statements": Statements.from_labels(Y, "label")},
+        ),
         "sae.published": (published.table, {"quantity": "mse"}),
         "sae.codes": (
             lambda **given: list(study.codes(**given)),
@@ -519,6 +539,28 @@ def sae_calls() -> dict[str, Call]:
             | {"protocols": ("held out",)},
         ),
         "sae.best_attributes": (study.best_attributes, {"study": table, "n": 2}),
+        "sae.found_again": (
+            found_again,
+            {
+                "first": sae,
+                "second": sae,
+                "x": X,
+                "threshold": 0.5,
+                "groups": GROUPS,
+                "within": Y,
+                "draws": 2,
+                "seed": 0,
+            },
+        ),
+        "sae.splitting": (
+            splitting,
+            {"small": z, "large": z, "choose": SPLIT.train, "test": SPLIT.test, "threshold": 0.5, "most": 2},
+        ),
+        "sae.absorption": (
+            absorption,
+            {"z": np.abs(X), "decoder": np.eye(D), "direction": np.ones(D), "positive": Y == 0, "least": 0.5}
+            | {"choose": SPLIT.train, "test": SPLIT.test},
+        ),
         "sae.Scores": (sparse_coding.Scores, {"mean": X.mean(0)}),
         "sae.Scores.add": (lambda **given: sparse_coding.Scores().add(**given), {"x": X, "x_hat": X, "z": z}),
     }

@@ -340,6 +340,10 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
     latent = open_silent(page)
     page.wait_for_function("document.querySelectorAll('.wb-card > audio').length === 11", timeout=60_000)
     assert page.locator(".wb-picture polyline.wb-line").count() == 11, "curves come from the kernel too"
+    page.wait_for_selector(".wb-sequence button", timeout=60_000)
+    assert page.locator(".wb-moment-mark").count() == page.locator(".wb-moment button").count() == 9, "so do moments"
+    page.locator(".wb-moment button").first.click()
+    page.wait_for_function("document.querySelector('.wb-moment audio').currentTime > 0.1", timeout=60_000)
     page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})
     page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=60_000)
     assert "5.0 s · 16 kHz" in page.inner_text(".wb-card >> nth=0")

@@ -271,7 +271,7 @@ def layer_results(
     }
 
 
-# --- parts 2 to 5: the sparse code --------------------------------------------------------------------------------
+# --- parts 2 to 6: the sparse code --------------------------------------------------------------------------------
 
 
 def coded_layers(dataset: str, encoder: str, best: str) -> list[str]:

@@ -270,12 +270,6 @@ def steering_sentences(table: pd.DataFrame, *, target: str) -> list[str]:
 # --- 5.2 ----------------------------------------------------------------------------------------------------------
 
 
-def unit_of(sae: SparseAutoencoder, x: np.ndarray, z: np.ndarray) -> str:
-    """Whether the codes z are those of the clip vectors x themselves, "clip", or means of codes of frames, "frame"."""
-    some = slice(0, 8)
-    return "clip" if np.allclose(sae.encode(x[some]), z[some], atol=1e-3 * max(1.0, np.abs(z[some]).max())) else "frame"
-
-
 def no_rest(network: Encoder, layer: str) -> str:
     """Why nothing of the network can be run after a layer, as a sentence; empty where it can."""
     if network.select(layer)[0] == len(network.layers) - 1 and not hasattr(network, "tags"):

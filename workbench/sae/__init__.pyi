@@ -11,10 +11,15 @@ from .model import SAEConfig as SAEConfig
 from .model import SparseAutoencoder as SparseAutoencoder
 from .model import fewest_latents as fewest_latents
 from .model import k_of as k_of
+from .naming import Statements as Statements
+from .naming import name_latents as name_latents
 from .saelens import load_saelens as load_saelens
 from .saelens import save_saelens as save_saelens
 from .sparse_codes import SparseCodes as SparseCodes
 from .sparse_codes import encode_frames as encode_frames
+from .stability import absorption as absorption
+from .stability import found_again as found_again
+from .stability import splitting as splitting
 from .study import attribute_study as attribute_study
 from .study import best_attributes as best_attributes
 from .study import code_table as code_table

@@ -31,6 +31,21 @@ TERMS: dict[str, str] = {
     "fvu": "Fraction of variance unexplained: squared error of the reconstruction over its variance; "
     "0 is perfect, 1 no better than the mean.",
     "l0": "Number of latents that are not zero, on average over clips.",
+    # names of latents
+    "listener": "Who says yes or no of a sound without knowing the latents: the table, measurements, a tagger, CLAP.",
+    "found": "Balanced accuracy of a name on the half of the groups that it was chosen on.",
+    "name score": "Balanced accuracy with which a name tells, on other groups, when its latent is active.",
+    "luck": "What 95 % of shuffles of the latent stay below, each with a choice of its own.",
+    "wrong name": "The best of other latents' names for this one, of those that say something else.",
+    "its score": "Balanced accuracy of the wrong name on the same groups.",
+    "margin": "Score of the name minus that of the wrong one.",
+    "alive": "Latents that are active at some moment.",
+    "judged": "Latents that are active, and silent, at enough moments of both halves.",
+    "above luck": "Latents whose name scores above what 95 % of their own shuffles reach.",
+    "by luck": "How many of those luck alone would bring.",
+    "holds": "The name is further above one half than luck brings any, and better than the best wrong name.",
+    "another may do as well": "The name is above luck, but not shown to be better than the best wrong name.",
+    "no name that holds": "The best name is no better than luck.",
     # probabilities
     "entropy": "How evenly something is spread, in bits or nats: 0 where it is one thing, highest where all are alike.",
     "chance": "What guessing without hearing the sound would reach.",
