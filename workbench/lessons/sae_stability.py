@@ -209,7 +209,18 @@ def absorption_table(
             found = absorption(z, decoder, directions[:, c], positive, choose=choose, test=test)
             if found["main"] >= 0:
                 rows.append({"autoencoder": name, "class": value, "rows": int(positive[test].sum())} | found)
-    columns = ["autoencoder", "class", "rows", "main", "carried", "fires", "false", "silent", "absorbed", "absorber"]
+    columns = [
+        "autoencoder",
+        "class",
+        "rows",
+        "main",
+        "carried",
+        "fires",
+        "false_alarms",
+        "silent",
+        "absorbed",
+        "absorber",
+    ]
     return pd.DataFrame(rows, columns=columns).set_index(["autoencoder", "class"])
 
 
