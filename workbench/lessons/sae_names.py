@@ -379,8 +379,8 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
     if not ours["judged"]:
         return ["No latent is active, and silent, at enough moments of both halves: none can be named."]
     share = [row[HOLDS] / max(1, row["judged"]) for row in (ours, bare)]
-    told = f"Of {ours['active latents']:.0f} latents that are alive {ours['judged']:.0f} are active and silent often enough to "
-    told += f"be judged, and {ours[HOLDS]:.0f} of these ({share[0]:.0%}) have a name that holds."
+    told = f"Of {ours['active latents']:.0f} latents that are alive {ours['judged']:.0f} are active and silent often "
+    told += f"enough to be judged, and {ours[HOLDS]:.0f} of these ({share[0]:.0%}) have a name that holds."
     control_told = f"Of the untrained code's latents, which nobody taught anything, {bare[HOLDS]:.0f} of "
     control_told += f"{bare['judged']:.0f} judged ({share[1]:.0%}) have one."
     sentences = [control_told, told] if share[1] >= share[0] else [told, control_told]

@@ -48,7 +48,7 @@ TERMS: dict[str, str] = {
     "no name that holds": "The best name is no better than luck.",
     "alive": "Latents whose value varies over the test clips.",
     "alive_second": "The same of the autoencoder in which they are looked for.",
-    "found": "Share of the alive latents that have a partner of similarity .7 or more in another autoencoder, one to one.",
+    "found": "Share of the alive latents with a partner of similarity .7 or more in another autoencoder, one to one.",
     "nearest": "Share of the alive latents to which any latent of the other autoencoder is similar by .7 or more.",
     "weighted": "The share found, with each latent counted as often as it is active.",
     "similarity": "Mean, over latents, of the similarity to the most similar latent of the other autoencoder.",
