@@ -221,7 +221,7 @@ def test_a_planted_absorption_is_counted(share):
     found = absorption(z, decoder, concept, positive, choose=np.arange(300), test=test)
     here = test[positive[test]]
     assert found["main"] == 0 and found["absorbed"] == pytest.approx(special[here].mean())
-    assert found["silent"] == found["absorbed"] and found["false"] == 0
+    assert found["silent"] == found["absorbed"] and found["false_alarms"] == 0
     assert found["absorber"] == (1 if share else -1)
 
 

@@ -129,8 +129,8 @@ def found_again(
         ``nearest`` that of latents whose most similar latent is similar enough, whoever else has the same one, and
         ``similarity`` the mean of these highest similarities. ``chance`` is ``found`` with the control, on average,
         and ``chance_similarity`` its ``similarity``: for direction, random directions with the covariance of x; for
-        activity, the codes of ``second`` in a shuffled order of rows. ``alive`` and ``of`` count the latents of both
-        that are compared.
+        activity, the codes of ``second`` in a shuffled order of rows. ``alive`` and ``alive_second`` count the latents
+        of both that are compared.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def found_again(
             "chance": np.mean([(_pairs(each) >= threshold).mean() for each in chance]),
             "chance_similarity": np.mean([each.max(1).mean() for each in chance]),
             "alive": a.shape[1],
-            "of": b.shape[1],
+            "alive_second": b.shape[1],
         }
     bounds = _left_out(activity, rows["activity"]["found"], members(groups, len(x)), rng)
     rows["activity"]["low"], rows["activity"]["high"] = bounds
@@ -338,9 +338,10 @@ def absorption(
     -------
     dict
         ``main``, the number of the main latent; ``carried``, the share of what all latents write on the rows ``choose``
-        that the main one does; ``fires`` and ``false``, the shares of the test rows with and without the concept in
-        which it is active; ``silent`` (1 - fires) and ``absorbed``, shares of the test rows with the concept; and
-        ``absorber``, the latent that writes most in most absorbed rows, or -1.
+        that the main one does; ``fires`` and ``false_alarms``, the shares of the test rows with and without the concept
+        in which it is active; ``silent`` (1 - fires) and ``absorbed``, shares of the test rows with the concept; and
+        ``absorber``, the latent that writes most in most absorbed rows, or -1. If no latent writes along the direction,
+        ``main`` is -1 and the shares are NaN.
 
     Raises
     ------
@@ -365,7 +366,7 @@ def absorption(
     mean = written[choose][positive[choose]].mean(0)
     main = int(mean.argmax())
     if mean[main] <= 0:
-        shares = dict.fromkeys(("carried", "fires", "false", "silent", "absorbed"), float("nan"))
+        shares = dict.fromkeys(("carried", "fires", "false_alarms", "silent", "absorbed"), float("nan"))
         return {"main": -1} | shares | {"absorber": -1}
     fired = positive & (z[:, main] > 0)
     reference = written[choose][fired[choose]][:, main].mean() if fired[choose].any() else np.inf
@@ -380,7 +381,7 @@ def absorption(
         "main": main,
         "carried": float(mean[main] / np.maximum(mean, 0).sum()),
         "fires": float(1 - silent.mean()),
-        "false": float((z[test[~positive[test]], main] > 0).mean()),
+        "false_alarms": float((z[test[~positive[test]], main] > 0).mean()),
         "silent": float(silent.mean()),
         "absorbed": float(absorbed.mean()),
         "absorber": -1 if by is None else int(by.argmax()),
