@@ -397,7 +397,7 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
         sentences.append(f"The best: {', '.join(best)}.")
     bad = table[table["verdict"] == FAILED]
     if len(bad):
-        latent = bad["found"].idxmax()
+        latent = (bad["found"] - bad["score"]).idxmax()
         row = bad.loc[latent]
         failed = (
             f'A guess that fails: latent {latent}, "{row["name"]}", {row["found"]:.2f} on the half it was chosen on, '
