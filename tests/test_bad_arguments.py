@@ -107,6 +107,11 @@ def metrics_calls() -> dict[str, Call]:
             intervals.fold_interval,
             {"values": P[:, 0], "folds": GROUPS, "limits": (0, 1)} | level,
         ),
+        "classification.roc_auc": (classification.roc_auc, {"scores": X[:, 0], "positive": Y == 0}),
+        "classification.roc_auc_interval": (
+            classification.roc_auc_interval,
+            {"scores": X[:, 0], "positive": Y == 0, "groups": GROUPS, "against": X[:, 1]} | level,
+        ),
         "classification.mcnemar": (classification.mcnemar, right),
         "classification.paired_interval": (classification.paired_interval, right | {"groups": GROUPS} | level),
         "classification.evaluate": (
@@ -364,14 +369,19 @@ def sae_calls() -> dict[str, Call]:
     from workbench.sae import (
         SAEConfig,
         SparseAutoencoder,
+        SparseCodes,
+        Statements,
         absorption,
         controls,
+        encode_frames,
+        erasure,
         fewest_latents,
         fit_saes,
         found_again,
         interventions,
         k_of,
         load_saelens,
+        name_latents,
         published,
         save_saelens,
         splitting,
@@ -383,6 +393,8 @@ def sae_calls() -> dict[str, Call]:
     probes = fit_probes({"a": X}, Y, SPLIT, penalties=[1.0])
     rows = {"x": X, "k": 2, "train": SPLIT.train}
     z = sae.encode(X)
+    lengths = np.array([2] * (len(X) // 2 - 1) + [2 + len(X) % 2])
+    sparse = encode_frames(sae, X, lengths, progress=False)
     codes = {code.name: code for code in study.codes(X, {"s": sweep}, layer="a", train=SPLIT.train)}
     scored = fit_probes({name: code.features for name, code in codes.items()}, Y, SPLIT, penalties=[1.0])
     attributes = SimpleNamespace(values=X[:, :2], names=["f", "g"], families={"f": "m", "g": "n"})
@@ -403,10 +415,12 @@ def sae_calls() -> dict[str, Call]:
         "activation": "batchtopk",
         "prefixes": (4,),
         "auxk": 0.1,
+        "row_bound": 3.0,
     }
     fields = {"dim": 5, "latents": 8, "k": 2, "activation": "topk", "prefixes": (4,), "pre_bias": True}
     fields |= {"unit_norm_decoder": False, "tied_init": True, "normalise_input": True, "auxk": 0.1}
-    fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1}
+    fields |= {"auxk_latents": 3, "dead_after": 10, "decay": 0.1, "row_bound": 3.0}
+    fields |= {"l0_weight": 1.0, "bandwidth": 0.2}
     probe = {"weights": probes.weights[0][0], "bias": probes.bias[0][0], "classes": probes.classes}
     return {
         "sae.k_of": (k_of, {"sparsity": 0.5, "latents": 8}),
@@ -421,6 +435,7 @@ def sae_calls() -> dict[str, Call]:
         "sae.load_saelens": (load_saelens, {"folder": "/nowhere/at/all"}),
         "sae.save_saelens": (save_saelens, {"sae": sae, "folder": None}),
         "sae.fit_saes": (partial(fit_saes, progress=False), settings | {"epochs": 1}),
+        "sae.fit_saes rows": (partial(fit_saes, progress=False), settings | {"rows": 8, "config": "matryoshka"}),
         "sae.fit_saes steps": (
             partial(fit_saes, progress=False),
             settings | {"steps": 2, "ks": None, "sparsities": [0.5, 0.75]},
@@ -430,6 +445,26 @@ def sae_calls() -> dict[str, Call]:
         "sae.principal_components": (controls.principal_components, rows),
         "sae.random_projection": (controls.random_projection, rows | {"seed": 0}),
         "sae.intervene": (interventions.intervene, {"x": X, "sae": sae, "latents": [0, 1], "factor": 2.0}),
+        "sae.fit_eraser": (erasure.fit_eraser, {"x": X, "y": Y, "method": "means"}),
+        "sae.LatentRemoval": (
+            erasure.LatentRemoval,
+            {"sae": sae, "latents": [0, 1], "unit": "frame", "instead": 3},
+        ),
+        "sae.speaking": (
+            erasure.speaking,
+            {"z": z, "decoder": sae.decoder.numpy(), "weights": X[0], "concept": Y == 0},
+        ),
+        "sae.erasure_curve": (
+            partial(erasure.erasure_curve, device="cpu", others={"f": Y}),
+            {"x": X, "z": z, "decoder": sae.decoder.numpy(), "concept": Y == 0, "split": SPLIT, "groups": GROUPS}
+            | {"counts": [1, 2], "draws": 1, "seed": 0},
+        ),
+        "sae.steering_curve": (
+            erasure.steering_curve,
+            {"x": X, "y": Y, "z": z, "decoder": sae.decoder.numpy(), "target": 0, "groups": GROUPS, "top": 1}
+            | {"choose": SPLIT.train, "test": SPLIT.test, "doses": [0.0, 1.0], "draws": 2, "seed": 0}
+            | probe,
+        ),
         "sae.attributions": (
             interventions.attributions,
             {"z": z, "decoder": sae.decoder.numpy(), "weights": X[:5, :3]},
@@ -437,18 +472,55 @@ def sae_calls() -> dict[str, Call]:
         "sae.ablations": (
             interventions.ablations,
             {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "groups": GROUPS, "top": 2}
-            | {"draws": 2, "factor": 0.5, "seed": 0}
+            | {"draws": 2, "factor": 0.5, "z": z, "seed": 0}
             | probe,
         ),
         "sae.chosen_against_random": (
             interventions.chosen_against_random,
             {"x": X, "y": Y, "sae": sae, "choose": SPLIT.train, "test": SPLIT.test, "seed": 0} | probe,
         ),
+        "sae.Statements": (Statements, {"yes": X > 0, "names": list("abcde"), "listeners": list("fghij")}),
+        "sae.Statements.from_labels": (Statements.from_labels, {"values": Y.tolist(), "listener": "label"}),
+        "sae.Statements.from_numbers": (
+            Statements.from_numbers,
+            {"values": X[:, 0], "listener": "pitch", "naming": SPLIT.train, "unit": "Hz"},
+        ),
+        "sae.Statements.from_scores": (
+            Statements.from_scores,
+            {"scores": X, "names": list("abcde"), "listener": "tagger", "naming": SPLIT.train},
+        ),
+        "sae.name_latents": (
+            name_latents,
+            {"codes": z, "split": SPLIT, "groups": GROUPS, "clips": np.arange(N), "draws": 19, "level": 0.1, "seed": 0}
+            | {"statements": Statements.from_labels(Y, "label")},
+        ),
         "sae.published": (published.table, {"quantity": "mse"}),
         "sae.codes": (
             lambda **given: list(study.codes(**given)),
             {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": SPLIT.train},
         ),
+        "sae.codes of frames": (
+            lambda **given: list(study.codes(**given)),
+            {"x": X, "sweeps": {"s": sweep}, "layer": "a", "train": [0, 2, 5], "lengths": lengths},
+        ),
+        "sae.encode_frames": (
+            partial(encode_frames, progress=False),
+            {"sae": sae, "x": X, "lengths": lengths, "folder": None},
+        ),
+        "sae.SparseCodes": (
+            SparseCodes,
+            {
+                "starts": sparse.starts,
+                "indices": sparse.indices,
+                "values": sparse.values,
+                "lengths": lengths,
+                "latents": 8,
+            },
+        ),
+        "sae.SparseCodes.clip": (sparse.clip, {"i": 1}),
+        "sae.SparseCodes.pooled": (sparse.pooled, {"how": "max"}),
+        "sae.SparseCodes.strongest": (sparse.strongest, {"latents": [0, 3], "n": 2, "apart": 2}),
+        "sae.SparseCodes.load": (SparseCodes.load, {"folder": "/nowhere/at/all"}),
         "sae.code_table": (study.code_table, {"x": X, "codes": codes, "probes": scored, "split": SPLIT}),
         "sae.attribute_table": (
             study._attribute_table,

@@ -418,6 +418,7 @@ def sonify_calls() -> dict[str, Call]:
     from workbench import sonify as s
     from workbench.datasets.clips import Clips
     from workbench.encoders import load_encoder
+    from workbench.sae import SAEConfig, SparseAutoencoder
     from workbench.sonify import diffusion
     from workbench.sonify.network import SummaryConfig
     from workbench.sonify.window import WindowConfig
@@ -436,6 +437,9 @@ def sonify_calls() -> dict[str, Call]:
     noise, vectors = torch.randn(2, 4, 3), Path(FOLDER.name) / "own.npy"
     np.save(vectors, z.numpy())
     vectors.with_suffix(".txt").write_text("a\nb\nc\n")
+    turned, eye = s.sound_vectors(np.stack(waves), rate, mini.codec), torch.eye(80)
+    zeros = {"encoder_bias": torch.ones(80), "bias": torch.zeros(80)}
+    sparse = SparseAutoencoder(SAEConfig(dim=80, latents=80, k=80), encoder=eye, decoder=eye, **zeros)
     calls: dict[str, Call] = {
         "load_autoencoder": (s.load_autoencoder, {"name_or_path": "mini-mel", "device": "cpu", "fetch": False}),
         "load_autoencoder file": (s.load_autoencoder, {"name_or_path": NOWHERE, "encoder": mini.encoder}),
@@ -467,6 +471,21 @@ def sonify_calls() -> dict[str, Call]:
         "decode": (
             partial(mini.decode, steps=1, guidance=0.0),
             {"z": z[:1], "draws": 1, "levels": [-30.0], "progress": False},
+        ),
+        "sound_vectors": (
+            s.sound_vectors,
+            {"waveforms": np.stack(waves), "rate": rate, "decoder": mini, "steps": 1, "guidance": 0.0, "seed": 0},
+        ),
+        "sound_vectors codec": (
+            s.sound_vectors,
+            {"waveforms": np.stack(waves), "rate": rate, "decoder": mini.codec, "seed": 0},
+        ),
+        "SoundVectors.decode": (turned.decode, {"x": turned.x}),
+        "SoundVectors.codes": (turned.codes, {"sae": sparse}),
+        "SoundVectors.typical": (turned.typical, {"sae": sparse, "latent": 0, "sounds": [0, 1]}),
+        "SoundVectors.with_latent": (
+            turned.with_latent,
+            {"i": 0, "sae": sparse, "latent": 1, "values": [0.0, 2.0], "direction": np.arange(80.0)},
         ),
         "summarise": (
             s.summarise,

@@ -6,8 +6,8 @@ Vectors are in memory; only training steps are timed (gather, encode, decode, gr
 the paper's six sparsities; what trains one by one is measured once a sparsity and averaged: layers cost the same.
 Rivals run where they can be imported: dictionary_learning's TopKTrainer (whose package need not import as a whole) and
 SAELens's TopKTrainingSAE under torch's Adam; both normalise their decoders and clip or project gradients, so their
-closest relative here is the default form. Rounds alternate between all of them; the least time of each counts, and the
-ratios are within rounds, as their median and range.
+closest relative here is the default form. Stacks of the other forms are timed beside it. Rounds alternate between all
+of them; the least time of each counts, and the ratios are within rounds, as their median and range.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def stack(x: torch.Tensor, form: str, ks: list[int], latents: int) -> Stack:
     scale = x.std((1, 2)).cpu().numpy() if config.normalise_input else np.ones(len(x), np.float32)
     inputs = [i for i in range(len(x)) for _ in ks]
     mean = x.mean(1).cpu().numpy()
-    return Stack(config, ks * len(x), [0] * len(inputs), inputs, mean=mean, scale=scale, device=x.device)
+    whole = Stack(config, ks * len(x), [0] * len(inputs), inputs, mean=mean, scale=scale, device=x.device)
+    if config.activation == "jumprelu":  # whose thresholds begin where k latents are active
+        whole.calibrate(x[:, :1024])
+    return whole
 
 
 def plain(dim: int, latents: int, k: int, device: torch.device) -> Callable[[int, torch.Tensor], None]:
@@ -179,6 +182,9 @@ def main() -> None:
         ways[f"one by one, {form}"] = lambda s=singles: np.mean(
             [clock(lambda one=one: one.train(x[:1], args.batch, rates)) for one in s]
         )
+    for form in ("batchtopk", "jumprelu", "matryoshka"):
+        whole = stack(x, form, ks, args.latents)
+        ways[f"stack, {form}"] = lambda s=whole: clock(lambda: s.train(x, args.batch, rates)) / len(s)
     for name, make in (("plain torch", plain), ("dictionary_learning", dictionary_learning), ("SAELens", saelens)):
         try:
             steppers = [make(args.dim, args.latents, k, device) for k in ks]

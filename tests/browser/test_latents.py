@@ -12,7 +12,8 @@ import pytest
 from workbench.views.latents import latent_page
 
 CURRENT = "document.querySelector('.wb-latents').wbView.current"
-FIRST_TIME = "document.querySelector('.wb-card audio').currentTime"
+FIRST_TIME = "document.querySelector('.wb-card > audio').currentTime"
+SEQUENCE = "document.querySelector('.wb-sequence audio')"
 
 
 def make_latents(n: int = 120, latents: int = 60):
@@ -66,7 +67,7 @@ def test_search_narrows_and_a_click_opens(opened):
     rows.first.click()
     assert page.inner_text(".wb-latent h3") == "Latent 3" and "vibrato" in page.inner_text(".wb-verdict")
     assert page.locator(".wb-card").count() == 11
-    assert page.locator(".wb-card audio").count() == 11, "all its clips play"
+    assert page.locator(".wb-card > audio").count() == 11, "all its clips play"
     assert page.locator(".wb-picture polyline.wb-line").count() == 11
     assert page.inner_text(".wb-best .wb-strip-name") == "vibrato"
     assert page.locator(".wb-strip-share").all_inner_texts() == ["100 %", "0 %", "0 %", "0 %"]
@@ -89,17 +90,17 @@ def test_plays_one_sound_at_a_time_and_never_by_itself(opened):
     page.locator(".wb-picture").nth(2).click(position={"x": 5, "y": 20})
     page.wait_for_function(
         """() => {
-          const [first, , third] = document.querySelectorAll('.wb-card audio');
+          const [first, , third] = document.querySelectorAll('.wb-card > audio');
           return first.paused && !third.paused && third.currentTime > 0.2;
         }""",
         timeout=60_000,
     )
     # Another latent: the sound of the last one ends with it.
-    page.evaluate("window.before = document.querySelectorAll('.wb-card audio')[2]")
+    page.evaluate("window.before = document.querySelectorAll('.wb-card > audio')[2]")
     page.locator(".wb-chip").first.click()
     assert page.evaluate("window.before.paused")
     page.get_by_role("button", name="back").click()
-    assert page.evaluate("document.querySelectorAll('.wb-card audio').length") == 11
+    assert page.evaluate("document.querySelectorAll('.wb-card > audio').length") == 11
 
 
 def test_columns_sort_up_and_down(opened):
@@ -136,13 +137,17 @@ def test_keyboard_goes_through_the_table_and_plays(opened):
     assert selected == [str(order[-1])]
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
-    page.wait_for_function(f"{FIRST_TIME} > 0.1", timeout=60_000)
+    page.wait_for_function(f"{SEQUENCE}.currentTime > 0.1", timeout=60_000)  # of its moments
     page.keyboard.press("Enter")
-    assert page.evaluate("document.querySelector('.wb-card audio').paused")
+    assert page.evaluate(f"{SEQUENCE}.paused")
 
 
-def test_latent_without_sounds_says_so_and_shows_its_numbers(opened):
-    page, view = opened
+def test_latent_without_sounds_says_so_and_shows_its_numbers(offline_page, tone, tmp_path):
+    (z, table), page = make_latents(), offline_page
+    decoder = np.random.default_rng(1).normal(size=(60, 16))
+    view = latent_page(z, table, columns=["label", "f0"], decoder=decoder, audio=tone, sounds=40)
+    page.goto(view.save(tmp_path / "latents.html").as_uri())
+    page.wait_for_selector(".wb-latent h3")
     silent = next(latent for latent in view.table.index[5:55] if latent not in view.carried)
     search(page, f"#{silent}")
     page.locator(".wb-rows .wb-row").click()
@@ -151,6 +156,96 @@ def test_latent_without_sounds_says_so_and_shows_its_numbers(opened):
     assert page.locator(".wb-strip").count() == 5 and page.locator(".wb-chip").count() >= 6
     values = page.locator(".wb-value").all_inner_texts()
     assert float(values[0]) == pytest.approx(view.table.loc[silent, "max"], rel=0.01)
+
+
+def sweep(i: int):
+    """Five seconds whose level rises and falls around one second of its own."""
+    t = np.arange(5 * 16000) / 16000
+    at = 0.6 + (i % 8) * 0.5
+    return (0.4 * np.sin(2 * np.pi * 500 * t) * np.exp(-(((t - at) / 0.1) ** 2))).astype(np.float32), 16000
+
+
+def sweep_frames(i: int):
+    t = (np.arange(250) + 0.5) / 50
+    return t, np.outer(np.exp(-(((t - 0.6 - (i % 8) * 0.5) / 0.1) ** 2)), np.ones(60))
+
+
+@pytest.fixture
+def brief(offline_page, tmp_path):
+    """(page, view) with whole clips of one latent and the moments of others, and names of two."""
+    z, table = make_latents()
+    names = {0: ("a low belt", "balanced accuracy 0.91, best wrong name 0.62"), 3: "trembling"}
+    options = {"audio": sweep, "frames": sweep_frames, "sounds": 11, "moment": 1.0, "names": names}
+    view = latent_page(z, table, columns=["label", "f0"], **options)
+    view.save(tmp_path / "latents.html")
+    offline_page.goto((tmp_path / "latents.html").as_uri())
+    offline_page.wait_for_selector(".wb-latent h3")
+    return offline_page, view
+
+
+LOUDEST = """async () => {
+  const view = document.querySelector('.wb-latents').wbView, found = [];
+  for (const card of view.cards.filter((card) => card.moment)) {
+    const x = await view.cutMoment(card);
+    let best = 0;
+    x.forEach((v, j) => { if (Math.abs(v) > Math.abs(x[best])) best = j; });
+    found.push([card.clip, card.moment.start + best / 44100, x.length / 44100, Math.abs(x[0])]);
+  }
+  return found;
+}"""
+
+
+def test_moments_are_cut_where_the_latent_fires_from_the_whole_and_alone(brief):
+    page, view = brief
+    for latent in (view.carried[0], view.carried_moments[-1]):
+        page.evaluate("(latent) => document.querySelector('.wb-latents').wbView.open(latent)", latent)
+        found = page.evaluate(LOUDEST)
+        assert len(found) >= 6
+        for clip, loudest, length, first in found:
+            assert loudest == pytest.approx(0.6 + (clip % 8) * 0.5, abs=0.02) and first < 0.01
+            assert length == pytest.approx(1.0, abs=0.001)
+    assert page.locator(".wb-card .wb-slice").count() >= 1 and page.locator(".wb-blank").count() >= 1
+
+
+def test_moments_play_one_after_the_other_and_stop_other_sounds(brief):
+    page, view = brief
+    assert page.locator(".wb-moment-mark").count() == 9, "six strongest and three weaker; not the silent"
+    mark = page.locator(".wb-moment-mark").first
+    picture = mark.locator("..")
+    clip = view.example_clips(view.carried[0])[0]
+    middle = mark.bounding_box()["x"] + mark.bounding_box()["width"] / 2 - picture.bounding_box()["x"]
+    assert middle / picture.bounding_box()["width"] * 5 == pytest.approx(0.6 + (clip % 8) * 0.5, abs=0.1)
+    page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})
+    page.wait_for_function(f"{FIRST_TIME} > 0.1", timeout=60_000)
+    play = page.get_by_role("button", name="play its 6 strongest moments, one after the other")
+    play.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"{SEQUENCE}.currentTime > 0.2", timeout=60_000)
+    assert page.evaluate("document.querySelector('.wb-card > audio').paused")
+    assert page.evaluate(f"{SEQUENCE}.duration") == pytest.approx(6 * 1.25, abs=0.01)
+    assert play.get_attribute("aria-pressed") == "true" and page.locator(".wb-in-turn").count() == 1
+    page.locator(".wb-moment button").nth(1).click()
+    page.wait_for_function("document.querySelectorAll('.wb-moment audio')[1].currentTime > 0.1", timeout=60_000)
+    assert page.evaluate(f"{SEQUENCE}.paused") and play.get_attribute("aria-pressed") == "false"
+
+
+def test_without_frames_no_moments_are_shown(offline_page, tone, tmp_path):
+    z, table = make_latents()
+    latent_page(z, table, audio=tone, sounds=11).save(tmp_path / "latents.html")
+    offline_page.goto((tmp_path / "latents.html").as_uri())
+    offline_page.wait_for_selector(".wb-latent h3")
+    assert offline_page.locator(".wb-moment, .wb-moment-mark, .wb-moment-button, .wb-c-name").count() == 0
+    assert "♩" not in offline_page.inner_text(".wb-latents")
+
+
+def test_names_are_shown_searched_and_sorted(brief):
+    page, _ = brief
+    assert page.inner_text(".wb-latent h3") == "Latent 0: a low belt"
+    assert page.inner_text(".wb-worth") == "balanced accuracy 0.91, best wrong name 0.62"
+    page.get_by_role("columnheader", name="name").get_by_role("button").click()
+    assert shown(page)[:2] == [0, 3], "by name; those without one come last"
+    search(page, "trembl")
+    assert shown(page) == [3] and page.locator(".wb-rows .wb-c-name").inner_text() == "trembling"
 
 
 def test_strange_labels_stay_text(offline_page, tone, tmp_path):
@@ -170,7 +265,7 @@ def test_one_latent_without_labels(offline_page, tone, tmp_path):
     offline_page.goto((tmp_path / "page.html").as_uri())
     offline_page.wait_for_selector(".wb-latent h3")
     assert offline_page.inner_text(".wb-verdict") == "no label or factor above chance"
-    assert offline_page.locator(".wb-card audio").count() == 3
+    assert offline_page.locator(".wb-card > audio").count() == 3
 
 
 def test_many_latents_stay_fluid(offline_page, tmp_path, record_property):
@@ -243,8 +338,12 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
     assert "Every latent plays" in page.inner_text(".wb-note")
 
     latent = open_silent(page)
-    page.wait_for_function("document.querySelectorAll('.wb-card audio').length === 11", timeout=60_000)
+    page.wait_for_function("document.querySelectorAll('.wb-card > audio').length === 11", timeout=60_000)
     assert page.locator(".wb-picture polyline.wb-line").count() == 11, "curves come from the kernel too"
+    page.wait_for_selector(".wb-sequence button", timeout=60_000)
+    assert page.locator(".wb-moment-mark").count() == page.locator(".wb-moment button").count() == 9, "so do moments"
+    page.locator(".wb-moment button").first.click()
+    page.wait_for_function("document.querySelector('.wb-moment audio').currentTime > 0.1", timeout=60_000)
     page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})
     page.wait_for_function(f"{FIRST_TIME} > 0.2", timeout=60_000)
     assert "5.0 s · 16 kHz" in page.inner_text(".wb-card >> nth=0")

@@ -85,6 +85,15 @@ def test_what_comes_back_is_what_was_made(value, calls):
     assert same(value, first) and same(value, again)
 
 
+def test_what_a_table_says_of_itself_comes_back_too(calls):
+    for table in (pd.DataFrame({"a": [1.5]}), pd.Series([1], name="s"), pd.DataFrame()):
+        table.attrs |= {"latents": [3, 1], "active": 2, "problem": None}
+        for _ in range(2):
+            (found,), _ = keep(counted, table)
+            assert found.attrs == table.attrs and found.shape == table.shape
+    keep(counted, pd.DataFrame({"a": [1.5]}))
+
+
 def test_another_argument_or_code_is_another_stage(calls):
     keep(counted, 1)
     keep(counted, 1.0)

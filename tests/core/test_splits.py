@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
-from workbench.core.splits import Split, deal, fitting
+from workbench.core.splits import Split, deal, fitting, frame_split
 
 
 def test_a_split_is_kept_as_row_numbers_in_the_order_given():
@@ -38,6 +38,21 @@ def test_a_split_must_fit_what_it_splits():
         fitting(split, 5)
     with pytest.raises(ParameterError, match=r"split.valid=\[\] must be at least one clip"):
         fitting(split, 6, needed=("train", "valid"))
+
+
+def test_frames_go_where_their_clip_goes():
+    lengths = np.array([2, 0, 3, 1, 2])  # frames 0-1 of clip 0, 2-4 of clip 2, 5 of clip 3, 6-7 of clip 4
+    split = frame_split(Split(train=[4, 0], valid=[2, 1]), lengths)
+    assert [part.tolist() for part in split] == [[0, 1, 6, 7], [2, 3, 4], []]
+    rng = np.random.default_rng(0)
+    lengths, clips = rng.integers(0, 9, 50), Split(*np.split(rng.permutation(50)[:45], [30, 40]))
+    owner = np.concatenate([np.full(n, i) for i, n in enumerate(lengths)])
+    for part, frames in zip(clips, frame_split(clips, lengths), strict=True):
+        assert frames.tolist() == [f for f in range(len(owner)) if owner[f] in part]
+    with pytest.raises(ParameterError, match=r"split.valid=\[5\]"):
+        frame_split(Split([0], [5]), [1, 1])
+    with pytest.raises(ParameterError, match="lengths"):
+        frame_split(Split([0]), [-1, 1])
 
 
 def test_dealt_folds_keep_groups_whole_and_classes_even():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from workbench.core.errors import ParameterError
+from workbench.core.splits import Split
 from workbench.embeddings import Store, embed
 from workbench.embeddings.shards import Shard
 
@@ -42,6 +43,23 @@ def test_rows_lead_back_to_clip_and_frame(embedded):
     assert clips.tolist() == [11, 0, 5, 4] and numbers.tolist()[1:3] == [0, 0]
     for row, clip, number in zip(frames[rows], clips, numbers, strict=True):
         np.testing.assert_array_equal(row, held.frames(0, clip)[number])
+
+
+def test_frames_are_split_by_their_clips(embedded):
+    frames = embedded().flat_frames(0)
+    clips = Split(train=[7, 0, 3, 9, 10], valid=[1], test=[11, 2])
+    split = frames.split(clips)
+    for part, of in zip(split, clips, strict=True):
+        assert sorted(set(frames.clip_of(part)[0])) == sorted(of)
+        assert len(part) == frames.lengths[of].sum()
+    assert frames.lengths.min() > 0 and frames.lengths.sum() == len(frames)
+
+
+def test_frames_are_told_apart_by_their_content(embedded):
+    held = embedded()
+    assert held.flat_frames(0).fingerprint == embedded().flat_frames("0").fingerprint
+    assert held.flat_frames(0).fingerprint != held.flat_frames(1).fingerprint
+    assert held.flat_frames(0).fingerprint != embedded(dtype="float16").flat_frames(0).fingerprint
 
 
 def test_only_the_shards_asked_for_are_mapped(embedded, monkeypatch):

@@ -106,6 +106,23 @@ def test_a_classifier_on_an_inner_layer_taps_nothing_behind_it():
         classifier_on(encoder, weight, bias, ["a", "b", "c"], layer=count)
 
 
+def test_a_classifier_on_a_summary_of_the_frames_in_place_of_their_mean():
+    encoder, x = load_encoder("mini", device="cpu"), noise(16000)[:3]
+    summary = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(5))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        summary(torch.zeros(1, 26, 256))
+    weight, bias = np.random.default_rng(1).standard_normal((5, 3)), np.arange(3.0)
+    made = classifier_on(encoder, weight, bias, ["a", "b", "c"], layer=2, pool=summary, device="cpu")
+    frames = [rows for _, (rows,) in sorted(extract(encoder, list(x), layers=2, pooling=None, progress=False))]
+    with torch.no_grad():
+        z = summary(torch.from_numpy(np.stack(frames)).float()).numpy()
+    assert made.logits(x) == pytest.approx(z @ weight + bias, abs=1e-3)
+    assert made.shapes(16000) == [(256, 1, 26)] * 2
+    with pytest.raises(ParameterError, match="pool=.* must be a torch module or None"):
+        classifier_on(encoder, weight, bias, ["a", "b", "c"], pool=lambda frames: frames.mean(1))
+
+
 def test_a_tagger_on_a_module_is_frozen_saved_and_made_random(tmp_path):
     encoder, x = encoder_of("a module"), torch.from_numpy(noise(8000))
     tags = np.stack([Y == 1, Y == 0], 1)

@@ -32,10 +32,11 @@ def test_a_plan_is_narrowed_and_told():
         "encoders": [],
         "apnet": {},
         "attack": {"segments": 6, "steps": 20},
+        "l2i": {"most": 160, "epochs": 20},
     }
     less = lesson.narrowed(plan, most=3, encoder="mini", train_steps=14)
     assert less["ks"] == [1, 3] and less["encoders"] == ["mini"] and less["apnet"] == {"epochs": 14}
-    assert less["attack"] == {"segments": 6, "steps": 14}
+    assert less["attack"] == {"segments": 6, "steps": 14} and less["l2i"] == {"most": 160, "epochs": 14}
     assert lesson.narrowed(plan, most=0, encoder="", train_steps=0) == plan
     assert plan["apnet"] == {}  # the scale's own plan stays as it was
     assert "480 clips of notes, in 2 folds with 1 seed" in " ".join(lesson.plan_sentence(plan).split())

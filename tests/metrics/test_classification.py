@@ -94,3 +94,26 @@ def test_evaluate_holds_every_metric_in_order():
 def test_errors_name_the_argument_its_value_and_what_was_expected(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+def test_the_area_is_that_of_sklearn_and_its_interval_is_over_groups():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    has, groups = rng.random(80) < 0.3, np.arange(80) // 8
+    a, b = (rng.integers(0, 6, 80) + strength * has for strength in (2, 0))
+    assert metrics.roc_auc(a, has) == pytest.approx(roc_auc_score(has, a))
+    assert np.isnan(metrics.roc_auc(a, np.ones(80, bool)))
+    area, low, high = metrics.roc_auc_interval(a, has, groups)
+    assert low < area == metrics.roc_auc(a, has) < high <= 1
+    less, low, high = metrics.roc_auc_interval([b, b], has, groups, against=a)
+    assert less == pytest.approx(metrics.roc_auc(b, has) - metrics.roc_auc(a, has)) and low < less < high < 0
+    assert np.isnan(metrics.roc_auc_interval(a, has, has)[1:]).all(), "a group that holds all clips of one answer"
+    for wrong, message in (
+        ({"positive": np.arange(80)}, "positive=2 must be True or False"),
+        ({"scores": a[:5]}, r"scores.shape=\(5,\)"),
+        ({"groups": groups[:5]}, "groups.shape"),
+        ({"level": 1.5}, "level=1.5"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            metrics.roc_auc_interval(**{"scores": a, "positive": has} | wrong)

@@ -1,6 +1,7 @@
 """Interventions: what is removed is what the latent wrote, and a latent that a probe reads matters more than others."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.core.errors import ParameterError
@@ -39,6 +40,20 @@ def test_intervene_moves_by_what_the_latents_wrote(planted):
     np.testing.assert_allclose(intervene(x, sae, [2], factor=3.0) - x, 2 * z[:, [2]] @ sae.decoder[[2]], atol=1e-5)
     with pytest.raises(ParameterError, match=r"latents=\[9\] must be whole numbers in 0 ... 8"):
         intervene(x, sae, [9])
+
+
+def test_given_codes_take_the_place_of_the_autoencoders_own(planted):
+    x, y, sae, weights, z = planted
+    asked = {"weights": weights, "bias": np.zeros(3), "classes": "abc"}
+    asked |= {"choose": np.arange(150), "test": np.arange(150, 300), "top": 1, "seed": 0}
+    pd.testing.assert_frame_equal(ablations(x, y, sae, **asked), ablations(x, y, sae, z=z, **asked))
+    swapped = z[:, [1, 2, 0, *range(3, 9)]]  # the latent of class c now writes in direction c - 1
+    found = ablations(x, y, sae, z=swapped, **asked).xs("chosen", level="kind")
+    assert found["latents"].to_dict() != {"a": [0], "b": [1], "c": [2]}
+    half = chosen_against_random(x, y, sae, z=0.5 * z, factor=-1.0, **asked)  # half a latent, removed twice
+    assert half == pytest.approx(chosen_against_random(x, y, sae, z=z, **asked), abs=1e-6)
+    with pytest.raises(ParameterError, match=r"z\.shape"):
+        ablations(x, y, sae, z=z[:9], **asked)
 
 
 def test_attributions_add_up_to_what_the_code_says(planted):

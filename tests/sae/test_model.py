@@ -18,7 +18,7 @@ def random_sae(dim: int = 6, latents: int = 20, k: int = 4, **fields) -> SparseA
     generator = torch.Generator().manual_seed(0)
     draw = {"encoder": (latents, dim), "encoder_bias": (latents,), "decoder": (latents, dim), "bias": (dim,)}
     weights = {name: torch.randn(shape, generator=generator) for name, shape in draw.items()}
-    threshold = torch.rand(latents, generator=generator) if config.activation == "batchtopk" else None
+    threshold = torch.rand(latents, generator=generator) if config.activation != "topk" else None
     return SparseAutoencoder(config, **weights, threshold=threshold)
 
 
@@ -66,7 +66,7 @@ def test_rescaling_a_latent_changes_nothing_while_the_same_are_kept():
     np.testing.assert_allclose(other.decode(other.encode(x)), sae.decode(sae.encode(x)), atol=1e-4)
 
 
-@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+@pytest.mark.parametrize("activation", ["topk", "batchtopk", "jumprelu"])
 def test_file_gives_the_same_back(tmp_path, activation):
     sae = random_sae(activation=activation, prefixes=(5, 10))
     again = SparseAutoencoder.load(sae.save(tmp_path / "deep" / "a"))
@@ -115,6 +115,17 @@ def test_files_of_another_version_are_named(tmp_path, change, message):
         SparseAutoencoder.load(write_fitted(path, "SparseAutoencoder", sae.tensors(), {"config": []}))
 
 
+def test_presets_are_their_papers_forms_at_any_size():
+    """Bussmann et al. nest a BatchTopK; here in halves of halves, whatever the number of latents."""
+    batchtopk, nested = (SAEConfig.named(name, dim=6, latents=2048, k=4) for name in ("batchtopk", "matryoshka"))
+    assert batchtopk == SAEConfig(6, 2048, 4, activation="batchtopk")
+    assert SAEConfig.named("jumprelu", dim=6, k=4) == SAEConfig(6, k=4, activation="jumprelu")
+    assert nested == SAEConfig(6, 2048, 4, activation="batchtopk", prefixes=(128, 256, 512, 1024))
+    assert SAEConfig.named("matryoshka", dim=6, latents=12, k=4).prefixes == (1, 3, 6)  # no sixteenth of 12
+    assert SAEConfig(6, 20, 4, prefixes=(0.25, 15)).prefixes == (5, 15)
+    assert SAEConfig.named(nested, k=5).prefixes == nested.prefixes
+
+
 def test_weights_that_are_not_finite_or_of_half_precision(tmp_path):
     sae = random_sae()
     record = {"config": asdict(sae.config)}
@@ -140,9 +151,15 @@ def test_weights_that_are_not_finite_or_of_half_precision(tmp_path):
             "sparsity=0.99 must be at most 0.95 with latents=20, or no latent is kept; it needs latents=100",
         ),
         (lambda: k_of(95, 20), r"sparsity=95 must be in \[0, 1\)"),
-        (lambda: SAEConfig(8, activation="relu"), "activation='relu' must be 'topk' or 'batchtopk'"),
+        (lambda: SAEConfig(8, activation="relu"), "activation='relu' must be 'topk' or 'batchtopk' or 'jumprelu'"),
         (lambda: SAEConfig(8, 20, 4, prefixes=(10, 5)), r"prefixes=\(10, 5\) must be ascending"),
+        (lambda: SAEConfig(8, 20, 4, prefixes=(0.5, 0.25)), r"prefixes=\(10, 5\) must be ascending"),
+        (lambda: SAEConfig(8, 20, 4, prefixes=(4.0,)), "prefixes=4.0 must be a whole number"),
+        (lambda: SAEConfig(8, 20, 4, prefixes=(1.5,)), "prefixes=1.5 must be a whole number"),
+        (lambda: SAEConfig(8, 20, 4, prefixes=(0,)), r"prefixes=\(0,\) must be ascending, between 0 and latents=20"),
         (lambda: SAEConfig(8, 20, 4, auxk=-1), "auxk=-1 must be a finite number, 0 or more"),
+        (lambda: SAEConfig(8, 20, 4, bandwidth=0), "bandwidth=0 must be a finite number, above 0"),
+        (lambda: SAEConfig(8, 20, 4, l0_weight=-1), "l0_weight=-1 must be a finite number, 0 or more"),
         (lambda: SAEConfig(0), "dim=0 must be a whole number, 1 or more"),
         (lambda: random_sae().encode(rows(3, 5)), r"x.shape=\(3, 5\) must be \(N, 6\)"),
         (

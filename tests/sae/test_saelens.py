@@ -43,7 +43,7 @@ def random_sae(**fields) -> SparseAutoencoder:
     generator = torch.Generator().manual_seed(0)
     draw = {"encoder": (LATENTS, DIM), "encoder_bias": (LATENTS,), "decoder": (LATENTS, DIM), "bias": (DIM,)}
     weights = {name: torch.randn(shape, generator=generator) for name, shape in draw.items()}
-    threshold = torch.rand(LATENTS, generator=generator) if config.activation == "batchtopk" else None
+    threshold = torch.rand(LATENTS, generator=generator) if config.activation != "topk" else None
     return SparseAutoencoder(config, **weights, threshold=threshold)
 
 
@@ -67,7 +67,7 @@ def top(a: np.ndarray, k: int = K) -> np.ndarray:
     return np.where(a >= np.sort(a, 1)[:, [-k]], np.maximum(a, 0), 0)
 
 
-@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+@pytest.mark.parametrize("activation", ["topk", "batchtopk", "jumprelu"])
 def test_saelens_folder_has_its_names_and_shapes_and_comes_back(tmp_path, activation):
     sae = random_sae(activation=activation)
     folder = save_saelens(sae, tmp_path / "sae")
@@ -77,13 +77,13 @@ def test_saelens_folder_has_its_names_and_shapes_and_comes_back(tmp_path, activa
     assert shapes == expected | ({} if activation == "topk" else {"threshold": (20,)})
     config = json.loads((folder / "cfg.json").read_text())
     assert (config["d_in"], config["d_sae"], config["apply_b_dec_to_input"]) == (6, 20, True)
-    assert config["architecture"] == {"topk": "topk", "batchtopk": "jumprelu"}[activation]
+    assert config["architecture"] == "topk" if activation == "topk" else "jumprelu"
     again = load_saelens(folder)
     assert again.config == sae.config
     np.testing.assert_array_equal(again.encode(rows(20)), sae.encode(rows(20)))
 
 
-@pytest.mark.parametrize("activation", ["topk", "batchtopk"])
+@pytest.mark.parametrize("activation", ["topk", "batchtopk", "jumprelu"])
 def test_saelens_itself_gives_the_same_codes(tmp_path, activation):
     sae_lens = pytest.importorskip("sae_lens", reason="needs sae_lens, to load what was saved for it")
     sae, x = random_sae(activation=activation), torch.from_numpy(rows(40))
@@ -168,7 +168,9 @@ def test_jumprelu_thresholds(tmp_path, name):
     n = {key: value.numpy() for key, value in w.items()}
     a = (x - n["b_dec"]) @ n["W_enc"] + n["b_enc"]
     threshold = np.exp(n[name]) if name == "log_threshold" else n[name]  # below 0 in some: no more than a ReLU
-    codes = load_saelens(write(tmp_path, OLD | {"architecture": "jumprelu"}, w)).encode(x)
+    sae = load_saelens(write(tmp_path, OLD | {"architecture": "jumprelu"}, w))
+    assert sae.config.activation == "jumprelu"
+    codes = sae.encode(x)
     np.testing.assert_allclose(codes, np.maximum(a, 0) * (a > threshold), atol=1e-5)
 
 

@@ -119,10 +119,97 @@ def test_default_member_is_the_loss_under_autograd(layout, prefixes):
     torch.testing.assert_close(stack.state["decoder"].norm(dim=-1), torch.ones(1, LATENTS))
 
 
+class Gate(torch.autograd.Function):
+    """The step function H(a - theta), with the pseudo-derivative of arXiv 2407.14435 (its appendix on code)."""
+
+    @staticmethod
+    def forward(ctx, a, theta, width):
+        ctx.save_for_backward(a, theta)
+        ctx.width = width
+        return (a > theta).float()
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, theta = ctx.saved_tensors
+        window = (((a - theta) / ctx.width).abs() < 0.5).float() * (a > 0)
+        return torch.zeros_like(a), (-window / ctx.width * grad).sum(0), None
+
+
+class Jump(torch.autograd.Function):
+    """JumpReLU a H(a - theta), with the pseudo-derivative of the same source."""
+
+    @staticmethod
+    def forward(ctx, a, theta, width):
+        ctx.save_for_backward(a, theta)
+        ctx.width = width
+        return a * (a > theta)
+
+    @staticmethod
+    def backward(ctx, grad):
+        a, theta = ctx.saved_tensors
+        window = (((a - theta) / ctx.width).abs() < 0.5).float() * (a > 0)
+        return (a > theta) * grad, (-theta / ctx.width * window * grad).sum(0), None
+
+
+@pytest.mark.parametrize("prefixes", [(), (7, 20)])
+def test_jumprelu_member_is_its_loss_under_autograd(layout, prefixes):
+    x, rows, rate = vectors(), cut(vectors(), 40), 3e-3
+    fields = {"activation": "jumprelu", "bandwidth": 0.4, "l0_weight": 0.7, "auxk_latents": 6, "dead_after": 24}
+    config = SAEConfig(DIM, LATENTS, 3, prefixes=prefixes, **fields)
+    stack = make(config, x, [3], [0], [0])
+    stack.calibrate(x)
+    w = {name: stack.state[name][0].clone().requires_grad_() for name in stack.trained}
+    start, adam = w["log_threshold"].detach().clone(), torch.optim.Adam(w.values(), lr=rate)
+    fired, dead, seen, revived = torch.zeros(LATENTS, dtype=torch.bool), torch.zeros(LATENTS, dtype=torch.bool), 0, 0
+    for batch in (rows[0] / stack.scale[0]).split(BATCH):
+        a = ((batch - w["bias"]) @ w["encoder"].T + w["encoder_bias"]).relu()
+        theta = w["log_threshold"].exp()
+        z, l0 = Jump.apply(a, theta, 0.4), Gate.apply(a, theta, 0.4).sum(1).mean()
+        levels = [z[:, :p] @ w["decoder"][:p] + w["bias"] for p in (*prefixes, LATENTS)]
+        loss = sum(nn.functional.mse_loss(level, batch) for level in levels) / len(levels)
+        loss = loss + 0.7 * (l0 / 3 - 1) ** 2
+        if dead.any():
+            values, index = (a * dead).topk(6)
+            residual = (batch - levels[-1]).detach()
+            again = torch.zeros_like(a).scatter(1, index, values) @ w["decoder"]
+            loss = loss + nn.functional.mse_loss(again, residual) / residual.square().mean() / 32
+            revived += int((values > 0).any())
+        adam.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            d, g = w["decoder"], w["decoder"].grad
+            g -= (g * d).sum(1, keepdim=True) * d
+            adam.step()
+            d /= d.norm(dim=1, keepdim=True)
+        fired |= (z > 0).any(0)
+        seen += BATCH
+        if seen >= 24:
+            dead, fired, seen = ~fired, torch.zeros_like(fired), 0
+    stack.train(rows, BATCH, [rate] * 40)
+    for name, value in w.items():
+        torch.testing.assert_close(stack.state[name][0], value.detach(), rtol=0, atol=1e-5, msg=name)
+    assert revived > 5 and ((w["log_threshold"] - start).abs() > 0.01).float().mean() > 0.5
+
+
+def test_thresholds_of_jumprelu_start_where_k_are_active_and_stay_there():
+    x, ks = vectors(rows=64 * BATCH), [2, 6]
+    stack = make(CONFIGS["jumprelu"], x, ks, [0, 0], [0, 0])
+    stack.calibrate(x)
+    for steps in (0, 800):
+        stack.train(cut(x, steps), BATCH, [1e-3] * steps)
+        saes = [stack.member(m, kept=False) for m in range(2)]
+        for sae, k in zip(saes, ks, strict=True):
+            assert (sae.encode(x[0]) > 0).sum(1).float().mean().item() == pytest.approx(k, rel=0.15 if steps else 0.01)
+        errors = [(sae.decode(sae.encode(x[0])) - x[0]).square().sum().item() for sae in saes]
+        assert errors == pytest.approx(stack.errors(x).tolist(), rel=1e-4)
+    assert saes[0].threshold.std() > 0.02 * saes[0].threshold.mean()  # each latent has learnt its own
+
+
 CONFIGS = {
     "paper": SAEConfig.named("paper", dim=DIM, latents=LATENTS, k=1),
     "default": SAEConfig(DIM, LATENTS, 1, dead_after=24, auxk_latents=6),
     "batchtopk": SAEConfig(DIM, LATENTS, 1, activation="batchtopk", dead_after=24, auxk_latents=6),
+    "jumprelu": SAEConfig(DIM, LATENTS, 1, activation="jumprelu", dead_after=24, auxk_latents=6),
     "matryoshka": SAEConfig(DIM, LATENTS, 1, prefixes=(8, 24), dead_after=24, auxk_latents=6),
 }
 
@@ -133,6 +220,7 @@ def test_every_member_equals_its_single_run(layout, name):
     members = [(k, seed, which) for k in (2, 5, 11) for seed in (0, 1) for which in (0, 1)]
     torch.set_num_threads(2)
     together = make(config, x, *map(list, zip(*members, strict=True)))
+    together.calibrate(x)
     together.train(cut(x, steps), BATCH, [2e-3] * steps)
     assert torch.get_num_threads() == 2 and len(together._parts) == (2 if layout == "groups" else 12)
     torch.set_num_threads(1)  # where a member alone is worked on in the same blocks
@@ -141,9 +229,10 @@ def test_every_member_equals_its_single_run(layout, name):
     errors = together.errors(x)
     for m, (k, seed, which) in enumerate(members):
         alone = make(config, x[[which]], [k], [seed], [0])
+        alone.calibrate(x[[which]])
         alone.train(cut(x[[which]], steps), BATCH, [2e-3] * steps)
         tolerance = 2e-5 if layout == "groups" else 0.0
-        for part in (*stacking.TRAINED, "threshold"):
+        for part in (*together.trained, "threshold"):
             close = {"rtol": 0, "atol": tolerance, "msg": part}
             torch.testing.assert_close(together.state[part][m], alone.state[part][0], **close)
         assert errors[m].item() == pytest.approx(alone.errors(x[[which]]).item(), rel=1e-4)

@@ -3,12 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from workbench.core.errors import ParameterError
 from workbench.core.splits import Split
 from workbench.probes import fit_probes
-from workbench.sae import fit_saes
+from workbench.sae import fit_saes, study
 from workbench.sae.study import _attribute_table, attribute_study, best_attributes, code_table, codes
 
 SPLIT = Split(train=np.arange(120), valid=np.arange(120, 160), test=np.arange(160, 240))
@@ -146,3 +147,73 @@ def test_what_does_not_vary_in_a_part_is_left_out(planted):
     measured.values = np.full((240, 4), 7.0)
     nothing = attribute_study({("x", 0.0): x}, measured, split=SPLIT)
     assert nothing.empty and best_attributes(nothing).empty
+
+
+@pytest.fixture(scope="module")
+def framed(planted, sweeps):
+    """240 frames of 60 clips, their split, and every code of them."""
+    lengths = np.random.default_rng(2).multinomial(180, np.ones(60) / 60) + 1
+    split = Split(train=np.arange(0, 60, 2), valid=np.arange(1, 60, 4), test=np.arange(3, 60, 4))
+    found = codes(planted[0], sweeps, layer="a", train=split.train, lengths=lengths)
+    return lengths, split, {code.name: code for code in found}
+
+
+def test_the_code_of_a_clip_is_the_mean_of_its_frames_codes(planted, sweeps, framed, monkeypatch):
+    x, (lengths, split, found) = planted[0], framed
+    of = np.repeat(np.arange(60), lengths)
+    train = np.isin(of, split.train)
+    centre = x[train].mean(0)
+    axes = np.linalg.svd(x[train] - centre, full_matrices=False)[2]
+    y = np.where(np.arange(60) % 3 == 0, "a", "b")
+    probes = fit_probes({name: code.features for name, code in found.items()}, y, split)
+    table = code_table(x, found, probes, split=split, lengths=lengths).set_index(["kind", "k"])
+    for (kind, k), z in {
+        **{("SAE", k): sweeps["SAE"].encode(x, k=k) for k in (10, 3)},
+        **{("principal components", k): (x - centre) @ axes[:k].T for k in (10, 3)},
+    }.items():
+        sparse = kind == "SAE"
+        x_hat = sweeps["SAE"].sae(k=k).decode(z) if sparse else z @ axes[:k] + centre
+        code = next(code for code in found.values() if (code.kind, code.k) == (kind, k))
+        means = np.stack([z[of == i].mean(0) for i in range(60)])
+        np.testing.assert_allclose(code.z if sparse else np.abs(code.z), means if sparse else np.abs(means), atol=1e-4)
+        np.testing.assert_allclose(code.x_hat, [x_hat[of == i].mean(0) for i in range(60)], atol=1e-4)
+        for column, clips in (("fvu_train", split.train), ("fvu", split.test)):
+            rows = np.isin(of, clips)
+            lost = np.square(x - x_hat)[rows].sum() / np.square(x[rows] - x[rows].mean(0)).sum()
+            assert table.loc[(kind, k), column] == pytest.approx(lost, rel=1e-4)
+    monkeypatch.setattr(study, "FRAMES", 7)  # chunks that begin and end inside clips
+    again = codes(x, sweeps, layer="a", train=split.train, lengths=lengths)
+    for code in again:
+        np.testing.assert_allclose(code.z, found[code.name].z, atol=1e-5)
+        np.testing.assert_allclose(code.errors, found[code.name].errors, rtol=1e-4)
+    chunked = code_table(x, found, probes, split=split, lengths=lengths).set_index(["kind", "k"])
+    np.testing.assert_allclose(chunked["fvu"], table["fvu"], rtol=1e-6)
+
+
+def test_clips_of_one_frame_have_the_codes_of_vectors(planted, sweeps):
+    options = {"layer": "a", "train": SPLIT.train}
+    plain = {code.name: code for code in codes(planted[0], sweeps, **options)}
+    of_frames = {code.name: code for code in codes(planted[0], sweeps, **options, lengths=np.ones(240, int))}
+    assert plain.keys() == of_frames.keys()
+    y = np.where(planted[1][:, 0] > 0, "on", "off")
+    probes = fit_probes({name: code.features for name, code in plain.items()}, y, SPLIT)
+    tables = [
+        code_table(planted[0], plain, probes, split=SPLIT),
+        code_table(planted[0], of_frames, probes, split=SPLIT, lengths=np.ones(240, int)),
+    ]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4)
+    for name, code in plain.items():
+        if not code.linear:
+            np.testing.assert_allclose(code.z, of_frames[name].z, atol=1e-5)
+
+
+def test_codes_of_frames_and_of_clips_are_not_mixed_up(planted, sweeps, framed):
+    x, (lengths, split, found) = planted[0], framed
+    y = np.where(np.arange(60) % 3 == 0, "a", "b")
+    probes = fit_probes({name: code.features for name, code in found.items()}, y, split)
+    with pytest.raises(ParameterError, match="clips and dimensions"):
+        code_table(x, found, probes, split=SPLIT)
+    with pytest.raises(ParameterError, match="without lengths"):
+        code_table(x[:60], found, probes, split=split)
+    with pytest.raises(ParameterError, match="sum to"):
+        list(codes(x, sweeps, layer="a", train=split.train, lengths=lengths[:-1]))

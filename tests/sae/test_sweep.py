@@ -30,6 +30,14 @@ def vectors(rows: int = 120, dim: int = 10, seed: int = 0) -> np.ndarray:
     return (codes @ rng.standard_normal((8, dim)) + noise).astype(np.float32)
 
 
+def sparse(rows: int = 2000, dim: int = 48, atoms: int = 96) -> np.ndarray:
+    """Sums of a few of ``atoms`` directions, around a mean."""
+    rng = np.random.default_rng(0)
+    codes = rng.exponential(size=(rows, atoms)) * (rng.random((rows, atoms)) < 5 / atoms)
+    noise = 0.05 * rng.standard_normal((rows, dim)) + rng.standard_normal(dim)
+    return (codes @ rng.standard_normal((atoms, dim)) / dim**0.5 + noise).astype(np.float32)
+
+
 SETTINGS = {"split": Split(np.arange(90), np.arange(90, 120)), "latents": 24, "batch": 8, "progress": False}
 
 
@@ -115,6 +123,29 @@ def test_default_sparsities_are_the_papers():
     assert result.table.k.tolist() == [50, 39, 30, 19, 10, 2]  # int((1 - .8) * 200) is 39: floating point
 
 
+def test_a_sweep_of_nested_codes_by_its_name():
+    """Every prefix alone is a code that reconstructs: a plain one's first latents are any of its latents."""
+    layers, errors = {"a": vectors(rows=600)}, {}
+    options = {"split": Split(np.arange(500), np.arange(500, 600)), "ks": [4], "epochs": 20}
+    for config in ("batchtopk", "matryoshka"):
+        sae = small(layers, config=config, **options).saes[0]
+        z, x = sae.encode(layers["a"][500:]), layers["a"][500:]
+        z[:, 12:] = 0
+        errors[config] = np.square(sae.decode(z) - x).sum() / np.square(x - x.mean(0)).sum()
+    assert sae.config.prefixes == (1, 3, 6, 12)
+    assert errors["matryoshka"] < 0.6 * errors["batchtopk"], errors
+
+
+def test_a_jumprelu_reaches_the_k_that_it_was_asked_for(tmp_path):
+    """On unseen rows of a planted dictionary, at about the error of a BatchTopK, whose threshold is one for all."""
+    options = {"layers": {"a": sparse()}, "ks": [4, 12], "latents": 128, "steps": 1500, "batch": 16}
+    options["split"] = Split(np.arange(1600), np.arange(1600, 2000))
+    jumprelu, batchtopk = (small(**options, config=config) for config in ("jumprelu", "batchtopk"))
+    assert jumprelu.table.l0.tolist() == pytest.approx([4, 12], rel=0.15)
+    assert (jumprelu.table.fvu < 1.2 * batchtopk.table.fvu).all() and (jumprelu.table.fvu < 0.6).all()
+    assert [sae.config.activation for sae in SAESweep.load(jumprelu.save(tmp_path)).saes] == ["jumprelu"] * 2
+
+
 def test_layers_of_different_width_share_a_sweep():
     layers = {"a": vectors(), "wide": vectors(dim=14), "b": vectors(seed=1)}
     result = small(layers)
@@ -197,6 +228,58 @@ def test_every_row_once_an_epoch_and_the_same_for_all_layers(monkeypatch):
     assert not (epochs[0] == epochs[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("count", "batch", "steps"),
+    [(970, 16, 6100), (8191, 16, 51200), (8192, 32, 25600), (100_000, 256, 39100), (2_000_000, 4096, 24450)],
+)
+def test_batch_and_steps_follow_the_number_of_rows(monkeypatch, count, batch, steps):
+    """970 clips are trained on as in the paper; two million frames are seen fifty times, a hundred million in all."""
+    runs = []
+    monkeypatch.setattr(sweep._Run, "go", lambda run, *_, **__: runs.append(run))
+    monkeypatch.setattr(sweep._Run, "judge", lambda run: None)
+    monkeypatch.setattr(sweep._Run, "result", lambda run: None)
+    monkeypatch.setattr(data, "SAMPLE", 3000)
+    split = Split(np.arange(count), np.arange(count, count + 10))
+    fit_saes({"a": Rows(count + 10, 4)}, split, ks=[2], latents=8, progress=False)
+    assert (runs[0].batch, runs[0].steps) == (batch, steps)
+
+
+def test_training_ends_with_epochs_rows_or_steps():
+    """90 rows in batches of 8 are 12 steps, the last of 2 rows."""
+
+    def taken(**options) -> int:
+        return small({"a": vectors()}, ks=[2], **options).history.step.max()
+
+    assert taken(epochs=2) == 24 and taken(epochs=None, rows=180) == 24
+    assert taken(rows=1) == 1 and taken(rows=90) == 12 and taken(rows=91) == 13 and taken(rows=106) == 14
+    assert taken(rows=106, steps=3) == 3
+    assert same(small(epochs=2), small(epochs=None, rows=180))
+
+
+def test_what_takes_long_is_announced_with_its_time(monkeypatch, capsys):
+    """Time stands still but for the steps, of which the first two are slow, and the looks of 3 s."""
+    clock, each, train, evaluate = [0.0], [20], Stack.train, sweep._Run.evaluate
+
+    def slow(self, x, batch, rates):
+        clock[0] += each[0] * len(rates) if self.steps >= 2 else 10_000
+        train(self, x, batch, rates)
+
+    monkeypatch.setattr(Stack, "train", slow)
+    monkeypatch.setattr(sweep._Run, "evaluate", lambda run: (clock.append(clock.pop() + 3), evaluate(run)))
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
+    done, options = [], {"layers": {"a": vectors()}, "ks": [2, 3]}
+    small(**options, progress=lambda *numbers: done.append(numbers))
+    assert done[0] == (10, 36) and done[-1] == (36, 36) and not capsys.readouterr().out
+    small(**options, progress=True)
+    assert capsys.readouterr().out == "2 autoencoders, 90 rows, 36 steps of 8: about 12 min\n"  # 36 * 20 + 3 * 3 s
+    each[:] = [300]
+    small(**options, progress=True)
+    assert capsys.readouterr().out.endswith(" 36 steps of 8: about 3.0 h\n")
+    each[:] = [1]
+    small(**options, progress=True)
+    assert not capsys.readouterr().out  # less than a minute
+
+
 def test_embeddings_can_be_passed_as_they_are():
     class Held:
         layers, pooling = ("a",), "mean"
@@ -205,6 +288,63 @@ def test_embeddings_can_be_passed_as_they_are():
             return vectors()
 
     assert same(small(Held()), small({"a": vectors()}))
+
+
+# ---- rows that are far from all others ----
+
+
+FAR = np.arange(100, 2000, 333)  # .3 % of the rows
+
+
+@pytest.mark.parametrize("kind", ["scaled", "in one direction"])
+def test_a_few_rows_of_300_times_the_norm_change_little(kind):
+    plain = sparse()
+    far = plain.copy()
+    if kind == "scaled":
+        far[FAR] *= 300
+    else:
+        far[FAR] += 300 * np.linalg.norm(plain, axis=1).mean() / 48**0.5
+    usual, options = np.setdiff1d(np.arange(1600, 2000), FAR), {"ks": [6], "latents": 128, "steps": 1500, "batch": 16}
+
+    def judged(x: np.ndarray, **fields) -> tuple[float, float]:
+        sae = small({"a": x}, split=Split(np.arange(1600), np.arange(1600, 2000)), **options, **fields).saes[0]
+        z = sae.encode(plain[usual])
+        rest, trained = sae.decode(z) - plain[usual], sae.encode(plain[:1600])
+        fvu = np.square(rest).sum() / np.square(plain[usual] - plain[usual].mean(0)).sum()
+        return fvu, 1 - (trained > 0).any(0).mean()
+
+    (fvu, dead), (bounded, bounded_dead) = judged(plain), judged(far)
+    unbounded, unbounded_dead = judged(far, row_bound=None)
+    assert bounded < 1.15 * fvu and bounded_dead < dead + 0.03, (fvu, bounded, dead, bounded_dead)
+    assert unbounded > 2 * fvu and unbounded_dead > dead + 0.05, (unbounded, unbounded_dead)
+
+
+def test_rows_none_of_which_is_far_are_trained_on_as_they_are():
+    x = {"a": np.random.default_rng(0).standard_normal((120, 10)).astype(np.float32)}
+    assert same(small(x), small(x, row_bound=None))
+
+
+def test_far_rows_count_at_most_at_the_bound():
+    """The mean and the scale of the rows that training sees, which are computed from them here in one go."""
+    x = np.random.default_rng(3).standard_normal((400, 5)).astype(np.float32) + 4
+    x[[7, 90, 300]] *= np.array([[300], [40], [1e30]], np.float32)
+    train = np.arange(390)
+    moments = data.statistics({"a": x}, train, 2.0)["a"]
+    middle = np.median(x[train], axis=0).astype(float)
+    far = np.linalg.norm(x - middle, axis=1)
+    reach = 2 * np.quantile(far[train], 0.9)
+    expected = middle + (x - middle) * np.minimum(1, reach / far)[:, None]
+    seen = data.tensors({"a": x}, [("a", np.arange(400))], torch.device("cpu"), {"a": moments})[0].numpy()
+    np.testing.assert_allclose(seen, expected, rtol=1e-5)
+    np.testing.assert_array_equal(seen[far <= reach], x[far <= reach])
+    assert moments.reach == pytest.approx(reach) and (far > reach).sum() == 3
+    np.testing.assert_allclose(moments.mean, expected[train].mean(0), rtol=1e-5)
+    assert moments.scale == pytest.approx(expected[train].var(0).mean() ** 0.5, rel=1e-5)
+    free = data.statistics({"a": x[:300]}, np.arange(300), None)["a"]
+    assert free.reach == np.inf and free.scale == pytest.approx(x[:300].astype(float).var(0).mean() ** 0.5, rel=1e-5)
+    x[:] = 1  # nine in ten are equal: there is no usual distance
+    x[:9] = 50
+    assert data.statistics({"a": x}, train, 2.0)["a"].reach == np.inf
 
 
 # ---- resuming ----
@@ -216,11 +356,12 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("calls", [1, 2, 5])
-def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls):
+@pytest.mark.parametrize(("calls", "activation"), [(1, "topk"), (2, "batchtopk"), (5, "batchtopk"), (2, "jumprelu")])
+def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls, activation):
     monkeypatch.setattr(data, "CHUNK", 2 * 4 * 10 * 2 * 40)
     monkeypatch.setattr(sweep, "CHECKPOINT_SECONDS", 0.0)
-    whole, train, done = small(**RESUMABLE), Stack.train, []
+    resumable = RESUMABLE | {"activation": activation}
+    whole, train, done = small(**resumable), Stack.train, []
 
     def breaks(self, x, batch, rates):
         if len(done) == calls:
@@ -230,11 +371,11 @@ def test_resumed_is_bit_identical(tmp_path, monkeypatch, calls):
 
     monkeypatch.setattr(Stack, "train", breaks)
     with pytest.raises(Stopped):
-        small(**RESUMABLE, checkpoint=tmp_path / "sweep")
+        small(**resumable, checkpoint=tmp_path / "sweep")
     monkeypatch.setattr(Stack, "train", train)
-    assert same(small(**RESUMABLE, checkpoint=tmp_path / "sweep"), whole)
+    assert same(small(**resumable, checkpoint=tmp_path / "sweep"), whole)
     monkeypatch.setattr(Stack, "train", None)  # what is finished is read, not trained
-    assert same(small(**RESUMABLE, checkpoint=tmp_path / "sweep"), whole)
+    assert same(small(**resumable, checkpoint=tmp_path / "sweep"), whole)
     assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
 
 
@@ -324,7 +465,7 @@ def broken(row: int) -> np.ndarray:
         ({"layers": {"a": vectors(), "b": vectors(50)}}, r"layers\['b'\].shape=\(50, 10\) must be \(N, D\) with N=120"),
         ({"layers": {"a": vectors(), "b": broken(17)}}, r"layers\['b'\]\[17\]='nan or inf' must be finite"),
         ({"layers": {"a": broken(100)}}, r"layers\['a'\]\[100\]='nan or inf' must be finite"),
-        ({"config": "best"}, "config='best' must be 'default' or 'paper'"),
+        ({"config": "best"}, "config='best' must be 'default', 'paper', 'batchtopk', 'jumprelu' or 'matryoshka'"),
         ({"keep": "all"}, "keep='all' must be 'best' or 'last' or 'last batch'"),
         ({"seeds": (1, 1)}, r"seeds=\[1, 1\] must be at least one, all different"),
         ({"batch": 0}, "batch=0 must be a whole number, 1 or more"),
@@ -341,6 +482,8 @@ def broken(row: int) -> np.ndarray:
         ({"epochs": 2.0}, "epochs=2.0 must be a whole number"),
         ({"epochs": 0}, "epochs=0 must be a whole number, 1 or more"),
         ({"epochs": True}, "epochs=True must be a whole number"),
+        ({"rows": 0}, "rows=0 must be a whole number, 1 or more"),
+        ({"rows": 1e6}, "rows=1000000.0 must be a whole number"),
         ({"steps": -1}, "steps=-1 must be a whole number, 0 or more"),
         ({"seeds": (-1,)}, r"seeds\[0\]=-1 must be a whole number from 0"),
         ({"seeds": ("a",)}, r"seeds=\('a',\) must be a list, each item a whole number"),
@@ -348,6 +491,8 @@ def broken(row: int) -> np.ndarray:
         ({"layers": {"a": vectors().astype(str)}}, r"layers\['a'\]='array of <U.*' must be an array of numbers"),
         ({"layers": {"a": None}}, r"layers\['a'\]=None must be an array of numbers"),
         ({"auxk": np.nan}, "auxk=nan must be a finite number"),
+        ({"row_bound": 0}, "row_bound=0 must be a finite number, above 0"),
+        ({"row_bound": "far"}, "row_bound='far' must be a finite number or None"),
         ({"decay": "a"}, "decay='a' must be a finite number"),
         ({"prefixes": 4}, "prefixes=4 must be a list"),
         ({"device": "tpu"}, "device='tpu' must be 'auto', 'cpu'"),

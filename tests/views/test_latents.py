@@ -266,6 +266,14 @@ def test_curves_from_a_mapping_of_some_clips(z, table, tone):
     assert list(content(page)["latents"]["0"]["curves"]["of"]) == [str(first)]
 
 
+def test_names_are_carried_with_their_worth(z, table):
+    data = content(latent_page(z, table, names={1: "high voices", 3: ("a hiss", "balanced accuracy 0.8"), 7: "dead"}))
+    assert (
+        data["names"] == [["", ""], ["high voices", ""], ["", ""], ["a hiss", "balanced accuracy 0.8"]] + [["", ""]] * 3
+    )
+    assert content(latent_page(z, table))["names"] == [], "no column without names"
+
+
 def test_damaged_clip_is_named(z, table, tone):
     worst = int(np.argmax(z[:, 0]))
 
@@ -362,6 +370,11 @@ def test_save_and_display(z, table, tmp_path):
         ({"sounds": -1}, "sounds=-1"),
         ({"megabytes": -1}, "megabytes=-1"),
         ({"seconds": 0}, "seconds=0"),
+        ({"moment": 0}, "moment=0"),
+        ({"moment": 61.0}, "moment=61"),
+        ({"names": ["a"]}, "names='list' must be a mapping"),
+        ({"names": {8: "a"}}, "names=8 must be a whole number from 0 to 7"),
+        ({"names": {1: 2.0}}, "names=2.0 must be text"),
     ],
 )
 def test_wrong_options(z, table, options, message):

@@ -78,6 +78,7 @@ def views_calls() -> dict[str, Call]:
         interpretation_page,
         intervals,
         latent_page,
+        latent_sound_page,
         layer_curve,
         layer_heatmap,
         listening_test,
@@ -157,7 +158,7 @@ def views_calls() -> dict[str, Call]:
             latent_page,
             {"z": Z, "clips": TABLE, "columns": ["label", "f0"], "decoder": Z.T, "latents": [1, 2], "top": 2}
             | {"frames": {0: (np.arange(3.0), np.ones((3, 6)))}, "sounds": 30, "megabytes": 1.0, "seconds": 0.1}
-            | {"audio": sound, "title": "t", "seed": 1},
+            | {"audio": sound, "title": "t", "seed": 1, "moment": 0.05, "names": {1: "a"}},
         ),
         "views.LatentPage.select": (latents.select, {"latent": 1}),
         "views.latent_statistics": (
@@ -211,6 +212,12 @@ def views_calls() -> dict[str, Call]:
         "views.sounds_by_setting nested": (
             sounds_by_setting,
             {"sounds": [X, -X], "rate": RATE, "settings": {"steps": [1, 2]}},
+        ),
+        "views.latent_sound_page": (
+            latent_sound_page,
+            {"sound": lambda *at: X, "rate": RATE, "latents": ["latent 3"], "clips": ["a"], "kinds": ["own"]}
+            | {"amounts": [0.0, 1.0], "originals": [X], "unchanged": [-X], "detail": lambda *at: "said", "carry": 1}
+            | page,
         ),
         "views.ListeningTrial": (
             lambda **given: listening_test([ListeningTrial(**given)], path="answers.csv", seed=1),

@@ -265,6 +265,7 @@ class _Writer:
             **axes,
             "series": value.ndim == 1,
             "name": self.tree(getattr(value, "name", None), name),
+            "attrs": self.tree(dict(value.attrs), f"{name}.attrs"),
         }
 
 
@@ -319,4 +320,6 @@ class _Reader:
         columns = {i: pd.Series(self.value(each), index) for i, each in enumerate(tree["table"])}
         frame = pd.DataFrame(columns, index=index)
         frame.columns = labels("columns")
-        return frame.iloc[:, 0].rename(self.value(tree["name"])) if tree["series"] else frame
+        made = frame.iloc[:, 0].rename(self.value(tree["name"])) if tree["series"] else frame
+        made.attrs |= self.value(tree["attrs"]) if "attrs" in tree else {}  # tables kept before had none
+        return made

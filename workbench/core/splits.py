@@ -81,6 +81,41 @@ def fitting(split: object, count: int, *, needed: Sequence[str] = ("train", "tes
     return split
 
 
+def frame_split(split: Split, lengths: ArrayLike) -> Split:
+    """Return the split of frames that puts all frames of a clip into the part of the clip.
+
+    Parameters
+    ----------
+    split : Split
+        Split of N clips. Frames of clips that are in none of its parts are in none of the result's.
+    lengths : sequence of int (N,)
+        Number of frames of each clip; the frames of all clips are concatenated in the order of the clips.
+
+    Returns
+    -------
+    Split
+        Frames in ascending order.
+
+    Raises
+    ------
+    ParameterError
+        ``lengths`` are not whole numbers from 0, or there are fewer than the split has clips.
+
+    Examples
+    --------
+    >>> frame_split(Split(train=[2, 0], test=[1]), [2, 3, 1]).train
+    array([0, 1, 5])
+    """
+    lengths = numbers("lengths", lengths, ndim=1)
+    if lengths.dtype.kind not in "iu" or lengths.min() < 0:
+        raise ParameterError("lengths", lengths, "whole numbers from 0")
+    of = np.full(len(lengths), -1, np.int8)
+    for part, rows in enumerate(fitting(split, len(lengths), needed=())):
+        of[rows] = part
+    of_frames = np.repeat(of, lengths)
+    return Split(*(np.flatnonzero(of_frames == part) for part in range(len(PARTS))))
+
+
 DEALS = 8
 """Largest number of random orders that :func:`deal` tries."""
 

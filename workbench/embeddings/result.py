@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
+from ..core.splits import Split, frame_split
 from .shards import SHIFT, Frames, gather, gather_frames, widen
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Embeddings:
         if self.pooling is not None:
             raise ParameterError("pooling", self.pooling, "None to have frames; pooled vectors come from .layer()")
         name = self._name(layer)
-        return FlatFrames(self._shards, self._addresses[name], name)
+        return FlatFrames(self._shards, self._addresses[name], name, self.fingerprint)
 
     def _name(self, layer: str | int) -> str:
         if isinstance(layer, str) and layer in self.layers:
@@ -204,17 +205,22 @@ class FlatFrames:
         (N, D), where N is the number of frames of all clips together.
     offsets : ndarray, int64 (clips + 1,)
         Row r of the embeddings has the frames from ``offsets[r]`` up to, but not including, ``offsets[r + 1]``.
+    lengths : ndarray, int64 (clips,)
+        Number of frames of each row of the embeddings.
+    fingerprint : str
+        Layer, and hash of all that determines the numbers; equal ones mean equal frames.
     """
 
-    def __init__(self, shards: list[Frames], addresses: np.ndarray, layer: str):
+    def __init__(self, shards: list[Frames], addresses: np.ndarray, layer: str, fingerprint: str):
         self._shards, self._addresses, self._layer = shards, addresses, layer
+        self.fingerprint = f"{fingerprint}, frames of {layer}"
         (lengths, self._starts), dim = np.zeros((2, len(addresses)), np.int64), 0
         for number in np.unique(addresses >> SHIFT):
             here = addresses >> SHIFT == number
             ends, rows = shards[number].offsets(layer), addresses[here] & (2**SHIFT - 1)
             lengths[here], self._starts[here] = np.diff(ends)[rows], ends[rows]
             dim = shards[number].layer(layer).shape[1]
-        self.offsets = np.concatenate([[0], np.cumsum(lengths)])
+        self.lengths, self.offsets = lengths, np.concatenate([[0], np.cumsum(lengths)])
         self.shape = (int(self.offsets[-1]), dim)
 
     def __len__(self) -> int:
@@ -222,6 +228,16 @@ class FlatFrames:
 
     def __repr__(self) -> str:
         return f"FlatFrames({self.shape[0]} frames of {len(self._addresses)} clips x {self.shape[1]}, {self._layer})"
+
+    def split(self, split: Split) -> Split:
+        """Return the split of the frames in which all frames of a clip are in the part of the clip.
+
+        Parameters
+        ----------
+        split : Split
+            Split of the rows of the embeddings, one a clip.
+        """
+        return frame_split(split, self.lengths)
 
     def clip_of(self, rows: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return for each frame its row among the embeddings and its number in that row, int64 (n,) each."""

@@ -15,3 +15,4 @@ from .naming import check_encoder_name as check_encoder_name
 from .own import as_encoder as as_encoder
 from .own import encoder_from as encoder_from
 from .registry import load_encoder as load_encoder
+from .splicing import splice as splice

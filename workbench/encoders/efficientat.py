@@ -15,11 +15,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.checks import checked
+from ..core.checks import checked, numbers
 from ..core.dependencies import load
 from ..core.errors import ParameterError, WeightsError
 from ..core.fingerprints import fingerprint
@@ -213,12 +214,25 @@ class EfficientAT(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Encode a batch, see :meth:`Encoder.forward`; raises ParameterError if the lengths differ."""
+        return self._encode(x, lengths, layers)
+
+    def forward_changed(self, x, lengths, layers, at, change) -> list[tuple[Tensor, Tensor]]:
+        """Encode a batch with the frames of one layer changed, see :meth:`Encoder.forward_changed`.
+
+        A frame is a mean over frequency: its change is added at every frequency.
+        """
+        return self._encode(x, lengths, layers, at, change)
+
+    def _encode(self, x, lengths, layers, at=None, change=None) -> list[tuple[Tensor, Tensor]]:
         outputs = []
         y = self._mel(x, lengths)
         for i in range(max(layers) + 1):
             y = self.net.features[i](y)
+            frames = y.mean(2).transpose(1, 2) if i in layers or i == at else None
+            if i == at:
+                changed = change(frames, torch.full_like(lengths, frames.shape[1]))
+                y, frames = y + (changed - frames).transpose(1, 2)[:, :, None], changed
             if i in layers:
-                frames = y.mean(2).transpose(1, 2)
                 outputs.append((frames, torch.full_like(lengths, frames.shape[1])))
         return outputs
 
@@ -243,6 +257,26 @@ class EfficientAT(Encoder):
             If the lengths differ.
         """
         return self.net(self._mel(x, lengths))
+
+    @torch.no_grad()
+    def tags(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the probabilities of the 527 AudioSet classes from clip vectors of the last layer.
+
+        Parameters
+        ----------
+        vectors : ndarray (N, D)
+            Means over time of the frames of ``features.16``, as ``pooling="mean"`` gives them: all that the network's
+            classifier reads of a clip.
+
+        Returns
+        -------
+        ndarray, float32 (N, 527)
+            In the order of AudioSet's class list; :meth:`logits` before this sigmoid, from waveforms.
+        """
+        vectors = numbers("vectors", vectors, ndim=2).astype(np.float32)
+        if vectors.shape[1] != self.dim:
+            raise ParameterError("vectors.shape", vectors.shape, f"(N, {self.dim}), as layer {self.layers[-1].name}")
+        return self.net.classifier[2:](torch.from_numpy(vectors).to(self.device)).sigmoid().cpu().numpy()
 
 
 def _width(name: str) -> float:

@@ -155,12 +155,15 @@ class EncodecMAENet(nn.Module):
         counts = torch.tensor([len(clip) for clip in clips], device=lengths.device)
         return nn.utils.rnn.pad_sequence(clips, batch_first=True), counts
 
-    def encode(self, features: Tensor, attended: Tensor, depth: int | None = None) -> list[Tensor]:
-        """Return frames (B, T, D) of layers 0 to depth; only the first ``attended`` (B,) frames are attended to."""
+    def encode(self, features: Tensor, attended: Tensor, depth: int | None = None, changes=None) -> list[Tensor]:
+        """Return frames (B, T, D) of layers 0 to depth; only the first ``attended`` (B,) frames are attended to.
+
+        ``changes`` is as in :meth:`.residual.ResiDualStack.outputs`.
+        """
         y = self.projector(features)
         y = y + self.scale * sinusoidal(y.shape[1], self.config.dim, device=y.device)
         padding = torch.arange(y.shape[1], device=y.device) >= attended[:, None]
-        return self.visible.outputs(y, padding if padding.any() else None, depth=depth)
+        return self.visible.outputs(y, padding if padding.any() else None, depth=depth, changes=changes)
 
 
 class EncodecMAE(Encoder):
@@ -204,13 +207,24 @@ class EncodecMAE(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Encode a batch, see :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
+        return self._encode(x, lengths, layers)
+
+    def forward_changed(self, x, lengths, layers, at, change) -> list[tuple[Tensor, Tensor]]:
+        """Encode a batch with the frames of one layer changed, see :meth:`Encoder.forward_changed`.
+
+        The second stream of the network is not changed (:meth:`.residual.ResiDualStack.outputs`).
+        """
+        return self._encode(x, lengths, layers, at, change)
+
+    def _encode(self, x, lengths, layers, at=None, change=None) -> list[tuple[Tensor, Tensor]]:
         x = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= lengths[:, None], 0.0)
         x = F.pad(x, (0, max(0, self.minimum - x.shape[1])))
         lengths = lengths.clamp(min=self.minimum)
         with torch.autocast(x.device.type, enabled=False):  # the front end stays in float32
             features, counts = self.net.features(x, lengths)
         attended = (lengths // HOP).minimum(counts) if self.mask_incomplete else counts
-        outputs = self.net.encode(features, attended, max(layers))
+        changes = {} if at is None else {at: lambda frames: change(frames, counts)}
+        outputs = self.net.encode(features, attended, max(layers), changes)
         return [(outputs[i], counts) for i in layers]
 
 

@@ -64,6 +64,7 @@ from ..core.fingerprints import fingerprint
 from ..core.weights import TOKENIZER_FILES, WEIGHT_FILES
 from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
 from .interface import Encoder, Layer
+from .splicing import reader, replaced_input, unable
 from .towers import CutWhisper, Tower, frames, reason, tower
 
 CODE_VERSION = 1
@@ -124,6 +125,41 @@ class HuggingFaceEncoder(Encoder):
             inputs = self.front.inputs(x, lengths)
         states = frames(self.model(**inputs, output_hidden_states=True))
         return [(states[i], self.front.frames(lengths, states[i].shape[1], i)) for i in layers]
+
+    def forward_changed(self, x, lengths, layers, at, change) -> list[tuple[Tensor, Tensor]]:
+        """Encode a batch with the frames of one layer changed, see :meth:`Encoder.forward_changed`.
+
+        The frames are replaced where the first module of the network is given them; the last layer's have no reader.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            inputs = self.front.inputs(x, lengths)
+        last, seen = len(self.layers) - 1, []
+
+        def put(state: Tensor) -> Tensor:
+            seen.append(change(state, self.front.frames(lengths, state.shape[1], at)))
+            return seen[-1]
+
+        with contextlib.nullcontext() if at == last else replaced_input(self._reader(at), put):
+            states = frames(self.model(**inputs, output_hidden_states=True))
+        states[at] = put(states[at]) if at == last else seen[-1]
+        return [(states[i], self.front.frames(lengths, states[i].shape[1], i)) for i in layers]
+
+    def _reader(self, at: int) -> nn.Module:
+        """Return the module that reads the frames of a layer, which is found with noise, once."""
+        known = self.__dict__.setdefault("_readers", {})
+        if at not in known:
+            count = max(self.minimum, self.rate // 2)
+            noise = 0.1 * torch.randn(1, count, generator=torch.Generator().manual_seed(0)).to(self.device)
+            with torch.no_grad():
+                inputs = self.front.inputs(noise, torch.tensor([count], device=self.device))
+
+                def run() -> list[Tensor]:
+                    return frames(self.model(**inputs, output_hidden_states=True))
+
+                known[at] = reader(self.model, run()[at], run)
+        if known[at] is None:
+            raise unable(self, at, "no module of the network is given these frames as they are")
+        return known[at]
 
     def describe(self) -> dict[str, object]:
         """Extend :meth:`Encoder.describe` by model class, config, revision and weights that were left out."""

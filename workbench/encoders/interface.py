@@ -8,7 +8,7 @@ caching, probing and the notebooks then work with it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -104,6 +104,35 @@ class Encoder(ABC):
         list of (frames, lengths), one for each of ``layers``
             ``frames`` (B, T, D) and ``lengths`` int64 (B,); frames beyond a row's length are undefined.
         """
+
+    def forward_changed(
+        self, x: Tensor, lengths: Tensor, layers: Sequence[int], at: int, change: Callable[[Tensor, Tensor], Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Encode one batch with the frames of one layer changed, from which the later layers are computed.
+
+        A subclass that can do so overrides it; :func:`workbench.encoders.splice` calls it.
+
+        Parameters
+        ----------
+        x, lengths, layers
+            As for :meth:`forward`.
+        at : int
+            Position of the layer that is changed.
+        change : callable
+            Given frames (B, T, D) and lengths (B,) of that layer, it returns the frames (B, T, D) to go on with.
+
+        Returns
+        -------
+        list of (frames, lengths), one for each of ``layers``
+            The layer ``at`` gives the changed frames.
+
+        Raises
+        ------
+        ParameterError
+            The frames of the layer cannot be changed; the message says why.
+        """
+        expected = f"a layer of an encoder that has forward_changed, which {type(self).__name__} lacks"
+        raise ParameterError("layer", self.layers[at].name, expected)
 
     def select(self, layers: str | int | Sequence[str | int] = "all") -> tuple[int, ...]:
         """Return the positions in ``self.layers`` of "all" layers, of a name or position, or of several of these.

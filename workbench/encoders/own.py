@@ -19,6 +19,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from numbers import Real
 from typing import Literal
@@ -35,7 +36,8 @@ from ..core.fingerprints import fingerprint
 from ..core.kept import plain
 from ..core.warn import warn
 from .interface import Encoder, Layer, check_encoder, check_fingerprint
-from .stages import OUTPUT, Measured, measure, read, run, stage_names
+from .splicing import replaced_output
+from .stages import OUTPUT, Measured, measure, read, run, stage_names, tensor_of, with_tensor
 from .untrained import reset
 
 CODE_VERSION = 1
@@ -82,19 +84,46 @@ class ModuleEncoder(Encoder):
         ParameterError
             The lengths differ, although padding would change the numbers.
         """
+        return self._encode(x, lengths, layers)
+
+    def forward_changed(self, x, lengths, layers, at, change) -> list[tuple[Tensor, Tensor]]:
+        """Encode a batch with the frames of one layer changed, see :meth:`Encoder.forward_changed`."""
+        return self._encode(x, lengths, layers, at, change)
+
+    def _encode(self, x, lengths, layers, at=None, change=None) -> list[tuple[Tensor, Tensor]]:
         if self.padding == "equal" and len(lengths) and bool((lengths != lengths[0]).any()):
             raise ParameterError("lengths", lengths.tolist(), f"all equal for {self.name}: padding changes its numbers")
         if x.shape[1] < self.minimum:
             x = F.pad(x, (0, self.minimum - x.shape[1]))
             lengths = lengths.clamp(min=self.minimum)
         readings = [self.measured.readings[i] for i in layers]
-        parts = [self._frames(rows, readings) for rows in (x.split(1) if self.measured.alone else [x])]
+        apart = zip(x.split(1), lengths.split(1), strict=True) if self.measured.alone else [(x, lengths)]
+        parts = []
+        for rows, samples in apart:
+            with nullcontext() if at is None else self._changing(self.measured.readings[at], samples, change):
+                parts.append(self._frames(rows, readings))
         outputs = []
         for reading, *frames in zip(readings, *parts, strict=True):
             y = frames[0] if len(frames) == 1 else torch.cat(frames)
             counts = torch.full_like(lengths, y.shape[1])
             outputs.append((y, counts if self.padding == "equal" else reading.count(lengths)))
         return outputs
+
+    @contextmanager
+    def _changing(self, reading, lengths: Tensor, change) -> Iterator[None]:
+        """Change the frames of a stage for clips of these lengths, wherever its module is called."""
+
+        def put(output: object) -> object:
+            tensor = tensor_of(output)
+            frames = reading.frames(tensor)[: len(lengths)]  # a single clip may run as two copies
+            total = torch.full_like(lengths, frames.shape[1])
+            changed = change(frames, total if self.padding == "equal" else reading.count(lengths))
+            copies = torch.cat([changed] * (tensor.shape[reading.batch] // len(lengths)))
+            return with_tensor(output, reading.tensor(copies, tensor).to(tensor))
+
+        part = self.module if reading.name == OUTPUT else self.module.get_submodule(reading.name)
+        with replaced_output(part, put):
+            yield
 
     def _frames(self, x: Tensor, readings: Sequence) -> list[Tensor]:
         copied = [reading.name for reading in readings if reading.copied]

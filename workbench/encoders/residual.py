@@ -16,7 +16,7 @@ head h. :func:`released_to_own` keeps one copy of the block and puts the channel
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import torch
@@ -163,7 +163,14 @@ class ResiDualStack(nn.Module):
         """
         return self.outputs(x, padding)[-1]
 
-    def outputs(self, x: Tensor, padding: Tensor | None = None, *, depth: int | None = None) -> list[Tensor]:
+    def outputs(
+        self,
+        x: Tensor,
+        padding: Tensor | None = None,
+        *,
+        depth: int | None = None,
+        changes: Mapping[int, Callable[[Tensor], Tensor]] | None = None,
+    ) -> list[Tensor]:
         """Return the frames of layers 0 to depth, each (B, T, D).
 
         Layer 0 is ``x``; layer i is stream a after layer i, from which the attention of layer i + 1 reads; the last
@@ -177,6 +184,9 @@ class ResiDualStack(nn.Module):
             As for :meth:`forward`.
         depth : int, optional
             Last layer to return; later ones are not computed. By default all layers are returned.
+        changes : mapping of int to callable, optional
+            Functions of the frames of some layers, which go on with what these return. Stream b is not changed, so that
+            what a layer has added to it still reaches the last layer.
         """
         if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != self.dim or not x.is_floating_point():
             raise ParameterError("x", _told(x), f"frames (B, T, {self.dim}) of floats")
@@ -187,13 +197,20 @@ class ResiDualStack(nn.Module):
         if depth is not None:
             whole("depth", depth, least=0, most=len(self.layers))
         keys = None if padding is None else ~padding[:, None, None]
+        changes, last = changes or {}, len(self.layers)
         a = b = x
-        outputs = [x]
-        for layer in self.layers[:depth]:
+        if 0 in changes:
+            a = changes[0](x)
+        outputs = [a]
+        for i, layer in enumerate(self.layers[:depth], 1):
             a, b = layer(a, b, keys, self.feed_forward)
+            if i in changes and i < last:
+                a = changes[i](a)
             outputs.append(a)
-        if len(outputs) == len(self.layers) + 1:
+        if len(outputs) == last + 1:
             outputs[-1] = a + self.final_norm(b)
+            if last in changes:
+                outputs[-1] = changes[last](outputs[-1])
         return outputs
 
 

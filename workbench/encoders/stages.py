@@ -8,6 +8,7 @@ lengths, and whether zero-padding or the other clips of a batch change the numbe
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,17 @@ class Reading:
         y = tensor.movedim((self.batch, self.time), (0, 1))
         return y.flatten(2) if y.ndim > 2 else y[..., None]
 
+    def tensor(self, frames: Tensor, like: Tensor) -> Tensor:
+        """Return the tensor of this stage, of the shape of ``like``, that holds these frames (B, T, D)."""
+        if self.time is not None:
+            shape = like.movedim((self.batch, self.time), (0, 1)).shape
+            return frames.reshape(shape).movedim((0, 1), (self.batch, self.time))
+        y = like.movedim(self.batch, 0)
+        if y.ndim <= 2:
+            return frames.reshape(y.shape).movedim(0, self.batch)
+        tokens = y.movedim(self.channels, -1).shape
+        return frames.reshape(tokens).movedim(-1, self.channels).movedim(0, self.batch)
+
     def count(self, samples: int) -> int:
         """Return the number of true frames of a clip, by the formula at :attr:`hop`."""
         return (samples - self.start) // self.hop + self.first
@@ -127,6 +139,24 @@ def tensor_of(output: object) -> Tensor | None:
     else:
         return None
     return next((found for part in parts if (found := tensor_of(part)) is not None), None)
+
+
+def with_tensor(output: object, tensor: Tensor) -> object:
+    """Return a module's output with another tensor in the place of the one that :func:`tensor_of` finds."""
+    if isinstance(output, Tensor):
+        return tensor
+    if isinstance(output, Mapping):
+        keys = ["last_hidden_state", *output] if output.get("last_hidden_state") is not None else list(output)
+        key = next(key for key in keys if tensor_of(output[key]) is not None)
+        changed = copy.copy(output)
+        changed[key] = with_tensor(output[key], tensor)
+        return changed
+    if isinstance(output, (list, tuple)):
+        place = next(i for i, part in enumerate(output) if tensor_of(part) is not None)
+        parts = [*output[:place], with_tensor(output[place], tensor), *output[place + 1 :]]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+    name = next(field.name for field in fields(output) if tensor_of(getattr(output, field.name)) is not None)
+    return replace(output, **{name: with_tensor(getattr(output, name), tensor)})
 
 
 @contextmanager
@@ -459,8 +489,8 @@ def _least(true: Callable[[int], bool], low: int, high: int) -> int:
     return high
 
 
-def alike(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are equal up to float tolerance."""
+def alike(a: Tensor, b: Tensor, within: float = TOLERANCE) -> bool:
+    """Whether two tensors are equal up to a tolerance, relative to the largest number."""
     if a.shape != b.shape:
         return False
-    return float((a - b).abs().max()) <= TOLERANCE * max(float(a.abs().max()), 1e-12) if a.numel() else True
+    return float((a - b).abs().max()) <= within * max(float(a.abs().max()), 1e-12) if a.numel() else True

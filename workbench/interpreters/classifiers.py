@@ -381,12 +381,12 @@ def network_of(network: str | Encoder, classes: int, *, hidden: int = 512, dropo
     return Stacked(front, nn.BatchNorm1d(width), nn.Linear(width, classes)), options
 
 
-def _front(encoder: Encoder, layer: int) -> tuple[nn.Module, dict[str, object]]:
+def _front(encoder: Encoder, layer: int, pool: nn.Module | None = None) -> tuple[nn.Module, dict[str, object]]:
     """Return an encoder as a module from (B, samples) to (B, D), and the options for a :class:`Classifier` on it."""
     options = {"rate": encoder.rate, "name": encoder.name}
-    if isinstance(encoder, mobilenets.EfficientAT) and layer == len(encoder.layers) - 1:
+    if pool is None and isinstance(encoder, mobilenets.EfficientAT) and layer == len(encoder.layers) - 1:
         return Features(encoder), options | {"taps": [f"front_end.features.{i}" for i in (6, 12, 15)]}
-    front = Frames(encoder, layer)
+    front = Frames(encoder, layer, pool)
     return front, options | {"taps": [f"front_end.taps.{i}" for i in range(len(front.taps))], "axes": "btc"}
 
 
@@ -505,7 +505,7 @@ class Features(nn.Module):
 
 
 class Frames(nn.Module):
-    """Any encoder as a module from waveforms (B, samples) to the mean frame of one of its layers, (B, D).
+    """Any encoder as a module from waveforms (B, samples) to one vector of one of its layers: the mean frame, (B, D).
 
     Three layers, spread over the depth up to this one, pass through the modules ``taps`` as (B, T, D). Gradients reach
     the waveforms if the encoder's front end is differentiable.
@@ -516,11 +516,13 @@ class Frames(nn.Module):
         The encoder; it is copied.
     layer : int
         Position of the layer.
+    pool : nn.Module, optional
+        What makes one vector (B, D') of the layer's frames (B, T, D), in place of their mean.
     """
 
-    def __init__(self, encoder: Encoder, layer: int):
+    def __init__(self, encoder: Encoder, layer: int, pool: nn.Module | None = None):
         super().__init__()
-        self.encoder, self.layer = copy.deepcopy(encoder), layer
+        self.encoder, self.layer, self.pool = copy.deepcopy(encoder), layer, pool
         parts = {name: value for name, value in vars(self.encoder).items() if isinstance(value, nn.Module)}
         self.parts = nn.ModuleDict(
             parts
@@ -546,7 +548,8 @@ class Frames(nn.Module):
         heard = {i: frames[:, : int(counts[0])] for i, (frames, counts) in outputs.items()}
         for tap, position in zip(self.taps, self.positions, strict=True):
             tap(heard[position])
-        return heard[self.layer].float().mean(1)
+        frames = heard[self.layer].float()
+        return frames.mean(1) if self.pool is None else self.pool(frames)
 
     def _move(self, device: torch.device) -> None:
         """Move the encoder's tensors that are not in modules; its modules have been moved already."""
@@ -558,7 +561,14 @@ class Frames(nn.Module):
 
 @checked
 def classifier_on(
-    encoder: Encoder, weight: ArrayLike, bias: ArrayLike, classes: Sequence[object], *, layer: int = -1, **options
+    encoder: Encoder,
+    weight: ArrayLike,
+    bias: ArrayLike,
+    classes: Sequence[object],
+    *,
+    layer: int = -1,
+    pool: nn.Module | None = None,
+    **options,
 ) -> Classifier:
     """Make a classifier from an encoder and a linear head on the mean frames of one of its layers.
 
@@ -574,6 +584,9 @@ def classifier_on(
         Names of the classes.
     layer : int
         Position of the layer, by default that of the last one; from the end where it is negative.
+    pool : nn.Module, optional
+        What makes one vector (B, D) of the layer's frames (B, T, D'), such as the summary of an autoencoder; by default
+        their mean, for which D is D'. It is not copied.
     **options
         Options of :class:`Classifier`. By default the taps are three layers spread over the depth up to this layer, or,
         for the last layer of an EfficientAT, its features 6, 12 and 15.
@@ -581,15 +594,16 @@ def classifier_on(
     Raises
     ------
     ParameterError
-        If the encoder has no such layer, or the weights have a wrong shape.
+        If the encoder has no such layer, the weights have a wrong shape, or ``pool`` is no module.
     """
     count = len(encoder.layers)
     layer = range(count)[whole("layer", layer, least=-count, most=count - 1)]
     head = _linear(numbers("weight", weight, ndim=2).T, bias)
-    if head.in_features != encoder.layers[layer].dim or head.out_features != len(classes):
-        expected = f"({encoder.layers[layer].dim}, {len(classes)}): the layer's numbers and the classes"
+    width = encoder.layers[layer].dim if pool is None else head.in_features
+    if (head.in_features, head.out_features) != (width, len(classes)):
+        expected = f"({width}, {len(classes)}): the layer's numbers and the classes"
         raise ParameterError("weight.shape", (head.in_features, head.out_features), expected)
-    front, known = _front(encoder, layer)
+    front, known = _front(encoder, layer, pool)
     return Classifier(Stacked(front, nn.Identity(), head), classes=classes, **{**known, **options})
 
 

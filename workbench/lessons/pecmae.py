@@ -41,6 +41,10 @@ SAME, CONTROL = "same model", "control, fitted on whole clips"
 ONE, REAL, AGAIN = "a prototype", "real segments nearest to them", "these through one vector"
 """Kinds of sound that are compared pair by pair, a pair a prototype."""
 
+WORDS = ("prototype", "codec", "guidance", "adaptor", "linear probe", "untrained prototypes", "APNet", "diversity",
+         "collapsed", "purity", "L2I", "fidelity")  # fmt: skip
+"""The words of the glossary at the notebook's end."""
+
 Sound = tuple[np.ndarray, int]
 PLAIN = {"factor": 1, "unit": "", "digits": 2}
 """Options of :func:`workbench.views.compared` for numbers that are no shares."""
@@ -57,7 +61,7 @@ def sampled_in(steps: int) -> dict[str, Any]:
 def narrowed(plan: Mapping[str, Any], *, most: int, encoder: str, train_steps: int) -> dict[str, Any]:
     """A scale's plan without numbers of prototypes above ``most``, with one other encoder, and less of the rest.
 
-    ``train_steps`` are the most epochs of APNet, and the most steps of the attack on sounds.
+    ``train_steps`` are the most epochs of APNet and of Listen to Interpret, and the most steps of the attack on sounds.
 
     What is 0 or empty changes nothing.
     """
@@ -65,6 +69,7 @@ def narrowed(plan: Mapping[str, Any], *, most: int, encoder: str, train_steps: i
     if train_steps:
         plan["apnet"] = plan["apnet"] | {"epochs": min(train_steps, plan["apnet"].get("epochs", 30))}
         plan["attack"] = plan["attack"] | {"steps": min(train_steps, plan["attack"]["steps"])}
+        plan["l2i"] = plan["l2i"] | {"epochs": min(train_steps, plan["l2i"]["epochs"])}
     return plan | ({"encoders": [encoder]} if encoder else {})
 
 
@@ -143,6 +148,15 @@ def of_three_classes(labels: np.ndarray, rows: np.ndarray, rng: np.random.Genera
 def windows(told: Any, rows: Sequence[int], rate: int) -> np.ndarray:
     """Segments as the autoencoder hears them, (n, samples) at ``rate``."""
     return np.stack([told.window(i, rate) for i in rows])
+
+
+def levelled(x: torch.Tensor, level: float | None) -> torch.Tensor:
+    """Windows (B, samples) at an autoencoder's level in dB, with a gradient; silent ones, and without a level all, as
+    they are."""
+    if level is None:
+        return x
+    own = 10 * torch.log10(x.square().mean(1, keepdim=True))
+    return x * torch.where(own > audio.SILENT, 10 ** ((level - own) / 20), 1.0)
 
 
 def usable_codecs(names: Sequence[str]) -> dict[str, Codec]:

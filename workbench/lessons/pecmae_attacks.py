@@ -19,7 +19,7 @@ from ..metrics.intervals import difference_interval
 from ..prototypes import LearntPrototypes, adversarial_example, adversarial_waveforms
 from ..sonify import Judge, SummaryAutoencoder
 from ..views import compared
-from .pecmae import windows
+from .pecmae import levelled, windows
 
 # Vectors --------------------------------------------------------------------------------------------------------------
 
@@ -78,10 +78,7 @@ def differentiable(model: SummaryAutoencoder) -> Callable[[Tensor], Tensor]:
     position = model.encoder.select(model.layer)[0]
 
     def embed(x: Tensor) -> Tensor:
-        x = x.to(model.device)
-        if model.level is not None:
-            own = 10 * torch.log10(x.square().mean(1, keepdim=True))
-            x = x * torch.where(own > audio.SILENT, 10 ** ((model.level - own) / 20), 1.0)
+        x = levelled(x.to(model.device), model.level)
         with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers have no gradient in eval mode
             frames, lengths = model.encoder.forward(x, torch.full((len(x),), x.shape[1], device=x.device), [position])[
                 0

@@ -35,6 +35,7 @@ WORDS = (
     "embedding", "entropy", "family", "flips", "fvu", "held out", "l0", "majority", "moved", "others", "penalty",
     "principal components", "r2", "random projection", "rank correlation", "SAE", "SAE, paper's form",
     "SAE, untrained", "sensitivity", "sparsity", "spectrum", "untrained",
+    "brightness", "harmonicity", "low-band slope", "mel", "mini-mel", "spectral flux",
 )  # fmt: skip
 """What the glossary at the end explains."""
 
@@ -270,7 +271,7 @@ def layer_results(
     }
 
 
-# --- parts 2 to 5: the sparse code --------------------------------------------------------------------------------
+# --- parts 2 to 6: the sparse code --------------------------------------------------------------------------------
 
 
 def coded_layers(dataset: str, encoder: str, best: str) -> list[str]:

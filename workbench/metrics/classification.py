@@ -18,6 +18,8 @@ Metrics
 * :func:`mcnemar`: exact test for two classifiers on the same independent clips [3]_.
 * :func:`paired_interval`: interval of the difference between two accuracies on the same clips, taking groups into
   account.
+* :func:`roc_auc`, :func:`roc_auc_interval`: area under the ROC curve of scores for one class against the rest, which
+  does not depend on how frequent the class is, and its interval, also of a difference.
 
 For F1 and confusion matrices use :mod:`sklearn.metrics`.
 
@@ -49,7 +51,7 @@ from numpy.typing import ArrayLike
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
 from ..core.labels import check_kinds, labels
-from .intervals import check_level, group_interval
+from .intervals import check_level, group_interval, jackknife_interval, members
 
 
 @checked
@@ -266,6 +268,93 @@ def paired_interval(
     values = a.astype(np.float64) - b
     low, high = group_interval(values, groups, limits=(-1, 1), level=level)
     return float(values.mean()), float(low), float(high)
+
+
+@checked
+def roc_auc(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that a clip of the class has a higher score than another clip.
+
+    Parameters
+    ----------
+    scores : array_like (N,)
+        Any increasing function of how sure the classifier is of the class.
+    positive : array_like, bool (N,)
+        Whether a clip is of the class.
+
+    Returns
+    -------
+    float in [0, 1]
+        One half without any knowledge; ties count one half. NaN without clips of the class, or without others.
+    """
+    scores, positive = _scored(scores, positive)
+    if scores.ndim != 1:
+        raise ParameterError("scores.shape", scores.shape, f"{positive.shape}")
+    return _area(scores, positive)
+
+
+@checked
+def roc_auc_interval(
+    scores: ArrayLike,
+    positive: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    against: ArrayLike | None = None,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Area under the ROC curve, or the difference of two areas on the same clips, with its interval over groups.
+
+    Parameters
+    ----------
+    scores : array_like (N,) or (repeats, N)
+        Scores; of several repeats (seeds, draws) the mean of their areas counts.
+    positive : array_like, bool (N,)
+        Whether a clip is of the class.
+    groups : array_like (N,), optional
+        Group of each clip; by default every clip is its own.
+    against : array_like (N,) or (repeats, N), optional
+        Other scores of the same clips, whose area is subtracted.
+    level : float
+        Confidence level.
+
+    Returns
+    -------
+    value, low, high : float
+        By the delete-a-group jackknife (:func:`workbench.metrics.intervals.jackknife_interval`). The bounds are NaN
+        with one group, or where one group has all clips of the class, or all others.
+    """
+    both = [_scored(each, positive) for each in (scores, against) if each is not None]
+    positive, tables = both[0][1], [np.atleast_2d(each) for each, _ in both]
+    groups = members(groups, len(positive))
+
+    def value(rows: np.ndarray) -> float:
+        areas = [np.mean([_area(row[rows], positive[rows]) for row in table]) for table in tables]
+        return float(areas[0] - areas[1] if len(areas) > 1 else areas[0])
+
+    names, sizes = np.unique(groups, return_counts=True)
+    estimate, without = value(np.ones(len(groups), bool)), np.array([value(groups != name) for name in names])
+    if not np.isfinite(without).all():
+        return estimate, float("nan"), float("nan")
+    limits = (-1, 1) if against is not None else (0, 1)
+    return estimate, *jackknife_interval(estimate, without, sizes, limits=limits, level=level)
+
+
+def _scored(scores: ArrayLike, positive: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    scores, positive = numbers("scores", scores), numbers("positive", positive, ndim=1)
+    if not np.isin(positive, (0, 1)).all():
+        other = positive[~np.isin(positive, (0, 1))][0].item()
+        raise ParameterError("positive", other, "True or False for each clip")
+    if scores.ndim not in (1, 2) or scores.shape[-1:] != positive.shape:
+        raise ParameterError("scores.shape", scores.shape, f"({len(positive)},) or (repeats, {len(positive)})")
+    return scores, positive.astype(bool)
+
+
+def _area(scores: np.ndarray, positive: np.ndarray) -> float:
+    from scipy.stats import rankdata
+
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m:
+        return float("nan")
+    return float((rankdata(scores)[positive].sum() - n * (n + 1) / 2) / (n * m))
 
 
 @checked

@@ -3,8 +3,9 @@
 Configurations
 --------------
 The defaults of :class:`SAEConfig` follow current practice; ``config="paper"`` is the autoencoder of Mariotte et al.
-(arXiv 2509.24793). :func:`fit_saes` trains a grid of autoencoders over layers, sparsities and seeds. A
-:class:`SparseAutoencoder`, loaded or trained, encodes and decodes in the units of its input.
+(arXiv 2509.24793), and "batchtopk", "jumprelu" and "matryoshka" are other ways to choose or order the latents that
+stay. :func:`fit_saes` trains a grid of autoencoders over layers, sparsities and seeds. A :class:`SparseAutoencoder`,
+loaded or trained, encodes and decodes in the units of its input.
 
 With only a few hundred clips for thousands of weights, neither configuration is always better on unseen clips, so
 compare both. The default leaves far fewer latents dead.

@@ -1,4 +1,8 @@
 from . import published as published
+from .erasure import LatentRemoval as LatentRemoval
+from .erasure import erasure_curve as erasure_curve
+from .erasure import fit_eraser as fit_eraser
+from .erasure import steering_curve as steering_curve
 from .interventions import ablations as ablations
 from .interventions import attributions as attributions
 from .interventions import chosen_against_random as chosen_against_random
@@ -7,8 +11,12 @@ from .model import SAEConfig as SAEConfig
 from .model import SparseAutoencoder as SparseAutoencoder
 from .model import fewest_latents as fewest_latents
 from .model import k_of as k_of
+from .naming import Statements as Statements
+from .naming import name_latents as name_latents
 from .saelens import load_saelens as load_saelens
 from .saelens import save_saelens as save_saelens
+from .sparse_codes import SparseCodes as SparseCodes
+from .sparse_codes import encode_frames as encode_frames
 from .stability import absorption as absorption
 from .stability import found_again as found_again
 from .stability import splitting as splitting

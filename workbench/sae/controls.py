@@ -7,6 +7,9 @@ import numpy as np
 from ..core.checks import checked, numbers, whole
 from .data import positions
 
+#: Number of rows that are added to a covariance at once.
+ROWS = 4096
+
 
 @checked
 def principal_components(x: np.ndarray, k: int, *, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,9 +49,28 @@ def random_projection(x: np.ndarray, k: int, *, train: np.ndarray, seed: int) ->
     draws the directions.
     """
     x, train = _rows(x, train)
-    mean, rng = x[train].mean(0), np.random.default_rng(seed)
-    axes = np.linalg.qr(rng.standard_normal((x.shape[1], min(whole("k", k, least=1), x.shape[1]))))[0].T
-    return _project(x - mean, axes.astype(np.float32), mean)
+    mean = x[train].mean(0)
+    return _project(x - mean, random_axes(x.shape[1], whole("k", k, least=1), seed=seed), mean)
+
+
+def random_axes(dim: int, k: int, *, seed: int) -> np.ndarray:
+    """Return random orthonormal directions, float32 (min(k, dim), dim)."""
+    rng = np.random.default_rng(seed)
+    return np.linalg.qr(rng.standard_normal((dim, min(k, dim))))[0].T.astype(np.float32)
+
+
+def principal_axes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (D,) and all principal directions (min(n, D), D) of many rows (n, D), in order of variance.
+
+    They come from the covariance, in double precision, which for many rows takes far less time than decomposing these.
+    """
+    mean = x.mean(0, dtype=np.float64)
+    covariance = np.zeros((x.shape[1], x.shape[1]))
+    for at in range(0, len(x), ROWS):
+        centred = x[at : at + ROWS] - mean
+        covariance += centred.T @ centred
+    axes = np.linalg.eigh(covariance)[1].T[::-1][: min(x.shape)]
+    return mean.astype(np.float32), np.ascontiguousarray(axes, np.float32)
 
 
 def _rows(x: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,23 @@ from ..core.errors import ParameterError
 CHUNK = 2**27
 #: Number of training rows from which the mean, the scale and the fingerprint of a training set are computed.
 SAMPLE = 2**16
+#: Number of training rows by which rows that are far from the others are told, and the share that are not.
+TYPICAL_ROWS, TYPICAL = 1024, 0.9
+
+
+class Moments(NamedTuple):
+    """What is known of a layer's training rows before training."""
+
+    mean: np.ndarray
+    """Mean, float32 (D,)."""
+    scale: float
+    """Root of the mean variance per dimension; 1 for rows that do not vary."""
+    digest: str
+    """Hash of the sampled rows."""
+    centre: np.ndarray
+    """Median of each dimension, float32 (D,)."""
+    reach: float
+    """Distance from the centre to which rows beyond it are drawn in; infinite if rows count as they are."""
 
 
 def named(layers: object) -> dict[str, object]:
@@ -115,20 +133,38 @@ def sample(rows: np.ndarray, most: int | None = None) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most or SAMPLE)).astype(np.int64)]
 
 
-def statistics(arrays: Mapping[str, object], train: np.ndarray) -> dict[str, tuple[np.ndarray, float, str]]:
-    """Return mean (D,), root of the mean variance per dimension, and a hash of each layer's sampled training rows."""
+def drawn_in(rows: np.ndarray, centre: np.ndarray, reach: float) -> np.ndarray:
+    """Move rows (n, D) that are farther than ``reach`` from the centre towards it to that distance, in place."""
+    if np.isfinite(reach):
+        with np.errstate(over="ignore"):
+            moved = (rows - centre) / np.float32(reach)
+            far = np.flatnonzero(np.einsum("nd,nd->n", moved, moved) > 1)
+        moved = rows[far].astype(np.float64) - centre
+        rows[far] = centre + moved * (reach / np.linalg.norm(moved, axis=1, keepdims=True))
+    return rows
+
+
+def statistics(arrays: Mapping[str, object], train: np.ndarray, bound: float | None) -> dict[str, Moments]:
+    """Return the moments of each layer's sampled training rows, drawn in as ``row_bound`` of the settings says."""
     moments = {}
     for name, array in arrays.items():
+        some = list(chunks(array, sample(train, TYPICAL_ROWS), name, chunk_rows(arrays)))
+        centre = np.median(np.concatenate(some), axis=0)
+        apart = [np.linalg.norm(part.astype(np.float64) - centre, axis=1) for part in some]
+        typical = float(np.quantile(np.concatenate(apart), TYPICAL))
+        reach = bound * typical if bound is not None and typical > 0 else np.inf
         count, total, squares, digest = 0, 0.0, 0.0, hashlib.sha256(train.tobytes())
         origin = None
         for part in chunks(array, sample(train), name, chunk_rows(arrays)):
             digest.update(part.tobytes())
+            part = drawn_in(part, centre, reach)
             origin = part[0].astype(np.float64) if origin is None else origin
             moved = part - origin  # subtracting a row keeps the squares small, so that they lose no digits
             count, total, squares = count + len(part), total + moved.sum(0), squares + np.square(moved).sum(0)
         mean = total / count
         variance = float(np.mean(np.maximum(squares / count - mean**2, 0)))
-        moments[name] = ((origin + mean).astype(np.float32), variance**0.5 or 1.0, digest.hexdigest()[:16])
+        mean, scale = (origin + mean).astype(np.float32), variance**0.5 or 1.0
+        moments[name] = Moments(mean, scale, digest.hexdigest()[:16], centre, reach)
     return moments
 
 
@@ -137,10 +173,15 @@ def order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def tensors(arrays: Mapping[str, object], rows: list[tuple[str, np.ndarray]], device: torch.device) -> torch.Tensor:
-    """Return the inputs (I, n, D) of a stack, one for each pair of layer name and rows."""
+def tensors(
+    arrays: Mapping[str, object],
+    rows: list[tuple[str, np.ndarray]],
+    device: torch.device,
+    moments: Mapping[str, Moments],
+) -> torch.Tensor:
+    """Return the inputs (I, n, D) of a stack, one for each pair of layer name and rows, with far rows drawn in."""
     # torch allocates the memory, because rounding depends on alignment and a resumed run has to round in the same way
     x = torch.empty(len(rows), len(rows[0][1]), arrays[rows[0][0]].shape[1])
     for place, (name, at) in zip(x.numpy(), rows, strict=True):
-        place[:] = _gather(arrays[name], at, name)
+        place[:] = drawn_in(_gather(arrays[name], at, name), moments[name].centre, moments[name].reach)
     return x.to(device)

@@ -107,6 +107,7 @@ def ablations(
     top: int = 5,
     draws: int = 20,
     factor: float = 0.0,
+    z: np.ndarray | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """For each class, change the latents with the largest attributions and measure how a probe's probability changes.
@@ -138,6 +139,10 @@ def ablations(
         not be a fair control for strong ones.
     factor : float
         Factor of the change, as in :func:`intervene`.
+    z : ndarray (N, latents), optional
+        What the latents are in each clip; by default ``sae.encode(x)``. Where x are means over frames and the
+        autoencoder is one of frames, the means of the frames' codes: multiplying a latent in every frame moves the
+        mean frame by (factor - 1) times its mean activation.
     seed : int
         Seed of the random latents.
 
@@ -160,7 +165,7 @@ def ablations(
     import pandas as pd
 
     rows = []
-    parts = {"choose": choose, "test": test, "groups": groups, "top": top, "draws": draws, "factor": factor}
+    parts = {"choose": choose, "test": test, "groups": groups, "top": top, "draws": draws, "factor": factor, "z": z}
     for each in _changes(x, y, sae, weights=weights, bias=bias, classes=classes, **parts, seed=seed):
         row = {"class": each.name, "kind": "chosen", "mean": each.change.mean()}
         row |= dict(zip(("low", "high"), _bounds(each.change, each.groups), strict=True))
@@ -228,6 +233,7 @@ def _changes(
     top: int = 5,
     draws: int = 20,
     factor: float = 0.0,
+    z: np.ndarray | None = None,
     seed: int = 0,
 ) -> Iterator[_Change]:
     """Yield the changes of each class for :func:`ablations`; classes absent from ``choose`` or ``test`` are skipped."""
@@ -244,7 +250,9 @@ def _changes(
     choose, test = positions(choose, "choose", len(x)), positions(test, "test", len(x))
     groups = np.arange(len(x)) if groups is None else known(groups, len(x), "groups")
     rng = np.random.default_rng(seed)
-    z = sae.encode(x)
+    z = sae.encode(x) if z is None else numbers("z", z, ndim=2)
+    if z.shape != (wanted := (len(x), len(decoder))):
+        raise ParameterError("z.shape", z.shape, f"{wanted}, a row a row of x and a column a latent")
     tested = z[test]
     spread, before = np.sqrt(x[test].var(0).sum()), _softmax(x[test] @ weights + bias)
 

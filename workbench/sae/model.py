@@ -61,11 +61,14 @@ class SAEConfig(Config):
     """Configuration of a sparse autoencoder and its training; the defaults follow current practice.
 
     The preset "paper", after Mariotte et al. (arXiv 2509.24793), has an encoder with bias, ReLU and TopK, and a decoder
-    without bias. Weights start as in ``torch.nn.Linear``. Inputs are not normalised, decoder directions are not
-    constrained, dead latents are not revived, and the learning rate is constant.
+    without bias. Weights start as in ``torch.nn.Linear``. Inputs are neither normalised nor bounded, decoder directions
+    are not constrained, dead latents are not revived, and the learning rate is constant. The presets "batchtopk" and
+    "jumprelu" change only the activation. "matryoshka" is a BatchTopK whose first sixteenth, eighth, quarter and half
+    of the latents are nested codes.
 
     With the input scale ``s`` and the pre-bias ``b`` (1 and 0 if switched off),
-    ``z = top-k(ReLU(W_e (x / s - b) + b_e))`` and ``x_hat = s (W_d^T z + b)``.
+    ``z = top-k(ReLU(W_e (x / s - b) + b_e))`` and ``x_hat = s (W_d^T z + b)``. In place of top-k, "batchtopk" and
+    "jumprelu" set activations up to a threshold to 0.
 
     Raises
     ------
@@ -79,9 +82,13 @@ class SAEConfig(Config):
             "unit_norm_decoder": False,
             "tied_init": False,
             "normalise_input": False,
+            "row_bound": None,
             "auxk": 0.0,
             "decay": 0.0,
-        }
+        },
+        "batchtopk": {"activation": "batchtopk"},
+        "jumprelu": {"activation": "jumprelu"},
+        "matryoshka": {"activation": "batchtopk", "prefixes": (1 / 16, 1 / 8, 1 / 4, 1 / 2)},
     }
 
     dim: int
@@ -89,13 +96,23 @@ class SAEConfig(Config):
     latents: int = 2048
     """Number of latents, the size of the code."""
     k: int = 102
-    """Number of latents kept for each vector; with "batchtopk", on average."""
-    activation: Literal["topk", "batchtopk"] = "topk"
+    """Number of latents kept for each vector; with "batchtopk" and "jumprelu" on average over training vectors, so that
+    unseen ones may have more."""
+    activation: Literal["topk", "batchtopk", "jumprelu"] = "topk"
     """With "topk" the k largest activations of each vector are kept. With "batchtopk" (Bussmann et al. 2024, arXiv
-    2412.06410) it is the k times batch size largest of a batch, and after training all above a learnt threshold."""
-    prefixes: Sequence[int] = ()
+    2412.06410) it is the k times batch size largest of a batch, and after training all above a learnt threshold. With
+    "jumprelu" (Rajamanoharan et al. 2024, arXiv 2407.14435) it is all above a threshold that each latent learns."""
+    prefixes: Sequence[int | float] = ()
     """Sizes of nested codes, as in a Matryoshka autoencoder (Bussmann et al. 2025, arXiv 2503.17547). The first
-    latents, as many as each prefix says, must also reconstruct x. The loss is the mean over prefixes and whole code."""
+    latents, as many as each prefix says, must also reconstruct x. The loss is the mean over prefixes and whole code.
+    Numbers below 1 are shares of ``latents``, such as .25, and become sizes; shares of less than one latent are left
+    out."""
+    l0_weight: float = 1.0
+    """With "jumprelu", weight of the loss ``(L0 / k - 1)^2``, where L0 is the mean number of active latents per vector
+    of a batch, next to the mean squared error per dimension. It is the form with a target of Rajamanoharan et al."""
+    bandwidth: float = 0.2
+    """With "jumprelu", width of the window around a threshold, in units of activations (of scaled inputs). Activations
+    within it tell in which direction the threshold moves: the kernel of the straight-through estimator is 1 there."""
     pre_bias: bool = True
     """Whether to train a vector, initially the training mean, that is subtracted from the input and added to the
     output."""
@@ -106,6 +123,11 @@ class SAEConfig(Config):
     encoder scaled to the least initial error. Otherwise they start as in ``torch.nn.Linear``."""
     normalise_input: bool = True
     """Whether to divide inputs by one number, so that their mean variance per dimension is 1 on the training rows."""
+    row_bound: float | None = 3.0
+    """Bound of what a single training row counts: one that is more than ``row_bound`` times as far from the median
+    vector as nine in ten rows are is drawn in to that distance, for the mean, the scale, the steps and the history,
+    but not when it is encoded. Transformers have a few vectors of hundreds of times the usual norm (Sun et al. 2024,
+    arXiv 2402.17762), whose squared errors would outweigh all others. None lets rows count as they are."""
     auxk: float = 1 / 32
     """Weight of the AuxK loss, by which dead latents learn to reconstruct the residual (Gao et al. 2024), or 0."""
     auxk_latents: int = 256
@@ -117,12 +139,28 @@ class SAEConfig(Config):
 
     def __post_init__(self):
         counts = dict.fromkeys(("dim", "latents", "auxk_latents", "dead_after"), {"least": 1})
-        settle(self, **counts, k={}, auxk={"least": 0}, decay={"least": 0, "most": 1})
-        object.__setattr__(self, "prefixes", tuple(whole("prefixes", prefix) for prefix in self.prefixes))
+        settle(
+            self,
+            **counts,
+            k={},
+            l0_weight={"least": 0},
+            bandwidth={"above": 0},
+            auxk={"least": 0},
+            row_bound={"above": 0},
+            decay={"least": 0, "most": 1},
+        )
+        object.__setattr__(self, "prefixes", _sizes(self.prefixes, self.latents))
         if not 1 <= self.k <= self.latents:
             raise ParameterError("k", self.k, f"from 1 to latents={self.latents}")
         if list(self.prefixes) != sorted({p for p in self.prefixes if 0 < p < self.latents}):
             raise ParameterError("prefixes", self.prefixes, f"ascending, between 0 and latents={self.latents}")
+
+
+def _sizes(prefixes: Sequence[int | float], latents: int) -> tuple[int, ...]:
+    """Return sizes of nested codes, of which those in (0, 1) are shares of ``latents``."""
+    shares = [p for p in prefixes if isinstance(p, float) and 0 < p < 1]
+    sizes = [int(p * latents) if p in shares else whole("prefixes", p) for p in prefixes]
+    return tuple(dict.fromkeys(size for size in sizes if size)) if shares else tuple(sizes)  # shares of few are alike
 
 
 class SparseAutoencoder:
@@ -141,7 +179,7 @@ class SparseAutoencoder:
     bias : Tensor, float32 (D,)
         Pre-bias, subtracted from the input and added to the output; zero without ``pre_bias``.
     threshold : Tensor, float32 (latents,), or None
-        With "batchtopk", activations up to the threshold are set to 0; None with "topk".
+        With "batchtopk" and "jumprelu", activations up to the threshold are set to 0; None with "topk".
     """
 
     def __init__(
@@ -169,7 +207,9 @@ class SparseAutoencoder:
         if threshold is not None and tuple(threshold.shape) != shapes["encoder_bias"]:
             raise ParameterError("threshold.shape", tuple(threshold.shape), f"{shapes['encoder_bias']}, as config says")
         if (threshold is None) != (config.activation == "topk"):
-            raise ParameterError("threshold", threshold, "given for activation='batchtopk', None for 'topk'")
+            raise ParameterError(
+                "threshold", threshold, "given for activation='batchtopk' or 'jumprelu', None for 'topk'"
+            )
 
     def __repr__(self) -> str:
         c = self.config

@@ -30,7 +30,8 @@ class SAESweep:
         :mod:`workbench.metrics.sparse_coding`.
     history : DataFrame
         FVU of every autoencoder at each evaluation, with layer, sparsity, k, seed, step and fvu. It is computed on the
-        validation rows that ``keep`` uses and is relative to the mean of the training rows.
+        validation rows that ``keep`` uses, bounded as ``row_bound`` says, and relative to the mean of the training
+        rows. In ``table`` rows count as they are.
     saes : tuple of SparseAutoencoder
         The autoencoders in the order of ``table``.
     """

@@ -70,7 +70,7 @@ BIASES = {
 def save_saelens(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write ``cfg.json`` and ``sae_weights.safetensors`` as ``sae_lens.SAE.load_from_disk`` expects them.
 
-    TopK is written as their "topk" and BatchTopK as their "jumprelu", as SAELens itself does. The training
+    TopK is written as their "topk", JumpReLU and BatchTopK as their "jumprelu", as SAELens itself does. The training
     configuration is stored in the metadata, so that :func:`load_saelens` restores it.
 
     Returns
@@ -154,9 +154,11 @@ def load_saelens(folder: str | Path) -> SparseAutoencoder:
         encoder_bias = encoder_bias + encoder @ bias
     if "finetuning_scaling_factor" in config:
         decoder = decoder * config["finetuning_scaling_factor"][:, None]
-    activation = "topk" if threshold is None else "batchtopk"
     fields = {"auxk": 0.0} | _own(config, refuse)
     k = fields.get("k", sizes[0]) if k is None else k
+    activation = "topk" if threshold is None else "jumprelu"
+    if threshold is not None and fields.get("activation") == "batchtopk":  # the two differ in training alone
+        activation = "batchtopk"
     for name, value in (("k", k), ("activation", activation)):
         if fields.get(name, value) != value:
             refuse(f"{name}={value!r} in cfg.json, but {fields[name]!r} in what this package wrote into its metadata")

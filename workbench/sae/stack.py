@@ -76,16 +76,19 @@ class Stack:
         members = len(self.ks)
         drawn = {seed: _initial_weights(config, seed) for seed in sorted(set(seeds))}
         state = {name: torch.stack([drawn[seed][name] for seed in seeds]) for name in drawn[seeds[0]]}
+        self.trained = (*TRAINED, "log_threshold") if config.activation == "jumprelu" else TRAINED
+        if config.activation == "jumprelu":
+            state["log_threshold"] = torch.zeros(members, config.latents)
         state["bias"] = torch.zeros(members, config.dim)
         if config.pre_bias:
             state["bias"] += torch.from_numpy(np.asarray(mean / scale[:, None], dtype=np.float32))[self.inputs]
-        for name in TRAINED:
+        for name in self.trained:
             state |= {f"{name}.first": torch.zeros_like(state[name]), f"{name}.second": torch.zeros_like(state[name])}
         state["fired"] = torch.zeros(members, config.latents, dtype=torch.bool)
         state["dead"] = torch.zeros_like(state["fired"])
         state["threshold"] = torch.zeros(members)
         state["kept.loss"] = torch.full((members,), torch.inf, dtype=torch.float64)
-        for name in (*TRAINED, "threshold"):
+        for name in (*self.trained, "threshold"):
             state[f"kept.{name}"] = state[name].clone()
         self.state = {name: tensor.to(device) for name, tensor in state.items()}
         self._split(device)
@@ -114,9 +117,11 @@ class Stack:
             part.restore(steps)
 
     def calibrate(self, x: Tensor) -> None:
-        """Scale each member's encoder before training so that its first code reconstructs x (I, n, D) best.
+        """Fit each member's encoder and thresholds to inputs x (I, n, D) before training.
 
-        Otherwise, with k near D, directions that are not orthogonal would add up to a multiple of the input.
+        A tied encoder is scaled so that its first code reconstructs x best. Otherwise, with k near D, directions that
+        are not orthogonal would add up to a multiple of the input. The thresholds of JumpReLU start where k latents
+        are active on average.
         """
         x = self._scaled(x)
         self._each(lambda part: part.calibrate(x))
@@ -140,20 +145,21 @@ class Stack:
         better = losses < self.state["kept.loss"]
         self.state["kept.loss"] = torch.where(better, losses, self.state["kept.loss"])
         for member in better.nonzero().flatten().tolist():
-            for name in (*TRAINED, "threshold"):
+            for name in (*self.trained, "threshold"):
                 self.state[f"kept.{name}"][member] = self.state[name][member]
 
     def member(self, member: int, *, kept: bool = True) -> SparseAutoencoder:
         """Return one member on the CPU in the units of its input, with the kept weights or with the current ones."""
-        weights = {name: self.state[f"kept.{name}" if kept else name][member].cpu() for name in (*TRAINED, "threshold")}
-        scale, batchwise = self.scale[self.inputs[member]].cpu(), self.config.activation == "batchtopk"
+        names, scale = (*self.trained, "threshold"), self.scale[self.inputs[member]].cpu()
+        weights = {name: self.state[f"kept.{name}" if kept else name][member].cpu() for name in names}
+        threshold = weights["log_threshold"].exp() if "log_threshold" in weights else weights["threshold"]
         return SparseAutoencoder(
             replace(self.config, k=self.ks[member]),
             encoder=weights["encoder"] / scale,
             encoder_bias=weights["encoder_bias"].clone(),
             decoder=weights["decoder"] * scale,
             bias=weights["bias"] * scale,
-            threshold=weights["threshold"].expand(self.config.latents).clone() if batchwise else None,
+            threshold=None if self.config.activation == "topk" else threshold.expand(self.config.latents).clone(),
         )
 
     def _scaled(self, x: Tensor) -> Tensor:
@@ -215,7 +221,7 @@ class _Part:
         self.k = max(ks)
         self.ks = torch.tensor(ks, device=device)[:, None] if len(set(ks)) > 1 else None
         self.count = torch.zeros((), device=device)  # number of steps, as a tensor for fused Adam
-        self.reviving = False
+        self.reviving, self.jumping = False, config.activation == "jumprelu"
         edges = [0, *config.prefixes, config.latents]
         self.levels = list(zip(edges[:-1], edges[1:], strict=True))
         starts = sorted({*range(0, config.latents, block), *(edges[:-1] if block < config.latents else ())})
@@ -238,10 +244,14 @@ class _Part:
 
     def calibrate(self, x: Tensor) -> None:
         centred = self.take(x, slice(None)) - self.state["bias"][:, None]
-        z = _keep_top(self.activations(centred), self.k, None if self.ks is None else self.ks[:, None])
-        x_hat = z @ self.state["decoder"]
-        overlap, power = ((a * x_hat).sum((1, 2)) for a in (centred, x_hat))
-        self.state["encoder"] *= torch.where(power > 0, overlap / power, 1.0)[:, None, None]
+        if self.config.tied_init:
+            z = _keep_top(self.activations(centred), self.k, None if self.ks is None else self.ks[:, None])
+            x_hat = z @ self.state["decoder"]
+            overlap, power = ((a * x_hat).sum((1, 2)) for a in (centred, x_hat))
+            self.state["encoder"] *= torch.where(power > 0, overlap / power, 1.0)[:, None, None]
+        if self.jumping:
+            _, least = self.keep_batchwise(self.activations(centred))
+            self.state["log_threshold"].copy_(torch.where(least.isfinite(), least, 1.0).log()[:, None])
 
     def train(self, x: Tensor, batch: int, rates: Sequence[float], seen: int) -> None:
         for step, rate in enumerate(rates):
@@ -260,7 +270,7 @@ class _Part:
 
         The loss is ``mean over levels of |x - x_hat|^2 / (B D)``, where a level is a prefix or the whole code. Added
         is ``auxk`` times the mean squared error with which dead latents reconstruct the residual, divided by the
-        residual's mean square.
+        residual's mean square, and for JumpReLU ``l0_weight (L0 / k - 1)^2``.
         """
         state, cells = self.state, x.shape[1] * x.shape[2]
         centred = x - state["bias"][:, None] if self.config.pre_bias else x
@@ -283,9 +293,10 @@ class _Part:
             slope = miss * (2 * self.config.auxk / cells / power)
             z, centred = torch.cat([z, silent], 1), torch.cat([centred, centred], 1)
             slopes = [torch.cat([main, slope], 1) for main in slopes]
+        gates = self.gates(a, z[:, : x.shape[1]]) if self.jumping else None
         self.count += 1
         for block in self.blocks:
-            code_grads = block.gradients(z, slopes, centred, self.buffers, self.config.unit_norm_decoder)
+            code_grads = block.gradients(z, slopes, centred, self.buffers, self.config.unit_norm_decoder, gates)
             if self.config.pre_bias:
                 bias_grad = torch.baddbmm(bias_grad[:, None], code_grads, block.encoder, alpha=-1)[:, 0]
             self.adam(block.trained, block.grads, rate)
@@ -322,13 +333,45 @@ class _Part:
         """Return the code (G, B, latents) of the activations a, and update the threshold of BatchTopK."""
         if self.config.activation == "topk":
             return _keep_top(a, self.k, None if self.ks is None else self.ks[:, None])
-        rows = a.shape[1]
-        z = _keep_top(a.flatten(1), self.k * rows, None if self.ks is None else self.ks * rows).view_as(a)
-        least = torch.where(z > 0, z, torch.inf).flatten(1).amin(1)
+        if self.jumping:
+            return a * (a > self.threshold())
+        z, least = self.keep_batchwise(a)
         threshold = self.state["threshold"]
         moved = torch.where(threshold > 0, torch.lerp(least, threshold, THRESHOLD_DECAY), least)
         threshold.copy_(torch.where(least.isinf(), threshold, moved))
         return z
+
+    def keep_batchwise(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a with k values per row of the whole batch, and the least of them that is above 0, (G,), or inf."""
+        rows = a.shape[1]
+        z = _keep_top(a.flatten(1), self.k * rows, None if self.ks is None else self.ks * rows).view_as(a)
+        return z, torch.where(z > 0, z, torch.inf).flatten(1).amin(1)
+
+    def threshold(self) -> Tensor:
+        """Return the thresholds above which activations are kept, (G, 1, latents) or, of BatchTopK, (G, 1, 1)."""
+        return self.state["log_threshold"].exp()[:, None] if self.jumping else self.state["threshold"][:, None, None]
+
+    def gates(self, a: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what gives the gradients of JumpReLU's thresholds, which straight-through estimators replace.
+
+        A gate ``H(a - theta)`` has the derivative ``-K((a - theta) / bandwidth) / bandwidth`` by theta, where K is 1
+        from -1/2 to 1/2 and else 0 (Rajamanoharan et al. 2024, equations 11 and 12).
+
+        Returns
+        -------
+        near : (G, B, latents)
+            The derivative of each gate by the logarithm of its threshold.
+        theta : (G, 1, latents)
+            Thresholds, which are also what a gate that opens adds to the code.
+        push : (G, 1, 1)
+            Derivative of the loss on L0 by each gate.
+        """
+        theta, width = self.threshold(), self.config.bandwidth
+        near = ((a - theta).abs() < width / 2) & (a > 0)  # what a ReLU has cut to 0 lies at no distance
+        k = self.k if self.ks is None else self.ks[:, 0]
+        push = (z > 0).sum((1, 2)) / a.shape[1] / k - 1  # L0 / k - 1
+        push = push * (2 * self.config.l0_weight / a.shape[1]) / k
+        return near * (theta / -width), theta, push[:, None, None]
 
     def errors(self, x: Tensor) -> Tensor:
         sums = torch.zeros(len(self.inputs), dtype=torch.float64, device=x.device)
@@ -338,7 +381,7 @@ class _Part:
             if self.config.activation == "topk":
                 z = self.select(z)
             else:
-                z *= z > self.state["threshold"][:, None, None]
+                z *= z > self.threshold()
             sums += torch.baddbmm(-centred, z, self.state["decoder"]).square().sum((1, 2), dtype=torch.float64)
         return sums
 
@@ -359,20 +402,26 @@ class _Block:
         #: (level, first latent, end) of the latents of this block within each level
         self.shares = [(i, max(lo, start), min(hi, stop)) for i, (lo, hi) in enumerate(levels)]
         self.shares = [share for share in self.shares if share[1] < share[2]]
+        names = [name for name in ("encoder", "decoder", "encoder_bias", "log_threshold") if name in state]
         self.trained = [
-            [state[f"{name}{moment}"][:, start:stop] for name in ("encoder", "decoder", "encoder_bias")]
-            for moment in ("", ".first", ".second")
+            [state[f"{name}{moment}"][:, start:stop] for name in names] for moment in ("", ".first", ".second")
         ]
-        self.encoder, self.decoder, _ = self.trained[0]
+        self.encoder, self.decoder = self.trained[0][:2]
         self.grads: list[Tensor] = []
 
     def gradients(
-        self, z: Tensor, slopes: list[Tensor], centred: Tensor, buffers: list[Tensor], unit_norm: bool
+        self,
+        z: Tensor,
+        slopes: list[Tensor],
+        centred: Tensor,
+        buffers: list[Tensor],
+        unit_norm: bool,
+        gates: tuple[Tensor, Tensor, Tensor] | None,
     ) -> Tensor:
         """Fill ``grads`` and return the gradients of the pre-activations summed over the batch, (G, 1, stop - start).
 
         z is (G, B, latents). slopes are the derivatives of the loss with respect to the reconstruction of each level,
-        (G, B, D).
+        (G, B, D). gates are those of :meth:`_Part.gates`, on the rows of the batch without those of dead latents.
         """
         z = z[..., self.start : self.stop]
         by_encoder, by_decoder = (buffer[:, : self.stop - self.start] for buffer in buffers)
@@ -384,10 +433,15 @@ class _Block:
                 torch.bmm(z.mT, slopes[level], out=by_decoder)
             else:
                 by_decoder[:, here] = torch.bmm(z[..., here].mT, slopes[level])
-        by_code = (by_code[0] if len(by_code) == 1 else torch.cat(by_code, -1)).mul_(z > 0)
+        by_code = by_code[0] if len(by_code) == 1 else torch.cat(by_code, -1)
+        by_threshold = []
+        if gates is not None:
+            near, theta, push = gates[0][..., self.start : self.stop], gates[1][..., self.start : self.stop], gates[2]
+            by_threshold = [torch.addcmul(push, by_code[:, : near.shape[1]], theta).mul_(near).sum(1)]
+        by_code.mul_(z > 0)
         torch.bmm(by_code.mT, centred, out=by_encoder)
         if unit_norm:  # remove the part of the gradient along the direction, which would only change its length
             by_decoder.sub_(self.decoder * (by_decoder * self.decoder).sum(-1, keepdim=True))
         sums = by_code.sum(1)
-        self.grads = [by_encoder, by_decoder, sums]
+        self.grads = [by_encoder, by_decoder, sums, *by_threshold]
         return sums[:, None]

@@ -1,22 +1,30 @@
-"""Compare sparse codes with controls: the embedding, untrained autoencoders, and linear codes of the same size."""
+"""Compare sparse codes with controls: the embedding, untrained autoencoders, and linear codes of the same size.
+
+Autoencoders may be of vectors of clips or of frames. The code of a clip is then the mean over its frames of their
+codes, and errors are those of the frames. The controls go the same way: linear codes are fitted to frames, and as they
+are linear, the mean of the frames' codes is the code of the mean frame.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..core.checks import checked, choice, numbers, several, whole
 from ..core.errors import ParameterError
 from ..core.labels import known
-from ..core.splits import Split, fitting
+from ..core.splits import Split, fitting, frame_split
 from ..metrics import sparse_coding
 from ..metrics.disentanglement import PAPER, completeness, effective_codes
 from ..metrics.importance import lasso_importance
 from ..probes import Probes
-from .controls import principal_components, random_projection
+from .controls import principal_axes, principal_components, random_axes, random_projection
+from .data import _array, positions, sample
 from .result import SAESweep
+from .sparse_codes import FRAMES, _lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +36,7 @@ class Code:
     sparsity: float
     """Share of latents that are zero; for a control, that of the sparse code with the same k."""
     k: int
-    """Number of non-zero entries per clip."""
+    """Number of non-zero entries per clip, in codes of frames per frame; the mean over frames has more."""
     seed: int
     """Seed of the weights or directions."""
     z: np.ndarray
@@ -37,6 +45,9 @@ class Code:
     """Reconstruction of the embeddings from the code, float32 (N, D)."""
     linear: bool = False
     """Whether the code is a linear function of x."""
+    errors: np.ndarray | None = None
+    """Of codes of frames, the squared error of each clip summed over its frames and dimensions, float64 (N,). ``z`` and
+    ``x_hat`` are then means over the frames of a clip."""
 
     @property
     def features(self) -> np.ndarray:
@@ -54,19 +65,30 @@ class Code:
 
 
 @checked
-def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: np.ndarray) -> Iterator[Code]:
+def codes(
+    x: ArrayLike | object,
+    sweeps: Mapping[str, SAESweep],
+    *,
+    layer: str,
+    train: np.ndarray,
+    lengths: np.ndarray | None = None,
+) -> Iterator[Code]:
     """Yield the sparse codes of all sweeps, and linear control codes for each sparsity and seed of the first sweep.
 
     Parameters
     ----------
     x : ndarray (N, D)
-        Embeddings of one layer.
+        Embeddings of one layer; with ``lengths``, the frames (F, D) of N clips as an array or another object with
+        ``shape`` and ``x[rows]``, which is read in chunks.
     sweeps : mapping of name to SAESweep
         Sweeps that include this layer; a sweep with ``steps=0`` is an untrained control.
     layer : str
         Name of the layer in the sweeps.
     train : ndarray of int
-        Row numbers of the clips on which the linear codes are fitted.
+        Row numbers of the clips on which the linear codes are fitted, with ``lengths`` on at most 65,536 of their
+        frames.
+    lengths : ndarray of int (N,), optional
+        Number of frames of each clip, for sweeps of frames.
 
     Yields
     ------
@@ -76,10 +98,13 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
     """
     if not isinstance(sweeps, Mapping) or not sweeps or not all(isinstance(s, SAESweep) for s in sweeps.values()):
         raise ParameterError("sweeps", type(sweeps).__name__, "a mapping of name to SAESweep, at least one")
-    x = numbers("x", x, ndim=2)
     for name, sweep in sweeps.items():
         if layer not in set(sweep.table["layer"]):
             raise ParameterError("layer", layer, f"one of sweep {name!r}: {', '.join(sweep.table['layer'].unique())}")
+    if lengths is not None:
+        yield from _frame_codes(x, sweeps, layer=layer, train=train, lengths=lengths)
+        return
+    x = numbers("x", x, ndim=2)
     for name, sweep in sweeps.items():
         for row, sae in zip(sweep.table.itertuples(), sweep.saes, strict=True):
             if row.layer == layer:
@@ -94,27 +119,113 @@ def codes(x: np.ndarray, sweeps: Mapping[str, SAESweep], *, layer: str, train: n
         yield Code("random projection", row.sparsity, row.k, row.seed, *linear, linear=True)
 
 
+def _frame_codes(
+    x: object, sweeps: Mapping[str, SAESweep], *, layer: str, train: np.ndarray, lengths: np.ndarray
+) -> Iterator[Code]:
+    """Yield the codes of :func:`codes` for clips whose frames are x."""
+    x = _frames(x)
+    lengths = _lengths(lengths, x.shape[0])
+    for name, sweep in sweeps.items():
+        for row, sae in zip(sweep.table.itertuples(), sweep.saes, strict=True):
+            if row.layer == layer:
+                z, x_hat, errors = _pooled(x, lengths, sae.encode, sae.decode, sae.config.latents)
+                yield Code(name, row.sparsity, row.k, row.seed, z, x_hat, errors=errors)
+    first = next(iter(sweeps.values())).table
+    at = frame_split(Split(positions(train, "train", len(lengths))), lengths).train
+    mean, axes = principal_axes(np.asarray(x[sample(at)], np.float32))
+    for row in first[first["layer"] == layer].itertuples():
+        found = {("random projection", row.seed): random_axes(x.shape[1], row.k, seed=row.seed)}
+        if row.seed == first["seed"].iloc[0]:
+            found = {("principal components", 0): axes[: row.k]} | found
+        for (kind, seed), directions in found.items():
+            z, x_hat, errors = _pooled(x, lengths, *_linear(mean, directions), len(directions))
+            yield Code(kind, row.sparsity, row.k, seed, z, x_hat, linear=True, errors=errors)
+
+
+def _linear(mean: np.ndarray, axes: np.ndarray) -> tuple[Callable, Callable]:
+    """Return the functions that project onto directions, and back."""
+    return lambda x: (x - mean) @ axes.T, lambda z: z @ axes + mean
+
+
+def _frames(x: object) -> object:
+    x = _array("x", x)
+    if len(x.shape) != 2:
+        raise ParameterError("x.shape", tuple(x.shape), "(F, D)")
+    return x
+
+
+def _pooled(
+    x: object, lengths: np.ndarray, encode: Callable, decode: Callable, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return each clip's mean code (N, width), mean reconstruction (N, D) and summed squared error (N,)."""
+    z, x_hat, errors = (np.zeros((len(lengths), n)) for n in (width, x.shape[1], 1))
+    for part, sums in _chunks(x, lengths):
+        code = encode(part)
+        again = decode(code)
+        sums(z, code)
+        sums(x_hat, again)
+        sums(errors, np.square(part.astype(np.float64) - again).sum(1, keepdims=True))
+    return (z / lengths[:, None]).astype(np.float32), (x_hat / lengths[:, None]).astype(np.float32), errors[:, 0]
+
+
+def _chunks(x: object, lengths: np.ndarray) -> Iterator[tuple[np.ndarray, Callable]]:
+    """Yield frames (n, D) chunk by chunk, and a function that adds a number a frame to those of the frames' clips."""
+    ends = np.cumsum(lengths)
+    for at in range(0, x.shape[0], FRAMES):
+        part = np.asarray(x[at : at + FRAMES], np.float32)
+        clips = np.searchsorted(ends, np.arange(at, at + len(part)), side="right")
+        first = np.flatnonzero(np.diff(clips, prepend=-1))
+
+        def sums(total: np.ndarray, values: np.ndarray, first=first, clips=clips) -> None:
+            total[clips[first]] += np.add.reduceat(values, first, axis=0, dtype=np.float64)
+
+        yield part, sums
+
+
+class _Spread:
+    """Sums of the frames of each clip, from which the variance of the frames of any clips follows."""
+
+    def __init__(self, x: object, lengths: np.ndarray):
+        self.lengths, origin = lengths, np.asarray(x[:FRAMES], np.float64).mean(0)
+        self.total, self.squares = np.zeros((len(lengths), x.shape[1])), np.zeros((len(lengths), 1))
+        for part, sums in _chunks(x, lengths):
+            moved = part - origin  # near the mean, so that the difference below loses no digits
+            sums(self.total, moved)
+            sums(self.squares, np.square(moved).sum(1, keepdims=True))
+
+    def fvu(self, errors: np.ndarray, clips: np.ndarray) -> float:
+        """Return the FVU of the frames of some clips, given each clip's squared error (N,)."""
+        total = self.total[clips].sum(0)
+        spread = self.squares[clips].sum() - total @ total / self.lengths[clips].sum()
+        return float(errors[clips].sum() / spread) if spread > 0 else np.nan
+
+
 @checked
-def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, split: Split):
+def code_table(
+    x: ArrayLike | object, codes: Mapping[str, Code], probes, *, split: Split, lengths: np.ndarray | None = None
+):
     """Return a table of the reconstruction error and the probe accuracy of each code.
 
     Parameters
     ----------
     x : ndarray (N, D)
-        Embeddings.
+        Embeddings; with ``lengths``, frames (F, D) as in :func:`codes`.
     codes : mapping of name to Code
-        Codes of these embeddings.
+        Codes of these embeddings or frames.
     probes : Probes
         Probes fitted on the ``features`` of the codes, under the same names.
     split : Split
-        The split with which the codes and probes were fitted.
+        The split of the clips with which the codes and probes were fitted.
+    lengths : ndarray of int (N,), optional
+        Number of frames of each clip, for codes of frames.
 
     Returns
     -------
     pandas.DataFrame
         One row per code: kind, sparsity, k, seed; fvu_train and fvu, on the training and on the test clips, each
-        relative to the mean of these clips; accuracy on the test clips, and the bounds low and high of its interval. An
-        fvu_train far below fvu means that the code has overfitted the training clips.
+        relative to the mean of these clips, or with ``lengths`` on their frames, relative to the mean of these;
+        accuracy on the test clips, and the bounds low and high of its interval. An fvu_train far below fvu means that
+        the code has overfitted the training clips.
     """
     import pandas as pd
 
@@ -122,14 +233,26 @@ def code_table(x: np.ndarray, codes: Mapping[str, Code], probes, *, split: Split
         raise ParameterError("codes", type(codes).__name__, "a mapping of name to Code, at least one")
     if not isinstance(probes, Probes):
         raise ParameterError("probes", type(probes).__name__, "probes, as fit_probes gives them")
-    x, rows = numbers("x", x, ndim=2), []
-    split = fitting(split, len(x))
+    if lengths is None:
+        x, spread = numbers("x", x, ndim=2), None
+        lengths = np.ones(len(x), np.int64)
+    else:
+        x = _frames(x)
+        lengths = _lengths(lengths, x.shape[0])
+        spread = _Spread(x, lengths)
+    split, rows, shape = fitting(split, len(lengths)), [], (len(lengths), x.shape[1])
     for name, code in codes.items():
-        if code.x_hat.shape != x.shape:
-            raise ParameterError("x.shape", x.shape, f"{code.x_hat.shape}, as that of code {name!r}")
+        if code.x_hat.shape != shape:
+            raise ParameterError("clips and dimensions of x", shape, f"{code.x_hat.shape}, as those of code {name!r}")
+        if (code.errors is None) != (spread is None):
+            given = "without lengths" if spread is None else "with lengths"
+            raise ParameterError(f"codes[{name!r}]", given, "of frames where lengths are given, else of clips")
         i = probes.position(name)
         parts = {"fvu_train": split.train, "fvu": split.test}
-        lost = {part: sparse_coding.fvu(x[clips], code.x_hat[clips]) for part, clips in parts.items()}
+        if spread is None:
+            lost = {part: sparse_coding.fvu(x[clips], code.x_hat[clips]) for part, clips in parts.items()}
+        else:
+            lost = {part: spread.fvu(code.errors, clips) for part, clips in parts.items()}
         row = {"kind": code.kind, "sparsity": round(code.sparsity, 2), "k": code.k, "seed": code.seed} | lost
         rows.append(
             row | {"accuracy": probes.accuracy[i].mean(), "low": probes.interval[i][0], "high": probes.interval[i][1]}

@@ -32,6 +32,14 @@ from .stack import Stack
 CHECKPOINT_SECONDS = 300.0
 #: Number of training rows on which encoders are scaled before the first step.
 CALIBRATED = 1024
+#: Training ends after so many passes over the training rows, or after so many vectors if that is less.
+EPOCHS, VECTORS = 100, 10**8
+#: Smallest and largest number of rows per step that is chosen, and the share of the training rows in between.
+BATCHES, SHARE = (16, 4096), 256
+#: Steps between which the time of training is measured; the earlier ones are slower.
+MEASURED = (2, 10)
+#: Trainings that take less time, in seconds, are not announced.
+ANNOUNCED = 60.0
 #: Largest number of steps between two evaluations on the validation rows; they are an epoch apart if that is shorter.
 EVALUATE_STEPS = 2000
 
@@ -45,9 +53,10 @@ def fit_saes(
     ks: Sequence[int] | None = None,
     seeds: Sequence[int] = (0,),
     config: SAEConfig | str = "default",
-    epochs: int = 100,
+    epochs: int | None = None,
+    rows: int | None = None,
     steps: int | None = None,
-    batch: int = 16,
+    batch: int | None = None,
     learning_rate: float = 1e-3,
     keep: Literal["best", "last", "last batch"] = "best",
     device: str = "auto",
@@ -70,13 +79,17 @@ def fit_saes(
     seeds : sequence of int
         Seeds of the initial weights and of the order of the training rows, the same for every layer and sparsity.
     config : SAEConfig or str
-        Configuration, or the name of one: "default" or "paper". ``dim`` and ``k`` are set for each layer and sparsity.
-    epochs : int
-        Number of passes over the training rows, at least 1.
+        Configuration, or the name of one: "default", "paper", "batchtopk", "jumprelu" or "matryoshka". ``dim`` and
+        ``k`` are set for each layer and sparsity.
+    epochs : int, optional
+        Number of passes over the training rows, at least 1. By default 100, or as many as 100 million vectors make.
+    rows : int, optional
+        Number of training vectors to see in all, repeated ones counted again; used instead of ``epochs``.
     steps : int, optional
-        Number of steps, used instead of ``epochs``; 0 gives untrained autoencoders as a control.
-    batch : int
-        Rows per step; the last batch of an epoch may be smaller.
+        Number of steps, used instead of ``epochs`` and ``rows``; 0 gives untrained autoencoders as a control.
+    batch : int, optional
+        Rows per step; the last batch of an epoch may be smaller. By default the power of two up to a 256th of the
+        training rows, at least 16, which it is for up to 8,191 rows, and at most 4,096, from a million rows on.
     learning_rate : float
         Learning rate of Adam, above 0 and at most 1. With the default config it falls to 0 over the last fifth of the
         steps.
@@ -91,7 +104,9 @@ def fit_saes(
         File to which the state is written every five minutes and at the end. The same call resumes from it, with the
         same result as an uninterrupted run; the result of a finished run is read from it.
     progress : bool or callable (done, total)
-        True shows a progress bar of steps; a callable is called as steps are done.
+        True shows a progress bar of steps and, for what takes a minute or more, first prints the numbers of
+        autoencoders, rows and steps and the time they will take as measured on the first ten steps. A callable is
+        called as steps are done.
     **fields
         Fields of :class:`SAEConfig` that replace those of ``config``, such as ``latents=512`` or
         ``activation="batchtopk"``.
@@ -123,10 +138,14 @@ def fit_saes(
     arrays = data.named(layers)
     split = fitting(split, next(iter(arrays.values())).shape[0], needed=("train", "valid"))
     configs = _configs(arrays, sparsities, ks, config, fields)
-    whole("batch", batch, least=1)
-    whole("epochs", epochs, least=1)
-    if steps is not None:
-        whole("steps", steps, least=0)
+    for name, value, least in (("batch", batch, 1), ("epochs", epochs, 1), ("rows", rows, 1), ("steps", steps, 0)):
+        if value is not None:
+            whole(name, value, least=least)
+    count = len(split.train)
+    batch = min(max(2 ** (count // SHARE).bit_length() // 2, BATCHES[0]), BATCHES[1]) if batch is None else batch
+    if rows is None:
+        rows = min(EPOCHS * count, VECTORS) if epochs is None else epochs * count
+    passes, rest = divmod(rows, count)
     number("learning_rate", learning_rate, above=0, most=1)
     seeds = several("seeds", seeds, lambda name, value: check_seed(value, name))
     if len(set(seeds)) < len(seeds):
@@ -137,15 +156,15 @@ def fit_saes(
         valid=split.valid,
         configs=configs,
         seeds=seeds,
-        statistics=data.statistics(arrays, split.train),
-        steps=epochs * math.ceil(len(split.train) / batch) if steps is None else steps,
+        statistics=data.statistics(arrays, split.train, next(iter(configs.values()))[0].row_bound),
+        steps=passes * math.ceil(count / batch) + math.ceil(rest / batch) if steps is None else steps,
         batch=batch,
         rate=learning_rate,
         keep=keep,
         devices=all_devices(device),
         path=None if checkpoint is None else Path(checkpoint),
     )
-    run.go(reporter(progress, "steps"))
+    run.go(reporter(progress, "steps"), announced=progress is True)
     run.judge()
     return run.result()
 
@@ -183,7 +202,7 @@ class _Run:
     valid: np.ndarray
     configs: dict[str, list[SAEConfig]]
     seeds: list[int]
-    statistics: dict[str, tuple[np.ndarray, float, str]]
+    statistics: dict[str, data.Moments]
     steps: int
     batch: int
     rate: float
@@ -217,7 +236,8 @@ class _Run:
             for at in ks
             for j, seed in enumerate(self.seeds)
         ]
-        means, scales, _ = zip(*(self.statistics[name] for name in names for _ in self.seeds), strict=True)
+        moments = [self.statistics[name] for name in names for _ in self.seeds]
+        means, scales = [each.mean for each in moments], [each.scale for each in moments]
         config = members[0][1]
         stack = Stack(
             config,
@@ -228,10 +248,10 @@ class _Run:
             scale=np.array(scales if config.normalise_input else np.ones(len(scales)), dtype=np.float32),
             device=device,
         )
-        if config.tied_init:
+        if config.tied_init or config.activation == "jumprelu":
             rows = data.sample(self.train, min(CALIBRATED, data.chunk_rows(self.arrays, len(self.seeds))))
             wanted = [(name, rows) for name in names for _ in self.seeds]
-            stack.calibrate(data.tensors(self.arrays, wanted, device))
+            stack.calibrate(data.tensors(self.arrays, wanted, device, self.statistics))
         self.names.append(names)
         self.places.append(device)
         self.stacks.append(stack)
@@ -239,30 +259,50 @@ class _Run:
 
     # ---- training ----
 
-    def go(self, report: Progress) -> None:
+    def go(self, report: Progress, *, announced: bool = False) -> None:
         self.resume()
-        saved = time.monotonic()
+        began = saved = time.monotonic()
         if not self.history:
             self.evaluate()
+        looked, began, since = self.now() - began, self.now(), self.step
         while self.step < self.steps:
             self.advance()
-            report(self.step, self.steps)
+            if self.step == MEASURED[0]:
+                began, since = self.now(), self.step
+            if announced and self.step == MEASURED[1]:
+                seconds = (self.now() - began) / (self.step - since) + looked / self.period
+                if seconds * self.steps >= ANNOUNCED:
+                    print(self.announcement(seconds * self.steps))
+            if self.step >= min(MEASURED[1], self.steps):  # a bar starts below the announcement
+                report(self.step, self.steps)
             if self.path and (self.step == self.steps or time.monotonic() - saved >= CHECKPOINT_SECONDS):
                 self.save()
                 saved = time.monotonic()
+
+    def now(self) -> float:
+        """Return the time, in seconds, when all devices have done what they were given."""
+        for device in self.devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        return time.monotonic()
+
+    def announcement(self, seconds: float) -> str:
+        """Return, for a reader, how much there is to train and how long that takes."""
+        much = f"{len(self.members):,} autoencoders, {len(self.train):,} rows, {self.steps:,} steps of {self.batch:,}"
+        return f"{much}: about " + (f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h")
 
     def advance(self) -> None:
         """Train on the next chunk, which ends with the epoch, before the next evaluation, or at the memory limit."""
         at = self.step % self.epoch_steps
         stop = min(self.epoch_steps, at + self.steps - self.step, at + self.period - self.step % self.period)
         room = data.chunk_rows(self.arrays, len(self.seeds)) // self.batch
-        stop = min(stop, at + max(1, room))
+        stop = min(stop, at + max(1, room), *(at + step - self.step for step in MEASURED if step > self.step))
         rates = [self.rate_at(self.step + i) for i in range(stop - at)]
         rows = {seed: self.train[self.order(seed)[at * self.batch : stop * self.batch]] for seed in self.seeds}
 
         def train(names: list[str], stack: Stack, device: torch.device) -> None:
             wanted = [(name, rows[seed]) for name in names for seed in self.seeds]
-            stack.train(data.tensors(self.arrays, wanted, device), self.batch, rates)
+            stack.train(data.tensors(self.arrays, wanted, device, self.statistics), self.batch, rates)
 
         work = list(zip(self.names, self.stacks, self.places, strict=True))
         if len(self.devices) == 1:
@@ -299,8 +339,9 @@ class _Run:
         for names, stack, device in zip(self.names, self.stacks, self.places, strict=True):
             errors, spread = 0.0, np.zeros(len(names))
             for at in range(0, len(rows), size):
-                x = data.tensors(self.arrays, [(name, rows[at : at + size]) for name in names], torch.device("cpu"))
-                means = torch.from_numpy(np.stack([self.statistics[name][0] for name in names]))
+                wanted = [(name, rows[at : at + size]) for name in names]
+                x = data.tensors(self.arrays, wanted, torch.device("cpu"), self.statistics)
+                means = torch.from_numpy(np.stack([self.statistics[name].mean for name in names]))
                 moved = x - means[:, None]
                 part = moved.square().sum((1, 2), dtype=torch.float64)
                 if not (part.isfinite() & (part > 0)).all():  # squares that overflow or vanish in single precision
@@ -346,7 +387,7 @@ class _Run:
 
     def settings(self) -> dict[str, object]:
         """Return the settings that a checkpoint must share with the run that resumes it, in types that JSON keeps."""
-        layers = {name: [array.shape[1], self.statistics[name][2]] for name, array in self.arrays.items()}
+        layers = {name: [array.shape[1], self.statistics[name].digest] for name, array in self.arrays.items()}
         config = asdict(self.stacks[0].config)
         settings = {f"config.{name}": value for name, value in config.items() if name not in ("k", "dim")}
         settings["config.prefixes"] = list(settings["config.prefixes"])

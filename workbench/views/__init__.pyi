@@ -6,6 +6,7 @@ from .decisions import decision_page as decision_page
 from .depth_readings import depth_sentences as depth_sentences
 from .exploring import explore as explore
 from .interpretations import interpretation_page as interpretation_page
+from .latent_sounds import latent_sound_page as latent_sound_page
 from .latents import latent_page as latent_page
 from .level_readings import levels_sentences as levels_sentences
 from .listening import ListeningTrial as ListeningTrial

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +21,6 @@ WEAKER = (0.25, 0.5, 0.75)
 SILENT = 2
 #: Place of an example that there is not.
 NO_CLIP = 2**32 - 1
-_CURVE_POINTS = 200
 
 
 def checked_activations(z, clips: int) -> np.ndarray:
@@ -343,57 +342,3 @@ def activation_parcel(a: np.ndarray) -> dict[str, str]:
     active = np.flatnonzero(a)
     levels = np.maximum(np.round(a[active].astype(np.float64) / a.max() * 65535), 1)
     return {"gaps": array(np.diff(active, prepend=0), "<u4"), "levels": array(levels, "<u2")}
-
-
-def frame_curves(frames, clips_of: Mapping[int, Sequence[int]], latents: int, seconds: float | None) -> dict[int, dict]:
-    """Activation over time of each latent in its clips, packed for the page; every clip's frames are asked for once.
-
-    Parameters
-    ----------
-    frames : callable or mapping
-        Clip -> (times (T,), activations (T, latents)); a mapping need not have all clips.
-    clips_of : mapping of latent -> clips
-    latents : int
-    seconds : float or None
-        What is shown of a clip.
-
-    Raises
-    ------
-    ParameterError
-        ``frames`` gives something else than finite times (T,) and activations (T, latents).
-    """
-    curves: dict[int, dict] = {latent: {} for latent in clips_of}
-    for i in sorted({i for clips in clips_of.values() for i in clips}):
-        pair = frames.get(i) if isinstance(frames, Mapping) else frames(i)
-        if pair is not None:
-            wanted = [latent for latent, clips in clips_of.items() if i in clips]
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                raise ParameterError("frames", f"{type(pair).__name__} for clip {i}", "(times, activations) of a clip")
-            times, values = _curve(i, *pair, wanted, latents, seconds)
-            for latent, activations in zip(wanted, values.T, strict=True):
-                curves[latent][i] = (times, activations)
-    parcels = {}
-    for latent, of in curves.items():
-        largest = max((float(values.max(initial=0)) for _, values in of.values()), default=0.0)
-        levels = {i: array(np.round(values / (largest or 1) * 65535), "<u2") for i, (_, values) in of.items()}
-        packed = {str(i): [array(times, "<f4"), levels[i]] for i, (times, _) in of.items()}
-        parcels[latent] = {"largest": float(f"{largest:.4g}"), "of": packed}
-    return parcels
-
-
-def _curve(i: int, times, activations, wanted: list[int], latents: int, seconds: float | None):
-    """Times (P,) and activations (P, wanted) of at most 200 points; none of the peaks is lost."""
-    times, activations = (numbers("frames", x, finite=False, empty=True) for x in (times, activations))
-    if times.ndim != 1 or activations.shape != (len(times), latents):
-        shapes = f"times {times.shape}, activations {activations.shape} for clip {i}"
-        raise ParameterError("frames", shapes, f"(T,) and (T, {latents})")
-    values = activations[:, wanted].astype(np.float64)
-    if not (np.isfinite(values).all() and np.isfinite(times).all()):
-        raise ParameterError("frames", f"NaN or infinite values for clip {i}", "finite")
-    shown = times <= (np.inf if seconds is None else seconds)
-    times, values = times[shown], np.maximum(values[shown], 0)
-    if len(times) > _CURVE_POINTS:
-        parts = np.array_split(np.arange(len(times)), _CURVE_POINTS)
-        times = np.array([times[part].mean() for part in parts])
-        values = np.array([values[part].max(axis=0) for part in parts])
-    return times, values

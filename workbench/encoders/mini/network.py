@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -186,17 +186,25 @@ class MiniNet(nn.Module):
         y, counts = self.modulations(x, lengths)
         return self.project((y - self.centre) / self.scale), counts
 
-    def encode(self, y: Tensor, counts: Tensor, depth: int | None = None) -> list[Tensor]:
-        """Return the frames of layers 0 to depth, from the stem's output."""
+    def encode(
+        self,
+        y: Tensor,
+        counts: Tensor,
+        depth: int | None = None,
+        *,
+        changes: Mapping[int, Callable[[Tensor, Tensor], Tensor]] | None = None,
+    ) -> list[Tensor]:
+        """Return the frames of layers 0 to depth, from the stem's output; those in ``changes`` are changed first."""
         keys = frame_mask(counts, y.shape[1])[:, None, None]
         half = self.config.dim // self.config.heads // 2
         speed = 10000.0 ** (-torch.arange(half, device=y.device) / half)
         angle = torch.arange(y.shape[1], device=y.device)[:, None] * speed
         cos, sin = angle.cos().to(y.dtype), angle.sin().to(y.dtype)
-        outputs = [y]
-        for block in self.blocks[:depth]:
-            y = block(y, keys, cos, sin)
-            outputs.append(y)
+        changes = changes or {}
+        outputs = [changes[0](y, counts) if 0 in changes else y]
+        for i, block in enumerate(self.blocks[:depth], 1):
+            y = block(outputs[-1], keys, cos, sin)
+            outputs.append(changes[i](y, counts) if i in changes else y)
         return outputs
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -241,13 +249,20 @@ class Mini(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Encode a batch, see :meth:`Encoder.forward`. The frames of a clip do not depend on the other rows."""
+        return self._encode(x, lengths, layers)
+
+    def forward_changed(self, x, lengths, layers, at, change) -> list[tuple[Tensor, Tensor]]:
+        """Encode a batch with the frames of one layer changed, see :meth:`Encoder.forward_changed`."""
+        return self._encode(x, lengths, layers, {at: change})
+
+    def _encode(self, x, lengths, layers, changes=None) -> list[tuple[Tensor, Tensor]]:
         # samples beyond a row's length must not leak through the analysis window
         x = x * frame_mask(lengths, x.shape[1])
         if x.shape[1] < self.minimum:
             x = F.pad(x, (0, self.minimum - x.shape[1]))
         with torch.autocast(x.device.type, enabled=False):  # logarithms of half-precision spectra would be coarse
             y, counts = self.net.stem(x, lengths.clamp(min=self.minimum))
-        outputs = self.net.encode(y, counts, max(layers))
+        outputs = self.net.encode(y, counts, max(layers), changes=changes)
         return [(outputs[i], counts) for i in layers]
 
 

@@ -1,11 +1,31 @@
 // A page of sparse latents: a table to search and sort, and the latent that is open with its clips, labels, factors and
 // relatives. Needs nothing but the page it is in; where a kernel answers (link.js) it fetches what the page lacks.
 
-const NO_CLIP = 4294967295, WAIT_SECONDS = 20, ROW = 27, MOST_LABELS = 24, BINS = 8, PAUSE_MS = 120;
+const NO_CLIP = 4294967295, WAIT_SECONDS = 20, ROW = 27, MOST_LABELS = 24, BINS = 8, PAUSE_MS = 120, FADE_SECONDS = 0.005, GAP_SECONDS = 0.25, RATE = 44100;
 
 function fixed(value) { return Number.isNaN(value) ? "–" : value.toFixed(2); }
 function percent(share) { return Number.isNaN(share) ? "–" : `${share > 0 && share < 0.0995 ? +(100 * share).toPrecision(2) : Math.round(100 * share)} %`; }
 function clamp(value, low, high) { return Math.min(Math.max(value, low), high); }
+
+// A sound as exact samples (decoding an mp3 gives back its beginning; seeking in one does not), at one rate for all.
+async function samples(sound) {
+  return (await new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes(sound).buffer)).getChannelData(0);
+}
+// Samples as a wav file.
+function wav(x) {
+  const view = new DataView(new ArrayBuffer(44 + 2 * x.length)), text = (at, word) => [...word].forEach((c, j) => view.setUint8(at + j, c.charCodeAt(0)));
+  text(0, "RIFF"); view.setUint32(4, 36 + 2 * x.length, true); text(8, "WAVEfmt "); view.setUint32(16, 16, true);
+  view.setUint16(20, 1, true); view.setUint16(22, 1, true); view.setUint32(24, RATE, true); view.setUint32(28, 2 * RATE, true);
+  view.setUint16(32, 2, true); view.setUint16(34, 16, true); text(36, "data"); view.setUint32(40, 2 * x.length, true);
+  x.forEach((v, j) => view.setInt16(44 + 2 * j, Math.round(32767 * clamp(v, -1, 1)), true));
+  return new Blob([view.buffer], { type: "audio/wav" });
+}
+// From one second to another, with short fades against clicks.
+function cutOut(x, from, to) {
+  const piece = x.slice(Math.max(0, Math.round(from * RATE)), Math.round(to * RATE)), fade = Math.min(piece.length >> 1, Math.round(FADE_SECONDS * RATE));
+  for (let j = 0; j < fade; j++) { piece[j] *= j / fade; piece[piece.length - 1 - j] *= j / fade; }
+  return piece;
+}
 
 class LatentPage {
   constructor(root, data) {
@@ -15,15 +35,19 @@ class LatentPage {
     this.place = new Map([...this.numbers].map((latent, k) => [latent, k]));
     this.examples = uint32(data.examples);
     this.carried = new Set(data.carried);
+    this.brief = new Set(data.moments);
     this.columns = data.columns.map((c) => ({ ...c, codes: c.codes && uint16(c.codes), values: c.numbers && float32(c.numbers) }));
     this.relatives = Object.fromEntries(Object.entries(data.relatives).map(([name, { latents, values }]) =>
       [name, { latents: uint32(latents), values: name === "decoder" ? float32(values) : uint32(values) }]));
     data.bests = data.about.map(([column, label]) => (!column || column === "label" ? label : `${column} = ${label}`));
-    this.texts = data.bests.map((best, k) => `${best} ${data.factors[k]} #${this.numbers[k]}`.toLowerCase());
+    const named = (k) => (data.names.length ? data.names[k][0] : "");
+    this.texts = data.bests.map((best, k) => `${named(k)} ${best} ${data.factors[k]} #${this.numbers[k]}`.toLowerCase());
+    const mark = (latent) => (this.carried.has(latent) ? "♪" : this.brief.has(latent) ? "♩" : ""), heard = data.carried.length + data.moments.length;
     const by = (name) => (k) => s[name][k];
     this.fields = [
-      { key: "sound", head: "♪", hint: "its clips play on this page", value: (k) => +this.carried.has(this.numbers[k]), text: (k) => (this.carried.has(this.numbers[k]) ? "♪" : ""), down: true },
+      { key: "sound", head: "♪", hint: `its clips play on this page${data.framed ? "; ♩: the moments alone" : ""}`, value: (k) => ["", "♩", "♪"].indexOf(mark(this.numbers[k])), text: (k) => mark(this.numbers[k]), down: true },
       { key: "latent", head: "latent", hint: "its number", value: (k) => this.numbers[k], text: (k) => String(this.numbers[k]) },
+      { key: "name", head: "name", hint: "what it is called", value: named, text: (k) => named(k) || "–", title: (k) => data.names[k].filter(Boolean).join(": ") },
       { key: "density", head: "active in", hint: "share of the clips in which it is active", value: by("density"), text: (k) => percent(s.density[k]), bar: by("density"), down: true },
       { key: "mean", head: "mean", hint: "mean activation over all clips", value: by("mean"), text: (k) => show(s.mean[k], 3), down: true },
       { key: "max", head: "max", hint: "largest activation", value: by("max"), text: (k) => show(s.max[k], 3), down: true },
@@ -33,7 +57,7 @@ class LatentPage {
       { key: "factor", head: "best factor", hint: "the number that its activation follows best", value: (k) => data.factors[k], text: (k) => data.factors[k] || "–" },
       { key: "correlation", head: "r", hint: "Pearson correlation with the best factor; sorted by size", value: (k) => Math.abs(s.correlation[k]), text: (k) => signed(s.correlation[k]), weak: (k) => !(Math.abs(s.correlation[k]) > s.correlation_chance[k]), down: true },
       { key: "correlation-chance", head: "chance", hint: "correlation that the best of all factors reaches when the clips are shuffled (luckiest of 20)", value: by("correlation_chance"), text: (k) => fixed(s.correlation_chance[k]), down: true },
-    ].filter((f) => data.carried.length || f.key !== "sound");
+    ].filter((f) => (heard || f.key !== "sound") && (data.names.length || f.key !== "name"));
     this.sorting = { key: "auc", down: true };
     this.build();
     new ResizeObserver(() => { this.drawRows(); this.drawPlots(); }).observe(this.root);
@@ -44,8 +68,8 @@ class LatentPage {
   build() {
     const { root, data } = this;
     this.search = make("input", "wb-search");
-    Object.assign(this.search, { type: "search", placeholder: "search: a label, a factor, #12" });
-    this.search.setAttribute("aria-label", "search the latents by label, factor or #number");
+    Object.assign(this.search, { type: "search", placeholder: `search: ${data.names.length ? "a name, " : ""}a label, a factor, #12` });
+    this.search.setAttribute("aria-label", `search the latents by ${data.names.length ? "name, " : ""}label, factor or #number`);
     this.search.addEventListener("input", () => this.filter());
     this.search.addEventListener("keydown", (event) => {
       if (event.key === "ArrowDown") this.scroller.focus();
@@ -89,7 +113,7 @@ class LatentPage {
 
   filter() {
     const wanted = this.search.value.toLowerCase().split(/\s+/).filter(Boolean), { data } = this;
-    // "#12" means this latent alone; any other word must be part of the best label or factor.
+    // "#12" means this latent alone; any other word must be part of the name, the best label or the factor.
     const fits = (k) => wanted.every((word) => (/^#\d+$/.test(word) ? +word.slice(1) === this.numbers[k] : this.texts[k].includes(word)));
     this.order = [...this.numbers.keys()].filter(fits);
     const field = this.fields.find((f) => f.key === this.sorting.key), sign = this.sorting.down ? -1 : 1;
@@ -130,6 +154,7 @@ class LatentPage {
         const cell = make("div", `wb-c wb-c-${field.key}${field.weak && field.weak(k) ? " wb-weak" : ""}`, make("span", "", field.text(k)));
         cell.setAttribute("role", "gridcell");
         if (field.key === "best" || field.key === "factor") cell.title = field.text(k);
+        if (field.title) cell.title = field.title(k);
         if (field.bar) cell.style.setProperty("--wb-share", `${Math.max(2, 100 * field.bar(k))}%`);
         row.append(cell);
       }
@@ -144,7 +169,8 @@ class LatentPage {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const page = Math.max(1, Math.floor(this.scroller.clientHeight / ROW) - 1), end = this.order.length;
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -end, End: end };
-    if (event.key === "Enter" || event.key === " ") {
+    if ((event.key === "Enter" || event.key === " ") && this.playMoments) this.playMoments();
+    else if (event.key === "Enter" || event.key === " ") {
       const audio = this.latent.querySelector("audio");
       if (audio) { if (audio.paused) audio.play().catch(() => {}); else audio.pause(); }
     } else if (steps[event.key] && end) {
@@ -186,11 +212,12 @@ class LatentPage {
     const own = data.latents[latent], lacking = this.cards.filter((card) => data.media && !data.clips[card.clip] && !data.failed[card.clip]);
     try {
       if (ticket === this.ticket && this.link && (!own || (data.framed && !own.curves))) {
-        data.latents[latent] = await this.ask(data.n + latent);
+        data.latents[latent] = { ...own, ...(await this.ask(data.n + latent)) };
         if (ticket !== this.ticket) return;
         this.readActivations();
         this.drawProfiles();
         for (const card of this.cards) this.fillCard(card);
+        this.drawSequence();
       }
     } catch (error) { if (ticket === this.ticket) this.say(error); }
     for (const card of lacking) {
@@ -198,6 +225,88 @@ class LatentPage {
       try { data.clips[card.clip] = await this.ask(card.clip); } catch (error) { card.wrong = this.reason(error); }
       if (ticket === this.ticket) this.fillCard(card);
     }
+    if (ticket === this.ticket) this.drawSequence();
+  }
+
+  // ---- moments: the short time around a clip's strongest frame
+
+  // Where the moment of a clip lies and what it is cut from: the row of moments that the page carries, or the whole clip.
+  momentOf(card) {
+    const { data } = this, own = data.latents[this.current], at = own?.peaks?.[card.clip], j = own?.strip ? own.strip.clips.indexOf(card.clip) : -1;
+    if (j >= 0) {
+      const { starts, lengths, totals, step } = own.strip;
+      return { strip: own.strip, j, start: starts[j], stop: starts[j] + lengths[j], total: totals[j], from: j * step, to: j * step + lengths[j] };
+    }
+    const whole = data.clips[card.clip];
+    if (card.silent || at === undefined || !whole || at > whole.seconds) return null;
+    const start = clamp(at - data.moment / 2, 0, Math.max(0, whole.seconds - data.moment)), stop = Math.min(start + data.moment, whole.seconds);
+    return { whole, start, stop, from: start, to: stop };
+  }
+
+  async cutMoment(card) {
+    const { moment } = card, source = moment.strip ?? moment.whole;
+    if (!this.decoded.has(source)) this.decoded.set(source, samples(source.sound));
+    const x = await this.decoded.get(source);
+    return cutOut(x, moment.from, moment.to);
+  }
+
+  // A short sound that is made when it is first wanted, and the button that plays it and stops it.
+  shortSound(name, text, pieces, follow) {
+    const audio = make("audio"), control = button("", () => play(), "", "wb-button wb-moment-button"), symbol = make("span", "", "▶ ");
+    symbol.setAttribute("aria-hidden", "true");
+    control.append(symbol, make("span", "", text));
+    control.setAttribute("aria-label", name);
+    control.setAttribute("aria-pressed", "false");
+    audio.preload = "none";
+    const show = () => {
+      const sounds = !audio.paused && !audio.ended;
+      symbol.textContent = sounds ? "■ " : "▶ ";
+      control.setAttribute("aria-pressed", String(sounds));
+      if (follow) follow(sounds ? audio.currentTime : -1);
+    };
+    for (const event of ["play", "playing", "pause", "ended", "timeupdate"]) audio.addEventListener(event, show);
+    const play = async () => {
+      if (!audio.paused && !audio.ended) { audio.pause(); audio.currentTime = 0; return; }
+      const turn = takeTurn();
+      try {
+        if (!audio.src) {
+          const url = URL.createObjectURL(wav(await pieces()));
+          if (!audio.isConnected) { URL.revokeObjectURL(url); return; } // another latent is open by now
+          this.urls.push(url);
+          audio.src = url;
+        }
+        if (turn !== oneSound.turn) return;
+        audio.wbTurn = turn;
+        audio.currentTime = 0;
+        await audio.play();
+      } catch (error) { if (error.name !== "AbortError") this.say(new Error("This browser cannot play this moment.")); }
+    };
+    return { audio, control, play };
+  }
+
+  // The strongest moments one after the other, under the name of their group.
+  drawSequence() {
+    const cards = this.cards.filter((card) => card.strong && card.moment), known = cards.map((card) => card.clip).join();
+    if (known === this.inSequence) return;
+    this.inSequence = known;
+    this.playMoments = null;
+    if (!cards.length) { this.sequence.replaceChildren(); return; }
+    let starts = [];
+    const pieces = async () => {
+      const parts = await Promise.all(cards.map((card) => this.cutMoment(card))), gap = Math.round(GAP_SECONDS * RATE);
+      const line = new Float32Array(parts.reduce((sum, part) => sum + part.length + gap, 0));
+      let at = 0;
+      starts = parts.map((part) => { line.set(part, at); at += part.length + gap; return (at - part.length - gap) / RATE; });
+      return line;
+    };
+    const follow = (now) => {
+      const j = now < 0 ? -1 : starts.filter((start) => start <= now).length - 1;
+      cards.forEach((card, k) => card.node.classList.toggle("wb-in-turn", k === j));
+    };
+    const many = cards.length > 1 ? `its ${cards.length} strongest moments, one after the other` : "its strongest moment";
+    const { audio, control, play } = this.shortSound(`play ${many}`, `Play ${many}`, pieces, follow);
+    this.playMoments = play;
+    this.sequence.replaceChildren(control, audio);
   }
 
   async ask(index) {
@@ -224,17 +333,21 @@ class LatentPage {
     back.hidden = !this.past.length;
     const strong = s.auc[k] > s.auc_chance[k], follows = Math.abs(s.correlation[k]) > s.correlation_chance[k];
     const verdict = [strong ? data.bests[k] : "", follows ? `${s.correlation[k] > 0 ? "rises" : "falls"} with ${data.factors[k]}` : ""].filter(Boolean);
-    const head = make("div", "wb-latent-head", make("h3", "", `Latent ${this.current}`),
+    const head = make("div", "wb-latent-head", make("h3", "", `Latent ${this.current}${data.names[k]?.[0] ? `: ${data.names[k][0]}` : ""}`), ...(data.names[k]?.[1] ? [make("span", "wb-worth", data.names[k][1])] : []),
       make("span", "wb-verdict", verdict.join("; ") || "no label or factor above chance"), back);
     this.problem = make("div", "wb-wrong");
     const tiles = make("div", "wb-tiles", ...this.tiles(k));
     const places = Array.from(this.examples.subarray(k * width, (k + 1) * width)), active = Math.round(s.density[k] * data.n);
     this.cards = [];
     const groups = make("div", "wb-players wb-groups"), some = (list) => list.filter((clip) => clip !== NO_CLIP);
+    this.sequence = make("div", "wb-sequence");
+    this.inSequence = this.playMoments = null;
+    this.decoded = new Map();
     const group = (clips, title, hint) => {
       if (!clips.length) return;
-      const cards = clips.map((clip) => { const card = { clip, node: make("div", "wb-card") }; this.cards.push(card); return card; });
-      groups.append(make("div", "wb-group", make("h4", "", title, make("small", "", hint)), make("div", "wb-cards", ...cards.map((c) => c.node))));
+      const cards = clips.map((clip) => ({ clip, node: make("div", "wb-card"), strong: title === "Strongest", silent: title === "Silent" }));
+      this.cards.push(...cards);
+      groups.append(make("div", "wb-group", make("h4", "", title, make("small", "", hint)), ...(title === "Strongest" ? [this.sequence] : []), make("div", "wb-cards", ...cards.map((c) => c.node))));
     };
     const strongest = some(places.slice(0, data.top)), weaker = some(places.slice(data.top, -data.silent)), silent = some(places.slice(-data.silent));
     group(strongest, "Strongest", strongest.length < active ? `${strongest.length} of ${count(active)} active clips` : `all ${strongest.length} active clips`);
@@ -245,6 +358,7 @@ class LatentPage {
     this.profiles = make("div", "wb-profiles");
     this.latent.replaceChildren(head, this.problem, tiles, make("div", "wb-two", groups, make("div", "wb-side", this.profiles, ...this.drawRelatives(k))));
     for (const card of this.cards) this.fillCard(card);
+    this.drawSequence();
     this.drawProfiles();
   }
 
@@ -284,20 +398,47 @@ class LatentPage {
     const name = make("div", "wb-name", make("span", "", data.labels[clip] || data.ids[clip] || `clip ${clip}`), value);
     const detail = data.labels[clip] && data.ids[clip] ? [make("div", "wb-detail", data.ids[clip])] : [];
     if (detail.length) detail[0].title = data.ids[clip];
-    if (!parcel) {
-      const why = card.wrong || data.failed[clip] || (!data.media ? "came without sound" : this.link ? "waiting for the kernel …" : "its sound is not on this page");
+    card.moment = this.momentOf(card);
+    if (!parcel && !card.moment) {
+      const why = card.wrong || data.failed[clip] || (!data.media ? "came without sound" : this.link ? "waiting for the kernel …" : this.brief.has(this.current) ? "this page has the strongest moments alone" : "its sound is not on this page");
       node.replaceChildren(name, ...detail, make("div", "wb-blank", why));
       return;
     }
-    const picture = make("div", "wb-picture"), image = make("img");
-    Object.assign(image, { src: parcel.picture, alt: `mel spectrogram of ${data.labels[clip] || data.ids[clip] || clip}` });
+    const picture = make("div", "wb-picture"), image = make("img"), of = data.labels[clip] || data.ids[clip] || `clip ${clip}`;
     picture.append(image);
-    if (curves?.of[clip]) picture.append(this.curve(...curves.of[clip], parcel.seconds));
+    if (!parcel) {
+      // One of the moments that stand side by side in one picture.
+      const { strip, j } = card.moment;
+      Object.assign(image, { src: strip.picture, alt: `mel spectrogram of the moment of ${of}`, className: "wb-slice" });
+      image.style.setProperty("--wb-slices", strip.clips.length);
+      image.style.setProperty("--wb-slice", j);
+    } else {
+      Object.assign(image, { src: parcel.picture, alt: `mel spectrogram of ${of}` });
+      if (curves?.of[clip]) picture.append(this.curve(...curves.of[clip], parcel.seconds));
+      if (card.moment && card.moment.start < parcel.seconds) {
+        const band = make("b", "wb-moment-mark");
+        band.style.left = `${(100 * card.moment.start) / parcel.seconds}%`;
+        band.style.width = `${(100 * (Math.min(card.moment.stop, parcel.seconds) - card.moment.start)) / parcel.seconds}%`;
+        picture.append(band);
+      }
+    }
     picture.append(make("i"));
-    // A card that is drawn again keeps its player, which may be sounding.
-    card.audio ??= this.player(parcel);
-    node.replaceChildren(name, ...detail, picture, card.audio, make("div", "wb-length", parcel.caption));
-    this.curveNote.textContent = curves ? `Line: activation over time; the full height is ${show(curves.largest, 3)}, the largest of these clips.` : "";
+    // A card that is drawn again keeps its players, which may be sounding.
+    if (card.moment && !card.short) {
+      const { start, stop } = card.moment, span = `${start.toFixed(2)}–${stop.toFixed(2)} s`;
+      card.short = this.shortSound(`play the moment of ${of}: ${start.toFixed(2)} to ${stop.toFixed(2)} seconds`, span, () => this.cutMoment(card));
+    }
+    if (!parcel) {
+      // The sound lies in the card itself, so that the play head runs over the picture.
+      picture.addEventListener("click", (event) => { event.stopPropagation(); card.short.play(); });
+      node.replaceChildren(name, ...detail, picture, card.short.control, card.short.audio, make("div", "wb-length", `of ${card.moment.total.toFixed(1)} s`));
+    } else {
+      card.audio ??= this.player(parcel);
+      const short = card.short ? [make("div", "wb-moment", card.short.control, card.short.audio)] : [];
+      node.replaceChildren(name, ...detail, picture, card.audio, ...short, make("div", "wb-length", parcel.caption));
+    }
+    const line = curves ? `Line: activation over time; the full height is ${show(curves.largest, 3)}, the largest of these clips. ` : "";
+    this.curveNote.textContent = this.cards.some((c) => c.moment) ? `${line}White frame and ▶: the ${show(data.moment)} s around the strongest frame of a clip.` : line.trim();
   }
 
   player(parcel) {
