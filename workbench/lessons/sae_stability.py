@@ -122,11 +122,9 @@ def stability_sentences(table: pd.DataFrame, split: Split, parts: Sequence[Split
             told = f"By {by} the control wins: {bare['found_again']:.0%} are found in an untrained autoencoder, "
             told += f"{ours['chance']:.0%} by chance, and {ours['found_again']:.0%} from the other half and seed."
         else:
-            told = f"By {by} {ours['found_again']:.0%}{_range(ours)} of {ours['compared']} latents are found again from the "
-            told += (
-                f"other half and seed; {bare['found_again']:.0%} in an untrained autoencoder, {ours['chance']:.0%} by "
-            )
-            told += "chance."
+            told = f"By {by} {ours['found_again']:.0%}{_range(ours)} of {ours['compared']:.0f} latents are found again "
+            told += f"from the other half and seed; {bare['found_again']:.0%} in an untrained autoencoder, "
+            told += f"{ours['chance']:.0%} by chance."
             if np.isfinite(ours["low"]) and ours["low"] <= control:
                 told += " The interval reaches the control: these rows do not show a difference."
         sentences.append(told)
