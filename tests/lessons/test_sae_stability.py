@@ -54,16 +54,16 @@ def test_stability_is_told_against_the_untrained_code(trained):
     t = trained
     never = t.sweeps["SAE, untrained"]
     table = real.stability_table(t.x, t.split, t.halves, never, groups=t.groups, seed=0)
-    again = table.xs("direction", level="by")["found"]
+    again = table.xs("direction", level="by")["found_again"]
     assert again[real.BOTH] > again[real.NEVER]
     told = real.stability_sentences(table, t.split, t.parts, t.groups)
     share = f"By direction {again[real.BOTH]:.0%} of"
     assert any(sentence.startswith(share) for sentence in told)
-    assert told[-1] == f"The halves have 100 and 100 training rows; all are judged on {len(t.split.test)} test rows."
+    assert told[-1] == f"The halves have 98 and 102 training rows; all are judged on {len(t.split.test)} test rows."
     worse = table.copy()
-    worse.loc[(real.NEVER, "direction"), "found"] = 1.0
+    worse.loc[(real.NEVER, "direction"), "found_again"] = 1.0
     assert "the control wins: 100%" in real.stability_sentences(worse, t.split, t.parts, t.groups)[1]
-    worse.loc[(real.BOTH, "direction"), "found"] = 0.0
+    worse.loc[(real.BOTH, "direction"), "found_again"] = 0.0
     assert "no latent is found again" in real.stability_sentences(worse, t.split, t.parts, t.groups)[1]
     alone = real.stability_sentences(table, t.split, t.parts, np.zeros(360))
     assert alone[0].startswith("All training rows are of one group")

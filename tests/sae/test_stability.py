@@ -37,13 +37,13 @@ def test_the_same_dictionary_in_another_order_is_found_again_and_others_are_not(
     x, directions = planted
     first = autoencoder(directions, bias=-0.5)
     same = found_again(first, autoencoder(directions[::-1], bias=-0.5), x)
-    assert same["found"].tolist() == same["weighted"].tolist() == same["nearest"].tolist() == [1, 1]
+    assert same["found_again"].tolist() == same["weighted"].tolist() == same["nearest"].tolist() == [1, 1]
     assert same["similarity"].to_numpy() == pytest.approx(1, abs=1e-6)
-    assert (same["chance"] < 0.05).all() and (same["alive"] == FEATURES).all()
+    assert (same["chance"] < 0.05).all() and (same["compared"] == FEATURES).all()
     others = np.vstack([directions[:3], np.linalg.qr(np.random.default_rng(1).standard_normal((DIM, 9)))[0].T])
     part = found_again(first, autoencoder(others, bias=-0.5), x)
-    assert part.loc["direction", "found"] == 3 / FEATURES
-    assert part.loc["activity", "found"] == 3 / FEATURES
+    assert part.loc["direction", "found_again"] == 3 / FEATURES
+    assert part.loc["activity", "found_again"] == 3 / FEATURES
 
 
 def test_shares_are_those_of_every_assignment_tried():
@@ -59,7 +59,7 @@ def test_one_to_one_counts_a_copy_once_and_nearest_twice(planted):
     x, directions = planted
     doubled = np.vstack([directions, directions[0]])
     table = found_again(autoencoder(doubled, bias=-0.5), autoencoder(directions, bias=-0.5), x)
-    assert table["found"].to_numpy() == pytest.approx(FEATURES / (FEATURES + 1))
+    assert table["found_again"].to_numpy() == pytest.approx(FEATURES / (FEATURES + 1))
     assert (table["nearest"] == 1).all()
 
 
@@ -68,7 +68,7 @@ def test_frequent_latents_count_more_in_the_weighted_share():
     active = np.stack([rng.random(ROWS) < 0.9, rng.random(ROWS) < 0.1], 1)
     x = active * rng.uniform(1, 2, (ROWS, 2))
     table = found_again(autoencoder(np.eye(2)), autoencoder([[1.0, 0.0], [0.0, -1.0], [0.7, 0.7]]), x, threshold=0.9)
-    assert table.loc["direction", "found"] == 0.5
+    assert table.loc["direction", "found_again"] == 0.5
     assert table.loc["direction", "weighted"] == pytest.approx(active[:, 0].sum() / active.sum())
 
 
@@ -145,7 +145,7 @@ def test_a_shared_start_alone_looks_like_stability(planted):
     split = wb.Split(np.arange(400), np.arange(400, 600))
     same = {"ks": [3], "latents": 16, "progress": False, "device": "cpu", "steps": 0}
     a, b = (fit_saes({"a": x}, split, seeds=[seed], **same).saes[0] for seed in (0, 0))
-    assert found_again(a, b, x).loc["direction", "found"] == 1
+    assert found_again(a, b, x).loc["direction", "found_again"] == 1
 
 
 # ---- splitting ----

@@ -114,21 +114,21 @@ def stability_sentences(table: pd.DataFrame, split: Split, parts: Sequence[Split
         sentences.append("All training rows are of one group, so the halves share it: they are no independent data.")
     for by in ("activity", "direction"):
         ours, bare = table.loc[BOTH, by], table.loc[NEVER, by]
-        control = max(bare["found"], ours["chance"])
-        if not ours["found"]:
+        control = max(bare["found_again"], ours["chance"])
+        if not ours["found_again"]:
             told = f"By {by} no latent is found again from the other half and seed (mean highest similarity "
             told += f"{ours['similarity']:.2f}, by chance {ours['chance_similarity']:.2f})."
-        elif ours["found"] <= control:
-            told = f"By {by} the control wins: {bare['found']:.0%} are found in an untrained autoencoder, "
-            told += f"{ours['chance']:.0%} by chance, and {ours['found']:.0%} from the other half and seed."
+        elif ours["found_again"] <= control:
+            told = f"By {by} the control wins: {bare['found_again']:.0%} are found in an untrained autoencoder, "
+            told += f"{ours['chance']:.0%} by chance, and {ours['found_again']:.0%} from the other half and seed."
         else:
-            told = f"By {by} {ours['found']:.0%}{_range(ours)} of {ours['alive']} latents are found again from the "
-            told += f"other half and seed; {bare['found']:.0%} in an untrained autoencoder, {ours['chance']:.0%} by "
-            told += "chance."
+            told = f"By {by} {ours['found_again']:.0%}{_range(ours)} of {ours['compared']:.0f} latents are found again "
+            told += f"from the other half and seed; {bare['found_again']:.0%} in an untrained autoencoder, "
+            told += f"{ours['chance']:.0%} by chance."
             if np.isfinite(ours["low"]) and ours["low"] <= control:
                 told += " The interval reaches the control: these rows do not show a difference."
         sentences.append(told)
-    one = table.xs("direction", level="by")["found"]
+    one = table.xs("direction", level="by")["found_again"]
     told = f"Found again by direction after another seed {one['other seed']:.0%}, from the other half with the same "
     told += f"random start {one['other half']:.0%}, from the other half and seed {one[BOTH]:.0%}."
     sizes = " and ".join(str(len(part.train)) for part in parts)
@@ -481,7 +481,7 @@ def measures_sentences(study: pd.DataFrame, *, sparsity: float) -> list[str]:
 
 def stability_results(table: pd.DataFrame, fates: pd.DataFrame, absorbed: pd.DataFrame) -> dict[str, object]:
     """What section 2.1 records."""
-    keys = ["found", "low", "high", "weighted", "similarity", "chance"]
+    keys = ["found_again", "low", "high", "weighted", "similarity", "chance"]
     return {
         "latents_found_again": {f"{a}, {by}": dict(row[keys]) for (a, by), row in table.iterrows()},
         "latents_split": {name: dict(row) for name, row in fates.iterrows()},

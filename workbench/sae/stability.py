@@ -122,15 +122,15 @@ def found_again(
     Returns
     -------
     pandas.DataFrame
-        Rows "direction" and "activity". ``found`` is the share of the alive latents of ``first`` found again one to
-        one; ``low`` and ``high`` its 95 % interval by activity, a jackknife that leaves out groups in turn (at most
-        :data:`BLOCKS` blocks of them). A direction does not depend on rows, so that it has no interval (NaN).
+        Rows "direction" and "activity". ``found_again`` is the share of the compared latents of ``first`` found again
+        one to one; ``low`` and ``high`` are its 95 % interval by activity, a jackknife that leaves out groups in turn
+        (at most :data:`BLOCKS` blocks of them). A direction does not depend on rows and has no interval (NaN).
         ``weighted`` is the same share with each latent weighted by the number of rows in which it is active,
         ``nearest`` that of latents whose most similar latent is similar enough, whoever else has the same one, and
-        ``similarity`` the mean of these highest similarities. ``chance`` is ``found`` with the control, on average,
-        and ``chance_similarity`` its ``similarity``: for direction, random directions with the covariance of x; for
-        activity, the codes of ``second`` in a shuffled order of rows. ``alive`` and ``alive_second`` count the latents
-        of both that are compared.
+        ``similarity`` the mean of these highest similarities. ``chance`` is ``found_again`` with the control, on
+        average, and ``chance_similarity`` its ``similarity``: for direction, random directions with the covariance of
+        x; for activity, the codes of ``second`` in a shuffled order of rows. ``compared`` and ``compared_with`` count
+        the alive latents of both.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def found_again(
         again, nearest = _pairs(similarity) >= threshold, similarity.max(1)
         chance = [control() for _ in range(draws)]
         rows[name] = {
-            "found": again.mean(),
+            "found_again": again.mean(),
             "low": np.nan,
             "high": np.nan,
             "weighted": np.average(again, weights=weight),
@@ -176,10 +176,10 @@ def found_again(
             "similarity": nearest.mean(),
             "chance": np.mean([(_pairs(each) >= threshold).mean() for each in chance]),
             "chance_similarity": np.mean([each.max(1).mean() for each in chance]),
-            "alive": a.shape[1],
-            "alive_second": b.shape[1],
+            "compared": a.shape[1],
+            "compared_with": b.shape[1],
         }
-    bounds = _left_out(activity, rows["activity"]["found"], members(groups, len(x)), rng)
+    bounds = _left_out(activity, rows["activity"]["found_again"], members(groups, len(x)), rng)
     rows["activity"]["low"], rows["activity"]["high"] = bounds
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("by")
 
