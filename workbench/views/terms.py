@@ -44,7 +44,6 @@ TERMS: dict[str, str] = {
     "false_alarms": "Share of the other clips in which the main latent of a class is active.",
     "absorbed": "Share of the clips of a class in which its main latent is silent and another one writes the class.",
     "absorber": "The latent that writes the class in most of the absorbed clips; -1: there are none.",
-    "MIG": "Mutual information gap between the two numbers that know most of a factor, over its entropy; 1 is best.",
     "SAP": "Gap between the two numbers that correlate most with a factor, in squared correlation; 1 is best.",
     "modularity": "How far each number of a code has information on one factor only; 1 is best.",
     "explicitness": "Area under the ROC curve of a linear classifier of a factor; .5 is guessing, 1 perfect.",
@@ -191,7 +190,8 @@ TERMS: dict[str, str] = {
     "epochs to share": "Epochs until a training first reaches 95 % of its own final value.",
     "area": "Mean of the value over all epochs.",
     "sd": "Standard deviation over runs.",
-    "mig": "By how much of a factor's entropy the block that tells most of it is ahead of the next.",
+    "mig": "Mutual information gap: by how much of a factor's entropy the part of a code (a number, or a block of them) that "
+    "tells most of it is ahead of the next; 1 is best.",
     "minimality": "How much of what a block says is about one factor.",
     "sufficiency": "How much of a factor one block tells.",
     "disentanglement": "Near 1 where each block tells of one factor alone, 0 where it tells of all alike.",
