@@ -134,6 +134,7 @@ def test_a_code_that_never_changes_has_no_metric_and_no_factor_gives_no_rows(tra
     assert all(np.isnan(value) for value in constant.values())
     nothing = real.disentanglement_study(trained.x, pd.DataFrame(index=range(360)), {}, trained.split, layer="a")
     assert nothing.empty and list(real.measures_figures(nothing, title="t", factors=[], rows=9)) == []
+    assert real.measures_table(nothing).empty and real.measures_results(nothing) == {}
     assert "none is measured" in real.measures_sentences(nothing, sparsity=0.75)[0]
 
 

@@ -436,10 +436,8 @@ def measures_figures(study: pd.DataFrame, *, title: str, factors: Sequence[str],
 
 def measures_table(study: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of every metric and its chance level, by kind and sparsity."""
-    import pandas as pd
-
     if study.empty:
-        return pd.DataFrame()
+        return study.set_index(["kind", "sparsity"])[["value", "chance"]]
     table = study.assign(metric=study["metric"].map(MEASURES))
     table = table.pivot_table(index=["kind", "sparsity"], columns="metric", values=["value", "chance"], sort=False)
     return table.reorder_levels([1, 0], axis=1)[
@@ -494,5 +492,7 @@ def stability_results(table: pd.DataFrame, fates: pd.DataFrame, absorbed: pd.Dat
 
 def measures_results(study: pd.DataFrame) -> dict[str, dict[str, float]]:
     """What section 3.2 records: every metric above its chance level, means over seeds, by kind and sparsity."""
+    if study.empty:
+        return {}
     means = study.pivot_table(index=["kind", "sparsity"], columns="metric", values="above", sort=False)
     return {f"{kind}, {sparsity:g}": dict(row) for (kind, sparsity), row in means.iterrows()}
