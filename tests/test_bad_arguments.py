@@ -483,7 +483,7 @@ def sae_calls() -> dict[str, Call]:
         "sae.Statements.from_labels": (Statements.from_labels, {"values": Y.tolist(), "listener": "label"}),
         "sae.Statements.from_numbers": (
             Statements.from_numbers,
-            {"values": X[:, 0], "listener": "pitch", "naming": SPLIT.train, "unit": "Hz"},
+            {"values": Y, "listener": "pitch", "naming": SPLIT.train, "unit": "Hz"},  # NaN: not defined
         ),
         "sae.Statements.from_scores": (
             Statements.from_scores,

@@ -104,7 +104,13 @@ def test_the_loudest_bins_hold_the_share():
     assert listen.loudest(levels, 1.0).tolist() == [[1, 1], [1, 1]] and not listen.loudest(levels, 0.0).any()
 
 
+def test_without_a_latent_that_varies_nothing_is_explained():
+    study = listen.need_study({}, None, groups=np.array([]))
+    assert listen.need_sentences(study) == ["Nothing was explained."] and listen.need_results(study) == {}
+    assert listen.most_needed({}, None) is None and listen.likeness_sentences(None, np.zeros((2, 2)), [], 3.0) == []
+
+
 def test_how_alike_the_sounds_are_to_the_clips():
     a = np.random.default_rng(0).standard_normal((20, 2))
-    told = listen.likeness_sentence(a, np.column_stack([a[:, 0], np.zeros(20), -a[:, 1]]), [0, 2], 3.0)
+    (told,) = listen.likeness_sentences(a, np.column_stack([a[:, 0], np.zeros(20), -a[:, 1]]), [0, 2], 3.0)
     assert "-1.00 (latent 2) to 1.00" in told

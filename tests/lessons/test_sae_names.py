@@ -7,7 +7,7 @@ import torch
 
 from workbench.core.errors import ParameterError, WeightsError
 from workbench.datasets import Clips
-from workbench.embeddings.result import Embeddings
+from workbench.embeddings import Embeddings
 from workbench.encoders import load_encoder
 from workbench.lessons import sae_names as naming
 from workbench.sae import SAEConfig, SparseAutoencoder, Statements

@@ -36,6 +36,7 @@ WORDS = (
     "principal components", "r2", "random projection", "rank correlation", "SAE", "SAE, paper's form",
     "SAE, untrained", "sensitivity", "sparsity", "spectrum", "untrained",
     "brightness", "harmonicity", "low-band slope", "mel", "mini-mel", "spectral flux",
+    "luck", "wrong name",
 )  # fmt: skip
 """What the glossary at the end explains."""
 

@@ -154,7 +154,7 @@ def strongest_clips(
 
 
 def need_study(
-    explained: Mapping[str, Sequence[Interpretation]], classifier: Classifier, *, groups: np.ndarray
+    explained: Mapping[str, Sequence[Interpretation]], classifier: Classifier | None, *, groups: np.ndarray
 ) -> pd.DataFrame:
     """How far latents fall when the components that they are said to need are taken out, beside two controls.
 
@@ -173,10 +173,13 @@ def need_study(
     pandas.DataFrame
         Rows (method, taken out): the mean share of the spectrogram that is taken, the median fall of the latent, as a
         share of the way from active clips to silent ones, and the difference: the fall by the method's own mask less
-        this one's, with its interval. A fall of 1 takes an active clip where silent clips are.
+        this one's, with its interval. A fall of 1 takes an active clip where silent clips are. Without explanations the
+        table is empty.
     """
     import pandas as pd
 
+    if not explained:
+        return pd.DataFrame()
     tables = {}
     for name, each in explained.items():
         masks: dict[str, list[torch.Tensor]] = {"its components": [one.mask(TAU) for one in each]}
@@ -214,6 +217,8 @@ def need_sentences(study: pd.DataFrame) -> list[str]:
     study : pandas.DataFrame
         Of :func:`need_study`.
     """
+    if study.empty:
+        return ["Nothing was explained."]
     words = {"of": "Fall of the latent", "unit": "% of the way to silent clips", "digits": 0}
     words["missing"] = "there are too few groups for an interval"
     return [
@@ -223,7 +228,7 @@ def need_sentences(study: pd.DataFrame) -> list[str]:
     ]
 
 
-def likeness_sentence(logits: np.ndarray, z: np.ndarray, latents: Sequence[int], seconds: float) -> str:
+def likeness_sentences(logits: np.ndarray | None, z: np.ndarray, latents: Sequence[int], seconds: float) -> list[str]:
     """How nearly the latents do over waveforms of equal length and peak what they do over the clips as they are.
 
     Parameters
@@ -236,12 +241,14 @@ def likeness_sentence(logits: np.ndarray, z: np.ndarray, latents: Sequence[int],
     seconds : float
         Length of the waveforms.
     """
+    if not latents:
+        return []
     both = [np.corrcoef(logits[:, c], z[:, latent])[0, 1] for c, latent in enumerate(latents)]
     lowest = int(np.argmin(both))
-    return (
+    return [
         f"Heard are the first {seconds:.1f} s of every clip, at a peak of 1. Over these sounds a latent is correlated "
         f"with itself over the clips as they are by {min(both):.2f} (latent {latents[lowest]}) to {max(both):.2f}."
-    )
+    ]
 
 
 def chosen_sentence(latents: Sequence[int]) -> str:
@@ -253,9 +260,13 @@ def chosen_sentence(latents: Sequence[int]) -> str:
     return f"Looked at: {', '.join(f'latent {latent}' for latent in latents)}."
 
 
-def most_needed(explained: Mapping[str, Sequence[Interpretation]], classifier: Classifier) -> Interpretation:
-    """The explanation, of those of all methods, without whose components the latent falls furthest."""
+def most_needed(
+    explained: Mapping[str, Sequence[Interpretation]], classifier: Classifier | None
+) -> Interpretation | None:
+    """The explanation, of those of all methods, without whose components the latent falls furthest; None of none."""
     every = [one for each in explained.values() for one in each]
+    if not every:
+        return None
     x = np.stack([one.removed(TAU) for one in every])
     own = np.array([one.index for one in every])[:, None]
     left = np.take_along_axis(classifier.logits(torch.from_numpy(x)), own, axis=1)[:, 0]

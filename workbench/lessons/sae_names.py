@@ -29,7 +29,7 @@ from ..sae import SparseAutoencoder, Statements, name_latents
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..embeddings.result import Embeddings
+    from ..embeddings import Embeddings
     from ..encoders import Encoder
 
 OWN, MEASURED, TAGS, WORDS = "label and factors", "measured", "AudioSet tags", "CLAP"
@@ -46,7 +46,13 @@ TAG_NAMES = [
     for file in ("class_labels_indices.csv", "audioset_classes.csv")
 ]
 """Where the names of the tags are looked for: a table with the columns index and display_name, as AudioSet has it."""
-SHOWN = {"score": "name score", "chance": "luck", "wrong": "wrong name", "wrong_score": "its score"}
+SHOWN = {
+    "found": "chosen with",
+    "score": "name score",
+    "chance": "luck",
+    "wrong": "wrong name",
+    "wrong_score": "its score",
+}
 """What a reader's table calls columns of the table of names."""
 UNITS = ("Hz", "dB", "dBFS", "LKFS", "s", "semitones", "cents", "per cent", "a second")
 """Units that stand behind a range."""
@@ -353,7 +359,7 @@ def name_counts(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> pd
         count = table["verdict"].value_counts()
         judged = len(table) - count.get(FEW, 0)
         lucky = int((table["score"] > table["chance"]).sum())
-        rows[who] = {"alive": len(table), "judged": judged, "above luck": lucky, "by luck": 0.05 * judged}
+        rows[who] = {"active latents": len(table), "judged": judged, "above luck": lucky, "by luck": 0.05 * judged}
         rows[who] |= {verdict: int(count.get(verdict, 0)) for verdict in (HOLDS, SHARED, FAILED)}
     return pd.DataFrame(rows).T.rename_axis("listener")
 
@@ -373,8 +379,8 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
     if not ours["judged"]:
         return ["No latent is active, and silent, at enough moments of both halves: none can be named."]
     share = [row[HOLDS] / max(1, row["judged"]) for row in (ours, bare)]
-    told = f"Of {ours['alive']:.0f} latents that are alive {ours['judged']:.0f} are active and silent often enough to "
-    told += f"be judged, and {ours[HOLDS]:.0f} of these ({share[0]:.0%}) have a name that holds."
+    told = f"Of {ours['active latents']:.0f} latents that are alive {ours['judged']:.0f} are active and silent often "
+    told += f"enough to be judged, and {ours[HOLDS]:.0f} of these ({share[0]:.0%}) have a name that holds."
     control_told = f"Of the untrained code's latents, which nobody taught anything, {bare[HOLDS]:.0f} of "
     control_told += f"{bare['judged']:.0f} judged ({share[1]:.0%}) have one."
     sentences = [control_told, told] if share[1] >= share[0] else [told, control_told]
@@ -391,7 +397,7 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
         sentences.append(f"The best: {', '.join(best)}.")
     bad = table[table["verdict"] == FAILED]
     if len(bad):
-        latent = bad["found"].idxmax()
+        latent = (bad["found"] - bad["score"]).idxmax()
         row = bad.loc[latent]
         failed = (
             f'A guess that fails: latent {latent}, "{row["name"]}", {row["found"]:.2f} on the half it was chosen on, '

@@ -332,12 +332,12 @@ def _measures(z: np.ndarray, v: np.ndarray, train: np.ndarray, test: np.ndarray,
 
 
 def _kinds(
-    x: np.ndarray, sweeps: Mapping[str, object], layer: str, train: np.ndarray
+    x: np.ndarray, inputs: object, sweeps: Mapping[str, object], layer: str, train: np.ndarray, lengths
 ) -> Iterator[tuple[str, float, int, np.ndarray]]:
     """Kind, sparsity, seed and code of the embedding, the sparse codes and the principal components."""
     yield "embedding", 0.0, 0, x
     wanted = {name: sweeps[name] for name in ("SAE", "SAE, untrained")}
-    for code in codes(x, wanted, layer=layer, train=train):
+    for code in codes(inputs, wanted, layer=layer, train=train, lengths=lengths):
         if code.kind != "random projection":
             yield code.kind, round(code.sparsity, 2), code.seed, code.z
 
@@ -349,6 +349,8 @@ def disentanglement_study(
     split: Split,
     *,
     layer: str,
+    inputs: object = None,
+    lengths: np.ndarray | None = None,
     draws: int = 2,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -362,7 +364,7 @@ def disentanglement_study(
     Parameters
     ----------
     x : ndarray (N, D)
-        Vectors.
+        Vectors of the clips.
     factors : pandas.DataFrame (N, K)
         Class numbers, as :func:`known_factors` gives them.
     sweeps : mapping
@@ -370,6 +372,8 @@ def disentanglement_study(
     split : Split
     layer : str
         Layer of the sweeps.
+    inputs, lengths : array (rows, D) and ndarray (N,), optional
+        For autoencoders of frames: the frames, and how many each clip has; a code is the mean over a clip's frames.
     draws : int
         Shuffles of the factors' rows, within train and within test, behind the chance level. That of explicitness is
         exactly .5 and is not drawn.
@@ -394,7 +398,9 @@ def disentanglement_study(
         for part in (train, test):
             other[part] = v[rng.permutation(part)]
         shuffled.append(other)
-    for kind, sparsity, number, z in _kinds(np.asarray(x), sweeps, layer, train):
+    for kind, sparsity, number, z in _kinds(
+        np.asarray(x), x if inputs is None else inputs, sweeps, layer, train, lengths
+    ):
         values = _measures(z, v, train, test, explicit=True)
         luck = pd.DataFrame([_measures(z, other, train, test, explicit=False) for other in shuffled]).mean()
         for name in MEASURES:
@@ -430,8 +436,10 @@ def measures_figures(study: pd.DataFrame, *, title: str, factors: Sequence[str],
 
 def measures_table(study: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of every metric and its chance level, by kind and sparsity."""
+    import pandas as pd
+
     if study.empty:
-        return study.set_index(["kind", "sparsity"])[["value", "chance"]]
+        return pd.DataFrame()
     table = study.assign(metric=study["metric"].map(MEASURES))
     table = table.pivot_table(index=["kind", "sparsity"], columns="metric", values=["value", "chance"], sort=False)
     return table.reorder_levels([1, 0], axis=1)[

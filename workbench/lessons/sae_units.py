@@ -94,6 +94,23 @@ class Inputs:
         """Codes of the clips, float32 (N, latents): of their vectors, or the means over their frames' codes."""
         return sae.encode(self.means[layer]) if self.unit == "clip" else self.codes(sae, layer).pooled("mean")
 
+    def some(self, layer: str, clips: Clips, *, most: int = 20_000) -> tuple[np.ndarray, Split, dict[str, np.ndarray]]:
+        """Rows of a layer that fit in memory, with their split, and their ``groups`` and ``labels``.
+
+        Of clips these are all vectors; of more than ``most`` frames as many, evenly spaced in each part of the first
+        split.
+        """
+        of_clips = {"groups": clips.groups(), "labels": np.asarray(clips.labels)}
+        if self.unit == "clip":
+            return self.means[layer], self.splits[0], of_clips
+        share = min(1.0, most / self.lengths.sum())
+        parts = [rows[np.linspace(0, len(rows) - 1, int(share * len(rows))).astype(int)] for rows in self.splits[0]]
+        rows, ends = np.concatenate(parts), np.cumsum([len(part) for part in parts[:2]])
+        owner = np.repeat(np.arange(self.clips), self.lengths)[rows]
+        x = np.concatenate([np.asarray(self.vectors[layer][part]) for part in parts if len(part)])
+        split = Split(*np.split(np.arange(len(rows)), ends))
+        return x, split, {name: values[owner] for name, values in of_clips.items()}
+
     def moments(self, sae: SparseAutoencoder, frames: np.ndarray) -> np.ndarray:
         """What each latent is at each frame (T, D) of a clip, float32 (T, latents).
 

@@ -8,7 +8,7 @@ the latent is active. How well that name tells it on the other half is the name'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from ..core.errors import ParameterError
 from ..core.labels import labels, missing
 from ..core.splits import Split, fitting
 from ..metrics.intervals import group_interval
+from .data import positions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ class Statements:
             raise ParameterError("yes", f"array of {yes.dtype}", "an array of bool (M, S)")
         object.__setattr__(self, "yes", yes)
         for name in ("names", "listeners"):
-            words = tuple(map(str, getattr(self, name)))
+            words = _texts(name, getattr(self, name))
             if len(words) != yes.shape[1]:
                 raise ParameterError(f"len({name})", len(words), f"{yes.shape[1]}, one a statement")
             object.__setattr__(self, name, words)
@@ -84,6 +85,7 @@ class Statements:
         return Statements(np.concatenate([part.yes for part in parts], axis=1), names, listeners)
 
     @staticmethod
+    @checked
     def from_labels(values: Sequence, listener: str, *, name: str | None = None) -> Statements:
         """Return one statement a label: the moment has it. A moment without a label has none.
 
@@ -95,13 +97,14 @@ class Statements:
         name : str, optional
             What is labelled, by default the listener; a statement is called "name: label".
         """
-        name = name or listener
+        name, values = name or listener, _list("values", values)
         words = np.array(["" if missing(value) else str(value) for value in values], dtype=str)
         kinds = [kind for kind in np.unique(words) if kind]
         yes = np.stack([words == kind for kind in kinds], axis=1) if kinds else np.zeros((len(words), 0), bool)
         return Statements(yes, [f"{name}: {kind}" for kind in kinds], [listener] * len(kinds))
 
     @staticmethod
+    @checked
     def from_numbers(
         values: np.ndarray, listener: str, naming: np.ndarray, *, name: str | None = None, unit: str = ""
     ) -> Statements:
@@ -119,7 +122,7 @@ class Statements:
         unit : str
         """
         values, name = numbers("values", values, ndim=1, finite=False).astype(np.float64), name or listener
-        seen = values[naming]
+        seen = values[positions(naming, "naming", len(values))]
         seen = seen[np.isfinite(seen)]
         inner = np.unique(np.quantile(seen, np.arange(1, PARTS) / PARTS)) if len(seen) else np.zeros(0)
         edges = np.array([-np.inf, *inner, np.inf])
@@ -132,6 +135,7 @@ class Statements:
         return Statements(np.stack(columns, axis=1), names, [listener] * len(names))
 
     @staticmethod
+    @checked
     def from_scores(scores: np.ndarray, names: Sequence[str], listener: str, naming: np.ndarray) -> Statements:
         """Return statements that a score is above a threshold, at :data:`LEVELS` of each score on the naming half.
 
@@ -144,13 +148,27 @@ class Statements:
         naming : ndarray of int
             Rows on which the thresholds are chosen.
         """
-        scores, names = numbers("scores", scores, ndim=2), list(names)
+        scores, names = numbers("scores", scores, ndim=2), _texts("names", names)
         if len(names) != scores.shape[1]:
             raise ParameterError("len(names)", len(names), f"{scores.shape[1]}, one a column of scores")
-        limits = np.quantile(scores[naming], LEVELS, axis=0)  # (levels, C)
+        limits = np.quantile(scores[positions(naming, "naming", len(scores))], LEVELS, axis=0)  # (levels, C)
         yes = scores[:, :, None] > limits.T[None]
         listed = [name for name in names for _ in LEVELS]
         return Statements(yes.reshape(len(scores), -1), listed, [listener] * len(listed))
+
+
+def _list(name: str, values: object) -> list:
+    if isinstance(values, (str, bytes, Mapping)) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) != 1:
+        raise ParameterError(name, values, "a list")
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def _texts(name: str, values: object) -> tuple[str, ...]:
+    values = _list(name, values)
+    for i, value in enumerate(values):
+        if not isinstance(value, str):
+            raise ParameterError(f"{name}[{i}]", value, "text")
+    return tuple(map(str, values))
 
 
 def _range(low: float, high: float) -> str:
@@ -236,6 +254,8 @@ def name_latents(
     codes = numbers("codes", codes, ndim=2)
     if codes.min() < 0:
         raise ParameterError("codes", float(codes.min()), "0 or more")
+    if not isinstance(statements, Statements):
+        raise ParameterError("statements", type(statements).__name__, "Statements")
     if len(statements.yes) != len(codes):
         raise ParameterError("statements", f"about {len(statements.yes)} moments", f"about the {len(codes)} of codes")
     split, level = fitting(split, len(codes)), number("level", level, above=0, below=1)
