@@ -436,8 +436,10 @@ def measures_figures(study: pd.DataFrame, *, title: str, factors: Sequence[str],
 
 def measures_table(study: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds of every metric and its chance level, by kind and sparsity."""
+    import pandas as pd
+
     if study.empty:
-        return study.set_index(["kind", "sparsity"])[["value", "chance"]]
+        return pd.DataFrame()
     table = study.assign(metric=study["metric"].map(MEASURES))
     table = table.pivot_table(index=["kind", "sparsity"], columns="metric", values=["value", "chance"], sort=False)
     return table.reorder_levels([1, 0], axis=1)[
