@@ -190,7 +190,7 @@ TERMS: dict[str, str] = {
     "epochs to share": "Epochs until a training first reaches 95 % of its own final value.",
     "area": "Mean of the value over all epochs.",
     "sd": "Standard deviation over runs.",
-    "mig": "Mutual information gap: by how much of a factor's entropy the part of a code (a number, or a block of them) "
+    "mig": "Mutual information gap: by how much of a factor's entropy the part of a code (a number, or a block) "
     "that tells most of it is ahead of the next; 1 is best.",
     "minimality": "How much of what a block says is about one factor.",
     "sufficiency": "How much of a factor one block tells.",
