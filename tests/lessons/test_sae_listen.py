@@ -92,7 +92,7 @@ def test_a_latent_falls_silent_without_its_tone_and_less_without_as_much_of_ever
     assert evenly["difference"] == pytest.approx(own["fall"] - evenly["fall"], abs=0.1)
     assert evenly["difference_low"] > 0
     sentences = listen.need_sentences(study)
-    assert "lies above as much from everywhere" in sentences[1] and "% of the way" in sentences[1]
+    assert "lies above that without as much from everywhere" in sentences[1] and "% of the way" in sentences[1]
     assert listen.most_needed({"a": explained}, judged) in explained
     assert listen.need_results(study)["one by one, its components"] == own["fall"]
 

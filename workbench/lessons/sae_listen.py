@@ -222,9 +222,9 @@ def need_sentences(study: pd.DataFrame) -> list[str]:
     words = {"of": "Fall of the latent", "unit": "% of the way to silent clips", "digits": 0}
     words["missing"] = "there are too few groups for an interval"
     return [
-        compared(f"the components ({method})", control, study.loc[(method, control), DIFFERENCE], **words)
-        for method in study.index.unique("method")
-        for control in CONTROLLED
+        compared(f"that without its components ({method})", f"that without {control}", difference[DIFFERENCE], **words)
+        for (method, control), difference in study.iterrows()
+        if control in CONTROLLED
     ]
 
 

@@ -173,8 +173,13 @@ def _texts(name: str, values: object) -> tuple[str, ...]:
 
 def _range(low: float, high: float) -> str:
     if np.isinf(low):
-        return f"below {high:.3g}"
-    return f"from {low:.3g}" if np.isinf(high) else f"{low:.3g} to {high:.3g}"
+        return f"below {_told(high)}"
+    return f"from {_told(low)}" if np.isinf(high) else f"{_told(low)} to {_told(high)}"
+
+
+def _told(value: float) -> str:
+    """A number with three digits, and without an exponent."""
+    return np.format_float_positional(float(f"{value:.3g}"), trim="-")
 
 
 @checked
