@@ -453,7 +453,9 @@ def measures_sentences(study: pd.DataFrame, *, sparsity: float) -> list[str]:
         return [
             "No property of these clips has all its classes in training and varies in every part: none is measured."
         ]
-    at = study[(study["kind"] == "embedding") | (study["sparsity"] == round(sparsity, 2))]
+    coded = study.loc[study["kind"] == "SAE", "sparsity"]  # what k latents of so many leave, about what was asked for
+    nearest = coded.iloc[(coded - sparsity).abs().argmin()]
+    at = study[(study["kind"] == "embedding") | (study["sparsity"] == nearest)]
     by = {kind: rows.groupby("metric")["above"] for kind, rows in at.groupby("kind")}
     ours, count, sentences = by["SAE"], len(MEASURES), []
     for rival in ("SAE, untrained", "embedding", "principal components"):
