@@ -48,7 +48,7 @@ def varied_latents(z: np.ndarray, split: Split, wanted: Sequence[int], *, count:
     def varies(latent: int) -> bool:
         return all(min(side[:, latent].sum(), (~side[:, latent]).sum()) >= LEAST for side in sides)
 
-    return [int(latent) for latent in wanted if varies(latent)][:count]
+    return [int(latent) for latent in dict.fromkeys(wanted) if varies(latent)][:count]
 
 
 @checked
