@@ -46,27 +46,38 @@ def planted():
     return network, sae, x, z.numpy(), which
 
 
-def test_scores_are_sure_of_what_is_active(planted):
-    network, sae, x, z, which = planted
+def judge(planted, wanted, **options):
+    network, sae, x, _, _ = planted
+    return listen.latent_classifier(network, sae, wanted, x, SPLIT, layer=len(network.layers) - 1, **options)
+
+
+@pytest.mark.parametrize("unit", ["clip", "frame"])
+def test_scores_are_sure_of_what_is_active(planted, unit):
+    _, _, x, z, which = planted
     assert (z[:, :3].argmax(1) == which).all()
-    judged = listen.latent_classifier(network, sae, [2, 0], x, z, SPLIT.train, layer=len(network.layers) - 1)
+    judged = judge(planted, [3, 2, 2, 0], unit=unit)  # latent 3 is never active
     assert judged.classes == ("latent 2", "latent 0") and judged.multilabel
     seen = judged.logits(x[:24])
     for c, latent in enumerate((2, 0)):
         active = which[:24] == latent
         assert seen[active, c].mean() == pytest.approx(listen.SURE, abs=1e-3)
         assert seen[~active, c].mean() == pytest.approx(-listen.SURE, abs=1e-3)
-    with pytest.raises(ParameterError, match="latents=3 must be active in some training clips, not in all"):
-        listen.latent_classifier(network, sae, [3], x, z, SPLIT.train, layer=0)
-    with pytest.raises(ParameterError, match="latents"):
-        listen.latent_classifier(network, sae, [], x, z, SPLIT.train, layer=0)
+    assert judge(planted, [0, 1, 2], unit=unit, count=1).classes == ("latent 0",)
+    assert judge(planted, [3], unit=unit) is None and "nothing to explain" in listen.chosen_sentence(None)
+    with pytest.raises(ParameterError, match="wanted"):
+        judge(planted, [4], unit=unit)
+    with pytest.raises(ParameterError, match="wanted"):
+        judge(planted, [], unit=unit)
 
 
-def test_latents_that_vary_on_both_sides(planted):
-    *_, z, _ = planted
-    assert listen.varied_latents(z, SPLIT, [3, 1, 1, 2, 0], count=2) == [1, 2]
-    assert listen.varied_latents(z, SPLIT, [3], count=2) == []
-    assert "nothing to explain" in listen.chosen_sentence([])
+def test_the_score_of_a_frame_code_is_the_mean_of_codes_of_frames(planted):
+    network, sae, x, _, _ = planted
+    judged = judge(planted, [0, 1, 2], unit="frame")
+    codes = np.stack([sae.encode(frames).mean(0)[:3] for frames in Bands()(x).numpy()])
+    seen = judged.logits(x)
+    for c in range(3):  # a linear function of the mean code
+        assert np.corrcoef(seen[:, c], codes[:, c])[0, 1] == pytest.approx(1, abs=1e-4)
+    assert judge(planted, [0, 1, 2]).fingerprint != judged.fingerprint
 
 
 def test_strongest_clips_are_of_different_groups():
@@ -79,8 +90,8 @@ def test_strongest_clips_are_of_different_groups():
 
 
 def test_a_latent_falls_silent_without_its_tone_and_less_without_as_much_of_everything(planted):
-    network, sae, x, z, which = planted
-    judged = listen.latent_classifier(network, sae, [0, 1, 2], x, z, SPLIT.train, layer=len(network.layers) - 1)
+    _, _, x, _, which = planted
+    judged = judge(planted, [0, 1, 2])
     spectra = Spectra(rate=RATE)
     w = dictionary_of(x[SPLIT.train], spectra, components=6, frames=600, seed=0, progress=False)
     some, classes = listen.strongest_clips(judged.logits(x[30:]), SPLIT.test, np.arange(60), each=3)
@@ -107,10 +118,13 @@ def test_the_loudest_bins_hold_the_share():
 def test_without_a_latent_that_varies_nothing_is_explained():
     study = listen.need_study({}, None, groups=np.array([]))
     assert listen.need_sentences(study) == ["Nothing was explained."] and listen.need_results(study) == {}
-    assert listen.most_needed({}, None) is None and listen.likeness_sentences(None, np.zeros((2, 2)), [], 3.0) == []
+    assert listen.most_needed({}, None) is None and listen.likeness_sentences(None, None, np.zeros((2, 2)), 3.0) == []
 
 
-def test_how_alike_the_sounds_are_to_the_clips():
-    a = np.random.default_rng(0).standard_normal((20, 2))
-    (told,) = listen.likeness_sentences(a, np.column_stack([a[:, 0], np.zeros(20), -a[:, 1]]), [0, 2], 3.0)
-    assert "-1.00 (latent 2) to 1.00" in told
+def test_how_alike_the_sounds_are_to_the_clips(planted):
+    judged, a = judge(planted, [2, 0]), np.random.default_rng(0).standard_normal((20, 2))
+    z = np.column_stack([-a[:, 1], np.zeros(20), a[:, 0]])
+    (told,) = listen.likeness_sentences(judged, a, z, 3.0)
+    assert "-1.00 (latent 0) to 1.00" in told
+    (told,) = listen.likeness_sentences(judged, a, np.zeros((20, 3)), 3.0)
+    assert told == "Heard are the first 3.0 s of every clip, at a peak of 1."

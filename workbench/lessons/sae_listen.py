@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
-from ..core.checks import checked, numbers, several, whole
+from ..core.checks import checked, choice, several, whole
 from ..core.errors import ParameterError
 from ..core.splits import Split
 from ..interpreters import L2I, Classifier, Interpretation, Spectra, classifier_on, fit_l2i, mask_study
 from ..sae import SparseAutoencoder
 from ..views import compared
+from .sae_units import UNITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,88 +30,107 @@ CONTROLLED = ("as much of the loudest bins", "as much from everywhere")
 SURE = 3.0
 """Mean score of the training clips in which a latent is active: a probability of 95 %."""
 LEAST = 5
-"""Clips of the training part, and as many of the others, in which a latent must be active, and be silent."""
+"""Training clips, and as many test clips, in which a latent must be active, and be silent."""
+MOST = 64
+"""Most latents that are looked through for those that vary."""
 
 
-def varied_latents(z: np.ndarray, split: Split, wanted: Sequence[int], *, count: int) -> list[int]:
-    """The first ``count`` of some latents that are active in enough clips, and silent in enough, on both sides.
+class _MeanCode(nn.Module):
+    """Frames (B, T, D) to the mean over time of the codes of some latents, (B, count)."""
 
-    Parameters
-    ----------
-    z : ndarray (N, latents)
-        Codes of the clips.
-    split : Split
-    wanted : sequence of int
-        Latents, those that are wanted most first.
-    count : int
-    """
-    sides = [z[rows] > 0 for rows in (split.train, split.test)]
+    def __init__(self, sae: SparseAutoencoder, latents: Sequence[int]):
+        super().__init__()
+        self.sae, self.latents = sae, list(latents)
+        for name, tensor in sae.tensors().items():
+            self.register_buffer(name, tensor)  # fingerprints of classifiers must know them
 
-    def varies(latent: int) -> bool:
-        return all(min(side[:, latent].sum(), (~side[:, latent]).sum()) >= LEAST for side in sides)
+    def extra_repr(self) -> str:
+        """Which latents, and how the code is kept sparse."""
+        return f"{self.latents}, {self.sae!r}"
 
-    return [int(latent) for latent in dict.fromkeys(wanted) if varies(latent)][:count]
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        codes = self.sae.encode(frames.flatten(0, 1))[:, self.latents]
+        return codes.unflatten(0, frames.shape[:2]).mean(1)
 
 
 @checked
 def latent_classifier(
     network: Encoder,
     sae: SparseAutoencoder,
-    latents: Sequence[int],
+    wanted: Sequence[int],
     x: torch.Tensor,
-    z: np.ndarray,
-    train: np.ndarray,
+    split: Split,
     *,
     layer: int,
-) -> Classifier:
+    unit: str = "clip",
+    count: int = 4,
+) -> Classifier | None:
     """The network as a classifier with several labels, which are latents of a sparse code of one of its layers.
 
-    The score of latent j is a linear function of what it sees in the mean frame before ReLU and top-k: over the
-    training clips in which the latent is active the mean score is :data:`SURE`, over the others ``-SURE``. A score
-    above zero therefore reads "active".
+    The score of a latent is a linear function of its activation in a clip: what it sees in the mean frame before ReLU
+    and top-k, or with "frame" the mean over the clip of what it is in each frame. A latent counts as *active* in a clip
+    where this is above zero after the top-k, and above its median if it is active in more than half of the training
+    clips. Over the training clips in which it is active the mean score is :data:`SURE`, over the others ``-SURE``; a
+    score above zero therefore reads "active".
 
     Parameters
     ----------
     network : Encoder
     sae : SparseAutoencoder
-        Sparse code of mean frames of the layer.
-    latents : sequence of int
+        Sparse code of the layer.
+    wanted : sequence of int
+        Latents, those that are wanted most first.
     x : Tensor (N, samples)
         Waveforms at the network's rate.
-    z : ndarray (N, latents)
-        Codes of the same clips.
-    train : ndarray of int
-        Row numbers of the training clips.
+    split : Split
+        Of these clips.
     layer : int
         Position of the layer in the network.
+    unit : {"clip", "frame"}
+        What the autoencoder codes.
+    count : int
+        Most latents: the first of those wanted that are active in at least :data:`LEAST` clips, and silent in as many,
+        in training and in test.
 
     Returns
     -------
-    Classifier
-        Its classes are called "latent 17" and so on.
+    Classifier or None
+        Its classes are called "latent 17" and so on; None if no latent varies enough.
 
     Raises
     ------
     ParameterError
-        If there is no latent, a latent does not exist, or is active in all training clips or in none.
+        If there is no latent, or one does not exist.
     """
-    z, most = numbers("z", z, ndim=2), sae.config.latents - 1
-    latents = several("latents", latents, lambda name, value: whole(name, value, least=0, most=most))
+    most = sae.config.latents - 1
+    latents = several("wanted", wanted, lambda name, value: whole(name, value, least=0, most=most))
+    latents = list(dict.fromkeys(latents))[:MOST]
     if not latents:
-        raise ParameterError("latents", latents, "one or more")
-    active = z[train][:, latents] > 0
-    if (flat := active.all(0) | ~active.any(0)).any():
-        latent = latents[int(flat.argmax())]
-        raise ParameterError("latents", latent, "active in some training clips, not in all")
-    weight = sae.encoder[latents].cpu().double().numpy()
-    bias = sae.encoder_bias[latents].cpu().double().numpy() - weight @ sae.bias.cpu().double().numpy()
-    names = [f"latent {latent}" for latent in latents]
+        raise ParameterError("wanted", latents, "one or more latents")
     options = {"layer": layer, "device": network.device, "multilabel": True}
-    seen = classifier_on(network, weight.T, bias, names, **options).logits(x[torch.from_numpy(train)])
-    ends = [np.nanmean(np.where(rows, seen, np.nan), 0) for rows in (active, ~active)]
-    middle, unit = np.mean(ends, 0), np.maximum(ends[0] - ends[1], 1e-9) / (2 * SURE)
-    head = (weight / unit[:, None]).T, (bias - middle) / unit
-    return classifier_on(network, *head, names, name=f"latents of {network.name}", **options)
+    names, dim = [f"latent {latent}" for latent in latents], network.layers[layer].dim
+    of_sae = {name: tensor.cpu().double().numpy() for name, tensor in sae.tensors().items()}
+    if choice("unit", unit, UNITS) == "clip":
+        mean = classifier_on(network, np.eye(dim), np.zeros(dim), range(dim), **options).logits(x)
+        weight = of_sae["encoder"][latents].T
+        bias = of_sae["encoder_bias"][latents] - of_sae["bias"] @ weight
+        seen, code = mean @ weight + bias, sae.encode(mean)[:, latents]
+    else:
+        weight, bias = np.eye(len(latents)), np.zeros(len(latents))
+        options["pool"] = _MeanCode(sae.to(network.device), latents)
+        seen = code = classifier_on(network, weight, bias, names, **options).logits(x)
+    active = code > np.maximum(np.median(code[split.train], axis=0), 0)
+    sides = [active[rows] for rows in (split.train, split.test)]
+    enough = np.all([np.minimum(side.sum(0), (~side).sum(0)) >= LEAST for side in sides], axis=0)
+    chosen = np.flatnonzero(enough)[:count]
+    if not len(chosen):
+        return None
+    own, train = seen[split.train][:, chosen], sides[0][:, chosen]
+    ends = [np.where(rows, own, 0).sum(0) / rows.sum(0) for rows in (train, ~train)]
+    middle, step = np.mean(ends, 0), np.maximum(ends[0] - ends[1], 1e-9) / (2 * SURE)
+    head = weight[:, chosen] / step, (bias[chosen] - middle) / step
+    name = f"latents of {network.name}"
+    return classifier_on(network, *head, [names[at] for at in chosen], name=name, **options)
 
 
 def imitation(
@@ -228,36 +249,47 @@ def need_sentences(study: pd.DataFrame) -> list[str]:
     ]
 
 
-def likeness_sentences(logits: np.ndarray | None, z: np.ndarray, latents: Sequence[int], seconds: float) -> list[str]:
-    """How nearly the latents do over waveforms of equal length and peak what they do over the clips as they are.
+def likeness_sentences(
+    classifier: Classifier | None, logits: np.ndarray | None, z: np.ndarray, seconds: float
+) -> list[str]:
+    """How nearly latents do over waveforms of equal length and peak what they do over the clips as they are.
 
     Parameters
     ----------
-    logits : ndarray (n, C)
-        Scores of the classifier whose classes are the latents.
+    classifier : Classifier or None
+        Of :func:`latent_classifier`.
+    logits : ndarray (n, C) or None
+        Its scores.
     z : ndarray (n, latents)
-        What the latents are, before ReLU and top-k, in the same clips as they are.
-    latents : sequence of int (C,)
+        What all latents are in the same clips as they are.
     seconds : float
         Length of the waveforms.
     """
-    if not latents:
+    if classifier is None:
         return []
-    both = [np.corrcoef(logits[:, c], z[:, latent])[0, 1] for c, latent in enumerate(latents)]
-    lowest = int(np.argmin(both))
+    latents = [int(name.removeprefix("latent ")) for name in classifier.classes]
+    with np.errstate(invalid="ignore"):
+        both = np.array(
+            [np.corrcoef(scores, z[:, latent])[0, 1] for scores, latent in zip(logits.T, latents, strict=True)]
+        )
+    known = np.isfinite(both)
+    told = f"Heard are the first {seconds:.1f} s of every clip, at a peak of 1."
+    if not known.any():
+        return [told]
+    low = int(np.nanargmin(both))
     return [
-        f"Heard are the first {seconds:.1f} s of every clip, at a peak of 1. Over these sounds a latent is correlated "
-        f"with itself over the clips as they are by {min(both):.2f} (latent {latents[lowest]}) to {max(both):.2f}."
+        f"{told} Over these sounds a latent is correlated with itself over the clips as they are by {both[low]:.2f} "
+        f"({classifier.classes[low]}) to {np.nanmax(both):.2f}."
     ]
 
 
-def chosen_sentence(latents: Sequence[int]) -> str:
+def chosen_sentence(classifier: Classifier | None) -> str:
     """Which latents are looked at, or that none varies enough."""
-    if not latents:
+    if classifier is None:
         return (
             f"No latent is active in {LEAST} clips and silent in {LEAST}, in training and in test: nothing to explain."
         )
-    return f"Looked at: {', '.join(f'latent {latent}' for latent in latents)}."
+    return f"Looked at: {', '.join(classifier.classes)}."
 
 
 def most_needed(
