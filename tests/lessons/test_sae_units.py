@@ -42,6 +42,21 @@ def test_frames_of_a_clip_are_in_the_part_of_the_clip(made, both):
     assert both["clip"].splits == made[2] and both["clip"].lengths is None
 
 
+def test_some_rows_are_those_of_the_parts_with_the_labels_of_their_clips(made, both):
+    clips, inputs, labels = made[0], both["frame"], np.asarray(made[0].labels)
+    x, split, of_rows = both["clip"].some("logmel", clips)
+    assert x is both["clip"].means["logmel"] and split == made[2][0] and (of_rows["labels"] == labels).all()
+    owner = np.repeat(np.arange(30), inputs.lengths)
+    x, split, of_rows = inputs.some("logmel", clips, most=200)
+    assert len(x) == sum(map(len, split)) <= 200 and sorted(np.concatenate([*split])) == list(range(len(x)))
+    table = inputs.vectors["logmel"][:]
+    for rows, part in zip(split, inputs.splits[0], strict=True):
+        own = np.array([np.flatnonzero((table == x[row]).all(1))[0] for row in rows])
+        assert set(own) <= set(part)
+        assert (of_rows["labels"][rows] == labels[owner[own]]).all()
+        assert (of_rows["groups"][rows] == clips.groups()[owner[own]]).all()
+
+
 def test_the_vector_of_a_clip_is_the_mean_of_its_frames(both):
     inputs, ends = both["frame"], np.cumsum(both["frame"].lengths)
     for i in (0, 7, 29):
