@@ -1,4 +1,4 @@
-"""Find columns that look like a group (a speaker, a source, a session) although no group is named.
+"""Find columns that look like a group (a speaker, a source, a recording session) although no group is named.
 
 Without a group, clips of one speaker can be on both sides of a split.
 """
