@@ -73,6 +73,8 @@ def test_the_code_of_a_clip_is_of_its_vector_or_the_mean_of_its_frames(both, sae
     for i in (0, 29):
         frames = both["frame"].vectors["logmel"][ends[i] - both["frame"].lengths[i] : ends[i]]
         np.testing.assert_allclose(z[i], sae.encode(frames).mean(0), rtol=1e-4, atol=1e-5)
+        strongest = both["frame"].encode(sae, "logmel", how="max")[i]
+        np.testing.assert_allclose(strongest, sae.encode(frames).max(0), rtol=1e-4, atol=1e-5)
     with pytest.raises(ParameterError, match="unit='clip' must be 'frame'"):
         both["clip"].codes(sae, "logmel")
 

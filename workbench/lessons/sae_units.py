@@ -90,9 +90,9 @@ class Inputs:
             raise ParameterError("unit", self.unit, "'frame', to have codes of frames")
         return encode_frames(sae, self.vectors[layer], self.lengths, progress=False)
 
-    def encode(self, sae: SparseAutoencoder, layer: str) -> np.ndarray:
-        """Codes of the clips, float32 (N, latents): of their vectors, or the means over their frames' codes."""
-        return sae.encode(self.means[layer]) if self.unit == "clip" else self.codes(sae, layer).pooled("mean")
+    def encode(self, sae: SparseAutoencoder, layer: str, *, how: Literal["mean", "max"] = "mean") -> np.ndarray:
+        """Codes of the clips, float32 (N, latents): of their vectors, or the mean or maximum of their frames' codes."""
+        return sae.encode(self.means[layer]) if self.unit == "clip" else self.codes(sae, layer).pooled(how)
 
     def some(self, layer: str, clips: Clips, *, most: int = 20_000) -> tuple[np.ndarray, Split, dict[str, np.ndarray]]:
         """Rows of a layer that fit in memory, with their split, and their ``groups`` and ``labels``.
