@@ -465,3 +465,10 @@ def test_names_that_are_not_utf8(tmp_path):
     with pytest.raises(AudioError, match=r"udce2.wav: no such file") as caught:
         audio.load(os.fsdecode(os.fsencode(tmp_path) + b"/\xe2.wav"))
     str(caught.value).encode()
+
+
+def test_mel_filters_that_are_asked_for_again_are_equal_and_ones_own():
+    first = audio.mel_filters(RATE, n_mels=20)
+    whole = first.clone()
+    first.zero_()
+    assert torch.equal(audio.mel_filters(RATE, n_mels=20), whole) and whole.max() > 0

@@ -50,6 +50,13 @@ def test_everything_that_a_run_shows_stands_below_its_command(done, tmp_path):
     assert "Nothing" not in text, "a table without rows"
 
 
+def test_a_run_in_brief_has_its_command_and_main_results_alone(done):
+    text = results_text(brief=[done])
+    assert "| Rest | 1.25 | none | nothing |" in text and "workbench run toy" in text
+    assert "### " not in text and "dead" not in text
+    assert results_text(done, brief=[done]).count("| Rest |") == 2
+
+
 def test_the_command_names_a_notebook_that_makes_the_same_parameters(done):
     results = json.loads((done / "toy" / "results.json").read_text())
     results |= {"parameters": {"seed": 0, "scale": "smoke", "words": [], "name": ""}, "asked": []}

@@ -6,6 +6,7 @@ in Hz. No function changes the level of a sound unless asked to: files that exce
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import warnings
@@ -606,10 +607,14 @@ def mel_filters(
     f_max = rate / 2 if f_max is None else f_max
     if not 0 <= f_min < f_max <= rate / 2:
         raise ParameterError("f_min, f_max", (f_min, f_max), f"rising and within 0 to {rate / 2} Hz")
+    return _mel_filters(n_fft // 2 + 1, float(f_min), float(f_max), n_mels, rate, "htk" if htk else "slaney").clone()
+
+
+@functools.lru_cache(maxsize=32)
+def _mel_filters(bins: int, f_min: float, f_max: float, n_mels: int, rate: int, scale: str) -> torch.Tensor:
+    """Filters that are asked for again and again, as a page of many small spectrograms does."""
     melscale_fbanks = dependencies.load("torchaudio.functional").melscale_fbanks
-    return melscale_fbanks(
-        n_fft // 2 + 1, f_min, f_max, n_mels, rate, norm="slaney", mel_scale="htk" if htk else "slaney"
-    )
+    return melscale_fbanks(bins, f_min, f_max, n_mels, rate, norm="slaney", mel_scale=scale)
 
 
 def mel_spectrogram(

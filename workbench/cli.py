@@ -509,6 +509,9 @@ def gallery(
 @app.command()
 def results(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs or sweeps.")],
+    brief: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN", help="One more, with its main results alone.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file; printed without it.")] = None,
 ) -> None:
     """Write down what runs have found, as Markdown.
@@ -517,7 +520,7 @@ def results(
     """
     from . import runs as room
 
-    text = room.results_text(*runs, out=out)
+    text = room.results_text(*runs, brief=brief or (), out=out)
     typer.echo(text if out is None else out, nl=out is not None)
 
 

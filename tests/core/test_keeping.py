@@ -17,6 +17,7 @@ from workbench.core.errors import ParameterError, StoreError
 from workbench.core.fitting import NothingLearntWarning
 from workbench.core.keeping import keep
 from workbench.core.splits import Split
+from workbench.lessons.sae_sound import Named
 from workbench.probes import fit_probes
 from workbench.prototypes import MLPProjector, fit_classifier
 
@@ -60,6 +61,7 @@ VALUES = [
     pd.DataFrame({"n": [1, 2]}, index=pd.MultiIndex.from_tuples([("a", 0.5), ("b", 1.0)], names=["s", "t"])),
     pd.Series([1, 2], ["a", "b"], name="s"),
     Split([0, 1], [2], [3]),
+    Named(3, "level", 0.5),
 ]
 
 

@@ -144,6 +144,9 @@ def test_codes_are_compared_attribute_by_attribute():
     )
     assert last.startswith("Sparsity 90%, one fit a code: there is no interval")
     assert lesson.attribute_means(top).loc[("SAE", 0.9, "paper"), "r2"] == pytest.approx(0.7)
+    whole, few = lesson.attribute_rows(top, sparsity=0.9)
+    assert whole[1:4] == (pytest.approx(0.3), None, None) and whole[4].startswith("the untrained code's -0.2;")
+    assert few[1:4] == (pytest.approx(-2.0), None, None) and few[4].startswith("the untrained code's +1;")
 
 
 def test_entropy_stands_beside_the_attributes_that_have_a_completeness():

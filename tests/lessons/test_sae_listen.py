@@ -97,6 +97,11 @@ def test_a_latent_falls_silent_without_its_tone_and_less_without_as_much_of_ever
     some, classes = listen.strongest_clips(judged.logits(x[30:]), SPLIT.test, np.arange(60), each=3)
     assert (classes == which[some]).all()
     explained = explain_components(judged, x[some], w, classes=classes, spectra=spectra, progress=False)
+    l2i = listen.imitation(judged, w, x, SPLIT, spectra=spectra, seed=0, epochs=1)
+    both = listen.explanations(l2i, judged, x[some], w, classes=classes, spectra=spectra)
+    for one, other in zip(both["one by one"], explained, strict=True):
+        assert torch.equal(one.weights, other.weights) and one.index == other.index
+    assert [one.index for one in both["L2I"]] == classes.tolist()
     study = listen.need_study({"one by one": explained}, judged, groups=np.arange(len(some)))
     own, evenly = (study.loc[("one by one", name)] for name in ("its components", "as much from everywhere"))
     assert own["fall"] > 0.9 and 0.2 < own["taken"] < 0.8

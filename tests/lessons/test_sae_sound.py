@@ -124,6 +124,25 @@ def test_the_sentences_say_what_the_table_shows(table, turned):
     assert lesson.dose_figures(table.iloc[:0], [], title="none") == []
 
 
+def test_sounds_prepared_together_are_those_made_one_by_one(vectors, sae, turned):
+    again = lesson.Turned(vectors, sae, turned.named, TRAIN, seed=0)
+    keys = [(0, 25, lesson.OWN, 2.0), (1, 26, lesson.RANDOM, 4.0), (0, 25, lesson.OWN, 2.0)]
+    again.prepare(keys)
+    for key in keys:
+        expected = vectors.decode(turned.changed(*key)[None])[0]
+        assert np.allclose(again.sound(*key), expected, atol=1e-6)
+    table = lesson.heard_in([again.sound(*key) for key in keys], RATE)
+    pd.testing.assert_frame_equal(again.heard(keys), table, check_dtype=False)
+
+
+def test_the_main_result_is_the_difference_from_a_random_direction(table, turned):
+    ((text, value, low, high, control),) = lesson.dose_rows(table, turned.named)
+    assert [value, low, high] == pytest.approx([100 * v for v in lesson.against(table, turned.named, lesson.RANDOM)])
+    assert low < value < high and "random direction" in text
+    assert control.endswith(f"{100 * lesson.against(table, turned.named, lesson.OTHER)[0]:+.1f}")
+    assert lesson.dose_rows(table.iloc[:0], []) == []
+
+
 def test_results_hold_what_was_compared(table, turned, real):
     kept = pd.DataFrame({"planted": [0.9, 0.8, np.nan]})
     found = lesson.sound_results(table, turned.named, kept, "planted")

@@ -65,6 +65,11 @@ def test_stability_is_told_against_the_untrained_code(trained):
     assert "the control wins: 100%" in real.stability_sentences(worse, t.split, t.parts, t.groups)[1]
     worse.loc[(real.BOTH, "direction"), "found_again"] = 0.0
     assert "no latent is found again" in real.stability_sentences(worse, t.split, t.parts, t.groups)[1]
+    text, share, low, high, control = real.stability_row(table)
+    row = table.loc[(real.BOTH, "activity")]
+    assert (share, low, high) == (row["found_again"], row["low"], row["high"]) and "by activity" in text
+    bare = table.loc[(real.NEVER, "activity"), "found_again"]
+    assert control == f"in an untrained code {bare:.2f}, by chance {row['chance']:.2f}"
     alone = real.stability_sentences(table, t.split, t.parts, np.zeros(360))
     assert alone[0].startswith("All training rows are of one group")
 

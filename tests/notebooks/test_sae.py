@@ -70,7 +70,8 @@ def test_paper_scale_runs_once_data_and_weights_are_there(tmp_path, monkeypatch,
     parameters = {"encoder": encoder, "latents": 64, "sparsities": [0.75, 0.95], "attributes": "voice", "changed": 4}
     (result,) = run("sae", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
-    assert len(result.results["headline"]) == 3
+    found = [row["text"] for row in result.results["headline"]]
+    assert len(found) >= 7 and "found again" in found[5] and "name holds" in found[6]
     assert result.results["context"]["dataset"]["name"] == "vocalset"
     assert list(result.metrics["accuracy"]) == [str(layer) for layer in range(13)]
     assert result.metrics["chance"] == 1 / len(TECHNIQUES)
@@ -104,5 +105,5 @@ def test_a_folder_has_labels_and_nothing_else(tmp_path):
     parameters = {"dataset": str(tmp_path / "sounds"), "encoder": "mini", "latents": 64, "sparsities": [0.75, 0.9]}
     (result,) = run("sae", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
-    assert len(result.results["headline"]) == 3
+    assert 7 <= len(result.results["headline"]) <= 9
     assert result.metrics["factors"] == {} and result.results["context"]["dataset"]["clips"] == len(rows)

@@ -32,7 +32,7 @@ _TREE = "stage.json"
 _UNTOLD = ("progress", "client")  # arguments that change no number
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pandas", "umap-learn")
 _PACKAGE = Path(__file__).parents[1]
-_STORED = "numbers, text, arrays, tables, lists, mappings and dataclasses of them, and what has save and load"
+_STORED = "numbers, text, arrays, tables, lists, mappings and records of them, and what has save and load"
 
 
 def keep(make: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
@@ -62,8 +62,8 @@ def keep(make: Callable[..., Made], /, *args: Any, **kwargs: Any) -> Made:
     ------
     ParameterError
         An argument of which it cannot be told whether it changed, or a result of a kind that cannot be kept: neither a
-        number, text, array, table, nor a list, mapping or dataclass of them, nor an object of this package with
-        ``save(folder)`` and a class method ``load(folder, ...)`` whose other parameters are arguments of the call.
+        number, text, array, table, nor a list, mapping, dataclass or named tuple of them, nor an object of this package
+        with ``save(folder)`` and a class method ``load(folder, ...)`` whose other parameters are arguments of the call.
     StoreError
         The cache folder cannot be written to.
 
@@ -234,6 +234,11 @@ class _Writer:
             place = self.place()
             value.save(self.folder / place)
             return {"saved": _place(kind), "place": place}
+        if ours and hasattr(value, "_fields"):
+            return {
+                "named": _place(kind),
+                "fields": [self.tree(each, f"{name}.{at}") for at, each in value._asdict().items()],
+            }
         if ours and is_dataclass(value):
             parts = [
                 [field.name, self.tree(getattr(value, field.name), f"{name}.{field.name}")] for field in fields(value)
@@ -299,6 +304,8 @@ class _Reader:
         if kind == "saved":
             load = _found(held).load
             return load(self.folder / tree["place"], **{name: self.given[name] for name in _wanted(load)})
+        if kind == "named":
+            return _found(held)(*map(self.value, tree["fields"]))
         if kind == "dataclass":
             made = object.__new__(_found(held))
             for name, value in tree["fields"]:

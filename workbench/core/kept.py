@@ -108,8 +108,8 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
     """Describe a value in plain types whose repr is the same in every process, for hashing.
 
     Arrays, weights and tables are described by their content; functions by their code and all values that it refers to
-    (functions of installed packages by name only); other objects by their ``fingerprint`` or, without one, by their
-    attributes.
+    (functions of installed packages by their name and what they enclose); other objects by their ``fingerprint`` or,
+    without one, by their attributes.
 
     Raises
     ------
@@ -157,14 +157,16 @@ def plain(name: str, value: object, seen: tuple[int, ...] = ()) -> object:
         return [inside(each, f"[{i}]") for i, each in enumerate(value)]
     if hasattr(value, "__array__"):
         array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-        if array.dtype.kind in "biuf":
+        if array.dtype.kind in "biufc":
             return fingerprint(weights={"": torch.from_numpy(np.require(array, requirements="CW"))})
         return [inside(each) for each in array.tolist()]
     kind = inside(type(value))
     if isinstance(mark := getattr(value, "fingerprint", None), str):
         return kind, mark
     if hasattr(value, "__dict__"):
-        return kind, [(key, inside(each, f".{key}")) for key, each in sorted(vars(value).items())]
+        made = {key for key in vars(value) if isinstance(getattr(type(value), key, None), functools.cached_property)}
+        own = sorted((key, each) for key, each in vars(value).items() if key not in made)  # what follows from the rest
+        return kind, [(key, inside(each, f".{key}")) for key, each in own]
     expected = "something whose changes can be noticed (a value, array, table, function, or an object made of these)"
     raise ParameterError(name, value, expected)
 
@@ -177,8 +179,15 @@ def _class(kind: type, inside: Callable[..., object]) -> object:
         return title
     skipped = ("__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__static_attributes__")
     own = [(name, part) for name, part in sorted(vars(kind).items()) if name not in (*skipped, "__firstlineno__")]
-    parts = [(name, getattr(part, "__func__", None) or getattr(part, "fget", None) or part) for name, part in own]
+    parts = [(name, _behind(part)) for name, part in own]
     return title, inside(kind.__bases__), [(name, inside(part, f".{name}")) for name, part in parts]
+
+
+def _behind(part: object) -> object:
+    """The function behind a static or class method, a property or a cached one; anything else as it is."""
+    if isinstance(part, functools.cached_property):
+        return part.func
+    return getattr(part, "__func__", None) or getattr(part, "fget", None) or part
 
 
 def _function(function: Any, inside: Callable[..., object]) -> object:
@@ -188,12 +197,15 @@ def _function(function: Any, inside: Callable[..., object]) -> object:
         return "method", function.__name__, inside(owner)
     function = inspect.unwrap(function)
     code, title = getattr(function, "__code__", None), f"{function.__module__}.{function.__qualname__}"
-    if code is None or code.co_filename.startswith(_INSTALLED):
+    if code is None:
         return title
+    held = zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True)
+    if code.co_filename.startswith(_INSTALLED):
+        cells = [(name, inside(value, f": {name}")) for name, value in held]
+        return (title, cells) if cells else title
     names, everything = _names(code), function.__globals__
     outside = {name: everything[name] for name in sorted(names) if name in everything}
-    cells = zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=True)
-    taken = [(name, inside(value, f": {name}")) for name, value in [*outside.items(), *cells]]
+    taken = [(name, inside(value, f": {name}")) for name, value in [*outside.items(), *held]]
     rest = (owner, function.__defaults__, function.__kwdefaults__)
     return title, _code(code), taken, [inside(each, ": a default") for each in rest]
 

@@ -388,6 +388,54 @@ def attribute_sentences(top: pd.DataFrame, *, sparsity: float) -> list[str]:
     ]
 
 
+def where_rows(
+    reads: RegressionProbes,
+    peaks: pd.DataFrame,
+    families: Mapping[str, str],
+    *,
+    of: Sequence[str] = ("pitch", "formants"),
+) -> list[tuple]:
+    """Where the attribute of some families that validation reads best lives, each as a main result.
+
+    Parameters
+    ----------
+    reads : RegressionProbes
+    peaks : pandas.DataFrame
+        Of its ``peaks``, with the controls that :data:`CONTROLS` names in words.
+    families : mapping of attribute to family
+    of : sequence of str
+        Families; one that is not measured is left out.
+    """
+    rows = []
+    for name in best_of_families(reads, families, n=1):
+        if families[name] in of:
+            row = peaks.loc[name]
+            bare, plain = CONTROLS.values()
+            text = f"R² of {name} ({families[name]}) in layer {row['layer']} minus that of {bare}"
+            gain = [row[f"{bare}: {part}"] for part in ("gain", "low", "high")]
+            others = f"R² {row['r2']:.2f}, {bare} {row[f'{bare}: r2']:.2f}, {plain} {row[f'{plain}: r2']:.2f}"
+            rows.append((text, *gain, f"{others}; depth {row['depth']:.2f} of 1"))
+    return rows
+
+
+def attribute_rows(top: pd.DataFrame, *, sparsity: float) -> list[tuple]:
+    """The trained code minus the embedding in two main results: completeness by the paper's recipe, and effective codes
+    held out, of which fewer are better; read against the untrained code."""
+    means, rows = attribute_means(top), []
+    asked = {
+        ("completeness", "paper"): "Completeness of the sparse code minus the embedding's, by the paper's recipe",
+        (
+            "codes",
+            "held out",
+        ): "Effective codes of an attribute in the sparse code minus those in the embedding, held out",
+    }
+    for (column, protocol), text in asked.items():
+        dense = means.loc[("embedding", 0.0, protocol), column]
+        ours, bare = (means.loc[(kind, sparsity, protocol), column] - dense for kind in ("SAE", "SAE, untrained"))
+        rows.append((text, ours, None, None, f"the untrained code's {bare:+.2g}; one fit a code, so no interval"))
+    return rows
+
+
 def _beside(a: pd.DataFrame, b: pd.DataFrame, name: str) -> str:
     """R² and effective codes of the trained code a and of a rival b, attribute by attribute."""
     return (
@@ -542,7 +590,7 @@ def headline(
     removed: Sequence[float],
     by_others: float,
 ) -> list[tuple]:
-    """The three main results, each with its interval and what it is read against."""
+    """The first three main results, each with its interval and what it is read against."""
     best = probes.position(probes.best_layer)
     plain, bare = (baselines[name].accuracy.mean(1).max() for name in ("spectrum", "untrained"))
     guess = f"commonest class {probes.majority:.2f}, spectrum {plain:.2f}, untrained network {bare:.2f}"

@@ -152,6 +152,19 @@ def erasure_figure(table: pd.DataFrame, *, concept: str, title: str):
     return curves(lines, x="latents", y=["auc", *rest], by="removed", levels=levels, labels=labels, title=title)
 
 
+def erasure_rows(table: pd.DataFrame, *, concept: str) -> list[tuple]:
+    """How well the concept is read after its latents are removed, as a main result; none where nothing was erased."""
+    if table.empty:
+        return []
+    at, n = table.set_index(["removed", "latents"]), len(taken(table))
+    row, others = at.loc[(LATENTS, n)], {"before": at.loc[(LATENTS, 0), "auc"], "LEACE": at.loc[(LEACE, -1), "auc"]}
+    if (RANDOM, n) in at.index:
+        others["as many random ones"] = at.loc[(RANDOM, n), "auc"]
+    control = ", ".join(f"{name} {auc:.2f}" for name, auc in others.items())
+    text = f"AUC of a new probe of {concept} after {n} of {table.attrs['active']} active latents are removed"
+    return [(text, *row[["auc", "low", "high"]], control)]
+
+
 def _rest(table: pd.DataFrame) -> list[str]:
     own = "removed latents portion auc low high fixed moved less less_low less_high".split()
     return [name for name in table.columns if name not in own]

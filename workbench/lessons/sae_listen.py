@@ -12,7 +12,16 @@ from torch import nn
 from ..core.checks import checked, choice, several, whole
 from ..core.errors import ParameterError
 from ..core.splits import Split
-from ..interpreters import L2I, Classifier, Interpretation, Spectra, classifier_on, fit_l2i, mask_study
+from ..interpreters import (
+    L2I,
+    Classifier,
+    Interpretation,
+    Spectra,
+    classifier_on,
+    explain_components,
+    fit_l2i,
+    mask_study,
+)
 from ..sae import SparseAutoencoder
 from ..views import compared
 from .sae_units import UNITS
@@ -172,6 +181,16 @@ def strongest_clips(
         pairs += [(row, c) for row in found.values()]
     clips, classes = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     return clips, classes
+
+
+def explanations(
+    l2i: L2I, classifier: Classifier, x: torch.Tensor, w: np.ndarray, *, classes: np.ndarray, spectra: Spectra
+) -> dict[str, list[Interpretation]]:
+    """What latents need in some sounds (P, samples), the latent of each by its class number, found in both ways."""
+    return {
+        "L2I": l2i.explain(x, classes=classes),
+        "one by one": explain_components(classifier, x, w, classes=classes, spectra=spectra, progress=False),
+    }
 
 
 def need_study(

@@ -9,6 +9,7 @@ below, so that one wild measurement does not make a mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..attributes import measure
 from ..codecs import load_codec
 from ..core.checks import checked, numbers, whole
 from ..core.errors import ParameterError
+from ..core.keeping import keep
 from ..core.splits import Split
 from ..datasets import Clips
 from ..metrics.intervals import difference_interval, group_interval
@@ -268,6 +270,15 @@ class Turned:
         values = [amount * self.typical[place]]
         return self.vectors.with_latent(i, self.sae, self.named[place].latent, values, direction=direction)[0]
 
+    def prepare(self, keys: Iterable[tuple]) -> None:
+        """Decode and measure many of :meth:`sound` together; as a stage that is kept."""
+        new = [key for key in dict.fromkeys(keys) if key not in self._heard]
+        if new:
+            x = np.stack([self.changed(*key) for key in new])
+            sounds, table = keep(_decoded_and_heard, self.vectors, x)
+            self._sounds |= dict(zip(new, sounds, strict=True))
+            self._heard |= dict(zip(new, table.to_dict("records"), strict=True))
+
     def sound(self, place: int, i: int, kind: str, amount: float) -> np.ndarray:
         """The sound (samples,) of :meth:`changed`."""
         return self.sounds([(place, i, kind, amount)])[0]
@@ -298,6 +309,11 @@ class Turned:
         return [self._sounds[key] for key in wanted]
 
 
+def _decoded_and_heard(vectors: SoundVectors, x: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+    sounds = vectors.decode(x)
+    return sounds, heard_in(sounds, vectors.rate)
+
+
 def turned_page(
     turned: Turned, rows: Sequence[int], names: Sequence[str], real: np.ndarray, *, carry: int = 1, title: str = ""
 ):
@@ -318,6 +334,8 @@ def turned_page(
     if not turned.named:
         return NOTHING
     rate = turned.vectors.rate
+    everywhere = product(range(len(turned.named)), [int(i) for i in rows[:carry]], KINDS, AMOUNTS)
+    turned.prepare(everywhere)
 
     def key(place: int, clip: int, kind: int, stop: int) -> tuple:
         return place, int(rows[clip]), KINDS[kind], AMOUNTS[stop]
@@ -410,6 +428,7 @@ def doses(turned: Turned, rows: Sequence[int], real: pd.DataFrame, groups: np.nd
     stops = {OWN: AMOUNTS, OTHER: (AMOUNTS[0], AMOUNTS[-1]), RANDOM: (AMOUNTS[0], AMOUNTS[-1])}
     cases = [(p, int(i), kind) for p in range(len(turned.named)) for i in rows for kind in KINDS]
     keys = [(*case, amount) for case in cases for amount in stops[case[2]]]
+    turned.prepare(keys)
     heard = percentiles(turned.heard(keys), real)
     found, at = [], 0
     for place, i, kind in cases:
@@ -482,6 +501,15 @@ def sound_results(table: pd.DataFrame, named: Sequence[Named], kept: pd.DataFram
     right, chance = specific(table, named)
     slopes = responses(table, named).reset_index().to_dict("records")
     return found | {"against": gaps, "moves_most": right, "moves_most_by_chance": chance, "slopes": slopes}
+
+
+def dose_rows(table: pd.DataFrame, named: Sequence[Named]) -> list[tuple]:
+    """Whether turning a latent moves what it is named for, as a main result; none where no latent is turned."""
+    if not named:
+        return []
+    text = "Percentiles by which turning a latent moves what it is named for, minus those along a random direction"
+    (value, low, high), other = (100 * np.array(against(table, named, kind)) for kind in (RANDOM, OTHER))
+    return [(text, value, low, high, f"minus those along another latent {other[0]:+.1f}")]
 
 
 def specific(table: pd.DataFrame, named: Sequence[Named]) -> tuple[int, float]:

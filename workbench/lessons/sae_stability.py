@@ -135,6 +135,14 @@ def stability_sentences(table: pd.DataFrame, split: Split, parts: Sequence[Split
     return [*sentences, told, f"The halves have {sizes} training rows; all are judged on {len(split.test)} test rows."]
 
 
+def stability_row(table: pd.DataFrame) -> tuple:
+    """The share of latents found again from the other half and seed by their activity, as a main result."""
+    ours, bare = table.loc[BOTH, "activity"], table.loc[NEVER, "activity"]
+    control = f"in an untrained code {bare['found_again']:.2f}, by chance {ours['chance']:.2f}"
+    text = "Share of latents found again from the other half of the data and another seed, by activity"
+    return text, ours["found_again"], ours["low"], ours["high"], control
+
+
 def splitting_table(
     x: np.ndarray, split: Split, small: SparseAutoencoder, large: Mapping[str, SparseAutoencoder], *, seed: int
 ) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..core.checks import checked
@@ -23,7 +23,11 @@ _ALSO = {"scale": "smoke", "seed": 0}  # said only where it is another
 
 
 @checked
-def results_text(*runs: str | os.PathLike | RunResult, out: str | os.PathLike | None = None) -> str:
+def results_text(
+    *runs: str | os.PathLike | RunResult,
+    brief: Iterable[str | os.PathLike | RunResult] = (),
+    out: str | os.PathLike | None = None,
+) -> str:
     """What runs have found, as Markdown; nothing in it is written by hand.
 
     Of every run: the command, when, where and from what it was made, the rows that its notebook recorded as its
@@ -34,6 +38,8 @@ def results_text(*runs: str | os.PathLike | RunResult, out: str | os.PathLike | 
     ----------
     *runs : path or RunResult
         Folders of runs, of sweeps, or of one notebook's run. In the order given.
+    brief : iterable of path or RunResult
+        Runs that follow with their command and main results alone.
     out : path, optional
         A file to write the text to as well; one that is there is replaced.
 
@@ -47,13 +53,14 @@ def results_text(*runs: str | os.PathLike | RunResult, out: str | os.PathLike | 
         There are no results, a run is not finished (its figures are no final ones), its executed notebook is gone,
         or the file cannot be written.
     """
-    named = [pair for run in runs for pair in read_runs(run)]
+    whole, short = ([pair for run in given for pair in read_runs(run)] for given in (runs, brief))
+    named = whole + short
     if not named:
         raise RunError("results: no run is given; give the folder of one")
     for folder, results in named:
         if results["status"] != "ok":
             raise RunError(f"{folder}: this run is {results['status']}; only finished runs have results")
-    parts = [_run(Path(folder), results) for folder, results in named]
+    parts = [_run(Path(folder), results, brief=place >= len(whole)) for place, (folder, results) in enumerate(named)]
     contents = [f"- [{markdown(_title(results))}](#{_anchor(_title(results))})" for _, results in named]
     about = (
         "Every figure below was written by `workbench results` from the files that runs leave; none is copied by hand. "
@@ -91,7 +98,7 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def _run(folder: Path, results: Mapping) -> str:
+def _run(folder: Path, results: Mapping, *, brief: bool) -> str:
     git, machine, versions = results["git"] or {}, results["machine"], results["versions"]
     commit = f", commit {git['commit'][:9]}{' with changes' if git.get('dirty') else ''}" if git.get("commit") else ""
     data = results["context"].get("dataset", {})
@@ -112,7 +119,7 @@ def _run(folder: Path, results: Mapping) -> str:
         "\n".join(head + rows),
     ]
     under = None
-    for heading, text in _shown(folder, results):
+    for heading, text in () if brief else _shown(folder, results):
         parts += [f"### {markdown(heading)}"] if heading and heading != under else []
         parts.append(text)
         under = heading

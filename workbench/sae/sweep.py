@@ -94,9 +94,10 @@ def fit_saes(
         Learning rate of Adam, above 0 and at most 1. With the default config it falls to 0 over the last fifth of the
         steps.
     keep : {"best", "last", "last batch"}
-        Which weights to keep: "best" those with the lowest error on all validation rows, which is evaluated after every
-        epoch (or after every 2,000 steps of longer epochs); "last" those of the last step; "last batch" those with the
-        lowest error on the last, possibly smaller, batch of the validation rows, as in the paper's code.
+        Which weights to keep: "best" those with the lowest error on the validation rows (of more than 65,536 on so
+        many, evenly spaced), evaluated after every epoch or, of longer epochs, every 2,000 steps; "last" those of the
+        last step; "last batch" those with the lowest error on the last, possibly smaller, batch of the validation rows,
+        as in the paper's code.
     device : str
         "auto" (cuda if present, else cpu), "cpu", "cuda", "cuda:1". "auto" and "cuda" distribute the autoencoders over
         all GPUs that this process sees (CUDA_VISIBLE_DEVICES).
@@ -331,8 +332,8 @@ class _Run:
         return self.rate * min(1.0, (self.steps - step) / falling) if falling else self.rate
 
     def evaluate(self) -> None:
-        """Compute every member's FVU on the validation rows and keep its weights if that is the lowest so far."""
-        rows = self.valid
+        """Compute every member's FVU on validation rows and keep its weights if that is the lowest so far."""
+        rows = self.valid if self.keep == "last batch" else data.sample(self.valid)
         if self.keep == "last batch":
             rows = rows[(len(rows) - 1) // self.batch * self.batch :]
         size, fvus = data.chunk_rows(self.arrays), []
