@@ -741,12 +741,30 @@ def test_a_failed_cell_is_named_kept_and_does_not_stop_the_others(here, capsys):
     assert "bad: failed" in capsys.readouterr().err
 
 
+def test_a_state_is_saved_as_often_as_it_costs_little(monkeypatch):
+    from workbench.runs import kernel
+
+    clock, saved = [0.0], []
+    monkeypatch.setattr(kernel.time, "monotonic", lambda: clock[0])
+
+    def save():
+        saved.append(clock[0])
+        clock[0] += 1.0
+
+    saving = kernel._sparingly(save)
+    while clock[0] < 100:
+        saving()
+        clock[0] += 1.0
+    assert saved == [0.0, 20.0, 40.0, 60.0, 80.0], "one second in twenty"
+
+
 def test_a_dead_kernel_is_a_failed_cell(here):
     notebook = write_notebook(here / "toy.ipynb", WORK, "import os; os.kill(os.getpid(), 9)")
     (result,) = run(notebook, out="out", progress=False)
     assert result.status == "failed" and result.results["error"]["type"] == "DeadKernelError"
     assert result.results["error"]["cell"] == 4 and result.metrics["accuracy"] > 0
     assert result.page.is_file() and not list(result.folder.glob("*.partial*"))
+    assert "process" not in result.results and platform.node() not in (result.folder / "results.json").read_text()
 
 
 def test_cells_tagged_raises_exception_may_raise(here):

@@ -9,6 +9,7 @@ import pytest
 
 from workbench.core.errors import ParameterError
 from workbench.views import confusion_matrix, layer_curve, layer_heatmap, spectrogram
+from workbench.views.figures import dress, new_figure
 
 
 def result(values, **more):
@@ -91,6 +92,14 @@ def test_confusion_matrix_refuses():
         confusion_matrix(np.zeros((2, 2)), ["a"])
     with pytest.raises(ParameterError, match="negative, NaN or infinite"):
         confusion_matrix([[1, -1], [0, 1]], ["a", "b"])
+
+
+def test_a_title_longer_than_its_figure_is_wide_takes_more_lines():
+    figure = new_figure(4.0, 3.0)
+    dress(figure.subplots(), title="Dictionary of 24 components learnt from many recordings of one kind\nsecond")
+    figure.draw_without_rendering()
+    box = figure.get_suptitle() and figure._suptitle.get_window_extent()
+    assert box.x1 <= figure.bbox.x1 and figure.get_suptitle().endswith("kind\nsecond")
 
 
 def test_dollars_in_labels_are_text():

@@ -91,6 +91,7 @@ def run_one(
             "seconds": round(time.monotonic() - began, 2),
             "error": error,
         }
+        results.pop("process", None)  # that of a run that goes on; readers of a finished one need no name of a machine
         write_results(file, results)
         result = RunResult(notebook.name, folder, results)
         ending = f"\n  {result.problem}" if result.problem and not raised else ""

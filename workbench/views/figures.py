@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import textwrap
 from collections.abc import Sequence
 
 from .colours import PALETTE
@@ -11,6 +12,8 @@ from .page import printable
 
 #: A marker each beside the colour, so that lines stay apart in grey print too.
 MARKERS = "osD^v<>P"
+#: Width of a letter of a title in inches.
+_LETTER = 0.095
 
 
 @functools.cache
@@ -55,7 +58,7 @@ def dress(
     grid : {"", "x", "y", "both"}
         Faint lines across these axes, and no box; "" leaves both as they are.
     title : str, optional
-        Over the figure.
+        Over the figure, in as many lines as its width takes.
     legend : sequence, optional
         A legend right of the figure: (handles, labels), or () for all that the axes name.
     picture : optional
@@ -71,6 +74,8 @@ def dress(
         ax.grid(axis=grid, alpha=0.25)
         ax.spines[["top", "right"]].set_visible(False)
     if title:
+        width = int(ax.figure.get_size_inches()[0] / _LETTER)
+        title = "\n".join(textwrap.fill(line, width) for line in title.split("\n"))
         plain(ax.figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11))
     if legend is not None:
         plain(*ax.figure.legend(*legend, loc="outside right upper", frameon=False, fontsize=9).get_texts())
