@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +12,7 @@ import torch
 from torch import nn
 
 import workbench as wb
+from workbench.core.errors import ParameterError
 from workbench.encoders import encoder_from, load_encoder, splice
 from workbench.lessons import sae_cause as cause
 from workbench.sae import LatentRemoval, SAEConfig, SparseAutoencoder
@@ -71,6 +75,37 @@ def test_what_else_is_read_is_no_twin_no_number_and_nothing_that_a_group_gives_a
     found = cause.also_read(clips, split, most=9)
     assert list(found) == ["other classes", "weak"]
     assert list(cause.also_read(clips, split, most=0)) == ["other classes"]
+
+
+def test_a_concept_is_a_class_a_level_or_a_bound_on_numbers(heard):
+    clips, _, embeddings, split, _ = heard
+    x, measured = (
+        embeddings.layer("first"),
+        SimpleNamespace(names=("tilt",), values=np.array([[3.0], [np.nan], [1.0]]), valid=np.array([0, 1, 5])),
+    )
+
+    def asked(text):
+        return cause.concept_of(text, x, clips, measured, split)
+
+    name = clips.labels[0]
+    assert asked(name)[0] == name and (asked(name).has == (clips.labels == name)).all()
+    assert np.array_equal(asked(name).labels, clips.labels)
+    assert asked("").name == cause.best_read(x, clips.labels, split)
+    assert np.flatnonzero(asked("tilt >= 1").has).tolist() == [0, 5]
+    assert np.flatnonzero(asked(" tilt>1 ").has).tolist() == [0] and asked("tilt>1").name == "tilt > 1"
+    assert set(asked("tilt < 2").labels) == {"tilt < 2", "not tilt < 2"}
+    assert (asked(f"label = {name}").has == (clips.labels == name)).all()
+    for text, message in {
+        "hihg": "did you mean 'high'",
+        "tlit > 1": "did you mean 'tilt'",
+        "lable = high": "did you mean 'label'",
+        "label = loud": "a level of label: high",
+        "tilt > x": "a number after >",
+        "tilt > 9": "true of some clips and false of others; it is of 0",
+        "label > 1": "numbers",
+    }.items():
+        with pytest.raises(ParameterError, match=re.escape(message)):
+            asked(text)
 
 
 def test_the_class_that_validation_reads_best_is_chosen_without_the_test_clips():

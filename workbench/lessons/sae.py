@@ -542,6 +542,12 @@ def latent_sentences(table: pd.DataFrame, *, shuffles: int = 20) -> list[str]:
     return [told, f"{best} (chance level {most['auc_chance']:.2f}); active in {most['density']:.0%} of the clips."]
 
 
+def head(probes: Probes, layer: str) -> dict[str, object]:
+    """The probe of a layer as the verbs of :mod:`workbench.sae` take it; of several splits that of the first."""
+    at = probes.position(layer)
+    return {"weights": probes.weights[at][0], "bias": probes.bias[at][0], "classes": list(probes.classes)}
+
+
 def causal_sentences(differences: Mapping[str, Sequence[float]]) -> list[str]:
     """Whether the chosen latents change the probability of a class more than others that push as far.
 

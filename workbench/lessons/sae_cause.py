@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..core.checks import close_match
 from ..core.errors import ParameterError
 from ..core.splits import Split
 from ..embeddings import embed
@@ -21,6 +23,7 @@ from ..views import compared, curves
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..attributes import Attributes
     from ..datasets import Clips
     from ..embeddings import Embeddings
     from ..encoders import Encoder
@@ -63,6 +66,80 @@ def best_read(x: np.ndarray, y: ArrayLike, split: Split, **options: object) -> s
             probe = fit_probes({"": x}, has, rows, penalties=PENALTIES[1:3], **options)
             areas[name] = 1 + roc_auc(_scores(probe, 0, x[split.valid]), has[split.valid])
     return max(areas, key=areas.get)
+
+
+class Concept(NamedTuple):
+    """What a clip has or lacks."""
+
+    name: str
+    """The class, or what was asked of a column."""
+    has: np.ndarray
+    """Bool (N,)."""
+    labels: np.ndarray
+    """What clips are called (N,): their class, or the name and "not" with the name."""
+
+
+def concept_of(
+    asked: str, x: np.ndarray, clips: Clips, measured: Attributes, split: Split, **options: object
+) -> Concept:
+    """A class, or what a column of the clips or a measured attribute says of each clip.
+
+    Parameters
+    ----------
+    asked : str
+        A class; "vowel = a" of a column; "f0_median > 50" (or <, >=, <=) of a column of numbers or of an attribute,
+        which a clip lacks where it is not defined; or "" for the class of :func:`best_read`.
+    x, clips, measured, split, **options
+        Embedding (N, D), the N clips, what was measured of them, and what :func:`best_read` takes.
+
+    Raises
+    ------
+    ParameterError
+        There is no such class, column or level, or all clips have the concept, or none does.
+    """
+    if not asked.strip():
+        asked = str(best_read(x, clips.labels, split, **options))
+    classes = clips.labels.astype(str)
+    if asked in classes:
+        return Concept(asked, classes == asked, clips.labels)
+    parts = re.fullmatch(r"\s*(.+?)\s*(<=|>=|<|>|=)\s*(.+?)\s*", asked)
+    if parts is None:
+        listed = f"a class ({', '.join(sorted(set(classes)))}), 'column = level' or 'column > number'"
+        raise ParameterError("concept", asked, listed + close_match(asked, set(classes)))
+    column, sign, value = parts.groups()
+    has = _levels(clips, column, value) if sign == "=" else _beyond(clips, measured, column, sign, value)
+    if has.all() or not has.any():
+        raise ParameterError("concept", asked, f"true of some clips and false of others; it is of {has.sum()}")
+    name = f"{column} {sign} {value}"
+    return Concept(name, has, np.where(has, name, f"not {name}"))
+
+
+def _levels(clips: Clips, column: str, level: str) -> np.ndarray:
+    if column not in clips.table:
+        raise ParameterError("concept", column, f"a column{close_match(column, clips.table)}: {', '.join(clips.table)}")
+    levels = clips.table[column].astype(str).to_numpy()
+    if level not in levels:
+        known = ", ".join(sorted(set(levels))[:20])
+        raise ParameterError("concept", f"{column} = {level}", f"a level of {column}: {known}")
+    return levels == level
+
+
+def _beyond(clips: Clips, measured: Attributes, column: str, sign: str, value: str) -> np.ndarray:
+    import pandas as pd
+
+    try:
+        bound = float(value)
+    except ValueError:
+        raise ParameterError("concept", f"{column} {sign} {value}", f"a number after {sign}") from None
+    if column in measured.names:
+        numbers = np.full(len(clips), np.nan)
+        numbers[measured.valid] = measured.values[:, measured.names.index(column)]
+    elif column in clips.table and pd.api.types.is_numeric_dtype(clips.table[column]):
+        numbers = clips.table[column].to_numpy(float)
+    else:
+        known = [name for name in clips.table if pd.api.types.is_numeric_dtype(clips.table[name])] + [*measured.names]
+        raise ParameterError("concept", column, f"numbers{close_match(column, known)}: {', '.join(known)}")
+    return {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}[sign](numbers, bound)
 
 
 def also_read(clips: Clips, split: Split, *, most: int = 1) -> dict[str, np.ndarray]:
@@ -331,9 +408,9 @@ def rest_of_network(
     concept : ndarray, bool (N,)
         What the latents speak for; LEACE is fitted to it.
     target : label
-        The class whose probability is followed.
+        Its name: the class whose probability is followed.
     probes : Probes
-        Of every layer, fitted before; the weights of the first split are used.
+        Of every layer, which have that class, fitted before; the weights of the first split are used.
     split : Split
     unit : {"clip", "frame"}
         What the autoencoder codes.
@@ -360,7 +437,7 @@ def rest_of_network(
     fit = rng.permutation(np.concatenate([split.train, split.valid]))[:MOST]
     test = np.sort(rng.permutation(split.test)[:MOST])
     rows = np.concatenate([np.sort(fit), test])
-    some, has, groups, y = clips.take(rows), concept[rows], clips.groups()[rows], clips.labels[rows]
+    some, has, groups = clips.take(rows), concept[rows], clips.groups()[rows]
     part = Split(np.arange(len(fit)), np.array([], int), np.arange(len(fit), len(rows)))
     at = network.select(layer)[0]
     after = [each.name for each in network.layers[at:]]
@@ -377,7 +454,7 @@ def rest_of_network(
     for name, encoder in spliced.items():
         found = embed(some, encoder, layers=after, seconds=seconds)
         vectors[name] = {each: found.layer(each) for each in after}
-    table, own, c = [], part.test[y[part.test] == target], list(probes.classes).index(target)
+    table, own, c = [], part.test[has[part.test]], list(probes.classes).index(target)
     told = {}
     for name, each in vectors.items():
         new = _new_probes(each, has, part, groups, device)
