@@ -116,6 +116,27 @@ def test_a_plain_padded_batch_would_differ(tmp_path):
     assert difference > 0.01
 
 
+@pytest.mark.parametrize("kind", [*SPEECH, "whisper", "audio-spectrogram-transformer"])
+def test_blocks_behind_the_layers_that_are_wanted_are_not_run(tmp_path, kind):
+    saved(tmp_path, kind)
+    encoder = load_encoder(tmp_path, device="cpu")
+    last = len(encoder.layers) - 1
+    options = {"pooling": None, "progress": False, "batch_seconds": 100}
+    whole = dict(extract(encoder, clips(), **options))
+    below = dict(extract(encoder, clips(), layers=[0, 1], **options))
+    run = []
+    handles = [part.register_forward_hook(lambda m, *_: run.append(m)) for part in encoder.model.modules()]
+    first = dict(extract(encoder, clips(), layers=[1], **options))
+    few = len(run)
+    dict(extract(encoder, clips(), layers=[last], **options))
+    for handle in handles:
+        handle.remove()
+    assert 0 < few < len(run) - few, "the last block and the model itself did not end"
+    for i, states in whole.items():
+        for mine, full in [*zip(below[i], states[:2], strict=True), (first[i][0], states[1])]:
+            np.testing.assert_allclose(mine, full, atol=1e-5)
+
+
 def test_whisper_encoder(tmp_path):
     model, extractor = saved(tmp_path, "whisper")
     encoder = load_encoder(tmp_path, device="cpu")

@@ -51,7 +51,7 @@ import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,7 @@ from ..core.fingerprints import fingerprint
 from ..core.weights import TOKENIZER_FILES, WEIGHT_FILES
 from .frontends import ClapFront, CutWhisperFront, FilterbankFront, OtherFront, WaveformFront, WhisperFront
 from .interface import Encoder, Layer
-from .splicing import reader, replaced_input, unable
+from .splicing import readers, replaced_input, unable
 from .towers import CutWhisper, Tower, frames, reason, tower
 
 CODE_VERSION = 1
@@ -88,6 +88,10 @@ NOT_IN_FINGERPRINT = {
     "transformers_version", "architectures", "id2label", "label2id", "dtype", "torch_dtype", "auto_map",
     "output_hidden_states", "return_dict", "problem_type", "tokenizer_class", "task_specific_params",
 }  # fmt: skip
+
+
+class _Enough(Exception):
+    """All layers that are wanted have been reached."""
 
 
 class HuggingFaceEncoder(Encoder):
@@ -121,33 +125,62 @@ class HuggingFaceEncoder(Encoder):
 
     def forward(self, x: Tensor, lengths: Tensor, layers: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Encode a batch, see :meth:`Encoder.forward`."""
-        with torch.autocast(self.device.type, enabled=False):  # front ends stay in float32
+        wanted = set(layers)
+        known = self._all_readers() if wanted and max(wanted) < len(self.layers) - 1 else []  # before the front end,
+        with torch.autocast(self.device.type, enabled=False):  # which tells the network of this batch; in float32
             inputs = self.front.inputs(x, lengths)
-        states = frames(self.model(**inputs, output_hidden_states=True))
+        states = self._states(inputs, {i: known[i] for i in wanted} if known else {})
         return [(states[i], self.front.frames(lengths, states[i].shape[1], i)) for i in layers]
+
+    def _states(
+        self, inputs: dict[str, Tensor], known: Mapping[int, nn.Module | None]
+    ) -> Mapping[int, Tensor] | Sequence[Tensor]:
+        """Return frames (B, T, D) by layer; if the readers of all that are wanted are known, no block behind is run."""
+        if not known or None in known.values():
+            return frames(self.model(**inputs, output_hidden_states=True))
+        states: dict[int, Tensor] = {}
+
+        def taken(i: int, state: Tensor) -> Tensor:
+            states.setdefault(i, state)
+            if len(states) == len(known):
+                raise _Enough
+            return state
+
+        with contextlib.ExitStack() as hooks:
+            for i, module in known.items():
+                hooks.enter_context(replaced_input(module, functools.partial(taken, i)))
+            with contextlib.suppress(_Enough):
+                self.model(**inputs, output_hidden_states=True)
+        return states
 
     def forward_changed(self, x, lengths, layers, at, change) -> list[tuple[Tensor, Tensor]]:
         """Encode a batch with the frames of one layer changed, see :meth:`Encoder.forward_changed`.
 
         The frames are replaced where the first module of the network is given them; the last layer's have no reader.
         """
+        last, seen = len(self.layers) - 1, []
+        module = None if at == last else self._reader(at)  # found before the front end tells the network of this batch
         with torch.autocast(self.device.type, enabled=False):
             inputs = self.front.inputs(x, lengths)
-        last, seen = len(self.layers) - 1, []
 
         def put(state: Tensor) -> Tensor:
             seen.append(change(state, self.front.frames(lengths, state.shape[1], at)))
             return seen[-1]
 
-        with contextlib.nullcontext() if at == last else replaced_input(self._reader(at), put):
+        with contextlib.nullcontext() if module is None else replaced_input(module, put):
             states = frames(self.model(**inputs, output_hidden_states=True))
         states[at] = put(states[at]) if at == last else seen[-1]
         return [(states[i], self.front.frames(lengths, states[i].shape[1], i)) for i in layers]
 
     def _reader(self, at: int) -> nn.Module:
-        """Return the module that reads the frames of a layer, which is found with noise, once."""
-        known = self.__dict__.setdefault("_readers", {})
-        if at not in known:
+        """Return the module that reads the frames of a layer."""
+        if (found := self._all_readers()[at]) is None:
+            raise unable(self, at, "no module of the network is given these frames as they are")
+        return found
+
+    def _all_readers(self) -> list[nn.Module | None]:
+        """Return for every layer the module that reads its frames, or None; they are found with noise, once."""
+        if "_readers" not in self.__dict__:
             count = max(self.minimum, self.rate // 2)
             noise = 0.1 * torch.randn(1, count, generator=torch.Generator().manual_seed(0)).to(self.device)
             with torch.no_grad():
@@ -156,10 +189,8 @@ class HuggingFaceEncoder(Encoder):
                 def run() -> list[Tensor]:
                     return frames(self.model(**inputs, output_hidden_states=True))
 
-                known[at] = reader(self.model, run()[at], run)
-        if known[at] is None:
-            raise unable(self, at, "no module of the network is given these frames as they are")
-        return known[at]
+                self._readers = readers(self.model, run(), run)
+        return self._readers
 
     def describe(self) -> dict[str, object]:
         """Extend :meth:`Encoder.describe` by model class, config, revision and weights that were left out."""

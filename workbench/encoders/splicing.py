@@ -187,17 +187,18 @@ def first_frames(args: Sequence, kwargs: Mapping[str, object]) -> int | str | No
     return None
 
 
-def reader(model: nn.Module, state: Tensor, run: Callable[[], object]) -> nn.Module | None:
-    """Return the first module within a model that is given these frames (B, T, D) when the model runs, or None."""
-    owner, found = get_ident(), []
+def readers(model: nn.Module, states: Sequence[Tensor], run: Callable[[], object]) -> list[nn.Module | None]:
+    """Return for each of some frames (B, T, D) the first module within a model that is given them when it runs."""
+    owner, found = get_ident(), [None] * len(states)
 
     def listen(module, args, kwargs) -> None:
         place = first_frames(args, kwargs)
-        if found or place is None or get_ident() != owner:
+        if place is None or get_ident() != owner:
             return
         given = args[place] if isinstance(place, int) else kwargs[place]
-        if given.shape == state.shape and torch.equal(given, state):
-            found.append(module)
+        for i, state in enumerate(states):
+            if found[i] is None and given.shape == state.shape and torch.equal(given, state):
+                found[i] = module
 
     handles = [
         part.register_forward_pre_hook(listen, with_kwargs=True) for part in model.modules() if part is not model
@@ -207,4 +208,4 @@ def reader(model: nn.Module, state: Tensor, run: Callable[[], object]) -> nn.Mod
     finally:
         for handle in handles:
             handle.remove()
-    return found[0] if found else None
+    return found
