@@ -15,7 +15,7 @@ import workbench as wb
 from workbench.core.errors import ParameterError
 from workbench.encoders import encoder_from, load_encoder, splice
 from workbench.lessons import sae_cause as cause
-from workbench.sae import LatentRemoval, SAEConfig, SparseAutoencoder
+from workbench.sae import LatentRemoval, SAEConfig, SparseAutoencoder, Statements
 
 RATE, N, BANDS = 1000, 96, 4
 HIGH = np.array(["high", "low"])
@@ -77,11 +77,14 @@ def test_what_else_is_read_is_no_twin_no_number_and_nothing_that_a_group_gives_a
     assert list(cause.also_read(clips, split, most=0)) == ["other classes"]
 
 
-def test_a_concept_is_a_class_a_level_or_a_bound_on_numbers(heard):
+def test_a_concept_is_a_class_a_level_or_a_range_of_numbers(heard):
     clips, _, embeddings, split, _ = heard
-    x, measured = (
-        embeddings.layer("first"),
-        SimpleNamespace(names=("tilt",), values=np.array([[3.0], [np.nan], [1.0]]), valid=np.array([0, 1, 5])),
+    x = embeddings.layer("first")
+    measured = SimpleNamespace(
+        names=("tilt", "pitch"),
+        values=np.array([[3.0, 12.0], [np.nan, 24.0], [1.0, np.nan]]),
+        meanings={"tilt": "how steep, dB", "pitch": "how high, semitones above 27.5 Hz"},
+        valid=np.array([0, 1, 5]),
     )
 
     def asked(text):
@@ -91,21 +94,39 @@ def test_a_concept_is_a_class_a_level_or_a_bound_on_numbers(heard):
     assert asked(name)[0] == name and (asked(name).has == (clips.labels == name)).all()
     assert np.array_equal(asked(name).labels, clips.labels)
     assert asked("").name == cause.best_read(x, clips.labels, split)
-    assert np.flatnonzero(asked("tilt >= 1").has).tolist() == [0, 5]
-    assert np.flatnonzero(asked(" tilt>1 ").has).tolist() == [0] and asked("tilt>1").name == "tilt > 1"
-    assert set(asked("tilt < 2").labels) == {"tilt < 2", "not tilt < 2"}
-    assert (asked(f"label = {name}").has == (clips.labels == name)).all()
+    for text, rows in {
+        "tilt from 1": [0, 5],
+        "tilt below 3 dB": [5],
+        "tilt 1 to 3 dB": [5],
+        "pitch from 55 Hz": [0, 1],
+        "pitch 1e2 to 200": [1],
+    }.items():
+        assert np.flatnonzero(asked(text).has).tolist() == rows and asked(text).name == text
+    assert set(asked("tilt below 2").labels) == {"tilt below 2", "not tilt below 2"}
+    own = clips.table["number"].to_numpy()
+    assert (asked("number from -0.5").has == (own >= -0.5)).all()
+    assert (asked(f"label: {name}").has == (clips.labels == name)).all()
     for text, message in {
         "hihg": "did you mean 'high'",
-        "tlit > 1": "did you mean 'tilt'",
-        "lable = high": "did you mean 'label'",
-        "label = loud": "a level of label: high",
-        "tilt > x": "a number after >",
-        "tilt > 9": "true of some clips and false of others; it is of 0",
-        "label > 1": "numbers",
+        "tlit from 1": "did you mean 'tilt'",
+        "lable: high": "did you mean 'label'",
+        "label: loud": "a level of label (high, low)",
+        "tilt from x": "a class (high, low), 'column: level', 'column below 1'",
+        "tilt from 2 Hz": "a number in dB",
+        "tilt from 9": "true of some clips and false of others; it is of 0",
+        "label from 1": "a column of numbers (fold, number, tilt, pitch)",
     }.items():
         with pytest.raises(ParameterError, match=re.escape(message)):
             asked(text)
+
+
+def test_what_4_1_calls_a_range_is_a_concept(heard):
+    clips, _, embeddings, split, _ = heard
+    own = clips.table["number"].to_numpy()
+    said = Statements.from_numbers(own, "label and factors", split.train, name="number")
+    for name, has in zip(said.names[1:], said.yes.T[1:], strict=True):
+        concept = cause.concept_of(name, embeddings.layer("first"), clips, SimpleNamespace(names=()), split)
+        assert (concept.has != has).mean() < 0.02, "names round the ends"
 
 
 def test_the_class_that_validation_reads_best_is_chosen_without_the_test_clips():

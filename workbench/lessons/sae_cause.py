@@ -19,6 +19,7 @@ from ..metrics.intervals import group_interval
 from ..probes import Probes, fit_probes
 from ..sae import LatentRemoval, erasure_curve, fit_eraser, steering_curve
 from ..views import compared, curves
+from .sae_names import told_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,11 +69,20 @@ def best_read(x: np.ndarray, y: ArrayLike, split: Split, **options: object) -> s
     return max(areas, key=areas.get)
 
 
+_NUMBER = r"[-+]?\d*\.?\d+(?:e[-+]?\d+)?"
+_RANGE = re.compile(
+    rf"(?P<column>.+?)\s+(?:below\s+(?P<high>{_NUMBER})|from\s+(?P<low>{_NUMBER})|"
+    rf"(?P<from>{_NUMBER})\s+to\s+(?P<to>{_NUMBER}))(?:\s+(?P<unit>\D.*))?"
+)
+SHOWN = 20
+"""Most classes or levels that an error lists."""
+
+
 class Concept(NamedTuple):
     """What a clip has or lacks."""
 
     name: str
-    """The class, or what was asked of a column."""
+    """The class, or the range or level of a column."""
     has: np.ndarray
     """Bool (N,)."""
     labels: np.ndarray
@@ -82,64 +92,73 @@ class Concept(NamedTuple):
 def concept_of(
     asked: str, x: np.ndarray, clips: Clips, measured: Attributes, split: Split, **options: object
 ) -> Concept:
-    """A class, or what a column of the clips or a measured attribute says of each clip.
+    """A class, or what a column or a measured attribute says of each clip, in the words of a latent's name.
 
     Parameters
     ----------
     asked : str
-        A class; "vowel = a" of a column; "f0_median > 50" (or <, >=, <=) of a column of numbers or of an attribute,
-        which a clip lacks where it is not defined; or "" for the class of :func:`best_read`.
+        A class; "vowel: a" of a column; "f0_median below 176 Hz", "midi from 60" or "midi 60 to 72" (the upper end is
+        left out) of an attribute or of a column of numbers, which a clip lacks where it is not defined; or "" for the
+        class of :func:`best_read`. Pitch is in Hz.
     x, clips, measured, split, **options
         Embedding (N, D), the N clips, what was measured of them, and what :func:`best_read` takes.
 
     Raises
     ------
     ParameterError
-        There is no such class, column or level, or all clips have the concept, or none does.
+        There is no such class, column, level or unit, or all clips have the concept, or none does.
     """
-    if not asked.strip():
-        asked = str(best_read(x, clips.labels, split, **options))
+    asked = asked.strip() or str(best_read(x, clips.labels, split, **options))
     classes = clips.labels.astype(str)
     if asked in classes:
         return Concept(asked, classes == asked, clips.labels)
-    parts = re.fullmatch(r"\s*(.+?)\s*(<=|>=|<|>|=)\s*(.+?)\s*", asked)
-    if parts is None:
-        listed = f"a class ({', '.join(sorted(set(classes)))}), 'column = level' or 'column > number'"
-        raise ParameterError("concept", asked, listed + close_match(asked, set(classes)))
-    column, sign, value = parts.groups()
-    has = _levels(clips, column, value) if sign == "=" else _beyond(clips, measured, column, sign, value)
+    has = _within(asked, clips, measured)
+    has = _level(asked, clips) if has is None else has
+    if has is None:
+        ways = "'column: level', 'column below 1', 'column from 1' or 'column 1 to 2'"
+        known = ", ".join(sorted(set(classes))[:SHOWN])
+        raise ParameterError("concept", asked, f"a class ({known}), {ways}{close_match(asked, set(classes))}")
     if has.all() or not has.any():
         raise ParameterError("concept", asked, f"true of some clips and false of others; it is of {has.sum()}")
-    name = f"{column} {sign} {value}"
-    return Concept(name, has, np.where(has, name, f"not {name}"))
+    return Concept(asked, has, np.where(has, asked, f"not {asked}"))
 
 
-def _levels(clips: Clips, column: str, level: str) -> np.ndarray:
+def _level(asked: str, clips: Clips) -> np.ndarray | None:
+    column, colon, level = (part.strip() for part in asked.partition(":"))
+    if not colon:
+        return None
     if column not in clips.table:
-        raise ParameterError("concept", column, f"a column{close_match(column, clips.table)}: {', '.join(clips.table)}")
+        raise ParameterError(
+            "concept", column, f"a column ({', '.join(clips.table)}){close_match(column, clips.table)}"
+        )
     levels = clips.table[column].astype(str).to_numpy()
     if level not in levels:
-        known = ", ".join(sorted(set(levels))[:20])
-        raise ParameterError("concept", f"{column} = {level}", f"a level of {column}: {known}")
+        known = sorted(set(levels))
+        listed = ", ".join(known[:SHOWN])
+        raise ParameterError("concept", asked, f"a level of {column} ({listed}){close_match(level, known)}")
     return levels == level
 
 
-def _beyond(clips: Clips, measured: Attributes, column: str, sign: str, value: str) -> np.ndarray:
+def _within(asked: str, clips: Clips, measured: Attributes) -> np.ndarray | None:
+    """Whether a number lies in a range, bool (N,); None where no range is asked for."""
     import pandas as pd
 
-    try:
-        bound = float(value)
-    except ValueError:
-        raise ParameterError("concept", f"{column} {sign} {value}", f"a number after {sign}") from None
+    if (found := _RANGE.fullmatch(asked)) is None:
+        return None
+    column, unit = found["column"], found["unit"] or ""
+    own = [name for name in clips.table if pd.api.types.is_numeric_dtype(clips.table[name])]
     if column in measured.names:
-        numbers = np.full(len(clips), np.nan)
-        numbers[measured.valid] = measured.values[:, measured.names.index(column)]
-    elif column in clips.table and pd.api.types.is_numeric_dtype(clips.table[column]):
+        numbers, told = np.full(len(clips), np.nan), told_in(measured, column)
+        numbers[measured.valid] = told[0]
+        if unit not in ("", told[1]):
+            raise ParameterError("concept", asked, f"a number in {told[1]}" if told[1] else "a number without a unit")
+    elif column in own and not unit:
         numbers = clips.table[column].to_numpy(float)
     else:
-        known = [name for name in clips.table if pd.api.types.is_numeric_dtype(clips.table[name])] + [*measured.names]
-        raise ParameterError("concept", column, f"numbers{close_match(column, known)}: {', '.join(known)}")
-    return {"<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}[sign](numbers, bound)
+        known = [*own, *measured.names]
+        raise ParameterError("concept", asked, f"a column of numbers ({', '.join(known)}){close_match(column, known)}")
+    low, high = (float(found[a] or found[b] or end) for a, b, end in (("low", "from", -np.inf), ("high", "to", np.inf)))
+    return (numbers >= low) & (numbers < high)
 
 
 def also_read(clips: Clips, split: Split, *, most: int = 1) -> dict[str, np.ndarray]:

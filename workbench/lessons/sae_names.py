@@ -29,6 +29,7 @@ from ..sae import SparseAutoencoder, Statements, name_latents
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..attributes import Attributes
     from ..embeddings import Embeddings
     from ..encoders import Encoder
 
@@ -199,14 +200,19 @@ def own_statements(moments: Moments) -> Statements:
     return Statements.joined(parts)
 
 
+def told_in(measured: Attributes, name: str) -> tuple[np.ndarray, str]:
+    """Values (N,) of a measured attribute in the unit in which it is told, and this unit: pitch in Hz, or none."""
+    values, unit = measured.values[:, measured.names.index(name)], measured.meanings[name].rpartition(", ")[2]
+    if unit == SEMITONES:
+        return 27.5 * 2 ** (values / 12), "Hz"
+    return values, unit if unit in UNITS else ""
+
+
 def measured_statements(moments: Moments, *, set: str) -> Statements:
     """Ranges of measured attributes, of the sound of each moment alone; pitch is given in Hz."""
     heard, parts = measure(moments.clips, set=set, seconds=moments.heard, progress=False), []
-    for name, values in zip(heard.names, heard.values.T, strict=True):
-        unit = heard.meanings[name].rpartition(", ")[2]
-        if unit == SEMITONES:
-            values, unit = 27.5 * 2 ** (values / 12), "Hz"
-        unit = unit if unit in UNITS else ""
+    for name in heard.names:
+        values, unit = told_in(heard, name)
         parts.append(Statements.from_numbers(values, MEASURED, moments.split.train, name=name, unit=unit))
     return Statements.joined(parts)
 
