@@ -183,3 +183,22 @@ def test_without_praat_there_is_a_sentence_and_no_table():
     assert lesson.agreement_sentences(table) == [
         "Of 2 attributes 1 have a rank correlation with Praat's above 0.9; the lowest is that of jitter, 0.20."
     ]
+
+
+def test_differences_are_told_by_what_their_intervals_show():
+    rows = [
+        ("Accuracy of layer 2", 0.9, 0.8, 1.0, "chance"),
+        ("R² of a minus b", 0.2, 0.1, 0.3, "c"),
+        ("Accuracy of a minus b", -0.2, -0.3, -0.1, "c"),
+        ("Change minus that by others", 0.1, -0.1, 0.3, "c"),
+        ("Codes minus those", 4, None, None, "c"),
+        ("Never measured minus that", None, None, None, "c"),
+        ("One group minus that", 1.0, NAN, NAN, "c"),
+    ]
+    assert lesson.found_sentences(rows) == [
+        "Shown to lie above zero: R² of a minus b.",
+        "Shown to lie below zero: accuracy of a minus b.",
+        "Not shown to differ from zero: change minus that by others.",
+        "Without an interval, so that nothing is shown: codes minus those; one group minus that.",
+    ]
+    assert lesson.found_sentences(rows[:1]) == []

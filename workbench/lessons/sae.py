@@ -610,3 +610,27 @@ def headline(
         (sparse, *trained, f"the untrained code's {untrained[0]:+.2f}"),
         (removal, *removed, f"by the others alone {by_others:+.2f}"),
     ]
+
+
+def found_sentences(rows: Sequence[tuple]) -> list[str]:
+    """Which differences among the main results are shown, above zero or below, and which are not.
+
+    Parameters
+    ----------
+    rows : sequence of (text, value, low, high, control)
+        As :func:`workbench.record` takes them; a difference says "minus".
+    """
+    told: dict[str, list[str]] = {
+        "Shown to lie above zero": [],
+        "Shown to lie below zero": [],
+        "Not shown to differ from zero": [],
+        "Without an interval, so that nothing is shown": [],
+    }
+    above, below, neither, unknown = told.values()
+    for text, value, low, high, _ in rows:
+        if " minus " in text and value is not None:
+            bounds = np.array([low, high], dtype=float)
+            known = np.isfinite(bounds).all()
+            kind = (above if low > 0 else below if high < 0 else neither) if known else unknown
+            kind.append(f"{text[0].lower()}{text[1:]}" if text[1].islower() else text)
+    return [f"{kind}: {'; '.join(texts)}." for kind, texts in told.items() if texts]
