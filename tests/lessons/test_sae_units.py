@@ -8,7 +8,7 @@ import torch
 
 import workbench as wb
 from workbench.core.errors import ParameterError
-from workbench.lessons.sae_units import Inputs
+from workbench.lessons.sae_units import Inputs, some_of
 from workbench.sae import SparseCodes
 from workbench.sae.study import Code
 
@@ -130,3 +130,12 @@ def test_layers_of_other_frame_rates_are_refused_and_so_are_other_units(made):
     assert set(Inputs("clip", made[0], network, ["first", "second"], made[2]).vectors) == {"first", "second"}
     with pytest.raises(ParameterError, match="unit"):
         Inputs("word", *made[:2], ["logmel"], made[2])
+
+
+def test_some_clips_keep_the_sides_of_the_split():
+    split = wb.Split(np.arange(0, 60), np.arange(60, 80), np.arange(80, 100))
+    clips = wb.datasets.Clips.from_arrays([np.zeros(100, np.float32)] * 100, 1000)
+    rows, own = some_of(clips, split, most=50, seed=1)
+    assert [len(part) for part in own] == [30, 10, 10] and len(set(rows)) == 50
+    for part, of in zip(own, split, strict=True):
+        assert set(rows[part]) <= set(of)

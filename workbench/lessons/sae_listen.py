@@ -40,6 +40,8 @@ SURE = 3.0
 """Mean score of the training clips in which a latent is active: a probability of 95 %."""
 LEAST = 5
 """Training clips, and as many test clips, in which a latent must be active, and be silent."""
+CLIPS = 240
+"""At most so many clips are heard: each goes through the network up to the layer, many times."""
 MOST = 64
 """Most latents that are looked through for those that vary."""
 

@@ -74,22 +74,6 @@ def windows(clips: Clips, rows: ArrayLike) -> np.ndarray:
     return np.stack([audio.fit(clips.audio(int(i), rate=RATE)[0], RATE, seconds=SECONDS) for i in rows])
 
 
-def some_of(clips: Clips, split: Split, *, most: int, seed: int) -> tuple[np.ndarray, Split]:
-    """At most so many clips, with the same shares of training, validation and test, and their own split.
-
-    Returns
-    -------
-    rows : ndarray of int (N,)
-        Positions among the clips.
-    split : Split
-        Of positions in ``rows``.
-    """
-    share, rng = min(1.0, most / len(clips)), np.random.default_rng(seed)
-    parts = [rng.permutation(part)[: max(1, round(share * len(part)))] for part in split]
-    ends = np.cumsum([0, *map(len, parts)])
-    return np.concatenate(parts), Split(*(np.arange(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)))
-
-
 def spread(rows: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
     """The first ``count`` of some rows, from as many groups as can be, since intervals are over groups."""
     rows = np.asarray(rows)

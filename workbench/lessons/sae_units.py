@@ -175,3 +175,19 @@ class Inputs:
         seen = sae.preactivations(frames).mean(0)
         assert np.allclose(seen, sae.preactivations(x[None])[0], atol=1e-3), "equation 4"
         return f"Equation 4 holds for all {len(z)} latents of the first clip."
+
+
+def some_of(clips: Clips, split: Split, *, most: int, seed: int) -> tuple[np.ndarray, Split]:
+    """At most so many clips, with the same shares of training, validation and test, and their own split.
+
+    Returns
+    -------
+    rows : ndarray of int (N,)
+        Positions among the clips.
+    split : Split
+        Of positions in ``rows``.
+    """
+    share, rng = min(1.0, most / len(clips)), np.random.default_rng(seed)
+    parts = [rng.permutation(part)[: max(1, round(share * len(part)))] for part in split]
+    ends = np.cumsum([0, *map(len, parts)])
+    return np.concatenate(parts), Split(*(np.arange(*pair) for pair in zip(ends[:-1], ends[1:], strict=True)))
