@@ -242,10 +242,20 @@ def test_names_are_shown_searched_and_sorted(brief):
     page, _ = brief
     assert page.inner_text(".wb-latent h3") == "Latent 0: a low belt"
     assert page.inner_text(".wb-worth") == "balanced accuracy 0.91, best wrong name 0.62"
+    assert shown(page)[:2] == [0, 3], "by name at first; those without one come last"
     page.get_by_role("columnheader", name="name").get_by_role("button").click()
-    assert shown(page)[:2] == [0, 3], "by name; those without one come last"
+    assert shown(page)[:2] == [3, 0]
     search(page, "trembl")
     assert shown(page) == [3] and page.locator(".wb-rows .wb-c-name").inner_text() == "trembling"
+
+
+def test_names_that_are_worth_a_number_are_sorted_by_it(offline_page, tone, tmp_path):
+    z, table = make_latents()
+    names = {0: ("high", "0.61"), 3: ("low", "0.83")}
+    latent_page(z, table, audio=tone, sounds=0, names=names).save(tmp_path / "page.html")
+    offline_page.goto((tmp_path / "page.html").as_uri())
+    offline_page.wait_for_selector(".wb-latent h3")
+    assert shown(offline_page)[:2] == [3, 0], "the best name first"
 
 
 def test_strange_labels_stay_text(offline_page, tone, tmp_path):

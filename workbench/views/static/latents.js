@@ -41,13 +41,14 @@ class LatentPage {
       [name, { latents: uint32(latents), values: name === "decoder" ? float32(values) : uint32(values) }]));
     data.bests = data.about.map(([column, label]) => (!column || column === "label" ? label : `${column} = ${label}`));
     const named = (k) => (data.names.length ? data.names[k][0] : "");
+    const graded = data.names.length > 0 && data.names.every(([name, worth]) => !name || (worth && Number.isFinite(+worth)));
     this.texts = data.bests.map((best, k) => `${named(k)} ${best} ${data.factors[k]} #${this.numbers[k]}`.toLowerCase());
     const mark = (latent) => (this.carried.has(latent) ? "♪" : this.brief.has(latent) ? "♩" : ""), heard = data.carried.length + data.moments.length;
     const by = (name) => (k) => s[name][k];
     this.fields = [
       { key: "sound", head: "♪", hint: `its clips play on this page${data.framed ? "; ♩: the moments alone" : ""}`, value: (k) => ["", "♩", "♪"].indexOf(mark(this.numbers[k])), text: (k) => mark(this.numbers[k]), down: true },
       { key: "latent", head: "latent", hint: "its number", value: (k) => this.numbers[k], text: (k) => String(this.numbers[k]) },
-      { key: "name", head: "name", hint: "what it is called", value: named, text: (k) => named(k) || "–", title: (k) => data.names[k].filter(Boolean).join(": ") },
+      { key: "name", head: "name", hint: `what it is called${graded ? "; sorted by what the name is worth" : ""}`, value: (k) => (graded && named(k) ? +data.names[k][1] : named(k)), down: graded, text: (k) => named(k) || "–", title: (k) => data.names[k].filter(Boolean).join(": ") },
       { key: "density", head: "active in", hint: "share of the clips in which it is active", value: by("density"), text: (k) => percent(s.density[k]), bar: by("density"), down: true },
       { key: "mean", head: "mean", hint: "mean activation over all clips", value: by("mean"), text: (k) => show(s.mean[k], 3), down: true },
       { key: "max", head: "max", hint: "largest activation", value: by("max"), text: (k) => show(s.max[k], 3), down: true },
@@ -58,7 +59,7 @@ class LatentPage {
       { key: "correlation", head: "r", hint: "Pearson correlation with the best factor; sorted by size", value: (k) => Math.abs(s.correlation[k]), text: (k) => signed(s.correlation[k]), weak: (k) => !(Math.abs(s.correlation[k]) > s.correlation_chance[k]), down: true },
       { key: "correlation-chance", head: "chance", hint: "correlation that the best of all factors reaches when the clips are shuffled (luckiest of 20)", value: by("correlation_chance"), text: (k) => fixed(s.correlation_chance[k]), down: true },
     ].filter((f) => (heard || f.key !== "sound") && (data.names.length || f.key !== "name"));
-    this.sorting = { key: "auc", down: true };
+    this.sorting = data.names.length ? { key: "name", down: graded } : { key: "auc", down: true };
     this.build();
     new ResizeObserver(() => { this.drawRows(); this.drawPlots(); }).observe(this.root);
     this.filter();
