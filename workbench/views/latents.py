@@ -78,7 +78,8 @@ def latent_page(
         shows when a latent fires, and half of the room below is for moments: sound and picture around the strongest
         frames of latents whose whole clips have no room.
     names : mapping of latent to str, optional
-        What a latent is called, or (what it is called, what that name is worth in words).
+        What a latent is called, or (what it is called, what that name is worth in words or as a number, "0.83"). The
+        table begins with these, by their numbers or by name.
     moment : float
         Seconds around a clip's strongest frame that play on their own; needs ``frames``.
     latents : sequence of int, optional
