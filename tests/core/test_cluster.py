@@ -31,6 +31,13 @@ def client():
         yield client
 
 
+@pytest.fixture
+def mortal():
+    """Workers of a test that kills them: dask does not always start one anew that died while another was starting."""
+    with connect("local:2") as client:
+        yield client
+
+
 def jobs_of(function, count, **options):
     return [
         Job(f"job {i}", f"{function.__name__}-{os.urandom(4).hex()}", function, (i,), **options) for i in range(count)
@@ -79,9 +86,9 @@ def test_one_computation_serves_two_callers(client, tmp_path):
     assert found[0] == found[1] and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_worker_that_is_killed_costs_nothing_but_time(client, tmp_path):
+def test_a_worker_that_is_killed_costs_nothing_but_time(mortal, tmp_path):
     jobs = [Job(f"job {i}", f"killed-{i}", _die_once, (i, str(tmp_path))) for i in range(6)]
-    assert outcomes(client, jobs) == {f"job {i}": i for i in range(6)}
+    assert outcomes(mortal, jobs) == {f"job {i}": i for i in range(6)}
     assert (tmp_path / "died").exists()
 
 
@@ -92,16 +99,16 @@ def test_out_of_memory_is_done_again_smaller(client):
     assert outcome == 4
 
 
-def test_a_job_that_kills_every_worker_is_given_up(client):
+def test_a_job_that_kills_every_worker_is_given_up(mortal):
     job = Job("deadly", "deadly", _die_always, (2,), smaller=lambda: Job("deadly", "deadly", _die_always, (1,)))
     with pytest.warns(UserWarning, match="deadly is done again: on its worker, ClusterError: the workers .* killed"):
-        assert [outcome for _, outcome in spread(client, [job])] == [1]
-    ((_, outcome),) = spread(client, [Job("deadly", "deadly again", _die_always, (2,))])
+        assert [outcome for _, outcome in spread(mortal, [job])] == [1]
+    ((_, outcome),) = spread(mortal, [Job("deadly", "deadly again", _die_always, (2,))])
     assert isinstance(outcome, ClusterError) and "too little memory" in str(outcome)
 
 
 def test_a_worker_that_cannot_write_is_avoided(client, tmp_path):
-    client.wait_for_workers(2, timeout=300)  # one was killed before this test and starts anew
+    client.wait_for_workers(2, timeout=300)
     with pytest.warns(UserWarning, match="done again: on tcp://.*StoreError: .* disk is full"):
         found = outcomes(client, [Job("job", "full-disk", _full_disk_once, (str(tmp_path),))])
     assert found["job"] == 2 and len(list(tmp_path.iterdir())) == 2, "two workers tried"
@@ -254,7 +261,7 @@ def test_a_worker_of_another_version_is_refused_by_name(outside, tmp_path):
         with pytest.raises(ClusterError, match="no worker of .* has this version .* has workbench 0.0.1, code old"):
             outcomes(client, jobs_of(_square, 2))
         outside.worker()
-        client.wait_for_workers(2, timeout=300)  # one was killed before this test and starts anew
+        client.wait_for_workers(2, timeout=300)
         with pytest.warns(UserWarning, match="1 workers get no work, .* has workbench 0.0.1, code old"):
             assert outcomes(client, jobs_of(_square, 8)) == {f"job {i}": i * i for i in range(8)}
         done, found = tmp_path / "done", {}

@@ -11,6 +11,7 @@ from workbench.core.errors import ParameterError
 from workbench.encoders import Encoder, Layer, encoder_from, extract, load_encoder, splice
 from workbench.encoders.efficientat import load_efficientat
 from workbench.encoders.residual import ResiDualStack
+from workbench.encoders.splicing import replaced_input
 from workbench.encoders.stages import tensor_of, with_tensor
 
 HIDDEN = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
@@ -227,6 +228,16 @@ def test_extract_pools_the_changed_layer_and_the_fingerprint_knows_the_change(en
         np.testing.assert_allclose(found[i][0], plain[i][0], atol=1e-5)
         np.testing.assert_allclose(found[i][1], plain[i][1] + 2, atol=1e-5)
     assert spliced[0].describe()["changed"] == "2" and spliced[0].describe()["bypassed"] == []
+
+
+def test_another_thread_may_meet_a_hook_that_is_being_removed():
+    layer, found = torch.nn.Identity(), []
+    with replaced_input(layer, torch.zeros_like):
+        layer._forward_pre_hooks_with_kwargs.clear()  # between two lines of torch: on the list, but no more with kwargs
+        worker = threading.Thread(target=lambda: found.append(layer(torch.ones(1, 2, 3))))
+        worker.start()
+        worker.join()
+    assert torch.equal(*found, torch.ones(1, 2, 3))
 
 
 def test_another_thread_reads_the_unchanged_network(encoders):

@@ -102,7 +102,8 @@ def test_masks_keep_the_band_that_decides(trained, classifier, clips, band_bins)
     inside = np.mean([mask[band_bins(c)].mean() for mask, c in zip(masks, y, strict=True)])
     outside = np.mean([mask[~band_bins(c)].mean() for mask, c in zip(masks, y, strict=True)])
     assert inside > 2 * outside
-    torch.testing.assert_close(trained.masks(x[:2], classifier.logits(x[:2]).argmax(1)), masks[:2])
+    again = trained.masks(x[:2], classifier.logits(x[:2]).argmax(1))
+    torch.testing.assert_close(again, masks[:2], rtol=1e-4, atol=1e-4)  # bits differ between batches
     sparse, full = (trained.masks(x[:3], sparsity=value).mean() for value in (30.0, 0.0))
     assert sparse < masks[:3].mean() < full
 

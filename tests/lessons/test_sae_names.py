@@ -103,7 +103,8 @@ def test_a_tone_is_named_by_its_label_and_its_pitch(windowed):
     assert naming.name_sentences({"all": control}, control)[0].endswith("none can be named.")
     assert set(naming.latent_names(tables["all"])) == {0, 1}
     assert naming.name_results(tables, control)["latents_named"]["all"] == 2
-    _, share, low, high, against = naming.name_row(tables, control)
+    assert naming.name_rows({"all": control}, control) == [], "no name was judged"
+    ((_, share, low, high, against),) = naming.name_rows(tables, control)
     assert (share, low, high) == (1.0, None, None) and against == "of the untrained code's nan", "none was judged"
     assert naming.shown_names(tables["all"])["verdict"].tolist() == [naming.HOLDS] * 2
 

@@ -164,9 +164,8 @@ def replaced_input(module: nn.Module, function: Callable[[Tensor], Tensor]) -> I
     """Replace the first frames (B, T, D) that a module is given by a function of them, in the present thread."""
     owner = get_ident()
 
-    def hook(_module, args, kwargs):
-        place = first_frames(args, kwargs)
-        if get_ident() != owner or place is None:
+    def hook(_module, args, kwargs=None):  # a call of another thread may come without, while the hook is being removed
+        if get_ident() != owner or (place := first_frames(args, kwargs)) is None:
             return None
         if isinstance(place, int):
             return (*args[:place], function(args[place]), *args[place + 1 :]), kwargs
@@ -191,9 +190,8 @@ def readers(model: nn.Module, states: Sequence[Tensor], run: Callable[[], object
     """Return for each of some frames (B, T, D) the first module within a model that is given them when it runs."""
     owner, found = get_ident(), [None] * len(states)
 
-    def listen(module, args, kwargs) -> None:
-        place = first_frames(args, kwargs)
-        if place is None or get_ident() != owner:
+    def listen(module, args, kwargs=None) -> None:  # as in replaced_input, another thread may call it without
+        if get_ident() != owner or (place := first_frames(args, kwargs)) is None:
             return
         given = args[place] if isinstance(place, int) else kwargs[place]
         for i, state in enumerate(states):

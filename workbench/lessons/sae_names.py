@@ -412,13 +412,15 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
     return sentences
 
 
-def name_row(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> tuple:
-    """The share of latents whose name holds, as a main result."""
+def name_rows(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> list[tuple]:
+    """The share of latents whose name holds, as a main result; none where no name could be judged."""
     counts = name_counts(tables, control)
     judged = counts["judged"]
+    if not judged["all"]:
+        return []
     share = (counts[HOLDS] / judged.where(judged > 0)).loc[["all", "all, untrained code"]]
     text = f"Share of {judged['all']:.0f} latents whose name holds in other groups"
-    return text, share.iloc[0], None, None, f"of the untrained code's {share.iloc[1]:.2f}"
+    return [(text, share.iloc[0], None, None, f"of the untrained code's {share.iloc[1]:.2f}")]
 
 
 def name_results(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> dict[str, object]:
