@@ -50,11 +50,23 @@ def test_everything_that_a_run_shows_stands_below_its_command(done, tmp_path):
     assert "Nothing" not in text, "a table without rows"
 
 
-def test_a_run_in_brief_has_its_command_and_main_results_alone(done):
-    text = results_text(brief=[done])
-    assert "| Rest | 1.25 | none | nothing |" in text and "workbench run toy" in text
-    assert "### " not in text and "dead" not in text
-    assert results_text(done, brief=[done]).count("| Rest |") == 2
+def test_runs_in_brief_stand_side_by_side_with_their_commands(done, tmp_path):
+    results = json.loads((done / "toy" / "results.json").read_text())
+    results["context"] = {"dataset": {"name": "other", "clips": 7}}
+    gained = {"text": "a minus b", "value": 0.2, "low": 0.1, "high": 0.3, "control": "c"}
+    results["headline"].append(gained)
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "results.json").write_text(json.dumps(results))
+    text = results_text(brief=[done, tmp_path])
+    assert "# The toy: 2 runs side by side\n" in text and "(#the-toy-2-runs-side-by-side)" in text
+    assert text.count("    workbench run toy --seed 3") == 2 and "dead" not in text
+    assert "### Rest\n\n| sounds and model | value | interval | read against |" in text
+    assert text.count(" | 1.25 | none | nothing |") == 2 and "| other | 1.25 | none | nothing |" in text
+    assert "| other | 0.2 | 0.1 to 0.3 | c |\n\n- Shown to lie above zero in 1 of 1, below zero in 0." in text
+    results["headline"] = [gained | {"low": None, "high": None}]
+    (tmp_path / "toy" / "results.json").write_text(json.dumps(results))
+    text = results_text(done, brief=[tmp_path])
+    assert "in 0 of 1, below zero in 0; 1 without an interval." in text and "# The toy: 1 run\n" in text
 
 
 def test_the_command_names_a_notebook_that_makes_the_same_parameters(done):

@@ -508,19 +508,20 @@ def gallery(
 
 @app.command()
 def results(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs or sweeps.")],
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="RUN", help="Folders of runs or sweeps.")] = None,
     brief: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="One more, with its main results alone.")
+        list[Path] | None, typer.Option(metavar="RUN", help="One more, with its main results alone; again for others.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file; printed without it.")] = None,
 ) -> None:
     """Write down what runs have found, as Markdown.
 
     Of each run its command, its main results with interval and control, and the tables and readings of its notebook.
+    Runs given with --brief follow side by side, in a table for each main result.
     """
     from . import runs as room
 
-    text = room.results_text(*runs, brief=brief or (), out=out)
+    text = room.results_text(*(runs or ()), brief=brief or (), out=out)
     typer.echo(text if out is None else out, nl=out is not None)
 
 

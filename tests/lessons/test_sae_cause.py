@@ -175,9 +175,9 @@ def test_the_fewest_latents_that_erase_and_what_is_said_of_them():
     assert "before 0.80, after 2 latents 0.80, after LEACE 0.80, after 2 random ones 0.80" in told[4]
     assert told[-1] == "Judged by the probe from before alone, 2 of them would have erased it." and len(told) == 6
     ((text, *figures, control),) = cause.erasure_rows(table, concept="a")
-    assert text == "AUC of a new probe of a after 2 of 8 active latents are removed"
+    assert text == "AUC of a new probe of the erased concept after its latents are removed"
     assert figures == pytest.approx([0.53, 0.43, 0.63])
-    assert control == "before 0.90, LEACE 0.50, as many random ones 0.88"
+    assert control == "a, 2 of 8 active latents; before 0.90, LEACE 0.50, as many random ones 0.88"
     assert cause.erasure_rows(pd.DataFrame(), concept="a") == []
     none = curve({0: 0.9, 1: 0.9, 4: 0.7, 8: 0.65}, {1: 0.9})
     assert cause.enough(none) is None and cause.taken(none) == [5, 3, 1, 0]

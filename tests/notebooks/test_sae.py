@@ -71,7 +71,7 @@ def test_paper_scale_runs_once_data_and_weights_are_there(tmp_path, monkeypatch,
     (result,) = run("sae", scale="paper", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
     found = [row["text"] for row in result.results["headline"]]
-    assert all(any(claim in text for text in found) for claim in ("(pitch) in layer", "found again", "turning"))
+    assert all(any(claim in text for text in found) for claim in ("attribute of pitch", "found again", "turning"))
     assert result.results["context"]["dataset"]["name"] == "vocalset"
     assert list(result.metrics["accuracy"]) == [str(layer) for layer in range(13)]
     assert result.metrics["chance"] == 1 / len(TECHNIQUES)
@@ -106,5 +106,5 @@ def test_a_folder_has_labels_and_nothing_else(tmp_path):
     parameters |= {"concept": "f0_median from 200 Hz"}
     (result,) = run("sae", parameters=parameters, out=tmp_path / "run", progress=False)
     assert result.status == "ok", result.problem
-    assert any("probe of f0_median from 200 Hz after" in row["text"] for row in result.results["headline"])
+    assert any(row["control"].startswith("f0_median from 200 Hz, ") for row in result.results["headline"])
     assert result.metrics["factors"] == {} and result.results["context"]["dataset"]["clips"] == len(rows)

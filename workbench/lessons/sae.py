@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from ..attributes import Attributes, agreement, measure
 from ..core.splits import Split
 from ..metrics.classification import paired_interval
 from ..metrics.geometry import nearest_alike
+from ..metrics.intervals import jackknife_interval, members
 from ..probes import Probes, RegressionProbes, paired
 from ..sae import attribute_study, best_attributes, k_of, published
 from ..views import compared, curves, headed
@@ -374,18 +376,19 @@ def attribute_curves(top: pd.DataFrame, *, clips: int, numbers: int, title: str)
     )
 
 
-def attribute_sentences(top: pd.DataFrame, *, sparsity: float) -> list[str]:
+def attribute_sentences(top: pd.DataFrame, margins: pd.DataFrame, *, sparsity: float) -> list[str]:
     """The trained code against the embedding and the untrained code: completeness, R² and effective codes."""
-    ours, sentences, summary = ("SAE", sparsity), [], attribute_means(top)
+    ours, sentences = ("SAE", sparsity), []
     each = top[top["protocol"] == "held out"].set_index(["kind", "sparsity", "attribute"]).sort_index()
     for rival in (("embedding", 0.0), ("SAE, untrained", sparsity)):
-        C = [f"{summary.loc[(*key, 'paper'), 'completeness']:.2f}" for key in (ours, rival)]
-        sentences.append(f"Completeness by the paper's recipe: trained SAE {C[0]}, {rival[0]} {C[1]}.")
         sentences.append(f"Held out, {_beside(each.loc[ours], each.loc[rival], rival[0])}")
-    return [
-        *sentences,
-        f"Sparsity {sparsity:.0%}, one fit a code: there is no interval, and small differences mean nothing.",
-    ]
+    asked = {"completeness": ("Completeness by the paper's recipe", 2), "codes": ("Effective codes, held out", 0)}
+    for name, (of, digits) in asked.items():
+        row = margins.loc[name]
+        words = {"of": of, "factor": 1, "unit": "", "digits": digits, "missing": "the fit has fewer than three groups"}
+        told = compared("the trained SAE", "the embedding", row[["difference", "low", "high"]], **words)
+        sentences.append(f"{told} The untrained SAE's difference from the embedding is {row['untrained']:+.{digits}f}.")
+    return [*sentences, f"Sparsity {sparsity:.0%}. The intervals are for a fit to other groups, with the same codes."]
 
 
 def where_rows(
@@ -411,29 +414,88 @@ def where_rows(
         if families[name] in of:
             row = peaks.loc[name]
             bare, plain = CONTROLS.values()
-            text = f"R² of {name} ({families[name]}) in layer {row['layer']} minus that of {bare}"
+            text = f"R² of the attribute of {families[name]} read best minus that of {bare}"
             gain = [row[f"{bare}: {part}"] for part in ("gain", "low", "high")]
             others = f"R² {row['r2']:.2f}, {bare} {row[f'{bare}: r2']:.2f}, {plain} {row[f'{plain}: r2']:.2f}"
-            rows.append((text, *gain, f"{others}; depth {row['depth']:.2f} of 1"))
+            rows.append((text, *gain, f"{name} in layer {row['layer']} (depth {row['depth']:.2f} of 1): {others}"))
     return rows
 
 
-def attribute_rows(top: pd.DataFrame, *, sparsity: float) -> list[tuple]:
-    """The trained code minus the embedding in two main results: completeness by the paper's recipe, and effective codes
-    held out, of which fewer are better; read against the untrained code."""
-    means, rows = attribute_means(top), []
-    asked = {
-        ("completeness", "paper"): "Completeness of the sparse code minus the embedding's, by the paper's recipe",
-        (
-            "codes",
-            "held out",
-        ): "Effective codes of an attribute in the sparse code minus those in the embedding, held out",
+def attribute_margins(
+    codes: Mapping[tuple[str, float], np.ndarray],
+    measured: Attributes,
+    top: pd.DataFrame,
+    *,
+    sparsity: float,
+    split: Split,
+    groups: np.ndarray,
+    seed: int,
+    blocks: int = 10,
+) -> pd.DataFrame:
+    """Completeness and effective codes of the trained code minus the embedding's, with intervals for other groups.
+
+    The lasso is fitted again without each group of the clips that it is fitted to (or each block of groups, where there
+    are more than ``blocks``), to the same attributes; the interval is the jackknife's. The codes stay as they are.
+
+    Parameters
+    ----------
+    codes : mapping of (kind, sparsity) to ndarray (N, d)
+    measured : Attributes
+        Of the same N clips.
+    top : pandas.DataFrame
+        Of :func:`workbench.sae.best_attributes`: the attributes that are averaged over.
+    sparsity : float
+        Of the codes that are compared with the embedding.
+    split : Split
+    groups : ndarray (N,)
+    seed : int
+        Of the choice of blocks.
+    blocks : int
+        At most so many fits.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows "completeness", by the paper's recipe, and "codes", held out; columns ``difference``, ``low`` and ``high``
+        (NaN with fewer than three groups) and ``untrained``, the difference of the untrained code.
+    """
+    import pandas as pd
+
+    three = {key: codes[key] for key in (("embedding", 0.0), ("SAE", sparsity), ("SAE, untrained", sparsity))}
+    means, rows = attribute_means(top), {}
+    for column, protocol in (("completeness", "paper"), ("codes", "held out")):
+        dense, ours, bare = (means.loc[(*key, protocol), column] for key in three)
+        chosen = top[top["protocol"] == protocol].merge(pd.DataFrame(list(three), columns=["kind", "sparsity"]))
+        kept = np.isin(measured.names, chosen["attribute"].unique())
+        names = tuple(np.asarray(measured.names)[kept])
+        few = dataclasses.replace(measured, names=names, values=measured.values[:, kept])
+        fitted = split.test if protocol == "paper" else np.concatenate([split.train, split.valid])
+        member = members(groups[fitted], len(fitted))
+        rng, count = np.random.default_rng(seed), member.max() + 1
+        block = (rng.permutation(count) % min(blocks, count))[member]
+        pair, without = dict(list(three.items())[:2]), []
+        for out in range(block.max() + 1 if count > 2 else 0):
+            parts = Split(*(part[~np.isin(part, fitted[block == out])] for part in split))
+            again = attribute_study(pair, few, split=parts, groups=groups, protocols=(protocol,))
+            again = chosen[["kind", "sparsity", "attribute"]].merge(again, on=["kind", "sparsity", "attribute"])
+            fewer = attribute_means(again)[column]
+            without.append(fewer.loc[("SAE", sparsity, protocol)] - fewer.loc[("embedding", 0.0, protocol)])
+        known = len(without) > 1 and np.isfinite(without).all()
+        low, high = jackknife_interval(ours - dense, without, np.bincount(block)) if known else (np.nan, np.nan)
+        rows[column] = {"difference": ours - dense, "low": low, "high": high, "untrained": bare - dense}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def attribute_rows(margins: pd.DataFrame) -> list[tuple]:
+    """Completeness and effective codes, of which fewer are better, as main results, from :func:`attribute_margins`."""
+    texts = {
+        "completeness": "Completeness of the sparse code minus the embedding's, by the paper's recipe",
+        "codes": "Effective codes of an attribute in the sparse code minus those in the embedding, held out",
     }
-    for (column, protocol), text in asked.items():
-        dense = means.loc[("embedding", 0.0, protocol), column]
-        ours, bare = (means.loc[(kind, sparsity, protocol), column] - dense for kind in ("SAE", "SAE, untrained"))
-        rows.append((text, ours, None, None, f"the untrained code's {bare:+.2g}; one fit a code, so no interval"))
-    return rows
+    return [
+        (texts[name], *row[["difference", "low", "high"]], f"the untrained code's {row['untrained']:+.2g}")
+        for name, row in margins.iterrows()
+    ]
 
 
 def _beside(a: pd.DataFrame, b: pd.DataFrame, name: str) -> str:
@@ -584,7 +646,6 @@ def code_results(
 
 
 def headline(
-    data: str,
     probes: Probes,
     baselines: Mapping[str, Probes],
     code_probes: Probes,
@@ -596,18 +657,27 @@ def headline(
     removed: Sequence[float],
     by_others: float,
 ) -> list[tuple]:
-    """The first three main results, each with its interval and what it is read against."""
+    """The first three main results, each with its interval and what it is read against.
+
+    What depends on the sounds, such as a layer's name, stands there and not in the result's own text, so that the
+    results of several runs can be read side by side.
+    """
     best = probes.position(probes.best_layer)
     plain, bare = (baselines[name].accuracy.mean(1).max() for name in ("spectrum", "untrained"))
     guess = f"commonest class {probes.majority:.2f}, spectrum {plain:.2f}, untrained network {bare:.2f}"
     trained, untrained = (
         paired(code_probes, codes_of_kind(coded, kind, k), probes, layer) for kind in ("SAE", "SAE, untrained")
     )
-    sparse = f"Accuracy of its sparse code ({sparsity:.0%} of latents zero) minus the whole embedding's"
+    sparse = "Accuracy of its sparse code minus the whole embedding's"
     removal = "Change of a class's probability when its latents are removed, minus that by others that push as far"
     return [
-        (f"Accuracy of layer {probes.best_layer}, {data}", probes.accuracy[best].mean(), *probes.interval[best], guess),
-        (sparse, *trained, f"the untrained code's {untrained[0]:+.2f}"),
+        (
+            "Accuracy of the layer that reads the labels best",
+            probes.accuracy[best].mean(),
+            *probes.interval[best],
+            guess,
+        ),
+        (sparse, *trained, f"{sparsity:.0%} of latents zero; the untrained code's {untrained[0]:+.2f}"),
         (removal, *removed, f"by the others alone {by_others:+.2f}"),
     ]
 

@@ -257,8 +257,10 @@ def erasure_rows(table: pd.DataFrame, *, concept: str) -> list[tuple]:
     if (RANDOM, n) in at.index:
         others["as many random ones"] = at.loc[(RANDOM, n), "auc"]
     control = ", ".join(f"{name} {auc:.2f}" for name, auc in others.items())
-    text = f"AUC of a new probe of {concept} after {n} of {table.attrs['active']} active latents are removed"
-    return [(text, *row[["auc", "low", "high"]], control)]
+    text = "AUC of a new probe of the erased concept after its latents are removed"
+    return [
+        (text, *row[["auc", "low", "high"]], f"{concept}, {n} of {table.attrs['active']} active latents; {control}")
+    ]
 
 
 def _rest(table: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core.checks import checked
@@ -39,7 +39,8 @@ def results_text(
     *runs : path or RunResult
         Folders of runs, of sweeps, or of one notebook's run. In the order given.
     brief : iterable of path or RunResult
-        Runs that follow with their command and main results alone.
+        Runs that follow with their command and main results alone, those of one notebook side by side: a table a main
+        result, with a row a run, and in how many of them a difference ("minus") is shown to lie above or below zero.
     out : path, optional
         A file to write the text to as well; one that is there is replaced.
 
@@ -60,8 +61,13 @@ def results_text(
     for folder, results in named:
         if results["status"] != "ok":
             raise RunError(f"{folder}: this run is {results['status']}; only finished runs have results")
-    parts = [_run(Path(folder), results, brief=place >= len(whole)) for place, (folder, results) in enumerate(named)]
-    contents = [f"- [{markdown(_title(results))}](#{_anchor(_title(results))})" for _, results in named]
+    beside: dict[str, list[Mapping]] = {}
+    for _, results in short:
+        beside.setdefault(results["notebook"]["name"], []).append(results)
+    titles = [_title(results) for _, results in whole]
+    titles += [_beside_title(runs) for runs in beside.values()]
+    parts = [_run(Path(folder), results) for folder, results in whole] + [_beside(runs) for runs in beside.values()]
+    contents = [f"- [{markdown(title)}](#{_anchor(title)})" for title in titles]
     about = (
         "Every figure below was written by `workbench results` from the files that runs leave; none is copied by hand. "
         "Above each run's results stands the command that makes it again. Recorded sound and pretrained weights are "
@@ -85,12 +91,19 @@ def command(results: Mapping) -> str:
     return shlex.join(words)
 
 
-def _title(results: Mapping) -> str:
+def _sounds(results: Mapping) -> str:
+    """What a run heard with what, such as "esc10, mn04_as"."""
     data = results["context"].get("dataset", {})
-    named = [str(each.get("name", "?")) for each in results["context"].values()]
-    told = ", ".join(dict.fromkeys(named))
-    made = " (generated audio)" if data.get("generated") else ""
-    return f"{plain_heading(results['notebook']['title'])}: {told}{made}"
+    told = ", ".join(dict.fromkeys(str(each.get("name", "?")) for each in results["context"].values()))
+    return f"{told}{' (generated audio)' if data.get('generated') else ''}"
+
+
+def _title(results: Mapping) -> str:
+    return f"{plain_heading(results['notebook']['title'])}: {_sounds(results)}"
+
+
+def _beside_title(runs: Sequence[Mapping]) -> str:
+    return f"{plain_heading(runs[0]['notebook']['title'])}: {len(runs)} run{'s side by side' if len(runs) > 1 else ''}"
 
 
 def _anchor(title: str) -> str:
@@ -98,7 +111,8 @@ def _anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-def _run(folder: Path, results: Mapping, *, brief: bool) -> str:
+def _about(results: Mapping) -> str:
+    """When, where and from what a run was made."""
     git, machine, versions = results["git"] or {}, results["machine"], results["versions"]
     commit = f", commit {git['commit'][:9]}{' with changes' if git.get('dirty') else ''}" if git.get("commit") else ""
     data = results["context"].get("dataset", {})
@@ -107,22 +121,46 @@ def _run(folder: Path, results: Mapping, *, brief: bool) -> str:
         f"torch {versions.get('torch')}{commit}",
         f"{data['clips']} clips" if "clips" in data else "",
     ]
-    rows = [
-        f"| {markdown(row['text'])} | {number_text(row['value'])} | {_bounds(row)} | {markdown(row['control'])} |"
-        for row in results["headline"]
+    return "; ".join(filter(None, about)) + "."
+
+
+def _rows(first: str, rows: Iterable[tuple[str, Mapping]]) -> str:
+    """A table of rows of headlines, each with what stands in its first column."""
+    lines = [
+        f"| {markdown(name)} | {number_text(row['value'])} | {_bounds(row)} | {markdown(row['control'])} |"
+        for name, row in rows
     ]
-    head = ["| main result | value | interval | read against |", "| --- | ---: | ---: | --- |"] if rows else []
+    head = [f"| {first} | value | interval | read against |", "| --- | ---: | ---: | --- |"]
+    return "\n".join(head + lines) if lines else ""
+
+
+def _run(folder: Path, results: Mapping) -> str:
     parts = [
         f"## {markdown(_title(results))}",
         f"    {command(results)}",
-        "; ".join(filter(None, about)) + ".",
-        "\n".join(head + rows),
+        _about(results),
+        _rows("main result", ((row["text"], row) for row in results["headline"])),
     ]
     under = None
-    for heading, text in () if brief else _shown(folder, results):
+    for heading, text in _shown(folder, results):
         parts += [f"### {markdown(heading)}"] if heading and heading != under else []
         parts.append(text)
         under = heading
+    return "\n\n".join(part for part in parts if part)
+
+
+def _beside(runs: Sequence[Mapping]) -> str:
+    parts = [f"## {markdown(_beside_title(runs))}"]
+    for results in runs:
+        parts += [f"**{markdown(_sounds(results))}**", f"    {command(results)}", _about(results)]
+    for text in dict.fromkeys(row["text"] for results in runs for row in results["headline"]):
+        rows = [(_sounds(results), row) for results in runs for row in results["headline"] if row["text"] == text]
+        parts += [f"### {markdown(text)}", _rows("sounds and model", rows)]
+        if " minus " in text:
+            known = [row for _, row in rows if row["low"] is not None]
+            above, below = sum(row["low"] > 0 for row in known), sum(row["high"] < 0 for row in known)
+            unknown = f"; {len(rows) - len(known)} without an interval" if len(rows) > len(known) else ""
+            parts.append(f"- Shown to lie above zero in {above} of {len(rows)}, below zero in {below}{unknown}.")
     return "\n\n".join(part for part in parts if part)
 
 
