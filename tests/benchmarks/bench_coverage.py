@@ -13,9 +13,13 @@ import argparse
 
 import numpy as np
 
+from workbench.attributes import Attributes
+from workbench.core.splits import Split
+from workbench.lessons.sae_attributes import attribute_margins
 from workbench.metrics.equivariance import evaluate
 from workbench.metrics.intervals import fold_interval, group_interval, median_interval
 from workbench.metrics.regression import r2_difference, r2_interval, rank_interval
+from workbench.sae import attribute_study, best_attributes
 
 COUNTS = (2, 3, 5, 6, 8, 12, 20, 50)
 
@@ -157,10 +161,40 @@ def over_folds(repeats: int, folds: int, rng: np.random.Generator) -> tuple[floa
     return float(held.mean()), float(plain.mean()), float(1 - known.mean())
 
 
+def over_fits(repeats: int, count: int, rng: np.random.Generator) -> str:
+    """Completeness and effective codes of a sparse code minus an embedding's, from lassos of ``count`` groups a fit.
+
+    The truth is the mean over the repeats, whose groups are all new: the interval is for other groups of that number.
+    """
+    ways, kept = rng.normal(size=(12, 24)), {"completeness": [], "codes": []}
+    for seed in range(repeats):
+        groups = np.repeat(np.arange(3 * count), 8)
+        v = np.stack([numbers(0.4, groups, rng) for _ in range(12)], 1)
+        mixed = v @ ways + np.stack([numbers(0.4, groups, rng) for _ in range(24)], 1)
+        alone = np.maximum(np.hstack([v, -v]) + 0.5 * rng.normal(size=(len(v), 24)), 0)
+        codes = {("embedding", 0.0): mixed, ("SAE", 0.5): alone, ("SAE, untrained", 0.5): mixed}
+        split = Split(*(np.flatnonzero(groups % 3 == part) for part in range(3)))
+        names, ids = tuple(f"v{i}" for i in range(12)), np.arange(len(v))
+        of = dict.fromkeys(names, "pitch")
+        measured = Attributes("toy", names, v, of, of, ids.astype(str), ids, {})
+        top = best_attributes(attribute_study(codes, measured, split=split, groups=groups))
+        same = {"sparsity": 0.5, "split": split, "groups": groups, "seed": seed}
+        for name, row in attribute_margins(codes, measured, top, **same).iterrows():
+            kept[name].append(row[["difference", "low", "high"]].astype(float))
+    told = []
+    for name, rows in kept.items():
+        value, low, high = np.array(rows).T
+        held = (low <= value.mean()) & (value.mean() <= high)
+        told.append(
+            f"{name} {held.mean():.3f} (standard error {value.std():.3f}, half width {np.mean(high - low) / 2:.3f})"
+        )
+    return ", ".join(told)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=2000)
-    parser.add_argument("--only", choices=[*KINDS, "folds"])
+    parser.add_argument("--only", choices=[*KINDS, "folds", "codes"])
     arguments = parser.parse_args()
     rng, least = np.random.default_rng(0), 1.0
     for name, (simulate, settings) in KINDS.items():
@@ -194,6 +228,12 @@ def main() -> None:
                 f"folds, {folds}: coverage {held:.3f}, without {missing:.2f}; plain t over folds {plain:.3f}",
                 flush=True,
             )
+    if arguments.only == "codes":
+        for count in (4, 8, 20):
+            print(
+                f"codes, {count} groups in test: {over_fits(max(200, arguments.repeats // 10), count, rng)}", flush=True
+            )
+        return
     print(f"least coverage {least:.3f}")
 
 
