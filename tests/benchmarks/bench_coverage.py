@@ -231,7 +231,7 @@ def main() -> None:
     if arguments.only == "codes":
         for count in (4, 8, 20):
             print(
-                f"codes, {count} groups in test: {over_fits(max(200, arguments.repeats // 10), count, rng)}", flush=True
+                f"codes, {count} groups in test: {over_fits(max(100, arguments.repeats // 20), count, rng)}", flush=True
             )
         return
     print(f"least coverage {least:.3f}")

@@ -339,7 +339,8 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, folder / "latents.ipynb")
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
-    page = context.new_page()
+    page, lost = context.new_page(), []
+    page.on("requestfailed", lambda request: lost.append(f"{request.url} {request.failure}"))
     page.goto(url.format("latents.ipynb"))
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     page.wait_for_function(CONNECTED, timeout=60_000)
@@ -375,6 +376,7 @@ def test_the_kernel_sends_what_the_page_lacks(chromium, lab, tone):
         timeout=60_000,
     )
     assert "Latents marked ♪ play on this page" in page.inner_text(".wb-note")
+    assert not [url for url in lost if url.startswith("blob:")], "no sound is taken away while it still loads"
     search(page, "")
     page.evaluate("(() => { const v = document.querySelector('.wb-latents').wbView; v.open(v.data.carried[0]); })()")
     page.locator(".wb-picture").first.click(position={"x": 5, "y": 20})

@@ -114,8 +114,10 @@ def attribute_margins(
             again = chosen[["kind", "sparsity", "attribute"]].merge(again, on=["kind", "sparsity", "attribute"])
             fewer = attribute_means(again)[column]
             without.append(fewer.loc[("SAE", sparsity, protocol)] - fewer.loc[("embedding", 0.0, protocol)])
-        known = len(without) > 1 and np.isfinite(without).all()
-        low, high = jackknife_interval(ours - dense, without, np.bincount(block)) if known else (np.nan, np.nan)
+        low = high = np.nan
+        if len(without) > 1 and np.isfinite(without).all():
+            drift = np.mean(without) - (ours - dense)  # fewer clips, fewer weights: not what other groups would change
+            low, high = jackknife_interval(ours - dense, np.array(without) - drift, np.bincount(block))
         rows[column] = {"difference": ours - dense, "low": low, "high": high, "untrained": bare - dense}
     return pd.DataFrame.from_dict(rows, orient="index")
 

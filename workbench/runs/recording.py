@@ -53,7 +53,7 @@ class Recorded(dict):
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><th style='text-align:left'>{html.escape(key)}</th>"
-            f"<td style='text-align:left'>{html.escape(brief(value))}</td></tr>"
+            f"<td style='text-align:left'>{html.escape(brief(value, 400))}</td></tr>"
             for key, value in self.items()
         )
         return f"<table><caption style='text-align:left'>recorded</caption>{rows}</table>"

@@ -203,7 +203,11 @@ class LatentPage {
 
   async fill() {
     const ticket = ++this.ticket, latent = this.current, { data } = this;
-    for (const audio of this.latent.querySelectorAll("audio")) audio.pause();
+    for (const audio of this.latent.querySelectorAll("audio")) { // what still loads from an address is let go before it
+      audio.pause();
+      audio.removeAttribute("src");
+      audio.load();
+    }
     this.urls.splice(0).forEach((url) => URL.revokeObjectURL(url));
     this.readActivations();
     this.drawLatent();
