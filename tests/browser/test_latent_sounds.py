@@ -79,6 +79,8 @@ def test_lists_and_slider_choose_the_sound_its_picture_and_its_words(opened):
 
 def test_the_clip_changes_what_stands_beside_and_what_is_not_carried_says_so(opened):
     beside = [opened.locator(f"{part} audio").get_attribute("src") for part in (".wb-unchanged", ".wb-original")]
+    clips = opened.locator("[data-of=clips] option").all_inner_texts()
+    assert [text.endswith(" (unturned alone)") for text in clips[:2]] == [False, True]
     choose(opened, clips=1)
     after = [opened.locator(f"{part} audio").get_attribute("src") for part in (".wb-unchanged", ".wb-original")]
     assert not set(beside) & set(after) and len(set(after)) == 2

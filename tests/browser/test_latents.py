@@ -256,6 +256,8 @@ def test_names_that_are_worth_a_number_are_sorted_by_it(offline_page, tone, tmp_
     offline_page.goto((tmp_path / "page.html").as_uri())
     offline_page.wait_for_selector(".wb-latent h3")
     assert shown(offline_page)[:2] == [3, 0], "the best name first"
+    assert offline_page.locator(".wb-rows .wb-c-worth").first.inner_text() == "0.83"
+    assert offline_page.inner_text(".wb-worth").startswith("score 0.")
 
 
 def test_strange_labels_stay_text(offline_page, tone, tmp_path):

@@ -100,6 +100,9 @@ def test_a_tone_is_named_by_its_label_and_its_pitch(windowed):
     sentences = naming.name_sentences(tables, control)
     assert sentences[0].startswith("Of 2 latents that are alive 2 are active") and "(100%)" in sentences[0]
     assert any(s.startswith("The best: latent") for s in sentences)
+    name = tables["all"].iloc[0]["name"]
+    spoken = naming.name_sentences(tables, control, families={name.split(" ")[0]: "pitch"})
+    assert any(s.startswith("Of what is measured, the names that hold speak of: pitch ") and name in s for s in spoken)
     assert naming.name_sentences({"all": control}, control)[0].endswith("none can be named.")
     assert set(naming.latent_names(tables["all"])) == {0, 1}
     assert naming.name_results(tables, control)["latents_named"]["all"] == 2
@@ -122,7 +125,8 @@ def test_a_control_that_is_named_as_often_comes_first_and_a_failed_guess_is_show
     assert last == 'A guess that fails: latent 7, "x", 0.90 on the half it was chosen on, 0.50 on the other.'
     assert naming.name_counts({"all": good}, table).loc["all", "above luck"] == 1
     many = pd.DataFrame([row] * 40).assign(verdict=[naming.HOLDS] * 30 + [naming.FAILED] * 10)
-    assert naming.shown_names(many)["verdict"].value_counts().to_dict() == {naming.HOLDS: 12, naming.FAILED: 3}
+    assert naming.shown_names(many)["verdict"].value_counts().to_dict() == {naming.HOLDS: 30, naming.FAILED: 3}
+    assert naming.shown_names(many, most=12)["verdict"].value_counts().to_dict() == {naming.HOLDS: 12, naming.FAILED: 3}
     assert len(naming.shown_names(many.iloc[25:])) == 15
 
 

@@ -361,11 +361,13 @@ def where_rows(
     for name in best_of_families(reads, families, n=1):
         if families[name] in of:
             row = peaks.loc[name]
-            bare, plain = CONTROLS.values()
-            text = f"R² of the attribute of {families[name]} read best minus that of {bare}"
-            gain = [row[f"{bare}: {part}"] for part in ("gain", "low", "high")]
-            others = f"R² {row['r2']:.2f}, {bare} {row[f'{bare}: r2']:.2f}, {plain} {row[f'{plain}: r2']:.2f}"
-            rows.append((text, *gain, f"{name} in layer {row['layer']} (depth {row['depth']:.2f} of 1): {others}"))
+            each = {control: row[f"{control}: r2"] for control in CONTROLS.values()}
+            rival = max(each, key=each.get)
+            gain = [row[f"{rival}: {part}"] for part in ("gain", "low", "high")]
+            beside = ", ".join(f"{control} {r2:.2f}" for control, r2 in each.items())
+            where = f"{name} in layer {row['layer']} (depth {row['depth']:.2f} of 1)"
+            text = f"R² of the attribute of {families[name]} read best minus that of the better control"
+            rows.append((text, *gain, f"{where}: R² {row['r2']:.2f}, {beside}"))
     return rows
 
 

@@ -268,7 +268,9 @@ def _rest(table: pd.DataFrame) -> list[str]:
     return [name for name in table.columns if name not in own]
 
 
-def erasure_sentences(table: pd.DataFrame, *, concept: str) -> list[str]:
+def erasure_sentences(
+    table: pd.DataFrame, *, concept: str, names: Mapping[int, tuple[str, str]] | None = None
+) -> list[str]:
     """How few latents erase the concept, against random ones and the dense vector, and what else is lost.
 
     Parameters
@@ -277,6 +279,8 @@ def erasure_sentences(table: pd.DataFrame, *, concept: str) -> list[str]:
         Of :func:`concept_curve`.
     concept : str
         How the concept is called.
+    names : mapping of latent to (name, score), optional
+        Names of latents that hold, of :func:`~workbench.lessons.sae_names.latent_names`.
     """
     if table.empty:
         return [f"Training and test clips do not both have clips with and without {concept}: nothing can be erased."]
@@ -325,6 +329,11 @@ def erasure_sentences(table: pd.DataFrame, *, concept: str) -> list[str]:
                 after[f"{n} random ones"] = at.loc[(RANDOM, n), name]
             costs = ", ".join(f"after {of} {value:.2f}" for of, value in after.items())
             told.append(f"Balanced accuracy of {name}, where the concept is not: before {before[name]:.2f}, {costs}.")
+    ranked, names = table.attrs["latents"], names or {}
+    first = [f'{latent} "{names[latent][0]}"' if latent in names else f"{latent}" for latent in ranked[:5]]
+    own = [f'{latent} "{names[latent][0]}" at {place}' for place, latent in enumerate(ranked, 1) if latent in names][:5]
+    listed = f" Of those that have a name: {', '.join(own)}." if own else ""
+    told.append(f"The first to be removed are the latents {', '.join(first)}.{listed}")
     blind = enough(table, by="fixed")
     blinded = "no number of them" if blind is None else f"{blind} of them"
     told.append(f"Judged by the probe from before alone, {blinded} would have erased it.")
@@ -536,6 +545,7 @@ def rest_figure(table: pd.DataFrame, *, target: str, title: str):
     labels["shift"] = f"change of the old probe's {target}"
     shown = [name for name in ("moved", "auc", "shift") if table[name].notna().any()]
     levels = {"auc": {"not read": 0.5}} if "auc" in shown else None
+    table = table.sort_values("removed", key=lambda removed: removed == "nothing", kind="stable")  # colours as in 5.1
     return curves(table, x="position", y=shown, by="removed", levels=levels, labels=labels, title=title)
 
 

@@ -319,6 +319,9 @@ def heard_sentences(moments: Moments, said: Statements, absent: Mapping[str, str
     count = {who: said.listeners.count(who) for who in dict.fromkeys(said.listeners)}
     spoken = ", ".join(f"{who} {n:,}" for who, n in count.items())
     missing = [f"Without {who}: {why}." for who, why in absent.items()]
+    if len(set(moments.clips.groups())) == len(moments.clips):
+        told += " No groups are named, so that clips of one speaker or source may lie on both sides, and a name may be"
+        told += " right for these alone."
     return [told, f"Statements to choose from: {spoken}.", *missing]
 
 
@@ -339,13 +342,12 @@ def names_by_listener(
     return {who: names_of(moments, sae, each, **how) for who, each in {"all": said, **every}.items()}
 
 
-def shown_names(table: pd.DataFrame, *, most: int = 15) -> pd.DataFrame:
-    """What a reader sees: the best names, and below them as many that fail as there is room for."""
+def shown_names(table: pd.DataFrame, *, most: int = 40, least: int = 15) -> pd.DataFrame:
+    """What a reader sees: at most so many names that hold, and below them some that do not, three or more."""
     judged = table[table["verdict"] != FEW]
-    good, bad = judged[judged["verdict"] == HOLDS], judged[judged["verdict"] != HOLDS]
-    room = max(3, most - len(good))
-    kept = np.r_[np.arange(min(len(good), most - min(len(bad), 3))), len(good) + np.arange(min(len(bad), room))]
-    rows = judged.iloc[kept[:most]]
+    holds = judged["verdict"] == HOLDS
+    good = judged[holds].index[:most]
+    rows = judged.loc[[*good, *judged[~holds].index[: max(3, least - len(good))]]]
     columns = ["name", "listener", "found", "score", "chance", "wrong", "wrong_score", "margin", "low", "high"]
     return rows[[*columns, "verdict"]].rename(columns=SHOWN)
 
@@ -370,7 +372,9 @@ def name_counts(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> pd
     return pd.DataFrame(rows).T.rename_axis("listener")
 
 
-def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> list[str]:
+def name_sentences(
+    tables: Mapping[str, pd.DataFrame], control: pd.DataFrame, *, families: Mapping[str, str] | None = None
+) -> list[str]:
     """How many latents have a name that holds, beside the untrained code; the best three names, and one that fails.
 
     Parameters
@@ -379,6 +383,7 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
         Of :func:`names_by_listener`.
     control : pandas.DataFrame
         Of :func:`names_of`, for the untrained code.
+    families : mapping of measured attribute to family, optional
     """
     table, counts = tables["all"], name_counts(tables, control)
     ours, bare = counts.loc["all"], counts.loc["all, untrained code"]
@@ -397,10 +402,17 @@ def name_sentences(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) ->
     )
     each = [f"{who} {counts.loc[who, HOLDS]:.0f}" for who in tables if who != "all"]
     sentences.append(f"Names that hold, each listener alone: {', '.join(each)}.")
-    good = table[table["verdict"] == HOLDS].head(3)
+    good = table[table["verdict"] == HOLDS]
     if len(good):
-        best = [f'latent {latent} "{row["name"]}" ({row["score"]:.2f})' for latent, row in good.iterrows()]
+        best = [f'latent {latent} "{row["name"]}" ({row["score"]:.2f})' for latent, row in good.head(3).iterrows()]
         sentences.append(f"The best: {', '.join(best)}.")
+    of = good["name"].str.split(" ").str[0].map(dict(families or {})).dropna()
+    if len(of):
+        each = [
+            f'{family} {len(rows)} (latent {rows.index[0]} "{good.loc[rows.index[0], "name"]}")'
+            for family, rows in of.groupby(of)
+        ]
+        sentences.append(f"Of what is measured, the names that hold speak of: {', '.join(each)}.")
     bad = table[table["verdict"] == FAILED]
     if len(bad):
         latent = (bad["found"] - bad["score"]).idxmax()

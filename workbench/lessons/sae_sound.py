@@ -155,12 +155,12 @@ class Named(NamedTuple):
 
     @property
     def name(self) -> str:
-        """ "latent 12: more brightness"."""
-        return f"latent {self.latent}: {'more' if self.correlation > 0 else 'less'} {self.attribute}"
+        """ "sound latent 12: more brightness"; it is a latent of the code of these vectors, and of no other code."""
+        return f"sound latent {self.latent}: {'more' if self.correlation > 0 else 'less'} {self.attribute}"
 
     @property
     def caption(self) -> str:
-        """ "latent 12: more brightness (ρ = +0.81)"."""
+        """ "sound latent 12: more brightness (ρ = +0.81)"."""
         sign = f"{self.correlation:+.2f}".replace("-", "−")
         return f"{self.name} (ρ = {sign})"
 

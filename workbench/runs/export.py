@@ -32,11 +32,13 @@ main { max-width: 1100px; margin: 0 auto; padding: 1rem; }
 .wb-formula { fill: currentColor; overflow: visible; }
 div.wb-formula-line { position: relative; text-align: center; margin: 0.8em 0; padding-right: 3em; }
 div.wb-formula-line span { position: absolute; right: 0; top: 50%; transform: translateY(-50%); }
-.wb-guide { display: flex; gap: 24px; margin-bottom: 12px; padding-bottom: 6px; font: 13px/1.5 system-ui, sans-serif;
-  color: #1f2328; border-bottom: 1px solid #d0d5db; }
+.wb-guide { position: sticky; top: 0; z-index: 30; display: flex; gap: 24px; margin-bottom: 12px; padding: 6px 0;
+  font: 13px/1.5 system-ui, sans-serif; color: #1f2328; background: var(--jp-layout-color0, #fff);
+  border-bottom: 1px solid #d0d5db; }
+:is(h1, h2, h3, h4) { scroll-margin-top: 3em; }
 .wb-guide :is(summary, label) { cursor: pointer; white-space: nowrap; }
 .wb-guide input { margin: 0 6px 0 0; vertical-align: -2px; }
-.wb-guide ol { margin: 6px 0; padding: 0; list-style: none; }
+.wb-guide ol { margin: 6px 0; padding: 0; list-style: none; max-height: 60vh; overflow-y: auto; }
 .wb-guide a { display: block; padding: 2px 0; color: #0b57d0; text-decoration: none; overflow-wrap: anywhere; }
 .wb-folded > summary { cursor: pointer; margin: 4px 0 4px 70px; color: #0b57d0; font: 13px/1.5 system-ui, sans-serif; }
 .jp-InputArea-editor .wb-folded > summary { margin: 4px 8px; }

@@ -63,7 +63,7 @@ TERMS: dict[str, str] = {
     "by luck": "How many of those luck alone would bring.",
     "holds": "The name is further above one half than luck brings any, and better than the best wrong name.",
     "another may do as well": "The name is above luck, but not shown to be better than the best wrong name.",
-    "no name that holds": "The best name is no better than luck.",
+    "no name that holds": "The best name is not so far above one half that luck would bring any in 1 of 20 tables.",
     # probabilities
     "entropy": "How evenly something is spread, in bits or nats: 0 where it is one thing, highest where all are alike.",
     "chance": "What guessing without hearing the sound would reach.",
@@ -141,6 +141,7 @@ TERMS: dict[str, str] = {
     "portion": "Number of latents removed, of all that are active in some training clip.",
     "shift": "Change of the probability of the class on its own test clips, by the probe from before.",
     "over": "That change less the one by random latents, with its bounds.",
+    "alone": "Change of the probability of what a latent is named for when it alone is removed.",
     "random latents": "As many other latents that are active in the same clip, scaled to push it equally far.",
     "LEACE": "The least change after which no linear probe of the clips it was fitted on beats a constant.",
     "class means": "The direction from the mean of all other clips to the mean of a class.",

@@ -19,9 +19,15 @@ class LatentSounds {
     }
     this.slider.value = data.start;
     this.slider.addEventListener("input", () => this.show());
+    const heard = new Set(Object.keys(data.parts).map((key) => key.split(",")[1]));
+    this.silent = [...this.lists[1].options].filter((option) => !heard.has(option.value));
+    this.name(" (unturned alone)");
     for (const part of [".wb-asked", ".wb-dials"]) root.querySelector(part).hidden = false;
     this.show();
   }
+
+  // Clips of which no turned sound is on the page say so in the list, until a kernel makes them.
+  name(without = "") { for (const option of this.silent) option.textContent = this.data.clips[+option.value] + without; }
 
   async show() {
     const { data, slider } = this, [latent, clip, kind] = this.lists.map((list) => +list.value), stop = +slider.value;
@@ -75,11 +81,13 @@ class LatentSounds {
   connect(link) {
     this.link = link;
     this.note.textContent = this.data.live;
+    this.name();
     if (this.chosen.classList.contains("wb-empty")) this.show();
   }
   disconnect() {
     this.link = null;
     this.note.textContent = this.data.note;
+    this.name(" (unturned alone)");
     if (this.chosen.classList.contains("wb-empty")) this.show();
   }
   showSelection() {} // nothing is selected here

@@ -41,14 +41,15 @@ class LatentPage {
       [name, { latents: uint32(latents), values: name === "decoder" ? float32(values) : uint32(values) }]));
     data.bests = data.about.map(([column, label]) => (!column || column === "label" ? label : `${column} = ${label}`));
     const named = (k) => (data.names.length ? data.names[k][0] : "");
-    const graded = data.names.length > 0 && data.names.every(([name, worth]) => !name || (worth && Number.isFinite(+worth)));
+    const graded = (this.graded = data.names.length > 0 && data.names.every(([name, worth]) => !name || (worth && Number.isFinite(+worth))));
     this.texts = data.bests.map((best, k) => `${named(k)} ${best} ${data.factors[k]} #${this.numbers[k]}`.toLowerCase());
     const mark = (latent) => (this.carried.has(latent) ? "♪" : this.brief.has(latent) ? "♩" : ""), heard = data.carried.length + data.moments.length;
     const by = (name) => (k) => s[name][k];
     this.fields = [
       { key: "sound", head: "♪", hint: `its clips play on this page${data.framed ? "; ♩: the moments alone" : ""}`, value: (k) => ["", "♩", "♪"].indexOf(mark(this.numbers[k])), text: (k) => mark(this.numbers[k]), down: true },
       { key: "latent", head: "latent", hint: "its number", value: (k) => this.numbers[k], text: (k) => String(this.numbers[k]) },
-      { key: "name", head: "name", hint: `what it is called${graded ? "; sorted by what the name is worth" : ""}`, value: (k) => (graded && named(k) ? +data.names[k][1] : named(k)), down: graded, text: (k) => named(k) || "–", title: (k) => data.names[k].filter(Boolean).join(": ") },
+      { key: "name", head: "name", hint: "what it is called", value: named, text: (k) => named(k) || "–", title: (k) => data.names[k].filter(Boolean).join(": ") },
+      { key: "worth", head: "score", hint: "what its name is worth", value: (k) => (named(k) ? +data.names[k][1] : NaN), text: (k) => (named(k) ? data.names[k][1] : "–"), down: true },
       { key: "density", head: "active in", hint: "share of the clips in which it is active", value: by("density"), text: (k) => percent(s.density[k]), bar: by("density"), down: true },
       { key: "mean", head: "mean", hint: "mean activation over all clips", value: by("mean"), text: (k) => show(s.mean[k], 3), down: true },
       { key: "max", head: "max", hint: "largest activation", value: by("max"), text: (k) => show(s.max[k], 3), down: true },
@@ -58,8 +59,13 @@ class LatentPage {
       { key: "factor", head: "best factor", hint: "the number that its activation follows best", value: (k) => data.factors[k], text: (k) => data.factors[k] || "–" },
       { key: "correlation", head: "r", hint: "Pearson correlation with the best factor; sorted by size", value: (k) => Math.abs(s.correlation[k]), text: (k) => signed(s.correlation[k]), weak: (k) => !(Math.abs(s.correlation[k]) > s.correlation_chance[k]), down: true },
       { key: "correlation-chance", head: "chance", hint: "correlation that the best of all factors reaches when the clips are shuffled (luckiest of 20)", value: by("correlation_chance"), text: (k) => fixed(s.correlation_chance[k]), down: true },
-    ].filter((f) => (heard || f.key !== "sound") && (data.names.length || f.key !== "name"));
-    this.sorting = data.names.length ? { key: "name", down: graded } : { key: "auc", down: true };
+    ].filter(({ key }) => {
+      if (key === "sound") return heard;
+      if (key === "name") return data.names.length;
+      if (key === "worth") return graded;
+      return !/^(factor|correlation)/.test(key) || data.factors.some(Boolean); // without numbers in the table there is no factor
+    });
+    this.sorting = graded ? { key: "worth", down: true } : data.names.length ? { key: "name", down: false } : { key: "auc", down: true };
     this.build();
     new ResizeObserver(() => { this.drawRows(); this.drawPlots(); }).observe(this.root);
     this.filter();
@@ -337,8 +343,8 @@ class LatentPage {
     const back = button("‹ back", () => this.open(this.past.pop(), { back: true }), "the latent before");
     back.hidden = !this.past.length;
     const strong = s.auc[k] > s.auc_chance[k], follows = Math.abs(s.correlation[k]) > s.correlation_chance[k];
-    const verdict = [strong ? data.bests[k] : "", follows ? `${s.correlation[k] > 0 ? "rises" : "falls"} with ${data.factors[k]}` : ""].filter(Boolean);
-    const head = make("div", "wb-latent-head", make("h3", "", `Latent ${this.current}${data.names[k]?.[0] ? `: ${data.names[k][0]}` : ""}`), ...(data.names[k]?.[1] ? [make("span", "wb-worth", data.names[k][1])] : []),
+    const verdict = [strong ? `tells ${data.bests[k]} best` : "", follows ? `${s.correlation[k] > 0 ? "rises" : "falls"} with ${data.factors[k]}` : ""].filter(Boolean);
+    const head = make("div", "wb-latent-head", make("h3", "", `Latent ${this.current}${data.names[k]?.[0] ? `: ${data.names[k][0]}` : ""}`), ...(data.names[k]?.[1] ? [make("span", "wb-worth", `${this.graded ? "score " : ""}${data.names[k][1]}`)] : []),
       make("span", "wb-verdict", verdict.join("; ") || "no label or factor above chance"), back);
     this.problem = make("div", "wb-wrong");
     const tiles = make("div", "wb-tiles", ...this.tiles(k));
@@ -430,7 +436,7 @@ class LatentPage {
     picture.append(make("i"));
     // A card that is drawn again keeps its players, which may be sounding.
     if (card.moment && !card.short) {
-      const { start, stop } = card.moment, span = `${start.toFixed(2)}–${stop.toFixed(2)} s`;
+      const { start, stop } = card.moment, later = parcel && start >= parcel.seconds ? ", later than what is shown" : "", span = `${start.toFixed(2)}–${stop.toFixed(2)} s${later}`;
       card.short = this.shortSound(`play the moment of ${of}: ${start.toFixed(2)} to ${stop.toFixed(2)} seconds`, span, () => this.cutMoment(card));
     }
     if (!parcel) {
@@ -442,7 +448,7 @@ class LatentPage {
       const short = card.short ? [make("div", "wb-moment", card.short.control, card.short.audio)] : [];
       node.replaceChildren(name, ...detail, picture, card.audio, ...short, make("div", "wb-length", parcel.caption));
     }
-    const line = curves ? `Line: activation over time; the full height is ${show(curves.largest, 3)}, the largest of these clips. ` : "";
+    const line = curves ? `Line: activation over time; the full height is ${show(curves.largest, 3)}, the largest in what is shown. ` : "";
     this.curveNote.textContent = this.cards.some((c) => c.moment) ? `${line}White frame and ▶: the ${show(data.moment)} s around the strongest frame of a clip.` : line.trim();
   }
 

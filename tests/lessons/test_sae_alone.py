@@ -1,0 +1,68 @@
+"""A named latent, removed alone: the one that writes what it is named for matters, its companion does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import workbench as wb
+from workbench.attributes import Attributes
+from workbench.lessons import sae_alone as lesson
+from workbench.sae import SAEConfig, SparseAutoencoder
+
+N = 240
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Latent 0 writes that v is high; latent 1 is active with it, and writes what others write as well."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(24), 10)
+    high = rng.random(N) < 0.5
+    z = np.zeros((N, 12), np.float32)
+    z[:, 0] = high * (2 + rng.random(N))
+    z[:, 1] = high * (2 + rng.random(N))
+    z[:, 2:] = rng.random((N, 10)) * 3
+    decoder = np.eye(12, 16, dtype=np.float32)
+    decoder[1] = decoder[2]
+    x = (z @ decoder + 0.5 * rng.standard_normal((N, 16))).astype(np.float32)
+    x[:, 2] += 3 * rng.standard_normal(N)  # so that latent 1 is lost in it
+    given = (torch.from_numpy(part) for part in (decoder, np.zeros(12, "f4"), decoder, np.zeros(16, "f4")))
+    parts = dict(zip(("encoder", "encoder_bias", "decoder", "bias"), given, strict=True))
+    sae = SparseAutoencoder(SAEConfig(dim=16, latents=12, k=4), **parts)
+    sounds = [np.zeros(16, np.float32)] * N
+    clips = wb.datasets.Clips.from_arrays(
+        sounds, 1000, label=np.array(list("ab"))[groups % 2], group=groups.astype(str)
+    )
+    ids, of = clips.table["id"].to_numpy(), {"v": "pitch"}
+    values = np.where(high, 200.0, 100.0)[:, None]
+    measured = Attributes("toy", ("v",), values, of, {"v": "a number, without a unit"}, ids, np.arange(N), {})
+    split = wb.Split(*(np.flatnonzero(groups % 3 == part) for part in range(3)))
+    return x, z, sae, clips, measured, split
+
+
+def test_what_a_latent_writes_matters_and_what_only_goes_with_it_does_not(planted):
+    x, z, sae, clips, measured, split = planted
+    names = {0: ("v from 150", "0.97"), 1: ("v from 150", "0.95"), 5: ("Music", "0.8"), 6: ("v from 50", "0.7")}
+    table = lesson.alone_table(x, z, sae, clips, measured, names, split, seed=0)
+    assert list(table.index) == [0, 1], "a tag cannot be asked about, and what all clips have neither"
+    assert table.loc[0, "auc"] > 0.95 and table.loc[0, "clips"] == (measured.values[split.test, 0] > 150).sum()
+    assert table.loc[0, "high"] < -0.2 < table.loc[0, "random latents"]
+    assert abs(table.loc[1, "difference"]) < 0.1
+    assert table.loc[0, "difference"] == pytest.approx(table.loc[0, "alone"] - table.loc[0, "random latents"])
+    told = lesson.alone_sentences(table, named=4)
+    assert told[0].startswith("Of 2 named latents, each removed alone, ") and 'latent 0 "v from 150" by ' in told[0]
+    assert told[1].startswith("2 more have a name that is not asked here")
+    assert len(lesson.alone_table(x, z, sae, clips, measured, names, split, seed=0, most=1)) == 1
+
+
+def test_without_a_name_or_an_interval_nothing_is_said_to_matter(planted):
+    x, z, sae, clips, measured, split = planted
+    none = lesson.alone_table(x, z, sae, clips, measured, {}, split, seed=0)
+    assert list(none.columns) == lesson.COLUMNS and "nothing is removed" in lesson.alone_sentences(none, named=0)[0]
+    one = wb.Split(split.train, split.valid, split.test[:10])  # a single group
+    table = lesson.alone_table(x, z, sae, clips, measured, {0: ("v from 150", "0.97")}, one, seed=0)
+    assert lesson.alone_sentences(table, named=1) == [
+        "The test clips have too few groups for an interval: no latent is shown to matter alone."
+    ]
