@@ -69,7 +69,9 @@ def attribute_margins(
     """Completeness and effective codes of the trained code minus the embedding's, with intervals for other groups.
 
     The lasso is fitted again without each group of the clips that it is fitted to (or each block of groups, where there
-    are more than ``blocks``), to the same attributes; the interval is the jackknife's. The codes stay as they are.
+    are more than ``blocks``), to the same attributes; the interval is the jackknife's. The codes stay as they are. In
+    simulations with 4 to 20 groups a fit it holds the truth in 96 to 99 of 100 cases
+    (``python tests/benchmarks/bench_coverage.py --only codes``).
 
     Parameters
     ----------
