@@ -229,6 +229,20 @@ def test_moments_play_one_after_the_other_and_stop_other_sounds(brief):
     assert page.evaluate(f"{SEQUENCE}.paused") and play.get_attribute("aria-pressed") == "false"
 
 
+def test_a_moment_that_is_nearly_silent_says_so_when_it_is_played(offline_page, tmp_path):
+    z, table = make_latents()
+    options = {"frames": sweep_frames, "sounds": 11, "moment": 1.0}
+    view = latent_page(z, table, audio=lambda i: (0.0003 * sweep(i)[0], sweep(i)[1]), **options)
+    view.save(tmp_path / "latents.html")
+    offline_page.goto((tmp_path / "latents.html").as_uri())
+    offline_page.wait_for_selector(".wb-moment-mark")
+    assert "nearly silent" not in offline_page.inner_text(".wb-latents")
+    offline_page.locator(".wb-moment button").first.click()
+    offline_page.wait_for_function("document.querySelector('.wb-moment audio').currentTime > 0.1", timeout=60_000)
+    assert " s · nearly silent, −" in offline_page.locator(".wb-moment button").first.inner_text()
+    assert offline_page.inner_text(".wb-latents").count("nearly silent") == 1
+
+
 def test_without_frames_no_moments_are_shown(offline_page, tone, tmp_path):
     z, table = make_latents()
     latent_page(z, table, audio=tone, sounds=11).save(tmp_path / "latents.html")

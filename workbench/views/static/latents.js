@@ -2,6 +2,7 @@
 // relatives. Needs nothing but the page it is in; where a kernel answers (link.js) it fetches what the page lacks.
 
 const NO_CLIP = 4294967295, WAIT_SECONDS = 20, ROW = 27, MOST_LABELS = 24, BINS = 8, PAUSE_MS = 120, FADE_SECONDS = 0.005, GAP_SECONDS = 0.25, RATE = 44100;
+const QUIET_DB = -50; // a moment below it sounds like nothing, and says so when it is played
 
 function fixed(value) { return Number.isNaN(value) ? "–" : value.toFixed(2); }
 function percent(share) { return Number.isNaN(share) ? "–" : `${share > 0 && share < 0.0995 ? +(100 * share).toPrecision(2) : Math.round(100 * share)} %`; }
@@ -281,7 +282,9 @@ class LatentPage {
       const turn = takeTurn();
       try {
         if (!audio.src) {
-          const url = URL.createObjectURL(wav(await pieces()));
+          const x = await pieces(), level = 10 * Math.log10(x.reduce((sum, v) => sum + v * v, 1e-12) / x.length);
+          if (level < QUIET_DB) control.append(make("span", "", ` · nearly silent, ${Math.round(level)} dBFS`.replace("-", "−")));
+          const url = URL.createObjectURL(wav(x));
           if (!audio.isConnected) { URL.revokeObjectURL(url); return; } // another latent is open by now
           this.urls.push(url);
           audio.src = url;
