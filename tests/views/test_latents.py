@@ -116,7 +116,7 @@ def test_chance_is_passed_by_one_unrelated_latent_in_twenty():
 
 
 def test_time_grows_with_the_latents_and_no_faster(record_property):
-    """Four times the latents take no more than eight times the time, in one run of both: no loop over pairs of them."""
+    """Four times the latents take less than twelve times the time, in one run: a loop over pairs would take sixteen."""
     rng = np.random.default_rng(0)
     z = rng.exponential(size=(2000, 2048)).astype(np.float32)
     z[z < np.quantile(z[:, :100], 0.95)] = 0
@@ -131,7 +131,7 @@ def test_time_grows_with_the_latents_and_no_faster(record_property):
     pairs = [(seconds(512), seconds(2048)) for _ in range(3)]
     few, many = np.min(pairs, axis=0)
     record_property("seconds", float(many))
-    assert many < 8 * few, (few, many)
+    assert many < 12 * few, (few, many)
 
 
 def test_same_seed_same_numbers(z, table):
