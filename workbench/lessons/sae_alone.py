@@ -34,7 +34,7 @@ def alone_table(
     names: Mapping[int, tuple[str, str]],
     split: Split,
     *,
-    most: int = 12,
+    most: int = 40,
     seed: int,
     device: str = "auto",
 ) -> pd.DataFrame:

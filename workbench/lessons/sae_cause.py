@@ -329,11 +329,12 @@ def erasure_sentences(
                 after[f"{n} random ones"] = at.loc[(RANDOM, n), name]
             costs = ", ".join(f"after {of} {value:.2f}" for of, value in after.items())
             told.append(f"Balanced accuracy of {name}, where the concept is not: before {before[name]:.2f}, {costs}.")
-    ranked, names = table.attrs["latents"], names or {}
-    first = [f'{latent} "{names[latent][0]}"' if latent in names else f"{latent}" for latent in ranked[:5]]
-    own = [f'{latent} "{names[latent][0]}" at {place}' for place, latent in enumerate(ranked, 1) if latent in names][:5]
-    listed = f" Of those that have a name: {', '.join(own)}." if own else ""
-    told.append(f"The first to be removed are the latents {', '.join(first)}.{listed}")
+    ranked, names = table.attrs["latents"][:8], names or {}
+    first = [f'{latent} "{names[latent][0]}"' if latent in names else f"{latent}" for latent in ranked]
+    told.append(f"The first to be removed are the latents {', '.join(first)}.")
+    if names:
+        count = sum(latent in names for latent in ranked)
+        told[-1] += f" A name that holds have {count} of these {len(ranked)}, and {len(names)} of all {active}."
     blind = enough(table, by="fixed")
     blinded = "no number of them" if blind is None else f"{blind} of them"
     told.append(f"Judged by the probe from before alone, {blinded} would have erased it.")
