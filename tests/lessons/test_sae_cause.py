@@ -176,7 +176,9 @@ def test_the_fewest_latents_that_erase_and_what_is_said_of_them():
     assert told[-1] == "Judged by the probe from before alone, 2 of them would have erased it." and len(told) == 7
     assert told[-2] == "The first to be removed are the latents 5, 3, 1, 0, 2, 4, 6, 7."
     called = cause.erasure_sentences(table, concept="a", names={1: ("high", "0.8"), 7: ("low", "0.7")})[-2]
-    assert called.endswith('5, 3, 1 "high", 0, 2, 4, 6, 7 "low". 2 of these 8 have a name that holds, and 2 of all 8 have one.')
+    assert called.endswith(
+        '5, 3, 1 "high", 0, 2, 4, 6, 7 "low". 2 of these 8 have a name that holds, and 2 of all 8 have one.'
+    )
     ((text, *figures, control),) = cause.erasure_rows(table, concept="a")
     assert text == "AUC of a new probe of the erased concept after its latents are removed"
     assert figures == pytest.approx([0.53, 0.43, 0.63])

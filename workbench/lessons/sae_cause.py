@@ -334,7 +334,9 @@ def erasure_sentences(
     told.append(f"The first to be removed are the latents {', '.join(first)}.")
     if names:
         count = sum(latent in names for latent in ranked)
-        told[-1] += f" {count} of these {len(ranked)} have a name that holds, and {len(names)} of all {active} have one."
+        told[-1] += (
+            f" {count} of these {len(ranked)} have a name that holds, and {len(names)} of all {active} have one."
+        )
     blind = enough(table, by="fixed")
     blinded = "no number of them" if blind is None else f"{blind} of them"
     told.append(f"Judged by the probe from before alone, {blinded} would have erased it.")
