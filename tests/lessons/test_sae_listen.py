@@ -1,5 +1,7 @@
 """Sounds that a latent needs: planted latents that answer to one band of frequencies each."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,8 @@ def test_scores_are_sure_of_what_is_active(planted, unit):
         assert seen[~active, c].mean() == pytest.approx(-listen.SURE, abs=1e-3)
     assert judge(planted, [0, 1, 2], unit=unit, count=1).classes == ("latent 0",)
     assert judge(planted, [3], unit=unit) is None and "nothing to explain" in listen.chosen_sentence(None)
+    told = listen.chosen_sentence(SimpleNamespace(classes=["latent 3", "latent 7"]), {7: ("f0 below 176 Hz", "0.77")})
+    assert told == 'Looked at: latent 3, latent 7 "f0 below 176 Hz".'
     with pytest.raises(ParameterError, match="wanted"):
         judge(planted, [4], unit=unit)
     with pytest.raises(ParameterError, match="wanted"):

@@ -304,13 +304,14 @@ def likeness_sentences(
     ]
 
 
-def chosen_sentence(classifier: Classifier | None) -> str:
-    """Which latents are looked at, or that none varies enough."""
+def chosen_sentence(classifier: Classifier | None, names: Mapping[int, tuple[str, str]] | None = None) -> str:
+    """Which latents are looked at, with the names that they have, or that none varies enough."""
     if classifier is None:
         return (
             f"No latent is active in {LEAST} clips and silent in {LEAST}, in training and in test: nothing to explain."
         )
-    return f"Looked at: {', '.join(classifier.classes)}."
+    called = {f"latent {latent}": f' "{name}"' for latent, (name, _) in (names or {}).items()}
+    return f"Looked at: {', '.join(each + called.get(each, '') for each in classifier.classes)}."
 
 
 def most_needed(
