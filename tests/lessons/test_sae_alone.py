@@ -45,24 +45,31 @@ def planted():
 def test_what_a_latent_writes_matters_and_what_only_goes_with_it_does_not(planted):
     x, z, sae, clips, measured, split = planted
     names = {0: ("v from 150", "0.97"), 1: ("v from 150", "0.95"), 5: ("Music", "0.8"), 6: ("v from 50", "0.7")}
-    table = lesson.alone_table(x, z, sae, clips, measured, names, split, seed=0)
+    table = lesson.alone_table(x, z, sae, clips, measured, names, split)
     assert list(table.index) == [0, 1], "a tag cannot be asked about, and what all clips have neither"
     assert table.loc[0, "auc"] > 0.95 and table.loc[0, "clips"] == (measured.values[split.test, 0] > 150).sum()
-    assert table.loc[0, "high"] < -0.2 < table.loc[0, "random latents"]
-    assert abs(table.loc[1, "difference"]) < 0.1
-    assert table.loc[0, "difference"] == pytest.approx(table.loc[0, "alone"] - table.loc[0, "random latents"])
-    told = lesson.alone_sentences(table, named=4)
-    assert told[0].startswith("Of 2 named latents, each removed alone, ") and 'latent 0 "v from 150" by ' in told[0]
+    assert table.loc[0, "low"] > 0.5 and table.loc[0, "as much"] == pytest.approx(1 / 12), "more than all 11 others"
+    assert abs(table.loc[1, "alone"]) < 0.1 and table.loc[1, "as much"] > 0.15
+    told = lesson.alone_sentences(table.assign(**{"as much": [0.01, 0.4]}), named=4)
+    assert told[0].startswith("Of 2 named latents, each removed alone, 1 take more")
+    assert 'The most: latent 0 "v from 150", ' in told[0] and told[0].endswith("as much as 1.0% of the others.")
     assert told[1].startswith("2 more have a name that is not asked here")
-    assert len(lesson.alone_table(x, z, sae, clips, measured, names, split, seed=0, most=1)) == 1
+    assert lesson.alone_results(table) == {"asked": 2, "stand_out": 0}, "of 12 latents none can be beyond 95 %"
+    assert len(lesson.alone_table(x, z, sae, clips, measured, names, split, most=1)) == 1
 
 
-def test_without_a_name_or_an_interval_nothing_is_said_to_matter(planted):
+def test_a_latent_that_only_happens_to_point_somewhere_stands_out_as_often_as_luck_says(planted):
     x, z, sae, clips, measured, split = planted
-    none = lesson.alone_table(x, z, sae, clips, measured, {}, split, seed=0)
+    names = dict.fromkeys(range(12), ("v from 150", "0.6"))
+    shares = lesson.alone_table(x, z, sae, clips, measured, names, split)["as much"]
+    np.testing.assert_allclose(np.sort(shares), np.arange(1, 13) / 12, atol=0.09, err_msg="ranks, whatever the clips")
+
+
+def test_without_a_name_or_an_interval_no_bounds_are_said(planted):
+    x, z, sae, clips, measured, split = planted
+    none = lesson.alone_table(x, z, sae, clips, measured, {}, split)
     assert list(none.columns) == lesson.COLUMNS and "nothing is removed" in lesson.alone_sentences(none, named=0)[0]
     one = wb.Split(split.train, split.valid, split.test[:10])  # a single group
-    table = lesson.alone_table(x, z, sae, clips, measured, {0: ("v from 150", "0.97")}, one, seed=0)
-    assert lesson.alone_sentences(table, named=1) == [
-        "The test clips have too few groups for an interval: no latent is shown to matter alone."
-    ]
+    table = lesson.alone_table(x, z, sae, clips, measured, {0: ("v from 150", "0.97")}, one)
+    assert np.isnan(table.loc[0, "low"])
+    assert "of the way, as much as" in lesson.alone_sentences(table.assign(**{"as much": 0.01}), named=1)[0]

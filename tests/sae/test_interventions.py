@@ -92,22 +92,6 @@ def test_amplifying_goes_the_other_way(planted):
         ablations(x, y, sae, **options, test=np.arange(150, 300), top=0)
 
 
-def test_given_latents_take_the_place_of_those_that_add_most(planted):
-    x, y, sae, weights, _ = planted
-    options = {"weights": weights, "bias": np.zeros(3), "classes": "abc", "choose": np.arange(150)}
-    options |= {"test": np.arange(150, 300), "draws": 10}
-    table = ablations(x, y, sae, **options, latents={"b": [1], "c": [4]})
-    assert list(table.index.levels[0]) == ["b", "c"], "classes without latents are left out"
-    pd.testing.assert_series_equal(
-        table.loc[("b", "chosen")].drop("latents"),
-        ablations(x, y, sae, **options, top=1).loc[("b", "chosen")].drop("latents"),
-    )
-    assert table.loc[("c", "chosen"), "mean"] == pytest.approx(0, abs=1e-6), "a latent that the probe does not read"
-    assert chosen_against_random(x, y, sae, **options, latents={"b": [1]})[2] < -0.3
-    with pytest.raises(ParameterError, match=r"latents\['b'\]"):
-        ablations(x, y, sae, **options, latents={"b": [9]})
-
-
 def test_chosen_against_random_is_paired_by_clips_and_drawn_by_groups(planted):
     x, y, sae, weights, _ = planted
     options = {"weights": weights, "bias": np.zeros(3), "classes": "abc", "choose": np.arange(150), "top": 1}

@@ -10,8 +10,8 @@ import numpy as np
 from ..core.errors import ParameterError
 from ..core.splits import Split
 from ..metrics.classification import roc_auc
+from ..metrics.intervals import group_interval
 from ..probes import fit_probes
-from ..sae import ablations, chosen_against_random
 from .sae import head
 from .sae_cause import concept_of
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ..datasets import Clips
     from ..sae import SparseAutoencoder
 
-COLUMNS = ["name", "name score", "clips", "auc", "alone", "random latents", "difference", "low", "high"]
+COLUMNS = ["name", "name score", "clips", "auc", "alone", "low", "high", "as much"]
+LUCK = 0.05
+"""A latent stands out if at most this share of all others takes as much."""
 
 
 def alone_table(
@@ -35,10 +37,9 @@ def alone_table(
     split: Split,
     *,
     most: int = 40,
-    seed: int,
     device: str = "auto",
 ) -> pd.DataFrame:
-    """Remove each named latent alone, and ask a probe of what it is named for; against one random latent as long.
+    """Remove each named latent alone, and ask a probe of what it is named for; beside all others, removed as far.
 
     Parameters
     ----------
@@ -54,20 +55,21 @@ def alone_table(
         A probe of each name is fitted without its test clips, which then judge the removal.
     most : int
         At most so many latents, in the order of ``names``.
-    seed : int
-        Of the random latents.
     device : str
 
     Returns
     -------
     pandas.DataFrame
         A row a latent. Names that no clip can be asked about (tags of another network), and those that all or no clips
-        of a part have, are left out. ``clips``: test clips that have it. ``auc``: of the probe. ``alone`` and
-        ``random latents``: mean change of its probability on these clips; ``difference``, ``low``, ``high`` of the two.
+        of a part have, are left out. ``clips``: test clips that have it. ``auc``: of the probe. ``alone``: how far the
+        probe's log-odds of these clips fall, in shares of the way to the mean of the clips that lack it, with its
+        bounds ``low`` and ``high`` for other groups. ``as much``: share of all other active latents whose directions,
+        scaled to push every clip as far, take as much or more; by luck it is anything between 0 and 1.
     """
     import pandas as pd
 
-    rows, groups = {}, clips.groups()
+    rows, groups, decoder = {}, clips.groups(), np.asarray(sae.decoder, float)
+    lengths, alive = np.linalg.norm(decoder, axis=1), (z > 0).any(0)
     for latent, (name, score) in names.items():
         if len(rows) == most:
             break
@@ -77,20 +79,22 @@ def alone_table(
             continue
         if any(not 0 < has[part].sum() < len(part) for part in (split.train, split.test)):
             continue
-        called = np.where(has, name, f"not {name}")
-        probes = fit_probes({"": x}, called, split, groups=groups, device=device)
-        asked = head(probes, "") | {"choose": split.train, "test": split.test, "groups": groups}
-        asked |= {"latents": {name: [latent]}, "z": z, "seed": seed}
-        effect = ablations(x, called, sae, **asked)["mean"]
-        difference = chosen_against_random(x, called, sae, **asked)
-        scores = x[split.test] @ (asked["weights"] @ np.where(np.array(asked["classes"]) == name, 1.0, -1.0))
-        read, mean = roc_auc(scores, has[split.test]), [effect[name, kind] for kind in ("chosen", "random")]
-        rows[latent] = [name, float(score), has[split.test].sum(), read, *mean, *difference]
+        probe = head(fit_probes({"": x}, has, split, groups=groups, device=device), "")
+        towards = probe["weights"] @ np.where(np.array(probe["classes"]) == True, 1.0, -1.0)  # noqa: E712, a label
+        scores, own = x[split.test] @ towards, has[split.test]
+        gap = scores[own].mean() - scores[~own].mean()
+        writes = decoder @ towards / np.maximum(lengths, 1e-12)  # of each latent, for a push of length one
+        tested = split.test[own]
+        falls = z[tested, latent] * lengths[latent] * writes[latent] / gap
+        others = np.delete(alive, latent)
+        share = (1 + (np.delete(writes, latent)[others] >= writes[latent]).sum()) / (1 + others.sum())
+        bounds = group_interval(falls, groups[tested])
+        rows[latent] = [name, float(score), len(tested), roc_auc(scores, own), falls.mean(), *bounds, share]
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("latent")
 
 
 def alone_sentences(table: pd.DataFrame, *, named: int) -> list[str]:
-    """Which named latents, removed alone, take more from what they are named for than a random latent as long.
+    """Which named latents, removed alone, take more from what they are named for than others that push as far.
 
     Parameters
     ----------
@@ -101,22 +105,29 @@ def alone_sentences(table: pd.DataFrame, *, named: int) -> list[str]:
     """
     if table.empty:
         return [f"{named} latents have a name that holds, and none can be asked about whole clips: nothing is removed."]
-    told = table[table["high"] < 0]
+    told = table[table["as much"] <= LUCK].sort_values("alone", ascending=False)
     listed = [
-        f'latent {latent} "{row["name"]}" by {-100 * row["difference"]:.1f} points '
-        f"[{-100 * row['high']:.1f} to {-100 * row['low']:.1f}]"
-        for latent, row in told.sort_values("difference").head(5).iterrows()
+        f'latent {latent} "{row["name"]}", {row["alone"]:.1%} of the way{_bounds(row)}, as much as '
+        f"{row['as much']:.1%} of the others"
+        for latent, row in told.head(5).iterrows()
     ]
     first = (
-        f"Of {len(table)} named latents, each removed alone, {len(told)} lower the probability of what they are named "
-        f"for more than a random latent as long; by luck {0.025 * len(table):.1f} would"
+        f"Of {len(table)} named latents, each removed alone, {len(told)} take more from what they are named for than "
+        f"{1 - LUCK:.0%} of all other latents that push as far; by luck {LUCK * len(table):.1f} would"
     )
     sentences = [first + (f". The most: {'; '.join(listed)}." if listed else ".")]
-    if table["low"].isna().all():
-        sentences = ["The test clips have too few groups for an interval: no latent is shown to matter alone."]
     if (rest := named - len(table)) > 0:
         sentences.append(
             f"{rest} more have a name that is not asked here: a tag of another network, one that all clips have or "
             "none, or one beyond the best that the table shows."
         )
     return sentences
+
+
+def _bounds(row: pd.Series) -> str:
+    return f" [{row['low']:.1%}, {row['high']:.1%}]" if np.isfinite(row["low"]) else ""
+
+
+def alone_results(table: pd.DataFrame) -> dict[str, float]:
+    """What is recorded: how many named latents were asked, and how many stand out."""
+    return {"asked": len(table), "stand_out": int((table["as much"] <= LUCK).sum())}

@@ -8,7 +8,7 @@ al. (2025) do not test.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -105,7 +105,6 @@ def ablations(
     test: np.ndarray,
     groups: np.ndarray | None = None,
     top: int = 5,
-    latents: Mapping | None = None,
     draws: int = 20,
     factor: float = 0.0,
     z: np.ndarray | None = None,
@@ -134,8 +133,6 @@ def ablations(
         Group of each clip, for the intervals; by default every clip is its own group.
     top : int
         Number of latents that are changed together.
-    latents : mapping of class to sequence of int, optional
-        Latents that are changed for a class, in place of its ``top`` chosen ones; classes that it lacks are left out.
     draws : int
         Number of random controls per class. A control changes, in each clip, as many other active latents, and its
         displacement of the embedding is scaled to the length of that of the chosen latents, because weak latents would
@@ -162,14 +159,13 @@ def ablations(
     Raises
     ------
     ParameterError
-        If shapes do not match, rows are out of range, ``top`` or ``draws`` is below 1, no class occurs among both
-        ``choose`` and ``test``, or a latent is not one of the autoencoder's.
+        If shapes do not match, rows are out of range, ``top`` or ``draws`` is below 1, or no class occurs among both
+        ``choose`` and ``test``.
     """
     import pandas as pd
 
     rows = []
-    parts = {"choose": choose, "test": test, "groups": groups, "top": top, "latents": latents}
-    parts |= {"draws": draws, "factor": factor, "z": z}
+    parts = {"choose": choose, "test": test, "groups": groups, "top": top, "draws": draws, "factor": factor, "z": z}
     for each in _changes(x, y, sae, weights=weights, bias=bias, classes=classes, **parts, seed=seed):
         row = {"class": each.name, "kind": "chosen", "mean": each.change.mean()}
         row |= dict(zip(("low", "high"), _bounds(each.change, each.groups), strict=True))
@@ -235,7 +231,6 @@ def _changes(
     test: np.ndarray,
     groups: np.ndarray | None = None,
     top: int = 5,
-    latents: Mapping | None = None,
     draws: int = 20,
     factor: float = 0.0,
     z: np.ndarray | None = None,
@@ -273,21 +268,15 @@ def _changes(
         return change[own], rest
 
     asked = [c for c, name in enumerate(classes) if (y[choose] == name).any() and (y[test] == name).any()]
-    asked = [c for c in asked if latents is None or classes[c] in latents]
     if not asked:
         raise ParameterError("classes", classes, "labels that occur in y, among both choose and test")
     for c in asked:
         name = classes[c]
-        if latents is None:
-            adds = attributions(z[choose[y[choose] == name]], decoder, weights)[:, c]
-            chosen = np.argsort(-adds, kind="stable")[:top]
-        else:
-            chosen = positions(latents[name], f"latents[{name!r}]", len(decoder))
+        chosen = np.argsort(-attributions(z[choose[y[choose] == name]], decoder, weights)[:, c], kind="stable")[:top]
         shift = (factor - 1) * (tested[:, chosen] @ decoder[chosen])
         others = tested.copy()
         others[:, chosen] = 0
-        count = len(chosen)
-        controls = [ask(_as_far((factor - 1) * (_some(others, count, rng) @ decoder), shift), c) for _ in range(draws)]
+        controls = [ask(_as_far((factor - 1) * (_some(others, top, rng) @ decoder), shift), c) for _ in range(draws)]
         of_random, rests = zip(*controls, strict=True)
         yield _Change(
             name, chosen.tolist(), groups[test][y[test] == name], *ask(shift, c), np.stack(of_random), [*rests]
