@@ -50,10 +50,12 @@ def test_what_a_latent_writes_matters_and_what_only_goes_with_it_does_not(plante
     assert table.loc[0, "auc"] > 0.95 and table.loc[0, "clips"] == (measured.values[split.test, 0] > 150).sum()
     assert table.loc[0, "low"] > 0.5 and table.loc[0, "as much"] == pytest.approx(1 / 12), "more than all 11 others"
     assert abs(table.loc[1, "alone"]) < 0.1 and table.loc[1, "as much"] > 0.15
-    told = lesson.alone_sentences(table.assign(**{"as much": [0.01, 0.4]}), named=4)
+    told = lesson.alone_sentences(table.assign(**{"as much": [0.01, 0.4]}), names)
     assert told[0].startswith("Of 2 named latents, each removed alone, 1 take more")
     assert 'The most: latent 0 "v from 150", ' in told[0] and told[0].endswith("as much as 1.0% of the others.")
-    assert told[1].startswith("2 more have a name that is not asked here")
+    assert told[1].startswith("Not asked are 2 of the 4 named (5, 6): ")
+    ((_, share, *_, control),) = lesson.alone_rows(table.assign(**{"as much": [0.01, 0.4]}))
+    assert share == 0.5 and control == "of 2 that are asked; by luck 0.05"
     assert lesson.alone_results(table) == {"asked": 2, "stand_out": 0}, "of 12 latents none can be beyond 95 %"
     assert len(lesson.alone_table(x, z, sae, clips, measured, names, split, most=1)) == 1
 
@@ -68,8 +70,10 @@ def test_a_latent_that_only_happens_to_point_somewhere_stands_out_as_often_as_lu
 def test_without_a_name_or_an_interval_no_bounds_are_said(planted):
     x, z, sae, clips, measured, split = planted
     none = lesson.alone_table(x, z, sae, clips, measured, {}, split)
-    assert list(none.columns) == lesson.COLUMNS and "nothing is removed" in lesson.alone_sentences(none, named=0)[0]
+    assert list(none.columns) == lesson.COLUMNS and "nothing is removed" in lesson.alone_sentences(none, {})[0]
+    assert lesson.alone_rows(none) == []
     one = wb.Split(split.train, split.valid, split.test[:10])  # a single group
     table = lesson.alone_table(x, z, sae, clips, measured, {0: ("v from 150", "0.97")}, one)
     assert np.isnan(table.loc[0, "low"])
-    assert "of the way, as much as" in lesson.alone_sentences(table.assign(**{"as much": 0.01}), named=1)[0]
+    told = lesson.alone_sentences(table.assign(**{"as much": 0.01}), {0: ("v from 150", "0.97")})
+    assert "of the way, as much as" in told[0] and len(told) == 1

@@ -93,18 +93,18 @@ def alone_table(
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("latent")
 
 
-def alone_sentences(table: pd.DataFrame, *, named: int) -> list[str]:
+def alone_sentences(table: pd.DataFrame, names: Mapping[int, tuple[str, str]]) -> list[str]:
     """Which named latents, removed alone, take more from what they are named for than others that push as far.
 
     Parameters
     ----------
     table : pandas.DataFrame
         Of :func:`alone_table`.
-    named : int
-        How many latents have a name that holds.
+    names : mapping of latent to (name, score)
+        All names that hold.
     """
     if table.empty:
-        return [f"{named} latents have a name that holds, and none can be asked about whole clips: nothing is removed."]
+        return [f"{len(names)} latents have a name that holds, none of which clips can be asked: nothing is removed."]
     told = table[table["as much"] <= LUCK].sort_values("alone", ascending=False)
     listed = [
         f'latent {latent} "{row["name"]}", {row["alone"]:.1%} of the way{_bounds(row)}, as much as '
@@ -116,11 +116,10 @@ def alone_sentences(table: pd.DataFrame, *, named: int) -> list[str]:
         f"{1 - LUCK:.0%} of all other latents that push as far; by luck {LUCK * len(table):.1f} would"
     )
     sentences = [first + (f". The most: {'; '.join(listed)}." if listed else ".")]
-    if (rest := named - len(table)) > 0:
-        sentences.append(
-            f"{rest} more have a name that is not asked here: a tag of another network, one that all clips have or "
-            "none, or one beyond the best that the table shows."
-        )
+    if rest := [str(latent) for latent in names if latent not in table.index]:
+        listed = f"{', '.join(rest[:8])}{', ...' if len(rest) > 8 else ''}"
+        why = "a tag of another network, what all clips of a part have or lack, or a name beyond the best"
+        sentences.append(f"Not asked are {len(rest)} of the {len(names)} named ({listed}): {why}.")
     return sentences
 
 
@@ -131,3 +130,12 @@ def _bounds(row: pd.Series) -> str:
 def alone_results(table: pd.DataFrame) -> dict[str, float]:
     """What is recorded: how many named latents were asked, and how many stand out."""
     return {"asked": len(table), "stand_out": int((table["as much"] <= LUCK).sum())}
+
+
+def alone_rows(table: pd.DataFrame) -> list[tuple]:
+    """The share of named latents that stand out, as a main result; none where none was asked."""
+    if table.empty:
+        return []
+    text = f"Share of named latents that alone carry more of it than {1 - LUCK:.0%} of others that push as far"
+    share = float((table["as much"] <= LUCK).mean())
+    return [(text, share, None, None, f"of {len(table)} that are asked; by luck {LUCK:.2f}")]

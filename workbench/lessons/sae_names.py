@@ -431,7 +431,7 @@ def name_rows(tables: Mapping[str, pd.DataFrame], control: pd.DataFrame) -> list
     if not judged["all"]:
         return []
     share = (counts[HOLDS] / judged.where(judged > 0)).loc[["all", "all, untrained code"]]
-    control = f"of {judged['all']:.0f} that are judged; of the untrained code's {share.iloc[1]:.2f}"
+    control = f"of {judged['all']:.0f} that are judged; of the untrained code's {share.iloc[1]:.3g}"
     return [("Share of latents whose name holds in other groups", share.iloc[0], None, None, control)]
 
 

@@ -141,7 +141,7 @@ def _assignments(source: str) -> Iterator[tuple[ast.Name, ast.expr]]:
 
 
 def _guide(headings: list[tuple[int, str, str]], code: bool) -> str:
-    """The line at the top, without a script: headings (level, id, HTML) as a list of links, a box for the code."""
+    """The line at the top, which stays in view: headings (level, id, HTML) as a list of links, a box for the code."""
     parts = []
     if headings:
         least = min(level for level, _, _ in headings)
@@ -149,7 +149,8 @@ def _guide(headings: list[tuple[int, str, str]], code: bool) -> str:
             f'<li style="padding-left:{1.4 * (level - least):.1f}em"><a href="#{name}">{text}</a></li>'
             for level, name, text in headings
         )
-        parts.append(f"<details><summary>Contents</summary><ol>{links}</ol></details>")
+        listed = f'<ol onclick="this.parentNode.open = false">{links}</ol>'
+        parts.append(f"<details><summary>Contents</summary>{listed}</details>")
     if code:  # a browser would otherwise remember what was chosen before
         box = '<input class="wb-hide-code" type="checkbox" autocomplete="off">'
         parts.append(f"<div><label>{box}Hide code</label></div>")
