@@ -60,11 +60,12 @@ def alone_table(
     Returns
     -------
     pandas.DataFrame
-        A row a latent. Names that no clip can be asked about (tags of another network), and those that all or no clips
-        of a part have, are left out. ``clips``: test clips that have it. ``auc``: of the probe. ``alone``: how far the
-        probe's log-odds of these clips fall, in shares of the way to the mean of the clips that lack it, with its
-        bounds ``low`` and ``high`` for other groups. ``as much``: share of all other active latents whose directions,
-        scaled to push every clip as far, take as much or more; by luck it is anything between 0 and 1.
+        A row a latent. Left out are names that no clip can be asked about (tags of another network), those that all or
+        no clips of a part have, and those that the probe does not read. ``clips``: test clips that have it. ``auc``:
+        of the probe. ``alone``: how far the probe's log-odds of these clips fall, in shares of the way to the mean of
+        the clips that lack it, with its bounds ``low`` and ``high`` for other groups. ``as much``: share of all other
+        active latents whose directions, scaled to push every clip as far, take as much or more; by luck it is anything
+        between 0 and 1.
     """
     import pandas as pd
 
@@ -80,9 +81,10 @@ def alone_table(
         if any(not 0 < has[part].sum() < len(part) for part in (split.train, split.test)):
             continue
         probe = head(fit_probes({"": x}, has, split, groups=groups, device=device), "")
-        towards = probe["weights"] @ np.where(np.array(probe["classes"]) == True, 1.0, -1.0)  # noqa: E712, a label
+        towards = probe["weights"] @ np.where(np.array(probe["classes"], bool), 1.0, -1.0)
         scores, own = x[split.test] @ towards, has[split.test]
-        gap = scores[own].mean() - scores[~own].mean()
+        if not (gap := scores[own].mean() - scores[~own].mean()) > 0:
+            continue
         writes = decoder @ towards / np.maximum(lengths, 1e-12)  # of each latent, for a push of length one
         tested = split.test[own]
         falls = z[tested, latent] * lengths[latent] * writes[latent] / gap
@@ -118,7 +120,8 @@ def alone_sentences(table: pd.DataFrame, names: Mapping[int, tuple[str, str]]) -
     sentences = [first + (f". The most: {'; '.join(listed)}." if listed else ".")]
     if rest := [str(latent) for latent in names if latent not in table.index]:
         listed = f"{', '.join(rest[:8])}{', ...' if len(rest) > 8 else ''}"
-        why = "a tag of another network, what all clips of a part have or lack, or a name beyond the best"
+        why = "a tag of another network, what all clips of a part have or lack, what the probe does not read, or a "
+        why += "name beyond the best"
         sentences.append(f"Not asked are {len(rest)} of the {len(names)} named ({listed}): {why}.")
     return sentences
 
