@@ -465,7 +465,7 @@ def headline(
             "Accuracy of the layer that reads the labels best",
             probes.accuracy[best].mean(),
             *probes.interval[best],
-            guess,
+            f"layer {probes.best_layer}; {guess}",
         ),
         (sparse, *trained, f"{sparsity:.0%} of latents zero; the untrained code's {untrained[0]:+.2f}"),
         (removal, *removed, f"by the others alone {by_others:+.2f}"),
